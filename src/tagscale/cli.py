@@ -1,0 +1,298 @@
+"""The command line: one sub-command per stage in the order of the data, then what one does with a trained tagger.
+
+Every path has the default that dvc.yaml uses, so `tagscale catalog` in the project's folder does what the stage does.
+"""
+
+import errno
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tagscale import __version__
+from tagscale.errors import TagscaleError
+from tagscale.files import write_json
+from tagscale.identity import run_name
+from tagscale.params import Params, load
+
+app = typer.Typer(
+    help="Train, compare, register and use music taggers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+STAGES = "Stages, in the order of the data (`dvc repro` runs them all)"
+USE = "Using trained taggers"
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="Settings.")]
+CorpusFolder = Annotated[Path, typer.Option("--corpus", help="Folder of the composed corpus.")]
+CatalogFolder = Annotated[Path, typer.Option("--catalog", help="Tracks, labels and tags.")]
+StoreFolder = Annotated[Path, typer.Option("--store", help="Decoded audio, int16 at 16 kHz.")]
+ValidationFolder = Annotated[Path, typer.Option("--validation", help="Findings and quarantine.")]
+PartitionFolder = Annotated[Path, typer.Option("--partition", help="Train, valid and test.")]
+DescriptorsFolder = Annotated[Path, typer.Option("--descriptors", help="Descriptors of every track.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes; all cores when not given.")]
+Model = Annotated[str, typer.Option("--model", help="waveform, spectrogram or descriptors.")]
+Size = Annotated[str, typer.Option("--size", help="Number of training tracks, or `all`.")]
+Seed = Annotated[int, typer.Option("--seed")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the trained runs.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the runs' results.")]
+
+PARAMS = Path("params.yaml")
+DATA = Path("data")
+RUNS, RESULTS = Path("runs"), Path("results")
+TIMINGS = Path("timings")  # side files: how long each stage took when it last ran
+
+
+@contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Note beside the results how long a stage took; a failed stage leaves no note."""
+    begin = time.monotonic()
+    yield
+    seconds = round(time.monotonic() - begin, 1)
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(TIMINGS / f"{stage}.json", {"stage": stage, "seconds": seconds, "finished": finished})
+
+
+def grid(params: Params) -> list[str]:
+    """Names of all runs of the study: model x size x seed, baselines included."""
+    models = [*params.train.models, *params.train.baselines]
+    return [run_name(m, size, seed) for m in models for size in params.train.sizes for seed in params.train.seeds]
+
+
+@app.command(rich_help_panel=STAGES)
+def synth(corpus: CorpusFolder = DATA / "corpus", params: ParamsFile = PARAMS, workers: Workers = None) -> None:
+    """Compose and render the default corpus."""
+    from tagscale.stages import synth as stage
+
+    with timed("synth"):
+        stage.run(load(params), corpus=corpus, workers=workers)
+
+
+@app.command(rich_help_panel=STAGES)
+def catalog(
+    root: Annotated[Path | None, typer.Option(help="Folder of table and audio; dataset.root when not given.")] = None,
+    catalog: CatalogFolder = DATA / "catalog",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Read any dataset into one table of tracks, one of labels and one of tags."""
+    from tagscale.stages import catalog as stage
+
+    with timed("catalog"):
+        settings = load(params)
+        stage.run(settings, root=root or Path(settings.dataset.root), catalog=catalog)
+
+
+@app.command(rich_help_panel=STAGES)
+def preprocess(
+    root: Annotated[Path | None, typer.Option(help="Folder of table and audio; dataset.root when not given.")] = None,
+    catalog: CatalogFolder = DATA / "catalog",
+    store: StoreFolder = DATA / "store",
+    params: ParamsFile = PARAMS,
+    workers: Workers = None,
+) -> None:
+    """Decode every track once, into shards of int16 at 16 kHz, and measure it."""
+    from tagscale.stages import preprocess as stage
+
+    with timed("preprocess"):
+        settings = load(params)
+        root = root or Path(settings.dataset.root)
+        stage.run(settings, root=root, catalog=catalog, store=store, workers=workers)
+
+
+@app.command(rich_help_panel=STAGES)
+def validate(
+    catalog: CatalogFolder = DATA / "catalog",
+    store: StoreFolder = DATA / "store",
+    validation: ValidationFolder = DATA / "validation",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Check tables and audio; quarantine bad files; stop when the dataset itself is wrong."""
+    from tagscale.stages import validate as stage
+
+    with timed("validate"):
+        stage.run(load(params), catalog=catalog, store=store, validation=validation)
+
+
+@app.command(rich_help_panel=STAGES)
+def partition(
+    catalog: CatalogFolder = DATA / "catalog",
+    validation: ValidationFolder = DATA / "validation",
+    partition: PartitionFolder = DATA / "partition",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Divide into train, valid and test: stratified, no artist in two of them."""
+    from tagscale.stages import partition as stage
+
+    with timed("partition"):
+        stage.run(load(params), catalog=catalog, validation=validation, partition=partition)
+
+
+@app.command(rich_help_panel=STAGES)
+def describe(
+    partition: PartitionFolder = DATA / "partition",
+    store: StoreFolder = DATA / "store",
+    descriptors: DescriptorsFolder = DATA / "descriptors",
+    params: ParamsFile = PARAMS,
+    workers: Workers = None,
+) -> None:
+    """Compute the baseline's timbre, rhythm and harmony descriptors."""
+    from tagscale.stages import describe as stage
+
+    with timed("describe"):
+        stage.run(load(params), partition=partition, store=store, descriptors=descriptors, workers=workers)
+
+
+@app.command(rich_help_panel=STAGES)
+def train(
+    model: Model,
+    size: Size,
+    seed: Seed = 0,
+    catalog: CatalogFolder = DATA / "catalog",
+    partition: PartitionFolder = DATA / "partition",
+    store: StoreFolder = DATA / "store",
+    descriptors: DescriptorsFolder = DATA / "descriptors",
+    runs: Runs = RUNS,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Train one model on one training size with one seed."""
+    from tagscale.stages import train as stage
+
+    name = run_name(model, size, seed)
+    with timed(f"train@{name}"):
+        stage.run(
+            load(params),
+            model=model,
+            size=_size(size),
+            seed=seed,
+            catalog=catalog,
+            partition=partition,
+            inputs=descriptors if model == "descriptors" else store,
+            run=runs / name,
+        )
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate(
+    model: Model,
+    size: Size,
+    seed: Seed = 0,
+    catalog: CatalogFolder = DATA / "catalog",
+    partition: PartitionFolder = DATA / "partition",
+    store: StoreFolder = DATA / "store",
+    descriptors: DescriptorsFolder = DATA / "descriptors",
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Score the valid and test tracks with one run: ROC-AUC, PR-AUC, root of the mean squared error."""
+    from tagscale.stages import evaluate as stage
+
+    name = run_name(model, size, seed)
+    with timed(f"evaluate@{name}"):
+        stage.run(
+            load(params),
+            run=runs / name,
+            catalog=catalog,
+            partition=partition,
+            inputs=descriptors if model == "descriptors" else store,
+            results=results / name,
+        )
+
+
+@app.command(rich_help_panel=STAGES)
+def compare(
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
+    partition: PartitionFolder = DATA / "partition",
+    reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Set all runs of the study side by side: table, figures, report."""
+    from tagscale.stages import compare as stage
+
+    with timed("compare"):
+        settings = load(params)
+        names = grid(settings)
+        stage.run(
+            settings,
+            runs=[runs / name for name in names],
+            results=[results / name for name in names],
+            partition=partition,
+            reports=reports,
+            timings=TIMINGS,
+        )
+
+
+@app.command(rich_help_panel=STAGES)
+def register(
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
+    partition: PartitionFolder = DATA / "partition",
+    store: StoreFolder = DATA / "store",
+    catalog: CatalogFolder = DATA / "catalog",
+    registration: Annotated[Path, typer.Option(help="Folder for what was registered.")] = Path("registration"),
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Register the best front-end's run; it becomes champion if it beats the present one."""
+    from tagscale.stages import register as stage
+
+    with timed("register"):
+        settings = load(params)
+        names = grid(settings)
+        stage.run(
+            settings,
+            runs=[runs / name for name in names],
+            results=[results / name for name in names],
+            partition=partition,
+            store=store,
+            catalog=catalog,
+            registration=registration,
+        )
+
+
+def _size(text: str) -> int | str:
+    if text == "all":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise TagscaleError(f"--size {text}: expected a number of training tracks, or `all`.")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's error is one message on stderr and exit status 1, without a traceback."""
+    console = Console(stderr=True)
+    try:
+        app(arguments)
+    except TagscaleError as error:
+        console.print("[bold red]error[/]", end=" ")
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        console.print(f"[bold red]error[/] the disk is full: {error}. Nothing was half-written; free space, run again.")
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tagscale {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> Any:
+    """Train, compare, register and use music taggers."""
+
+
+if __name__ == "__main__":
+    main()
