@@ -1,0 +1,96 @@
+"""From a model's description, as params.yaml and checkpoints carry it, to the model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from tagscale.audio import SAMPLE_RATE
+from tagscale.errors import TagscaleError
+from tagscale.models import spectrogram, waveform
+from tagscale.models.backend import Tagger, refuse_short
+
+MODELS: dict[str, Any] = {"waveform": waveform.WaveformTagger, "spectrogram": spectrogram.SpectrogramTagger}
+CAPACITY = {
+    "waveform": {"layers", "width", "filters", "units", "dropout"},
+    "spectrogram": {"width", "filters", "units", "dropout"},
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that, with the weights, makes a tagger: what a checkpoint's JSON holds.
+
+    >>> capacity = {"width": 0.5, "filters": 64, "units": 200, "dropout": 0.5}
+    >>> architecture = Architecture("spectrogram", capacity, ("jazz", "energy"), ("classification", "regression"), 3.0)
+    >>> Architecture.from_dict(architecture.as_dict()) == architecture
+    True
+    """
+
+    model: str  # waveform | spectrogram
+    capacity: dict[str, float | int]  # keys as CAPACITY says
+    tags: tuple[str, ...]  # one output each, in this order
+    kinds: tuple[str, ...]  # classification | regression, per tag
+    patch_seconds: float  # length of the patches that the model is trained on and predicts from
+    sample_rate: int = SAMPLE_RATE
+
+    @property
+    def patch_samples(self) -> int:
+        return round(self.patch_seconds * self.sample_rate)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self) | {"tags": list(self.tags), "kinds": list(self.kinds)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Architecture":
+        """The inverse of `as_dict`. Raises TagscaleError naming missing and unknown keys."""
+        known = {field.name for field in fields(cls)}
+        if set(content) != known:
+            raise TagscaleError(
+                f"Model description: missing keys {sorted(known - set(content))}, unknown keys "
+                f"{sorted(set(content) - known)}. It was written by another version of tagscale, or edited."
+            )
+        return cls(**dict(content) | {"tags": tuple(content["tags"]), "kinds": tuple(content["kinds"])})
+
+
+def build(architecture: Architecture) -> Tagger:
+    """A fresh model; its weights are drawn from torch's global generator.
+
+    Shape of the model's forward:
+        wave (batch, samples) float32 in [-1, 1] at 16 kHz -> (batch, tags), logits
+    Raises:
+        TagscaleError: unknown model, wrong capacity keys, another sample rate than 16 kHz, or patches shorter than
+            the model can take.
+    """
+    refuse_short(architecture.patch_samples, shortest_samples(architecture))
+    return MODELS[architecture.model](len(architecture.tags), **architecture.capacity)
+
+
+def shortest_samples(architecture: Architecture) -> int:
+    """The fewest samples that the model of this description can take. Raises TagscaleError as `build`."""
+    _check(architecture)
+    if architecture.model == "waveform":
+        return waveform.shortest_samples(int(architecture.capacity["layers"]))
+    return spectrogram.SHORTEST_SAMPLES
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable parameters: weights, biases, gammas and betas; no running statistics."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _check(architecture: Architecture) -> None:
+    """Refuse a description that no model fits: it may come from an edited file."""
+    if architecture.model not in MODELS:
+        raise TagscaleError(f"Unknown model {architecture.model!r}; there are {', '.join(MODELS)}.")
+    if set(architecture.capacity) != CAPACITY[architecture.model]:
+        raise TagscaleError(
+            f"Capacity of the {architecture.model} model: expected {sorted(CAPACITY[architecture.model])}, "
+            f"found {sorted(architecture.capacity)}."
+        )
+    if architecture.capacity.get("layers", 7) not in waveform.FILTERS:
+        raise TagscaleError(f"model.waveform.layers: expected 7 or 9, found {architecture.capacity['layers']!r}.")
+    if architecture.sample_rate != SAMPLE_RATE:
+        raise TagscaleError(f"The models listen at {SAMPLE_RATE} Hz, not at {architecture.sample_rate} Hz.")

@@ -1,0 +1,60 @@
+"""The waveform model: a deep stack of 3-sample convolutions, with no assumption about music.
+
+Source: Pons et al. 2018, section 4, "Waveform front-end", after the sample-level front-end of Lee et al. 2017.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tagscale.models.backend import SHORTEST_FRAMES, Backend, Tagger, batch_norm, he_initialise, scaled
+
+FILTERS = {
+    7: (64, 64, 64, 128, 128, 128, 256),
+    9: (64, 64, 64, 128, 128, 128, 128, 128, 256),  # for the 1.2M-songs data
+}
+
+
+class WaveformTagger(Tagger):
+    """Sample-level front-end and shared back-end.
+
+    Args:
+        tags: number of outputs
+        layers: 7, or 9 as for the paper's 1.2M songs
+        width: factor on the filters of every layer of the front-end (table 2)
+        filters, units, dropout: of the back-end
+    Raises:
+        TagscaleError: no filter left at this width.
+    """
+
+    def __init__(self, tags: int, *, layers: int, width: float, filters: int, units: int, dropout: float) -> None:
+        super().__init__()
+        self.shortest_samples = shortest_samples(layers)
+        counts = [scaled(count, width, "waveform") for count in FILTERS[layers]]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(inputs, outputs, 3, stride=3 if depth == 0 else 1)
+            for depth, (inputs, outputs) in enumerate(zip([1, *counts[:-1]], counts, strict=True))
+        )
+        self.norms = nn.ModuleList(batch_norm(count) for count in counts)
+        self.backend = Backend(counts[-1], tags, filters, units, dropout)
+        he_initialise(self)
+
+    def front_end(self, wave: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, 256 width, frames): 20 frames for 3 s and 108 for 15 s with seven layers."""
+        x = wave.unsqueeze(1)  # (B, 1, samples)
+        for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(F.relu(conv(x)))
+            if depth > 0:
+                x = F.max_pool1d(x, 3)  # about a third of the length
+        return x
+
+
+def shortest_samples(layers: int) -> int:
+    """The fewest samples that leave the back-end the frames it needs: 1.23 s, or 11.0715 s with nine layers.
+
+    >>> shortest_samples(7), shortest_samples(9)
+    (19680, 177144)
+    """
+    length = SHORTEST_FRAMES
+    for _ in range(layers - 1):
+        length = 3 * length + 2  # a max-pool of 3, after a convolution that takes 2
+    return 3 * length  # the first convolution strides by 3
