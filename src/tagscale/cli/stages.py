@@ -1,36 +1,25 @@
-"""The command line: one sub-command per stage in the order of the data, then what one does with a trained tagger.
+"""One sub-command per stage, in the order of the data.
 
 Every path has the default that dvc.yaml uses, so `tagscale catalog` in the project's folder does what the stage does.
 """
 
-import errno
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from tagscale import __version__
 from tagscale.errors import TagscaleError
 from tagscale.files import write_json
 from tagscale.identity import run_name
 from tagscale.params import Params, load
 
-app = typer.Typer(
-    help="Train, compare, register and use music taggers.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer()
 
 STAGES = "Stages, in the order of the data (`dvc repro` runs them all)"
-USE = "Using trained taggers"
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Settings.")]
 CorpusFolder = Annotated[Path, typer.Option("--corpus", help="Folder of the composed corpus.")]
@@ -265,34 +254,3 @@ def _size(text: str) -> int | str:
     if not text.isdigit() or int(text) < 1:
         raise TagscaleError(f"--size {text}: expected a number of training tracks, or `all`.")
     return int(text)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a user's error is one message on stderr and exit status 1, without a traceback."""
-    console = Console(stderr=True)
-    try:
-        app(arguments)
-    except TagscaleError as error:
-        console.print("[bold red]error[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        console.print(f"[bold red]error[/] the disk is full: {error}. Nothing was half-written; free space, run again.")
-        sys.exit(1)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"tagscale {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> Any:
-    """Train, compare, register and use music taggers."""
-
-
-if __name__ == "__main__":
-    main()

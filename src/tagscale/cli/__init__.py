@@ -1,0 +1,47 @@
+"""The command line: the stages in the order of the data, then what one does with a trained tagger."""
+
+import errno
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tagscale import __version__
+from tagscale.cli import stages, use
+from tagscale.errors import TagscaleError
+
+app = typer.Typer(
+    help="Train, compare, register and use music taggers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.registered_commands += stages.app.registered_commands + use.app.registered_commands
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's error is one message on stderr and exit status 1, without a traceback."""
+    console = Console(stderr=True)
+    try:
+        app(arguments)
+    except TagscaleError as error:
+        console.print("[bold red]error[/]", end=" ")
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        console.print(f"[bold red]error[/] the disk is full: {error}. Nothing was half-written; free space, run again.")
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tagscale {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> Any:
+    """Train, compare, register and use music taggers."""
