@@ -1,0 +1,29 @@
+"""Finding out which settings a stage reads."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class Recorder:
+    """Stands for a block of settings and notes the keys that are read from it."""
+
+    def __init__(self, block: BaseModel, prefix: str, seen: set[str]) -> None:
+        self._block, self._prefix, self._seen = block, prefix, seen
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._block, name)
+        if isinstance(value, BaseModel):
+            return Recorder(value, f"{self._prefix}{name}.", self._seen)
+        known = name in type(self._block).model_fields
+        self._seen.update([f"{self._prefix}{name}"] if known else leaves(self._block, self._prefix))
+        return value
+
+
+def leaves(block: BaseModel, prefix: str = "") -> set[str]:
+    """Dotted names of all settings of a block."""
+    found = set()
+    for name in type(block).model_fields:
+        value = getattr(block, name)
+        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}"}
+    return found
