@@ -1,0 +1,123 @@
+"""Promotion and rollback: who replaced whom as champion, when, by whom, why, and with which metrics.
+
+The record lies where the alias lies, in tags of the registered model (`tagscale.history.0007`, one JSON each), so it
+survives the machine that wrote it. The history reads as a line of champions: promoting adds to its end, rolling back
+goes one step towards its beginning. So after promoting 1, 2 and 3, two rollbacks lead to 1, and promoting 4 after the
+first of them makes the line 1, 2, 4.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tagscale.errors import TagscaleError
+from tagscale.registry.versions import CHAMPION, Registry, metrics_on_test
+from tagscale.tracking import user
+
+_PREFIX = "tagscale.history."
+
+
+def promote(name: str, version: str | int, why: str = "promoted by hand") -> dict[str, Any]:
+    """Make a version the champion; returns the record (see `history`).
+
+    Raises:
+        TagscaleError: no such model or version (names those that exist), or it is the champion already.
+    """
+    registry = Registry.open(name)
+    number = str(registry.version(version).version)
+    present = registry.aliases().get(CHAMPION)
+    if number == present:
+        raise TagscaleError(f"Version {number} of {name!r} is the champion already; nothing was changed.")
+    return _move(registry, "promote", number, present, why)
+
+
+def rollback(name: str, why: str = "rolled back by hand") -> dict[str, Any]:
+    """Make the champion before the present one champion again; returns the record.
+
+    A version that was deleted meanwhile is passed over. An alias that was moved by other means than tagscale (in
+    MLflow's pages, say) counts as a promotion.
+
+    Raises:
+        TagscaleError: no such model, or the history knows no earlier champion that still exists.
+    """
+    registry = Registry.open(name)
+    present = registry.aliases().get(CHAMPION)
+    existing = {str(version.version) for version in registry.versions()}
+    line = champions(history(name), present)
+    earlier = [number for number in (line[:-1] if present else line) if number in existing and number != present]
+    if not earlier:
+        raise TagscaleError(
+            f"Model {name!r}: the present champion is {f'version {present}' if present else 'nobody'}, and the history "
+            f"knows no earlier one to go back to. `tagscale promote VERSION` takes any of: {_listed(existing)}."
+        )
+    return _move(registry, "rollback", earlier[-1], present, why)
+
+
+def history(name: str) -> list[dict[str, Any]]:
+    """All records, oldest first.
+
+    Each: number (1, 2, ...), action (promote or rollback), champion and replaced (versions; replaced is None for the
+    first), when (UTC, ISO 8601), by, why, metrics ({"champion": {"pr_auc": ...}, "replaced": {...}} on the test part).
+    """
+    registry = Registry.open(name)
+    with registry.explained():
+        tags = registry.client.get_registered_model(name).tags
+    return sorted((json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)), key=lambda one: one["number"])
+
+
+def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[str]:
+    """The line of champions that led to the present one, oldest first.
+
+    >>> champions([{"action": "promote", "champion": "1", "replaced": None},
+    ...            {"action": "promote", "champion": "2", "replaced": "1"},
+    ...            {"action": "rollback", "champion": "1", "replaced": "2"},
+    ...            {"action": "promote", "champion": "3", "replaced": "1"}], present="3")
+    ['1', '3']
+    """
+    line: list[str] = []
+
+    def reached(number: str | None) -> None:
+        if number is not None and line[-1:] != [number]:
+            line.append(number)
+
+    for record in records:
+        reached(record["replaced"])  # differs from the line's end when the alias was moved by other means
+        if record["action"] == "rollback" and record["champion"] in line:
+            del line[_last(line, record["champion"]) + 1 :]
+        reached(record["champion"])
+    reached(present)
+    return line
+
+
+def _move(registry: Registry, action: str, champion: str, replaced: str | None, why: str) -> dict[str, Any]:
+    """Move the alias, then record it: a record never tells of a move that did not happen."""
+    records = history(registry.name)
+    existing = {str(version.version): version for version in registry.versions()}
+    record = {
+        "number": records[-1]["number"] + 1 if records else 1,
+        "action": action,
+        "champion": champion,
+        "replaced": replaced,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "by": user(),
+        "why": why,
+        "metrics": {
+            role: metrics_on_test(existing[number])
+            for role, number in (("champion", champion), ("replaced", replaced))
+            if number in existing
+        },
+    }
+    registry.give(CHAMPION, champion)
+    with registry.explained():
+        key = f"{_PREFIX}{record['number']:04d}"
+        registry.client.set_registered_model_tag(registry.name, key, json.dumps(record))
+    return record
+
+
+def _last(line: list[str], number: str) -> int:
+    return max(place for place, one in enumerate(line) if one == number)
+
+
+def _listed(numbers: set[str]) -> str:
+    return ", ".join(sorted(numbers, key=int)) or "none"
