@@ -1,0 +1,35 @@
+"""Kubeflow component of the stage compare: report and numbers of the study are shown in the Kubeflow UI."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def compare(
+    params: str,
+    runs: Input[list[Model]],
+    results: Input[list[Artifact]],
+    partition: Input[Dataset],
+    reports: Output[Artifact],
+    report: Output[HTML],
+    baseline_runs: Input[list[Model]] = None,
+    baseline_results: Input[list[Artifact]] = None,
+) -> None:
+    """Set all runs of the study side by side: table, figures, report."""
+    import json
+    import shutil
+    from pathlib import Path
+
+    from tagscale.params import parse
+    from tagscale.stages import compare as stage
+
+    stage.run(
+        parse(json.loads(params)),
+        runs=[Path(run.path) for run in [*runs, *(baseline_runs or [])]],
+        results=[Path(result.path) for result in [*results, *(baseline_results or [])]],
+        partition=Path(partition.path),
+        reports=Path(reports.path),
+    )
+    shutil.copyfile(Path(reports.path) / "report.html", report.path)

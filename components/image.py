@@ -1,0 +1,8 @@
+"""The container image of every component: tagscale with the extras `main` and `pipelines`, nothing installed later.
+
+TAGSCALE_IMAGE in the environment of `python -m pipelines compile` names another one, by tag or by digest.
+"""
+
+import os
+
+IMAGE = os.environ.get("TAGSCALE_IMAGE", "tagscale:latest")
