@@ -1,16 +1,19 @@
 """What one does around the stages: lay a preset over the settings, look at results, tag files, move the champion."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from ruamel.yaml import YAML
 
-from tagscale.cli.stages import PARAMS, ParamsFile
+from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
 from tagscale.errors import TagscaleError
-from tagscale.files import replacing
-from tagscale.params import laid_over, parse, read_yaml
+from tagscale.files import read_json, replacing
+from tagscale.params import laid_over, load, parse, read_yaml
 
 app = typer.Typer()
 
@@ -41,6 +44,117 @@ def preset(
     console.print(f"{params} now follows {named} ({len(changed)} value(s) changed; git diff shows them):")
     for key, before, after in changed:
         console.print(f"  {key}: {before} -> [bold]{after}[/]")
+
+
+@app.command(rich_help_panel=USE)
+def results(
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
+    partition: PartitionFolder = DATA / "partition",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Print the result table of the finished study again, and where to look next."""
+    from tagscale.stages import compare
+
+    settings = load(params)
+    names = grid(settings)
+    compare.show(
+        settings,
+        runs=[runs / name for name in names],
+        results=[results / name for name in names],
+        partition=partition,
+    )
+    console = Console(highlight=False)
+    if (registered := Path("registration/registration.json")).is_file():
+        outcome = read_json(registered)
+        console.print(
+            f"Registered: [bold]{outcome['name']} version {outcome['version']}[/] ({outcome['candidate']}), "
+            f"[bold]{outcome['alias']}[/]: {outcome['reason']}"
+        )
+    console.print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
+    console.print("Report:     reports/report.html   (figures in reports/figures/)")
+    console.print("Compare:    make ui               (MLflow: every run, its curves, the registered versions)")
+    console.print("Tag files:  tagscale tag FILE...  (in .venv/bin)")
+
+
+@app.command(rich_help_panel=USE)
+def tag(
+    files: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")],
+    version: Annotated[str, typer.Option(help="Version number, or champion, or challenger.")] = "champion",
+    top: Annotated[int, typer.Option(min=1, help="How many tags to show of each file.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="All scores, for machines.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Print the top tags of audio files, as a registered model hears them."""
+    from tagscale.registry.package import load_version
+    from tagscale.registry.tagging import as_json as to_json
+    from tagscale.registry.tagging import print_tags, tag_files
+
+    tagger, found = load_version(load(params).registry.name, version)
+    tagged = []
+    console = Console()
+    for file in tag_files(tagger, files):
+        tagged.append(file)
+        if not as_json:
+            print_tags(console, file, tagger, top)
+    if as_json:
+        typer.echo(json.dumps(to_json(found, tagged), indent=2))
+    if any(file.error for file in tagged):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=USE)
+def promote(
+    version: Annotated[str, typer.Argument(help="Version number, or challenger.")],
+    why: Annotated[str, typer.Option(help="Goes into the record.")] = "promoted by hand",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Make a registered version the champion, and record who replaced whom."""
+    from tagscale.registry.promote import promote as move
+
+    _say_moved(load(params).registry.name, move(load(params).registry.name, version, why))
+
+
+@app.command(rich_help_panel=USE)
+def rollback(
+    why: Annotated[str, typer.Option(help="Goes into the record.")] = "rolled back by hand",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Make the champion before the present one champion again, and record it."""
+    from tagscale.registry.promote import rollback as move
+
+    _say_moved(load(params).registry.name, move(load(params).registry.name, why))
+
+
+@app.command(rich_help_panel=USE)
+def history(
+    as_json: Annotated[bool, typer.Option("--json", help="The records, for machines.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Show who replaced whom as champion, when, why and with which metrics."""
+    from tagscale.registry.promote import history as read
+
+    name = load(params).registry.name
+    records = read(name)
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+        return
+    table = Table(title=f"Champions of {name}", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("when (UTC)", "champion", "replaced", "by", "why", "metrics on its test part"):
+        table.add_column(heading)
+    for record in records:
+        metrics = ", ".join(f"{key} {value:.3f}" for key, value in record["metrics"].get("champion", {}).items())
+        when = record["when"].removesuffix("+00:00").replace("T", " ")
+        table.add_row(when, record["champion"], record["replaced"] or "nobody", record["by"], record["why"], metrics)
+    Console().print(table if records else f"{name} has no record of promotions yet.")
+
+
+def _say_moved(name: str, record: dict[str, Any]) -> None:
+    replaced = f"version {record['replaced']}" if record["replaced"] else "nobody"
+    Console(highlight=False).print(
+        f"{name}: version [bold]{record['champion']}[/] is champion now, in place of {replaced} "
+        f"(record {record['number']}; `tagscale history` shows all)"
+    )
 
 
 def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[tuple[str, Any, Any]]:
