@@ -1,0 +1,136 @@
+"""Metrics against scikit-learn and against their definitions, pair by pair."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from tagscale.evaluation.metrics import average_precision, evaluate, rmse, roc_auc
+
+NAN = np.nan
+
+
+@st.composite
+def labels_and_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Up to 30 tracks and 3 tags; labels soft, hard or missing; scores with many ties."""
+    shape = (draw(st.integers(1, 30)), draw(st.integers(1, 3)))
+    labels = draw(npst.arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0, 0.3, 0.5, 0.8, NAN])))
+    scores = draw(npst.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])))
+    return labels, scores
+
+
+def scorable(labels: np.ndarray) -> bool:
+    return 0 < (labels >= 0.5).sum() < len(labels)
+
+
+@settings(max_examples=300, deadline=None)
+@given(labels_and_scores())
+def test_against_scikit_learn(data: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = data
+    areas, precisions = roc_auc(labels, scores), average_precision(labels, scores)
+    for tag in range(labels.shape[1]):
+        known = ~np.isnan(labels[:, tag])
+        positive, given_scores = labels[known, tag] >= 0.5, scores[known, tag]
+        if scorable(labels[known, tag]):
+            assert areas[tag] == pytest.approx(roc_auc_score(positive, given_scores), abs=1e-12)
+            assert precisions[tag] == pytest.approx(average_precision_score(positive, given_scores), abs=1e-12)
+        else:
+            assert np.isnan(areas[tag])
+            assert np.isnan(precisions[tag])
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels_and_scores())
+def test_roc_auc_is_the_share_of_pairs_in_the_right_order(data: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = data
+    areas = roc_auc(labels, scores)
+    for tag in range(labels.shape[1]):
+        above = scores[labels[:, tag] >= 0.5, tag]
+        below = scores[labels[:, tag] < 0.5, tag]
+        if len(above) and len(below):
+            difference = above[:, None] - below[None, :]
+            assert areas[tag] == pytest.approx(((difference > 0) + (difference == 0) / 2).mean(), abs=1e-12)
+
+
+@given(labels_and_scores())
+def test_rmse_is_the_root_of_the_mean_square(data: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nanmean of nothing, for tags without annotation
+        expected = np.sqrt(np.nanmean((labels - scores) ** 2, axis=0))
+    np.testing.assert_allclose(rmse(labels, scores), expected, atol=1e-12)
+
+
+def test_by_hand() -> None:
+    labels = np.array([[1], [0], [1], [0]])
+    scores = np.array([[0.9], [0.4], [0.2], [0.1]])
+    assert roc_auc(labels, scores) == pytest.approx([0.75])
+    assert average_precision(labels, scores) == pytest.approx([(1 + 2 / 3) / 2])
+
+
+def test_perfect_and_reversed_and_constant_scores() -> None:
+    labels = np.array([[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    scores = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 1, 0.5], [0, 1, 0.5]])
+    assert roc_auc(labels, scores).tolist() == [1, 0, 0.5]
+    assert average_precision(labels, scores).tolist() == [1, 0.25, 0.25]  # of a constant: the prevalence
+
+
+def test_evaluate_gives_each_kind_its_metrics_and_a_reason_where_there_is_none() -> None:
+    labels = np.array(
+        [
+            [1, 0, 1, NAN, 0.2, NAN],
+            [0, 0, 1, NAN, 0.6, NAN],
+            [1, NAN, 1, NAN, NAN, NAN],
+        ]
+    )
+    scores = np.full((3, 6), 0.4)
+    found = evaluate(labels, scores, np.array([False, False, False, False, True, True]))
+    assert found.reasons == [
+        None,
+        "no positives among 2 annotated tracks",
+        "only positives among 3 annotated tracks",
+        "no annotated track",
+        None,
+        "no annotated track",
+    ]
+    assert found.tracks.tolist() == [3, 2, 3, 0, 2, 0]
+    assert found.positives.tolist() == [2, 0, 3, 0, 1, 0]
+    np.testing.assert_allclose(found.roc_auc, [0.5, NAN, NAN, NAN, NAN, NAN])
+    np.testing.assert_allclose(found.rmse, [NAN, NAN, NAN, NAN, 0.2, NAN])
+    assert found.macro() == pytest.approx({"roc_auc": 0.5, "pr_auc": 2 / 3, "rmse": 0.2})
+
+
+def test_the_macro_rmse_is_the_mean_of_the_tags_roots() -> None:
+    labels, scores = np.array([[0.0, 0.0]]), np.array([[0.1, 0.3]])
+    assert evaluate(labels, scores, np.array([True, True])).macro()["rmse"] == pytest.approx(0.2)
+
+
+def test_nothing_to_score_is_nan() -> None:
+    macro = evaluate(np.full((2, 1), NAN), np.zeros((2, 1)), np.array([False])).macro()
+    assert all(np.isnan(value) for value in macro.values())
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        (np.zeros((2, 3)), np.zeros((3, 2)), r"found \(2, 3\) and \(3, 2\)"),
+        (np.zeros(2), np.zeros(2), r"expected labels and scores \(tracks, tags\)"),
+        (np.zeros((1, 1)), np.full((1, 1), 1.5), "scores: expected values in"),
+        (np.zeros((1, 1)), np.full((1, 1), NAN), "scores: expected values in"),
+        (np.full((1, 1), -0.1), np.zeros((1, 1)), "labels: expected values in"),
+    ],
+)
+def test_malformed_input_is_refused(labels: np.ndarray, scores: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        roc_auc(labels, scores)
+    with pytest.raises(ValueError, match=message):
+        evaluate(labels, scores, np.zeros(1, bool))
+
+
+def test_kinds_of_another_number_of_tags_are_refused() -> None:
+    with pytest.raises(ValueError, match="regression: expected"):
+        evaluate(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros(2, bool))

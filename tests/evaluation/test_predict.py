@@ -1,0 +1,88 @@
+"""Moving-window scores against a loop over windows."""
+
+import numpy as np
+import pytest
+import torch
+
+from tagscale.errors import TagscaleError
+from tagscale.evaluation import predict as module
+from tagscale.evaluation.predict import predict, scores_of_samples
+from tagscale.models.build import Architecture, build
+
+CAPACITY = {"width": 1 / 16, "filters": 4, "units": 5, "dropout": 0.5}
+ARCHITECTURE = Architecture("spectrogram", CAPACITY, ("jazz", "energy"), ("classification", "regression"), 0.5)
+LENGTHS = {"long": 30_000, "odd": 17_777, "exact": 8_000, "short": 5_000}
+HOP = 0.2
+TOLERANCE = 1e-5  # of a score: sums of float32 differ in their last bits between batch sizes
+
+
+class Songs(dict[str, np.ndarray]):
+    def samples(self, track_id: str) -> int:
+        return len(self[track_id])
+
+    def read(self, track_id: str, start: int, count: int) -> np.ndarray:
+        return self[track_id][start : start + count]
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = build(ARCHITECTURE)
+    with torch.no_grad():  # spread the scores, so that an error in their mean shows
+        model.get_submodule("backend.output").weight.mul_(20)
+    return model
+
+
+@pytest.fixture(scope="module")
+def songs() -> Songs:
+    random = np.random.default_rng(0)
+    return Songs({name: random.integers(-9000, 9000, length, dtype=np.int16) for name, length in LENGTHS.items()})
+
+
+@torch.inference_mode()
+def brute_force(model: torch.nn.Module, samples: np.ndarray) -> np.ndarray:
+    """One window at a time."""
+    patch, hop = 8_000, round(HOP * 16_000)
+    samples = np.resize(samples, max(len(samples), patch))
+    starts = [*range(0, len(samples) - patch, hop), len(samples) - patch]
+    model.eval()
+    windows = [torch.from_numpy(samples[start : start + patch]).float()[None] / 32768 for start in starts]
+    return torch.cat([model(window).sigmoid() for window in windows]).mean(dim=0).numpy()
+
+
+@pytest.mark.parametrize("batch_seconds", [0.5, 1.5, 200])
+def test_the_mean_over_the_window_whatever_the_batches(
+    model: torch.nn.Module, songs: Songs, batch_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_SECONDS", batch_seconds)
+    found = predict(model.train(), ARCHITECTURE, songs, list(songs), HOP)
+    assert found.index.tolist() == list(songs)
+    assert found.columns.tolist() == ["jazz", "energy"]
+    assert (found.dtypes == np.float32).all()
+    assert found["jazz"].std() > 1e-3
+    for track in songs:
+        np.testing.assert_allclose(found.loc[track], brute_force(model, songs[track]), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("track", LENGTHS)
+def test_one_recording_scores_as_it_does_among_others(model: torch.nn.Module, songs: Songs, track: str) -> None:
+    scores = scores_of_samples(model, ARCHITECTURE, songs[track], HOP)
+    assert scores.shape == (2,)
+    np.testing.assert_allclose(scores, predict(model, ARCHITECTURE, songs, list(songs), HOP).loc[track], atol=TOLERANCE)
+    as_floats = songs[track].astype(np.float32) / 32768
+    np.testing.assert_allclose(scores_of_samples(model, ARCHITECTURE, as_floats, HOP), scores, atol=1e-7)
+
+
+def test_no_tracks_give_an_empty_table(model: torch.nn.Module, songs: Songs) -> None:
+    assert predict(model, ARCHITECTURE, songs, [], HOP).shape == (0, 2)
+
+
+def test_a_track_outside_the_store_is_named(model: torch.nn.Module, songs: Songs) -> None:
+    with pytest.raises(TagscaleError, match="1 of 2 tracks are not in the store, the first is 'gone'"):
+        predict(model, ARCHITECTURE, songs, ["long", "gone"], HOP)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0), np.zeros((2, 100)), np.full(100, np.nan)])
+def test_what_is_no_recording_is_refused(model: torch.nn.Module, samples: np.ndarray) -> None:
+    with pytest.raises(TagscaleError, match="mono recording"):
+        scores_of_samples(model, ARCHITECTURE, samples, HOP)
