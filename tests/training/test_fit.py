@@ -1,0 +1,161 @@
+"""Training for real, on sounds that a small model tells apart: it learns, it repeats, it keeps the best."""
+
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sounds import KINDS, TAGS, TRAINING, VALIDATION, Sounds, architecture, make_sounds, settings
+from tagscale.audio.patches import SpacedPatches, to_wave
+from tagscale.errors import TagscaleError
+from tagscale.evaluation.metrics import evaluate
+from tagscale.evaluation.predict import predict
+from tagscale.models.backend import BN_MOMENTUM
+from tagscale.models.build import build
+from tagscale.training.fit import VALIDATION_PATCHES, Fitted, Labelled, fit
+from tagscale.training.losses import masked_loss
+from tagscale.training.module import Training
+
+
+@pytest.fixture(scope="module")
+def sounds() -> Sounds:
+    return make_sounds()
+
+
+def fitted(sounds: Sounds, model: str = "spectrogram", seed: int = 0, **different: object) -> Fitted:
+    return fit(architecture(model), sounds, sounds.part(TRAINING), sounds.part(VALIDATION), settings(**different), seed)
+
+
+def bytes_of(model: nn.Module) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "loss", "max_epochs"),
+    [("waveform", "cross_entropy", 12), ("waveform", "mse", 12), ("spectrogram", "cross_entropy", 8)],
+)
+def test_a_model_learns_to_tell_sounds_apart(sounds: Sounds, model: str, loss: str, max_epochs: int) -> None:
+    found = fitted(sounds, model, loss=loss, max_epochs=max_epochs)
+    test = slice(VALIDATION.stop, None)
+    scores = predict(found.model, architecture(model), sounds, sounds.tracks[test], hop_seconds=0.5)
+    metrics = evaluate(sounds.labels[test], scores.to_numpy(), np.array([kind == "regression" for kind in KINDS]))
+    pr_auc = dict(zip(TAGS, metrics.pr_auc, strict=True))
+    assert pr_auc["tone"] > 0.9, "half of the sounds are tones"
+    assert metrics.rmse[2] < 0.28, "of guessing the mean of a uniform loudness: 0.29"
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(sounds: Sounds) -> None:
+    first, again, other = (fitted(sounds, "waveform", seed) for seed in (3, 3, 4))
+    assert bytes_of(first.model) == bytes_of(again.model)
+    assert bytes_of(first.model) != bytes_of(other.model)
+    losses = ["train_loss", "valid_loss"]
+    assert first.history[losses].equals(again.history[losses])
+
+
+def test_training_ends_early_and_the_best_epochs_weights_stay(sounds: Sounds) -> None:
+    """Against inverted validation labels, learning makes the validation loss worse."""
+    valid = sounds.part(VALIDATION)
+    inverted = Labelled(valid.tracks, 1 - valid.labels)
+    found = fit(architecture(), sounds, sounds.part(TRAINING), inverted, settings(max_epochs=30, patience=3), seed=0)
+    losses = found.history["valid_loss"]
+    assert len(losses) < 30
+    assert found.best_epoch == losses.argmin() + 1 == len(losses) - 3
+    assert validation_loss(found.model, sounds, inverted) == pytest.approx(losses.min(), rel=1e-4)
+
+
+def validation_loss(model: nn.Module, sounds: Sounds, valid: Labelled) -> float:
+    patches = SpacedPatches(sounds, valid.tracks, valid.labels, architecture().patch_samples, VALIDATION_PATCHES)
+    waves, labels = patches.__getitems__(list(range(len(patches))))
+    regression = torch.tensor([kind == "regression" for kind in KINDS])
+    with torch.inference_mode():
+        return float(masked_loss(model(to_wave(waves)), labels, regression, "cross_entropy"))
+
+
+def test_a_fit_tells_of_its_epochs_and_leaves_nothing_behind(
+    sounds: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told: list[tuple[int, dict[str, float]]] = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        found = fit(
+            architecture("waveform"),
+            sounds,
+            sounds.part(TRAINING),
+            sounds.part(VALIDATION),
+            settings(),
+            seed=0,
+            on_epoch=lambda numbers, epoch: told.append((epoch, numbers)),
+        )
+    assert not warned
+    assert not list(tmp_path.iterdir())
+    assert [epoch for epoch, _ in told] == found.history["epoch"].tolist() == [1, 2]
+    names = {"train_loss", "valid_loss", "learning_rate", "patches_per_second", "seconds"}
+    assert set(told[0][1]) == names
+    assert told[1][1]["learning_rate"] == pytest.approx(0), "it falls to zero at the end"
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(
+        r"epoch   1/2  train loss 0\.\d{4}  valid loss 0\.\d{4}\*  [\d,]+ patches/s  \d+\.\d s", lines[0]
+    )
+    assert err == ""
+
+
+def test_the_model_comes_back_ready_to_predict(sounds: Sounds) -> None:
+    model = fitted(sounds, max_epochs=1).model
+    assert not model.training
+    log_mel = model.get_submodule("log_mel")
+    assert log_mel.mean != 0, "statistics of the training tracks"
+    assert {norm.momentum for norm in model.modules() if isinstance(norm, _BatchNorm)} == {BN_MOMENTUM}
+
+
+def test_bf16_trains_on_a_cpu_too(sounds: Sounds) -> None:
+    found = fitted(sounds, max_epochs=1, precision="bf16-mixed")
+    assert np.isfinite(found.history["valid_loss"]).all()
+    assert {tensor.dtype for tensor in found.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="16-mixed is fine on this machine's GPU")
+def test_16_mixed_asks_for_a_gpu(sounds: Sounds) -> None:
+    with pytest.raises(TagscaleError, match="16-mixed needs a GPU"):
+        fitted(sounds, precision="16-mixed")
+
+
+def test_a_training_that_diverges_is_explained(sounds: Sounds) -> None:
+    with pytest.raises(TagscaleError, match=r"the loss is (nan|inf) in epoch \d+ \(train.learning_rate 1e\+30"):
+        fitted(sounds, "waveform", learning_rate=1e30, max_epochs=3)
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_a_part_without_labels_is_refused(sounds: Sounds, part: str) -> None:
+    parts = {"training": sounds.part(TRAINING), "validation": sounds.part(VALIDATION)}
+    parts[part] = replace(parts[part], labels=np.full_like(parts[part].labels, np.nan))
+    with pytest.raises(TagscaleError, match=f"The {part} part has .* no annotated label"):
+        fit(architecture(), sounds, parts["training"], parts["validation"], settings(), seed=0)
+
+
+def test_a_single_patch_is_refused(sounds: Sounds) -> None:
+    with pytest.raises(TagscaleError, match="Raise train"):
+        fit(
+            architecture(), sounds, sounds.part(slice(1, 2)), sounds.part(VALIDATION),
+            settings(patches_per_track=1), seed=0,
+        )  # fmt: skip
+
+
+def test_only_kernels_decay() -> None:
+    model = build(architecture("waveform"))
+    optimizer = Training(model, torch.zeros(3, dtype=torch.bool), settings(), steps=1).configure_optimizers()[
+        "optimizer"
+    ]
+    kernels, others = optimizer.param_groups
+    assert (kernels["weight_decay"], others["weight_decay"]) == (1e-5, 0)
+    assert {parameter.ndim for parameter in kernels["params"]} == {2, 3}
+    assert {parameter.ndim for parameter in others["params"]} == {1}
