@@ -1,7 +1,7 @@
 """Kubeflow component of the stage compare: report and numbers of the study are shown in the Kubeflow UI."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
 from components.image import IMAGE
 
@@ -14,6 +14,7 @@ def compare(
     partition: Input[Dataset],
     reports: Output[Artifact],
     report: Output[HTML],
+    metrics: Output[Metrics],
     baseline_runs: Input[list[Model]] = None,
     baseline_results: Input[list[Artifact]] = None,
 ) -> None:
@@ -22,6 +23,7 @@ def compare(
     import shutil
     from pathlib import Path
 
+    from tagscale.files import read_json
     from tagscale.params import parse
     from tagscale.stages import compare as stage
 
@@ -33,3 +35,8 @@ def compare(
         reports=Path(reports.path),
     )
     shutil.copyfile(Path(reports.path) / "report.html", report.path)
+    for model, sizes in read_json(Path(reports.path) / "metrics.json").items():
+        for size, scores in sizes.items():
+            for name, value in scores.items():
+                if value is not None:  # null: nothing to score
+                    metrics.log_metric(f"{model}.{size}.{name}", value)

@@ -126,10 +126,6 @@ def test_bad_settings_are_told_without_a_traceback(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_tiny_study_is_a_preset():
-    assert load(ROOT / "params.yaml", Path(__file__).parent / "tiny.yaml").train.sizes == ["all"]
-
-
 def test_is_the_graph_of_dvc(training):
     assert kubeflow_edges(training) == dvc_edges(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
