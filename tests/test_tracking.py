@@ -1,6 +1,5 @@
 """Runs in a real SQLite store: found again by identity, continued after an interruption, closed with their status."""
 
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -8,12 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import mlflow
 import pytest
 
+from registry.tiny import empty_store
 from tagscale import tracking
 from tagscale.errors import TagscaleError
-from tagscale.files import replacing
 from tagscale.identity import RunIdentity
 
 IDENTITY = RunIdentity("waveform", "300", 0, "corpus", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")
@@ -21,15 +19,9 @@ IDENTITY = RunIdentity("waveform", "300", 0, "corpus", "aaaaaaaaaaaa", "bbbbbbbb
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty MLflow store in a fresh folder; the migrations (10 s) run once and pytest keeps their result."""
-    template = request.config.cache.mkdir("mlflow") / f"{mlflow.__version__}.db"
-    if not template.exists():
-        with replacing(template) as fresh:
-            mlflow.MlflowClient(f"sqlite:///{fresh}").search_experiments()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    shutil.copy(template, "mlflow.db")
-    return tmp_path
+    return empty_store(request.config, tmp_path)
 
 
 def test_run_carries_identity_commit_dataset_params_and_curves(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,11 @@ class TrackedRun:
         with self._explained():
             self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
+    def git_commit(self) -> str:
+        """The commit whose code made this run."""
+        with self._explained():
+            return self.client.get_run(self.run_id).data.tags.get("mlflow.source.git.commit", "unknown")
+
     def _explained(self) -> Any:
         return explained(self.client.tracking_uri)
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tagscale.errors import TagscaleError
-from tagscale.registry.versions import CHAMPION, Registry, metrics_on_test
+from tagscale.registry.versions import CHAMPION, Registry
 from tagscale.tracking import user
 
 _PREFIX = "tagscale.history."
@@ -25,7 +25,7 @@ def promote(name: str, version: str | int, why: str = "promoted by hand") -> dic
         TagscaleError: no such model or version (names those that exist), or it is the champion already.
     """
     registry = Registry.open(name)
-    number = str(registry.version(version).version)
+    number = registry.version(version).number
     present = registry.aliases().get(CHAMPION)
     if number == present:
         raise TagscaleError(f"Version {number} of {name!r} is the champion already; nothing was changed.")
@@ -43,13 +43,13 @@ def rollback(name: str, why: str = "rolled back by hand") -> dict[str, Any]:
     """
     registry = Registry.open(name)
     present = registry.aliases().get(CHAMPION)
-    existing = {str(version.version) for version in registry.versions()}
+    existing = registry.versions()
     line = champions(history(name), present)
     earlier = [number for number in (line[:-1] if present else line) if number in existing and number != present]
     if not earlier:
         raise TagscaleError(
             f"Model {name!r}: the present champion is {f'version {present}' if present else 'nobody'}, and the history "
-            f"knows no earlier one to go back to. `tagscale promote VERSION` takes any of: {_listed(existing)}."
+            f"knows no earlier one to go back to. `tagscale promote VERSION` takes any of: {', '.join(existing)}."
         )
     return _move(registry, "rollback", earlier[-1], present, why)
 
@@ -93,7 +93,7 @@ def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[st
 def _move(registry: Registry, action: str, champion: str, replaced: str | None, why: str) -> dict[str, Any]:
     """Move the alias, then record it: a record never tells of a move that did not happen."""
     records = history(registry.name)
-    existing = {str(version.version): version for version in registry.versions()}
+    existing = registry.versions()
     record = {
         "number": records[-1]["number"] + 1 if records else 1,
         "action": action,
@@ -103,7 +103,7 @@ def _move(registry: Registry, action: str, champion: str, replaced: str | None, 
         "by": user(),
         "why": why,
         "metrics": {
-            role: metrics_on_test(existing[number])
+            role: existing[number].test_metrics
             for role, number in (("champion", champion), ("replaced", replaced))
             if number in existing
         },
@@ -117,7 +117,3 @@ def _move(registry: Registry, action: str, champion: str, replaced: str | None, 
 
 def _last(line: list[str], number: str) -> int:
     return max(place for place, one in enumerate(line) if one == number)
-
-
-def _listed(numbers: set[str]) -> str:
-    return ", ".join(sorted(numbers, key=int)) or "none"

@@ -1,10 +1,9 @@
 """One registered model in MLflow: its versions, and the two aliases, `champion` (in use) and `challenger` (newest)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
@@ -13,6 +12,22 @@ from tagscale.errors import TagscaleError
 from tagscale.tracking import connect, explained
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model; its tags carry the run's identity, metrics and what the gate said."""
+
+    name: str
+    number: str
+    run_id: str
+    tags: dict[str, str]
+
+    @property
+    def test_metrics(self) -> dict[str, float]:
+        """Its metrics on the test part: {"pr_auc": 0.41, ...}; what could not be measured is absent."""
+        prefix = "tagscale.test."
+        return {key.removeprefix(prefix): float(self.tags[key]) for key in self.tags if key.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -48,13 +63,16 @@ class Registry:
                 client.create_registered_model(name, description=description)
         return cls(name, client)
 
-    def versions(self) -> list[ModelVersion]:
-        """All versions, oldest first."""
+    def versions(self) -> dict[str, Version]:
+        """All versions by their number, oldest first."""
         with self.explained():
             found = self.client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
-        return sorted(found, key=lambda version: int(version.version))
+        return {
+            str(one.version): Version(self.name, str(one.version), str(one.run_id), dict(one.tags))
+            for one in sorted(found, key=lambda one: int(one.version))
+        }
 
-    def version(self, which: str | int) -> ModelVersion:
+    def version(self, which: str | int) -> Version:
         """The version of that number, or the holder of that alias.
 
         Raises:
@@ -62,7 +80,7 @@ class Registry:
         """
         which = str(which)
         number = self.aliases().get(which, which)
-        versions = {str(version.version): version for version in self.versions()}
+        versions = self.versions()
         if number in versions:
             return versions[number]
         if which == CHAMPION:
@@ -72,7 +90,7 @@ class Registry:
             )
         raise TagscaleError(f"Model {self.name!r} has no version {which!r}; there: {_listed(versions)}.")
 
-    def holder(self, alias: str) -> ModelVersion | None:
+    def holder(self, alias: str) -> Version | None:
         """The version that holds the alias, if one does."""
         return self.version(alias) if alias in self.aliases() else None
 
@@ -89,6 +107,12 @@ class Registry:
             if alias == CHAMPION and self.aliases().get(CHALLENGER) == version:
                 self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version."""
+        with self.explained():
+            for key, value in tags.items():
+                self.client.set_model_version_tag(self.name, version, key, value)
+
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Turn what MLflow raises inside the block into a TagscaleError."""
@@ -96,11 +120,5 @@ class Registry:
             yield
 
 
-def metrics_on_test(version: ModelVersion) -> dict[str, float]:
-    """The metrics on the test part that a version carries in its tags: {"pr_auc": 0.41, ...}."""
-    prefix = "tagscale.test."
-    return {key.removeprefix(prefix): float(value) for key, value in version.tags.items() if key.startswith(prefix)}
-
-
-def _listed(versions: dict[str, ModelVersion]) -> str:
+def _listed(versions: Mapping[str, Version]) -> str:
     return ", ".join(versions) or "no version at all"

@@ -1,0 +1,96 @@
+"""The gate: is the candidate better than the champion on the same test tracks?
+
+The champion's recorded metric counts where it was measured on the same labels, tracks and window. Otherwise the
+champion is scored again on the present test part, and both are compared over the tags that both know.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tagscale.audio.store import Store
+from tagscale.data.catalog import Catalog
+from tagscale.data.partition import Partition
+from tagscale.evaluation import metrics
+from tagscale.evaluation.predict import predict
+from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER
+from tagscale.registry.tagger import AudioTagger
+
+SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate decided, and why. Values are of the metric on the test part; None where it could not be had."""
+
+    passed: bool
+    reason: str
+    candidate_value: float | None
+    champion_value: float | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Where the present test part is found: folders of the stages; `results` is the candidate's."""
+
+    catalog: Path
+    partition: Path
+    store: Path
+    results: Path
+    hop_seconds: float
+
+    def predictions(self) -> pd.DataFrame:
+        """The candidate's scores: (test tracks, tags), index track_id."""
+        table = pd.read_parquet(self.results / "predictions.parquet")
+        found = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
+        return found.loc[Partition.load(self.partition).tracks("test")]
+
+
+def judge(metric: str, candidate: float | None, champion: float | None, on: str = "the same test tracks") -> Verdict:
+    """Compare two values of a metric: only a strictly better candidate passes.
+
+    >>> judge("pr_auc", 0.42, 0.40).passed, judge("pr_auc", 0.40, 0.40).passed, judge("rmse", 0.2, 0.1).passed
+    (True, False, False)
+    """
+    label = LABELS[metric]
+    if candidate is None:
+        return Verdict(False, f"the candidate has no {label} on {on}", None, champion)
+    if champion is None:
+        return Verdict(False, f"the champion has no {label} on {on} to compare with", candidate, None)
+    better = candidate < champion if metric in LOWER_IS_BETTER else candidate > champion
+    relation = "better than" if better else "the same as" if candidate == champion else "worse than"
+    digits = 4 if f"{candidate:.4f}" != f"{champion:.4f}" else 6
+    reason = f"{label} {candidate:.{digits}f} is {relation} the champion's {champion:.{digits}f} on {on}"
+    return Verdict(better, reason, candidate, champion)
+
+
+def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool:
+    """Whether the metrics in the tags of two versions were measured on the same labels, tracks and window."""
+    return all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
+
+
+def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Verdict:
+    """Score the champion on the present test part and compare over the tags that both know, of the same kind."""
+    catalog, ours = Catalog.load(trial.catalog), trial.predictions()
+    kinds = catalog.tags["kind"].to_dict()
+    known = dict(zip(champion.architecture.tags, champion.architecture.kinds, strict=True))
+    shared = [tag for tag in ours.columns if known.get(tag) == kinds[tag]]
+    if not shared:
+        reason = "the champion was trained for other tags, none of them shared; `tagscale promote` decides by hand"
+        return Verdict(False, reason, None, None)
+    tracks = [str(track) for track in ours.index]
+    theirs = predict(champion.model, champion.architecture, Store.open(trial.store), tracks, trial.hop_seconds)
+    labels = catalog.labels.loc[tracks, shared].to_numpy()
+    regression = np.array([kinds[tag] == "regression" for tag in shared])
+    values = []
+    for scores in (ours, theirs):
+        value = metrics.evaluate(labels, scores[shared].to_numpy(), regression).macro()[metric]
+        values.append(None if np.isnan(value) else value)
+    on = (
+        f"the present test part ({len(tracks)} tracks, {len(shared)} shared tags; the champion comes from another "
+        "partition and was scored again, perhaps on tracks that it learned from)"
+    )
+    return judge(metric, values[0], values[1], on)

@@ -1,0 +1,129 @@
+"""From a trained run to a registered version: a self-contained MLflow model, and loading it back without its code.
+
+The packaged model holds the weights (safetensors), JSON, and a copy of tagscale's source, so it loads where only its
+pip requirements are installed; nothing in it is pickled. `load_version` trusts less: it takes from the artifact only
+weights and JSON and runs the installed code.
+"""
+
+import io
+import tempfile
+import wave
+from collections.abc import Mapping
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from mlflow.entities import LoggedModelOutput
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+import tagscale
+from tagscale.errors import TagscaleError
+from tagscale.models.build import Architecture
+from tagscale.registry.tagger import AUDIO, AudioTagger
+from tagscale.registry.versions import Registry, Version
+from tagscale.tracking import TrackedRun, explained
+
+NEEDED = ("torch", "torchaudio", "numpy", "pandas", "soundfile", "soxr", "safetensors", "mlflow")  # to listen
+_DATA = "tagger"  # name of the checkpoint's folder inside the packaged model
+
+
+def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> None:
+    """Write the tagger as a self-contained MLflow model, with signature and input example.
+
+    Args:
+        model: MLflow's own description to add to, which names run and model; a new one when not given.
+    """
+    tags = [ColSpec(DataType.double, tag) for tag in tagger.architecture.tags]
+    with tempfile.TemporaryDirectory() as temporary:
+        tagger.save(Path(temporary) / _DATA)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            loader_module="tagscale.registry.tagger",
+            data_path=str(Path(temporary) / _DATA),
+            code_paths=[str(Path(tagscale.__file__).parent)],
+            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in NEEDED],
+            signature=ModelSignature(Schema([ColSpec(DataType.binary, AUDIO)]), Schema(tags)),
+            input_example=pd.DataFrame({AUDIO: [example_wav(tagger.architecture)]}),
+            mlflow_model=model,
+        )
+
+
+def register(
+    registry: Registry, run: TrackedRun, tagger: AudioTagger, name: str, tags: Mapping[str, Any], description: str
+) -> str:
+    """Package the tagger, store it with its run and make it the next version of the registered model.
+
+    Args:
+        name: of the run, as the model's pages show it
+        tags, description: of the version
+    Returns:
+        number of the new version
+    """
+    client = registry.client
+    with explained(client.tracking_uri), tempfile.TemporaryDirectory() as temporary:
+        logged = client.create_logged_model(
+            run.experiment_id, name, source_run_id=run.run_id, model_type="music tagger"
+        )
+        try:
+            of_run = Model(run_id=run.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
+            package(tagger, Path(temporary) / "model", of_run)
+            client.log_model_artifacts(logged.model_id, str(Path(temporary) / "model"))
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        made = client.create_model_version(
+            registry.name,
+            source=logged.model_uri,
+            run_id=run.run_id,
+            model_id=logged.model_id,
+            tags={key: str(value) for key, value in tags.items()},
+            description=description,
+        )
+    return str(made.version)
+
+
+def load_version(name: str, version: str | int = "champion") -> tuple[AudioTagger, Version]:
+    """The tagger of a registered version, given by number or alias, run by the installed code.
+
+    Raises:
+        TagscaleError: no such model or version, or its artifact is gone, damaged or of another version of tagscale.
+    """
+    registry = Registry.open(name)
+    found = registry.version(version)
+    with tempfile.TemporaryDirectory() as temporary:
+        return AudioTagger.load(_fetched(registry, found, Path(temporary))), found
+
+
+def example_wav(architecture: Architecture) -> bytes:
+    """A WAV file one patch long: three notes of a chord, as input example."""
+    seconds = np.arange(architecture.patch_samples) / architecture.sample_rate
+    chord = np.mean([np.sin(2 * np.pi * frequency * seconds) for frequency in (261.63, 329.63, 392.0)], axis=0)
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(architecture.sample_rate)
+        file.writeframes((chord * 32767).astype("<i2").tobytes())
+    return content.getvalue()
+
+
+def _fetched(registry: Registry, version: Version, folder: Path) -> Path:
+    """The checkpoint's folder of a version, downloaded, or where it lies on this machine."""
+    client = registry.client
+    with registry.explained():
+        address = client.get_model_version_download_uri(registry.name, version.number)
+    try:
+        uri = f"{address}/data/{_DATA}"
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=client.tracking_uri))
+    except Exception as error:  # each kind of artifact store has its own
+        raise TagscaleError(
+            f"Version {version.number} of {registry.name!r}: its files cannot be read at {address} ({error}). If they "
+            "were moved or deleted, promote another version; else check the access to that place."
+        ) from error

@@ -1,0 +1,83 @@
+"""A tagger that listens to audio files: what the registered model runs wherever it is loaded, and tagscale itself.
+
+This module is the entry of the packaged model (`_load_pyfunc`), so it imports only what listening needs. It reads
+weights and JSON; nothing in a packaged model's data is ever executed.
+"""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from tagscale.audio.decode import AudioError, decode
+from tagscale.errors import TagscaleError
+from tagscale.evaluation.predict import scores_of_samples
+from tagscale.files import read_json, write_json
+from tagscale.models.build import Architecture
+from tagscale.training import checkpoint
+
+LISTENING = "listening.json"  # beside the checkpoint: step of the moving window, groups of the tags
+AUDIO = "audio"  # the input column: bytes of audio files
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class AudioTagger:
+    """A trained front-end with what it takes to tag files.
+
+    hop_seconds: step of the moving window over a song; scores are means over its windows (section 4).
+    groups: tag -> the group it belongs to in its taxonomy (genre, mood ...).
+    """
+
+    model: nn.Module
+    architecture: Architecture
+    hop_seconds: float
+    groups: dict[str, str]
+
+    @classmethod
+    def load(cls, folder: Path) -> "AudioTagger":
+        """Read what `save` wrote. Raises TagscaleError naming the file that is missing or damaged."""
+        model, architecture = checkpoint.load(folder)
+        try:
+            listening = read_json(folder / LISTENING)
+            return cls(model, architecture, listening["hop_seconds"], listening["groups"])
+        except (OSError, ValueError, KeyError) as error:
+            raise TagscaleError(
+                f"{folder / LISTENING}: missing or damaged ({error!r}); register the run again."
+            ) from None
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint and how it listens into a folder of its own."""
+        checkpoint.save(folder, self.model, self.architecture)
+        write_json(folder / LISTENING, {"hop_seconds": self.hop_seconds, "groups": self.groups})
+
+    def listen(self, path: Path) -> dict[str, float]:
+        """Score of every tag for one audio file of any length, in [0, 1]. Raises AudioError with the reason."""
+        scores = scores_of_samples(self.model, self.architecture, decode(path).samples, self.hop_seconds)
+        return dict(zip(self.architecture.tags, map(float, scores), strict=True))
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """MLflow's entry: column `audio`, bytes of audio files (WAV, FLAC, OGG, MP3) -> one float64 column a tag.
+
+        A row that is not usable audio gets NaN and a warning with the reason; the other rows are scored.
+        """
+        rows = np.full((len(frame), len(self.architecture.tags)), np.nan)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "audio"
+            for row, content in enumerate(frame[AUDIO]):
+                path.write_bytes(content)
+                try:
+                    rows[row] = list(self.listen(path).values())
+                except AudioError as error:
+                    logger.warning("row %d: not tagged: %s", row, error.reason)
+        return pd.DataFrame(rows, columns=list(self.architecture.tags), index=frame.index)
+
+
+def _load_pyfunc(data_path: str) -> AudioTagger:
+    """What `mlflow.pyfunc.load_model` calls."""
+    return AudioTagger.load(Path(data_path))

@@ -1,0 +1,153 @@
+"""The registered model is self-contained, holds nothing that is executed on loading its data, and scores as ours."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import soundfile
+
+from registry.tiny import song, tiny_tagger
+from tagscale import tracking
+from tagscale.errors import TagscaleError
+from tagscale.identity import RunIdentity
+from tagscale.registry.package import NEEDED, example_wav, load_version, register
+from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.versions import Registry
+
+IDENTITY = RunIdentity("spectrogram", "all", 0, "tiny", "dddddddddddd", "pppppppppppp", "ssssssssssss")
+
+# Loads the champion as a serving machine would: through MLflow alone, where tagscale's own extras are not installed.
+CLEAN_PROCESS = """
+import json, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"lightning", "kfp", "dvc", "great_expectations", "symusic", "typer", "rich"}:
+            raise ImportError(f"not installed on this machine: {name}")
+sys.meta_path.insert(0, Refuse())
+sys.path[:] = [path for path in sys.path if not path.endswith("/src")]  # the checkout
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
+import mlflow.pyfunc, pandas as pd
+loaded = mlflow.pyfunc.load_model("models:/tagger@champion")
+songs = pd.DataFrame({"audio": [open(path, "rb").read() for path in sys.argv[1:]]})
+scores = loaded.predict(songs)
+import tagscale
+types = [str(type) for type in scores.dtypes]
+print(json.dumps({"code": tagscale.__file__, "scores": scores.to_dict("list"), "types": types}))
+"""
+
+
+@pytest.fixture
+def champion(store: Path) -> AudioTagger:
+    """A tagger that is version 1 and champion of the model `tagger`."""
+    tagger = tiny_tagger()
+    registry = Registry.made("tagger", "for tests")
+    with tracking.find_run("study", IDENTITY) as run:
+        number = register(registry, run, tagger, IDENTITY.name, {"tagscale.test.pr_auc": 0.5}, "a description")
+    registry.give("champion", number)
+    return tagger
+
+
+def artifacts() -> Path:
+    (folder,) = Path("mlartifacts/models").glob("*/artifacts")
+    return folder
+
+
+@pytest.mark.slow
+def test_champion_tags_files_in_a_clean_process_with_the_code_it_was_packaged_with(
+    champion: AudioTagger, store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for number in (1, 2):
+        soundfile.write(elsewhere / f"{number}.wav", song(number, seconds=4), 16_000)
+    (elsewhere / "bad.wav").write_bytes(b"no audio")
+    names = ["1.wav", "bad.wav", "2.wav"]
+    done = subprocess.run(
+        [sys.executable, "-c", CLEAN_PROCESS, *names],
+        cwd=elsewhere,
+        env={"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert Path(found["code"]) == (artifacts() / "code" / "tagscale" / "__init__.py").resolve()
+    ours = [champion.listen(elsewhere / name) for name in ("1.wav", "2.wav")]
+    assert ours[0] != ours[1]
+    for tag, (first, bad, second) in found["scores"].items():
+        assert (first, second) == pytest.approx((ours[0][tag], ours[1][tag]), abs=1e-6)
+        assert bad != bad, "not a number: no score"
+    assert set(found["types"]) == {"float64"}
+    assert "row 1: not tagged: not audio in a known format" in done.stderr
+
+
+def test_artifact_holds_no_pickle_no_caches_and_pinned_requirements(champion: AudioTagger) -> None:
+    files = [path for path in artifacts().rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".py", ".typed", ".html", ".json", ".yaml", ".txt", ".safetensors", ""}
+    assert not [path for path in files if path.suffix in {".pkl", ".pickle", ".pt", ".bin", ".pyc"}]
+    assert not [path for path in files if path.read_bytes()[:2] in (b"\x80\x04", b"\x80\x05")], "pickle's first bytes"
+    data = {path.relative_to(artifacts()).as_posix() for path in files if "code" not in path.parts}
+    assert {"MLmodel", "data/tagger/weights.safetensors", "data/tagger/model.json", "input_example.json"} <= data
+    requirements = (artifacts() / "requirements.txt").read_text().split()
+    assert [line.split("==")[0] for line in requirements] == list(NEEDED)
+    assert all("==" in line and "+" not in line for line in requirements)
+
+
+def test_signature_and_input_example_are_for_audio_and_tags(champion: AudioTagger) -> None:
+    import mlflow.models
+
+    model = mlflow.models.Model.load(artifacts())
+    assert [(column.name, column.type.name) for column in model.signature.inputs] == [("audio", "binary")]
+    assert [(column.name, column.type.name) for column in model.signature.outputs] == [
+        (tag, "double") for tag in champion.architecture.tags
+    ]
+    example = model.load_input_example(str(artifacts()))
+    assert champion.predict(example).notna().all(axis=None)
+    assert example["audio"][0] == example_wav(champion.architecture)
+
+
+def test_input_keeps_its_index_and_may_be_empty(champion: AudioTagger) -> None:
+    wav = example_wav(champion.architecture)
+    assert list(champion.predict(pd.DataFrame({"audio": [wav, wav]}, index=[7, 9])).index) == [7, 9]
+    assert champion.predict(pd.DataFrame({"audio": []})).shape == (0, 3)
+
+
+def test_loading_by_tagscale_reads_weights_and_json_only(champion: AudioTagger, tmp_path: Path) -> None:
+    """Whatever somebody puts into the artifact's code or into files beside the weights is not executed."""
+    trap = f"open({str(tmp_path / 'executed')!r}, 'w')\n"
+    for file in (artifacts() / "code").rglob("*.py"):
+        file.write_text(trap)
+    (artifacts() / "data" / "tagger" / "sitecustomize.py").write_text(trap)
+    tagger, version = load_version("tagger", "champion")
+    assert not (tmp_path / "executed").exists()
+    assert (version.number, version.test_metrics) == ("1", {"pr_auc": 0.5})
+    assert tagger.architecture == champion.architecture
+    assert (tagger.hop_seconds, tagger.groups) == (champion.hop_seconds, champion.groups)
+    (tmp_path / "song.wav").write_bytes(example_wav(tagger.architecture))
+    assert tagger.listen(tmp_path / "song.wav") == champion.listen(tmp_path / "song.wav")
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("weights.safetensors", r"weights\.safetensors: no such file"), ("listening.json", r"listening\.json")],
+)
+def test_artifact_with_a_missing_file_names_it(champion: AudioTagger, file: str, expected: str) -> None:
+    (artifacts() / "data" / "tagger" / file).unlink()
+    with pytest.raises(TagscaleError, match=expected):
+        load_version("tagger", 1)
+
+
+def test_moved_artifacts_name_version_and_place(champion: AudioTagger, store: Path) -> None:
+    (store / "mlartifacts").rename(store / "moved")
+    with pytest.raises(TagscaleError, match=r"Version 1 of 'tagger': its files cannot be read at .*mlartifacts"):
+        load_version("tagger")
+
+
+def test_failed_upload_leaves_no_version(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry.made("tagger", "for tests")
+    monkeypatch.setattr(type(registry.client), "log_model_artifacts", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), tracking.find_run("study", IDENTITY) as run:
+        register(registry, run, tiny_tagger(), IDENTITY.name, {}, "")
+    assert registry.versions() == {}

@@ -1,0 +1,101 @@
+"""Against a real MLflow server: everything that works on the local store works through MLFLOW_TRACKING_URI."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow.pyfunc
+import pandas as pd
+import pytest
+
+from registry.tiny import TinyStudy, empty_store, make_study
+from tagscale import tracking
+from tagscale.identity import RunIdentity
+from tagscale.registry.package import example_wav, load_version
+from tagscale.registry.promote import history, rollback
+from tagscale.registry.versions import CHAMPION, Registry
+from tagscale.stages import register
+
+pytestmark = pytest.mark.slow
+NAME = "tagscale-tagger"
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server that keeps runs in SQLite and serves artifacts itself."""
+    folder = tmp_path_factory.mktemp("server")
+    empty_store(request.config, folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
+    command += ["--artifacts-destination", str(folder / "served")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait(f"http://127.0.0.1:{port}/health", process, folder / "log.txt")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.25)
+    raise AssertionError(f"no answer in a minute:\n{log.read_text()}")
+
+
+@pytest.fixture
+def study(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStudy:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.chdir(tmp_path)
+    return make_study(tmp_path / "study")
+
+
+def test_from_run_to_champion_through_the_server(study: TinyStudy, server: str) -> None:
+    identity = RunIdentity("spectrogram", "all", 0, "tiny", "d", "p", "s")
+    with tracking.start_run("study", identity, {"train": {"batch": 8}}) as run:
+        run.log_metrics({"train_loss": 0.5}, step=1)
+        run.log_artifacts(study.root / "runs" / "spectrogram-all-0", "checkpoint")
+    client = tracking.connect()
+    assert client.get_run(run.run_id).info.artifact_uri.startswith("mlflow-artifacts:")
+    assert [entry.path for entry in client.list_artifacts(run.run_id)] == ["checkpoint"]
+
+    register.run(study.params, **study.paths())
+    better = make_study(study.root.parent / "better", seed=1)
+    better.set_metrics("spectrogram", valid=0.9, test=0.9)
+    register.run(better.params, **better.paths())
+    assert better.registration()["alias"] == CHAMPION
+    assert rollback(NAME)["champion"] == "1"
+    assert [record["action"] for record in history(NAME)] == ["promote", "promote", "rollback"]
+    assert Registry.open(NAME).aliases() == {CHAMPION: "1"}
+
+    tagger, version = load_version(NAME)
+    assert version.number == "1"
+    song = study.root / "song.wav"
+    song.write_bytes(example_wav(tagger.architecture))
+    ours = tagger.listen(song)
+    loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
+    theirs = loaded.predict(pd.DataFrame({"audio": [song.read_bytes()]}))
+    assert theirs.iloc[0].to_dict() == pytest.approx(ours, abs=1e-6)
+    assert not list(Path.cwd().glob("mlartifacts")), "artifacts go to the server, not beside the study"
+    assert not list(Path.cwd().glob("mlflow.db*"))

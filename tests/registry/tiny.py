@@ -1,0 +1,157 @@
+"""A study small enough to make in a second: real audio, real models with random weights, real predictions."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tagscale.audio.store import StoreWriter
+from tagscale.data.catalog import Catalog
+from tagscale.data.partition import Partition
+from tagscale.evaluation.predict import predict
+from tagscale.files import read_json, replacing, write_json
+from tagscale.identity import RunIdentity, run_name
+from tagscale.models.build import Architecture, build, parameter_count
+from tagscale.params import Params, laid_over, parse, read_yaml
+from tagscale.registry.tagger import AudioTagger
+from tagscale.training import checkpoint
+
+ROOT = Path(__file__).parents[2]
+KINDS = {"rock": "classification", "jazz": "classification", "energy": "regression"}
+PATCH_SECONDS, HOP_SECONDS = 1.5, 0.5
+TRACKS = 24
+
+
+def empty_store(config: pytest.Config, folder: Path) -> Path:
+    """Put an empty mlflow.db into a folder; MLflow's migrations (10 s) run once and pytest keeps their result."""
+    template = config.cache.mkdir("mlflow") / f"{mlflow.__version__}.db"  # type: ignore[union-attr]
+    if not template.exists():
+        with replacing(template) as fresh:
+            mlflow.MlflowClient(f"sqlite:///{fresh}").search_experiments()
+    shutil.copy(template, folder / "mlflow.db")
+    return folder
+
+
+def tiny_tagger(model: str = "spectrogram", seed: int = 0, tags: tuple[str, ...] = tuple(KINDS)) -> AudioTagger:
+    """A tagger with random weights whose scores differ from song to song."""
+    capacity: dict[str, Any] = {"width": 0.125, "filters": 8, "units": 8, "dropout": 0.5}
+    if model == "waveform":
+        capacity["layers"] = 7
+    kinds = tuple(KINDS.get(tag, "classification") for tag in tags)
+    architecture = Architecture(model, capacity, tags, kinds, PATCH_SECONDS)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = build(architecture).eval()
+    return AudioTagger(made, architecture, HOP_SECONDS, dict.fromkeys(tags[:2], "genre"))
+
+
+def song(number: int, seconds: float = 2.0) -> np.ndarray:
+    """int16 samples: a tone of its own in noise of its own loudness."""
+    random = np.random.default_rng(number)
+    time = np.arange(round(seconds * 16_000)) / 16_000
+    tone = np.sin(2 * np.pi * random.uniform(100, 2000) * time) * random.uniform(0.1, 0.5)
+    return ((tone + random.normal(0, random.uniform(0.01, 0.2), len(time))).clip(-1, 1) * 32767).astype(np.int16)
+
+
+@dataclass
+class TinyStudy:
+    """Folders as the stages write them, and the settings that go with them."""
+
+    root: Path
+    params: Params
+
+    def paths(self) -> dict[str, Any]:
+        """The arguments of the register stage."""
+        names = [run_name(model, "all", 0) for model in ("waveform", "spectrogram", "descriptors")]
+        data = {name: self.root / name for name in ("partition", "store", "catalog", "registration")}
+        return {
+            "runs": [self.root / "runs" / n for n in names],
+            "results": [self.root / "results" / n for n in names],
+        } | data
+
+    def set_metrics(self, model: str, valid: float, test: float, metric: str = "pr_auc") -> None:
+        """Change what the results of a model's run say."""
+        file = self.root / "results" / run_name(model, "all", 0) / "metrics.json"
+        content = read_json(file)
+        content["valid"][metric], content["test"][metric] = valid, test
+        write_json(file, content)
+
+    def registration(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.root / "registration" / "registration.json")
+        return found
+
+
+def make_study(root: Path, *, seed: int = 0, tags: tuple[str, ...] = tuple(KINDS), split: int = 0) -> TinyStudy:
+    """Write catalog, store, partition, runs and results; on validation the spectrogram is best.
+
+    Args:
+        seed: of the models' weights
+        split: another number, another partition of the same tracks
+    """
+    settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
+    settings = laid_over(settings, {"train": {"sizes": ["all"]}, "evaluate": {"hop_seconds": HOP_SECONDS}})
+    study = TinyStudy(root, parse(settings))
+    catalog = _catalog(tags)
+    catalog.save(root / "catalog")
+    with StoreWriter(root / "store", shard_megabytes=1) as writer:
+        for number, track in enumerate(catalog.tracks["track_id"]):
+            writer.add(track, song(number), {"audio_sha256": f"{number}"})
+    partition = _partition(catalog, split)
+    partition.save(root / "partition")
+    for model in ("waveform", "spectrogram", "descriptors"):
+        _run(root, catalog, partition, model, seed)
+    for model, value in (("waveform", 0.5), ("spectrogram", 0.6), ("descriptors", 0.4)):
+        study.set_metrics(model, valid=value, test=round(value - 0.05, 6))
+    return study
+
+
+def _catalog(tags: tuple[str, ...]) -> Catalog:
+    random = np.random.default_rng(0)
+    ids = [f"t{number:02d}" for number in range(TRACKS)]
+    labels = {tag: (random.random(TRACKS) if KINDS.get(tag) == "regression" else np.arange(TRACKS) % 2) for tag in tags}
+    table = pd.DataFrame({"track_id": ids, "path": "", "artist": ids, "album": "", "title": "", "seconds": 2.0})
+    kinds = [KINDS.get(tag, "classification") for tag in tags]
+    facts = pd.DataFrame({"group": "genre", "kind": kinds, "exclusive": ""}, index=pd.Index(tags, name="tag"))
+    return Catalog("tiny", table.assign(split=None), pd.DataFrame(labels, index=ids, dtype="float32"), facts)
+
+
+def _partition(catalog: Catalog, split: int) -> Partition:
+    table = catalog.tracks[["track_id", "artist"]].copy()
+    order = np.roll(np.repeat(["train", "valid", "test"], [8, 8, 8]), split)
+    table["part"] = order
+    table["rank"] = np.where(order == "train", (order == "train").cumsum() - 1, -1)
+    return Partition(table, list(catalog.tags.index))
+
+
+def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: int) -> None:
+    name = run_name(model, "all", 0)
+    identity = RunIdentity(model, "all", 0, "tiny", catalog.hash, partition.hash, f"settings{seed}")
+    facts: dict[str, Any] = {"identity": identity.as_dict(), "train_tracks": 8, "parameters": 0}
+    run, results = root / "runs" / name, root / "results" / name
+    run.mkdir(parents=True)
+    results.mkdir(parents=True)
+    ids = [track for part in ("valid", "test") for track in partition.tracks(part)]
+    if model != "descriptors":
+        tagger = tiny_tagger(model, seed, tuple(partition.tags))
+        facts["parameters"] = parameter_count(tagger.model)
+        checkpoint.write(run, tagger.model, tagger.architecture)
+        (run / "history.csv").write_text("epoch,train_loss,valid_loss\n1,0.7,0.7\n")
+        scores = predict(tagger.model, tagger.architecture, _open(root), ids, HOP_SECONDS).reset_index()
+        scores.insert(1, "part", [part for part in ("valid", "test") for _ in partition.tracks(part)])
+        scores.to_parquet(results / "predictions.parquet", index=False)
+    write_json(run / "run.json", facts | {"seconds": 1.0})
+    numbers = {part: {"roc_auc": 0.5, "pr_auc": 0.5, "rmse": 0.3} for part in ("valid", "test")}
+    write_json(results / "metrics.json", facts | numbers | {"unscored": {"valid": {}, "test": {}}})
+    (results / "per_tag.csv").write_text("tag,group,kind,part,positives,tracks,roc_auc,pr_auc,rmse\n")
+
+
+def _open(root: Path) -> Any:
+    from tagscale.audio.store import Store
+
+    return Store.open(root / "store")
