@@ -1,0 +1,218 @@
+"""Register: the best front-end of the study becomes a version in the registry, and champion if it passes the gate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from tagscale import tracking
+from tagscale.data.catalog import Catalog
+from tagscale.errors import TagscaleError
+from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, read_study
+from tagscale.files import read_json, replacing, sha256_of, write_json
+from tagscale.identity import RunIdentity, run_name
+from tagscale.params import Params
+from tagscale.registry.gate import Trial, Verdict, judge, judge_again, same_test
+from tagscale.registry.package import load_version, register
+from tagscale.registry.promote import promote
+from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry, Version
+from tagscale.training import checkpoint
+
+ABOUT = (
+    "Music taggers by tagscale. Column `audio` takes the bytes of audio files (WAV, FLAC, OGG, MP3); every tag gets a "
+    "score in [0, 1]. `champion` is the version in use, `challenger` the newest that is not."
+)
+GATE = "tagscale.gate"  # tag of a version that the gate has judged: what it said
+SHA256 = "tagscale.weights_sha256"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The best front-end run of the study by the validation part, and the best baseline: alike wherever it is run."""
+
+    candidate: str
+    identity: dict[str, Any]
+    train_tracks: int
+    parameters: int
+    weights_sha256: str
+    valid: dict[str, float]
+    test: dict[str, float]
+    baseline: str | None
+    baseline_test: dict[str, float]
+
+
+def run(
+    params: Params,
+    *,
+    runs: Sequence[Path],
+    results: Sequence[Path],
+    partition: Path,
+    store: Path,
+    catalog: Path,
+    registration: Path,
+) -> None:
+    """Write candidate.json (which run; the same everywhere) and registration.json (which version; what the gate said).
+
+    A run that is registered already, same identity and same weights, gets no second version and is not judged again:
+    a rollback by hand stays.
+
+    Args:
+        runs, results: folders of the study's cells, baselines included; others among them are left alone
+    Raises:
+        TagscaleError: incomplete study, no front-end with a value of registry.metric, or no MLflow to register with.
+    """
+    metric, hop_seconds = params.registry.metric, params.evaluate.hop_seconds
+    chosen, trained, scored = _choose(params, runs, results)
+    groups = Catalog.load(catalog).tags["group"].to_dict()
+    model, architecture = checkpoint.load(trained)
+    tagger = AudioTagger(model, architecture, hop_seconds, {tag: groups[tag] for tag in architecture.tags})
+    registry = Registry.made(params.registry.name, ABOUT)
+    version, is_new = _registered(registry, params.tracking.experiment, chosen, tagger, metric)
+    champion = registry.holder(CHAMPION)
+    verdict = _known_verdict(version, champion, metric)
+    if verdict is None:
+        registry.give(CHALLENGER, version.number)
+        verdict = _judged(version, champion, metric, Trial(catalog, partition, store, scored, hop_seconds))
+        if verdict.passed:
+            promote(registry.name, version.number, why=verdict.reason)
+        registry.tag(version.number, {GATE: f"{'passed' if verdict.passed else 'held back'}: {verdict.reason}"})
+    outcome = {
+        "name": registry.name,
+        "version": version.number,
+        "alias": CHAMPION if registry.aliases().get(CHAMPION) == version.number else CHALLENGER,
+        "candidate": chosen.candidate,
+        "reason": verdict.reason,
+        "metric": metric,
+        "candidate_value": verdict.candidate_value,
+        "champion_version": champion.number if champion else None,
+        "champion_value": verdict.champion_value,
+        "baseline": chosen.baseline,
+        "baseline_value": chosen.baseline_test.get(metric),
+    }
+    with replacing(registration) as fresh:
+        fresh.mkdir()
+        write_json(fresh / "candidate.json", asdict(chosen))
+        write_json(fresh / "registration.json", outcome)
+    _say(outcome, is_new)
+
+
+def _choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tuple[Candidate, Path, Path]:
+    """The candidate, the folder of its run and that of its results."""
+    grid = params.train
+    study = read_study(runs, results, models=grid.models, baselines=grid.baselines, sizes=grid.sizes, seeds=grid.seeds)
+    metric = params.registry.metric
+    best = _best(study.runs, study.models, metric)
+    if best is None:
+        raise TagscaleError(
+            f"No front-end of the study has a {LABELS[metric]} on the validation part, so none can be chosen. Set "
+            "registry.metric in params.yaml to one that the tags have (rmse: regression tags; others: classification)."
+        )
+    baseline = _best(study.runs, study.baselines, metric)
+    name = run_name(best["model"], best["size"], best["seed"])
+    (trained,) = (folder for folder in map(Path, runs) if _name_of(folder / "run.json") == name)
+    (scored,) = (folder for folder in map(Path, results) if _name_of(folder / "metrics.json") == name)
+    chosen = Candidate(
+        candidate=name,
+        identity=read_json(trained / "run.json")["identity"],
+        train_tracks=int(best["train_tracks"]),
+        parameters=int(best["parameters"]),
+        weights_sha256=sha256_of(trained / checkpoint.WEIGHTS),
+        valid=_values(best, "valid"),
+        test=_values(best, "test"),
+        baseline=run_name(baseline["model"], baseline["size"], baseline["seed"]) if baseline is not None else None,
+        baseline_test=_values(baseline, "test") if baseline is not None else {},
+    )
+    return chosen, trained, scored
+
+
+def _best(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
+    """The row of the best run of these models on the validation part; of equal ones the first in the grid's order."""
+    rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
+    ranked = rows.sort_values(f"valid_{metric}", ascending=metric in LOWER_IS_BETTER, kind="stable")
+    return dict(ranked.iloc[0]) if len(ranked) else None
+
+
+def _name_of(file: Path) -> str | None:
+    return RunIdentity(**read_json(file)["identity"]).name if file.is_file() else None
+
+
+def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:
+    return {metric: float(row[f"{part}_{metric}"]) for metric in LABELS if not pd.isna(row[f"{part}_{metric}"])}
+
+
+def _registered(
+    registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger, metric: str
+) -> tuple[Version, bool]:
+    """The candidate's version, and whether it was made just now."""
+    identity = RunIdentity(**chosen.identity)
+    signs = tracking.identity_tags(identity) | {SHA256: chosen.weights_sha256}
+    for version in registry.versions().values():
+        if signs.items() <= version.tags.items():
+            return version, False
+    with tracking.find_run(experiment, identity) as tracked:
+        tags = signs | {
+            "tagscale.run": identity.name,
+            "tagscale.git_commit": tracked.git_commit(),
+            "tagscale.train_tracks": chosen.train_tracks,
+            "tagscale.parameters": chosen.parameters,
+            "tagscale.hop_seconds": tagger.hop_seconds,
+            "tagscale.metric": metric,
+            "tagscale.baseline": chosen.baseline or "none",
+        }
+        tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
+        tags |= {f"tagscale.test.{key}": value for key, value in chosen.test.items()}
+        tags |= {f"tagscale.baseline.{key}": value for key, value in chosen.baseline_test.items()}
+        number = register(registry, tracked, tagger, identity.name, tags, _description(chosen, tagger))
+    return registry.version(number), True
+
+
+def _description(chosen: Candidate, tagger: AudioTagger) -> str:
+    identity = RunIdentity(**chosen.identity)
+    numbers = ", ".join(f"{LABELS[key]} {value:.3f}" for key, value in chosen.test.items())
+    against = ", ".join(f"{LABELS[key]} {value:.3f}" for key, value in chosen.baseline_test.items())
+    return (
+        f"{identity.model} front-end trained on {chosen.train_tracks:,} tracks of {identity.dataset} (run "
+        f"{identity.name}); {len(tagger.architecture.tags)} tags, {chosen.parameters:,} parameters. "
+        f"On the test part: {numbers}" + (f"; the baseline {chosen.baseline}: {against}." if chosen.baseline else ".")
+    )
+
+
+def _known_verdict(version: Version, champion: Version | None, metric: str) -> Verdict | None:
+    """What is to be said of a version that needs no judging, because it is champion or has been judged before."""
+    value = version.test_metrics.get(metric)
+    if champion is not None and champion.number == version.number:
+        return Verdict(True, f"this run is registered already, as version {version.number}, the champion", value, value)
+    if GATE not in version.tags:
+        return None
+    reason = (
+        f"this run is registered already, as version {version.number}, and was judged then ({version.tags[GATE]}); "
+        f"`tagscale promote {version.number}` makes it champion by hand"
+    )
+    return Verdict(False, reason, value, champion.test_metrics.get(metric) if champion else None)
+
+
+def _judged(version: Version, champion: Version | None, metric: str, trial: Trial) -> Verdict:
+    value = version.test_metrics.get(metric)
+    if champion is None:
+        return Verdict(True, "the first champion: there was none to compare with", value, None)
+    if same_test(version.tags, champion.tags):
+        return judge(metric, value, champion.test_metrics.get(metric))
+    try:
+        tagger, _ = load_version(champion.name, champion.number)
+    except TagscaleError as error:
+        return Verdict(False, f"the champion, version {champion.number}, cannot be scored: {error}", value, None)
+    return judge_again(metric, tagger, trial)
+
+
+def _say(outcome: Mapping[str, Any], is_new: bool) -> None:
+    kept = "" if outcome["alias"] == CHAMPION or not outcome["champion_version"] else " (the champion stays)"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{outcome['candidate']} {'is now' if is_new else 'is'} version {outcome['version']} of {outcome['name']}: "
+        f"[bold]{outcome['alias']}[/]{kept}"
+    )
+    console.print(f"  {outcome['reason']}", markup=False)

@@ -1,0 +1,227 @@
+"""Register: the best front-end becomes a version, and champion only if it is better on the same test tracks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from registry.tiny import HOP_SECONDS, TinyStudy, empty_store, make_study
+from tagscale import tracking
+from tagscale.errors import TagscaleError
+from tagscale.params import Params, parse
+from tagscale.registry.package import load_version
+from tagscale.registry.promote import history, promote, rollback
+from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
+from tagscale.stages import register
+
+NAME = "tagscale-tagger"
+
+
+@pytest.fixture
+def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStudy:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("TAGSCALE_GIT_COMMIT", "c0ffee")
+    monkeypatch.chdir(tmp_path)
+    empty_store(request.config, tmp_path)
+    return make_study(tmp_path / "study")
+
+
+def another(study: TinyStudy, seed: int, valid: float, test: float, split: int = 0) -> TinyStudy:
+    """A second study whose spectrogram has other weights, and these values."""
+    made = make_study(study.root.parent / f"study{seed}", seed=seed, split=split)
+    made.set_metrics("spectrogram", valid, test)
+    return made
+
+
+def registered(study: TinyStudy, params: Params | None = None) -> dict[str, object]:
+    register.run(params or study.params, **study.paths())
+    return study.registration()
+
+
+def aliases() -> dict[str, str]:
+    return Registry.open(NAME).aliases()
+
+
+def with_settings(study: TinyStudy, block: str, **changes: object) -> Params:
+    content = study.params.model_dump()
+    content[block] |= changes
+    return parse(content)
+
+
+def test_best_run_by_validation_becomes_the_first_champion(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
+    study.set_metrics("waveform", valid=0.5, test=0.99)  # better on the test part, which must not choose
+    outcome = registered(study)
+    assert outcome == {
+        "name": NAME,
+        "version": "1",
+        "alias": CHAMPION,
+        "candidate": "spectrogram-all-0",
+        "reason": "the first champion: there was none to compare with",
+        "metric": "pr_auc",
+        "candidate_value": 0.55,
+        "champion_version": None,
+        "champion_value": None,
+        "baseline": "descriptors-all-0",
+        "baseline_value": pytest.approx(0.35),
+    }
+    assert aliases() == {CHAMPION: "1"}
+    assert capsys.readouterr().out.startswith(f"spectrogram-all-0 is now version 1 of {NAME}: champion")
+    assert [record["why"] for record in history(NAME)] == [outcome["reason"]]
+
+
+def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -> None:
+    registered(study)
+    version = Registry.open(NAME).version(1)
+    identity = json.loads((study.root / "runs" / "spectrogram-all-0" / "run.json").read_text())["identity"]
+    for key, value in identity.items():
+        assert version.tags[f"tagscale.{key}"] == str(value)
+    assert version.tags["tagscale.git_commit"] == "c0ffee"
+    assert version.tags["tagscale.train_tracks"] == "8"
+    assert version.tags["tagscale.gate"].startswith("passed: the first champion")
+    assert version.test_metrics == {"pr_auc": 0.55, "roc_auc": 0.5, "rmse": 0.3}
+    client = tracking.connect()
+    run = client.get_run(version.run_id)
+    assert run.info.run_name == "spectrogram-all-0"
+    assert [one.model_id for one in run.outputs.model_outputs], "the run's page leads to the model"
+    assert "spectrogram front-end trained on 8 tracks of tiny" in client.get_model_version(NAME, "1").description
+
+
+def test_registered_tagger_gives_the_scores_that_were_evaluated(study: TinyStudy) -> None:
+    import pandas as pd
+
+    from tagscale.audio.store import Store
+    from tagscale.evaluation.predict import predict
+
+    registered(study)
+    tagger, version = load_version(NAME)
+    table = pd.read_parquet(study.root / "results" / "spectrogram-all-0" / "predictions.parquet").set_index("track_id")
+    scores = predict(
+        tagger.model, tagger.architecture, Store.open(study.root / "store"), list(table.index), HOP_SECONDS
+    )
+    pd.testing.assert_frame_equal(scores, table.drop(columns="part"), atol=1e-6)
+    assert version.number == "1"
+    assert tagger.groups == {"rock": "genre", "jazz": "genre", "energy": "genre"}
+
+
+def test_better_candidate_replaces_the_champion(study: TinyStudy) -> None:
+    registered(study)
+    outcome = registered(another(study, 1, valid=0.7, test=0.65))
+    assert (outcome["version"], outcome["alias"]) == ("2", CHAMPION)
+    assert outcome["reason"] == "PR-AUC 0.6500 is better than the champion's 0.5500 on the same test tracks"
+    assert (outcome["champion_version"], outcome["champion_value"]) == ("1", 0.55)
+    assert aliases() == {CHAMPION: "2"}
+    assert history(NAME)[-1]["metrics"]["replaced"]["pr_auc"] == 0.55
+
+
+@pytest.mark.parametrize(("test", "words"), [(0.55, "is the same as"), (0.4, "is worse than")])
+def test_candidate_that_is_not_better_stays_challenger(study: TinyStudy, test: float, words: str) -> None:
+    registered(study)
+    outcome = registered(another(study, 1, valid=0.7, test=test))
+    assert outcome["alias"] == CHALLENGER
+    assert f"{words} the champion's" in str(outcome["reason"])
+    assert aliases() == {CHAMPION: "1", CHALLENGER: "2"}
+    assert len(history(NAME)) == 1
+
+
+def test_lower_rmse_is_better(study: TinyStudy) -> None:
+    params = with_settings(study, "registry", metric="rmse")
+    study.set_metrics("spectrogram", valid=0.2, test=0.2, metric="rmse")
+    assert registered(study, params)["candidate_value"] == 0.2
+    worse = another(study, 1, valid=0.9, test=0.9)
+    worse.set_metrics("spectrogram", valid=0.25, test=0.25, metric="rmse")
+    assert registered(worse, params)["alias"] == CHALLENGER
+    better = another(study, 2, valid=0.1, test=0.1)
+    better.set_metrics("spectrogram", valid=0.1, test=0.1, metric="rmse")
+    assert registered(better, params)["alias"] == CHAMPION
+
+
+def test_the_same_run_is_not_registered_twice(study: TinyStudy) -> None:
+    registered(study)
+    outcome = registered(study)
+    assert (outcome["version"], outcome["alias"]) == ("1", CHAMPION)
+    assert "registered already, as version 1, the champion" in str(outcome["reason"])
+    assert list(Registry.open(NAME).versions()) == ["1"]
+
+
+def test_a_rollback_by_hand_outlives_another_registration(study: TinyStudy) -> None:
+    registered(study)
+    better = another(study, 1, valid=0.7, test=0.65)
+    registered(better)
+    rollback(NAME)
+    outcome = registered(better)
+    assert (outcome["version"], outcome["alias"]) == ("2", CHALLENGER)
+    assert "tagscale promote 2" in str(outcome["reason"])
+    assert aliases()[CHAMPION] == "1"
+    promote(NAME, 2)
+    assert aliases() == {CHAMPION: "2"}
+
+
+def test_registration_that_was_interrupted_before_the_gate_is_finished(
+    study: TinyStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(register, "promote", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            registered(study)
+    assert aliases() == {CHALLENGER: "1"}
+    assert registered(study)["alias"] == CHAMPION
+    assert list(Registry.open(NAME).versions()) == ["1"]
+
+
+def test_champion_of_another_partition_is_scored_again(study: TinyStudy) -> None:
+    study.set_metrics("spectrogram", valid=0.99, test=0.99)  # on its own test part; says nothing about the new one
+    registered(study)
+    other = another(study, 1, valid=0.99, test=0.01, split=8)
+    outcome = registered(other)
+    assert "the present test part (8 tracks, 3 shared tags" in str(outcome["reason"])
+    assert outcome["champion_value"] not in (None, 0.99)
+    assert outcome["candidate_value"] not in (None, 0.01), "both are scored over the shared tags"
+    won = outcome["candidate_value"] > outcome["champion_value"]  # type: ignore[operator]
+    assert aliases() == ({CHAMPION: "2"} if won else {CHAMPION: "1", CHALLENGER: "2"})
+
+
+def test_same_model_on_another_partition_scores_the_same(study: TinyStudy) -> None:
+    """The champion's new score is what evaluating it there gives: with equal weights, a tie."""
+    registered(study)
+    moved = make_study(study.root.parent / "moved", seed=0, split=8)
+    outcome = registered(moved)
+    assert outcome["candidate_value"] == outcome["champion_value"]
+    assert "is the same as" in str(outcome["reason"])
+
+
+def test_champion_with_other_tags_keeps_its_place(study: TinyStudy) -> None:
+    registered(study)
+    stranger = make_study(study.root.parent / "strange", seed=3, tags=("techno", "folk"))
+    outcome = registered(stranger)
+    assert outcome["alias"] == CHALLENGER
+    assert "none of them shared" in str(outcome["reason"])
+
+
+def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(study: TinyStudy) -> None:
+    registered(study)
+    (weights,) = Path("mlartifacts/models").rglob("weights.safetensors")
+    weights.write_bytes(b"damaged")
+    outcome = registered(another(study, 1, valid=0.7, test=0.65, split=8))
+    assert outcome["alias"] == CHALLENGER
+    assert "the champion, version 1, cannot be scored" in str(outcome["reason"])
+
+
+def test_study_without_the_metric_names_the_setting(study: TinyStudy) -> None:
+    for model in ("waveform", "spectrogram"):
+        study.set_metrics(model, valid=None, test=None)  # type: ignore[arg-type]
+    with pytest.raises(TagscaleError, match=r"No front-end.*PR-AUC.*registry\.metric"):
+        registered(study)
+
+
+def test_candidate_file_is_alike_wherever_it_is_registered(
+    request: pytest.FixtureRequest, study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(study)
+    first = (study.root / "registration" / "candidate.json").read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    empty_store(request.config, elsewhere)
+    monkeypatch.chdir(elsewhere)
+    again = make_study(elsewhere / "study")
+    registered(again)
+    assert (again.root / "registration" / "candidate.json").read_bytes() == first
