@@ -131,6 +131,7 @@ def refuse_short(samples: int, shortest: int) -> None:
     if samples < shortest:
         at_least = math.ceil(shortest * 10_000 / SAMPLE_RATE) / 10_000  # rounded up to what still suffices
         raise TagscaleError(
-            f"This model needs at least {at_least:g} s of audio ({shortest} samples), found {samples / SAMPLE_RATE:g} s. "
-            "Raise train.patch_seconds; or, with nine waveform layers, set model.waveform.layers to 7 (1.23 s)."
+            f"This model needs at least {at_least:g} s of audio ({shortest} samples), found "
+            f"{samples / SAMPLE_RATE:g} s. Raise train.patch_seconds; or, with nine waveform layers, set "
+            "model.waveform.layers to 7 (1.23 s)."
         )
