@@ -158,10 +158,3 @@ def test_nothing_is_printed(store: Path) -> None:
     assert done.stdout + done.stderr == ""
     with sqlite3.connect(store / "mlflow.db") as database:
         assert database.execute("select count(*) from runs").fetchone() == (1,)
-
-
-def test_commit_is_unknown_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TAGSCALE_GIT_COMMIT", raising=False)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.chdir(tmp_path)
-    assert tracking.git_commit() == "unknown"

@@ -5,13 +5,11 @@ so a run is found by the identity in its tags and no global "active run" exists.
 lands in ./mlflow.db and ./mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
 """
 
-import getpass
 import json
 import logging
 import os
 import re
 import ssl
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +22,7 @@ from urllib.error import HTTPError
 
 from tagscale.errors import TagscaleError
 from tagscale.identity import RunIdentity
+from tagscale.provenance import git_commit, user
 
 # Read by mlflow while it is imported, so they are set before.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -189,25 +188,6 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
 def identity_tags(identity: RunIdentity) -> dict[str, str]:
     """The tags by which a run and a registered version carry their identity: {"tagscale.model": "waveform", ...}."""
     return {f"tagscale.{key}": str(value) for key, value in identity.as_dict().items()}
-
-
-def git_commit() -> str:
-    """TAGSCALE_GIT_COMMIT (set where the code runs without its repository), or the commit checked out, or "unknown"."""
-    told = os.environ.get("TAGSCALE_GIT_COMMIT")
-    if told:
-        return told
-    with suppress(OSError, subprocess.SubprocessError):
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        return asked.stdout.strip()
-    return "unknown"
-
-
-def user() -> str:
-    """Name of who runs this, for records; "unknown" in a container without a user table."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tagscale.errors import TagscaleError
+from tagscale.provenance import user
 from tagscale.registry.versions import CHAMPION, Registry
-from tagscale.tracking import user
 
 _PREFIX = "tagscale.history."
 
