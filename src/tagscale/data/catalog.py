@@ -76,9 +76,11 @@ class Catalog:
             if not (folder / file).is_file():
                 raise TagscaleError(f"{folder / file}: no such file. Run `tagscale catalog` first.")
         tags = pd.read_csv(folder / "tags.csv", dtype=str, keep_default_na=False).set_index("tag")
+        tracks = pd.read_parquet(folder / "tracks.parquet")
+        tracks["split"] = tracks["split"].astype(object).where(tracks["split"].notna(), None)
         return cls(
             name=read_json(folder / "dataset.json")["name"],
-            tracks=pd.read_parquet(folder / "tracks.parquet"),
+            tracks=tracks,
             labels=pd.read_parquet(folder / "labels.parquet").set_index("track_id"),
             tags=tags[TAG_COLUMNS],
         )

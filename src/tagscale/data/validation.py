@@ -171,9 +171,14 @@ def _check_share(findings: Findings, settings: ValidationParams) -> None:
 def _usable(catalog: Catalog, usable: np.ndarray) -> pd.DataFrame:
     """Of each tag, over the usable tracks: how many are annotated, how many positive, mean and distinct labels."""
     labels = catalog.labels[usable]
-    table = pd.DataFrame({"annotated": labels.notna().sum(), "mean": labels.mean(), "distinct": labels.nunique()})
-    positives = (labels >= POSITIVE).sum().astype(float)
-    return table.assign(positives=positives.where(catalog.tags["kind"] == "classification"))
+    classification = catalog.tags["kind"] == "classification"
+    annotated, positives = labels.notna().sum(), (labels >= POSITIVE).sum()
+    both = 1 + ((positives > 0) & (positives < annotated)).astype(int)  # labels of classification: positive or not
+    table = pd.DataFrame({"annotated": annotated, "mean": labels.mean()})
+    return table.assign(
+        positives=positives.astype(float).where(classification),
+        distinct=both.where(classification, labels.nunique()),
+    )
 
 
 def _dropped(usable: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[dict[str, str]]:
@@ -187,5 +192,6 @@ def _dropped(usable: pd.DataFrame, results: list[Result], settings: ValidationPa
             found = f"{row['positives']:.0f} positive tracks"
             dropped.append({"tag": str(tag), "reason": f"{found}, fewer than {settings.min_positives}"})
         elif tag in failing["distinct"]:
-            dropped.append({"tag": str(tag), "reason": f"the same label ({row['mean']:g}) on every annotated track"})
+            same = "positive" if row["kind"] == "classification" else f"labelled {row['mean']:g}"
+            dropped.append({"tag": str(tag), "reason": f"{same} on every annotated track"})
     return dropped
