@@ -1,0 +1,140 @@
+"""What both models promise, and what `build` refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tagscale.errors import TagscaleError
+from tagscale.models.build import Architecture, build, shortest_samples
+
+CAPACITY = {
+    "waveform": {"layers": 7, "width": 0.125, "filters": 16, "units": 20, "dropout": 0.5},
+    "spectrogram": {"width": 0.125, "filters": 16, "units": 20, "dropout": 0.5},
+}
+FRAMES_OF_3_SECONDS = {"waveform": 20, "spectrogram": 187}
+FRAMES_OF_15_SECONDS = {"waveform": 108, "spectrogram": 937}
+
+
+def described(name: str, /, **changes: object) -> Architecture:
+    kinds = ("classification", "classification", "regression")
+    return replace(Architecture(name, CAPACITY[name], ("jazz", "rock", "energy"), kinds, 3.0), **changes)
+
+
+@pytest.fixture(params=["waveform", "spectrogram"])
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_frames_at_the_papers_patch_lengths(name: str) -> None:
+    model = build(described(name)).eval()
+    assert model.front_end(torch.randn(1, 48_000)).shape[2] == FRAMES_OF_3_SECONDS[name]
+    assert model.front_end(torch.randn(1, 240_000)).shape[2] == FRAMES_OF_15_SECONDS[name]
+
+
+def test_nine_layers_leave_11_frames_of_15_seconds() -> None:
+    capacity = CAPACITY["waveform"] | {"layers": 9}
+    model = build(described("waveform", capacity=capacity, patch_seconds=15.0)).eval()
+    assert model.front_end(torch.randn(1, 240_000)).shape == (1, 32, 11)
+
+
+def test_gradient_reaches_every_parameter(name: str) -> None:
+    torch.manual_seed(0)
+    capacity = CAPACITY[name] | {"dropout": 0.0}
+    model = build(described(name, capacity=capacity))
+    wave = 0.3 * torch.randn(4, 48_000)
+    if name == "spectrogram":
+        model.log_mel.fit_normalisation([wave])  # without it all inputs are positive, and some filters are dead
+    model(wave).square().mean().backward()
+    for parameter, value in model.named_parameters():
+        assert value.grad is not None, parameter
+        assert value.grad.abs().sum() > 0, parameter
+
+
+def test_a_score_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
+    torch.manual_seed(0)
+    model = build(described(name)).eval()
+    waves = 0.3 * torch.randn(5, 48_000)
+    together = model(waves)
+    alone = torch.cat([model(wave[None]) for wave in waves])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [19_680, 30_000, 48_000, 100_001])
+def test_any_length_from_the_shortest_on(name: str, samples: int) -> None:
+    assert build(described(name)).eval()(torch.randn(2, samples)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "shortest"), [("waveform", 7, 19_680), ("waveform", 9, 177_144), ("spectrogram", 0, 2_048)]
+)
+def test_shortest_excerpt(model: str, layers: int, shortest: int) -> None:
+    capacity = CAPACITY[model] | ({"layers": layers} if layers else {})
+    architecture = described(model, capacity=capacity, patch_seconds=15.0)
+    assert shortest_samples(architecture) == shortest
+    tagger = build(architecture).eval()
+    assert tagger(torch.zeros(1, shortest)).shape == (1, 3)
+    with pytest.raises(TagscaleError, match=f"{shortest} samples"):
+        tagger(torch.zeros(1, shortest - 1))
+
+
+def test_patches_too_short_for_nine_layers_are_refused_when_building() -> None:
+    capacity = CAPACITY["waveform"] | {"layers": 9}
+    with pytest.raises(TagscaleError, match=r"at least 11\.0715 s .* found 3 s\. Raise train\.patch_seconds"):
+        build(described("waveform", capacity=capacity, patch_seconds=3.0))
+    build(described("waveform", capacity=capacity, patch_seconds=11.1))
+
+
+def test_weights_and_normalisation_survive_safetensors(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build(described(name))
+    if name == "spectrogram":
+        model.log_mel.fit_normalisation([0.1 * torch.randn(2, 48_000)])
+    model(0.3 * torch.randn(4, 48_000))  # moves the running statistics
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    copy = build(described(name))
+    copy.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    wave = 0.3 * torch.randn(2, 48_000)
+    assert torch.equal(model.eval()(wave), copy.eval()(wave))
+    if name == "spectrogram":
+        assert copy.log_mel.mean == model.log_mel.mean != 0
+
+
+def test_same_seed_same_weights(name: str) -> None:
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        states.append(build(described(name)).state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_he_initialisation() -> None:
+    torch.manual_seed(0)
+    model = build(described("waveform", capacity=CAPACITY["waveform"] | {"width": 1, "filters": 64}))
+    weight = model.backend.conv1.weight  # (64, 256, 7)
+    assert weight.std().item() == pytest.approx((2 / (256 * 7)) ** 0.5, rel=0.02)
+    assert not model.backend.conv1.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "transformer"}, "Unknown model 'transformer'; there are waveform, spectrogram"),
+        ({"capacity": {"width": 1.0}}, "expected .*layers.* found"),
+        ({"capacity": CAPACITY["waveform"] | {"layers": 8}}, "expected 7 or 9, found 8"),
+        ({"capacity": CAPACITY["waveform"] | {"width": 0.001}}, r"model\.waveform\.width: 0\.001 leaves none"),
+        ({"sample_rate": 44_100}, "16000 Hz, not at 44100 Hz"),
+    ],
+)
+def test_descriptions_that_no_model_fits(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(TagscaleError, match=message):
+        build(described("waveform", **changes))
+
+
+def test_description_from_another_version() -> None:
+    content = described("waveform").as_dict()
+    content["tag_names"] = content.pop("tags")
+    with pytest.raises(TagscaleError, match=r"missing keys \['tags'\], unknown keys \['tag_names'\]"):
+        Architecture.from_dict(content)
