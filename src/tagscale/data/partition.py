@@ -192,4 +192,4 @@ def _deviation(values: np.ndarray, part_of: np.ndarray) -> dict[str, float]:
         mean = known[part_of == part].sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
         gaps.append(np.abs(mean - whole)[count > 0])
     found = np.concatenate(gaps)
-    return {"max": round(float(found.max()), 6), "mean": round(float(found.mean()), 6)}
+    return {"max": round(float(found.max(initial=0)), 6), "mean": round(float(found.sum()) / max(len(found), 1), 6)}
