@@ -23,7 +23,7 @@ from tagscale.params import ValidationParams
 
 STOP, QUARANTINE, DROP, MENTION = "stop", "quarantine", "drop", "mention"
 KINDS = ["classification", "regression"]
-OUTSIDE = r"^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)"  # absolute paths, and those that leave the folder
+OUTSIDE = r"^(?:[/\\]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)"  # absolute paths, and those that leave the folder
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,169 @@
+"""What the checks lead to: who is quarantined and why, which tags are dropped, when the pipeline stops."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tagscale.data.catalog import Catalog
+from tagscale.data.validation import Findings, validate
+from user_folder import settings
+
+SETTINGS = settings(validation={"max_quarantined": 0.5, "min_positives": 2}).validation
+NONE_REJECTED = pd.DataFrame(columns=["track_id", "reason"])
+
+
+def catalog(tracks: int = 10) -> Catalog:
+    ids = pd.Index([f"t{i}" for i in range(tracks)], name="track_id")
+    table = pd.DataFrame({"track_id": ids, "path": ids + ".wav", "artist": ids, "album": "", "title": ""})
+    table = table.assign(seconds=np.nan, split=None)
+    labels = pd.DataFrame({"rock": np.arange(tracks) % 2, "energy": np.linspace(0, 1, tracks)}, ids).astype(np.float32)
+    tags = {"group": ["style", "mood"], "kind": ["classification", "regression"], "exclusive": ["", ""]}
+    return Catalog("songs", table, labels, pd.DataFrame(tags, pd.Index(labels.columns, name="tag")))
+
+
+def facts(dataset: Catalog) -> pd.DataFrame:
+    tracks = dataset.tracks["track_id"].tolist()
+    audio = {"source_seconds": 30.0, "rms_dbfs": -20.0, "audio_sha256": tracks}
+    return pd.DataFrame(audio, pd.Index(tracks, name="track_id"))
+
+
+def reasons(findings: Findings) -> dict[str, str]:
+    return dict(zip(findings.quarantine["track_id"], findings.quarantine["reason"], strict=True))
+
+
+def test_a_good_dataset_passes() -> None:
+    dataset = catalog()
+    findings = validate(dataset, facts(dataset), NONE_REJECTED, SETTINGS)
+    assert findings.stops == []
+    assert findings.tags == ["rock", "energy"]
+    assert findings.quarantine.empty
+    assert findings.dropped == []
+    assert findings.as_dict()["passed"] is True
+
+
+def test_quarantine_with_reasons() -> None:
+    dataset = catalog()
+    dataset.tracks.loc[[1, 2], "seconds"] = [31.5, 30.9]
+    measured = facts(dataset)
+    measured.loc["t0", "source_seconds"] = 2.5
+    measured.loc["t3", "rms_dbfs"] = -75.25
+    measured.loc[["t5", "t6"], "audio_sha256"] = "t4"
+    rejected = pd.DataFrame({"track_id": ["t9"], "reason": ["empty file (0 bytes)"]})
+    found = validate(dataset, measured.drop(index="t9"), rejected, SETTINGS)
+    assert reasons(found) == {
+        "t0": "2.50 s long, shorter than 3 s",
+        "t1": "30.00 s long, but annotated as 31.50 s",
+        "t3": "silent: -75.2 dBFS, below -60",
+        "t5": "same audio as t4",
+        "t6": "same audio as t4",
+        "t9": "empty file (0 bytes)",
+    }
+    assert found.quarantine["path"].tolist() == [f"{track}.wav" for track in reasons(found)]
+
+
+def test_every_reason_is_given() -> None:
+    dataset = catalog()
+    measured = facts(dataset)
+    measured.loc["t2", ["source_seconds", "rms_dbfs"]] = [1.0, -120.0]
+    findings = validate(dataset, measured, NONE_REJECTED, SETTINGS)
+    assert reasons(findings) == {"t2": "1.00 s long, shorter than 3 s; silent: -120.0 dBFS, below -60"}
+
+
+def test_of_equal_files_the_one_as_long_as_annotated_is_kept() -> None:
+    dataset = catalog()
+    dataset.tracks.loc[2, "seconds"] = 50.0
+    measured = facts(dataset)
+    measured.loc[["t2", "t6", "t7"], "audio_sha256"] = "same"
+    found = reasons(validate(dataset, measured, NONE_REJECTED, SETTINGS))
+    assert set(found) == {"t2", "t7"}
+    assert found["t7"] == "same audio as t6"
+
+
+def test_dropped_tags() -> None:
+    dataset = catalog()
+    dataset.labels = dataset.labels.assign(
+        one=np.eye(10)[0], fraction=0.4, all=1.0, same=0.5, never=np.nan, lost=[1.0, 1.0, *[0.0] * 8]
+    ).astype(np.float32)
+    kinds = ["classification", "regression", *["classification"] * 3, "regression", "regression", "classification"]
+    tags = {"group": "g", "kind": kinds, "exclusive": ""}
+    dataset.tags = pd.DataFrame(tags, pd.Index(dataset.labels.columns, name="tag"))
+    rejected = pd.DataFrame({"track_id": ["t0"], "reason": ["no such file"]})
+    findings = validate(dataset, facts(dataset).drop(index="t0"), rejected, SETTINGS)
+    assert findings.tags == ["rock", "energy"]
+    assert {entry["tag"]: entry["reason"] for entry in findings.dropped} == {
+        "one": "0 positive tracks, fewer than 2",  # its only track is quarantined
+        "fraction": "0 positive tracks, fewer than 2",
+        "all": "positive on every annotated track",
+        "same": "labelled 0.5 on every annotated track",
+        "never": "not annotated on any track",
+        "lost": "1 positive tracks, fewer than 2",
+    }
+
+
+def test_too_many_quarantined_tracks_stop() -> None:
+    dataset = catalog()
+    rejected = pd.DataFrame({"track_id": [f"t{i}" for i in range(6)], "reason": "no such file"})
+    (stop,) = validate(dataset, facts(dataset).iloc[6:], rejected, SETTINGS).stops
+    assert stop.startswith("6 of 10 tracks (60.0%) are quarantined, more than validation.max_quarantined (50.0%).")
+    assert stop.count("no such file") == 5
+    just_enough = validate(dataset, facts(dataset).iloc[5:], rejected.iloc[:5], SETTINGS)
+    assert just_enough.stops == []
+
+
+def test_nothing_left_stops_whatever_the_limit() -> None:
+    dataset = catalog()
+    all_allowed = settings(validation={"max_quarantined": 1.0}).validation
+    rejected = pd.DataFrame({"track_id": dataset.tracks["track_id"], "reason": "no such file"})
+    findings = validate(dataset, facts(dataset).iloc[:0], rejected, all_allowed)
+    assert findings.stops[0].startswith("10 of 10 tracks")
+    assert "no tag can be learnt" in findings.stops[1]
+
+
+def test_a_store_of_another_catalog_stops() -> None:
+    dataset = catalog()
+    (stop,) = validate(dataset, facts(dataset).iloc[:8], NONE_REJECTED, SETTINGS).stops
+    assert stop == "audio: expected that every track was decoded or rejected, found: 2 of 10 fail (first: t8, t9)"
+
+
+def test_contradicting_tables_stop() -> None:
+    dataset = catalog()
+    dataset.labels = dataset.labels.iloc[::-1]
+    dataset.labels.iloc[0, 0] = 7
+    found = validate(dataset, facts(dataset), NONE_REJECTED, SETTINGS)
+    assert [stop.split(",")[0] for stop in found.stops] == [
+        "tracks: expected that labels and tracks are in the same order",
+        "labels: expected that no label is above 1",
+    ]
+    assert found.as_dict()["passed"] is False
+    assert found.tags == []
+
+
+def test_exclusive_tags_together_are_mentioned() -> None:
+    dataset = catalog()
+    dataset.labels["folk"] = np.float32(1)
+    dataset.tags.loc["folk"] = ["style", "classification", "style"]
+    dataset.tags.loc["rock", "exclusive"] = "style"
+    findings = validate(dataset, facts(dataset), NONE_REJECTED, SETTINGS)
+    (failed,) = [result for result in findings.results if not result.success and result.consequence == "mention"]
+    assert failed.failing == ["rock", "folk"]
+    assert findings.stops == []
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_page_says_everything_and_needs_nothing(passes: bool) -> None:
+    dataset = catalog()
+    dataset.name = "<script>alert(1)</script>"
+    dataset.labels["rare"] = np.float32(0)
+    dataset.tags.loc["rare"] = ["style", "classification", ""]
+    rejected = pd.DataFrame({"track_id": ["t4"], "reason": ["truncated: 3.2 s of the 30.0 s that it announces"]})
+    measured = facts(dataset).drop(index="t4")
+    page = validate(dataset, measured if passes else measured.iloc[1:], rejected, SETTINGS).page()
+    assert "<script" not in page
+    assert re.findall(r"(?:src|href)=|https?://|@import", page) == []
+    assert ("Passed." in page, "Stopped." in page) == (passes, not passes)
+    assert "every track was decoded or rejected" in page
+    if passes:
+        for expected in ("t4.wav", "truncated: 3.2 s of the 30.0 s", "0 positive tracks", "rare (dropped)"):
+            assert expected in page
