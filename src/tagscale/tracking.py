@@ -212,7 +212,8 @@ def _experiment(client: MlflowClient, name: str) -> str:
         database = re.fullmatch(r"sqlite:///(.+)", client.tracking_uri)
         artifacts = (Path(database[1]).absolute().parent / "mlartifacts").as_uri() if database else None
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts))
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for training, not for agents
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=kind))
         except MlflowException:  # another process was first
             experiment = client.get_experiment_by_name(name)
             if experiment is None:

@@ -99,6 +99,20 @@ def test_more_than_nine_records_stay_in_order(registry: Registry) -> None:
     assert [record["number"] for record in history(NAME)] == list(range(1, 12))
 
 
+def test_description_tells_the_last_moves_to_people_and_keeps_their_words(registry: Registry) -> None:
+    promote(NAME, 1, why="the\nfirst " + 300 * "!")
+    promote(NAME, 2)
+    rollback(NAME)
+    about, told = registry.client.get_registered_model(NAME).description.split("**Champions**")
+    assert about.strip() == "for tests"
+    newest, _, oldest = told.strip().splitlines()
+    assert "**version 1**, in place of version 2, by " in newest
+    assert newest.endswith("rolled back by hand (test part: PR-AUC 0.100)")
+    assert "**version 1**, by " in oldest
+    assert "the first !!!" in oldest
+    assert len(oldest) < 350
+
+
 def test_errors_name_what_exists(registry: Registry) -> None:
     with pytest.raises(TagscaleError, match=r"'tagger' has no version '9'; there: 1, 2, 3, 4"):
         promote(NAME, 9)

@@ -1,9 +1,9 @@
 """Promotion and rollback: who replaced whom as champion, when, by whom, why, and with which metrics.
 
 The record lies where the alias lies, in tags of the registered model (`tagscale.history.0007`, one JSON each), so it
-survives the machine that wrote it. The history reads as a line of champions: promoting adds to its end, rolling back
-goes one step towards its beginning. So after promoting 1, 2 and 3, two rollbacks lead to 1, and promoting 4 after the
-first of them makes the line 1, 2, 4.
+survives the machine that wrote it; the model's description tells the last moves to people. The history reads as a line
+of champions: promoting adds to its end, rolling back goes one step towards its beginning. So after promoting 1, 2 and
+3, two rollbacks lead to 1, and promoting 4 after the first of them makes the line 1, 2, 4.
 """
 
 import json
@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tagscale.errors import TagscaleError
+from tagscale.evaluation.study import LABELS
 from tagscale.provenance import user
 from tagscale.registry.versions import CHAMPION, Registry
 
 _PREFIX = "tagscale.history."
+_HEADING = "\n\n**Champions**\n\n"  # what stands before it in the description is the user's
+_SHOWN, _LONGEST_WHY = 10, 200  # moves and characters in the description, which MLflow limits to 5,000
 
 
 def promote(name: str, version: str | int, why: str = "promoted by hand") -> dict[str, Any]:
@@ -112,7 +115,23 @@ def _move(registry: Registry, action: str, champion: str, replaced: str | None, 
     with registry.explained():
         key = f"{_PREFIX}{record['number']:04d}"
         registry.client.set_registered_model_tag(registry.name, key, json.dumps(record))
+        about = (registry.client.get_registered_model(registry.name).description or "").split(_HEADING)[0]
+        registry.client.update_registered_model(registry.name, about + _HEADING + _told([*records, record]))
     return record
+
+
+def _told(records: Sequence[dict[str, Any]]) -> str:
+    """The last moves in Markdown, newest first."""
+    lines = []
+    for record in reversed(records[-_SHOWN:]):
+        when = datetime.fromisoformat(record["when"]).strftime("%Y-%m-%d %H:%M UTC")
+        before = f", in place of version {record['replaced']}" if record["replaced"] else ""
+        metrics = record["metrics"].get("champion", {})
+        numbers = ", ".join(f"{LABELS.get(key, key)} {value:.3f}" for key, value in metrics.items())
+        on_test = f" (test part: {numbers})" if numbers else ""
+        why = " ".join(record["why"].split())[:_LONGEST_WHY]
+        lines.append(f"- {when}: **version {record['champion']}**{before}, by {record['by']}: {why}{on_test}")
+    return "\n".join(lines)
 
 
 def _last(line: list[str], number: str) -> int:

@@ -71,7 +71,7 @@ def run(
     model, architecture = checkpoint.load(trained)
     tagger = AudioTagger(model, architecture, hop_seconds, {tag: groups[tag] for tag in architecture.tags})
     registry = Registry.made(params.registry.name, ABOUT)
-    version, is_new = _registered(registry, params.tracking.experiment, chosen, tagger, metric)
+    version, is_new = _registered(registry, params.tracking.experiment, chosen, tagger)
     champion = registry.holder(CHAMPION)
     verdict = _known_verdict(version, champion, metric)
     if verdict is None:
@@ -144,9 +144,7 @@ def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:
     return {metric: float(row[f"{part}_{metric}"]) for metric in LABELS if not pd.isna(row[f"{part}_{metric}"])}
 
 
-def _registered(
-    registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger, metric: str
-) -> tuple[Version, bool]:
+def _registered(registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger) -> tuple[Version, bool]:
     """The candidate's version, and whether it was made just now."""
     identity = RunIdentity(**chosen.identity)
     signs = tracking.identity_tags(identity) | {SHA256: chosen.weights_sha256}
@@ -160,12 +158,9 @@ def _registered(
             "tagscale.train_tracks": chosen.train_tracks,
             "tagscale.parameters": chosen.parameters,
             "tagscale.hop_seconds": tagger.hop_seconds,
-            "tagscale.metric": metric,
-            "tagscale.baseline": chosen.baseline or "none",
         }
         tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
         tags |= {f"tagscale.test.{key}": value for key, value in chosen.test.items()}
-        tags |= {f"tagscale.baseline.{key}": value for key, value in chosen.baseline_test.items()}
         number = register(registry, tracked, tagger, identity.name, tags, _description(chosen, tagger))
     return registry.version(number), True
 
