@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
 from tagscale.errors import TagscaleError
@@ -36,14 +37,17 @@ def preset(
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     content = yaml.load(params.read_text(encoding="utf-8"))
     changed = _lay_over(content, changes)
     with replacing(params) as fresh, fresh.open("w", encoding="utf-8") as file:
         yaml.dump(content, file)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"{params} now follows {named} ({len(changed)} value(s) changed; git diff shows them):")
     for key, before, after in changed:
-        console.print(f"  {key}: {before} -> [bold]{after}[/]")
+        console.print(f"  {key}: {before} -> {after}", markup=False)
 
 
 @app.command(rich_help_panel=USE)
@@ -166,5 +170,12 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
             changed += _lay_over(content[key], value, f"{where}.")
         elif content.get(key) != value:
             changed.append((where, content.get(key), value))
-            content[key] = value
+            content[key] = _in_one_line(value) if isinstance(value, list) else value
     return changed
+
+
+def _in_one_line(values: list[Any]) -> CommentedSeq:
+    """A list that is written as [a, b], as the rest of params.yaml does."""
+    sequence = CommentedSeq(values)
+    sequence.fa.set_flow_style()
+    return sequence
