@@ -1,0 +1,229 @@
+"""A study: every run of the grid side by side, after making sure that the runs may be compared at all.
+
+Runs are comparable when they learned from the same data and were scored on the same partition. `read_study` takes
+exactly the cells of the grid, whatever else lies in the folders, and refuses a grid with a hole or with mixed data.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagscale.errors import TagscaleError
+from tagscale.files import read_json
+from tagscale.identity import RunIdentity, run_name
+
+LABELS = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "rmse": "√MSE"}  # section 5.1
+LOWER_IS_BETTER = frozenset({"rmse"})
+PARTS = ("valid", "test")
+PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *LABELS)
+HISTORY = ("epoch", "train_loss", "valid_loss")
+Record = dict[str, Any]  # what a run.json or metrics.json says, with its identity and folder
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of one grid.
+
+    runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_roc_auc ... test_rmse.
+    tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv.
+    curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; front-ends only.
+    unscored: part, tag, reason.
+    notes: what a reader must know before believing the tables.
+    """
+
+    models: list[str]
+    baselines: list[str]
+    dataset_hash: str
+    partition_hash: str
+    runs: pd.DataFrame
+    tags: pd.DataFrame
+    curves: pd.DataFrame
+    unscored: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def everyone(self) -> list[str]:
+        return [*self.models, *self.baselines]
+
+    @property
+    def largest(self) -> str:
+        """The size with the most training tracks, as params.yaml says it."""
+        return str(self.runs.sort_values("train_tracks", kind="stable")["size"].iloc[-1])
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(self.runs["seed"].unique().tolist())
+
+
+@dataclass(frozen=True)
+class RunCell:
+    """One cell of the grid."""
+
+    model: str
+    size: str
+    seed: int
+    baseline: bool
+
+    @property
+    def name(self) -> str:
+        return run_name(self.model, self.size, self.seed)
+
+    @property
+    def command(self) -> str:
+        """What makes this cell's run and result."""
+        return f"dvc repro {'evaluate_baseline' if self.baseline else 'evaluate'}@{self.name}"
+
+
+Pair = tuple[RunCell, Record, Record]  # a cell, its run, its result
+
+
+def read_study(
+    runs: Sequence[Path],
+    results: Sequence[Path],
+    *,
+    models: Sequence[str],
+    baselines: Sequence[str],
+    sizes: Sequence[int | str],
+    seeds: Sequence[int],
+) -> Study:
+    """Read exactly the grid (models + baselines) x sizes x seeds from the given folders; others are left alone.
+
+    Raises:
+        TagscaleError: a cell of the grid is missing, a file of it is unreadable, a result belongs to another
+            training than the run beside it, or runs differ in their data or partition. Says what to run.
+    """
+    trained = _by_name((Path(folder) / "run.json" for folder in runs), wants=("train_tracks", "parameters", "seconds"))
+    scored = _by_name((Path(folder) / "metrics.json" for folder in results), wants=(*PARTS, "unscored"))
+    grid = product([*models, *baselines], sizes, seeds)
+    cells = [RunCell(model, str(size), seed, model in baselines) for model, size, seed in grid]
+    _check_complete(cells, trained, scored)
+    pairs = [(cell, trained[cell.name], scored[cell.name]) for cell in cells]
+    identities = {cell.name: _identity_of_pair(cell, run, result) for cell, run, result in pairs}
+    for field, words in (("dataset_hash", "data"), ("partition_hash", "partitions of the data")):
+        _check_same(identities, field, words)
+    any_identity = next(iter(identities.values()))
+    return Study(
+        models=list(models),
+        baselines=list(baselines),
+        dataset_hash=any_identity.dataset_hash,
+        partition_hash=any_identity.partition_hash,
+        runs=pd.DataFrame([_run_row(*pair) for pair in pairs]),
+        tags=_stacked(pairs, lambda pair: _read_csv(pair[2]["folder"] / "per_tag.csv", PER_TAG)),
+        curves=_stacked(
+            [pair for pair in pairs if not pair[0].baseline],
+            lambda pair: _read_csv(pair[1]["folder"] / "history.csv", HISTORY),
+        ),
+        unscored=_unscored(scored[cell.name] for cell in cells),
+        notes=_settings_notes(identities),
+    )
+
+
+def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]:
+    """The readable ones of the files by the name of the run that each describes, with the folder it lies in."""
+    found: dict[str, Record] = {}
+    for file in files:
+        if not file.is_file():
+            continue
+        try:
+            content = read_json(file)
+            identity = RunIdentity(**content["identity"])
+            found[identity.name] = {key: content[key] for key in wants} | {"identity": identity, "folder": file.parent}
+        except (ValueError, KeyError, TypeError) as error:
+            raise TagscaleError(
+                f"{file}: not as the stages write it ({type(error).__name__}: {error}). "
+                f"Delete the folder {file.parent} and run `dvc repro` to make it again."
+            ) from None
+    return found
+
+
+def _check_complete(cells: list[RunCell], trained: dict[str, Record], scored: dict[str, Record]) -> None:
+    missing = [cell for cell in cells if cell.name not in trained or cell.name not in scored]
+    if missing:
+        lines = [
+            f"  {cell.name}: no {'run' if cell.name not in trained else 'result'}; `{cell.command}`" for cell in missing
+        ]
+        raise TagscaleError(
+            f"the study is not complete: {len(missing)} of {len(cells)} cells of params.yaml's grid (train.models, "
+            "train.baselines, train.sizes, train.seeds) are missing. Make them, or take them out of the grid:\n"
+            + "\n".join(lines)
+        )
+
+
+def _identity_of_pair(cell: RunCell, run: Record, result: Record) -> RunIdentity:
+    identity: RunIdentity = run["identity"]
+    if identity != result["identity"]:
+        raise TagscaleError(
+            f"{result['folder']} holds scores of another training than the run in {run['folder']} "
+            f"(their identities differ). Score the present one: `{cell.command}`."
+        )
+    return identity
+
+
+def _check_same(identities: dict[str, RunIdentity], field: str, words: str) -> None:
+    names: dict[str, list[str]] = {}
+    for name, identity in identities.items():
+        names.setdefault(getattr(identity, field), []).append(name)
+    if len(names) > 1:
+        lines = [f"  {field} {value}: {', '.join(sharing)}" for value, sharing in names.items()]
+        raise TagscaleError(
+            f"the runs used different {words}, so their scores cannot be compared:\n"
+            + "\n".join(lines)
+            + "\nRun `dvc repro` to bring all of them to the present state."
+        )
+
+
+def _settings_notes(identities: dict[str, RunIdentity]) -> list[str]:
+    """A warning for every model whose runs were trained with different settings: not the size alone differs then."""
+    settings: dict[str, set[str]] = {}
+    for identity in identities.values():
+        settings.setdefault(identity.model, set()).add(identity.settings_hash)
+    return [
+        f"The {model} runs were trained with different settings ({', '.join(sorted(hashes))}): differences between "
+        "their sizes or seeds may come from the settings. Run `dvc repro` to train them all alike."
+        for model, hashes in settings.items()
+        if len(hashes) > 1
+    ]
+
+
+def _run_row(cell: RunCell, run: Record, result: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": cell.model, "size": cell.size, "seed": cell.seed}
+    row |= {key: run[key] for key in ("train_tracks", "parameters", "seconds")}
+    for part, metric in product(PARTS, LABELS):
+        value = result[part].get(metric)
+        row[f"{part}_{metric}"] = np.nan if value is None else float(value)
+    return row
+
+
+def _stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame]) -> pd.DataFrame:
+    """The files of all runs below each other, each row with its run's model, size and seed in front."""
+    frames = []
+    for pair in pairs:
+        frame = read(pair)
+        for place, key in enumerate(("model", "size", "seed")):
+            frame.insert(place, key, getattr(pair[0], key))
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_csv(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file, keep_default_na=False, na_values=[""])  # a tag may be called "none" or "NA"
+    except (OSError, ValueError) as error:
+        raise TagscaleError(f"{file}: cannot be read as a table ({error}). `dvc repro` makes it again.") from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise TagscaleError(f"{file}: column(s) {', '.join(lacking)} missing; found {', '.join(table.columns)}.")
+    return table
+
+
+def _unscored(results: Iterable[Record]) -> pd.DataFrame:
+    rows = {
+        (part, tag, reason) for result in results for part in PARTS for tag, reason in result["unscored"][part].items()
+    }
+    order = sorted(rows, key=lambda row: (PARTS.index(row[0]), row[1:]))
+    return pd.DataFrame(order, columns=["part", "tag", "reason"])

@@ -1,0 +1,158 @@
+"""The figures hold what they claim: every model in its colour, every run as a point, lines through the fit."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.image import imread
+
+from evaluation.compare_fixtures import SIZES, make_study
+from tagscale.evaluation import figures, pictures
+from tagscale.evaluation.compare import fitted_line, tag_groups, tag_scores
+from tagscale.evaluation.study import Study, read_study
+
+MODELS = ["waveform", "spectrogram", "descriptors"]
+
+
+def study_of(folder: Path, **changes: Any) -> Study:
+    grid: dict[str, Any] = {"models": MODELS[:2], "baselines": MODELS[2:], "sizes": SIZES, "seeds": (0, 1)}
+    grid |= {key: changes.pop(key) for key in list(changes) if key in grid}
+    files = make_study(folder, **grid, **changes)
+    return read_study(files.runs, files.results, **(grid | {"sizes": [*grid["sizes"]]}))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return study_of(tmp_path_factory.mktemp("study"))
+
+
+def pixels_of(path: Path, model: str) -> int:
+    """How many pixels of the file have the model's colour, a little give for the edges."""
+    image = imread(path)[..., :3]
+    return int((np.abs(image - np.array(mpl.colors.to_rgb(figures.COLOURS[model]))).max(axis=2) < 0.02).sum())
+
+
+def test_every_figure_opens_and_shows_its_models(study: Study, tmp_path: Path) -> None:
+    tags = tag_scores(study, "all")
+    shown = {
+        "training_size": (figures.training_size(study), MODELS),
+        "groups": (figures.groups(tags, study.everyone), MODELS),
+        "per_tag": (figures.per_tag(tags, ["spectrogram", "descriptors"]), MODELS[1:]),
+        "learning_curves": (figures.learning_curves(study), MODELS[:2]),
+    }
+    for name, (figure, models) in shown.items():
+        figures.save_png(figure, tmp_path / f"{name}.png")
+        for model in models:
+            assert pixels_of(tmp_path / f"{name}.png", model) > 300, f"{name} lacks {model}"
+    assert pixels_of(tmp_path / "per_tag.png", "waveform") == 0
+
+
+def test_the_same_study_gives_the_same_bytes(study: Study, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        figures.save_png(figures.training_size(study), tmp_path / name)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    assert pictures.training_size(study) == pictures.training_size(study)
+
+
+def test_points_are_the_runs_and_lines_the_fits(study: Study) -> None:
+    axes = figures.panel(figures.draw_training_size, study, "pr_auc").axes[0]
+    colours = {mpl.colors.to_hex(figures.COLOURS[model]): model for model in MODELS}
+    points, lines = {}, {}
+    for artist in axes.lines:
+        model = colours[mpl.colors.to_hex(artist.get_color())]
+        (points if artist.get_marker() != "None" else lines)[model] = artist.get_xydata()
+    for model in MODELS:
+        rows = study.runs[study.runs["model"] == model]
+        np.testing.assert_allclose(points[model], rows[["train_tracks", "test_pr_auc"]].to_numpy())
+    for model in MODELS[:2]:
+        line = fitted_line(study, model, "pr_auc")
+        assert line is not None
+        assert lines[model][[0, -1], 0] == pytest.approx([100, 802])
+        np.testing.assert_allclose(lines[model][:, 1], line.at(lines[model][:, 0]))
+    means = study.runs[study.runs["model"] == "descriptors"].groupby("train_tracks")["test_pr_auc"].mean()
+    np.testing.assert_allclose(lines["descriptors"], means.reset_index().to_numpy())
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "300", "802"]
+
+
+def test_bars_are_the_scores_sorted_with_the_best_on_top(study: Study) -> None:
+    tags = tag_scores(study, "all")
+    axes = figures.panel(figures.draw_group_tags, tags, ["spectrogram", "descriptors"], "genre", "classification").axes[
+        0
+    ]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    scores = tags[tags["group"] == "genre"].pivot(index="tag", columns="model", values="pr_auc")
+    assert names == scores["spectrogram"].sort_values().index.tolist()
+    widths = [bar.get_width() for bar in axes.patches]
+    np.testing.assert_allclose(widths, [*scores.loc[names, "spectrogram"], *scores.loc[names, "descriptors"]])
+    (ticks,) = axes.lines
+    shares = tags.drop_duplicates("tag").set_index("tag").eval("positives / tracks")
+    np.testing.assert_allclose(ticks.get_xdata(), shares[names])
+    assert not [artist for artist in axes.collections if isinstance(artist, PathCollection)]
+
+
+def test_regression_bars_have_the_smallest_error_on_top(study: Study) -> None:
+    tags = tag_scores(study, "all")
+    axes = figures.panel(figures.draw_group_tags, tags, ["waveform", "descriptors"], "energy", "regression").axes[0]
+    first = [bar.get_width() for bar in axes.patches][:3]
+    assert first == sorted(first, reverse=True)
+    assert axes.get_title(loc="left") == "energy: √MSE (lower is better)"
+
+
+def test_tags_without_a_score_are_not_drawn(study: Study) -> None:
+    tags = tag_scores(study, "all")
+    axes = figures.panel(figures.draw_group_tags, tags, ["waveform"], "meter", "classification").axes[0]
+    assert {label.get_text() for label in axes.get_yticklabels()} == {"triple", "quadruple", "compound"}
+
+
+def test_the_kept_epoch_is_marked(study: Study) -> None:
+    axes = figures.panel(figures.draw_learning_curves, study, "waveform").axes[0]
+    kept = sorted(tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "o")
+    curves = study.curves[study.curves["model"] == "waveform"]
+    best = curves.loc[curves.groupby(["size", "seed"])["valid_loss"].idxmin()]
+    np.testing.assert_allclose(kept, sorted(best[["epoch", "valid_loss"]].to_numpy().tolist()))
+
+
+def test_small_studies_are_drawn_too(tmp_path: Path) -> None:
+    """One model, one size, no baseline, one kind of tags: fewer panels, no error."""
+    study = study_of(tmp_path, models=["waveform"], baselines=[], sizes={"all": 40}, seeds=(0,), kinds=("regression",))
+    tags = tag_scores(study, "all")
+    assert len(figures.training_size(study).axes) == 1
+    figures.save_png(figures.training_size(study), tmp_path / "sizes.png")
+    figures.save_png(figures.per_tag(tags, ["waveform"]), tmp_path / "tags.png")
+    figures.save_png(figures.groups(tags, ["waveform"]), tmp_path / "groups.png")
+    figures.save_png(figures.learning_curves(study), tmp_path / "curves.png")
+    assert pixels_of(tmp_path / "sizes.png", "waveform") > 20
+    assert tag_groups(tags) == [("sonority", "regression"), ("energy", "regression")]
+
+
+def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
+    tags = tag_scores(study, "all")
+    shown = [*pictures.training_size(study), *pictures.groups(study, tags), *pictures.learning_curves(study)]
+    shown += pictures.tags(tags, ["spectrogram", "descriptors"])
+    assert len(shown) == 3 + 2 + 2 + 8
+    for picture in shown:
+        svg = base64.b64decode(picture["uri"].removeprefix("data:image/svg+xml;base64,")).decode()
+        assert svg.rstrip().endswith("</svg>")
+        assert not re.search(r'(href|src)="(?!#)', svg), "a picture that would load something"
+        assert len(picture["alt"]) > 30
+    row = study.runs.query("model == 'waveform' and size == '300'")["test_pr_auc"].mean()
+    assert f"{row:.3f} at 300" in pictures.training_size(study)[1]["alt"]
+
+
+def test_a_models_colours_differ_for_colour_blind_readers() -> None:
+    """Under simulated deuteranopia (Machado et al. 2009, severity 1) the colours stay far apart."""
+    blind = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]])
+    seen = []
+    for model in MODELS:
+        srgb = np.array(mpl.colors.to_rgb(figures.COLOURS[model]))
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+        seen.append((blind @ linear).clip(0, 1) ** (1 / 2.4))
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert np.linalg.norm(seen[first] - seen[second]) > 0.25
+    assert len({figures.MARKERS[model] for model in MODELS}) == 3

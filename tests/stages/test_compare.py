@@ -1,0 +1,173 @@
+"""Stage compare end to end on a study's files: what it writes, prints, logs and refuses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+
+from evaluation.compare_fixtures import Files, make_partition, make_study
+from tagscale import tracking
+from tagscale.errors import TagscaleError
+from tagscale.files import read_json
+from tagscale.params import Params, laid_over, parse, read_yaml
+from tagscale.stages import compare
+
+ROOT = Path(__file__).parents[2]
+
+
+class Logged:
+    """Stands for the study's MLflow run and keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.artifacts: list[tuple[str, str | None]] = []
+        self.asked: dict[str, Any] = {}
+
+    def log_metrics(self, metrics: dict[str, float]) -> None:
+        self.metrics |= metrics
+
+    def log_artifacts(self, path: Path, folder: str | None = None) -> None:
+        assert path.exists()
+        self.artifacts.append((path.name, folder))
+
+
+@contextmanager
+def logging_to(run: Logged) -> Iterator[None]:
+    """MLflow's study run replaced by `run`, on a terminal of 80 columns."""
+
+    @contextmanager
+    def study_run(experiment: str, name: str, tags: dict[str, Any]) -> Iterator[Logged]:
+        run.asked = {"experiment": experiment, "name": name, "tags": tags}
+        yield run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "study_run", study_run)
+        patch.setenv("COLUMNS", "80")
+        yield
+
+
+def settings(**train: Any) -> Params:
+    return parse(laid_over(read_yaml(ROOT / "params.yaml"), {"dataset": {"name": "fixture"}, "train": train}))
+
+
+class Compared(NamedTuple):
+    files: Files
+    reports: Path
+    said: str
+    logged: Logged
+
+
+def compare_in(folder: Path, files: Files, params: Params | None = None) -> Compared:
+    reports, logged, said = folder / "reports", Logged(), StringIO()
+    given = {"runs": files.runs, "results": files.results, "partition": files.partition}
+    with logging_to(logged), redirect_stdout(said):
+        compare.run(params or settings(), **given, reports=reports)
+    return Compared(files, reports, said.getvalue(), logged)
+
+
+def shown(files: Files, params: Params) -> str:
+    said = StringIO()
+    with logging_to(Logged()), redirect_stdout(said):
+        compare.show(params, runs=files.runs, results=files.results, partition=files.partition)
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    folder = tmp_path_factory.mktemp("study")
+    return compare_in(folder, make_study(folder))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_everything_that_is_promised_is_written(compared: Compared) -> None:
+    written = contents(compared.reports)
+    figures = {f"figures/{name}.png" for name in ("training_size", "groups", "per_tag", "learning_curves")}
+    plots = {f"plots/{name}.csv" for name in ("training_size", "per_tag", "learning_curves")}
+    assert set(written) == {"report.html", "comparison.csv", "metrics.json"} | figures | plots
+    for path in figures:
+        assert written[path].startswith(b"\x89PNG")
+
+
+def test_the_files_hold_the_studys_numbers(compared: Compared) -> None:
+    truth = read_json(compared.files.results[1] / "metrics.json")["test"]
+    assert compared.files.results[1].name == "waveform-300-0"
+    numbers = read_json(compared.reports / "metrics.json")["waveform"]["300"]
+    assert numbers == {metric: round(value, 4) for metric, value in truth.items()}
+    assert "seconds" not in (compared.reports / "metrics.json").read_text()
+    table = pd.read_csv(compared.reports / "comparison.csv").set_index(["model", "size"])
+    assert table.loc[("waveform", "300"), "test_pr_auc"] == pytest.approx(truth["pr_auc"], abs=1e-6)
+    assert table.loc[("waveform", "300"), "train_tracks"] == 300
+
+
+def test_the_plots_are_long_tables(compared: Compared) -> None:
+    points = pd.read_csv(compared.reports / "plots" / "training_size.csv")
+    assert points.columns.tolist() == ["model", "size", "seed", "train_tracks", "roc_auc", "pr_auc", "rmse"]
+    assert len(points) == 9
+    assert len(pd.read_csv(compared.reports / "plots" / "learning_curves.csv")) == 2 * 3 * 12
+    tags = pd.read_csv(compared.reports / "plots" / "per_tag.csv")
+    assert len(tags) == 3 * 38, "the largest size, every model, every tag"
+
+
+def test_the_terminal_shows_the_table_and_the_finding(compared: Compared) -> None:
+    lines = [line.split() for line in compared.said.splitlines()]
+    rows = [words for words in lines if words and words[0] in {"waveform", "spectrogram", "descriptors"}]
+    assert len(rows) == 9
+    assert ["spectrogram", "802", "254k", "0.785", "0.470", "0.183", "2.8", "min"] in rows
+    assert "Spectrogram beats the descriptors baseline on macro PR-AUC" in compared.said
+    assert "…" not in compared.said, "nothing is cut off on 80 columns"
+    assert shown(compared.files, settings()) == compared.said
+
+
+def test_several_seeds_fit_on_80_columns(tmp_path: Path) -> None:
+    said = shown(make_study(tmp_path, seeds=(0, 1, 2)), settings(seeds=[0, 1, 2]))
+    assert "0.482 ±.012" in said
+    assert "…" not in said
+
+
+def test_the_comparison_is_a_run_of_the_study(compared: Compared) -> None:
+    logged = compared.logged
+    assert logged.asked["experiment"] == settings().tracking.experiment
+    assert logged.asked["name"] == "comparison"
+    assert logged.asked["tags"]["tagscale.dataset_hash"] == "d" * 12
+    assert logged.asked["tags"]["tagscale.finding"].startswith("Spectrogram beats")
+    assert len(logged.metrics) == 9
+    assert logged.metrics["waveform.pr_auc"] == pytest.approx(0.4431, abs=1e-4)
+    assert logged.artifacts == [("report.html", None), ("comparison.csv", None), ("figures", "figures")]
+
+
+@pytest.mark.slow
+def test_again_gives_the_same_files(compared: Compared, tmp_path: Path) -> None:
+    again = compare_in(tmp_path, compared.files)
+    assert contents(again.reports) == contents(compared.reports)
+
+
+def test_no_baselines_no_regression_tags_and_a_single_size(tmp_path: Path) -> None:
+    files = make_study(tmp_path, baselines=(), sizes={"all": 60}, kinds=("classification",))
+    done = compare_in(tmp_path, files, settings(baselines=[], sizes=["all"]))
+    numbers = read_json(done.reports / "metrics.json")
+    assert list(numbers) == ["waveform", "spectrogram"]
+    assert numbers["waveform"]["all"]["rmse"] is None
+    assert set(done.logged.metrics) == {f"{model}.{metric}" for model in numbers for metric in ("roc_auc", "pr_auc")}
+    assert "No baseline is in the grid" in (done.reports / "report.html").read_text()
+
+
+def test_another_partition_is_refused_and_nothing_is_written(compared: Compared, tmp_path: Path) -> None:
+    other = make_partition(tmp_path / "other", 50, ["rock"])
+    with pytest.raises(TagscaleError, match=f"is partition {other.hash}, but the runs were made on"):
+        compare_in(tmp_path, compared.files._replace(partition=tmp_path / "other"))
+    assert not (tmp_path / "reports").exists()
+
+
+def test_an_incomplete_grid_leaves_the_old_report_alone(compared: Compared) -> None:
+    before = contents(compared.reports)
+    with pytest.raises(TagscaleError, match="waveform-500-0: no run"):
+        compare_in(compared.reports.parent, compared.files, settings(sizes=[100, 300, 500, "all"]))
+    assert contents(compared.reports) == before
