@@ -80,7 +80,7 @@ def settings(**different: Any) -> Settings:
 
 
 def write_study(folder: Path) -> None:
-    """The same sounds as the folders catalog, store and partition that the earlier stages write."""
+    """The same sounds as the folders catalog, store, descriptors and partition that the earlier stages write."""
     sounds = make_sounds()
     with StoreWriter(folder / "store", shard_megabytes=1) as writer:
         for track, samples in sounds.recordings.items():
@@ -96,3 +96,9 @@ def write_study(folder: Path) -> None:
     rank = np.where(parts == "train", np.arange(len(ids)), -1)
     table = pd.DataFrame({"track_id": ids, "artist": ids, "part": parts, "rank": rank})
     Partition(table, list(TAGS)).save(folder / "partition")
+    waves = np.stack(list(sounds.recordings.values())) / 32768
+    crest = np.abs(waves).max(axis=1) / waves.std(axis=1)
+    crossings = (np.diff(np.sign(waves), axis=1) != 0).mean(axis=1)
+    descriptors = {"track_id": ids, "rms": waves.std(axis=1), "crest": crest, "crossings": crossings}
+    (folder / "descriptors").mkdir()
+    pd.DataFrame(descriptors).to_parquet(folder / "descriptors" / "descriptors.parquet", index=False)

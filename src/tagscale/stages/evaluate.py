@@ -1,0 +1,129 @@
+"""Evaluate: the scores of one run for every validation and test track, and the metrics of these scores."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from tagscale import tracking
+from tagscale.audio.store import Store
+from tagscale.data.catalog import Catalog
+from tagscale.data.partition import Partition
+from tagscale.errors import TagscaleError
+from tagscale.evaluation.metrics import METRICS, TagMetrics
+from tagscale.evaluation.metrics import evaluate as evaluate_tags
+from tagscale.evaluation.predict import predict
+from tagscale.files import read_json, replacing
+from tagscale.identity import RunIdentity
+from tagscale.models.baselines.descriptors import DescriptorTrees
+from tagscale.params import Params
+from tagscale.stages.train import BASELINE, read_descriptors
+from tagscale.training import checkpoint
+
+PARTS = ("valid", "test")
+DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
+
+
+def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Path, results: Path) -> None:
+    """Write the folder `results`: predictions.parquet, per_tag.csv and metrics.json; log the metrics to the run.
+
+    Args:
+        run: folder that the train stage wrote
+        inputs: the store; for the baseline the folder of descriptors
+    Raises:
+        TagscaleError: no run there, or one that was trained on other data or on another partition.
+    """
+    data, parts = Catalog.load(catalog), Partition.load(partition)
+    facts = _facts(run)
+    identity = RunIdentity(**facts["identity"])
+    _check_same_data(run, identity, data, parts)
+    tracks = {part: parts.tracks(part) for part in PARTS}
+    everyone = [track for part in PARTS for track in tracks[part]]
+    scores = (
+        _baseline_scores(run, inputs, everyone)
+        if identity.model == BASELINE
+        else _model_scores(run, inputs, everyone, params.evaluate.hop_seconds)
+    )[parts.tags]
+    regression = (data.tags.loc[parts.tags, "kind"] == "regression").to_numpy()
+    found = {
+        part: evaluate_tags(data.labels.loc[ids, parts.tags].to_numpy(), scores.loc[ids].to_numpy(), regression)
+        for part, ids in tracks.items()
+    }
+    macro = {part: {name: _rounded(value) for name, value in found[part].macro().items()} for part in PARTS}
+    unscored = {part: _unscored(parts.tags, found[part]) for part in PARTS}
+    with replacing(results) as fresh:
+        fresh.mkdir()
+        predictions = scores.rename_axis("track_id").reset_index()
+        predictions.insert(1, "part", np.repeat(PARTS, [len(tracks[part]) for part in PARTS]))
+        predictions.to_parquet(fresh / "predictions.parquet", index=False)
+        per_tag = pd.concat([_table(part, data.tags.loc[parts.tags], found[part]) for part in PARTS])
+        per_tag.to_csv(fresh / "per_tag.csv", index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+        numbers = {key: facts[key] for key in ("identity", "train_tracks", "parameters")}
+        text = json.dumps(numbers | macro | {"unscored": unscored}, indent=2, sort_keys=True)
+        (fresh / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    with tracking.find_run(params.tracking.experiment, identity) as tracked:
+        tracked.log_metrics({f"{part}_{name}": macro[part][name] for part in PARTS for name in METRICS})
+        for file in ("metrics.json", "per_tag.csv"):
+            tracked.log_artifacts(results / file, "results")
+    _say(identity, macro["test"], unscored["test"], len(tracks["test"]))
+
+
+def _facts(run: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = read_json(Path(run) / "run.json")
+    except FileNotFoundError:
+        raise TagscaleError(f"{Path(run) / 'run.json'}: no such file. Run `tagscale train` first.") from None
+    except ValueError as error:
+        raise TagscaleError(f"{Path(run) / 'run.json'}: not JSON: {error}. Run `tagscale train` again.") from None
+    return facts
+
+
+def _check_same_data(run: Path, identity: RunIdentity, data: Catalog, parts: Partition) -> None:
+    """A run may be tested only on the partition that it was trained on: in another one it knows test tracks."""
+    present = {"dataset_hash": data.hash, "partition_hash": parts.hash}
+    for key, value in present.items():
+        if getattr(identity, key) != value:
+            raise TagscaleError(
+                f"{Path(run) / 'run.json'}: {key} {getattr(identity, key)}, but the present one is {value}. The run "
+                f"may have learned from tracks that are now test tracks: train it again (`tagscale train --model "
+                f"{identity.model} --size {identity.size} --seed {identity.seed}`)."
+            )
+
+
+def _model_scores(run: Path, store: Path, tracks: list[str], hop_seconds: float) -> pd.DataFrame:
+    model, architecture = checkpoint.load(run)
+    return predict(model, architecture, Store.open(store), tracks, hop_seconds)
+
+
+def _baseline_scores(run: Path, descriptors: Path, tracks: list[str]) -> pd.DataFrame:
+    trees = DescriptorTrees.load(run)
+    scores = trees.predict(read_descriptors(descriptors, tracks))
+    return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=trees.tags)
+
+
+def _table(part: str, tags: pd.DataFrame, found: TagMetrics) -> pd.DataFrame:
+    columns = {name: getattr(found, name) for name in ("positives", "tracks", *METRICS)}
+    table = tags[["group", "kind"]].rename_axis("tag").reset_index().assign(part=part)
+    return table.assign(**columns)
+
+
+def _unscored(tags: list[str], found: TagMetrics) -> dict[str, str]:
+    return {tag: reason for tag, reason in zip(tags, found.reasons, strict=True) if reason is not None}
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, DIGITS)
+
+
+def _say(identity: RunIdentity, macro: dict[str, float | None], unscored: dict[str, str], tracks: int) -> None:
+    numbers = ", ".join(
+        f"{label} {macro[name]:.3f}"
+        for name, label in zip(METRICS, ("ROC-AUC", "PR-AUC", "√MSE"), strict=True)
+        if macro[name] is not None
+    )
+    left_out = f"; {len(unscored)} tags could not be scored" if unscored else ""
+    Console().print(f"{identity.name} on {tracks} test tracks: {numbers}{left_out}", highlight=False, soft_wrap=True)
