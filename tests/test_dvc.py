@@ -27,6 +27,7 @@ class Project:
         settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
         self.write(laid_over(settings, {"train": {"sizes": ["all"], "max_epochs": 1}}))
         self.command("dvc", "init", "--no-scm", "--quiet")
+        shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots", dirs_exist_ok=True)
 
     def write(self, settings: dict) -> None:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
