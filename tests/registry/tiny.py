@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tagscale.audio.store import StoreWriter
+from tagscale.audio.store import Store, StoreWriter
 from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.evaluation.predict import predict
@@ -25,7 +25,7 @@ from tagscale.training import checkpoint
 ROOT = Path(__file__).parents[2]
 KINDS = {"rock": "classification", "jazz": "classification", "energy": "regression"}
 PATCH_SECONDS, HOP_SECONDS = 1.5, 0.5
-TRACKS = 24
+TRACKS = 12
 
 
 def empty_store(config: pytest.Config, folder: Path) -> Path:
@@ -123,7 +123,7 @@ def _catalog(tags: tuple[str, ...]) -> Catalog:
 
 def _partition(catalog: Catalog, split: int) -> Partition:
     table = catalog.tracks[["track_id", "artist"]].copy()
-    order = np.roll(np.repeat(["train", "valid", "test"], [8, 8, 8]), split)
+    order = np.roll(np.repeat(["train", "valid", "test"], TRACKS // 3), split)
     table["part"] = order
     table["rank"] = np.where(order == "train", (order == "train").cumsum() - 1, -1)
     return Partition(table, list(catalog.tags.index))
@@ -132,7 +132,7 @@ def _partition(catalog: Catalog, split: int) -> Partition:
 def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: int) -> None:
     name = run_name(model, "all", 0)
     identity = RunIdentity(model, "all", 0, "tiny", catalog.hash, partition.hash, f"settings{seed}")
-    facts: dict[str, Any] = {"identity": identity.as_dict(), "train_tracks": 8, "parameters": 0}
+    facts: dict[str, Any] = {"identity": identity.as_dict(), "train_tracks": TRACKS // 3, "parameters": 0}
     run, results = root / "runs" / name, root / "results" / name
     run.mkdir(parents=True)
     results.mkdir(parents=True)
@@ -142,16 +142,11 @@ def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: i
         facts["parameters"] = parameter_count(tagger.model)
         checkpoint.write(run, tagger.model, tagger.architecture)
         (run / "history.csv").write_text("epoch,train_loss,valid_loss\n1,0.7,0.7\n")
-        scores = predict(tagger.model, tagger.architecture, _open(root), ids, HOP_SECONDS).reset_index()
+    if model == "spectrogram":  # the best on validation, whose predictions are read
+        scores = predict(tagger.model, tagger.architecture, Store.open(root / "store"), ids, HOP_SECONDS).reset_index()
         scores.insert(1, "part", [part for part in ("valid", "test") for _ in partition.tracks(part)])
         scores.to_parquet(results / "predictions.parquet", index=False)
     write_json(run / "run.json", facts | {"seconds": 1.0})
     numbers = {part: {"roc_auc": 0.5, "pr_auc": 0.5, "rmse": 0.3} for part in ("valid", "test")}
     write_json(results / "metrics.json", facts | numbers | {"unscored": {"valid": {}, "test": {}}})
     (results / "per_tag.csv").write_text("tag,group,kind,part,positives,tracks,roc_auc,pr_auc,rmse\n")
-
-
-def _open(root: Path) -> Any:
-    from tagscale.audio.store import Store
-
-    return Store.open(root / "store")

@@ -76,14 +76,14 @@ def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -
     for key, value in identity.items():
         assert version.tags[f"tagscale.{key}"] == str(value)
     assert version.tags["tagscale.git_commit"] == "c0ffee"
-    assert version.tags["tagscale.train_tracks"] == "8"
+    assert version.tags["tagscale.train_tracks"] == "4"
     assert version.tags["tagscale.gate"].startswith("passed: the first champion")
     assert version.test_metrics == {"pr_auc": 0.55, "roc_auc": 0.5, "rmse": 0.3}
     client = tracking.connect()
     run = client.get_run(version.run_id)
     assert run.info.run_name == "spectrogram-all-0"
     assert [one.model_id for one in run.outputs.model_outputs], "the run's page leads to the model"
-    assert "spectrogram front-end trained on 8 tracks of tiny" in client.get_model_version(NAME, "1").description
+    assert "spectrogram front-end trained on 4 tracks of tiny" in client.get_model_version(NAME, "1").description
 
 
 def test_registered_tagger_gives_the_scores_that_were_evaluated(study: TinyStudy) -> None:
@@ -171,9 +171,9 @@ def test_registration_that_was_interrupted_before_the_gate_is_finished(
 def test_champion_of_another_partition_is_scored_again(study: TinyStudy) -> None:
     study.set_metrics("spectrogram", valid=0.99, test=0.99)  # on its own test part; says nothing about the new one
     registered(study)
-    other = another(study, 1, valid=0.99, test=0.01, split=8)
+    other = another(study, 1, valid=0.99, test=0.01, split=4)
     outcome = registered(other)
-    assert "the present test part (8 tracks, 3 shared tags" in str(outcome["reason"])
+    assert "the present test part (4 tracks, 3 shared tags" in str(outcome["reason"])
     assert outcome["champion_value"] not in (None, 0.99)
     assert outcome["candidate_value"] not in (None, 0.01), "both are scored over the shared tags"
     won = outcome["candidate_value"] > outcome["champion_value"]  # type: ignore[operator]
@@ -183,7 +183,7 @@ def test_champion_of_another_partition_is_scored_again(study: TinyStudy) -> None
 def test_same_model_on_another_partition_scores_the_same(study: TinyStudy) -> None:
     """The champion's new score is what evaluating it there gives: with equal weights, a tie."""
     registered(study)
-    moved = make_study(study.root.parent / "moved", seed=0, split=8)
+    moved = make_study(study.root.parent / "moved", seed=0, split=4)
     outcome = registered(moved)
     assert outcome["candidate_value"] == outcome["champion_value"]
     assert "is the same as" in str(outcome["reason"])
@@ -201,7 +201,7 @@ def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(study: TinySt
     registered(study)
     (weights,) = Path("mlartifacts/models").rglob("weights.safetensors")
     weights.write_bytes(b"damaged")
-    outcome = registered(another(study, 1, valid=0.7, test=0.65, split=8))
+    outcome = registered(another(study, 1, valid=0.7, test=0.65, split=4))
     assert outcome["alias"] == CHALLENGER
     assert "the champion, version 1, cannot be scored" in str(outcome["reason"])
 
