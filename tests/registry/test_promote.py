@@ -100,7 +100,7 @@ def test_more_than_nine_records_stay_in_order(registry: Registry) -> None:
 
 
 def test_description_tells_the_last_moves_to_people_and_keeps_their_words(registry: Registry) -> None:
-    promote(NAME, 1, why="the\nfirst " + 300 * "!")
+    promote(NAME, 1, why="the\nfirst " + 10_000 * "!")
     promote(NAME, 2)
     rollback(NAME)
     about, told = registry.client.get_registered_model(NAME).description.split("**Champions**")

@@ -18,6 +18,7 @@ from tagscale.registry.versions import CHAMPION, Registry
 
 _PREFIX = "tagscale.history."
 _HEADING = "\n\n**Champions**\n\n"  # what stands before it in the description is the user's
+_LONGEST_RECORDED = 1000  # characters of a reason: MLflow limits a tag, too
 _SHOWN, _LONGEST_WHY = 10, 200  # moves and characters in the description, which MLflow limits to 5,000
 
 
@@ -104,7 +105,7 @@ def _move(registry: Registry, action: str, champion: str, replaced: str | None, 
         "replaced": replaced,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "by": user(),
-        "why": why,
+        "why": why[:_LONGEST_RECORDED],
         "metrics": {
             role: existing[number].test_metrics
             for role, number in (("champion", champion), ("replaced", replaced))
