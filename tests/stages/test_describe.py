@@ -46,7 +46,7 @@ def test_a_row_per_track_of_the_partition(params: Params, store: Path, tmp_path:
         describe.run(params, partition=partition, store=store, descriptors=tmp_path / "descriptors", workers=workers)
         tables.append((tmp_path / "descriptors" / "descriptors.parquet").read_bytes())
     assert tables[0] == tables[1]
-    table = describe.load(tmp_path / "descriptors")
+    table = pd.read_parquet(tmp_path / "descriptors" / "descriptors.parquet").set_index("track_id")
     assert table.index.tolist() == ["a", "b", "c"]
     assert np.isfinite(table.to_numpy()).all()
     assert set(table.dtypes) == {np.dtype(np.float32)}
@@ -58,8 +58,3 @@ def test_a_track_that_the_store_lacks(params: Params, store: Path, tmp_path: Pat
     with pytest.raises(TagscaleError, match=r"1 tracks of .* are not in it, the first is z"):
         describe.run(params, partition=partition, store=store, descriptors=tmp_path / "descriptors")
     assert not (tmp_path / "descriptors").exists()
-
-
-def test_no_descriptors_yet(tmp_path: Path) -> None:
-    with pytest.raises(TagscaleError, match=r"descriptors\.parquet: no such file\. Run `tagscale describe` first"):
-        describe.load(tmp_path)

@@ -49,14 +49,6 @@ def run(params: Params, *, partition: Path, store: Path, descriptors: Path, work
         table.to_parquet(fresh / TABLE, index=False)
 
 
-def load(descriptors: Path) -> pd.DataFrame:
-    """The table that `run` wrote, indexed by track_id. Raises TagscaleError when there is none."""
-    path = Path(descriptors) / TABLE
-    if not path.is_file():
-        raise TagscaleError(f"{path}: no such file. Run `tagscale describe` first.")
-    return pd.read_parquet(path).set_index("track_id")
-
-
 @contextmanager
 def _pool(store: Store, workers: int) -> Iterator[ProcessPoolExecutor]:
     # spawn: a fork of a process with threads can hang
