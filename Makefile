@@ -40,7 +40,7 @@ results: setup ## Print the result table again, and where to look
 	@tagscale results
 
 ui: setup ## MLflow on the local store: experiments compared, the registered model
-	@echo "MLflow: http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
+	@echo "MLflow: http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)"
 	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
 
 test: setup lint ## Check style and types, run all tests

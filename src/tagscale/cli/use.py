@@ -8,6 +8,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
@@ -149,7 +150,7 @@ def history(
     for record in records:
         metrics = ", ".join(f"{key} {value:.3f}" for key, value in record["metrics"].get("champion", {}).items())
         when = record["when"].removesuffix("+00:00").replace("T", " ")
-        table.add_row(when, record["champion"], record["replaced"] or "nobody", record["by"], record["why"], metrics)
+        table.add_row(when, record["champion"], record["replaced"] or "nobody", record["by"], Text(record["why"]), metrics)
     Console().print(table if records else f"{name} has no record of promotions yet.")
 
 
