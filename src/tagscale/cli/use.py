@@ -150,7 +150,9 @@ def history(
     for record in records:
         metrics = ", ".join(f"{key} {value:.3f}" for key, value in record["metrics"].get("champion", {}).items())
         when = record["when"].removesuffix("+00:00").replace("T", " ")
-        table.add_row(when, record["champion"], record["replaced"] or "nobody", record["by"], Text(record["why"]), metrics)
+        table.add_row(
+            when, record["champion"], record["replaced"] or "nobody", record["by"], Text(record["why"]), metrics
+        )
     Console().print(table if records else f"{name} has no record of promotions yet.")
 
 
