@@ -61,7 +61,7 @@ def run(
     os.environ["MLFLOW_TRACKING_URI"] = tracking.configure()  # the tasks' processes inherit it
     artifacts = output / "artifacts"
     # Cached tasks would be wrong here: kfp's key knows neither the code of the stages nor the content of a folder.
-    local.init(local.SubprocessRunner(use_venv=False), str(artifacts), workspace_root=str(output / "workspace"))
+    local.init(local.SubprocessRunner(use_venv=False), str(artifacts), workspace_root=str(artifacts / "workspace"))
     warnings.filterwarnings("ignore", module=r"kfp\.local")  # image and display names have no effect here: known
     try:
         pipeline(**arguments)
