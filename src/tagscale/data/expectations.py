@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when it is imported
+logging.getLogger("great_expectations").setLevel(logging.ERROR)  # its import is talkative where logging is set up
 import great_expectations as gx
 import great_expectations.expectations as gxe
 from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -127,7 +128,6 @@ def examine(tables: dict[str, tuple[pd.DataFrame, str]], checks: Iterable[Check]
         tables: by name, each with the name of its key column. Missing values (None, NaN) pass every check of single
             values, so text that must be there comes as "" where it is missing.
     """
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("tables")

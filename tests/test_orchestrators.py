@@ -1,0 +1,133 @@
+"""The same tiny study by DVC and as a Kubeflow pipeline, for real, each in a folder of its own.
+
+`dvc repro` finishes, then has nothing to do, then does only what changed; the pipeline gives the same numbers.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tagscale.params import laid_over, read_yaml
+
+ROOT = Path(__file__).parents[1]
+NAMES = ["waveform-all-0", "spectrogram-all-0", "descriptors-all-0"]
+
+pytestmark = pytest.mark.slow
+
+
+def tiny_settings() -> dict:
+    """The settings of tests/tiny.yaml, made smaller still."""
+    settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
+    return laid_over(settings, {"train": {"sizes": ["all"], "max_epochs": 1}})
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with the programs of this environment, and MLflow's store in the folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment |= {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "COLUMNS": "120"}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
+
+
+def pipelines_run(folder: Path, settings: dict) -> subprocess.CompletedProcess[str]:
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    return run(folder, sys.executable, "-m", "pipelines", "run", "--runner", "subprocess")
+
+
+class Project:
+    """A fresh project folder with this repository's dvc.yaml and code, and the settings of tests/tiny.yaml."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(ROOT / "dvc.yaml", folder)
+        shutil.copytree(ROOT / "presets", folder / "presets")
+        self.write(tiny_settings())
+        self.command("dvc", "init", "--no-scm", "--quiet")
+        shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots", dirs_exist_ok=True)
+
+    def write(self, settings: dict) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+    def change(self, settings: dict) -> None:
+        self.write(laid_over(read_yaml(self.folder / "params.yaml"), settings))
+
+    def command(self, *words: str) -> str:
+        done = run(self.folder, *words)
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def repro(self) -> list[str]:
+        """Names of the stages that `dvc repro` ran."""
+        output = self.command("dvc", "repro")
+        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("project"))
+    ran = project.repro()
+    assert ran[0] == "synth"
+    assert ran[-1] in {"compare", "register"}
+    assert {"train@waveform-all-0", "evaluate@spectrogram-all-0", "evaluate_baseline@descriptors-all-0"} <= set(ran)
+    return project
+
+
+@pytest.fixture(scope="module")
+def pipeline_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    done = pipelines_run(folder, tiny_settings())
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    for line in ("reports/report.html", "reports/metrics.json", "registration/registration.json"):
+        assert f"pipeline-run/{line}" in done.stdout
+    assert (folder / "mlflow.db").is_file(), "the tasks tracked somewhere else than their caller"
+    return folder / "pipeline-run"
+
+
+def test_the_study_leaves_what_it_promises(project: Project) -> None:
+    for path in ("reports/report.html", "reports/metrics.json", "registration/registration.json", "mlflow.db"):
+        assert (project.folder / path).stat().st_size > 0, path
+    assert "waveform" in project.command("dvc", "metrics", "show")
+    assert "index.html" in project.command("dvc", "plots", "show")
+    assert "tiny-corpus" in project.command("tagscale", "results")
+
+
+def test_dvc_and_the_pipeline_give_the_same_numbers(project: Project, pipeline_run: Path) -> None:
+    for name in NAMES:
+        by_dvc = (project.folder / "results" / name / "metrics.json").read_bytes()
+        assert by_dvc == (pipeline_run / "results" / name / "metrics.json").read_bytes()
+        assert 0 < json.loads(by_dvc)["test"]["pr_auc"] <= 1
+    for file in ("reports/metrics.json", "registration/candidate.json"):
+        assert (project.folder / file).read_bytes() == (pipeline_run / file).read_bytes()
+    assert "spectrogram" in (pipeline_run / "reports" / "report.html").read_text()
+
+
+def test_a_task_that_stops_stops_the_pipeline_and_is_named(tmp_path: Path) -> None:
+    wrong = {"synth": {"tracks": 12, "artists": 12}, "validation": {"min_seconds": 60.0, "max_quarantined": 0.0}}
+    done = pipelines_run(tmp_path, laid_over(tiny_settings(), wrong))
+    assert done.returncode == 1
+    assert "'validate'" in done.stderr.splitlines()[-1]
+    assert "TagscaleError" in done.stdout, "the message of the stage is shown"
+    assert not (tmp_path / "pipeline-run" / "reports").exists()
+
+
+def test_a_second_run_does_nothing(project: Project) -> None:
+    assert project.repro() == []
+
+
+def test_only_what_depends_on_a_change_runs_again(project: Project) -> None:
+    project.change({"evaluate": {"hop_seconds": 1.0}})
+    assert set(project.repro()) == {
+        "evaluate@waveform-all-0",
+        "evaluate@spectrogram-all-0",
+        "compare",
+        "register",
+    }
+    project.change({"model": {"waveform": {"width": 0.25}}})
+    assert set(project.repro()) == {"train@waveform-all-0", "evaluate@waveform-all-0", "compare", "register"}
