@@ -16,11 +16,11 @@ import pandas as pd
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when it is imported
 logging.getLogger("great_expectations").setLevel(logging.ERROR)  # its import is talkative where logging is set up
-import great_expectations as gx
-import great_expectations.expectations as gxe
-from great_expectations.data_context.types.base import ProgressBarsConfig
+import great_expectations as gx  # noqa: E402
+import great_expectations.expectations as gxe  # noqa: E402
+from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
 
-from tagscale.params import ValidationParams
+from tagscale.params import ValidationParams  # noqa: E402
 
 STOP, QUARANTINE, DROP, MENTION = "stop", "quarantine", "drop", "mention"
 KINDS = ["classification", "regression"]
