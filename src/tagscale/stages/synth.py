@@ -1,0 +1,37 @@
+"""Stage `synth`: make the default corpus, unless the user brings a dataset."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from tagscale.data.synth.corpus import make_corpus, order
+from tagscale.params import Params
+
+
+def run(params: Params, *, corpus: Path, workers: int | None = None) -> None:
+    """Make the corpus of `params.synth` in a folder, or what is missing of it.
+
+    With `dataset.source: folder` nothing is made, and the folder stays as it is.
+
+    Args:
+        corpus: folder for the tables and the audio
+        workers: processes; None: one for every core
+
+    Raises:
+        TagscaleError: more artists than tracks, no soundfont, or a folder with somebody else's data.
+    """
+    console = Console()
+    if params.dataset.source != "synth":
+        corpus.mkdir(parents=True, exist_ok=True)
+        console.print(f"dataset.source is `{params.dataset.source}`: no corpus to make")
+        return
+    settings = params.synth
+    ordered = order(
+        tracks=settings.tracks,
+        artists=settings.artists,
+        seconds=settings.seconds,
+        seed=settings.seed,
+        label_noise=settings.label_noise,
+        soundfont=settings.soundfont,
+    )
+    make_corpus(corpus, ordered, workers, console)
