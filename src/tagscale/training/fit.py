@@ -75,6 +75,7 @@ def fit(
     fixed = SpacedPatches(store, validation.tracks, validation.labels, architecture.patch_samples, VALIDATION_PATCHES)
     workers = min(MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0  # a CPU has better things to do than to copy
     fit_normalisation(model, patches)
+    start_at_prevalence(model.backend.output, training.labels)
 
     module = Training(
         model,
@@ -112,6 +113,22 @@ def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:
             layer.fit_normalisation(
                 to_wave(patches.__getitems__(items[first : first + 32])[0]) for first in range(0, len(items), 32)
             )
+
+
+@torch.no_grad()
+def start_at_prevalence(output: nn.Linear, labels: np.ndarray) -> None:
+    """Let a fresh model give every tag its mean training label, whatever it hears.
+
+    With random weights there, most of a short training would go into learning that tags are rare.
+
+    Args:
+        labels: (tracks, tags) in [0, 1], NaN = not annotated
+    """
+    known = ~np.isnan(labels)
+    # One imagined track at 0.5 more: no tag starts at a logit that is infinite, or none at all
+    means = (np.nansum(labels, axis=0) + 0.5) / (known.sum(axis=0) + 1)
+    output.weight.zero_()
+    output.bias.copy_(torch.from_numpy(np.log(means / (1 - means))))
 
 
 @contextmanager
