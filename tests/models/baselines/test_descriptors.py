@@ -9,7 +9,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from tagscale.errors import TagscaleError
-from tagscale.models.baselines.descriptors import BINS, DescriptorTrees, Growth
+from tagscale.models.baselines.descriptors import BINS, SHARE, DescriptorTrees, Growth
 
 GROWTH = Growth(trees=12, leaves=5, learning_rate=0.2, seed=3)
 TAGS = ["loud", "fast", "energy", "silent", "human", "rare", "level"]
@@ -47,7 +47,13 @@ def test_scores_are_those_of_scikit_learn(trees: DescriptorTrees, tag: int) -> N
     known = ~np.isnan(labels)
     regression = KINDS[tag] == "regression"
     reference = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(
-        max_iter=12, max_leaf_nodes=5, learning_rate=0.2, max_bins=BINS, early_stopping=False, random_state=3
+        max_iter=12,
+        max_leaf_nodes=5,
+        learning_rate=0.2,
+        max_bins=BINS,
+        max_features=SHARE,
+        early_stopping=False,
+        random_state=3,
     )
     x = features.to_numpy(np.float64)
     reference.fit(x[known], labels[known] if regression else labels[known] >= 0.5)
