@@ -93,7 +93,7 @@ def rough(tone: np.ndarray, grit: float, rng: np.random.Generator) -> np.ndarray
     slow = rng.standard_normal(len(tone) // 400 + 2)
     swings = np.interp(np.arange(len(tone)), np.arange(len(slow)) * 400.0, slow).astype(np.float32)
     level = np.float32(np.std(tone) + 1e-9)
-    return np.tanh(tone / level * (1 + 2.5 * grit) * (1 + 0.6 * grit * swings)) * level
+    return np.tanh(tone / level * (1 + 4.0 * grit) * (1 + 0.9 * grit * swings)) * level
 
 
 def tone_of(
