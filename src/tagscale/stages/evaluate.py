@@ -23,6 +23,7 @@ from tagscale.models.baselines.descriptors import DescriptorTrees
 from tagscale.params import Params
 from tagscale.stages.train import BASELINE, read_descriptors
 from tagscale.training import checkpoint
+from tagscale.training.memory import keep_freed_memory
 
 PARTS = ("valid", "test")
 DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
@@ -95,6 +96,7 @@ def _check_same_data(run: Path, identity: RunIdentity, data: Catalog, parts: Par
 
 
 def _model_scores(run: Path, store: Path, tracks: list[str], hop_seconds: float) -> pd.DataFrame:
+    keep_freed_memory()
     model, architecture = checkpoint.load(run)
     return predict(model, architecture, Store.open(store), tracks, hop_seconds)
 

@@ -82,8 +82,10 @@ def capacity_of(model: ModelParams, name: str) -> dict[str, float | int]:
 def _train_front_end(params: Params, cell: Cell, store: Path, run: Path) -> None:
     from tagscale.training import checkpoint  # Lightning takes seconds to import; the baseline needs none of it
     from tagscale.training.fit import Labelled, fit
+    from tagscale.training.memory import keep_freed_memory
     from tagscale.training.module import Settings
 
+    keep_freed_memory()
     train = params.train
     settings = Settings(
         loss=train.loss,
