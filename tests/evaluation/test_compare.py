@@ -214,6 +214,17 @@ def test_the_verdict_says_where_the_lines_cross(tmp_path: Path) -> None:
     assert trends[-1].startswith("Each line rests on 3 runs at 3 sizes")
 
 
+def test_measured_scores_that_contradict_the_lines_are_named(tmp_path: Path) -> None:
+    # The waveform model fails at the smallest size alone, which tilts its line above the spectrogram's at the largest.
+    scores = {"waveform": {100: 0.1, 300: 0.5, 802: 0.58}, "spectrogram": {100: 0.4, 300: 0.5, 802: 0.6}}
+    files = make_study(tmp_path, pr_auc=lambda model, tracks, _: scores.get(model, {}).get(tracks, 0.3))
+    (sentence,) = [one for one in verdict(read(files), 101, 17).trends if one.startswith("PR-AUC")]
+    assert "spectrogram is better below, waveform above." in sentence
+    assert sentence.endswith(
+        "The scores measured at 802 tracks say otherwise: spectrogram leads there, so the lines fit badly."
+    )
+
+
 def test_a_crossing_outside_the_data_is_called_what_it_is(tmp_path: Path) -> None:
     trends = verdict(read(make_study(tmp_path / "a", pr_auc=lines_through(2000))), 101, 17).trends
     assert (

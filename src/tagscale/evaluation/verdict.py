@@ -152,7 +152,8 @@ def _trends(study: Study) -> list[str]:
     for metric, label in LABELS.items():
         lines = fitted_line(study, first, metric), fitted_line(study, second, metric)
         if lines[0] is not None and lines[1] is not None:
-            sentences.append(_crossing(label, metric, (first, second), (lines[0], lines[1]), sizes[0], sizes[-1]))
+            sentence = _crossing(label, metric, (first, second), (lines[0], lines[1]), sizes[0], sizes[-1])
+            sentences.append(sentence + _contradiction(study, metric, (first, second), (lines[0], lines[1]), sizes[-1]))
             basis = f"Each line rests on {lines[0].points} runs at {lines[0].sizes} sizes: a hint at a trend, no proof."
     return [*sentences, basis] if sentences else []
 
@@ -172,6 +173,17 @@ def _crossing(
     if meeting is not None and largest < meeting <= FAR * largest:
         sentence += f"; drawn on they would meet near {_rough(meeting)}, where nothing was measured"
     return f"{sentence}."
+
+
+def _contradiction(study: Study, metric: str, names: tuple[str, str], lines: tuple[Line, Line], largest: float) -> str:
+    """What to add where the lines name another leader at the largest size than the scores measured there."""
+    means = study.runs[study.runs["train_tracks"] == largest].groupby("model")[f"test_{metric}"].mean()
+    measured = _sign(metric) * (means[names[0]] - means[names[1]])
+    fitted = _sign(metric) * (lines[0].at(largest) - lines[1].at(largest))
+    if measured * fitted >= 0:
+        return ""
+    leader = names[0] if measured > 0 else names[1]
+    return f" The scores measured at {largest:,.0f} tracks say otherwise: {leader} leads there, so the lines fit badly."
 
 
 def _rough(tracks: float) -> str:
