@@ -8,6 +8,8 @@ PYTHON ?= python3
 PORT ?= 5000
 
 export PATH := $(abspath $(BIN)):$(PATH)
+# Every stage is a process of its own: without bytecode files each would compile its imports anew, for many seconds.
+unexport PYTHONDONTWRITEBYTECODE
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
