@@ -48,7 +48,7 @@ ui: setup ## MLflow on the local store: experiments compared, the registered mod
 test: setup lint ## Check style and types, run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-test-fast: setup ## Only the tests that take seconds
+test-fast: setup ## All tests but the slow ones
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 lint: setup ## ruff and mypy

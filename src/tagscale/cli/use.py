@@ -31,7 +31,9 @@ def preset(
     """Lay a preset over params.yaml: only the values that differ change, the comments stay."""
     named = Path(name) if name.endswith(".yaml") else PRESETS / f"{name}.yaml"
     if not named.is_file():
-        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml"))) or "none"
+        known = (
+            ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml") if not path.stem.endswith(".tags"))) or "none"
+        )
         raise TagscaleError(f"{named}: no such preset. In {PRESETS}/: {known}.")
     changes = read_yaml(named)
     parse(laid_over(read_yaml(params), changes), origin=f"{params} with {named}")  # refuse before writing

@@ -1,0 +1,80 @@
+"""The command line as its users meet it: what it prints, what it refuses, what it changes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagscale.cli import main
+from tagscale.params import load
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*words: str) -> int:
+    """Exit status of `tagscale` with these words."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return tmp_path
+
+
+def test_a_preset_changes_its_values_and_keeps_the_comments(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("preset", "magnatune160") == 0
+    said = capsys.readouterr().out
+    assert "dataset.source: synth -> folder" in said
+    assert load(Path("params.yaml")) == load(ROOT / "params.yaml", ROOT / "presets" / "magnatune160.yaml")
+    before, after = ((folder / "params.yaml").read_text().splitlines() for folder in (ROOT, project))
+    assert len(before) == len(after)
+    assert [line.partition("#")[2] for line in before] == [line.partition("#")[2] for line in after]
+
+
+def test_an_unknown_preset_names_those_that_exist(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("preset", "magnatune") == 1
+    assert "In presets/: basic, magnatune160, songs-1.2m" in capsys.readouterr().err
+
+
+def test_a_wrong_preset_leaves_the_settings_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "presets" / "mine.yaml").write_text("train: {btach: 4}\n")
+    assert run("preset", "mine") == 1
+    assert "did you mean `batch`?" in capsys.readouterr().err
+    assert (project / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+
+
+def test_a_size_that_is_no_number_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--model", "waveform", "--size", "many") == 1
+    assert "--size many: expected a number of training tracks, or `all`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_champion_tags_files_and_can_be_moved(
+    tiny_study: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tiny_study.folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = ("--params", str(ROOT / "params.yaml"))
+    song = next((tiny_study.folder / "data" / "corpus" / "audio").rglob("*.flac"))
+    capsys.readouterr()
+
+    assert run("tag", str(song), "nowhere.mp3", "--json", *settings) == 1, "one of the two files is missing"
+    tagged, missing = json.loads(capsys.readouterr().out)["files"]
+    assert all(0 <= score <= 1 for score in tagged["scores"].values())
+    assert "error" in missing
+
+    assert run("promote", "1", *settings) == 1
+    assert "is the champion already" in capsys.readouterr().err
+    assert run("rollback", *settings) == 1
+    assert "no earlier one to go back to" in capsys.readouterr().err
+    assert run("history", "--json", *settings) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert (record["champion"], record["replaced"]) == ("1", None)
