@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.audio.store import StoreWriter
-from tagscale.data.catalog import Catalog
+from tagscale.data.catalog import catalog_of
 from tagscale.data.partition import Partition
 from tagscale.models.build import Architecture
 from tagscale.training.fit import Labelled
@@ -87,15 +87,15 @@ def write_study(folder: Path) -> None:
             writer.add(track, samples, {"source_rate": 16_000})
     ids = pd.Index(sounds.tracks, name="track_id")
     tracks = pd.DataFrame({"track_id": ids, "path": [f"{track}.wav" for track in ids], "artist": ids})
-    tracks = tracks.assign(album="", title="", seconds=2.0, split=None)
+    tracks = tracks.assign(seconds=2.0)
     tags = pd.DataFrame({"group": "sound", "kind": KINDS, "exclusive": ""}, index=pd.Index(TAGS, name="tag"))
     labels = pd.DataFrame(sounds.labels, index=ids, columns=list(TAGS))
-    Catalog("sounds", tracks, labels, tags).save(folder / "catalog")
+    catalog_of("sounds", tracks, labels, tags, None).save(folder / "catalog")
     parts = np.repeat("test", len(ids)).astype(object)
     parts[TRAINING], parts[VALIDATION] = "train", "valid"
     rank = np.where(parts == "train", np.arange(len(ids)), -1)
     table = pd.DataFrame({"track_id": ids, "artist": ids, "part": parts, "rank": rank})
-    Partition(table, list(TAGS)).save(folder / "partition")
+    Partition(table, list(TAGS), data_hash="d" * 12).save(folder / "partition")
     waves = np.stack(list(sounds.recordings.values())) / 32768
     crest = np.abs(waves).max(axis=1) / waves.std(axis=1)
     crossings = (np.diff(np.sign(waves), axis=1) != 0).mean(axis=1)

@@ -16,6 +16,11 @@ def hash_of(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def data_hash(catalog: str, store: str) -> str:
+    """Hash of a data version, from the hashes of its catalog (tracks, labels, tags) and its store (decoded audio)."""
+    return hash_of({"catalog": catalog, "store": store})
+
+
 @dataclass(frozen=True)
 class RunIdentity:
     """One cell of the study's grid, on one version of the data, with one set of settings."""
@@ -24,7 +29,7 @@ class RunIdentity:
     size: str  # number of training tracks as params.yaml says it: "300", or "all"
     seed: int
     dataset: str  # name in params.yaml
-    dataset_hash: str  # of the catalog
+    dataset_hash: str  # of the data version: catalog and decoded audio
     partition_hash: str
     settings_hash: str  # capacity and training settings: hash_of what decides this run beside the fields above
 

@@ -21,10 +21,13 @@ class Block(BaseModel):
 
 class DatasetParams(Block):
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
-    source: Literal["synth", "folder"]
+    version: str | None = Field(pattern=r"^[\w.-]+@[0-9a-f]{12}$")
+    source: Literal["synth", "folder", "mtt", "msd", "jamendo", "fma", "gtzan", "mgphot"]
     root: str
     table: str
     tags: str | None
+    split: str | None
+    variant: str | None
 
 
 class SynthParams(Block):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tagscale.data.catalog import Catalog
+from tagscale.data.catalog import TRACK_COLUMNS, Catalog, Split, artist_keys, catalog_of
 from tagscale.errors import TagscaleError
 from tagscale.files import read_json
 
@@ -15,13 +15,21 @@ def make() -> Catalog:
     ids = ["a", "b", "c"]
     tracks = pd.DataFrame({"track_id": ids, "path": ["a.wav", "b.wav", "c.wav"], "artist": ["X", "NA", "None"]})
     split = pd.Series(["train", None, None], dtype=object)
-    tracks = tracks.assign(album="", title="", seconds=[1.5, np.nan, 3.0], split=split)
+    tracks = tracks.assign(
+        album="", recording="", title="", seconds=[1.5, np.nan, 3.0], split=split, fault=["", "cut", ""]
+    )
     labels = np.array([[0, 0.25], [1, np.nan], [np.nan, 1]], np.float32)
     tags = pd.DataFrame(
         {"group": ["g", "null"], "kind": ["classification", "regression"], "exclusive": ["set", ""]},
         index=pd.Index(["rock", "NA"], name="tag"),
     )
-    return Catalog("name", tracks, pd.DataFrame(labels, pd.Index(ids, name="track_id"), tags.index.tolist()), tags)
+    return Catalog(
+        "name",
+        tracks,
+        pd.DataFrame(labels, pd.Index(ids, name="track_id"), tags.index.tolist()),
+        tags,
+        Split("own", False),
+    )
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -33,6 +41,7 @@ def test_round_trip(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(loaded.tags, catalog.tags, check_dtype=False)
     assert loaded.labels.dtypes.unique().tolist() == [np.dtype(np.float32)]
     assert loaded.hash == catalog.hash
+    assert loaded.split == catalog.split
     assert read_json(tmp_path / "catalog" / "dataset.json") == {
         "name": "name",
         "source": "folder",
@@ -40,6 +49,7 @@ def test_round_trip(tmp_path: Path) -> None:
         "hash": catalog.hash,
         "tracks": 3,
         "artists": 3,
+        "split": {"name": "own", "artist_filtered": False, "hash": catalog.split_hash},
         "tags": 2,
     }
 
@@ -60,7 +70,7 @@ def test_hash_ignores_the_name_and_the_bits_of_nan() -> None:
     assert renamed.hash == catalog.hash
 
 
-@pytest.mark.parametrize("column", ["track_id", "path", "artist", "album", "title", "seconds", "split"])
+@pytest.mark.parametrize("column", TRACK_COLUMNS)
 def test_hash_sees_every_column_of_tracks(column: str) -> None:
     changed = make()
     changed.tracks.loc[1, column] = 9.0 if column == "seconds" else "test"
@@ -91,3 +101,22 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "catalog" / "tags.csv").unlink()
     with pytest.raises(TagscaleError, match=r"tags\.csv: no such file\. Run `tagscale catalog` first"):
         Catalog.load(tmp_path / "catalog")
+
+
+def test_a_catalog_of_what_a_source_knows() -> None:
+    tracks = pd.DataFrame({"track_id": ["b", "a"], "path": ["b.mp3", "a.mp3"], "artist": ["X", ""]})
+    labels = pd.DataFrame({"rock": [1, 0]})
+    catalog = catalog_of("songs", tracks, labels, pd.DataFrame({"group": "tags"}, index=["rock"]), None)
+    assert catalog.tracks["track_id"].tolist() == ["a", "b"]
+    assert list(catalog.tracks) == TRACK_COLUMNS
+    assert catalog.labels["rock"].to_dict() == {"a": 0, "b": 1}
+    assert catalog.tags.loc["rock"].to_dict() == {"group": "tags", "kind": "classification", "exclusive": ""}
+    assert artist_keys(catalog.tracks).tolist() == ["unknown artist of a", "X"]
+
+
+def test_the_hash_of_a_split_is_of_its_lists_alone() -> None:
+    one, other = make(), make()
+    other.tracks["title"] = "another"
+    assert one.split_hash == other.split_hash
+    other.tracks.loc[1, "split"] = "test"
+    assert one.split_hash != other.split_hash

@@ -113,13 +113,15 @@ def test_the_datasets_own_split_wins() -> None:
     assert sorted(partition.table.loc[partition.table["part"] == "train", "rank"]) == list(range(20))
 
 
+def test_tracks_outside_the_split_are_in_no_part() -> None:
+    tracks, labels = dataset(6, 3)
+    split = ["train", None, "valid", None, "test", "train"]
+    partition, _ = divide(tracks.assign(split=split), labels, KINDS, SHARES, 1)
+    assert partition.table["track_id"].tolist() == ["t00000", "t00002", "t00004", "t00005"]
+
+
 def test_unusable_splits() -> None:
     tracks, labels = dataset(6, 3)
-    missing = tracks.assign(split=["train", None, "valid", None, "test", "train"])
-    with pytest.raises(
-        TagscaleError, match=r"2 of 6 tracks have none \(first: t00001, t00003\). Fill the `split` column"
-    ):
-        divide(missing, labels, KINDS, SHARES, 1)
     with pytest.raises(TagscaleError, match="no usable track is for valid, test"):
         divide(tracks.assign(split="train"), labels, KINDS, SHARES, 1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tagscale.data.catalog import Catalog
+from tagscale.data.catalog import Catalog, catalog_of
 from tagscale.data.validation import Findings, validate
 from user_folder import settings
 
@@ -16,11 +16,10 @@ NONE_REJECTED = pd.DataFrame(columns=["track_id", "reason"])
 
 def catalog(tracks: int = 10) -> Catalog:
     ids = pd.Index([f"t{i}" for i in range(tracks)], name="track_id")
-    table = pd.DataFrame({"track_id": ids, "path": ids + ".wav", "artist": ids, "album": "", "title": ""})
-    table = table.assign(seconds=np.nan, split=None)
+    table = pd.DataFrame({"track_id": ids, "path": ids + ".wav", "artist": ids})
     labels = pd.DataFrame({"rock": np.arange(tracks) % 2, "energy": np.linspace(0, 1, tracks)}, ids).astype(np.float32)
     tags = {"group": ["style", "mood"], "kind": ["classification", "regression"], "exclusive": ["", ""]}
-    return Catalog("songs", table, labels, pd.DataFrame(tags, pd.Index(labels.columns, name="tag")))
+    return catalog_of("songs", table, labels, pd.DataFrame(tags, pd.Index(labels.columns, name="tag")), None)
 
 
 def facts(dataset: Catalog) -> pd.DataFrame:

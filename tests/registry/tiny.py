@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tagscale.audio.store import Store, StoreWriter
-from tagscale.data.catalog import Catalog
+from tagscale.data.catalog import Catalog, catalog_of
 from tagscale.data.partition import Partition
 from tagscale.evaluation.predict import predict
 from tagscale.files import read_json, replacing, write_json
@@ -115,10 +115,10 @@ def _catalog(tags: tuple[str, ...]) -> Catalog:
     random = np.random.default_rng(0)
     ids = [f"t{number:02d}" for number in range(TRACKS)]
     labels = {tag: (random.random(TRACKS) if KINDS.get(tag) == "regression" else np.arange(TRACKS) % 2) for tag in tags}
-    table = pd.DataFrame({"track_id": ids, "path": "", "artist": ids, "album": "", "title": "", "seconds": 2.0})
+    table = pd.DataFrame({"track_id": ids, "path": "", "artist": ids, "seconds": 2.0})
     kinds = [KINDS.get(tag, "classification") for tag in tags]
     facts = pd.DataFrame({"group": "genre", "kind": kinds, "exclusive": ""}, index=pd.Index(tags, name="tag"))
-    return Catalog("tiny", table.assign(split=None), pd.DataFrame(labels, index=ids, dtype="float32"), facts)
+    return catalog_of("tiny", table, pd.DataFrame(labels), facts, None)
 
 
 def _partition(catalog: Catalog, split: int) -> Partition:

@@ -11,7 +11,6 @@ import pytest
 from mlflow import MlflowClient
 
 from sounds import TAGS
-from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.identity import RunIdentity
@@ -32,7 +31,7 @@ def test_a_run_says_who_it_is(study, trained: Path) -> None:
     assert set(facts) == {"identity", "train_tracks", "parameters", "seconds"}
     identity = identity_of(trained)
     assert (identity.model, identity.size, identity.seed, identity.name) == ("spectrogram", "all", 0, trained.name)
-    assert identity.dataset_hash == Catalog.load(study.root / "catalog").hash
+    assert identity.dataset_hash == Partition.load(study.root / "partition").data_hash
     assert identity.partition_hash == Partition.load(study.root / "partition").hash
     assert facts["train_tracks"] == 48
     model, architecture = checkpoint.load(trained)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from tagscale.data.catalog import artist_keys
 from tagscale.data.stratify import artist_parts, balanced_order, features
 from tagscale.errors import TagscaleError
 from tagscale.files import read_json, replacing, write_json
@@ -28,10 +29,14 @@ class Partition:
     table: track_id, artist, part (train, valid or test) and rank, sorted by track_id. The training subset of size
         n is `part == "train" and rank < n`, so subsets are nested; rank is -1 outside train.
     tags: the tags to learn, in the order of a model's outputs.
+    split: name of the dataset's split that the parts are, or "stratified".
+    data_hash: of the data version (catalog and decoded audio) that was divided; validate computes it.
     """
 
     table: pd.DataFrame
     tags: list[str]
+    split: str = "stratified"
+    data_hash: str = ""
 
     @property
     def hash(self) -> str:
@@ -69,6 +74,8 @@ class Partition:
         by_part = self.table.groupby("part")
         facts: dict[str, Any] = {
             "hash": self.hash,
+            "split": self.split,
+            "data_hash": self.data_hash,
             "counts": {part: int((self.table["part"] == part).sum()) for part in PARTS},
             "artists": {part: int(by_part["artist"].nunique().get(part, 0)) for part in PARTS},
         }
@@ -84,9 +91,9 @@ class Partition:
         for file in ("partition.parquet", "partition.json"):
             if not (folder / file).is_file():
                 raise TagscaleError(f"{folder / file}: no such file. Run `tagscale partition` first.")
-        return cls(
-            table=pd.read_parquet(folder / "partition.parquet"), tags=read_json(folder / "partition.json")["tags"]
-        )
+        facts = read_json(folder / "partition.json")
+        table = pd.read_parquet(folder / "partition.parquet")
+        return cls(table, facts["tags"], facts["split"], facts["data_hash"])
 
 
 def divide(
@@ -98,7 +105,8 @@ def divide(
         tracks: track_id, artist and split (train, valid, test or None), sorted by track_id.
         labels: of the tags to learn, (tracks, tags), in the order of `tracks`.
         kinds: classification or regression, one a tag.
-        shares: of train, valid and test, adding up to 1; a split that all tracks carry wins over them.
+        shares: of train, valid and test, adding up to 1; a split that the tracks carry wins over them, and
+            tracks outside it are left out.
 
     Returns:
         The partition, and its quality for partition.json: `source` (stratified or split column), `deviation` (of the
@@ -106,10 +114,14 @@ def divide(
         have tracks in more than one part) and `no_positive` (classification tags by part).
 
     Raises:
-        TagscaleError: fewer artists than parts, or a split that some tracks lack or that leaves a part empty.
+        TagscaleError: fewer artists than parts, or a split that leaves a part empty.
     """
+    if tracks["split"].notna().any():  # tracks that the dataset's split does not list are in no part
+        listed = tracks["split"].notna().to_numpy()
+        tracks, labels = tracks[listed], labels[listed]
     values = labels.to_numpy(np.float32)
     amounts = features(values, kinds)
+    tracks = tracks.assign(artist=artist_keys(tracks))
     artists, artist_of = np.unique(tracks["artist"].to_numpy(object), return_inverse=True)
     if tracks["split"].notna().any():
         source, part_of = "split column", _own_split(tracks)
@@ -150,12 +162,6 @@ def divide(
 
 def _own_split(tracks: pd.DataFrame) -> np.ndarray:
     """The dataset's own split as the index of each track's part."""
-    without = tracks.loc[tracks["split"].isna(), "track_id"]
-    if len(without):
-        raise TagscaleError(
-            f"split: {len(without)} of {len(tracks)} tracks have none (first: {', '.join(without[:5])}). "
-            "Fill the `split` column of the table in every row, or remove it."
-        )
     part_of = tracks["split"].map(PARTS.index).to_numpy(np.int64)
     empty = [part for i, part in enumerate(PARTS) if not (part_of == i).any()]
     if empty:

@@ -85,7 +85,7 @@ def _facts(run: Path) -> dict[str, Any]:
 
 def _check_same_data(run: Path, identity: RunIdentity, data: Catalog, parts: Partition) -> None:
     """A run may be tested only on the partition that it was trained on: in another one it knows test tracks."""
-    present = {"dataset_hash": data.hash, "partition_hash": parts.hash}
+    present = {"dataset_hash": parts.data_hash, "partition_hash": parts.hash}
     for key, value in present.items():
         if getattr(identity, key) != value:
             raise TagscaleError(

@@ -21,7 +21,8 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path) -> 
         TagscaleError: validation failed or is of another catalog, fewer artists than parts, or an unusable split.
     """
     dataset = Catalog.load(catalog)
-    tags = _kept_tags(dataset, Path(validation))
+    findings = _passed(dataset, Path(validation))
+    tags = list(findings["tags"])
     quarantine = pd.read_csv(Path(validation) / "quarantine.csv", dtype=str, keep_default_na=False)
     usable = ~dataset.tracks["track_id"].isin(quarantine["track_id"]).to_numpy()
     settings = params.partition
@@ -32,11 +33,14 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path) -> 
         {"train": settings.train, "valid": settings.valid, "test": settings.test},
         settings.seed,
     )
+    found.split = dataset.split.name if dataset.split else "stratified"
+    found.data_hash = findings["data_hash"]
     found.save(partition, quality)
     _show(found, quality)
 
 
-def _kept_tags(dataset: Catalog, validation: Path) -> list[str]:
+def _passed(dataset: Catalog, validation: Path) -> dict[str, Any]:
+    """What validation found, if it was about this catalog and let it pass."""
     if not (validation / "validation.json").is_file():
         raise TagscaleError(f"{validation / 'validation.json'}: no such file. Run `tagscale validate` first.")
     findings = read_json(validation / "validation.json")
@@ -44,7 +48,7 @@ def _kept_tags(dataset: Catalog, validation: Path) -> list[str]:
         raise TagscaleError(f"{validation}: made from another catalog. Run `tagscale validate` again.")
     if not findings["passed"]:
         raise TagscaleError(f"{validation}: the dataset did not pass; see validation.html there and mend it.")
-    return list(findings["tags"])
+    return dict(findings)
 
 
 def _show(found: Partition, quality: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ class Cell:
             size=str(self.size),
             seed=self.seed,
             dataset=self.catalog.name,
-            dataset_hash=self.catalog.hash,
+            dataset_hash=self.partition.data_hash,
             partition_hash=self.partition.hash,
             settings_hash=hash_of(settings),
         )

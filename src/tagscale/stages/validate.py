@@ -10,6 +10,7 @@ from tagscale.data.catalog import Catalog
 from tagscale.data.validation import Findings, validate
 from tagscale.errors import TagscaleError
 from tagscale.files import replacing, write_json
+from tagscale.identity import data_hash
 from tagscale.params import Params
 
 SHOWN = 5
@@ -28,7 +29,8 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path) -> None
     with replacing(validation) as fresh:
         fresh.mkdir()
         findings.quarantine.to_csv(fresh / "quarantine.csv", index=False, lineterminator="\n")
-        write_json(fresh / "validation.json", {"catalog": dataset.hash, "store": opened.hash} | findings.as_dict())
+        version = {"catalog": dataset.hash, "store": opened.hash, "data_hash": data_hash(dataset.hash, opened.hash)}
+        write_json(fresh / "validation.json", version | findings.as_dict())
         (fresh / "validation.html").write_text(findings.page(), encoding="utf-8")
     if findings.stops:
         reasons = "\n".join(f"  {stop}" for stop in findings.stops)

@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagscale.data.catalog import Catalog
+from tagscale.data.catalog import Catalog, Split, artist_keys
 from tagscale.data.sources import folder
 from tagscale.errors import TagscaleError
 from user_folder import ROOT, TAGS, rows, write_table
+from user_folder import settings as user_settings
 
 SHARED = Path(os.environ.get("TAGSCALE_SHARED_DATA", ROOT / ".." / "shared" / "data"))
 
 
-def read(root: Path, tags: str | None = "tags.yaml") -> Catalog:
-    return folder.read("mine", root, "tracks.csv", tags)
+def read(root: Path, tags: str | None = "tags.yaml", split: str | None = None) -> Catalog:
+    return folder.read(root, user_settings(dataset={"name": "mine", "tags": tags, "split": split}).dataset)
 
 
 def test_tracks_labels_and_tags(tmp_path: Path) -> None:
@@ -69,9 +70,27 @@ def test_split(tmp_path: Path, said: str, meant: str | None) -> None:
     assert read(tmp_path).tracks["split"].tolist() == [meant, meant]
 
 
+def test_a_split_is_in_every_row_or_in_none(tmp_path: Path) -> None:
+    write_table(tmp_path, [row | {"split": "train" if i == 2 else ""} for i, row in enumerate(rows(4))])
+    with pytest.raises(
+        TagscaleError, match="tracks without a split: line 2 `song00`, line 3 `song01`, line 5 `song03`"
+    ):
+        read(tmp_path)
+    assert read(tmp_path, split="stratified").split is None
+
+
+def test_an_own_split_is_taken_unless_tagscale_is_to_divide(tmp_path: Path) -> None:
+    write_table(tmp_path, [row | {"split": "train"} for row in rows(2)])
+    assert read(tmp_path).split == read(tmp_path, split="column").split == Split("column", False)
+    assert read(tmp_path, split="stratified").tracks["split"].isna().all()
+    write_table(tmp_path, rows(2))
+    with pytest.raises(TagscaleError, match="dataset.split is `column`, but the column `split` is missing or empty"):
+        read(tmp_path, split="column")
+
+
 def test_tracks_without_artist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(tmp_path, [row | {"artist": " "} for row in rows(3)] + [rows(4)[3]])
-    assert read(tmp_path).tracks["artist"].nunique() == 4
+    assert artist_keys(read(tmp_path).tracks).nunique() == 4
     assert "3 tracks name no artist; each counts as an artist of its own" in capsys.readouterr().out
 
 
@@ -240,14 +259,14 @@ def test_what_is_written_is_read(tracks: dict[str, dict[str, str]]) -> None:
         np.testing.assert_array_equal(catalog.labels[tag], expected)
     for column in ("artist", "title"):
         for track, found in zip(catalog.tracks["track_id"], catalog.tracks[column], strict=True):
-            assert found == (tracks[track][column] or ("" if column == "title" else f"unknown artist of {track}"))
+            assert found == tracks[track][column]
 
 
 def test_magnatune160() -> None:
     root = SHARED / "magnatune160"
     if not root.is_dir():
         pytest.skip(f"real music not there: {root} (set TAGSCALE_SHARED_DATA)")
-    catalog = folder.read("magnatune160", root, "tracks.csv", str(ROOT / "presets" / "magnatune160.tags.yaml"))
+    catalog = read(root, str(ROOT / "presets" / "magnatune160.tags.yaml"))
     assert (len(catalog.tracks), catalog.tracks["artist"].nunique()) == (160, 45)
     assert catalog.tags["group"].value_counts().to_dict() == {"magnatagatune": 50, "mood": 9, "genre": 4}
     source = pd.read_csv(root / "tracks.csv").set_index("track_id").sort_index()

@@ -16,24 +16,29 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from tagscale.data.catalog import TRACK_COLUMNS, Catalog
+from tagscale.data.catalog import TRACK_COLUMNS, Catalog, Split, catalog_of
 from tagscale.data.sources.columns import TagColumn, declared, inferred, one_hot
 from tagscale.errors import TagscaleError
+from tagscale.params import DatasetParams
 
 REQUIRED = ["track_id", "path", "artist"]
-SPLITS = {"train": "train", "valid": "valid", "test": "test", "validation": "valid", "val": "valid"}
+STRATIFIED, COLUMN = "stratified", "column"
+SPLITS: dict[str, Split] = {COLUMN: Split(COLUMN, artist_filtered=False)}
+TAG_SETS: tuple[str, ...] = ()
+VARIANTS: tuple[str, ...] = ()
+PARTS = {"train": "train", "valid": "valid", "test": "test", "validation": "valid", "val": "valid"}
 CHUNK_ROWS = 50_000
 SHOWN = 5  # of many findings of one kind
 
 
-def read(name: str, root: Path, table: str, tags: str | None) -> Catalog:
+def read(root: Path, dataset: DatasetParams) -> Catalog:
     """Read a table and its audio folder into a catalog. Opens no audio file and executes nothing.
 
     Args:
         root: folder that holds the table and the audio.
-        table: the table's path relative to `root`; comma or tab separated, UTF-8.
-        tags: path of the YAML, relative to `root` or, where no such file is there, to the current directory; None:
-            infer, and print what was inferred.
+        dataset: `table`, the table's path relative to `root` (comma or tab separated, UTF-8); `tags`, path of the
+            YAML, relative to `root` or, where no such file is there, to the current directory (None: infer, and print
+            what was inferred); `split`, "column" (the default where the table has a column `split`) or "stratified".
 
     A track without an artist counts as the only track of an artist of its own; how many there are is printed.
 
@@ -41,7 +46,7 @@ def read(name: str, root: Path, table: str, tags: str | None) -> Catalog:
         TagscaleError: the table or the YAML is missing, malformed or contradicts itself; the message names the file,
             the column or line, what was expected and what to do.
     """
-    path = Path(root) / table
+    path, tags = Path(root) / dataset.table, dataset.tags
     cells = _read_table(path)
     _check_columns(path, list(cells.columns))
     tracks = _tracks(path, cells)
@@ -50,9 +55,20 @@ def read(name: str, root: Path, table: str, tags: str | None) -> Catalog:
         inferred(path, cells, candidates) if tags is None else declared(_tags_path(root, tags), path, candidates)
     )
     labels, descriptions = _labels(path, cells, tag_columns)
-    order = np.argsort(tracks["track_id"].to_numpy(object), kind="stable")
-    labels.index = pd.Index(tracks["track_id"], name="track_id")
-    return Catalog(name, tracks.iloc[order].reset_index(drop=True), labels.iloc[order], descriptions)
+    return catalog_of(dataset.name, tracks, labels, descriptions, _split(path, tracks, dataset.split))
+
+
+def _split(path: Path, tracks: pd.DataFrame, wanted: str | None) -> Split | None:
+    """The table's own split; empties the column when tagscale is to divide the tracks instead."""
+    if wanted == STRATIFIED:
+        tracks["split"] = None
+    without = tracks[tracks["split"].isna()]
+    if len(without) == len(tracks):
+        if wanted == COLUMN:
+            raise TagscaleError(f"{path}: dataset.split is `{COLUMN}`, but the column `split` is missing or empty.")
+        return None
+    _refuse(path, without["track_id"], without["split"].isna(), "tracks without a split", "fill in all, or none")
+    return SPLITS[COLUMN]
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -136,14 +152,13 @@ def _tracks(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
     seconds = pd.to_numeric(tracks["seconds"].replace("", None), errors="coerce").astype(np.float64)
     wrong = (tracks["seconds"] != "") & ~(np.isfinite(seconds) & (seconds > 0))
     _refuse(path, tracks["seconds"], wrong, "seconds that are no positive number", "correct it or leave it empty")
-    splits = tracks["split"].str.lower().map(SPLITS)
+    splits = tracks["split"].str.lower().map(PARTS)
     unknown = (tracks["split"] != "") & splits.isna()
     _refuse(path, tracks["split"], unknown, "unknown split", "expected train, valid (or validation, val) or test")
     nameless = tracks["artist"] == ""
     if nameless.any():
         note = f"{path}: {nameless.sum()} tracks name no artist; each counts as an artist of its own."
         Console().print(note, markup=False, highlight=False, soft_wrap=True)
-        tracks["artist"] = tracks["artist"].where(~nameless, "unknown artist of " + tracks["track_id"])
     return tracks.assign(seconds=seconds, split=splits.astype(object).where(splits.notna(), None))
 
 
