@@ -84,7 +84,7 @@ def test_an_own_split_is_taken_unless_tagscale_is_to_divide(tmp_path: Path) -> N
     assert read(tmp_path).split == read(tmp_path, split="column").split == Split("column", False)
     assert read(tmp_path, split="stratified").tracks["split"].isna().all()
     write_table(tmp_path, rows(2))
-    with pytest.raises(TagscaleError, match="dataset.split is `column`, but the column `split` is missing or empty"):
+    with pytest.raises(TagscaleError, match=r"dataset\.split is `column`, but the column `split` is missing or empty"):
         read(tmp_path, split="column")
 
 
