@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tagscale.audio.store import StoreWriter
+from tagscale.audio.writer import StoreWriter
 from tagscale.data.catalog import catalog_of
 from tagscale.data.partition import Partition
 from tagscale.models.build import Architecture

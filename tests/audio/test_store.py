@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagscale.audio.store import Store, StoreWriter
+from tagscale.audio.store import Store
+from tagscale.audio.writer import StoreWriter
 from tagscale.errors import TagscaleError
 
 

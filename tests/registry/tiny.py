@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tagscale.audio.store import Store, StoreWriter
+from tagscale.audio.store import Store
+from tagscale.audio.writer import StoreWriter
 from tagscale.data.catalog import Catalog, catalog_of
 from tagscale.data.partition import Partition
 from tagscale.evaluation.predict import predict

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tagscale.audio.descriptors import describe as describe_samples
-from tagscale.audio.store import StoreWriter
+from tagscale.audio.writer import StoreWriter
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.params import Params, load

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from tagscale.audio.batch import decode_all
-from tagscale.audio.store import StoreWriter
+from tagscale.audio.writer import StoreWriter
 from tagscale.data.catalog import Catalog
 from tagscale.errors import TagscaleError
 from tagscale.files import replacing
