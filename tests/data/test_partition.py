@@ -65,14 +65,14 @@ def test_parts_have_their_share_and_their_tags() -> None:
     assert shares["train"] == pytest.approx(0.8, abs=0.01)
     assert shares["valid"] == pytest.approx(0.1, abs=0.01)
     assert quality["source"] == "stratified"
-    assert quality["deviation"]["max"] < 0.02
+    assert quality["deviation"]["max"] < 0.03
     assert quality["deviation"]["mean"] < quality["deviation"]["random_mean"] / 3
     assert quality["no_positive"] == {"train": [], "valid": [], "test": []}
     # the numbers, computed plainly
     gaps = [
-        abs(labels[tag][(partition.table["part"] == part).to_numpy()].mean() - labels[tag].mean())
+        max(means) - min(means)
         for tag in labels
-        for part in PARTS
+        if (means := [labels[tag][(partition.table["part"] == part).to_numpy()].mean() for part in PARTS])
     ]
     assert quality["deviation"]["max"] == pytest.approx(max(gaps), abs=1e-5)
     assert quality["deviation"]["mean"] == pytest.approx(np.mean(gaps), abs=1e-5)

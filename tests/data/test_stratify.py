@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagscale.data import stratify
-from tagscale.data.stratify import UNCOVERED, artist_parts, balanced_order, features
+from tagscale.data.features import Features
+from tagscale.data.stratify import UNCOVERED, artist_parts, balanced_order
 
 SHARES = np.array([0.6, 0.2, 0.2])
 
@@ -78,27 +79,6 @@ def test_other_seeds_give_other_parts() -> None:
     assert len({artist_parts(amounts, positive, SHARES, seed).tobytes() for seed in range(5)}) == 5
 
 
-def test_features() -> None:
-    nan = np.nan
-    labels = np.array([[1, 0.0, nan], [0.25, 0.1, nan], [0, 0.5, 1], [1, 0.6, 0], [0, 0.8, 1], [1, 1, 0]], np.float32)
-    found = features(labels, ["classification", "regression", "classification"])
-    expected = [
-        [1, 1, 1, 1, 1, 1],
-        [1, 0.25, 0, 1, 0, 1],
-        [1, 1, 0, 0, 0, 0],  # lower third
-        [0, 0, 1, 1, 0, 0],
-        [0, 0, 0, 0, 1, 1],
-        [0, 0, 1, 0, 1, 0],
-        [0, 0, 1, 1, 1, 1],  # annotated
-    ]
-    np.testing.assert_array_equal(found.T, np.array(expected, np.float32))
-
-
-def test_features_leave_out_what_no_track_has() -> None:
-    labels = np.array([[np.nan, 0.5], [np.nan, 0.5]], np.float32)
-    np.testing.assert_array_equal(features(labels, ["regression", "regression"]), [[1, 1], [1, 1]])
-
-
 def labels_like_tags(tracks: int, seed: int) -> np.ndarray:
     """40 tags of 1 % to 40 % that come together, as features of `balanced_order`."""
     random = np.random.default_rng(seed)
@@ -143,7 +123,7 @@ def test_a_thousand_tracks_take_no_time() -> None:
     random = np.random.default_rng(0)
     labels = (random.random((1000, 139)) < 0.1).astype(np.float32)
     begin = time.process_time()
-    amounts = features(labels, ["classification"] * 139)
+    amounts = Features(labels, ["classification"] * 139).of(np.arange(1000))
     artist_of = random.integers(0, 160, 1000)
     sums = np.stack([np.bincount(artist_of, column, 160) for column in amounts.T], axis=1)
     part_of = artist_parts(sums, sums[:, 1:] > 0, np.array([0.8, 0.1, 0.1]), 0)

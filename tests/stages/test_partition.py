@@ -1,5 +1,6 @@
 """The partition stage: what validation left is divided; what it refused is not."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def prepare(folder: Path, table: list[dict[str, Any]], tags: list[str], quaranti
 
 def run(folder: Path, **changes: Any) -> Partition:
     folders = {name: folder / name for name in ("catalog", "validation", "partition")}
-    partition.run(settings(partition=changes), **folders)
+    partition.run(settings(partition=changes), **folders, previous=folder / "partition")
     return Partition.load(folder / "partition")
 
 
@@ -81,3 +82,63 @@ def test_validation_must_have_passed_for_this_catalog(tmp_path: Path, changed: d
     file.unlink()
     with pytest.raises(TagscaleError, match="Run `tagscale validate` first"):
         run(tmp_path)
+
+
+def regrow(folder: Path, table: list[dict[str, Any]], tags: list[str]) -> None:
+    """Another table of the same dataset, as its next version has it."""
+    for name in ("music", "catalog", "validation"):
+        shutil.rmtree(folder / name)
+    prepare(folder, table, tags, [])
+
+
+def parts_of(found: Partition) -> dict[str, str]:
+    return dict(zip(found.table["track_id"], found.table["part"], strict=True))
+
+
+def test_a_dataset_that_grows_keeps_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(tmp_path, rows(60, 20), ["energy", "rock"], ["song03"])
+    first = run(tmp_path)
+    assert "every track gets its part for the first time" in capsys.readouterr().out
+    regrow(tmp_path, rows(90, 30)[:-5], ["energy"])
+    grown = run(tmp_path)
+    before, after = parts_of(first), parts_of(grown)
+    assert {track: after[track] for track in before} == before
+    assert grown.training_subset("all")[: len(first.tracks("train"))] == first.training_subset("all")
+    assert "59 tracks stay where the previous partition put them, 26 are new" in capsys.readouterr().out
+    files = {path.name: path.read_bytes() for path in (tmp_path / "partition").iterdir()}
+    run(tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "partition").iterdir()} == files
+
+
+def test_other_settings_start_afresh_and_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(tmp_path, rows(60, 20), ["energy", "rock"], [])
+    run(tmp_path)
+    changed = run(tmp_path, seed=2)
+    assert "other settings (seed 1 -> 2): all tracks are divided afresh" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "partition")
+    assert run(tmp_path, seed=2).hash == changed.hash
+
+
+def test_corrected_artists_cross_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(tmp_path, rows(60, 20), ["energy", "rock"], [])
+    first = run(tmp_path)
+    artists = {part: first.table.loc[first.table["part"] == part, "artist"].iloc[0] for part in ("train", "test")}
+    merged = [row | {"artist": artists["train"]} if row["artist"] == artists["test"] else row for row in rows(60, 20)]
+    regrow(tmp_path, merged, ["energy", "rock"])
+    capsys.readouterr()
+    assert parts_of(run(tmp_path)) == parts_of(first)
+    printed = capsys.readouterr().out
+    assert f"1 artists have tracks in more than one part: {artists['train']} (3 in train, 3 in test)" in printed
+    assert "listed under other artists when they got their parts" in printed
+
+
+def test_an_own_split_that_changed_is_followed_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = [row | {"split": ("train", "train", "val", "test")[i % 4]} for i, row in enumerate(rows(12, 3))]
+    prepare(tmp_path, table, ["rock", "energy"], [])
+    run(tmp_path)
+    run(tmp_path)
+    assert "has changed" not in capsys.readouterr().out
+    regrow(tmp_path, [table[0] | {"split": "test"}, *table[1:]], ["rock", "energy"])
+    assert "song00" in run(tmp_path).tracks("test")
+    assert "1 tracks are in another part now: song00 (train -> test)" in capsys.readouterr().out
+    assert not (tmp_path / "partition" / "assigned.parquet").exists()
