@@ -47,6 +47,8 @@ class ValidationParams(Block):
     min_seconds: float = Field(ge=0)
     seconds_tolerance: float = Field(ge=0)
     silence_dbfs: float = Field(le=0)
+    max_clipped: float = Field(ge=0, le=1)
+    max_dc: float = Field(ge=0, le=1)
     max_quarantined: float = Field(ge=0, le=1)
     min_positives: int = Field(ge=1)
 
