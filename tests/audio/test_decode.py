@@ -1,5 +1,6 @@
 """Decoding against what is known of the signals that were written, and every kind of file that cannot be used."""
 
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tagscale.audio import decode as module
 from tagscale.audio.decode import AudioError, decode
 from user_folder import tone
 
+ROOT = Path(__file__).parents[2]
+AUDIO = Path(os.environ.get("TAGSCALE_SHARED_DATA", ROOT / ".." / "shared" / "data"))
 EDGE = 800  # samples at either end where a resampler's filter reaches out of the signal
 
 
@@ -69,10 +72,10 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
 def test_block_by_block_is_as_in_one_go(tmp_path: Path) -> None:
     wave = np.random.default_rng(0).uniform(-0.4, 0.4, 3 * module.BLOCK_FRAMES + 1234)
     decoded = decode(write(tmp_path / "a.wav", wave, 44100, "DOUBLE"))
-    reference = soxr.resample(wave, 44100, 16000, quality="VHQ") * 32768
+    reference = soxr.resample(wave, 44100, 16000, quality=module.QUALITY) * 32768
     assert abs(len(decoded.samples) - len(reference)) <= 1
     length = min(len(decoded.samples), len(reference))
-    assert np.abs(decoded.samples[:length] - reference[:length]).max() < 0.51  # rounding alone
+    assert np.abs(decoded.samples[:length] - reference[:length]).max() < 0.52  # rounding, and float32
 
 
 def test_facts(tmp_path: Path) -> None:
@@ -180,6 +183,50 @@ def test_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SECONDS", 3600)
     rate = 10
     path = write(tmp_path / "a.wav", np.zeros(3601 * rate), rate)
-    assert rejected(path) == "longer than 1 hours"
+    assert rejected(path) == module.TOO_LONG
     monkeypatch.setattr(module, "_announced_frames", lambda *_: None)  # and when the file does not say
-    assert rejected(path) == "longer than 1 hours"
+    assert rejected(path) == module.TOO_LONG
+
+
+def test_ten_hours_are_rejected_by_their_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    write(path, np.zeros(8000, np.int16), 8000, "PCM_16")
+    size = 8000 * 2 * 36_000
+    header = bytearray(path.read_bytes()[:44])
+    header[4:8], header[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    path.write_bytes(header)
+    with open(path, "r+b") as file:
+        file.truncate(size + 44)  # a hole: takes no space
+    monkeypatch.setattr(module, "_decode", None)  # it is not even begun
+    assert rejected(path) == "longer than 2 hours"
+
+
+def test_ten_hours_of_mp3_are_rejected_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.mp3", np.random.default_rng(0).uniform(-0.3, 0.3, 44100 * 2), 44100)
+    content = path.read_bytes()
+    path.write_bytes(content[content.find(b"\xff\xfb", 10) :])
+    with open(path, "r+b") as file:
+        file.truncate(40_000 * 36_000)
+    monkeypatch.setattr(module, "_decode", None)
+    assert rejected(path) == "longer than 2 hours"
+
+
+@pytest.mark.parametrize("rate", [8000, 192_000])
+def test_a_tenth_of_a_second_at_unusual_rates(tmp_path: Path, rate: int) -> None:
+    decoded = decode(write(tmp_path / "a.wav", tone(0.1, rate, 1000, 0.5), rate, "FLOAT"))
+    assert len(decoded.samples) == 1600
+    assert np.abs(decoded.samples[400:1200] / 32768 - tone(0.1, 16000, 1000, 0.5)[400:1200]).max() < 0.01
+
+
+def test_surround_is_the_mean_of_six(tmp_path: Path) -> None:
+    wave = np.tile([0.6, -0.3, 0.3, 0.0, 0.6, 0.0], (3000, 1))
+    decoded = decode(write(tmp_path / "a.flac", wave, 16000, "PCM_24"))
+    assert decoded.channels == 6
+    assert np.abs(decoded.samples - 0.2 * 32768).max() <= 1
+
+
+@pytest.mark.parametrize("file", sorted(AUDIO.glob("*/audio/**/*.*"))[:200:8] if AUDIO.is_dir() else [])
+def test_real_files_are_decoded(file: Path) -> None:
+    decoded = decode(file)
+    assert len(decoded.samples) == pytest.approx(decoded.source_seconds * 16000, abs=1)
+    assert decoded.rms_dbfs < 0

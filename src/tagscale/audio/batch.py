@@ -1,46 +1,92 @@
-"""Many files decoded at once, by a pool of processes that a bad file can neither stop nor reorder."""
+"""Many files decoded at once, by processes that a bad file can neither stop, nor hold up for ever, nor reorder."""
 
+import hashlib
 import os
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from tagscale.audio.decode import AudioError, Decoded, decode
+from tagscale.audio.decode import AudioError, Decoded, MissingDecoder, decode
 
-Outcome = Decoded | str  # a string is the reason why there is no audio
+SECONDS_AT_LEAST = 120.0  # that a file gets before its decoder counts as hanging
+BYTES_PER_SECOND = 500_000  # and one more second for each of these: a slow network disk
+PER_WORKER = 2  # tracks under way or waiting for an earlier one
+ATTEMPTS = 2  # a process may also be killed from outside, for want of memory
 
 
-def decode_all(files: Iterable[tuple[str, Path]], workers: int | None = None) -> Iterator[tuple[str, Outcome]]:
-    """Decode (track id, path) pairs in `workers` processes, all cores by default.
+@dataclass(frozen=True)
+class Source:
+    """An audio file as it lies on disk: what tells whether it is still the same."""
 
-    Results come in the order of `files`, so they do not depend on the number of workers, and no more than two
-    tracks per worker are in memory. A file that cannot be decoded comes with its reason, even one that crashes the
-    decoder: then the file at the head of the queue gets a process of its own, and the pool starts again.
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Source":
+        """Read and hash a file. Raises OSError."""
+        with open(path, "rb") as file:
+            state = os.fstat(file.fileno())
+            return cls(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to decode, unless its bytes still have the SHA-256 `known`."""
+
+    track_id: str
+    path: Path
+    known: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file: decoded, or rejected with a reason, or neither because its bytes are the known ones.
+
+    source is None where another attempt may end differently: files that could not be read, or that ended or held up
+    their decoder.
     """
-    workers = workers or cores()
-    todo = iter(files)
-    pool = _pool(workers)
-    waiting: deque[tuple[str, Path, Future[Outcome]]] = deque()
+
+    decoded: Decoded | None = None
+    reason: str = ""
+    source: Source | None = None
+
+
+Attempt = Callable[[Path, str], Outcome]
+
+
+def decode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[tuple[Job, Outcome]]:
+    """Decode files in `workers` processes, all cores by default.
+
+    Outcomes come in the order of `jobs`, so they do not depend on the number of workers, and no more than two
+    tracks per worker are in memory. A file that cannot be decoded comes with its reason, even one that crashes the
+    decoder twice, or that keeps it longer than its size can explain.
+    """
+    crew = [_Worker() for _ in range(workers or cores())]
+    todo = iter(jobs)
+    tasks: deque[_Task] = deque()
     try:
         while True:
-            while len(waiting) < 2 * workers and (following := next(todo, None)):
-                waiting.append((*following, _submit(pool, following[1])))
-            if not waiting:
+            while len(tasks) < PER_WORKER * len(crew) and (job := next(todo, None)):
+                tasks.append(_Task(job))
+            if not tasks:
                 return
-            track, path, future = waiting.popleft()
-            try:
-                outcome = future.result()
-            except BrokenProcessPool:
-                pool.shutdown(cancel_futures=True)
-                outcome = _decode_alone(path)
-                pool = _pool(workers)
-                waiting = deque((other, its_path, _submit(pool, its_path)) for other, its_path, _ in waiting)
-            yield track, outcome
+            if (outcome := tasks[0].outcome) is not None:
+                yield tasks.popleft().job, outcome
+                continue
+            idle = (worker for worker in crew if worker.task is None)
+            waiting = (task for task in tasks if task.waits)
+            for task, worker in zip(waiting, idle, strict=False):  # tasks first: no worker is drawn in vain
+                worker.begin(task)
+            _advance([worker for worker in crew if worker.task])
     finally:
-        pool.shutdown(cancel_futures=True)
+        for worker in crew:
+            worker.stop()
 
 
 def cores() -> int:
@@ -48,37 +94,102 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _attempt(path: Path) -> Outcome:
+@dataclass
+class _Task:
+    job: Job
+    outcome: Outcome | None = None
+    waits: bool = True
+    attempts: int = 0
+
+
+class _Worker:
+    """A process that decodes one file after another; started when first needed, and again after it ended badly.
+
+    It has a pipe of its own to this process, and ends when that closes: also when this process is killed.
+    """
+
+    def __init__(self) -> None:
+        self.task: _Task | None = None
+        self.deadline = 0.0
+        self.pipe: Connection | None = None
+
+    def begin(self, task: _Task) -> None:
+        if self.pipe is None:
+            context = get_context("spawn")  # a fork of a process with threads (torch, Great Expectations) can hang
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=_work, args=(theirs, _attempt), daemon=True)
+            self.process.start()
+            theirs.close()
+        self.task, task.waits = task, False
+        task.attempts += 1
+        self.deadline = time.monotonic() + _patience(task.job.path)
+        with suppress(OSError):  # it has just died: _advance finds the pipe closed
+            self.pipe.send((task.job.path, task.job.known))
+
+    def end(self, outcome: Outcome | None) -> None:
+        """Note the task's outcome; None gives it to another worker."""
+        assert self.task is not None
+        self.task.outcome, self.task.waits = outcome, outcome is None
+        self.task = None
+
+    def stop(self) -> None:
+        if self.pipe is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.pipe = None
+
+
+def _advance(busy: list[_Worker]) -> None:
+    """Wait until a worker has an outcome, or has died, or is out of time."""
+    soonest = min(worker.deadline for worker in busy) - time.monotonic()
+    ready = wait([worker.pipe for worker in busy if worker.pipe], max(soonest, 0))
+    for worker in busy:
+        assert worker.pipe is not None
+        assert worker.task is not None
+        if worker.pipe in ready:
+            try:
+                worker.end(worker.pipe.recv())
+            except (EOFError, OSError):
+                worker.stop()
+                last = worker.task.attempts == ATTEMPTS
+                worker.end(Outcome(reason="the decoder crashed on it") if last else None)
+        elif time.monotonic() > worker.deadline:
+            worker.stop()
+            seconds = round(_patience(worker.task.job.path))
+            worker.end(Outcome(reason=f"the decoder hung: it was stopped after {seconds} s"))
+
+
+def _patience(path: Path) -> float:
+    """Seconds that a file's decoder is given."""
     try:
-        return decode(path)
-    except AudioError as error:
-        return error.reason
-    except Exception as error:  # one file never stops the batch
-        return f"could not be decoded ({type(error).__name__}: {error})"
+        return SECONDS_AT_LEAST + path.stat().st_size / BYTES_PER_SECOND
+    except OSError:
+        return SECONDS_AT_LEAST
 
 
-def _decode_alone(path: Path) -> Outcome:
-    with _pool(1) as pool:
+def _work(pipe: Connection, attempt: Attempt) -> None:
+    """Body of a worker."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libsndfile's MP3 decoder writes its notes across the progress bar
+    while True:
         try:
-            return pool.submit(_attempt, path).result()
-        except BrokenProcessPool:
-            return "the decoder crashed on it"
+            path, known = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(attempt(path, known))
 
 
-def _submit(pool: ProcessPoolExecutor, path: Path) -> Future[Outcome]:
+def _attempt(path: Path, known: str) -> Outcome:
+    source = None
     try:
-        return pool.submit(_attempt, path)
-    except BrokenProcessPool as error:
-        broken: Future[Outcome] = Future()
-        broken.set_exception(error)
-        return broken
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # spawn: a fork of a process with threads (torch, Great Expectations) can hang
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_silence_stderr)
-
-
-def _silence_stderr() -> None:
-    """libsndfile's MP3 decoder writes its notes straight to stderr, across the progress bar."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        if path.is_file():
+            source = Source.of(path)
+            if source.sha256 == known:
+                return Outcome(source=source)
+        return Outcome(decode(path), source=source)
+    except MissingDecoder as error:
+        return Outcome(reason=error.reason)
+    except AudioError as error:
+        return Outcome(reason=error.reason, source=source)
+    except Exception as error:  # one file never stops the batch
+        return Outcome(reason=f"could not be decoded ({type(error).__name__}: {error})")

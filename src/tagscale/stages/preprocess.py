@@ -1,17 +1,31 @@
 """Preprocess: every track decoded once to mono 16 kHz int16 in a few large shards, and measured on the way."""
 
-from pathlib import Path
+import errno
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tagscale.audio.batch import decode_all
-from tagscale.audio.writer import StoreWriter
+from tagscale.audio.assembly import assemble
+from tagscale.audio.batch import Job, Outcome, decode_all
+from tagscale.audio.decode import DECODER
+from tagscale.audio.lock import writing
+from tagscale.audio.previous import Previous, load_seen, save_seen, unchanged
+from tagscale.audio.store import FORMAT
+from tagscale.audio.unfinished import Unfinished
 from tagscale.data.catalog import Catalog
 from tagscale.errors import TagscaleError
-from tagscale.files import replacing
 from tagscale.params import Params
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SHOWN = 5
+RECENT_NS = 2_000_000_000  # a file written to so shortly before it was hashed may change without a new time
 
 
 class TracksPerSecond(ProgressColumn):
@@ -21,41 +35,154 @@ class TracksPerSecond(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0:.1f} tracks/s")
 
 
-def run(params: Params, *, root: Path, catalog: Path, store: Path, workers: int | None = None) -> None:
+def run(
+    params: Params,
+    *,
+    root: Path,
+    catalog: Path,
+    store: Path,
+    workers: int | None = None,
+    shard: tuple[int, int] | None = None,
+) -> None:
     """Decode the audio of all tracks of the catalog into a new store, which replaces the old one when complete.
 
+    A run that was interrupted continues. Tracks of the old store whose file has not changed are kept as they are.
+
     Args:
-        root: the dataset's folder, which the catalog's paths are relative to.
+        root: the dataset's folder, which the catalog's paths are relative to. Symbolic links in it are followed.
         workers: processes, all cores by default; the result is the same for any number.
+        shard: (i, n): only the i-th of n slices of the catalog, 1 <= i <= n; `merge` joins them.
 
     Files without usable audio do not stop the stage: they are in rejected.csv of the store, with the reason.
 
     Raises:
-        TagscaleError: no track of the catalog could be decoded.
+        TagscaleError: no track of the catalog could be decoded, no space is left, another process writes this store.
     """
+    root, store = Path(root), Path(store)
     tracks = Catalog.load(catalog).tracks
-    path_of = dict(zip(tracks["track_id"], tracks["path"], strict=True))
-    files = ((track, Path(root) / path) for track, path in path_of.items())
+    paths = dict(zip(tracks["track_id"], tracks["path"], strict=True))
+    whole = _hash_of(paths)
+    if shard:
+        paths = _slice(paths, *shard)
+    more: dict[str, Any] = {"slice": {"number": shard[0], "of": shard[1], "catalog": whole}} if shard else {}
+    megabytes = params.preprocess.shard_megabytes
+    with writing(store) as partial:
+        previous = Previous.load(store)
+        plan: dict[str, Any] = {
+            "format": FORMAT,
+            "decoder": DECODER,
+            "shard_megabytes": megabytes,
+            "root": str(root.resolve()),
+        }
+        plan |= {"tracks": _hash_of(paths), "previous": previous.identity} | more
+        work = Unfinished(partial, plan, megabytes, previous.next_shard)
+        try:
+            _fill(work, previous, root, paths, store, workers)
+            seen = _check(work, root, len(paths), complete=shard is None)
+            assemble(store, work, previous, megabytes, more)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise TagscaleError(
+                f"{store}: no space left on the disk ({error.strerror}). {len(work.done)} of {len(paths)} tracks are "
+                f"finished and kept in {partial}. Free space and run again: it continues there."
+            ) from None
+        finally:
+            work.close()
+    save_seen(store, seen)
+
+
+def _fill(
+    work: Unfinished, previous: Previous, root: Path, paths: dict[str, str], store: Path, workers: int | None
+) -> None:
+    """Bring every track into `work`, with a progress bar and one line at the end."""
     console = Console()
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TracksPerSecond(), TimeRemainingColumn())
-    rejected: list[str] = []
-    with (
-        replacing(store) as fresh,
-        StoreWriter(fresh, params.preprocess.shard_megabytes) as writer,
-        Progress(*columns, console=console) as progress,
-    ):
-        for track, outcome in progress.track(decode_all(files, workers), total=len(path_of)):
-            if isinstance(outcome, str):
-                writer.reject(track, path_of[track], outcome)
-                rejected.append(f"{path_of[track]}: {outcome}")
-            else:
-                writer.add(track, outcome.samples, outcome.facts())
-        if len(rejected) == len(path_of):
-            raise TagscaleError(
-                f"{root}: none of the {len(rejected)} tracks could be decoded. Check dataset.root in params.yaml and "
-                "the table's paths, which are relative to it. The first: " + "; ".join(rejected[:3])
-            )
+    count: Counter[str] = Counter()
+    begin = time.monotonic()
+    if work.done:
+        console.print(f"continuing: {len(work.done)} of {len(paths)} tracks were finished by an earlier run")
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("decoding", total=len(paths), completed=len(work.done))
+        jobs = _jobs(work, previous, root, paths, store)
+        for job, outcome in decode_all(jobs, workers):
+            count[_take(work, previous, job.track_id, paths[job.track_id], outcome)] += 1
+            progress.update(task, completed=len(work.done))
+    seconds = max(time.monotonic() - begin, 1e-9)
+    decoded = count["decoded"]
+    console.print(
+        f"{len(paths)} tracks in {seconds:.1f} s ({decoded / seconds:.1f} decoded/s): {decoded} decoded, "
+        f"{len(work.done) - decoded - count['rejected']} reused, {count['rejected']} rejected",
+        soft_wrap=True,
+    )
+
+
+def _jobs(work: Unfinished, previous: Previous, root: Path, paths: dict[str, str], store: Path) -> Iterator[Job]:
+    """Files that must be looked at; the others are brought into `work` at once."""
+    seen = load_seen(store) if previous.identity else {}
+    for track, path in paths.items():
+        if track in work.done:
+            continue
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            work.reject(track, path, "its path leaves the dataset's folder", None)
+            continue
+        digest = previous.known(track, path)
+        source = unchanged(seen, root / path, digest)
+        if source:
+            _take(work, previous, track, path, Outcome(source=source))
+        else:
+            yield Job(track, root / path, digest)
+
+
+def _take(work: Unfinished, previous: Previous, track: str, path: str, outcome: Outcome) -> str:
+    """Bring one track into `work`; returns what became of it."""
+    if outcome.decoded is not None:
+        assert outcome.source is not None
+        work.add(track, path, outcome.decoded.samples, outcome.decoded.facts(), outcome.source)
+        return "decoded"
+    if outcome.reason or track in previous.reasons:  # an unchanged file is as bad as it was
+        work.reject(track, path, outcome.reason or previous.reasons[track], outcome.source)
+        return "rejected"
+    assert outcome.source is not None
+    work.keep(track, path, outcome.source)
+    return "reused"
+
+
+def _check(work: Unfinished, root: Path, total: int, complete: bool) -> dict[str, tuple[int, int, str]]:
+    """Say which files were rejected; returns what to remember of the files."""
+    rejected, shown, seen = 0, [], {}
+    latest = time.time_ns() - RECENT_NS
+    for record in work.records():
+        if "reason" in record:
+            rejected += 1
+            shown += [f"{record['path']}: {record['reason']}"] if rejected <= SHOWN else []
+        if "mtime_ns" in record and record["mtime_ns"] < latest:
+            file = str(root / record["path"])
+            seen[file] = (record["source_bytes"], record["mtime_ns"], record["source_sha256"])
+    if total and rejected == total and complete:
+        work.discard()  # for what will be mended lies outside of it
+        raise TagscaleError(
+            f"{root}: none of the {rejected} tracks could be decoded. Check dataset.root in params.yaml and "
+            "the table's paths, which are relative to it. The first: " + "; ".join(shown[:3])
+        )
     if rejected:
-        console.print(f"{len(rejected)} of {len(path_of)} tracks rejected; see {Path(store) / 'rejected.csv'}:")
-        for line in rejected[:5]:
+        console = Console()
+        console.print(f"{rejected} of {total} tracks rejected; see rejected.csv of the store:")
+        for line in shown:
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    return seen
+
+
+def _slice(paths: dict[str, str], number: int, of: int) -> dict[str, str]:
+    if not 1 <= number <= of:
+        raise TagscaleError(f"--shard {number}/{of}: expected I/N with I from 1 to N, as 1/8 to 8/8 of eight machines.")
+    tracks = list(paths)
+    return {track: paths[track] for track in tracks[len(tracks) * (number - 1) // of : len(tracks) * number // of]}
+
+
+def _hash_of(paths: dict[str, Any]) -> str:
+    """First 12 hex digits of the SHA-256 of the list of tracks and their paths."""
+    digest = hashlib.sha256()
+    for track, path in paths.items():
+        digest.update(f"{track}\x1f{path}\x1e".encode())
+    return digest.hexdigest()[:12]
