@@ -1,0 +1,115 @@
+"""Leaks: which artists, albums and identical recordings have tracks in more than one part of a split."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tagscale.audio.store import Store
+from tagscale.data.catalog import Catalog
+from tagscale.data.leaks import Crossing, artist_filtered, as_json, crossings
+from tagscale.data.partition import Partition
+from tagscale.data.sources import read
+from tagscale.data.sources.folder import STRATIFIED
+from tagscale.errors import TagscaleError
+from tagscale.params import DatasetParams
+
+SHOWN = 5  # artists by name
+
+
+def run(
+    dataset: DatasetParams,
+    *,
+    root: Path,
+    store: Path | None = None,
+    partition: Path | None = None,
+    json_output: bool = False,
+    console: Console | None = None,
+) -> None:
+    """Print what crosses a dataset's split: a table and a conclusion, or JSON. Needs annotations only.
+
+    Args:
+        root: folder of the annotations.
+        store: of decoded audio, from preprocess; where given, identical audio is looked for, too.
+        partition: folder of a partition to check instead of the dataset's own split.
+        json_output: print JSON instead of the table.
+
+    Raises:
+        TagscaleError: the dataset has no split and no partition is given, or the partition is of other tracks.
+    """
+    if dataset.split == STRATIFIED and partition is None:
+        raise TagscaleError(_nothing_to_check("dataset.split is `stratified`"))
+    catalog = read(Path(root), dataset)
+    name, claim = _divided(catalog, partition)
+    found = crossings(catalog.tracks, _audio(store))
+    facts = {"split": name, "split_hash": catalog.split_hash, "artist_filtered": claim}
+    facts |= {"artist_filter_holds": artist_filtered(found)}
+    if json_output:
+        print(json.dumps(facts | as_json(found), indent=2))
+        return
+    _show(console or Console(), f"{catalog.name}, {name} ({catalog.split_hash})", found, claim)
+
+
+def _nothing_to_check(why: str) -> str:
+    return (
+        f"{why}, so there is no split to check yet. Run `tagscale partition` and give its folder with --partition, or "
+        "name one of the dataset's own splits with --split."
+    )
+
+
+def _divided(catalog: Catalog, partition: Path | None) -> tuple[str, bool]:
+    """Name of the split to check, and whether it claims to be artist-filtered; a partition's parts replace the split."""
+    if partition is None:
+        if catalog.split is None:
+            raise TagscaleError(_nothing_to_check(f"{catalog.name} has no split of its own"))
+        return catalog.split.name, catalog.split.artist_filtered
+    made = Partition.load(partition)
+    unknown = sorted(set(made.table["track_id"]) - set(catalog.tracks["track_id"]))
+    if unknown:
+        raise TagscaleError(
+            f"{partition}: {len(unknown)} of its tracks, {unknown[0]} for one, are not in {catalog.name}. It was made "
+            "from another dataset; check --partition, --source and --root."
+        )
+    parts = catalog.tracks["track_id"].map(made.table.set_index("track_id")["part"]).astype(object)
+    catalog.tracks["split"] = parts.where(parts.notna(), None)
+    own = catalog.split is not None and catalog.split.name == made.split and catalog.split.artist_filtered
+    return made.split, made.split == STRATIFIED or own
+
+
+def _audio(store: Path | None) -> pd.Series | None:
+    """Hash of each track's decoded audio, index track_id; None without a store."""
+    if store is None:
+        return None
+    facts = Store.open(store).facts
+    indexed = facts.set_index("track_id") if "track_id" in facts else facts
+    return indexed["audio_sha256"]
+
+
+def _show(console: Console, title: str, found: list[Crossing], claim: bool) -> None:
+    table = Table("", "in test", "of them in train", "test tracks", "share", "unknown", title=escape(title))
+    for one in found:
+        share = one.test_tracks_by_train / max(one.test_tracks, 1)
+        numbers = (one.test_keys, one.test_keys_in_train, one.test_tracks_by_train)
+        table.add_row(one.kind, *(f"{number:,}" for number in numbers), f"{share:.1%}", f"{one.unknown:,}")
+    console.print(table)
+    artists = found[0]
+    both = artists.crossing[(artists.crossing["train"] > 0) & (artists.crossing["test"] > 0)].head(SHOWN)
+    for name, counts in zip(both.index, both.to_numpy(np.int64).tolist(), strict=True):
+        parts = "{:,} tracks in train, {:,} in valid, {:,} in test".format(*counts)
+        console.print(f"  {name}: {parts}", markup=False, highlight=False, soft_wrap=True)
+    console.print(_conclusion(artists, claim), markup=False, highlight=False, soft_wrap=True)
+
+
+def _conclusion(artists: Crossing, claim: bool) -> str:
+    if artists.crossing.empty:
+        return "No artist is in more than one part."
+    said = " The split claims that no artist is in two parts: it is wrong." if claim else ""
+    return (
+        f"{artists.test_keys_in_train:,} of {artists.test_keys:,} test artists are in train, too: "
+        f"{artists.test_tracks_by_train:,} of {artists.test_tracks:,} test tracks are by artists that the models have "
+        f"heard; {len(artists.crossing):,} artists are in more than one part. Expect scores that are too good.{said}"
+    )

@@ -1,0 +1,53 @@
+"""The stage tells what crosses a split, in words and as JSON, before any audio is there."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tagscale.data.partition import Partition
+from tagscale.errors import TagscaleError
+from tagscale.params import DatasetParams
+from tagscale.stages import leaks
+from user_folder import rows, settings, write_table
+
+PARTS = ["train", "valid", "test", "train", "valid", "test", "test"]
+
+
+def dataset(root: Path, split: str | None = None) -> DatasetParams:
+    write_table(root, [row | {"split": part} for row, part in zip(rows(7), PARTS, strict=True)])
+    return settings(dataset={"name": "mine", "tags": "tags.yaml", "split": split}).dataset
+
+
+def test_table_and_conclusion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leaks.run(dataset(tmp_path), root=tmp_path)
+    out = capsys.readouterr().out
+    assert "1 of 3 test artists are in train, too: 1 of 3 test tracks" in out
+    assert "artist 0: 1 tracks in train, 0 in valid, 1 in test" in out
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leaks.run(dataset(tmp_path), root=tmp_path, json_output=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["split"], found["artist_filtered"], found["artist_filter_holds"]) == ("column", False, False)
+    assert (found["test_artists"], found["test_artists_in_train"]) == (3, 1)
+    assert (found["test_tracks"], found["test_tracks_by_train_artists"]) == (3, 1)
+    assert found["test_audio"] is None
+
+
+def test_a_partition_instead_of_the_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = dataset(tmp_path, "stratified")
+    with pytest.raises(TagscaleError, match=r"Run `tagscale partition` and give its folder with --partition"):
+        leaks.run(chosen, root=tmp_path)
+    ids = [row["track_id"] for row in rows(7)]
+    parts = ["train", "valid", "test", "train", "valid", "test", "train"]
+    table = pd.DataFrame({"track_id": ids, "artist": "", "part": parts, "rank": [0, -1, -1, 1, -1, -1, 2]})
+    Partition(table, ["rock"]).save(tmp_path / "made", {})
+    leaks.run(chosen, root=tmp_path, partition=tmp_path / "made", json_output=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["split"], found["artist_filtered"], found["artist_filter_holds"]) == ("stratified", True, True)
+    assert found["test_tracks"] == 2
+    Partition(table.assign(track_id=[f"x{i}" for i in ids]), ["rock"]).save(tmp_path / "other", {})
+    with pytest.raises(TagscaleError, match="7 of its tracks, xsong00 for one, are not in mine"):
+        leaks.run(chosen, root=tmp_path, partition=tmp_path / "other")
