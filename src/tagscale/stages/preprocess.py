@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +15,7 @@ from tagscale.audio.assembly import assemble
 from tagscale.audio.batch import Job, Outcome, decode_all
 from tagscale.audio.decode import DECODER
 from tagscale.audio.lock import writing
-from tagscale.audio.previous import Previous, load_seen, save_seen, unchanged
+from tagscale.audio.previous import Previous, Seen, load_seen, save_seen, unchanged
 from tagscale.audio.store import FORMAT
 from tagscale.audio.unfinished import Unfinished
 from tagscale.data.catalog import Catalog
@@ -77,8 +76,9 @@ def run(
         plan |= {"tracks": _hash_of(paths), "previous": previous.identity} | more
         work = Unfinished(partial, plan, megabytes, previous.next_shard)
         try:
-            _fill(work, previous, root, paths, store, workers)
-            seen = _check(work, root, len(paths), complete=shard is None)
+            begin = time.monotonic()
+            decoded = _fill(work, previous, root, paths, store, workers)
+            seen = _check(work, root, decoded, time.monotonic() - begin, complete=shard is None)
             assemble(store, work, previous, megabytes, more)
         except OSError as error:
             if error.errno not in FULL:
@@ -94,27 +94,21 @@ def run(
 
 def _fill(
     work: Unfinished, previous: Previous, root: Path, paths: dict[str, str], store: Path, workers: int | None
-) -> None:
-    """Bring every track into `work`, with a progress bar and one line at the end."""
+) -> int:
+    """Bring every track into `work`, with a progress bar; returns how many were decoded."""
     console = Console()
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TracksPerSecond(), TimeRemainingColumn())
-    count: Counter[str] = Counter()
-    begin = time.monotonic()
+    decoded = 0
     if work.done:
         console.print(f"continuing: {len(work.done)} of {len(paths)} tracks were finished by an earlier run")
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("decoding", total=len(paths), completed=len(work.done))
         jobs = _jobs(work, previous, root, paths, store)
         for job, outcome in decode_all(jobs, workers):
-            count[_take(work, previous, job.track_id, paths[job.track_id], outcome)] += 1
+            _take(work, previous, job.track_id, paths[job.track_id], outcome)
+            decoded += outcome.decoded is not None
             progress.update(task, completed=len(work.done))
-    seconds = max(time.monotonic() - begin, 1e-9)
-    decoded = count["decoded"]
-    console.print(
-        f"{len(paths)} tracks in {seconds:.1f} s ({decoded / seconds:.1f} decoded/s): {decoded} decoded, "
-        f"{len(work.done) - decoded - count['rejected']} reused, {count['rejected']} rejected",
-        soft_wrap=True,
-    )
+    return decoded
 
 
 def _jobs(work: Unfinished, previous: Previous, root: Path, paths: dict[str, str], store: Path) -> Iterator[Job]:
@@ -134,23 +128,23 @@ def _jobs(work: Unfinished, previous: Previous, root: Path, paths: dict[str, str
             yield Job(track, root / path, digest)
 
 
-def _take(work: Unfinished, previous: Previous, track: str, path: str, outcome: Outcome) -> str:
-    """Bring one track into `work`; returns what became of it."""
+def _take(work: Unfinished, previous: Previous, track: str, path: str, outcome: Outcome) -> None:
+    """Bring one track into `work`."""
     if outcome.decoded is not None:
         assert outcome.source is not None
         work.add(track, path, outcome.decoded.samples, outcome.decoded.facts(), outcome.source)
-        return "decoded"
-    if outcome.reason or track in previous.reasons:  # an unchanged file is as bad as it was
+    elif outcome.reason or track in previous.reasons:  # an unchanged file is as bad as it was
         work.reject(track, path, outcome.reason or previous.reasons[track], outcome.source)
-        return "rejected"
-    assert outcome.source is not None
-    work.keep(track, path, outcome.source)
-    return "reused"
+    else:
+        assert outcome.source is not None
+        work.keep(track, path, outcome.source)
 
 
-def _check(work: Unfinished, root: Path, total: int, complete: bool) -> dict[str, tuple[int, int, str]]:
-    """Say which files were rejected; returns what to remember of the files."""
-    rejected, shown, seen = 0, [], {}
+def _check(work: Unfinished, root: Path, decoded: int, seconds: float, complete: bool) -> Seen:
+    """Say what was done and which files were rejected; returns what to remember of the files."""
+    total, rejected = len(work.done), 0
+    shown: list[str] = []
+    seen: Seen = {}
     latest = time.time_ns() - RECENT_NS
     for record in work.records():
         if "reason" in record:
@@ -165,8 +159,13 @@ def _check(work: Unfinished, root: Path, total: int, complete: bool) -> dict[str
             f"{root}: none of the {rejected} tracks could be decoded. Check dataset.root in params.yaml and "
             "the table's paths, which are relative to it. The first: " + "; ".join(shown[:3])
         )
+    console = Console()
+    console.print(
+        f"{total} tracks in {seconds:.1f} s ({decoded / max(seconds, 1e-9):.1f} decoded/s): {decoded} decoded, "
+        f"{total - decoded - rejected} reused, {rejected} rejected",
+        soft_wrap=True,
+    )
     if rejected:
-        console = Console()
         console.print(f"{rejected} of {total} tracks rejected; see rejected.csv of the store:")
         for line in shown:
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
