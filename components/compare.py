@@ -12,6 +12,7 @@ def compare(
     runs: Input[list[Model]],
     results: Input[list[Artifact]],
     partition: Input[Dataset],
+    validation: Input[Artifact],
     reports: Output[Artifact],
     report: Output[HTML],
     metrics: Output[Metrics],
@@ -32,6 +33,7 @@ def compare(
         runs=[Path(run.path) for run in [*runs, *(baseline_runs or [])]],
         results=[Path(result.path) for result in [*results, *(baseline_results or [])]],
         partition=Path(partition.path),
+        validation=Path(validation.path),
         reports=Path(reports.path),
     )
     shutil.copyfile(Path(reports.path) / "report.html", report.path)

@@ -7,7 +7,13 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def partition(params: str, catalog: Input[Dataset], validation: Input[Artifact], partition: Output[Dataset]) -> None:
+def partition(
+    params: str,
+    catalog: Input[Dataset],
+    validation: Input[Artifact],
+    partition: Output[Dataset],
+    previous: Input[Dataset] = None,
+) -> None:
     """Divide into train, valid and test: stratified, no artist in two of them."""
     import json
     from pathlib import Path
@@ -20,4 +26,5 @@ def partition(params: str, catalog: Input[Dataset], validation: Input[Artifact],
         catalog=Path(catalog.path),
         validation=Path(validation.path),
         partition=Path(partition.path),
+        previous=Path(previous.path) if previous else None,
     )

@@ -62,7 +62,8 @@ def _study(grid: TrainParams, params: Any, root: Any, parallelism: int | None) -
     listed = catalog(params=params, root=root)
     stored = preprocess(params=params, root=root, catalog=listed.output)
     validated = validate(params=params, catalog=listed.output, store=stored.output)
-    divided = partition(params=params, catalog=listed.output, validation=validated.outputs["validation"])
+    validation = validated.outputs["validation"]
+    divided = partition(params=params, catalog=listed.output, validation=validation)
     data = {"catalog": listed.output, "partition": divided.output}
 
     loops = {"": _loop("front-end", grid.models, grid, params, data | {"inputs": stored.output}, parallelism)}
@@ -71,7 +72,7 @@ def _study(grid: TrainParams, params: Any, root: Any, parallelism: int | None) -
         inputs = data | {"inputs": described.output}
         loops["baseline_"] = _loop("baseline", grid.baselines, grid, params, inputs, parallelism)
 
-    compare(params=params, partition=divided.output, **_gathered(loops))
+    compare(params=params, partition=divided.output, validation=validation, **_gathered(loops))
     registered = register(params=params, store=stored.output, **data, **_gathered(loops))
     registered.set_caching_options(False)  # the registry, which it compares with and writes to, is no input
 

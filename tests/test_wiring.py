@@ -11,6 +11,7 @@ from recorder import leaves
 from tagscale.params import Params, load
 
 ROOT = Path(__file__).parents[1]
+ONLY_NAMES = {"dataset.version"}  # a name for data whose content decides: with a new one no training runs again
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -28,7 +29,7 @@ def declared(stage: str, model: str = "") -> set[str]:
 def test_a_stage_reads_exactly_the_settings_that_it_declares(tiny_study: Any, stage: str) -> None:
     name, _, model = stage.partition("@")
     read = tiny_study.keys_read[stage]
-    assert read - declared(name, model) == set(), "read, but a change would not run the stage again"
+    assert read - declared(name, model) - ONLY_NAMES == set(), "read, but a change would not run the stage again"
     assert declared(name, model) - read == set(), "declared, but never read: a change would run the stage for nothing"
 
 

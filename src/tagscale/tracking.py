@@ -34,6 +34,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+DATA_VERSION, SPLIT = "tagscale.data_version", "tagscale.split"  # tags of runs and registered versions
+UNPUBLISHED = "unpublished"  # data without a name
 _PROBE_SECONDS = 5.0  # an absent server is told at once; mlflow itself would try again for minutes
 _LONGEST_PARAM = 6000  # characters; MLflow refuses more
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request

@@ -18,7 +18,7 @@ STAGES = [
     "register",
 ]
 FOR_THE_UI = {"metrics", "report"}  # shown by Kubeflow beside the stage's own output
-OF_THE_MACHINE = {"workers", "timings"}  # processes; the command line's side files
+OF_THE_MACHINE = {"workers", "shard", "timings", "docs"}  # processes, slices; side files of the command line
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from tagscale import __version__
-from tagscale.cli import stages, use
+from tagscale.cli import data, stages, use
 from tagscale.errors import TagscaleError
 
 app = typer.Typer(
@@ -17,7 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.registered_commands += stages.app.registered_commands + use.app.registered_commands
+for part in (data, stages, use):
+    app.registered_commands += part.app.registered_commands
 
 
 def main(arguments: list[str] | None = None) -> None:

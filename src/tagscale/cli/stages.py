@@ -122,7 +122,8 @@ def partition(
     from tagscale.stages import partition as stage
 
     with timed("partition"):
-        stage.run(load(params), catalog=catalog, validation=validation, partition=partition)
+        folders = {"catalog": catalog, "validation": validation, "partition": partition}
+        stage.run(load(params), **folders, previous=partition)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -202,6 +203,7 @@ def compare(
     runs: Runs = RUNS,
     results: Results = RESULTS,
     partition: PartitionFolder = DATA / "partition",
+    validation: ValidationFolder = DATA / "validation",
     reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -217,6 +219,7 @@ def compare(
             results=[results / name for name in names],
             partition=partition,
             reports=reports,
+            validation=validation,
             timings=TIMINGS,
         )
 

@@ -9,12 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
 
+from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
 from tagscale.errors import TagscaleError
-from tagscale.files import read_json, replacing
+from tagscale.files import read_json
 from tagscale.params import laid_over, load, parse, read_yaml
 
 app = typer.Typer()
@@ -37,16 +36,7 @@ def preset(
         raise TagscaleError(f"{named}: no such preset. In {PRESETS}/: {known}.")
     changes = read_yaml(named)
     parse(laid_over(read_yaml(params), changes), origin=f"{params} with {named}")  # refuse before writing
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    content = yaml.load(params.read_text(encoding="utf-8"))
-    changed = _lay_over(content, changes)
-    with replacing(params) as fresh, fresh.open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
+    changed = rewrite(params, changes)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{params} now follows {named} ({len(changed)} value(s) changed; git diff shows them):")
     for key, before, after in changed:
@@ -164,23 +154,3 @@ def _say_moved(name: str, record: dict[str, Any]) -> None:
         f"{name}: version [bold]{record['champion']}[/] is champion now, in place of {replaced} "
         f"(record {record['number']}; `tagscale history` shows all)"
     )
-
-
-def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[tuple[str, Any, Any]]:
-    """Change `content` in place, keeping its comments; return (key, value before, value after) of each change."""
-    changed = []
-    for key, value in changes.items():
-        where = f"{parents}{key}"
-        if isinstance(value, dict):
-            changed += _lay_over(content[key], value, f"{where}.")
-        elif content.get(key) != value:
-            changed.append((where, content.get(key), value))
-            content[key] = _in_one_line(value) if isinstance(value, list) else value
-    return changed
-
-
-def _in_one_line(values: list[Any]) -> CommentedSeq:
-    """A list that is written as [a, b], as the rest of params.yaml does."""
-    sequence = CommentedSeq(values)
-    sequence.fa.set_flow_style()
-    return sequence

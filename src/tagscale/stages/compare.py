@@ -30,12 +30,13 @@ def run(
     results: Sequence[Path],
     partition: Path,
     reports: Path,
+    validation: Path | None = None,
     timings: Path | None = None,
 ) -> None:
     """Compare exactly the grid of params.train and write the folder `reports`; print the table and the findings.
 
     Writes report.html, comparison.csv, metrics.json, plots/*.csv and figures/*.png, and logs them to the study's own
-    MLflow run.
+    MLflow run, with the page on the data from the folder `validation`.
 
     Raises:
         TagscaleError: a cell of the grid is missing or unreadable; the runs, or the partition, do not belong together.
@@ -52,7 +53,9 @@ def run(
     with replacing(reports / "report.html") as fresh:
         fresh.write_text(page, encoding="utf-8")
     write_json(reports / "metrics.json", headline(study))
-    _track(params, study, found, reports)
+    _track(
+        params, study, found, parts, [reports / "report.html", reports / "comparison.csv", *_pages(validation)], reports
+    )
     print_results(study, found, Console())
 
 
@@ -130,7 +133,13 @@ def _to_csv(table: pd.DataFrame, file: Path) -> None:
     table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _track(params: Params, study: Study, found: Verdict, reports: Path) -> None:
+def _pages(validation: Path | None) -> list[Path]:
+    return [Path(validation) / "validation.html"] if validation else []
+
+
+def _track(
+    params: Params, study: Study, found: Verdict, parts: Partition, files: Sequence[Path], reports: Path
+) -> None:
     """The comparison as a run of the study's MLflow experiment."""
     from tagscale import tracking  # here, because `show` does without mlflow, which takes seconds to import
 
@@ -141,12 +150,14 @@ def _track(params: Params, study: Study, found: Verdict, reports: Path) -> None:
         "tagscale.dataset": params.dataset.name,
         "tagscale.dataset_hash": study.dataset_hash,
         "tagscale.partition_hash": study.partition_hash,
+        tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
+        tracking.SPLIT: parts.split,
         "tagscale.finding": found.findings[0],
     }
     with tracking.study_run(params.tracking.experiment, name="comparison", tags=tags) as tracked:
         tracked.log_metrics({name: number for name, number in numbers.items() if not np.isnan(number)})
-        tracked.log_artifacts(reports / "report.html")
-        tracked.log_artifacts(reports / "comparison.csv")
+        for file in files:
+            tracked.log_artifacts(file)
         tracked.log_artifacts(reports / "figures", "figures")
 
 

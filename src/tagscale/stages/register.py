@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tagscale import tracking
 from tagscale.data.catalog import Catalog
+from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, read_study
 from tagscale.files import read_json, replacing, sha256_of, write_json
@@ -71,7 +72,11 @@ def run(
     model, architecture = checkpoint.load(trained)
     tagger = AudioTagger(model, architecture, hop_seconds, {tag: groups[tag] for tag in architecture.tags})
     registry = Registry.made(params.registry.name, ABOUT)
-    version, is_new = _registered(registry, params.tracking.experiment, chosen, tagger)
+    data = {
+        tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
+        tracking.SPLIT: Partition.load(partition).split,
+    }
+    version, is_new = _registered(registry, params.tracking.experiment, chosen, tagger, data)
     champion = registry.holder(CHAMPION)
     verdict = _known_verdict(version, champion, metric)
     if verdict is None:
@@ -144,21 +149,28 @@ def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:
     return {metric: float(row[f"{part}_{metric}"]) for metric in LABELS if not pd.isna(row[f"{part}_{metric}"])}
 
 
-def _registered(registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger) -> tuple[Version, bool]:
-    """The candidate's version, and whether it was made just now."""
+def _registered(
+    registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger, data: dict[str, str]
+) -> tuple[Version, bool]:
+    """The candidate's version, and whether it was made just now; `data` are tags that say what its data is called."""
     identity = RunIdentity(**chosen.identity)
     signs = tracking.identity_tags(identity) | {SHA256: chosen.weights_sha256}
     for version in registry.versions().values():
         if signs.items() <= version.tags.items():
+            registry.tag(version.number, data)  # the same data may have been published since
             return version, False
     with tracking.find_run(experiment, identity) as tracked:
-        tags = signs | {
-            "tagscale.run": identity.name,
-            "tagscale.git_commit": tracked.git_commit(),
-            "tagscale.train_tracks": chosen.train_tracks,
-            "tagscale.parameters": chosen.parameters,
-            "tagscale.hop_seconds": tagger.hop_seconds,
-        }
+        tags = (
+            signs
+            | data
+            | {
+                "tagscale.run": identity.name,
+                "tagscale.git_commit": tracked.git_commit(),
+                "tagscale.train_tracks": chosen.train_tracks,
+                "tagscale.parameters": chosen.parameters,
+                "tagscale.hop_seconds": tagger.hop_seconds,
+            }
+        )
         tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
         tags |= {f"tagscale.test.{key}": value for key, value in chosen.test.items()}
         number = register(registry, tracked, tagger, identity.name, tags, _description(chosen, tagger))

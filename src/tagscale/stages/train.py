@@ -56,6 +56,11 @@ class Cell:
         """(tracks, tags) float32, NaN = not annotated."""
         return self.catalog.labels.loc[tracks, self.tags].to_numpy(np.float32)
 
+    def data_tags(self, params: Params) -> dict[str, str]:
+        """What the data is called, for people; what it is, the identity's hashes say."""
+        version = params.dataset.version or tracking.UNPUBLISHED
+        return {tracking.DATA_VERSION: version, tracking.SPLIT: self.partition.split}
+
     def identity(self, settings: Mapping[str, Any]) -> RunIdentity:
         return RunIdentity(
             model=self.model,
@@ -112,6 +117,7 @@ def _train_front_end(params: Params, cell: Cell, store: Path, run: Path) -> None
     valid = cell.partition.tracks("valid")
     begin = time.perf_counter()
     with tracking.start_run(params.tracking.experiment, identity, told | {"train_tracks": len(cell.training)}) as run_:
+        run_.set_tags(cell.data_tags(params))
         fitted = fit(
             architecture,
             Store.open(store),
@@ -143,6 +149,7 @@ def _train_trees(params: Params, cell: Cell, descriptors: Path, run: Path) -> No
     identity = cell.identity(told)
     begin = time.perf_counter()
     with tracking.start_run(params.tracking.experiment, identity, told | {"train_tracks": len(cell.training)}) as run_:
+        run_.set_tags(cell.data_tags(params))
         features = read_descriptors(descriptors, cell.training)
         trees = DescriptorTrees.fit(features, cell.labels(cell.training), cell.tags, cell.kinds, growth)
         with replacing(run) as fresh:

@@ -1,0 +1,48 @@
+"""Changing values in params.yaml without losing its comments."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from tagscale.files import replacing
+
+
+def rewrite(file: Path, changes: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Set the values of `changes`, block by block, in a YAML file; comments and all else stay.
+
+    Returns:
+        (dotted key, value before, value after) of what differs now.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    content = yaml.load(file.read_text(encoding="utf-8"))
+    changed = _lay_over(content, changes)
+    with replacing(file) as fresh, fresh.open("w", encoding="utf-8") as out:
+        yaml.dump(content, out)
+    return changed
+
+
+def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[tuple[str, Any, Any]]:
+    """Change `content` in place, keeping its comments; return (key, value before, value after) of each change."""
+    changed = []
+    for key, value in changes.items():
+        where = f"{parents}{key}"
+        if isinstance(value, dict):
+            changed += _lay_over(content[key], value, f"{where}.")
+        elif content.get(key) != value:
+            changed.append((where, content.get(key), value))
+            content[key] = _in_one_line(value) if isinstance(value, list) else value
+    return changed
+
+
+def _in_one_line(values: list[Any]) -> CommentedSeq:
+    """A list that is written as [a, b], as the rest of params.yaml does."""
+    sequence = CommentedSeq(values)
+    sequence.fa.set_flow_style()
+    return sequence

@@ -1,0 +1,48 @@
+"""Publish: the data at hand gets a name, so that settings, runs and models can say which data they mean."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tagscale.audio.store import Store
+from tagscale.data.catalog import Catalog
+from tagscale.errors import TagscaleError
+from tagscale.files import read_json
+from tagscale.identity import data_hash
+from tagscale.params import Params
+
+
+def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Path) -> str:
+    """The data version NAME@HASH of the validated data at hand, for `dataset.version` in params.yaml.
+
+    Raises:
+        TagscaleError: a name that git or params.yaml would not take, data that is not validated, did not pass or has
+            changed since, or a name that params.yaml already gives to other data.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise TagscaleError(
+            f"{name!r}: a data version's name has letters, digits, `.`, `_` and `-`, as `v2` or `2026-11`."
+        )
+    findings = _validated(Path(validation))
+    found = data_hash(Catalog.load(catalog).hash, Store.open(store).hash)
+    if found != findings["data_hash"]:
+        raise TagscaleError(
+            f"{validation}: validated data {findings['data_hash']}, but {catalog} and {store} are {found} now. "
+            "Run `dvc repro validate` first."
+        )
+    published = params.dataset.version
+    if published and published != f"{name}@{found}" and published.split("@")[0] == name:
+        raise TagscaleError(
+            f"dataset.version: {name} is {published.split('@')[1]} already, and the data at hand is {found}. A published "
+            "version never changes: give this one another name."
+        )
+    return f"{name}@{found}"
+
+
+def _validated(validation: Path) -> dict[str, Any]:
+    if not (validation / "validation.json").is_file():
+        raise TagscaleError(f"{validation / 'validation.json'}: no such file. Run `dvc repro validate` first.")
+    findings: dict[str, Any] = read_json(validation / "validation.json")
+    if not findings["passed"]:
+        raise TagscaleError(f"{validation}: the data did not pass validation; see validation.html there and mend it.")
+    return findings
