@@ -3,14 +3,16 @@
     python benchmarks/decoding.py                      # prints the page; --out FILE writes it as well
 
 Each decoder makes mono 16 kHz samples of the same 30 s of stereo noise and tones at 44.1 kHz, on one core, file after
-file; the decoders take turns within each round, so that whatever else the machine does falls on all of them. librosa
-is no dependency of the project: install it into another environment (`python -m venv ~/bench; ~/bench/bin/pip install
-librosa soundfile soxr`) and name its interpreter with --librosa. What is not there is left out of the table.
+file; the decoders take turns within each round. Counted are seconds of processor time (of ffmpeg: of its process, from
+start to end), which other work on the machine changes less than the clock. librosa is no dependency of the project:
+install it into another environment (`python -m venv ~/bench; ~/bench/bin/pip install librosa soundfile soxr`) and
+name its interpreter with --librosa. What is not there is left out of the table.
 """
 
 import argparse
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -37,9 +39,9 @@ import sys, time, librosa
 librosa.load(sys.argv[1], sr=16000)
 print(librosa.__version__, flush=True)
 for line in sys.stdin:
-    begin = time.perf_counter()
+    begin = time.process_time()
     librosa.load(line.strip(), sr=16000)
-    print(time.perf_counter() - begin, flush=True)
+    print(time.process_time() - begin, flush=True)
 """
 
 
@@ -114,11 +116,17 @@ def _decoders(interpreter: str, first: Path) -> dict[str, Callable[[Path], float
 
 def _timed(work: Callable[[Path], object]) -> Callable[[Path], float]:
     def measure(file: Path) -> float:
-        begin = time.perf_counter()
+        begin = _processor_seconds()
         work(file)
-        return time.perf_counter() - begin
+        return _processor_seconds() - begin
 
     return measure
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it ran and that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _torchaudio(file: Path) -> torch.Tensor:
@@ -157,8 +165,8 @@ def _page(seconds: dict[tuple[str, str], list[float]], decoders: list[str], file
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, one core, Python {platform.python_version()}, NumPy "
         f"{np.__version__}, soundfile {soundfile.__version__}, soxr {soxr.__version__} ({QUALITY}). {SECONDS} s of "
-        f"stereo at {RATE} Hz to mono at 16 kHz; median of {rounds} rounds, decoders taking turns. Made by "
-        "benchmarks/decoding.py.",
+        f"stereo at {RATE} Hz to mono at 16 kHz; median of {rounds} rounds, decoders taking turns; processor "
+        "time. Made by benchmarks/decoding.py.",
         "",
         "| decoder | " + " | ".join(Path(file).suffix[1:].upper() for file in files) + " |",
         "|---|" + "---:|" * len(files),
