@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -326,3 +327,18 @@ def test_slices_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TagscaleError, match="--shard 3/2"):
         run(tmp_path, "wrong", shard=(3, 2))
     assert not (tmp_path / "store").exists()
+
+
+def test_a_file_that_may_not_grow_keeps_what_is_finished(tmp_path: Path) -> None:
+    """The same end without a file system of its own: the limit on a file's size, met in the middle of a shard."""
+    write(tmp_path, list(range(7)))
+    run(tmp_path, "whole")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, before[1]))
+    try:
+        with pytest.raises(TagscaleError, match=r"no space left.* 3 of 8 tracks are finished"):
+            run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run(tmp_path)
+    assert content(tmp_path / "store") == content(tmp_path / "whole")
