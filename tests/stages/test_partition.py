@@ -99,12 +99,13 @@ def test_a_dataset_that_grows_keeps_its_parts(tmp_path: Path, capsys: pytest.Cap
     prepare(tmp_path, rows(60, 20), ["energy", "rock"], ["song03"])
     first = run(tmp_path)
     assert "every track gets its part for the first time" in capsys.readouterr().out
-    regrow(tmp_path, rows(90, 30)[:-5], ["energy"])
+    newcomers = [row | {"artist": f"newcomer {i % 3}"} for i, row in enumerate(rows(90, 20)[75:])]
+    regrow(tmp_path, [*rows(90, 20)[:75], *newcomers[:-5]], ["energy"])
     grown = run(tmp_path)
     before, after = parts_of(first), parts_of(grown)
     assert {track: after[track] for track in before} == before
     assert grown.training_subset("all")[: len(first.tracks("train"))] == first.training_subset("all")
-    assert "59 tracks stay where the previous partition put them, 26 are new" in capsys.readouterr().out
+    assert "59 tracks stay where the previous partition put them, 26 are new (3 new artists)" in capsys.readouterr().out
     files = {path.name: path.read_bytes() for path in (tmp_path / "partition").iterdir()}
     run(tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "partition").iterdir()} == files
@@ -142,3 +143,19 @@ def test_an_own_split_that_changed_is_followed_and_said(tmp_path: Path, capsys: 
     assert "song00" in run(tmp_path).tracks("test")
     assert "1 tracks are in another part now: song00 (train -> test)" in capsys.readouterr().out
     assert not (tmp_path / "partition" / "assigned.parquet").exists()
+
+
+def test_a_partition_that_fails_its_checks_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, rows(60, 20), ["energy", "rock"], [])
+    first = run(tmp_path)
+    divide = partition.divide
+
+    def broken(*arguments: Any) -> Any:
+        found, quality = divide(*arguments)
+        found.table.loc[found.table["rank"].idxmax(), ["part", "rank"]] = ["test", -1]  # a track leaves its artist
+        return found, quality
+
+    monkeypatch.setattr(partition, "divide", broken)
+    with pytest.raises(TagscaleError, match=r"(?s)partition stays as it was:.*no artist is in two parts"):
+        run(tmp_path)
+    assert Partition.load(tmp_path / "partition").hash == first.hash

@@ -65,8 +65,9 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
 def carried(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """What the assignments mean for tracks: index of the part of each, and its place; -1 = not decided yet.
 
-    A track keeps its part, whatever its artist is called now. A new track follows its artist; if tracks of one artist
-    are in several parts (two names turned out to be one artist's), it goes where most of them are.
+    A track keeps its part, whatever its artist is called now. A new track follows the present tracks of its
+    artist, or those that the artist ever had; if they are in several parts (two names turned out to be one artist's),
+    it goes where most of them are.
 
     Args:
         tracks: track_id and artist.
@@ -79,12 +80,12 @@ def carried(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, n
     there = at >= 0
     part_of[there] = known["part"].map(PARTS.index).to_numpy(np.int64)[at[there]]
     place[there] = known["place"].to_numpy()[at[there]]
-    present = tracks.loc[there, ["track_id", "artist"]].assign(part=np.array(PARTS, object)[part_of[there]])
-    said = pd.concat([assigned[["track_id", "artist", "part"]], present]).drop_duplicates(["track_id", "artist"])
-    votes = said.groupby(["artist", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
-    at = votes.index.get_indexer(tracks["artist"])
-    follows = ~there & (at >= 0)
-    part_of[follows] = votes.to_numpy().argmax(axis=1)[at[follows]]
+    present = pd.DataFrame({"artist": tracks["artist"][there], "part": np.array(PARTS, object)[part_of[there]]})
+    for voters in (present, assigned):  # what was listed under the artist once counts only where nothing is now
+        votes = _by_artist(voters)
+        at = votes.index.get_indexer(pd.Index(tracks["artist"]))
+        follows = (part_of == NOWHERE) & (at >= 0)
+        part_of[follows] = votes.to_numpy().argmax(axis=1)[at[follows]]
     return part_of, place
 
 
@@ -105,13 +106,18 @@ def crossing_artists(table: pd.DataFrame) -> list[str]:
     Args:
         table: artist and part of every track.
     """
-    counts = table.groupby(["artist", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
+    counts = _by_artist(table)
     counts = counts[(counts > 0).sum(axis=1) > 1]
     order = np.lexsort((counts.index.to_numpy(object), -counts.sum(axis=1).to_numpy()))
     return [
         f"{artist} ({', '.join(f'{count} in {part}' for part, count in row.items() if count)})"
         for artist, row in counts.iloc[order].iterrows()
     ]
+
+
+def _by_artist(table: pd.DataFrame) -> pd.DataFrame:
+    """How many rows each artist has in each part: (artists, parts), index artist."""
+    return table.groupby(["artist", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
 
 
 def moved(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from tagscale.data.catalog import Catalog
 from tagscale.data.growth import PARTS, crossing_artists, earlier_assignments, moved, no_assignments
 from tagscale.data.partition import Partition, divide
+from tagscale.data.validation import check_partition
 from tagscale.errors import TagscaleError
 from tagscale.files import read_json
 from tagscale.params import Params
@@ -26,8 +27,8 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path, pre
             settings, its tracks stay in their parts.
 
     Raises:
-        TagscaleError: validation failed or is of another catalog, fewer artists than parts, an unusable split, or a
-            previous partition that lacks a file or leaves a part empty.
+        TagscaleError: validation failed or is of another catalog, fewer artists than parts, an unusable split, a
+            previous partition that lacks a file or leaves a part empty, or a result that fails its checks.
     """
     dataset = Catalog.load(catalog)
     findings = _passed(dataset, Path(validation))
@@ -47,6 +48,8 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path, pre
         dataset.tracks[usable], dataset.labels.loc[usable, tags], kinds, shares, chosen.seed, assigned
     )
     found.split, found.settings, found.data_hash = split, settings, findings["data_hash"]
+    crossing_allowed = not dataset.split.artist_filtered if dataset.split else _crossed_before(found, assigned)
+    _check(found, crossing_allowed, Path(partition))
     notes = [note, _kept(found, assigned), _crossing(found), *_changed_split(found, before)]
     found.save(partition, quality)
     _show(found, quality, [line for line in notes if line])
@@ -62,6 +65,22 @@ def _passed(dataset: Catalog, validation: Path) -> dict[str, Any]:
     if not findings["passed"]:
         raise TagscaleError(f"{validation}: the dataset did not pass; see validation.html there and mend it.")
     return dict(findings)
+
+
+def _crossed_before(found: Partition, assigned: pd.DataFrame) -> bool:
+    """Whether artists are in more than one part only because tracks that had their parts already are."""
+    parts = assigned.drop_duplicates("track_id").set_index("track_id")["part"]
+    kept = pd.DataFrame({"artist": found.table["artist"], "part": found.table["track_id"].map(parts)}).dropna()
+    return len(crossing_artists(kept)) == len(crossing_artists(found.table)) > 0
+
+
+def _check(found: Partition, crossing_allowed: bool, partition: Path) -> None:
+    if stops := check_partition(found, crossing_allowed):
+        reasons = "\n".join(f"  {stop}" for stop in stops)
+        raise TagscaleError(
+            f"the new partition is not sound, so {partition} stays as it was:\n{reasons}\n"
+            "Mend the artists or the split of the dataset's tracks and run `tagscale catalog` again."
+        )
 
 
 def _kept(found: Partition, assigned: pd.DataFrame) -> str:
