@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tagscale.data import validation_page
 from tagscale.data.catalog import Catalog, catalog_of
 from tagscale.data.validation import Findings, validate
 from user_folder import settings
@@ -24,8 +25,8 @@ def catalog(tracks: int = 10) -> Catalog:
 
 def facts(dataset: Catalog) -> pd.DataFrame:
     tracks = dataset.tracks["track_id"].tolist()
-    audio = {"source_seconds": 30.0, "rms_dbfs": -20.0, "audio_sha256": tracks}
-    return pd.DataFrame(audio, pd.Index(tracks, name="track_id"))
+    audio = {"source_rate": 44100, "source_seconds": 30.0, "rms_dbfs": -20.0, "clipped": 0.0, "dc": 0.0}
+    return pd.DataFrame(audio | {"audio_sha256": tracks}, pd.Index(tracks, name="track_id"))
 
 
 def reasons(findings: Findings) -> dict[str, str]:
@@ -158,7 +159,7 @@ def test_page_says_everything_and_needs_nothing(passes: bool) -> None:
     dataset.tags.loc["rare"] = ["style", "classification", ""]
     rejected = pd.DataFrame({"track_id": ["t4"], "reason": ["truncated: 3.2 s of the 30.0 s that it announces"]})
     measured = facts(dataset).drop(index="t4")
-    page = validate(dataset, measured if passes else measured.iloc[1:], rejected, SETTINGS).page()
+    page = validation_page.page(validate(dataset, measured if passes else measured.iloc[1:], rejected, SETTINGS))
     assert "<script" not in page
     assert re.findall(r"(?:src|href)=|https?://|@import", page) == []
     assert ("Passed." in page, "Stopped." in page) == (passes, not passes)

@@ -1,183 +1,169 @@
 """What the checks mean: which tracks are quarantined and why, which tags are learnt, whether the dataset passes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import groupby
-from pathlib import Path
-from typing import Any
-
-import jinja2
-import numpy as np
 import pandas as pd
 
 from tagscale.data.catalog import Catalog
-from tagscale.data.expectations import DROP, QUARANTINE, STOP, Result, checks_of_tables, checks_of_usable, examine
+from tagscale.data.expectations import DROP, MENTION, STOP, Examination, Result, examine
+from tagscale.data.findings import Findings
+from tagscale.data.leaks import Crossing, artist_filtered, crossings
+from tagscale.data.partition import PARTS, Partition
+from tagscale.data.quarantine import quarantine
+from tagscale.data.suites import FULL_BAND, checks_of_partition, checks_of_tables, checks_of_usable
+from tagscale.data.summaries import (
+    audio_table,
+    labels_table,
+    partition_table,
+    tags_table,
+    tracks_table,
+    usable_table,
+)
 from tagscale.params import ValidationParams
 
-POSITIVE = 0.5  # a classification label from here on is a positive one
 SHOWN = 5
+OF_LEAKS = ["kind", "test_keys", "test_keys_in_train", "test_tracks", "test_tracks_by_train", "unknown"]
 
 
-@dataclass
-class Findings:
-    """What validation found out.
-
-    quarantine: track_id, path, reason, one row a track.
-    usable: index tag; group, kind, exclusive, annotated, positives, distinct, mean, over the tracks that are left.
-    dropped: tag and reason of the tags that cannot be learnt.
-    stops: why the pipeline must stop; empty when the dataset passes.
-    """
-
-    name: str
-    tracks: int
-    results: list[Result]
-    quarantine: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["track_id", "path", "reason"]))
-    usable: pd.DataFrame = field(default_factory=pd.DataFrame)
-    dropped: list[dict[str, str]] = field(default_factory=list)
-    stops: list[str] = field(default_factory=list)
-
-    @property
-    def tags(self) -> list[str]:
-        """Tags to learn, in the order of the catalog."""
-        without = {entry["tag"] for entry in self.dropped}
-        return [tag for tag in self.usable.index if tag not in without]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The content of validation.json."""
-        checks = [vars(result) | {"failing": result.failing[:20]} for result in self.results]
-        return {
-            "passed": not self.stops,
-            "stops": self.stops,
-            "tracks": self.tracks,
-            "quarantined": len(self.quarantine),
-            "tags": self.tags,
-            "dropped_tags": self.dropped,
-            "checks": checks,
-        }
-
-    def page(self) -> str:
-        """The content of validation.html: one page that needs nothing else."""
-        source = Path(__file__).with_name("validation.html").read_text(encoding="utf-8")
-        template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-        reasons = self.quarantine["reason"].str.replace(r"[\d.]+", "…", regex=True).value_counts()
-        return template.render(
-            findings=self,
-            quarantine=self.quarantine.to_dict("records"),
-            kinds_of_reason=reasons.to_dict(),
-            tags=self.usable.rename_axis("tag").reset_index().to_dict("records"),
-            kept=set(self.tags),
-        )
-
-
-def validate(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, settings: ValidationParams) -> Findings:
+def validate(
+    catalog: Catalog,
+    facts: pd.DataFrame,
+    rejected: pd.DataFrame,
+    settings: ValidationParams,
+    examination: Examination | None = None,
+) -> Findings:
     """Check a catalog and the audio that was decoded for it.
 
     Args:
         facts: the store's measured facts, index track_id.
         rejected: track_id and reason of the files that could not be decoded.
+        examination: remembers the suites and their results, for Data Docs.
     """
-    audio = _audio(catalog, facts, rejected, settings.seconds_tolerance)
+    examination = examination or Examination()
+    audio = audio_table(catalog, facts, rejected, settings.seconds_tolerance)
     tables = {
-        "tracks": (_tracks(catalog), "track_id"),
-        "labels": (_labels(catalog), "tag"),
+        "tracks": (tracks_table(catalog), "track_id"),
+        "labels": (labels_table(catalog), "tag"),
+        "tags": (tags_table(catalog), "tag"),
         "audio": (audio, "track_id"),
     }
-    findings = Findings(catalog.name, len(catalog.tracks), examine(tables, checks_of_tables(settings)))
-    for result in findings.results:
-        if result.consequence == STOP and not result.success:
-            named = f" (first: {', '.join(result.failing[:SHOWN])})" if result.failing else ""
-            findings.stops.append(f"{result.table}: expected that {result.says}, found: {result.observed}{named}")
+    results = examination.run(tables, checks_of_tables(settings))
+    known_broken = int(audio["fault"].notna().sum())
+    findings = Findings(catalog.name, len(catalog.tracks), known_broken, results, audio)
+    findings.stops = _stops(results)
     if findings.stops:
         return findings
-    findings.quarantine = _quarantine(audio, findings.results, settings)
-    _check_share(findings, settings)
+    found = crossings(catalog.tracks, facts["audio_sha256"]) if catalog.split else []
+    findings.split, findings.stops = _split(catalog), _broken_claim(catalog, found)
+    findings.leaks = [{field: getattr(crossing, field) for field in OF_LEAKS} for crossing in found]
+    findings.quarantine, findings.reasons = quarantine(audio, results, settings)
+    findings.mentions = _mentions(audio, results, settings) + _unknown_artists(catalog)
+    _check_share(findings, audio, settings)
     usable = ~catalog.tracks["track_id"].isin(findings.quarantine["track_id"]).to_numpy()
-    findings.usable = catalog.tags.join(_usable(catalog, usable))
+    findings.usable = usable_table(catalog, usable)
     left = findings.usable.rename_axis("tag").reset_index()
-    results = examine({"usable": (left, "tag")}, checks_of_usable(settings))
-    findings.results += results
-    findings.dropped = _dropped(findings.usable, results, settings)
+    of_usable = examination.run({"usable": (left, "tag")}, checks_of_usable(settings))
+    findings.results += of_usable
+    findings.dropped = _dropped(findings.usable, of_usable, settings)
     if not findings.tags:
         findings.stops.append("no tag can be learnt from the tracks that are left; see the dropped tags for why")
     return findings
 
 
-def _tracks(catalog: Catalog) -> pd.DataFrame:
-    tracks = catalog.tracks.assign(labels_of=catalog.labels.index.to_numpy()[: len(catalog.tracks)])
-    return tracks.fillna({"track_id": "", "path": "", "artist": ""})
+def check_partition(partition: Partition, crossing_allowed: bool) -> list[str]:
+    """Why a partition must not be used; empty when it is sound.
+
+    Args:
+        crossing_allowed: whether an artist may have tracks in two parts, as in some datasets' own splits.
+    """
+    tables = {"partition": (partition_table(partition.table), "track_id")}
+    return _stops(examine(tables, checks_of_partition(crossing_allowed)))
 
 
-def _labels(catalog: Catalog) -> pd.DataFrame:
-    """One row a tag: range of its labels, and how many tracks have it together with a tag that excludes it."""
-    values = catalog.labels.to_numpy()
-    table = catalog.tags.rename_axis("tag").reset_index().fillna("")
-    together = np.full(len(table), np.nan)
-    for name in set(table["exclusive"]) - {""}:
-        members = (table["exclusive"] == name).to_numpy()
-        positive = values[:, members] >= POSITIVE
-        together[members] = (positive & (positive.sum(axis=1) > 1)[:, None]).sum(axis=0)
-    lowest, highest = catalog.labels.min().to_numpy(), catalog.labels.max().to_numpy()
-    return table.assign(lowest=lowest, highest=highest, exclusive_together=together)
+def _stops(results: list[Result]) -> list[str]:
+    stops = []
+    for result in results:
+        if result.consequence == STOP and not result.success:
+            named = f" (first: {', '.join(result.failing[:SHOWN])})" if result.failing else ""
+            stops.append(f"{result.table}: expected that {result.says}, found: {result.observed}{named}")
+    return stops
 
 
-def _audio(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, tolerance: float) -> pd.DataFrame:
-    """One row a track: what decoding measured, set against what was annotated."""
-    table = catalog.tracks[["track_id", "path"]].copy()
-    measured = facts.reindex(table["track_id"]).reset_index(drop=True)
-    reasons = dict(zip(rejected["track_id"], rejected["reason"], strict=True))
-    table["rejected"] = table["track_id"].map(reasons).astype(object)
-    decoded = measured["audio_sha256"].notna()
-    table["state"] = np.where(decoded, "decoded", np.where(table["rejected"].notna(), "rejected", "unknown"))
-    table["seconds"] = measured["source_seconds"].astype(float)
-    table["annotated"] = catalog.tracks["seconds"].to_numpy(float)
-    table["seconds_off"] = (table["seconds"] - table["annotated"]).abs()
-    table["rms_dbfs"] = measured["rms_dbfs"].astype(float)
-    # of equal files the first is kept; one that is as long as annotated goes before one that is not
-    order = np.argsort((table["seconds_off"] > tolerance).to_numpy(), kind="stable")
-    audio = measured["audio_sha256"].iloc[order]
-    first = table["track_id"].iloc[order].groupby(audio).transform("first").reindex(table.index)
-    table["same_audio_as"] = first.astype(object).where(first.notna() & (first != table["track_id"]), None)
-    return table
+def _split(catalog: Catalog) -> str:
+    """A sentence on the parts: what the dataset's own split is and claims, or that tagscale will divide the tracks."""
+    if catalog.split is None:
+        return "No split of the dataset's own is used: the partition will be artist-filtered, made of whole artists."
+    claim = "claims" if catalog.split.artist_filtered else "does not claim"
+    counts = ", ".join(f"{(catalog.tracks['split'] == part).sum():,} {part}" for part in PARTS)
+    outside = int(catalog.tracks["split"].isna().sum())
+    rest = f"; {outside:,} tracks are outside it and not used" if outside else ""
+    return f"Split `{catalog.split.name}` of the dataset ({counts}{rest}) {claim} to be artist-filtered."
 
 
-def _quarantine(audio: pd.DataFrame, results: list[Result], settings: ValidationParams) -> pd.DataFrame:
-    """Tracks that failed a check of their file, with every reason."""
-    explain: dict[str, Callable[[Any], str]] = {
-        "rejected": lambda row: row.rejected,
-        "seconds": lambda row: f"{row.seconds:.2f} s long, shorter than {settings.min_seconds:g} s",
-        "seconds_off": lambda row: f"{row.seconds:.2f} s long, but annotated as {row.annotated:.2f} s",
-        "rms_dbfs": lambda row: f"silent: {row.rms_dbfs:.1f} dBFS, below {settings.silence_dbfs:g}",
-        "same_audio_as": lambda row: f"same audio as {row.same_audio_as}",
-    }
-    rows = {row.track_id: row for row in audio.itertuples()}
-    failed = [(track, r.column) for r in results if r.consequence == QUARANTINE for track in r.failing]
-    entries = []
-    for track, group in groupby(sorted(failed, key=lambda entry: entry[0]), key=lambda entry: entry[0]):
-        reason = "; ".join(explain[column](rows[track]) for _, column in group)
-        entries.append({"track_id": track, "path": rows[track].path, "reason": reason})
-    return pd.DataFrame(entries, columns=["track_id", "path", "reason"], dtype=str)
+def _broken_claim(catalog: Catalog, found: list[Crossing]) -> list[str]:
+    """The reason to stop where a split claims that no artist is in two parts, and one is."""
+    if catalog.split is None or not catalog.split.artist_filtered or artist_filtered(found):
+        return []
+    artists = next(crossing.crossing for crossing in found if crossing.kind == "artist")
+    named = "; ".join(
+        f"{artist} ({', '.join(f'{count} {part}' for part, count in row.items() if count)})"
+        for artist, row in artists.head(SHOWN).iterrows()
+    )
+    return [
+        f"split `{catalog.split.name}` claims to be artist-filtered, but {len(artists)} artist(s) have tracks in more "
+        f"than one part: {named}. Scores on it would be too good. Mend the annotations, or choose another "
+        "dataset.split in params.yaml (`stratified`: tagscale divides by whole artists)"
+    ]
 
 
-def _check_share(findings: Findings, settings: ValidationParams) -> None:
-    count, of = len(findings.quarantine), findings.tracks
-    if count == of or count > settings.max_quarantined * of:
-        rows = findings.quarantine.head(SHOWN).itertuples()
-        findings.stops.append(
-            f"{count} of {of} tracks ({count / of:.1%}) are quarantined, more than validation.max_quarantined "
-            f"({settings.max_quarantined:.1%}). The first: " + "; ".join(f"{row.path}: {row.reason}" for row in rows)
-        )
+def _unknown_artists(catalog: Catalog) -> list[str]:
+    unknown = int((catalog.tracks["artist"] == "").sum())
+    if not unknown:
+        return []
+    return [
+        f"{unknown:,} of {len(catalog.tracks):,} tracks have no artist: each counts as an artist of its own, and "
+        "whether they cross the parts of a split cannot be checked"
+    ]
 
 
-def _usable(catalog: Catalog, usable: np.ndarray) -> pd.DataFrame:
-    """Of each tag, over the usable tracks: how many are annotated, how many positive, mean and distinct labels."""
-    labels = catalog.labels[usable]
-    classification = catalog.tags["kind"] == "classification"
-    annotated, positives = labels.notna().sum(), (labels >= POSITIVE).sum()
-    both = 1 + ((positives > 0) & (positives < annotated)).astype(int)  # labels of classification: positive or not
-    table = pd.DataFrame({"annotated": annotated, "mean": labels.mean()})
-    return table.assign(
-        positives=positives.astype(float).where(classification),
-        distinct=both.where(classification, labels.nunique()),
+def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[str]:
+    """One sentence for each failed check that has no other consequence; missing artists are in _unknown_artists."""
+    by_id = audio.drop_duplicates("track_id").set_index("track_id")
+    sentences = []
+    for result in results:
+        if result.consequence != MENTION or result.success or result.column == "artist":
+            continue
+        named = ", ".join(result.failing[:SHOWN])
+        if result.table != "audio":
+            sentences.append(f"not so: {result.says}: {result.observed} ({named})")
+            continue
+        values = by_id.loc[result.failing, result.column].astype(float)
+        tracks = f"{len(values):,} track{'s' if len(values) > 1 else ''}"
+        place = int(values.argmin() if result.column == "source_rate" else values.argmax())
+        worst, number = values.index[place], float(values.iloc[place])
+        said = {
+            "clipped": f"clipped, more than {settings.max_clipped:.1%} of the values at full scale: {tracks}; "
+            f"the worst: {worst} ({number:.1%})",
+            "offset": f"DC offset, a mean beyond {settings.max_dc:g} of full scale: {tracks}; "
+            f"the worst: {worst} ({number:.2f})",
+            "source_rate": f"sampled below {FULL_BAND:,} Hz, so nothing above half the rate: {tracks}; "
+            f"the lowest: {worst} ({number:,.0f} Hz)",
+        }
+        sentences.append(said[result.column])
+    return sentences
+
+
+def _check_share(findings: Findings, audio: pd.DataFrame, settings: ValidationParams) -> None:
+    """Stop when too many tracks that were believed sound are quarantined, or all tracks are."""
+    if findings.usable_tracks == 0:
+        counted, of = len(findings.quarantine), findings.tracks
+    else:
+        counted, of = len(findings.quarantine) - findings.known_broken, findings.tracks - findings.known_broken
+    if findings.usable_tracks > 0 and counted <= settings.max_quarantined * of:
+        return
+    known = set(audio.loc[audio["fault"].notna(), "track_id"])
+    rows = findings.quarantine[~findings.quarantine["track_id"].isin(known)].head(SHOWN).itertuples()
+    findings.stops.append(
+        f"{counted} of {of} tracks ({counted / of:.1%}) are quarantined, more than validation.max_quarantined "
+        f"({settings.max_quarantined:.1%}). The first: " + "; ".join(f"{row.path}: {row.reason}" for row in rows)
     )
 
 

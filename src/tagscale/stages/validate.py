@@ -7,48 +7,86 @@ from rich.console import Console
 
 from tagscale.audio.store import Store
 from tagscale.data.catalog import Catalog
-from tagscale.data.validation import Findings, validate
+from tagscale.data.expectations import Examination
+from tagscale.data.findings import Findings
+from tagscale.data.validation import validate
+from tagscale.data.validation_page import page
 from tagscale.errors import TagscaleError
 from tagscale.files import replacing, write_json
 from tagscale.identity import data_hash
-from tagscale.params import Params
+from tagscale.params import DatasetParams, Params
 
 SHOWN = 5
 
 
-def run(params: Params, *, catalog: Path, store: Path, validation: Path) -> None:
+def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: Path | None = None) -> None:
     """Check the catalog and what preprocess measured; write quarantine.csv, validation.json and validation.html.
 
+    Args:
+        docs: folder for Great Expectations' own Data Docs of the suites, replaced if it exists; None: none are written.
+
     Raises:
-        TagscaleError: the tables contradict themselves or each other, too many tracks are quarantined, or no tag can
-            be learnt. The three files are written before it is raised.
+        TagscaleError: the tables contradict themselves or each other, too many tracks are quarantined, no tag can be
+            learnt, the dataset's split is not artist-filtered although it claims so, or the data is not the version
+            that dataset.version names. The files are written before it is raised.
     """
     dataset, opened = Catalog.load(catalog), Store.open(store)
     rejected = pd.read_csv(Path(store) / "rejected.csv", dtype=str, keep_default_na=False)
-    findings = validate(dataset, opened.facts, rejected, params.validation)
+    examination = Examination()
+    findings = validate(dataset, opened.facts, rejected, params.validation, examination)
+    found = data_hash(dataset.hash, opened.hash)
+    findings.version = {"catalog": dataset.hash, "store": opened.hash, "data_hash": found}
+    other_version = _other_version(params.dataset, found)
+    findings.stops += other_version
     with replacing(validation) as fresh:
         fresh.mkdir()
         findings.quarantine.to_csv(fresh / "quarantine.csv", index=False, lineterminator="\n")
-        version = {"catalog": dataset.hash, "store": opened.hash, "data_hash": data_hash(dataset.hash, opened.hash)}
-        write_json(fresh / "validation.json", version | findings.as_dict())
-        (fresh / "validation.html").write_text(findings.page(), encoding="utf-8")
+        write_json(fresh / "validation.json", findings.as_dict())
+        (fresh / "validation.html").write_text(page(findings), encoding="utf-8")
+    if docs is not None:
+        with replacing(docs) as fresh:
+            examination.write_docs(fresh)
     if findings.stops:
         reasons = "\n".join(f"  {stop}" for stop in findings.stops)
+        mend = "Mend the dataset, or the limits in the validation block of params.yaml."
         raise TagscaleError(
             f"{dataset.name} did not pass validation:\n{reasons}\n"
-            f"All findings are in {Path(validation) / 'validation.html'}. Mend the dataset, or the limits in the "
-            "validation block of params.yaml."
+            f"All findings are in {Path(validation) / 'validation.html'}."
+            + ("" if findings.stops == other_version else f" {mend}")
         )
-    _show(findings, Path(validation))
+    _show(findings, params.dataset, Path(validation), docs)
 
 
-def _show(findings: Findings, validation: Path) -> None:
+def _other_version(dataset: DatasetParams, found: str) -> list[str]:
+    """The reason to stop where params.yaml names another version of the data."""
+    if dataset.version is None:
+        return []
+    name, _, expected = dataset.version.rpartition("@")
+    if expected == found:
+        return []
+    return [
+        f"params.yaml: dataset.version is {dataset.version}, but the data here has the hash {found}, not {expected}. "
+        f"To get that data back, check out the version's git tag and run `dvc pull`; to keep this data, publish it as "
+        f"a new version with `tagscale publish {name}`; or set dataset.version to null, which allows any data"
+    ]
+
+
+def _show(findings: Findings, dataset: DatasetParams, validation: Path, docs: Path | None) -> None:
     def say(line: str) -> None:
         Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
-    left = findings.tracks - len(findings.quarantine)
-    say(f"{left} of {findings.tracks} tracks usable, {len(findings.tags)} tags to learn")
+    say(f"{findings.usable_tracks} of {findings.tracks} tracks usable, {len(findings.tags)} tags to learn")
+    say(f"  data version: {dataset.version or 'unpublished, hash ' + findings.version['data_hash']}")
     say(f"  report: {validation / 'validation.html'}")
+    if docs is not None:
+        say(f"  Data Docs: {Path(docs) / 'index.html'}")
+    say(f"  {findings.split}")
+    for leak in findings.leaks:
+        if leak["test_keys_in_train"]:
+            say(
+                f"  {leak['kind']}: {leak['test_keys_in_train']} of {leak['test_keys']} of the test part are in train "
+                f"too, and with them {leak['test_tracks_by_train']} of its {leak['test_tracks']} tracks"
+            )
     for row in findings.quarantine.head(SHOWN).itertuples():
         say(f"  quarantined: {row.path}: {row.reason}")
     if len(findings.quarantine) > SHOWN:
@@ -56,6 +94,5 @@ def _show(findings: Findings, validation: Path) -> None:
     if findings.dropped:
         named = "; ".join(f"{entry['tag']} ({entry['reason']})" for entry in findings.dropped)
         say(f"  {len(findings.dropped)} tags dropped: {named}")
-    for result in findings.results:
-        if result.consequence == "mention" and not result.success:
-            say(f"  not so: {result.says}: {result.observed}")
+    for mention in findings.mentions:
+        say(f"  {mention}")
