@@ -5,7 +5,7 @@ No setting has a default here: params.yaml shows all of them, and a preset state
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +17,9 @@ class Block(BaseModel):
     """One block of params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+B = TypeVar("B", bound=Block)
 
 
 class DatasetParams(Block):
@@ -154,8 +157,17 @@ def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params
 
 def parse(content: dict[str, Any], origin: str = "params") -> Params:
     """Check settings that are already a dictionary, as the pipeline passes them. Raises as `load`."""
+    return _checked(Params, content, origin)
+
+
+def dataset_of(content: dict[str, Any]) -> DatasetParams:
+    """The block `dataset` alone, as the command line gives it. Raises as `load`."""
+    return _checked(DatasetParams, content, "the dataset")
+
+
+def _checked(block: type[B], content: dict[str, Any], origin: str) -> B:
     try:
-        return Params.model_validate(content)
+        return block.model_validate(content)
     except ValidationError as error:
         lines = [f"  {_explain(problem)}" for problem in error.errors()]
         raise TagscaleError(f"{origin}: {len(lines)} setting(s) to mend:\n" + "\n".join(lines)) from None

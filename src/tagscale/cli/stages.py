@@ -87,14 +87,18 @@ def preprocess(
     store: StoreFolder = DATA / "store",
     params: ParamsFile = PARAMS,
     workers: Workers = None,
+    shard: Annotated[str | None, typer.Option(help="I/N: only the I-th of N slices; `store merge` joins them.")] = None,
 ) -> None:
-    """Decode every track once, into shards of int16 at 16 kHz, and measure it."""
+    """Decode every track once, into shards of int16 at 16 kHz, and measure it.
+
+    An interrupted run continues; of a dataset that has grown only new and changed tracks are decoded.
+    """
     from tagscale.stages import preprocess as stage
 
     with timed("preprocess"):
         settings = load(params)
         root = root or Path(settings.dataset.root)
-        stage.run(settings, root=root, catalog=catalog, store=store, workers=workers)
+        stage.run(settings, root=root, catalog=catalog, store=store, workers=workers, shard=_slice(shard))
 
 
 @app.command(rich_help_panel=STAGES)
@@ -103,12 +107,13 @@ def validate(
     store: StoreFolder = DATA / "store",
     validation: ValidationFolder = DATA / "validation",
     params: ParamsFile = PARAMS,
+    docs: Annotated[Path | None, typer.Option(help="Write Great Expectations' Data Docs to this folder, too.")] = None,
 ) -> None:
     """Check tables and audio; quarantine bad files; stop when the dataset itself is wrong."""
     from tagscale.stages import validate as stage
 
     with timed("validate"):
-        stage.run(load(params), catalog=catalog, store=store, validation=validation)
+        stage.run(load(params), catalog=catalog, store=store, validation=validation, docs=docs)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -249,6 +254,15 @@ def register(
             catalog=catalog,
             registration=registration,
         )
+
+
+def _slice(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit()):
+        raise TagscaleError(f"--shard {text}: expected I/N, as 1/8 to 8/8 for eight machines.")
+    return int(number), int(of)
 
 
 def _size(text: str) -> int | str:
