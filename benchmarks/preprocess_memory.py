@@ -101,7 +101,7 @@ def _page(seen: list[tuple[int, float, float]], tracks: int, length: float, seco
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {psutil.cpu_count()} cores, Python {platform.python_version()}; {tracks:,} "
         f"tracks of {length:g} s (WAV, FLAC, MP3, stereo) in {seconds:.0f} s: {tracks / seconds:.0f} a second. "
-        "Resident memory. Made by benchmarks/preprocess_memory.py.",
+        "Resident memory; at the end the workers have gone. Made by benchmarks/preprocess_memory.py.",
         "",
         "| tracks finished | main process, MB | workers, MB | all, MB |",
         "|---:|---:|---:|---:|",
