@@ -117,3 +117,42 @@ def test_a_store_of_another_catalog_stops(prepared: Path, tmp_path: Path) -> Non
             store=prepared / "store",
             validation=tmp_path / "validation",
         )
+
+
+def test_data_of_another_version_stops_and_says_what_to_do(prepared: Path, tmp_path: Path) -> None:
+    found = run(prepared, tmp_path / "validation")["data_hash"]
+    for version, passes in ((f"songs@{found}", True), ("songs@0123456789ab", False)):
+        params = settings(validation=PARAMS, dataset={"version": version})
+        folders = {"catalog": prepared / "catalog", "store": prepared / "store", "validation": tmp_path / "again"}
+        if passes:
+            validate.run(params, **folders)
+        else:
+            with pytest.raises(TagscaleError, match=r"dataset\.version is songs@0123456789ab") as caught:
+                validate.run(params, **folders)
+            for part in (found, "dvc pull", "tagscale publish songs", "null"):
+                assert part in str(caught.value)
+        assert read_json(tmp_path / "again" / "validation.json")["passed"] is passes
+
+
+def test_data_docs_are_written_where_asked(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    validate.run(
+        settings(validation=PARAMS),
+        catalog=prepared / "catalog",
+        store=prepared / "store",
+        validation=tmp_path / "validation",
+        docs=tmp_path / "docs",
+    )
+    index = (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
+    assert "expectations/usable.html" in index
+    assert str(tmp_path) not in index
+    assert "Data Docs: " in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs", "validation"]
+
+
+def test_low_sample_rates_are_mentioned(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(prepared, tmp_path / "validation")
+    assert any(mention.startswith("sampled below 16,000 Hz") for mention in found["mentions"])
+    assert "data version: unpublished, hash " + found["data_hash"] in capsys.readouterr().out

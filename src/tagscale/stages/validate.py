@@ -37,38 +37,36 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: P
     found = data_hash(dataset.hash, opened.hash)
     findings.version = {"catalog": dataset.hash, "store": opened.hash, "data_hash": found}
     other_version = _other_version(params.dataset, found)
-    findings.stops += other_version
     with replacing(validation) as fresh:
         fresh.mkdir()
         findings.quarantine.to_csv(fresh / "quarantine.csv", index=False, lineterminator="\n")
-        write_json(fresh / "validation.json", findings.as_dict())
+        write_json(fresh / "validation.json", findings.as_dict() | {"other_version": other_version})
         (fresh / "validation.html").write_text(page(findings), encoding="utf-8")
     if docs is not None:
         with replacing(docs) as fresh:
             examination.write_docs(fresh)
     if findings.stops:
         reasons = "\n".join(f"  {stop}" for stop in findings.stops)
-        mend = "Mend the dataset, or the limits in the validation block of params.yaml."
         raise TagscaleError(
             f"{dataset.name} did not pass validation:\n{reasons}\n"
-            f"All findings are in {Path(validation) / 'validation.html'}."
-            + ("" if findings.stops == other_version else f" {mend}")
+            f"All findings are in {Path(validation) / 'validation.html'}. Mend the dataset, or the limits in the "
+            "validation block of params.yaml."
         )
+    if other_version:
+        raise TagscaleError(other_version)
     _show(findings, params.dataset, Path(validation), docs)
 
 
-def _other_version(dataset: DatasetParams, found: str) -> list[str]:
-    """The reason to stop where params.yaml names another version of the data."""
-    if dataset.version is None:
-        return []
+def _other_version(dataset: DatasetParams, found: str) -> str | None:
+    """What is to be said where params.yaml names another version of the data."""
+    if dataset.version is None or dataset.version.endswith(f"@{found}"):
+        return None
     name, _, expected = dataset.version.rpartition("@")
-    if expected == found:
-        return []
-    return [
+    return (
         f"params.yaml: dataset.version is {dataset.version}, but the data here has the hash {found}, not {expected}. "
-        f"To get that data back, check out the version's git tag and run `dvc pull`; to keep this data, publish it as "
-        f"a new version with `tagscale publish {name}`; or set dataset.version to null, which allows any data"
-    ]
+        f"To get that data back, run `git checkout data-{name}` and `dvc pull`; to keep this data, give it a name of "
+        "its own with `tagscale publish NAME`; or set dataset.version to null, which allows any data."
+    )
 
 
 def _show(findings: Findings, dataset: DatasetParams, validation: Path, docs: Path | None) -> None:
