@@ -22,7 +22,13 @@ def prepare(folder: Path, table: list[dict[str, Any]], tags: list[str], quaranti
     (folder / "validation").mkdir()
     lines = pd.DataFrame({"track_id": quarantined, "path": "a.wav", "reason": "no such file"})
     lines.to_csv(folder / "validation" / "quarantine.csv", index=False)
-    found = {"catalog": Catalog.load(folder / "catalog").hash, "passed": True, "tags": tags, "data_hash": "d" * 12}
+    found = {
+        "catalog": Catalog.load(folder / "catalog").hash,
+        "passed": True,
+        "tags": tags,
+        "data_hash": "d" * 12,
+        "other_version": None,
+    }
     write_json(folder / "validation" / "validation.json", found)
 
 
@@ -70,6 +76,7 @@ def test_fewer_artists_than_parts(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"passed": False}, r"the dataset did not pass; see validation\.html"),
+        ({"other_version": "params.yaml: dataset.version is v1"}, "dataset.version is v1"),
         ({"catalog": "000000000000"}, "made from another catalog. Run `tagscale validate` again"),
     ],
 )

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except TagscaleError as error:
         console.print("[bold red]error[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)  # commands in it stay whole
         sys.exit(1)
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -62,7 +62,7 @@ def _nothing_to_check(why: str) -> str:
 
 
 def _divided(catalog: Catalog, partition: Path | None) -> tuple[str, bool]:
-    """Name of the split to check, and whether it claims to be artist-filtered; a partition's parts replace the split."""
+    """Name of the split to check, and whether it claims to be artist-filtered; a partition's parts replace it."""
     if partition is None:
         if catalog.split is None:
             raise TagscaleError(_nothing_to_check(f"{catalog.name} has no split of its own"))

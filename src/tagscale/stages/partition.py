@@ -64,6 +64,8 @@ def _passed(dataset: Catalog, validation: Path) -> dict[str, Any]:
         raise TagscaleError(f"{validation}: made from another catalog. Run `tagscale validate` again.")
     if not findings["passed"]:
         raise TagscaleError(f"{validation}: the dataset did not pass; see validation.html there and mend it.")
+    if findings["other_version"]:
+        raise TagscaleError(f"{validation}: {findings['other_version']}")
     return dict(findings)
 
 
