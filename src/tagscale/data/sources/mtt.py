@@ -23,6 +23,7 @@ TAG_SETS = ("top50", "all")
 VARIANTS: tuple[str, ...] = ()
 ANNOTATIONS, CLIPS = "annotations_final.csv", "clip_info_final.csv"
 PUBLISHED = "dataset.root says where it lies; it is published at mirg.city.ac.uk/datasets/magnatagatune."
+REMEDY = "the original split goes by these folders; fetch the file again"
 COLUMNS = ["clip_id", "title", "artist", "album", "original_url"]
 AUDIO_FOLDERS = ("", "mp3", "audio")
 BROKEN = ("35644", "55753", "57881")  # empty files in the published archive
@@ -45,6 +46,7 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
     path = locate(root, ANNOTATIONS, PUBLISHED)
     cells = read_table(path, "\t", columns=["clip_id", "mp3_path"], unique="clip_id")
     check_paths(path, cells["mp3_path"])
+    refuse(path, cells["mp3_path"], ~cells["mp3_path"].str.match("[0-9a-f]/"), "mp3_path in no folder 0 to f", REMEDY)
     labels = _labels(path, cells.drop(columns=["clip_id", "mp3_path"]))
     tracks = _tracks(Path(root), path, cells)
     top = labels[_top(labels)]
@@ -114,7 +116,7 @@ def _parts(name: str, tracks: pd.DataFrame, paths: pd.Series, top: pd.DataFrame)
     parts = paths.str.partition("/")[0].map(by_folder).astype(object)
     if name == "clean":
         return parts.where((top > 0).any(axis=1) & ~tracks["track_id"].isin(NOT_IN_CLEAN), None)
-    return parts.where(parts.notna(), None)
+    return parts
 
 
 def _artist_parts(tracks: pd.DataFrame, top: pd.DataFrame) -> pd.Series:
