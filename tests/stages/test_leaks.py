@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from tagscale.audio.writer import StoreWriter
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.params import DatasetParams
@@ -51,3 +53,13 @@ def test_a_partition_instead_of_the_split(tmp_path: Path, capsys: pytest.Capture
     Partition(table.assign(track_id=[f"x{i}" for i in ids]), ["rock"]).save(tmp_path / "other", {})
     with pytest.raises(TagscaleError, match="7 of its tracks, xsong00 for one, are not in mine"):
         leaks.run(chosen, root=tmp_path, partition=tmp_path / "other")
+
+
+def test_identical_audio_is_found_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with StoreWriter(tmp_path / "store", 1) as writer:
+        for i, digest in enumerate(["aa", "bb", "cc", "dd", "ee", "aa"]):  # song06, in test, is not in the store
+            writer.add(f"song{i:02}", np.zeros(10, np.int16), {"audio_sha256": digest})
+    leaks.run(dataset(tmp_path), root=tmp_path, store=tmp_path / "store", json_output=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["test_audio"], found["test_audio_in_train"], found["test_tracks_by_train_audio"]) == (2, 1, 1)
+    assert found["test_tracks_without_audio"] == 1

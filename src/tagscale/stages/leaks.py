@@ -84,9 +84,7 @@ def _audio(store: Path | None) -> pd.Series | None:
     """Hash of each track's decoded audio, index track_id; None without a store."""
     if store is None:
         return None
-    facts = Store.open(store).facts
-    indexed = facts.set_index("track_id") if "track_id" in facts else facts
-    return indexed["audio_sha256"]
+    return Store.open(store).facts["audio_sha256"]
 
 
 def _show(console: Console, title: str, found: list[Crossing], claim: bool) -> None:
