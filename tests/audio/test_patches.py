@@ -11,6 +11,7 @@ from tagscale.audio.patches import (
     Patches,
     RandomPatches,
     SpacedPatches,
+    TrainingLoader,
     Windows,
     batches_per_epoch,
     loader,
@@ -151,6 +152,92 @@ def test_to_wave_is_in_minus_one_to_one() -> None:
 def test_a_track_that_the_store_lacks_is_named() -> None:
     with pytest.raises(TagscaleError, match="1 of 2 tracks are not in the store, the first is 't9'"):
         Windows(Ramps([5]), ["t0", "t9"], np.arange(2), 5, 5)
+
+
+def training(rank: int = 0, world: int = 1, workers: int = 0, batch: int = 4) -> TrainingLoader:
+    patches = random_patches(Ramps([900] * 13), per_track=2, seed=3)
+    batches = loader(patches, batch, workers, False, rank, world)
+    assert isinstance(batches, TrainingLoader)
+    return batches
+
+
+def bytes_from(batches: TrainingLoader, first_epoch: int, epochs: int = 3) -> list[bytes]:
+    found = []
+    for epoch in range(first_epoch, epochs):
+        batches.order.set_epoch(epoch)
+        found += [waves.numpy().tobytes() + labels.numpy().tobytes() for waves, labels in batches]
+    return found
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupted_training_goes_on_with_the_batches_that_would_have_come(workers: int, world: int) -> None:
+    for rank in range(world):
+        expected = bytes_from(training(rank, world), 0)
+        per_epoch = len(training(rank, world))
+        assert len(expected) == 3 * per_epoch
+        for stop in (0, 1, per_epoch - 1, per_epoch, per_epoch + 1, 2 * per_epoch + 2):
+            state = position_after(training(rank, world, workers), stop)
+            restored = training(rank, world, workers)
+            restored.load_state_dict(state)
+            assert restored.state_dict() == state
+            assert bytes_from(restored, restored.order.epoch) == expected[stop:]
+
+
+def position_after(batches: TrainingLoader, stop: int) -> dict[str, int]:
+    seen = 0
+    for epoch in range(3):
+        batches.order.set_epoch(epoch)
+        if seen == stop:
+            break
+        for _ in batches:
+            seen += 1
+            if seen == stop:
+                return batches.state_dict()
+    return batches.state_dict()
+
+
+def test_a_position_fits_another_number_of_workers_and_a_used_loader() -> None:
+    expected, state = bytes_from(training(), 0), position_after(training(workers=2), 4)
+    used = training()
+    bytes_from(used, 0)
+    used.load_state_dict(state)
+    assert bytes_from(used, state["epoch"]) == expected[4:]
+    used.load_state_dict(state | {"batches": 0})
+    assert used.state_dict()["batches"] == 0
+
+
+def test_a_position_of_another_loader_is_refused() -> None:
+    state = training().state_dict()
+    with pytest.raises(TagscaleError, match="batch 4, here 5"):
+        training(batch=5).load_state_dict(state)
+    with pytest.raises(TagscaleError, match="world 1, here 2"):
+        training(world=2).load_state_dict(state)
+
+
+def test_shares_are_disjoint_equal_and_together_one_large_batch() -> None:
+    patches = random_patches(Ramps([900] * 13), per_track=2)
+    whole, shares = EpochOrder(patches), [EpochOrder(patches, rank, 4) for rank in range(4)]
+    for order in (whole, *shares):
+        order.set_epoch(5)
+    items, parts = list(whole), [list(share) for share in shares]
+    assert [len(part) for part in parts] == [len(share) for share in shares] == [6] * 4
+    assert sorted(item for part in parts for item in part) == sorted(items[:24])
+    assert sorted(parts[0][:2] + parts[1][:2] + parts[2][:2] + parts[3][:2]) == sorted(items[:8])
+    expected = np.random.default_rng([0, 5, 1]).permutation(26) + 5 * 26  # as ever for one process
+    assert items == expected.tolist()
+
+
+def test_shares_of_windows_leave_nothing_out() -> None:
+    store = Ramps([25, 10, 4, 31])
+    windows = Windows(store, store.tracks, np.arange(4), 10, 10)
+    shares = [loader(windows, batch=2, workers=0, pin_memory=False, rank=rank, world=4) for rank in range(4)]
+    assert torch.cat([rows for share in shares for _, rows in share]).tolist() == [0, 0, 0, 1, 2, 3, 3, 3, 3]
+
+
+def test_too_many_processes() -> None:
+    with pytest.raises(TagscaleError, match="2 training patches for 3 processes"):
+        loader(random_patches(Ramps([50]), per_track=2), 1, 0, False, 0, 3)
 
 
 def test_targets_of_another_number_of_tracks_are_refused() -> None:
