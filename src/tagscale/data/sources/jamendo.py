@@ -69,9 +69,9 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
 
 
 def _folder(root: Path, split: str, file: str) -> Path:
-    """The folder of a split's lists: in root or below it as in the repository, or root itself where it is named so."""
+    """The folder of a split's lists: below root as in the repository, or root itself unless it is another split's."""
     places = [root / "splits" / split, root / "data" / "splits" / split, root / split]
-    if root.resolve().name.endswith(split):
+    if not any(root.resolve().name.endswith(other) for other in SPLITS if other != split):
         places.append(root)
     for place in places:
         if (place / file).is_file() or (place / f"{file}.gz").is_file():
