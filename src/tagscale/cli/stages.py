@@ -25,6 +25,9 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="Settings.")]
 CorpusFolder = Annotated[Path, typer.Option("--corpus", help="Folder of the composed corpus.")]
 CatalogFolder = Annotated[Path, typer.Option("--catalog", help="Tracks, labels and tags.")]
 StoreFolder = Annotated[Path, typer.Option("--store", help="Decoded audio, int16 at 16 kHz.")]
+StoreAddress = Annotated[
+    str, typer.Option("--store", help="Decoded audio: a folder, or an address as s3://bucket/store.")
+]
 ValidationFolder = Annotated[Path, typer.Option("--validation", help="Findings and quarantine.")]
 PartitionFolder = Annotated[Path, typer.Option("--partition", help="Train, valid and test.")]
 DescriptorsFolder = Annotated[Path, typer.Option("--descriptors", help="Descriptors of every track.")]
@@ -134,7 +137,7 @@ def partition(
 @app.command(rich_help_panel=STAGES)
 def describe(
     partition: PartitionFolder = DATA / "partition",
-    store: StoreFolder = DATA / "store",
+    store: StoreAddress = str(DATA / "store"),
     descriptors: DescriptorsFolder = DATA / "descriptors",
     params: ParamsFile = PARAMS,
     workers: Workers = None,
@@ -153,7 +156,7 @@ def train(
     seed: Seed = 0,
     catalog: CatalogFolder = DATA / "catalog",
     partition: PartitionFolder = DATA / "partition",
-    store: StoreFolder = DATA / "store",
+    store: StoreAddress = str(DATA / "store"),
     descriptors: DescriptorsFolder = DATA / "descriptors",
     runs: Runs = RUNS,
     params: ParamsFile = PARAMS,
@@ -182,7 +185,7 @@ def evaluate(
     seed: Seed = 0,
     catalog: CatalogFolder = DATA / "catalog",
     partition: PartitionFolder = DATA / "partition",
-    store: StoreFolder = DATA / "store",
+    store: StoreAddress = str(DATA / "store"),
     descriptors: DescriptorsFolder = DATA / "descriptors",
     runs: Runs = RUNS,
     results: Results = RESULTS,
@@ -234,7 +237,7 @@ def register(
     runs: Runs = RUNS,
     results: Results = RESULTS,
     partition: PartitionFolder = DATA / "partition",
-    store: StoreFolder = DATA / "store",
+    store: StoreAddress = str(DATA / "store"),
     catalog: CatalogFolder = DATA / "catalog",
     registration: Annotated[Path, typer.Option(help="Folder for what was registered.")] = Path("registration"),
     params: ParamsFile = PARAMS,

@@ -38,7 +38,7 @@ class Trial:
 
     catalog: Path
     partition: Path
-    store: Path
+    store: Path | str
     results: Path
     hop_seconds: float
 

@@ -23,7 +23,7 @@ TABLE = "descriptors.parquet"  # track_id, then a float32 column per descriptor
 _store: Store  # of a worker process
 
 
-def run(params: Params, *, partition: Path, store: Path, descriptors: Path, workers: int | None = None) -> None:
+def run(params: Params, *, partition: Path, store: Path | str, descriptors: Path, workers: int | None = None) -> None:
     """Write the folder `descriptors`, with one row per track of the partition, sorted by track_id.
 
     Args:

@@ -29,12 +29,12 @@ PARTS = ("valid", "test")
 DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
 
 
-def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Path, results: Path) -> None:
+def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Path | str, results: Path) -> None:
     """Write the folder `results`: predictions.parquet, per_tag.csv and metrics.json; log the metrics to the run.
 
     Args:
         run: folder that the train stage wrote
-        inputs: the store; for the baseline the folder of descriptors
+        inputs: the store (a folder, or an address of `Store.open`); for the baseline the folder of descriptors
     Raises:
         TagscaleError: no run there, or one that was trained on other data or on another partition.
     """
@@ -45,7 +45,7 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
     tracks = {part: parts.tracks(part) for part in PARTS}
     everyone = [track for part in PARTS for track in tracks[part]]
     scores = (
-        _baseline_scores(run, inputs, everyone)
+        _baseline_scores(run, Path(inputs), everyone)
         if identity.model == BASELINE
         else _model_scores(run, inputs, everyone, params.evaluate.hop_seconds)
     )[parts.tags]
@@ -95,7 +95,7 @@ def _check_same_data(run: Path, identity: RunIdentity, data: Catalog, parts: Par
             )
 
 
-def _model_scores(run: Path, store: Path, tracks: list[str], hop_seconds: float) -> pd.DataFrame:
+def _model_scores(run: Path, store: Path | str, tracks: list[str], hop_seconds: float) -> pd.DataFrame:
     keep_freed_memory()
     model, architecture = checkpoint.load(run)
     return predict(model, architecture, Store.open(store), tracks, hop_seconds)

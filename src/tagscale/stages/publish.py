@@ -33,8 +33,8 @@ def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Pa
     published = params.dataset.version
     if published and published != f"{name}@{found}" and published.split("@")[0] == name:
         raise TagscaleError(
-            f"dataset.version: {name} is {published.split('@')[1]} already, and the data at hand is {found}. A published "
-            "version never changes: give this one another name."
+            f"dataset.version: {name} is {published.split('@')[1]} already, and the data at hand is {found}. A "
+            "published version never changes: give this one another name."
         )
     return f"{name}@{found}"
 

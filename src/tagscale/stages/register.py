@@ -52,7 +52,7 @@ def run(
     runs: Sequence[Path],
     results: Sequence[Path],
     partition: Path,
-    store: Path,
+    store: Path | str,
     catalog: Path,
     registration: Path,
 ) -> None:

@@ -24,14 +24,22 @@ BASELINE = "descriptors"
 
 
 def run(
-    params: Params, *, model: str, size: int | str, seed: int, catalog: Path, partition: Path, inputs: Path, run: Path
+    params: Params,
+    *,
+    model: str,
+    size: int | str,
+    seed: int,
+    catalog: Path,
+    partition: Path,
+    inputs: Path | str,
+    run: Path,
 ) -> None:
     """Train and write the run's folder: run.json, and model.json, weights.safetensors and history.csv, or the trees.
 
     Args:
         model: waveform, spectrogram or descriptors (the baseline)
         size: number of training tracks, or "all"
-        inputs: the store; for the baseline the folder of descriptors
+        inputs: the store (a folder, or an address of `Store.open`); for the baseline the folder of descriptors
     Raises:
         TagscaleError: the training part is smaller than `size`; see also `tagscale.training.fit.fit`.
     """
@@ -84,7 +92,7 @@ def capacity_of(model: ModelParams, name: str) -> dict[str, float | int]:
     return front_end | {"filters": backend.filters, "units": backend.units, "dropout": backend.dropout}
 
 
-def _train_front_end(params: Params, cell: Cell, store: Path, run: Path) -> None:
+def _train_front_end(params: Params, cell: Cell, store: Path | str, run: Path) -> None:
     from tagscale.training import checkpoint  # Lightning takes seconds to import; the baseline needs none of it
     from tagscale.training.fit import Labelled, fit
     from tagscale.training.memory import keep_freed_memory
@@ -140,7 +148,7 @@ def _train_front_end(params: Params, cell: Cell, store: Path, run: Path) -> None
     _say(identity, cell, parameters, begin, f"best epoch {fitted.best_epoch}, validation loss {best:.4f}")
 
 
-def _train_trees(params: Params, cell: Cell, descriptors: Path, run: Path) -> None:
+def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path) -> None:
     from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
 
     baseline = params.baseline
@@ -161,7 +169,7 @@ def _train_trees(params: Params, cell: Cell, descriptors: Path, run: Path) -> No
     _say(identity, cell, trees.parameters, begin, f"{features.shape[1]} descriptors")
 
 
-def read_descriptors(folder: Path, tracks: list[str]) -> pd.DataFrame:
+def read_descriptors(folder: Path | str, tracks: list[str]) -> pd.DataFrame:
     """Descriptors of the tracks in the given order, one column each. Raises TagscaleError when some are missing."""
     file = Path(folder) / "descriptors.parquet"
     if not file.is_file():
