@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+SHORT = ("truncate", "die", "stall", "old", "no-length")  # kinds of answers that may end early
+
 
 class Loopback(ThreadingHTTPServer):
     """Serves `files` with ranges, ETag and date, and notes every request.
@@ -17,11 +19,14 @@ class Loopback(ThreadingHTTPServer):
         files: path -> bytes.
         script: what the next answers do instead; each is used once, then all is well again:
             truncate:N, die:N and stall:N send N bytes of the body, then end, reset or fall silent; slow:N sends N
-            bytes every 10 ms; whole ignores ranges; wrong-byte; 416, 500 and so on; redirect:PATH; length:N announces N bytes
-            more; no-length; gzip claims an encoding; no-state sends neither ETag nor date; weak sends a weak ETag;
-            endless sends more than there is.
+            bytes every 10 ms; old:N announces all and sends N bytes of `old`; whole ignores ranges; shifted answers
+            with another range than was asked for; wrong-byte; 416, 500 and so on; length:N announces N bytes more;
+            no-length, no-length:N announces nothing and sends all, or N bytes; gzip claims an encoding; weak sends a
+            weak ETag; endless sends more than there is.
         always: the same for every answer.
         ignores_ranges: of any answer.
+        moved: path -> where it is now.
+        old: what the file was, for old:N.
         asked: (path, headers) of each request.
     """
 
@@ -34,6 +39,8 @@ class Loopback(ThreadingHTTPServer):
         self.script: list[str] = []
         self.always = ""
         self.ignores_ranges = False
+        self.moved: dict[str, str] = {}
+        self.old = b""
         self.etag = '"first"'
         self.date = "Sat, 01 Jan 2000 00:00:00 GMT"
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -64,8 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         server.asked.append((self.path, dict(self.headers)))
         what, _, amount = (server.script.pop(0) if server.script else server.always).partition(":")
         body = server.files.get(self.path)
-        if what == "redirect":
-            return self._head(302, {"Location": amount, "Content-Length": "0"})
+        if self.path in server.moved:
+            return self._head(302, {"Location": server.moved[self.path], "Content-Length": "0"})
         if what.isdigit() and what != "416":
             return self._head(int(what), {"Content-Length": "0"} | ({"Retry-After": amount} if amount else {}))
         if body is None:
@@ -78,11 +85,11 @@ class Handler(BaseHTTPRequestHandler):
         rest = body[first:]
         headers |= self._length(what, amount, len(rest))
         self._head(status, headers)
-        self._body(rest, what, int(amount or 0))
+        self._body(rest, what, amount)
 
     def _ranged(self, body: bytes, what: str) -> tuple[int, int, dict[str, str]]:
         server = self.server
-        headers = {} if what == "no-state" else {"ETag": server.etag, "Last-Modified": server.date}
+        headers = {"ETag": server.etag, "Last-Modified": server.date}
         if what == "weak":
             headers["ETag"] = f"W/{server.etag}"
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -93,6 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         first = int(asked[1])
         if first >= len(body):
             return 416, 0, headers
+        first += what == "shifted"
         return 206, first, headers | {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}"}
 
     def _length(self, what: str, amount: str, rest: int) -> dict[str, str]:
@@ -107,15 +115,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def _body(self, rest: bytes, what: str, amount: int) -> None:
+    def _body(self, rest: bytes, what: str, amount: str) -> None:
         if what == "slow":
-            for first in range(0, len(rest), amount):
-                self.wfile.write(rest[first : first + amount])
+            step = int(amount)
+            for first in range(0, len(rest), step):
+                self.wfile.write(rest[first : first + step])
                 time.sleep(0.01)
             return
         if what == "endless":
             rest = rest * 3
-        self.wfile.write(rest[:amount] if what in ("truncate", "die", "stall") else rest)
+        if what == "old":
+            rest = self.server.old
+        self.wfile.write(rest[: int(amount)] if amount and what in SHORT else rest)
         self.wfile.flush()
         if what == "stall":
             self.server.released.wait(10)

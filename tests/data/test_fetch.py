@@ -27,7 +27,8 @@ from tagscale.errors import TagscaleError
 
 CONTENT = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
-QUICK = Patience(connect=2, stall=0.3, tries=3, pause=0.01)
+QUICK = Patience(connect=20, stall=20, tries=3, pause=0.01)
+STALLS = Patience(connect=20, stall=0.3, tries=3, pause=0.01)
 
 
 def file_of(content: bytes, sized: bool = True, algorithm: str = "sha256") -> File:
@@ -80,7 +81,7 @@ def test_a_file_comes_whole_and_only_once(server: Loopback, tmp_path: Path, size
 @pytest.mark.parametrize("fault", ["truncate:81920", "die:140000", "stall:140000"])
 def test_an_answer_that_ends_early_is_continued(server: Loopback, tmp_path: Path, fault: str, sized: bool) -> None:
     server.script = [fault, fault]
-    assert bring(server, tmp_path, file_of(CONTENT, sized))
+    assert bring(server, tmp_path, file_of(CONTENT, sized), STALLS if fault.startswith("stall") else QUICK)
     assert arrived(tmp_path)
     first, second, third = server.asked
     assert "Range" not in first[1]
@@ -122,6 +123,22 @@ def test_a_complete_half_needs_no_request(server: Loopback, tmp_path: Path) -> N
     assert not server.asked
 
 
+def test_a_complete_half_of_a_file_whose_size_nobody_knows(server: Loopback, tmp_path: Path) -> None:
+    note = {"address": f"{server.address}/a.zip", "etag": None, "last_modified": None, "size": None}
+    (tmp_path / "a.zip.part").write_bytes(CONTENT)
+    (tmp_path / "a.zip.part.json").write_text(json.dumps(note))
+    assert bring(server, tmp_path, file_of(CONTENT, sized=False))
+    assert arrived(tmp_path)
+    assert server.ranges() == ["bytes=300000-"]  # answered with 416 and the size
+
+
+def test_another_range_than_asked_for_is_not_taken(server: Loopback, tmp_path: Path) -> None:
+    server.script = ["truncate:98304", "shifted"]
+    assert bring(server, tmp_path)
+    assert arrived(tmp_path)
+    assert server.ranges() == [None, "bytes=98304-", None]
+
+
 def test_a_wrong_byte_is_found_and_the_file_gets_no_name(server: Loopback, tmp_path: Path) -> None:
     server.script = ["wrong-byte"]
     with pytest.raises(TagscaleError) as raised:
@@ -153,6 +170,15 @@ def test_a_changed_file_is_not_glued_to_an_old_half(server: Loopback, tmp_path: 
     assert arrived(tmp_path)
     assert server.asked[0][1]["If-Range"] == '"first"'
     assert len(server.asked) == 1  # answered with the whole new file, not with its second half
+
+
+def test_a_file_that_changes_unnoticed_between_two_tries_begins_again(server: Loopback, tmp_path: Path) -> None:
+    """Same size, and the server has neither ETag nor date: only the digest can tell."""
+    server.etag = server.date = ""
+    server.old, server.script = OTHER, ["old:98304"]
+    assert bring(server, tmp_path)
+    assert arrived(tmp_path)
+    assert server.ranges() == [None, "bytes=98304-", None]
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("weak", "Sat, 01 Jan 2000 00:00:00 GMT"), ("no-state", None)])
@@ -220,7 +246,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 def test_a_stall_is_named(server: Loopback, tmp_path: Path) -> None:
     server.always = "stall:0"
     with pytest.raises(TagscaleError, match=r"no byte for 0\.3 s"):
-        bring(server, tmp_path)
+        bring(server, tmp_path, patience=STALLS)
 
 
 @pytest.mark.parametrize("status", ["403", "404", "410"])
@@ -232,14 +258,14 @@ def test_a_file_that_is_not_there_is_asked_for_once(server: Loopback, tmp_path: 
 
 
 def test_redirects_are_followed(server: Loopback, tmp_path: Path) -> None:
-    server.script = ["redirect:/elsewhere"]
+    server.moved = {"/a.zip": "/elsewhere"}
     server.files["/elsewhere"] = server.files.pop("/a.zip")
     assert bring(server, tmp_path)
     assert arrived(tmp_path)
 
 
 def test_redirects_without_end_are_not(server: Loopback, tmp_path: Path) -> None:
-    server.always = "redirect:/a.zip"
+    server.moved = {"/a.zip": "/a.zip"}
     with pytest.raises(TagscaleError, match="redirects"):
         bring(server, tmp_path)
 
@@ -266,6 +292,13 @@ def test_no_length_at_all(server: Loopback, tmp_path: Path, sized: bool) -> None
     server.script = ["no-length"]
     assert bring(server, tmp_path, file_of(CONTENT, sized))
     assert arrived(tmp_path)
+
+
+def test_no_length_and_an_early_end(server: Loopback, tmp_path: Path) -> None:
+    server.script = ["no-length:98304"]
+    assert bring(server, tmp_path)
+    assert arrived(tmp_path)
+    assert server.ranges() == [None, "bytes=98304-"]
 
 
 def test_more_than_the_file_has_is_not_written_on_and_on(server: Loopback, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tagscale.data.published import PUBLISHED, Archive, Dataset, File
 from tagscale.errors import TagscaleError
 from tagscale.stages import fetch
 
-QUICK = Patience(connect=2, stall=0.5, tries=2, pause=0.01)
+QUICK = Patience(connect=20, stall=20, tries=2, pause=0.01)
 TABLES = {"annotations_final.csv": b"clip_id\tguitar\r\n" * 900, "clip_info_final.csv": b"clip_id\tartist\r\n" * 700}
 CLIPS = {f"{folder}/clip.mp3": folder.encode() * 4000 for folder in "0cf"}
 
@@ -173,6 +173,14 @@ def test_too_little_room_is_found_before_the_download(
     assert not server.asked
     free.free += 100_000
     bring(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(TagscaleError, match="taken: File exists"):
+        bring(tmp_path / "taken")
+    with pytest.raises(TagscaleError, match="Not a directory"):
+        bring(tmp_path / "taken" / "mtt")
 
 
 def test_two_processes_do_not_write_the_same_half(server: Loopback, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from tagscale import __version__
 from tagscale.data.archives import is_unpacked, unpack
 from tagscale.data.fetch import Patience, download
-from tagscale.data.part import Part
+from tagscale.data.part import Part, writing
 from tagscale.data.published import PUBLISHED, Archive, Dataset, File
 from tagscale.errors import TagscaleError
 
@@ -55,7 +55,8 @@ def run(
     items: list[File | Archive] = [*found.annotations] if only != "audio" else []
     if only != "annotations":
         items.append(found.audio[chosen])
-    root.mkdir(parents=True, exist_ok=True)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
     with _alone(root), _bar(console) as bar, requests.Session() as session:
         session.headers["User-Agent"] = f"tagscale/{__version__}"
         fetching = Fetching(root, mirror or found.address, keep_archives, patience or Patience(), session, bar)
@@ -90,12 +91,13 @@ def _known(name: str, names: list[str]) -> str:
 def _alone(root: Path) -> Iterator[None]:
     """Hold the folder's lock, so that two processes do not write the same half. A dead process holds none."""
     lock = FileLock(root / ".fetch.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise TagscaleError(
-            f"{root}: another `tagscale fetch` is at work here. Wait until it has ended, or give another --root."
-        ) from None
+    with writing(root):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise TagscaleError(
+                f"{root}: another `tagscale fetch` is at work here. Wait until it has ended, or give another --root."
+            ) from None
     try:
         yield
     finally:
@@ -133,6 +135,8 @@ class Fetching:
             return act(item)
         except TagscaleError as error:
             failures.append(str(error))
+            if isinstance(item, File):
+                self._say(f"{self.root / item.name}: failed, as told at the end; the others are fetched all the same.")
             return False
 
     def _is_missing(self, item: File | Archive) -> bool:
