@@ -16,6 +16,21 @@ DATASETS = "Data"
 
 
 @app.command(rich_help_panel=DATASETS)
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="mtt or fma.")],
+    root: Annotated[Path | None, typer.Option(help="Folder for it; data/DATASET when not given.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Which audio: small, medium, large or full of fma.")] = None,
+    only: Annotated[str | None, typer.Option(help="annotations or audio; both when not given.")] = None,
+    mirror: Annotated[str | None, typer.Option(help="Another address below which the files lie.")] = None,
+    keep_archives: Annotated[bool, typer.Option(help="Keep zip files after they were unpacked.")] = False,
+) -> None:
+    """Download a published dataset: continues where it stopped, checks size and digest, unpacks."""
+    from tagscale.stages import fetch as stage
+
+    stage.run(dataset, root=root, variant=variant, only=only, mirror=mirror, keep_archives=keep_archives)
+
+
+@app.command(rich_help_panel=DATASETS)
 def leaks(
     source: Annotated[str | None, typer.Option(help="mtt, msd, jamendo, fma, gtzan, mgphot or folder.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the annotations.")] = None,
