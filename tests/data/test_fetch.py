@@ -1,6 +1,7 @@
 """Downloads from a real server on this machine that truncates, ignores ranges, lies, stalls and dies."""
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -441,3 +442,14 @@ def test_what_is_published_is_well_formed() -> None:
             assert file.expected > 0
         for archive in dataset.audio.values():
             assert sum(part.expected for part in archive.parts) <= archive.most
+
+
+def test_sizes_and_digests_are_those_of_the_published_annotations() -> None:
+    folder = Path(os.environ.get("TAGSCALE_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")) / "mtt"
+    if not folder.is_dir():
+        pytest.skip("MagnaTagATune's annotations are not on this machine")
+    for file in PUBLISHED["mtt"].annotations:
+        assert isinstance(file, File)
+        content = gzip.decompress((folder / f"{file.name}.gz").read_bytes())
+        assert file.size == len(content)
+        assert file.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
