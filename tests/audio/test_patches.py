@@ -6,18 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagscale.audio.patches import (
-    EpochOrder,
-    Patches,
-    RandomPatches,
-    SpacedPatches,
-    TrainingLoader,
-    Windows,
-    batches_per_epoch,
-    loader,
-    to_wave,
-    window_count,
-)
+from tagscale.audio.loading import EpochOrder, TrainingLoader, batches_per_epoch, loader
+from tagscale.audio.patches import Patches, RandomPatches, SpacedPatches, Windows, to_wave, window_count
 from tagscale.errors import TagscaleError
 
 

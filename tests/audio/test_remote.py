@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagscale.audio import remote
-from tagscale.audio.patches import RandomPatches, loader
+from tagscale.audio.loading import loader
+from tagscale.audio.patches import RandomPatches
 from tagscale.audio.remote import BlockCache, Bucket, default_cache
 from tagscale.audio.store import Store
 from tagscale.audio.writer import StoreWriter

@@ -138,7 +138,11 @@ class Store:
 
 
 class LocalShards:
-    """Shards in files, read by position: as fast as a memory map, and a cut file is an error, not a dead process."""
+    """Shards in files, read by position: a file that is cut or a broken disk is an error, never a dead process.
+
+    A memory map would be faster where the same process has touched the same pages before, but many times slower on
+    a cold disk, and it ends the process with SIGBUS where the file got shorter.
+    """
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -146,28 +150,43 @@ class LocalShards:
         weakref.finalize(self, _close, self._handles)
 
     def fill(self, pieces: Iterable[Piece]) -> None:
-        """Fill the pieces' arrays.
+        """Fill the pieces' arrays: first what is in memory, then the rest, which the disk is told of at once.
 
         Raises:
             TagscaleError: a shard cannot be read, or is shorter than it was when the store was opened.
         """
-        pieces = list(pieces)
-        if len(pieces) > 1 and hasattr(os, "posix_fadvise"):  # all requests at the disk at once, not one by one
-            for shard, first, out in pieces:
+        late = [piece for piece in pieces if not self._in_memory(piece)]
+        if len(late) > 1 and hasattr(os, "posix_fadvise"):
+            for shard, first, out in late:
                 os.posix_fadvise(self._handle(shard), first, out.nbytes, os.POSIX_FADV_WILLNEED)
-        for shard, first, out in pieces:
-            handle, done, content = self._handle(shard), 0, out.data.cast("B")
-            while done < out.nbytes:
-                try:
-                    got = os.preadv(handle, [content[done:]], first + done)
-                except OSError as error:
-                    raise TagscaleError(f"{self._paths[shard]}: {error}. Check the disk, then read again.") from error
-                if got == 0:
-                    raise TagscaleError(
-                        f"{self._paths[shard]}: ends at byte {first + done}, expected {out.nbytes - done} more. "
-                        "The file was cut; run `tagscale preprocess` again."
-                    )
-                done += got
+        for piece in late:
+            self._wait_for(piece)
+
+    def _in_memory(self, piece: Piece) -> bool:
+        """Fill from the page cache; False where not all of it is there, or where the system cannot tell."""
+        shard, first, out = piece
+        handle = self._handle(shard)
+        if not hasattr(os, "RWF_NOWAIT"):
+            return False
+        try:
+            return os.preadv(handle, [out.data], first, os.RWF_NOWAIT) == out.nbytes
+        except OSError:  # would have to wait; or a file system without such reads; or an error that `_wait_for` meets
+            return False
+
+    def _wait_for(self, piece: Piece) -> None:
+        shard, first, out = piece
+        handle, done, content = self._handle(shard), 0, out.data.cast("B")
+        while done < out.nbytes:
+            try:
+                got = os.preadv(handle, [content[done:]], first + done)
+            except OSError as error:
+                raise TagscaleError(f"{self._paths[shard]}: {error}. Check the disk, then read again.") from error
+            if got == 0:
+                raise TagscaleError(
+                    f"{self._paths[shard]}: ends at byte {first + done}, expected {out.nbytes - done} more. "
+                    "The file was cut; run `tagscale preprocess` again."
+                )
+            done += got
 
     def _handle(self, shard: int) -> int:
         handle = self._handles.get(shard)

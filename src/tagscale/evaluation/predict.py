@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tagscale.audio.patches import Samples, Windows, loader, to_wave
+from tagscale.audio.loading import loader
+from tagscale.audio.patches import Samples, Windows, to_wave
 from tagscale.errors import TagscaleError
 from tagscale.models.build import Architecture
 

@@ -14,8 +14,9 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
+from tagscale.audio.loading import batches_per_epoch, loader
 from tagscale.audio.logmel import LogMel
-from tagscale.audio.patches import RandomPatches, Samples, SpacedPatches, batches_per_epoch, loader, to_wave
+from tagscale.audio.patches import RandomPatches, Samples, SpacedPatches, to_wave
 from tagscale.errors import TagscaleError
 from tagscale.models.backend import Tagger
 from tagscale.models.build import Architecture, build
