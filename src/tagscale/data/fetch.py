@@ -32,7 +32,7 @@ NOT_PASSING = (
     requests.exceptions.TooManyRedirects,
 )
 
-Progress = Callable[[str, int, int | None], None]  # what is done ("download" or "check"), bytes so far, bytes in all
+Progress = Callable[[str, int, int | None], None]  # "download", "wait" or "check"; bytes so far, in all
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ def _bring(address: str, part: Part, file: File, session: Any, patience: Patienc
                     f"{part.path} keeps {part.size:,} of {f'{whole:,}' if whole else 'unknown'} bytes: run the same "
                     "command again later to go on from there, or take another server with --mirror."
                 ) from error
+            progress("wait", part.size, file.size)
             time.sleep(min(max(error.pause, patience.pause * 2**failed), LONGEST_PAUSE))
 
 

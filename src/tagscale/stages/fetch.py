@@ -21,7 +21,12 @@ from tagscale.data.published import PUBLISHED, Archive, Dataset, File
 from tagscale.errors import TagscaleError
 
 ONLY = ("annotations", "audio")
-DOING = {"download": "", "check": "checking ", "unpack": "unpacking "}  # before a file's name in the progress bar
+DOING = {
+    "download": "",
+    "wait": "waiting to try again: ",
+    "check": "checking ",
+    "unpack": "unpacking ",
+}  # before a file's name in the progress bar
 
 
 def run(
