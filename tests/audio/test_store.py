@@ -1,6 +1,7 @@
 """The store gives back exactly what went in, from any thread or process, and refuses what is no whole store."""
 
 import json
+import os
 import pickle
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -42,6 +43,87 @@ def test_every_excerpt_is_what_was_written(data: st.DataObject, lengths: list[in
             assert store.samples(f"t{track}") == length
             assert found.dtype == np.int16
             np.testing.assert_array_equal(found, samples_of(track, length)[start : start + count])
+
+
+def forgotten(folder: Path) -> None:
+    """Drop the shards from the page cache, as far as the system does so when asked."""
+    for file in folder.glob("*.bin"):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.lists(st.integers(1, 400_000), min_size=1, max_size=6), st.booleans())
+def test_a_batch_is_what_was_written(data: st.DataObject, lengths: list[int], cold: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = write(Path(folder) / "store", lengths)
+        picked = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=12))  # tracks more than once, too
+        starts = [data.draw(st.integers(0, lengths[track])) for track in picked]
+        counts = [
+            data.draw(st.integers(0, lengths[track] - start)) for track, start in zip(picked, starts, strict=True)
+        ]
+        room = np.full((len(picked), 400_002), 7, np.int16)
+        if cold:
+            forgotten(Path(folder) / "store")
+        tracks = [f"t{track}" for track in picked]
+        store.read_into(tracks, starts, [row[1 : 1 + count] for row, count in zip(room, counts, strict=True)])
+        for row, track, start, count in zip(room, picked, starts, counts, strict=True):
+            np.testing.assert_array_equal(row[1 : 1 + count], samples_of(track, lengths[track])[start : start + count])
+            np.testing.assert_array_equal(row[1 : 1 + count], store.read(f"t{track}", start, count))
+            assert row[0] == 7
+            assert set(row[1 + count :].tolist()) == {7}  # nothing beside the excerpt was touched
+
+
+def test_a_batch_with_one_excerpt_out_of_its_track_reads_nothing(tmp_path: Path) -> None:
+    store = write(tmp_path, [100, 100])
+    room = np.zeros((2, 10), np.int16)
+    with pytest.raises(ValueError, match="track t1: samples 95 to 105"):
+        store.read_into(["t0", "t1"], [0, 95], list(room))
+    assert not room.any()
+
+
+@pytest.mark.parametrize("opened", ["read before", "not read before"])
+def test_a_shard_cut_while_open_is_an_error(tmp_path: Path, opened: str) -> None:
+    store = write(tmp_path, [100_000, 100_000])
+    if opened == "read before":
+        store.read("t1", 0, 100_000)
+    os.truncate(tmp_path / "shard-00000.bin", 300_000)  # in the middle of t1
+    np.testing.assert_array_equal(store.read("t0", 0, 100_000), samples_of(0, 100_000))
+    np.testing.assert_array_equal(store.read("t1", 0, 50_000), samples_of(1, 100_000)[:50_000])
+    with pytest.raises(TagscaleError, match=r"shard-00000\.bin: 300000 bytes long, expected at least 300002.*was cut"):
+        store.read("t1", 49_990, 11)
+    room = np.zeros((2, 1000), np.int16)
+    with pytest.raises(TagscaleError, match="300000 bytes long, expected at least 382000"):
+        store.read_into(["t0", "t1"], [0, 90_000], list(room))
+
+
+def test_excerpts_are_read_where_the_system_cannot_tell_what_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = write(tmp_path, [100_000])
+    plain = os.preadv
+
+    def refusing(handle: int, buffers: list, offset: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(95, "Operation not supported")
+        return plain(handle, [memoryview(buffers[0])[:1000]], offset)  # and never as much as was asked
+
+    monkeypatch.setattr(os, "preadv", refusing)
+    np.testing.assert_array_equal(store.read("t0", 10, 5000), samples_of(0, 100_000)[10:5010])
+    monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    np.testing.assert_array_equal(store.read("t0", 20, 5000), samples_of(0, 100_000)[20:5020])
+
+
+def test_a_column_that_is_not_known_changes_nothing(tmp_path: Path) -> None:
+    known = write(tmp_path, [1000, 2000])
+    index = pd.read_parquet(tmp_path / "index.parquet")
+    index.insert(0, "loudness_of_a_later_version", [-9.5, -14.0])
+    index.to_parquet(tmp_path / "index.parquet")
+    store = Store.open(tmp_path)
+    pd.testing.assert_frame_equal(store.facts, known.facts)
+    np.testing.assert_array_equal(store.read("t1", 5, 1990), samples_of(1, 2000)[5:1995])
 
 
 def test_shards_are_cut_between_tracks(tmp_path: Path) -> None:

@@ -183,8 +183,8 @@ class LocalShards:
                 raise TagscaleError(f"{self._paths[shard]}: {error}. Check the disk, then read again.") from error
             if got == 0:
                 raise TagscaleError(
-                    f"{self._paths[shard]}: ends at byte {first + done}, expected {out.nbytes - done} more. "
-                    "The file was cut; run `tagscale preprocess` again."
+                    f"{self._paths[shard]}: {os.fstat(handle).st_size} bytes long, expected at least "
+                    f"{first + out.nbytes}. The file was cut; run `tagscale preprocess` again."
                 )
             done += got
 
