@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tagscale.data.catalog import Catalog
-from tagscale.data.sources import folder, jamendo, mtt
+from tagscale.data.sources import fma, folder, jamendo, mgphot, mtt
 from tagscale.errors import TagscaleError
 from tagscale.params import DatasetParams
 
-SOURCES = {"synth": folder, "folder": folder, "mtt": mtt, "jamendo": jamendo}
+SOURCES = {"synth": folder, "folder": folder, "mtt": mtt, "jamendo": jamendo, "fma": fma, "mgphot": mgphot}
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
