@@ -1,5 +1,6 @@
 """A user's folder becomes the catalog that it describes; every mistake in it is named with its place and its remedy."""
 
+import gzip
 import os
 import tempfile
 from collections.abc import Callable
@@ -260,6 +261,85 @@ def test_what_is_written_is_read(tracks: dict[str, dict[str, str]]) -> None:
     for column in ("artist", "title"):
         for track, found in zip(catalog.tracks["track_id"], catalog.tracks[column], strict=True):
             assert found == tracks[track][column]
+
+
+GROUPS = {  # of the paper's private dataset (section 3); how many tags each has is made up, 139 in all
+    **{"meter": 6, "feel": 9, "harmony": 8, "mood": 12, "vocals": 15, "instrumentation": 25, "sonority": 12},
+    **{"genre": 14, "subgenre": 38},
+}
+
+
+def private_table(tracks: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """139 tags in groups: genres and meters exclude each other, even ones of the other groups are regression tags."""
+    names = {group: [f"{group}_{i}" for i in range(count)] for group, count in GROUPS.items()}
+    table: list[dict[str, Any]] = []
+    for track in range(tracks):
+        cells: dict[str, str] = {}
+        for group, tags in names.items():
+            for i, tag in enumerate(tags):
+                alone = group in ("meter", "genre") or i % 2
+                cells[tag] = str(int((track + i) % len(tags) == 0)) if alone else f"{(track * 7 + i) % 101 / 100}"
+        table.append({"track_id": f"t{track:03}", "path": f"{track:03}.mp3", "artist": f"a{track % 9}", **cells})
+    columns: dict[str, Any] = {}
+    for group in GROUPS:
+        kind = {"kind": "classification", "group": group}
+        if group in ("meter", "genre"):
+            columns[f"{group}_*"] = kind | {"exclusive": group}
+        else:
+            columns |= {f"{group}_*[13579]": kind, f"{group}_*": {"kind": "regression", "group": group}}
+    return table, {"columns": columns}
+
+
+def test_the_private_format_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "CHUNK_ROWS", 7)
+    table, tags = private_table(40)
+    table[3]["mood_1"] = ""
+    write_table(tmp_path, table, tags)
+    catalog = read(tmp_path)
+    assert catalog.labels.shape == (40, 139)
+    assert catalog.tags["group"].value_counts().to_dict() == GROUPS
+    assert catalog.tags["exclusive"].value_counts().to_dict() == {"": 119, "genre": 14, "meter": 6}
+    assert catalog.tags.loc["mood_1", "kind"] == "classification"
+    assert catalog.tags.loc["mood_2", "kind"] == "regression"
+    genres = catalog.labels[[tag for tag in catalog.labels if tag.startswith("genre_")]]
+    assert (genres.sum(axis=1) == 1).all()
+    assert np.isnan(catalog.labels.loc["t003", "mood_1"])
+    expected = [[float(row[tag] or "nan") for tag in catalog.labels] for row in table]
+    np.testing.assert_array_equal(catalog.labels, np.array(expected, np.float32))
+
+
+def test_wrong_labels_are_counted_across_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "CHUNK_ROWS", 3)
+    write_table(tmp_path, [row | {"rock": "1_0" if i % 2 else "0"} for i, row in enumerate(rows(20))])
+    places = "line 3 `1_0`, line 5 `1_0`, line 7 `1_0`, line 9 `1_0`, line 11 `1_0` and 5 more"
+    with pytest.raises(TagscaleError, match=f"tag column `rock` that is no number from 0 to 1: {places}"):
+        read(tmp_path)
+
+
+def test_artist_ids_recordings_and_faults(tmp_path: Path) -> None:
+    more = [
+        {"artist_id": "7", "recording": "r1", "fault": ""},
+        {"artist_id": "8", "recording": "r1", "fault": "clipped"},
+        {"artist_id": "", "recording": "", "fault": ""},
+    ]
+    write_table(tmp_path, [row | {"artist": "Nirvana"} | extra for row, extra in zip(rows(3), more, strict=True)])
+    for tags in ("tags.yaml", None):
+        tracks = read(tmp_path, tags).tracks
+        assert tracks["artist"].tolist() == ["7", "8", "Nirvana"]
+        assert tracks["recording"].tolist() == ["r1", "r1", ""]
+        assert tracks["fault"].tolist() == ["", "clipped", ""]
+        assert "artist_id" not in read(tmp_path, tags).tags.index
+
+
+def test_gzipped_table(tmp_path: Path) -> None:
+    write_table(tmp_path, rows())
+    packed = gzip.compress((tmp_path / "tracks.csv").read_bytes())
+    dataset = user_settings(dataset={"name": "mine", "table": "tracks.csv.gz", "tags": "tags.yaml"}).dataset
+    (tmp_path / "tracks.csv.gz").write_bytes(packed)
+    assert folder.read(tmp_path, dataset).hash == read(tmp_path).hash
+    (tmp_path / "tracks.csv.gz").write_bytes(packed[:-20])
+    with pytest.raises(TagscaleError, match="not a whole gzip file"):
+        folder.read(tmp_path, dataset)
 
 
 def test_magnatune160() -> None:

@@ -38,17 +38,7 @@ def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
         TagscaleError: no such file or not YAML, unknown kind or key, a column that no entry matches, an entry that
             matches no column.
     """
-    if not path.is_file():
-        raise TagscaleError(
-            f"{path}: no such file. It maps columns to kinds; write `tags: null` in the dataset block of params.yaml "
-            "to have them inferred."
-        )
-    content = read_yaml(path)
-    if set(content) != {"columns"} or not isinstance(content["columns"], dict):
-        raise TagscaleError(
-            f"{path}: expected one mapping, `columns:`, from column names to {{kind: ..., group: ...}}."
-        )
-    entries = {str(pattern): _entry(path, str(pattern), entry) for pattern, entry in content["columns"].items()}
+    entries = _entries(path)
     for pattern, entry in entries.items():
         if entry["kind"] != "ignore" and not any(fnmatchcase(column, pattern) for column in columns):
             raise TagscaleError(f"{path}: `{pattern}` matches no column of {table}{_near(pattern, columns)}.")
@@ -61,6 +51,36 @@ def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
         )
     found = [TagColumn(column, **entries[pattern]) for column, pattern in matches.items() if pattern is not None]
     return [column for column in found if column.kind != "ignore"]
+
+
+def kinds(path: Path, columns: list[str]) -> dict[str, str]:
+    """The kind of each of `columns` that an entry of the YAML file matches, for reading only what is needed.
+
+    Without the file none is known, which is for `declared` to say once the table has been read.
+
+    Raises:
+        TagscaleError: not YAML, unknown kind or key.
+    """
+    if not path.is_file():
+        return {}
+    entries = _entries(path)
+    matches = {column: next((p for p in entries if fnmatchcase(column, p)), None) for column in columns}
+    return {column: entries[pattern]["kind"] for column, pattern in matches.items() if pattern is not None}
+
+
+def _entries(path: Path) -> dict[str, dict[str, str]]:
+    """The checked entries of the YAML file by pattern, in its order."""
+    if not path.is_file():
+        raise TagscaleError(
+            f"{path}: no such file. It maps columns to kinds; write `tags: null` in the dataset block of params.yaml "
+            "to have them inferred."
+        )
+    content = read_yaml(path)
+    if set(content) != {"columns"} or not isinstance(content["columns"], dict):
+        raise TagscaleError(
+            f"{path}: expected one mapping, `columns:`, from column names to {{kind: ..., group: ...}}."
+        )
+    return {str(pattern): _entry(path, str(pattern), entry) for pattern, entry in content["columns"].items()}
 
 
 def _entry(path: Path, pattern: str, entry: Any) -> dict[str, str]:
