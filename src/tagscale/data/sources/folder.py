@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any, TextIO, cast
 
 import numpy as np
@@ -47,8 +47,8 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
         root: folder that holds the table and the audio.
         dataset: `table`, the table's path relative to `root` (comma or tab separated, UTF-8, gzipped where it ends in
             .gz); `tags`, path of the YAML, relative to `root` or, where no such file is there, to the current directory
-            (None: infer, and print
-            what was inferred); `split`, "column" (the default where the table has a column `split`) or "stratified".
+            (None: infer, and print what was inferred); `split`, "column" (the default where the table has a column
+            `split`) or "stratified".
 
     A track without an artist counts as the only track of an artist of its own; how many there are is printed.
 
@@ -240,7 +240,7 @@ def _column(cells: pd.DataFrame, name: str) -> pd.Series:
 
 def _leaves_folder(path: str) -> bool:
     windows = PureWindowsPath(path)
-    return PurePosixPath(path).is_absolute() or bool(windows.drive or windows.root) or ".." in windows.parts
+    return bool(windows.drive or windows.root) or ".." in windows.parts
 
 
 def _labels(path: Path, table: _Table, columns: list[TagColumn]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -274,7 +274,7 @@ def _label_column(path: Path, table: _Table, name: str) -> np.ndarray:
         what = f"label of tag column `{name}` that is no number from 0 to 1"
         remedy = "scale it, leave it empty where not annotated, or give the column `kind: ignore`"
         raise _refusal(path, shown, count, what, remedy)
-    return cast(np.ndarray, table.numbers[:, table.places[name]])
+    return table.numbers[:, table.places[name]]
 
 
 def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, what: str, remedy: str) -> None:
