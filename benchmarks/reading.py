@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from itertools import islice
 from multiprocessing import get_context
@@ -170,7 +171,8 @@ def _write_litdata(folder: Path, different: list[np.ndarray], tracks: int) -> No
     with tempfile.TemporaryDirectory() as scratch:
         np.save(f"{scratch}/tracks.npy", np.stack(different))
         inputs = [(f"{scratch}/tracks.npy", track % len(different)) for track in range(tracks)]
-        litdata.optimize(_litdata_item, inputs, str(folder), chunk_bytes="64MB", num_workers=1)
+        with redirect_stdout(sys.stderr):  # it reports there, where the page belongs
+            litdata.optimize(_litdata_item, inputs, str(folder), chunk_bytes="64MB", num_workers=1)
 
 
 def _read_litdata(folder: Path, samples: int, workers: int) -> Iterable[Any]:
@@ -329,11 +331,15 @@ NOTES = [
     "take is shared with the process that started the measurement.",
     "",
     f"- Warm: all files in the page cache, at least {WARM_SECONDS} s, after the first batches. Cold: files dropped "
-    "from the cache, as many patches as tracks, with opening and starting workers counted.",
+    "from the cache, as many whole batches as the tracks make at one patch each, with opening and starting workers counted.",
     "- LitData and WebDataset read whole tracks one after another and cut one patch out of each: that is their design, "
     "made for streaming from an object store. They pay for 30 s whatever the patch, and WebDataset fills a shuffle "
     "buffer of 100 tracks before its first patch.",
     "- OGG is decoded from the sought place on: little on disk, much work per patch.",
+    "- tagscale reads a whole batch into one array; the others give patch after patch, and the loader "
+    "(WebDataset: the pipeline) stacks them, as their documentation shows. That is part of the difference.",
+    "- Other ways may take less memory (the store keeps its index and a whole batch at once) or less disk (OGG "
+    "is compressed); tagscale trades both for speed.",
 ]
 
 
