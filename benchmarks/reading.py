@@ -331,7 +331,8 @@ NOTES = [
     "take is shared with the process that started the measurement.",
     "",
     f"- Warm: all files in the page cache, at least {WARM_SECONDS} s, after the first batches. Cold: files dropped "
-    "from the cache, as many whole batches as the tracks make at one patch each, with opening and starting workers counted.",
+    "from the cache, as many whole batches as the tracks make at one patch each, with opening and starting "
+    "workers counted.",
     "- LitData and WebDataset read whole tracks one after another and cut one patch out of each: that is their design, "
     "made for streaming from an object store. They pay for 30 s whatever the patch, and WebDataset fills a shuffle "
     "buffer of 100 tracks before its first patch.",
