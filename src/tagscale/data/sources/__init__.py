@@ -8,11 +8,20 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tagscale.data.catalog import Catalog
-from tagscale.data.sources import fma, folder, jamendo, mgphot, mtt
+from tagscale.data.sources import fma, folder, gtzan, jamendo, mgphot, msd, mtt
 from tagscale.errors import TagscaleError
 from tagscale.params import DatasetParams
 
-SOURCES = {"synth": folder, "folder": folder, "mtt": mtt, "jamendo": jamendo, "fma": fma, "mgphot": mgphot}
+SOURCES = {
+    "synth": folder,
+    "folder": folder,
+    "mtt": mtt,
+    "msd": msd,
+    "jamendo": jamendo,
+    "fma": fma,
+    "gtzan": gtzan,
+    "mgphot": mgphot,
+}
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
