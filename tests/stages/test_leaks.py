@@ -63,3 +63,12 @@ def test_identical_audio_is_found_in_a_store(tmp_path: Path, capsys: pytest.Capt
     found = json.loads(capsys.readouterr().out)
     assert (found["test_audio"], found["test_audio_in_train"], found["test_tracks_by_train_audio"]) == (2, 1, 1)
     assert found["test_tracks_without_audio"] == 1
+
+
+def test_unknown_artists_prove_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(tmp_path, [row | {"split": part, "artist": ""} for row, part in zip(rows(7), PARTS, strict=True)])
+    chosen = settings(dataset={"name": "mine", "tags": "tags.yaml"}).dataset
+    leaks.run(chosen, root=tmp_path)
+    assert "The artists of the test tracks are unknown" in capsys.readouterr().out
+    leaks.run(chosen, root=tmp_path, json_output=True)
+    assert '"artist_filter_holds": null' in capsys.readouterr().out
