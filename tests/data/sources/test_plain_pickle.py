@@ -3,6 +3,7 @@
 import os
 import pickle
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,41 @@ def test_nothing_is_executed(tmp_path: Path, case: str, protocol: int) -> None:
     assert "nothing of it was executed" in str(caught.value)
     assert message in str(caught.value)
     assert not mark.exists()
+
+
+CRAFTED = {
+    "deeply nested key": (b"}(" + b")" + b"\x85" * 1_000_000 + b"K\x01u.", "neither text nor a number"),
+    "deeply nested key of one item": (b"})" + b"\x85" * 1_000_000 + b"K\x01s.", "neither text nor a number"),
+    "deeply nested key of a dict": (b"()" + b"\x85" * 1_000_000 + b"K\x01d.", "neither text nor a number"),
+    "deeply nested set": (b"\x80\x04\x8f(" + b")" + b"\x85" * 1_000_000 + b"\x90.", "objects or sets"),
+    "deeply nested list": (b"]" * 100_000 + b"a" * 99_999 + b".", "recursion"),
+    "a string of a terabyte": (b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"x.", "not read"),
+    "an instance": (b"(iposix\nsystem\np0\n.", "objects or sets"),
+    "an extension": (b"\x80\x02\x82\x01.", "objects or sets"),
+    "a persistent id": (b"Pname\n.", "objects or sets"),
+    "attributes of a function": (b"cnumpy\ndtype\n}S'x'\nK\x01sb.", "changes something else than an array"),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_crafted_files_end_in_a_message(tmp_path: Path, case: str) -> None:
+    content, message = CRAFTED[case]
+    (tmp_path / "labels.pkl").write_bytes(content)
+    with pytest.raises(TagscaleError) as caught:
+        plain_pickle.read(tmp_path / "labels.pkl")
+    assert message in str(caught.value)
+
+
+def test_the_memo_is_not_sized_by_the_file(tmp_path: Path) -> None:
+    (tmp_path / "labels.pkl").write_bytes(b"\x80\x02]r\xff\xff\xff\x7f.")  # remembers it as number 2,147,483,647
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+        "from pathlib import Path\nfrom tagscale.data.sources import plain_pickle\n"
+        f"assert plain_pickle.read(Path({str(tmp_path / 'labels.pkl')!r})) == []"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_cut_file_at_every_byte(tmp_path: Path) -> None:

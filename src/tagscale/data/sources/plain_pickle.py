@@ -10,18 +10,19 @@ Source: docs.python.org/3/library/pickle.html, "Restricting Globals".
 import codecs
 import io
 import pickle
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tagscale.errors import TagscaleError
 
-LARGEST_BYTES = 2_000_000_000  # of a file; the published label tables have about 100 MB
+LARGEST_BYTES = 300_000_000  # of a file; the published label tables have about 100 MB
 NUMBERS = "biuf"  # kinds of dtype that hold plain numbers
 DAMAGE = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, RecursionError, MemoryError,
-    OverflowError, ImportError,
+    OverflowError, ImportError, struct.error,
 )  # fmt: skip
 
 
@@ -99,14 +100,55 @@ for core in ("numpy.core", "numpy._core"):
     STAND_INS[f"{core}.numeric", "_frombuffer"] = _from_bytes
 
 
-class _Reader(pickle.Unpickler):
+_Base: Any = pickle._Unpickler
+
+
+class _Reader(_Base):
+    """Python's own reader in Python: the one in C can be made to crash, or to fill the memory, by a few bytes."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_Base.dispatch)
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a table of labels has no use for")
         return STAND_INS[module, name]
 
-    def persistent_load(self, _: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to objects outside of the file")
+    def build(self) -> None:
+        if not isinstance(self.stack[-2], (_Array, _Type)):
+            raise pickle.UnpicklingError("it changes something else than an array")
+        _Base.load_build(self)
+
+    def set_item(self) -> None:
+        self.check_keys(self.stack[-2:])
+        _Base.load_setitem(self)
+
+    def set_items(self) -> None:
+        self.check_keys(self.stack)  # the items since the last mark
+        _Base.load_setitems(self)
+
+    def make_dict(self) -> None:
+        self.check_keys(self.stack)
+        _Base.load_dict(self)
+
+    def check_keys(self, items: list[Any]) -> None:
+        if not all(isinstance(key, (str, bytes, int, float)) for key in items[::2]):  # deep ones crash while hashed
+            raise pickle.UnpicklingError("a key of a dict that is neither text nor a number")
+
+    def refuse(self) -> None:
+        raise pickle.UnpicklingError("it holds objects or sets, which a table of labels has no use for")
+
+    dispatch |= {pickle.BUILD[0]: build, pickle.SETITEM[0]: set_item, pickle.SETITEMS[0]: set_items}
+    dispatch |= {pickle.DICT[0]: make_dict} | dict.fromkeys(
+        (
+            operation[0]
+            for operation in (
+                pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4,
+                pickle.PERSID, pickle.BINPERSID, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET,
+                pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
+            )
+        ),
+        refuse,
+    )  # fmt: skip
 
 
 def read(path: Path) -> Any:
