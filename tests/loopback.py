@@ -113,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
+        self.send_header("Connection", "close")  # as it is: a client that takes it for open would race with the end
         self.end_headers()
 
     def _body(self, rest: bytes, what: str, amount: str) -> None:
