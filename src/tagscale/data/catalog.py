@@ -82,7 +82,8 @@ class Catalog:
         with replacing(folder) as fresh:
             fresh.mkdir()
             self.tracks.to_parquet(fresh / "tracks.parquet", index=False)
-            self.labels.rename_axis("track_id").reset_index().to_parquet(fresh / "labels.parquet", index=False)
+            labels = self.labels.copy()  # a copy is one block; pandas complains about many
+            labels.rename_axis("track_id").reset_index().to_parquet(fresh / "labels.parquet", index=False)
             self.tags.rename_axis("tag").to_csv(fresh / "tags.csv", lineterminator="\n")
             facts = {"name": self.name, "source": source, "root": root, "hash": self.hash}
             counts = {
