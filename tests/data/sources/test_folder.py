@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagscale.data.catalog import Catalog, Split, artist_keys
-from tagscale.data.sources import folder
+from tagscale.data.sources import folder, folder_table
 from tagscale.errors import TagscaleError
 from user_folder import ROOT, TAGS, rows, write_table
 from user_folder import settings as user_settings
@@ -291,7 +291,7 @@ def private_table(tracks: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def test_the_private_format_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(folder_table, "CHUNK_ROWS", 7)
     table, tags = private_table(40)
     table[3]["mood_1"] = ""
     write_table(tmp_path, table, tags)
@@ -309,7 +309,7 @@ def test_the_private_format_of_the_paper(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_wrong_labels_are_counted_across_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(folder_table, "CHUNK_ROWS", 3)
     write_table(tmp_path, [row | {"rock": "1_0" if i % 2 else "0"} for i, row in enumerate(rows(20))])
     places = "line 3 `1_0`, line 5 `1_0`, line 7 `1_0`, line 9 `1_0`, line 11 `1_0` and 5 more"
     with pytest.raises(TagscaleError, match=f"tag column `rock` that is no number from 0 to 1: {places}"):

@@ -140,11 +140,12 @@ def check_unique(path: Path, cells: pd.Series) -> None:
 def check_paths(path: Path, cells: pd.Series) -> None:
     """Raise TagscaleError where a path of an audio file is empty, absolute or leads out of the dataset's folder."""
     refuse(path, cells, cells == "", f"empty {cells.name}", "every row needs one")
-    outside = cells.map(_leaves_folder)
+    outside = cells.map(leaves_folder)
     refuse(path, cells, outside, "path outside the dataset's folder", "expected a relative path without `..`")
 
 
-def _leaves_folder(path: str) -> bool:
+def leaves_folder(path: str) -> bool:
+    """Whether a path of a table is absolute or leads out of the dataset's folder, on Unix or Windows."""
     windows = PureWindowsPath(path)
     return PurePosixPath(path).is_absolute() or bool(windows.drive or windows.root) or ".." in windows.parts
 
@@ -174,9 +175,14 @@ def refuse(path: Path, cells: pd.Series, wrong: pd.Series, what: str, remedy: st
     if not wrong.any():
         return
     bad = cells[wrong.reindex(cells.index)]
-    shown = ", ".join(f"line {line}" + (f" `{cell}`" if cell else "") for line, cell in bad.head(SHOWN).items())
-    more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    raise TagscaleError(f"{path}: {what}: {shown}{more}; {remedy}.")
+    raise refusal(path, list(bad.head(SHOWN).items()), len(bad), what, remedy)
+
+
+def refusal(path: Path, shown: list[tuple[Any, str]], count: int, what: str, remedy: str) -> TagscaleError:
+    """The error of `refuse` for `count` wrong cells, of which the first ones are `shown`: line and text."""
+    places = ", ".join(f"line {line}" + (f" `{cell}`" if cell else "") for line, cell in shown)
+    more = f" and {count - len(shown)} more" if count > len(shown) else ""
+    return TagscaleError(f"{path}: {what}: {places}{more}; {remedy}.")
 
 
 def _listed(names: list[str]) -> str:
