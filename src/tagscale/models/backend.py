@@ -4,14 +4,11 @@ Source: Pons et al. 2018, section 4, "Shared back-end" and figure 2; the order c
 batch norms over a single channel and their constants are those of the authors' released model definition.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.audio import SAMPLE_RATE
-from tagscale.errors import TagscaleError
+from tagscale.models.tagger import Tagger
 
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.01  # 0.99 in TensorFlow's sense
@@ -19,21 +16,16 @@ KERNEL = 7  # frames that each convolution of the back-end sees: "7 x M' filters
 SHORTEST_FRAMES = KERNEL - 1 + 2  # the first convolution takes 6 frames, and the pooling needs 2
 
 
-class Tagger(nn.Module):
-    """What both models are: a front-end that listens to a waveform, and the shared back-end.
+class FrontEndTagger(Tagger):
+    """A front-end that listens to a waveform, and the shared back-end."""
 
-    Shape:
-        wave:    (batch, samples), mono 16 kHz in [-1, 1], samples >= `shortest_samples`
-        returns: (batch, tags), logits
-    Raises:
-        TagscaleError: excerpt too short for the model.
-    """
-
-    shortest_samples: int
     backend: "Backend"
 
-    def forward(self, wave: Tensor) -> Tensor:
-        refuse_short(wave.shape[-1], self.shortest_samples)
+    @property
+    def output(self) -> nn.Linear:  # type: ignore[override]  # the base's is a layer of its own
+        return self.backend.output
+
+    def logits(self, wave: Tensor) -> Tensor:
         return self.backend(self.front_end(wave))
 
     def front_end(self, wave: Tensor) -> Tensor:
@@ -101,37 +93,3 @@ def he_initialise(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def scaled(filters: int, width: float, model: str) -> int:
-    """Number of filters of a layer at a width factor, rounded.
-
-    >>> [scaled(filters, 1 / 8, "spectrogram") for filters in (16, 32, 64)]
-    [2, 4, 8]
-
-    Raises:
-        TagscaleError: no filter is left.
-    """
-    count = round(filters * width)
-    if count < 1:
-        raise TagscaleError(
-            f"model.{model}.width: {width:g} leaves none of the {filters} filters of a layer; "
-            f"give at least {1 / filters:g}."
-        )
-    return count
-
-
-def refuse_short(samples: int, shortest: int) -> None:
-    """Raise TagscaleError when an excerpt has fewer samples than a model needs.
-
-    >>> refuse_short(160_000, 177_144)
-    Traceback (most recent call last):
-    tagscale.errors.TagscaleError: This model needs at least 11.0715 s of audio (177144 samples), found 10 s. ...
-    """
-    if samples < shortest:
-        at_least = math.ceil(shortest * 10_000 / SAMPLE_RATE) / 10_000  # rounded up to what still suffices
-        raise TagscaleError(
-            f"This model needs at least {at_least:g} s of audio ({shortest} samples), found "
-            f"{samples / SAMPLE_RATE:g} s. Raise train.patch_seconds; or, with nine waveform layers, set "
-            "model.waveform.layers to 7 (1.23 s)."
-        )

@@ -1,5 +1,6 @@
 """From a model's description, as params.yaml and checkpoints carry it, to the model."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -8,14 +9,11 @@ from torch import nn
 
 from tagscale.audio import SAMPLE_RATE
 from tagscale.errors import TagscaleError
-from tagscale.models import spectrogram, waveform
-from tagscale.models.backend import Tagger, refuse_short
+from tagscale.models.spectrogram import SpectrogramTagger
+from tagscale.models.tagger import Tagger, refuse_short
+from tagscale.models.waveform import WaveformTagger
 
-MODELS: dict[str, Any] = {"waveform": waveform.WaveformTagger, "spectrogram": spectrogram.SpectrogramTagger}
-CAPACITY = {
-    "waveform": {"layers", "width", "filters", "units", "dropout"},
-    "spectrogram": {"width", "filters", "units", "dropout"},
-}
+MODELS: dict[str, type[Tagger]] = {"waveform": WaveformTagger, "spectrogram": SpectrogramTagger}
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class Architecture:
     True
     """
 
-    model: str  # waveform | spectrogram
-    capacity: dict[str, float | int]  # keys as CAPACITY says
+    model: str  # a key of MODELS
+    capacity: dict[str, Any]  # what the model's class takes as keywords; values as JSON can hold them
     tags: tuple[str, ...]  # one output each, in this order
     kinds: tuple[str, ...]  # classification | regression, per tag
     patch_seconds: float  # length of the patches that the model is trained on and predicts from
@@ -65,15 +63,25 @@ def build(architecture: Architecture) -> Tagger:
             the model can take.
     """
     refuse_short(architecture.patch_samples, shortest_samples(architecture))
-    return MODELS[architecture.model](len(architecture.tags), **architecture.capacity)
+    model: Any = MODELS[architecture.model]
+    tagger: Tagger = model(len(architecture.tags), **architecture.capacity)
+    return tagger
 
 
 def shortest_samples(architecture: Architecture) -> int:
     """The fewest samples that the model of this description can take. Raises TagscaleError as `build`."""
     _check(architecture)
-    if architecture.model == "waveform":
-        return waveform.shortest_samples(int(architecture.capacity["layers"]))
-    return spectrogram.SHORTEST_SAMPLES
+    return MODELS[architecture.model].shortest(**architecture.capacity)
+
+
+def capacity_keys(model: str) -> dict[str, bool]:
+    """The capacity that a model takes, in its own order, and whether each key must be given.
+
+    >>> capacity_keys("spectrogram")
+    {'width': True, 'filters': True, 'units': True, 'dropout': True}
+    """
+    parameters = inspect.signature(MODELS[model]).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -85,12 +93,10 @@ def _check(architecture: Architecture) -> None:
     """Refuse a description that no model fits: it may come from an edited file."""
     if architecture.model not in MODELS:
         raise TagscaleError(f"Unknown model {architecture.model!r}; there are {', '.join(MODELS)}.")
-    if set(architecture.capacity) != CAPACITY[architecture.model]:
+    keys, given = capacity_keys(architecture.model), set(architecture.capacity)
+    if not {key for key, needed in keys.items() if needed} <= given <= set(keys):
         raise TagscaleError(
-            f"Capacity of the {architecture.model} model: expected {sorted(CAPACITY[architecture.model])}, "
-            f"found {sorted(architecture.capacity)}."
+            f"Capacity of the {architecture.model} model: expected {sorted(keys)}, found {sorted(given)}."
         )
-    if architecture.capacity.get("layers", 7) not in waveform.FILTERS:
-        raise TagscaleError(f"model.waveform.layers: expected 7 or 9, found {architecture.capacity['layers']!r}.")
     if architecture.sample_rate != SAMPLE_RATE:
         raise TagscaleError(f"The models listen at {SAMPLE_RATE} Hz, not at {architecture.sample_rate} Hz.")

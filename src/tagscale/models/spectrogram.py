@@ -3,6 +3,8 @@
 Source: Pons et al. 2018, section 4, "Spectrogram front-end", footnotes 5 and 6.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,18 +15,18 @@ from tagscale.models.backend import (
     BN_MOMENTUM,
     SHORTEST_FRAMES,
     Backend,
-    Tagger,
+    FrontEndTagger,
     batch_norm,
     he_initialise,
-    scaled,
 )
+from tagscale.models.tagger import scaled
 
 TIMBRAL = ((7, 86, 16), (3, 86, 32), (1, 86, 64), (7, 38, 16), (3, 38, 32), (1, 38, 64))  # frames, mel bands, filters
 TEMPORAL = ((165, 16), (128, 32), (64, 64), (32, 128))  # frames, filters
 SHORTEST_SAMPLES = SHORTEST_FRAMES * HOP  # 2,048
 
 
-class SpectrogramTagger(Tagger):
+class SpectrogramTagger(FrontEndTagger):
     """Log-mel spectrogram, front-end of vertical and horizontal filters, shared back-end.
 
     Args:
@@ -49,6 +51,10 @@ class SpectrogramTagger(Tagger):
         channels = sum(branch.conv.out_channels for branch in [*self.timbral, *self.temporal])  # 464 at width 1
         self.backend = Backend(channels, tags, filters, units, dropout)
         he_initialise(self)
+
+    @staticmethod
+    def shortest(**capacity: Any) -> int:
+        return SHORTEST_SAMPLES
 
     def front_end(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, 464 width, samples // 256): all filter shapes side by side."""

@@ -3,10 +3,14 @@
 Source: Pons et al. 2018, section 4, "Waveform front-end", after the sample-level front-end of Lee et al. 2017.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.models.backend import SHORTEST_FRAMES, Backend, Tagger, batch_norm, he_initialise, scaled
+from tagscale.errors import TagscaleError
+from tagscale.models.backend import SHORTEST_FRAMES, Backend, FrontEndTagger, batch_norm, he_initialise
+from tagscale.models.tagger import scaled
 
 FILTERS = {
     7: (64, 64, 64, 128, 128, 128, 256),
@@ -14,7 +18,7 @@ FILTERS = {
 }
 
 
-class WaveformTagger(Tagger):
+class WaveformTagger(FrontEndTagger):
     """Sample-level front-end and shared back-end.
 
     Args:
@@ -23,12 +27,12 @@ class WaveformTagger(Tagger):
         width: factor on the filters of every layer of the front-end (table 2)
         filters, units, dropout: of the back-end
     Raises:
-        TagscaleError: no filter left at this width.
+        TagscaleError: no filter left at this width, another number of layers.
     """
 
     def __init__(self, tags: int, *, layers: int, width: float, filters: int, units: int, dropout: float) -> None:
         super().__init__()
-        self.shortest_samples = shortest_samples(layers)
+        self.shortest_samples = self.shortest(layers=layers)
         counts = [scaled(count, width, "waveform") for count in FILTERS[layers]]
         self.convs = nn.ModuleList(
             nn.Conv1d(inputs, outputs, 3, stride=3 if depth == 0 else 1)
@@ -38,6 +42,20 @@ class WaveformTagger(Tagger):
         self.backend = Backend(counts[-1], tags, filters, units, dropout)
         he_initialise(self)
 
+    @staticmethod
+    def shortest(layers: int = 7, **capacity: Any) -> int:
+        """The fewest samples that leave the back-end the frames it needs: 1.23 s, or 11.0715 s with nine layers.
+
+        >>> WaveformTagger.shortest(layers=7), WaveformTagger.shortest(layers=9)
+        (19680, 177144)
+        """
+        if layers not in FILTERS:
+            raise TagscaleError(f"model.waveform.layers: expected 7 or 9, found {layers!r}.")
+        length = SHORTEST_FRAMES
+        for _ in range(layers - 1):
+            length = 3 * length + 2  # a max-pool of 3, after a convolution that takes 2
+        return 3 * length  # the first convolution strides by 3
+
     def front_end(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, 256 width, frames): 20 frames for 3 s and 108 for 15 s with seven layers."""
         x = wave.unsqueeze(1)  # (B, 1, samples)
@@ -46,15 +64,3 @@ class WaveformTagger(Tagger):
             if depth > 0:
                 x = F.max_pool1d(x, 3)  # about a third of the length
         return x
-
-
-def shortest_samples(layers: int) -> int:
-    """The fewest samples that leave the back-end the frames it needs: 1.23 s, or 11.0715 s with nine layers.
-
-    >>> shortest_samples(7), shortest_samples(9)
-    (19680, 177144)
-    """
-    length = SHORTEST_FRAMES
-    for _ in range(layers - 1):
-        length = 3 * length + 2  # a max-pool of 3, after a convolution that takes 2
-    return 3 * length  # the first convolution strides by 3

@@ -18,8 +18,8 @@ from tagscale.audio.loading import batches_per_epoch, loader
 from tagscale.audio.logmel import LogMel
 from tagscale.audio.patches import RandomPatches, Samples, SpacedPatches, to_wave
 from tagscale.errors import TagscaleError
-from tagscale.models.backend import Tagger
 from tagscale.models.build import Architecture, build
+from tagscale.models.tagger import Tagger
 from tagscale.training.epochs import BestWeights, Epochs, OnEpoch, Progress
 from tagscale.training.module import Settings, Training
 
@@ -76,7 +76,7 @@ def fit(
     fixed = SpacedPatches(store, validation.tracks, validation.labels, architecture.patch_samples, VALIDATION_PATCHES)
     workers = min(MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0  # a CPU has better things to do than to copy
     fit_normalisation(model, patches)
-    start_at_prevalence(model.backend.output, training.labels)
+    start_at_prevalence(model.output, training.labels)
 
     module = Training(
         model,

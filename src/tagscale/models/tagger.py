@@ -1,0 +1,75 @@
+"""What every tagger is, whoever designed it: a waveform in, a logit per tag out."""
+
+import math
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from tagscale.audio import SAMPLE_RATE
+from tagscale.errors import TagscaleError
+
+
+class Tagger(nn.Module):
+    """A model that hears a waveform. Subclasses take (tags, *, capacity as keywords) and define `logits`.
+
+    Attributes:
+        shortest_samples: the fewest samples that it can take
+        output: the last layer, one output a tag
+        NATURAL_SAMPLES: length of the patches that the published design is made for; None where it takes any
+    Shape:
+        wave:    (batch, samples), mono 16 kHz in [-1, 1], samples >= `shortest_samples`
+        returns: (batch, tags), logits
+    Raises:
+        TagscaleError: excerpt too short for the model.
+    """
+
+    NATURAL_SAMPLES: ClassVar[int | None] = None
+    shortest_samples: int
+    output: nn.Linear
+
+    def forward(self, wave: Tensor) -> Tensor:
+        refuse_short(wave.shape[-1], self.shortest_samples)
+        return self.logits(wave)
+
+    def logits(self, wave: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, tags), of an excerpt that is long enough."""
+        raise NotImplementedError
+
+    @staticmethod
+    def shortest(**capacity: Any) -> int:
+        """`shortest_samples` of a model of this capacity, without building it."""
+        raise NotImplementedError
+
+
+def scaled(filters: int, width: float, model: str) -> int:
+    """Number of filters of a layer at a width factor, rounded.
+
+    >>> [scaled(filters, 1 / 8, "spectrogram") for filters in (16, 32, 64)]
+    [2, 4, 8]
+
+    Raises:
+        TagscaleError: no filter is left.
+    """
+    count = round(filters * width)
+    if count < 1:
+        raise TagscaleError(
+            f"model.{model}.width: {width:g} leaves none of the {filters} filters of a layer; "
+            f"give at least {1 / filters:g}."
+        )
+    return count
+
+
+def refuse_short(samples: int, shortest: int) -> None:
+    """Raise TagscaleError when an excerpt has fewer samples than a model needs.
+
+    >>> refuse_short(160_000, 177_144)
+    Traceback (most recent call last):
+    tagscale.errors.TagscaleError: This model needs at least 11.0715 s of audio (177144 samples), found 10 s. ...
+    """
+    if samples < shortest:
+        at_least = math.ceil(shortest * 10_000 / SAMPLE_RATE) / 10_000  # rounded up to what still suffices
+        raise TagscaleError(
+            f"This model needs at least {at_least:g} s of audio ({shortest} samples), found "
+            f"{samples / SAMPLE_RATE:g} s. Raise train.patch_seconds; or, with nine waveform layers, set "
+            "model.waveform.layers to 7 (1.23 s)."
+        )
