@@ -42,9 +42,10 @@ def test_order_and_content_do_not_depend_on_workers(files: list[Job]) -> None:
 
 def test_a_killed_worker_loses_nothing(files: list[Job]) -> None:
     outcomes = []
+    others = set(active_children())  # a pool that an earlier test of this process left
     for job, outcome in decode_all(files * 2, workers=2):
         if not outcomes:
-            os.kill(active_children()[0].pid or 0, signal.SIGKILL)
+            os.kill(next(child for child in active_children() if child not in others).pid or 0, signal.SIGKILL)
         outcomes.append((job, outcome))
     assert [job for job, _ in outcomes] == files * 2
     assert sum(bool(outcome.reason) for _, outcome in outcomes) == 4
@@ -92,6 +93,7 @@ def test_known_bytes_are_not_decoded(files: list[Job], monkeypatch: pytest.Monke
 def test_files_are_taken_as_they_are_needed(files: list[Job]) -> None:
     """Only a few tracks per worker are under way, so a million files do not fill the memory."""
     taken = 0
+    others = set(active_children())
 
     def watched() -> object:
         nonlocal taken
@@ -103,5 +105,5 @@ def test_files_are_taken_as_they_are_needed(files: list[Job]) -> None:
     next(outcomes)
     assert taken <= 4
     outcomes.close()  # type: ignore[attr-defined]
-    assert active_children() == []
+    assert set(active_children()) <= others
     assert np.iterable(outcomes)
