@@ -1,8 +1,10 @@
-"""Metrics against scikit-learn and against their definitions, pair by pair."""
+"""Metrics against scikit-learn, against committed numbers of its own, and against their definitions, pair by pair."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +12,10 @@ from hypothesis.extra import numpy as npst
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tagscale.evaluation.metrics import average_precision, evaluate, rmse, roc_auc
+from tagscale.files import read_json
 
 NAN = np.nan
+GOLDEN = Path(__file__).parent / "golden"
 
 
 @st.composite
@@ -63,6 +67,27 @@ def test_rmse_is_the_root_of_the_mean_square(data: tuple[np.ndarray, np.ndarray]
         warnings.simplefilter("ignore", RuntimeWarning)  # nanmean of nothing, for tags without annotation
         expected = np.sqrt(np.nanmean((labels - scores) ** 2, axis=0))
     np.testing.assert_allclose(rmse(labels, scores), expected, atol=1e-12)
+
+
+def test_the_golden_file() -> None:
+    """Labels, scores and scikit-learn's metrics of them as golden/make_metrics.py wrote them."""
+    table, expected = pd.read_csv(GOLDEN / "metrics.csv"), read_json(GOLDEN / "metrics.json")
+    tags = list(expected["tags"])
+    labels, scores = (table[[f"{what} {tag}" for tag in tags]].to_numpy() for what in ("label", "score"))
+    found = evaluate(labels, scores, np.array(["rmse" in expected["tags"][tag] for tag in tags]))
+    for metric in ("roc_auc", "pr_auc", "rmse"):
+        wanted = [expected["tags"][tag].get(metric, NAN) for tag in tags]
+        np.testing.assert_allclose(getattr(found, metric), wanted, rtol=0, atol=1e-12, err_msg=metric)
+    assert found.macro() == pytest.approx(expected["macro"], abs=1e-12)
+    assert found.reasons == [None] * len(tags)
+
+
+def test_float32_scores_and_a_hundred_thousand_tracks() -> None:
+    random = np.random.default_rng(1)
+    labels, scores = random.random((100_000, 1)) < 0.01, random.random((100_000, 1), np.float32)
+    found = evaluate(labels.astype(np.float32), scores, np.array([False]))
+    assert found.roc_auc[0] == pytest.approx(roc_auc_score(labels[:, 0], scores[:, 0]), abs=1e-12)
+    assert found.pr_auc[0] == pytest.approx(average_precision_score(labels[:, 0], scores[:, 0]), abs=1e-12)
 
 
 def test_by_hand() -> None:

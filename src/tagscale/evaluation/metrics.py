@@ -5,13 +5,14 @@ for a classification tag when its label is at least 0.5.
 Source: Pons et al. 2018, section 5.1: both AUCs for classification tags, root of the MSE for regression tags.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 POSITIVE = 0.5  # labels from here up are positives of a classification tag
 METRICS = ("roc_auc", "pr_auc", "rmse")
+Area = Callable[[np.ndarray, np.ndarray], float]  # from the true and false positives at every threshold
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TagMetrics:
 
     def macro(self) -> dict[str, float]:
         """Mean of each metric over the tags that have it; NaN where none has."""
-        return {metric: _mean(getattr(self, metric)) for metric in METRICS}
+        return {metric: float(mean_of_known(getattr(self, metric))) for metric in METRICS}
 
 
 def evaluate(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) -> TagMetrics:
@@ -49,18 +50,19 @@ def evaluate(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) -> 
     >>> evaluate(labels, scores, regression=np.array([False, True])).macro()
     {'roc_auc': 1.0, 'pr_auc': 1.0, 'rmse': 0.25}
     """
-    labels, scores = _checked(labels, scores)
-    regression = np.asarray(regression, bool)
-    if regression.shape != labels.shape[1:]:
-        raise ValueError(f"regression: expected ({labels.shape[1]},), found {regression.shape}")
-    known = ~np.isnan(labels)
-    tracks, positives = known.sum(axis=0), (labels >= POSITIVE).sum(axis=0)
+    labels, scores = checked(labels, scores)
+    regression = checked_kinds(regression, labels)
+    tracks, positives = (~np.isnan(labels)).sum(axis=0), (labels >= POSITIVE).sum(axis=0)
+    areas = np.full((2, labels.shape[1]), np.nan)
+    areas[:, ~regression] = _areas(labels[:, ~regression], scores[:, ~regression], (_roc_auc, _average_precision))
+    roots = np.full(labels.shape[1], np.nan)
+    roots[regression] = _rmse(labels[:, regression], scores[:, regression])
     return TagMetrics(
         tracks=tracks,
         positives=positives,
-        roc_auc=np.where(regression, np.nan, roc_auc(labels, scores)),
-        pr_auc=np.where(regression, np.nan, average_precision(labels, scores)),
-        rmse=np.where(regression, rmse(labels, scores), np.nan),
+        roc_auc=areas[0],
+        pr_auc=areas[1],
+        rmse=roots,
         reasons=[_reason(*facts) for facts in zip(tracks, positives, regression, strict=True)],
     )
 
@@ -73,7 +75,8 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         returns:        (tags,), NaN without positives or without negatives
     Source: Fawcett 2006, "An introduction to ROC analysis", section 7.
     """
-    return _per_tag(_roc_auc, labels, scores)
+    (found,) = _areas(*checked(labels, scores), (_roc_auc,))
+    return found
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -82,7 +85,8 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Tracks with equal scores enter together. Shapes as `roc_auc`. This is scikit-learn's `average_precision_score`;
     a trapezoid between the points would be too high (Davis and Goadrich 2006).
     """
-    return _per_tag(_average_precision, labels, scores)
+    (found,) = _areas(*checked(labels, scores), (_average_precision,))
+    return found
 
 
 def rmse(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -90,47 +94,11 @@ def rmse(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
     A study's number is the mean of these roots over the regression tags, not the root of their pooled error.
     """
-    labels, scores = _checked(labels, scores)
-    known = ~np.isnan(labels)
-    squares = np.where(known, np.nan_to_num(labels) - scores, 0.0) ** 2
-    counts = known.sum(axis=0)
-    return np.sqrt(np.where(counts > 0, squares.sum(axis=0) / np.maximum(counts, 1), np.nan))
+    return _rmse(*checked(labels, scores))
 
 
-def _roc_auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    true, false = _counts_by_threshold(positive, scores)
-    below = false[-1] - false  # negatives scored below each threshold
-    gained, tied = np.diff(true, prepend=0), np.diff(false, prepend=0)
-    return float((gained * (below + tied / 2)).sum() / (true[-1] * false[-1]))
-
-
-def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
-    true, false = _counts_by_threshold(positive, scores)
-    return float((np.diff(true, prepend=0) * true / (true + false)).sum() / true[-1])
-
-
-def _counts_by_threshold(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives at each distinct score taken as threshold, from the highest score down."""
-    order = np.argsort(-scores, kind="stable")
-    positive, scores = positive[order], scores[order]
-    last_of_ties = np.append(scores[1:] != scores[:-1], True)
-    true = np.cumsum(positive)[last_of_ties]
-    return true, np.flatnonzero(last_of_ties) + 1 - true
-
-
-def _per_tag(metric: Callable[[np.ndarray, np.ndarray], float], labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """A metric of one tag's (positive, scores) over the annotated tracks of each tag, where both classes occur."""
-    labels, scores = _checked(labels, scores)
-    found = np.full(labels.shape[1], np.nan)
-    for tag in range(labels.shape[1]):
-        known = ~np.isnan(labels[:, tag])
-        positive = labels[known, tag] >= POSITIVE
-        if positive.any() and not positive.all():
-            found[tag] = metric(positive, scores[known, tag])
-    return found
-
-
-def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 (tracks, tags). Raises ValueError: shapes that do not fit, values out of range."""
     labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     if labels.ndim != 2 or labels.shape != scores.shape:
         raise ValueError(f"expected labels and scores (tracks, tags), found {labels.shape} and {scores.shape}")
@@ -141,13 +109,64 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     return labels, scores
 
 
+def checked_kinds(regression: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """As bool (tags,). Raises ValueError: another number of tags."""
+    regression = np.asarray(regression, bool)
+    if regression.shape != labels.shape[1:]:
+        raise ValueError(f"regression: expected ({labels.shape[1]},), found {regression.shape}")
+    return regression
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of the values that are not NaN; NaN where none is.
+
+    >>> mean_of_known(np.array([[1.0, np.nan], [2.0, np.nan]]))
+    array([1.5, nan])
+    """
+    known = ~np.isnan(values)
+    counts = known.sum(axis=0)
+    mean: np.ndarray = np.where(known, values, 0.0).sum(axis=0) / np.where(counts > 0, counts, np.nan)
+    return mean
+
+
+def _areas(labels: np.ndarray, scores: np.ndarray, areas: Sequence[Area]) -> np.ndarray:
+    """Some areas of every tag, (areas, tags), over its annotated tracks, where both classes occur."""
+    found = np.full((len(areas), labels.shape[1]), np.nan)
+    for tag in range(labels.shape[1]):
+        known = ~np.isnan(labels[:, tag])
+        positive = labels[known, tag] >= POSITIVE
+        if positive.any() and not positive.all():
+            counts = _counts_by_threshold(positive, scores[known, tag])
+            found[:, tag] = [area(*counts) for area in areas]
+    return found
+
+
+def _roc_auc(true: np.ndarray, false: np.ndarray) -> float:
+    below = false[-1] - false  # negatives scored below each threshold
+    gained, tied = np.diff(true, prepend=0), np.diff(false, prepend=0)
+    return float((gained * (below + tied / 2)).sum() / (true[-1] * false[-1]))
+
+
+def _average_precision(true: np.ndarray, false: np.ndarray) -> float:
+    return float((np.diff(true, prepend=0) * true / (true + false)).sum() / true[-1])
+
+
+def _counts_by_threshold(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives at each distinct score taken as threshold, from the highest score down."""
+    order = np.argsort(-scores)
+    positive, scores = positive[order], scores[order]
+    last_of_ties = np.append(scores[1:] != scores[:-1], True)
+    true = np.cumsum(positive)[last_of_ties]
+    return true, np.flatnonzero(last_of_ties) + 1 - true
+
+
+def _rmse(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return np.sqrt(mean_of_known((labels - scores) ** 2))
+
+
 def _reason(tracks: int, positives: int, regression: bool) -> str | None:
     if tracks == 0:
         return "no annotated track"
     if regression or 0 < positives < tracks:
         return None
     return f"{'no' if positives == 0 else 'only'} positives among {tracks} annotated tracks"
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")

@@ -1,0 +1,257 @@
+"""How sure a score is: metrics of resamples of the test tracks, drawn by whole artists.
+
+Tracks of one artist resemble each other, so they are no independent trials: a resample draws as many artists as there
+are, with replacement, and takes all tracks of an artist as often as it was drawn. What is left of a metric when other
+artists might have been tested is read from the percentiles of its resamples.
+
+Percentiles, because they stay within [0, 1], need no formula for the error of an average precision, and because then
+a resample is a number by itself: the difference of two models, or the mean over seeds, is had by subtracting or
+averaging resample by resample. The bias-corrected BCa interval would need one evaluation per artist on top, and its
+differences would not be so simple. `benchmarks/bootstrap.py` measures how often the interval covers the truth.
+Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapters 8 and 13.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from tagscale.evaluation.metrics import METRICS, POSITIVE, checked, checked_kinds, mean_of_known
+
+FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a tag rests on
+PRODUCT = 1 << 21  # numbers in one product of segments and resamples: bounds the memory
+CHUNK = 128  # segments whose sums are made at once: small enough for a processor's cache
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which artists each resample holds, how often.
+
+    artist_of: (tracks,), the number of each track's artist
+    counts:    (artists, resamples), how often each resample holds each artist; its columns add up to the artists
+    """
+
+    artist_of: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def resamples(self) -> int:
+        return int(self.counts.shape[1])
+
+    @property
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the artists and counts: resamples of equal hash may be paired."""
+        digest = hashlib.sha256(repr(self.counts.shape).encode())
+        digest.update(self.artist_of.astype("<i8").tobytes())
+        digest.update(self.counts.astype("<u2").tobytes())
+        return digest.hexdigest()[:12]
+
+
+def draw(artists: Sequence[str], resamples: int, seed: str) -> Draw:
+    """Draw resamples of the artists of some tracks; the first ones are the same however many are asked for.
+
+    Args:
+        artists: of each track, by name
+        seed: any text, as the hash of a partition: the same text and artists give the same resamples
+
+    >>> draw(["a", "b", "a", "c"], resamples=4, seed="0123456789ab").counts.sum(axis=0).tolist()
+    [3, 3, 3, 3]
+    """
+    names, artist_of = np.unique(np.asarray(artists, object).astype(str), return_inverse=True)
+    random = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
+    counts = np.zeros((len(names), resamples), np.uint16)
+    for resample in range(resamples if len(names) else 0):
+        counts[:, resample] = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
+    return Draw(artist_of, counts)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Metrics of every tag in every resample, each (tags, resamples); NaN where there is none.
+
+    A tag that a resample leaves without positives, or without negatives, has no AUC there.
+    certain: (tags,), whether enough artists stand behind a tag for an interval: two with positives and two with
+        negatives; for a regression tag, two with annotated tracks.
+    """
+
+    roc_auc: np.ndarray
+    pr_auc: np.ndarray
+    rmse: np.ndarray
+    certain: np.ndarray
+
+    def macro(self) -> pd.DataFrame:
+        """A row a resample: `resample`, and the mean of each metric over the tags that have it in this resample.
+
+        So a tag with few positive artists is missing from some of the means. The same tags are missing for every
+        model, since that depends on the labels alone.
+        """
+        means = {metric: mean_of_known(getattr(self, metric)) for metric in METRICS}
+        return pd.DataFrame({"resample": np.arange(self.roc_auc.shape[1])} | means)
+
+    def intervals(self, metric: str, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends of every tag's interval, each (tags,); NaN where the tag has none.
+
+        A tag whose positives are all by one artist has none: its resamples say nothing about another artist's.
+        """
+        ends = [interval(row, confidence) for row in getattr(self, metric)]
+        low, high = np.array(ends, float).reshape(-1, 2).T
+        return np.where(self.certain, low, np.nan), np.where(self.certain, high, np.nan)
+
+
+def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The percentiles between which the share `confidence` of the values lies; NaN values count nowhere.
+
+    >>> interval(np.arange(101.0), confidence=0.5)
+    (25.0, 75.0)
+    """
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    rest = (1 - confidence) / 2
+    low, high = np.quantile(known, [rest, 1 - rest])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first of two models against the second, on the same test tracks.
+
+    difference: first minus second, with the ends `low` and `high` of its interval
+    ahead: share of the resamples in which the first is the better one, a tie counted as half; 0.5 is a draw
+    """
+
+    difference: float
+    low: float
+    high: float
+    ahead: float
+
+
+def paired(
+    first: np.ndarray, second: np.ndarray, difference: float, confidence: float, lower_is_better: bool = False
+) -> Difference:
+    """The difference of two models from their metric in the same resamples, each (resamples,), in the same order.
+
+    Args:
+        difference: of the two on the tracks themselves
+    """
+    gaps = np.asarray(first, float) - np.asarray(second, float)
+    gaps = gaps[~np.isnan(gaps)]
+    better = -gaps if lower_is_better else gaps
+    ahead = float(((better > 0) + (better == 0) / 2).mean()) if len(gaps) else float("nan")
+    return Difference(difference, *interval(gaps, confidence), ahead)
+
+
+def resampled_metrics(
+    labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, drawn: Draw, threads: int | None = None
+) -> Resampled:
+    """ROC-AUC and PR-AUC of the classification tags, √MSE of the regression tags, in every resample.
+
+    Args:
+        labels, scores, regression: as `metrics.evaluate` takes them
+        threads: tags done at a time; the cores of this process where not given
+    Raises:
+        ValueError: shapes that do not fit, values out of range.
+
+    Nothing is sorted anew for a resample. A tag's tracks are sorted once; between two neighbouring thresholds (the
+    scores of positives) only the number of tracks counts, so the weights of all segments in all resamples are a
+    product of sparse (segments x artists) and dense (artists x resamples).
+    """
+    labels, scores = checked(labels, scores)
+    regression = checked_kinds(regression, labels)
+    if drawn.artist_of.shape != labels.shape[:1]:
+        raise ValueError(f"artists: expected {labels.shape[:1]}, found {drawn.artist_of.shape}")
+    found = {metric: np.full((labels.shape[1], drawn.resamples), np.nan) for metric in METRICS}
+    certain = np.zeros(labels.shape[1], bool)
+
+    def one_tag(tag: int) -> None:
+        known = ~np.isnan(labels[:, tag])
+        truth, guess, artist = labels[known, tag], scores[known, tag], drawn.artist_of[known]
+        if regression[tag]:
+            certain[tag] = _artists(artist) >= FEWEST_ARTISTS
+            found["rmse"][tag] = _rmse((truth - guess) ** 2, artist, drawn.counts)
+            return
+        positive = truth >= POSITIVE
+        certain[tag] = min(_artists(artist[positive]), _artists(artist[~positive])) >= FEWEST_ARTISTS
+        if positive.any() and not positive.all():
+            found["roc_auc"][tag], found["pr_auc"][tag] = _areas(positive, guess, artist, drawn.counts)
+
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:  # numpy and scipy let go of the lock
+        for _ in pool.map(one_tag, range(labels.shape[1])):
+            pass
+    return Resampled(**found, certain=certain)
+
+
+def _areas(
+    positive: np.ndarray, scores: np.ndarray, artist: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """ROC-AUC and average precision of one tag in all resamples, each (resamples,). Definitions as in metrics.py."""
+    order = np.argsort(-scores)
+    positive, scores, artist = positive[order], scores[order], artist[order]
+    tie = np.cumsum(np.append(False, scores[1:] != scores[:-1]))  # tracks of equal scores have one number
+    with_positive = np.bincount(tie, positive) > 0
+    thresholds = int(with_positive.sum())
+    above: np.ndarray = np.cumsum(with_positive) - with_positive
+    segment = above[tie]  # of each track: the first threshold that is not above it
+    tied = with_positive[tie] & ~positive  # negatives at the height of a threshold
+    shape = (thresholds + 1, len(counts))  # the last segment: negatives below all thresholds
+    exact = np.float32 if len(scores) * int(counts.max(initial=1)) < 2**24 else np.float64  # holds these whole numbers
+    gains = _weights(segment[positive], artist[positive], shape, exact)
+    others = _weights(segment[~positive], artist[~positive], shape, exact)
+    equals = _weights(segment[tied], artist[tied], shape, exact) if tied.any() else None
+    found = np.empty((2, counts.shape[1]))
+    step = min(max(PRODUCT // thresholds, 16), 256)
+    for start in range(0, counts.shape[1], step):
+        times = counts[:, start : start + step].astype(exact)  # (artists, some resamples)
+        tables = gains @ times, others @ times, None if equals is None else equals @ times
+        found[:, start : start + step] = _areas_of(*tables)
+    return found[0], found[1]
+
+
+def _areas_of(gains: np.ndarray, others: np.ndarray, equals: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Both areas, (resamples,), from the weights of a tag's segments, from the highest threshold down.
+
+    Shape:
+        gains:  (thresholds + 1, resamples), positives at each threshold; the last row is empty
+        others: the same, negatives at or above each threshold and below the one before; last row: below all
+        equals: the same, those of `others` that are exactly at the threshold, or None
+    """
+    all_true, all_false = gains.sum(axis=0, dtype=np.float64), others.sum(axis=0, dtype=np.float64)
+    true, false, disordered, precision = np.zeros((4, gains.shape[1]))
+    for start in range(0, len(gains), CHUNK):  # numpy's cumulative sum down a tall table misses the cache at each step
+        rows = slice(start, start + CHUNK)
+        gained = gains[rows].astype(np.float64)
+        above = np.cumsum(others[rows], axis=0, dtype=np.float64) + false  # (rows, resamples): false positives
+        hits = np.cumsum(gained, axis=0) + true
+        true, false = hits[-1].copy(), above[-1].copy()
+        disordered += np.einsum("tr,tr->r", gained, above)  # pairs in which the negative is not below the positive
+        if equals is not None:
+            disordered -= np.einsum("tr,tr->r", gained, equals[rows]) / 2  # a tie counts half
+        above += hits
+        np.maximum(above, 1, out=above)  # nothing drawn down to here, and then nothing gained either
+        precision += np.einsum("tr,tr->r", gained, np.divide(hits, above, out=hits))
+    pairs = all_true * all_false
+    one_class = pairs == 0
+    pairs[one_class] = all_true[one_class] = np.nan
+    return 1 - disordered / pairs, precision / all_true
+
+
+def _rmse(squares: np.ndarray, artist: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Root of the mean squared error of one tag in all resamples, (resamples,)."""
+    sums = np.bincount(artist, squares, len(counts)) @ counts
+    tracks = np.bincount(artist, minlength=len(counts)).astype(np.float64) @ counts
+    found: np.ndarray = np.sqrt(sums / np.where(tracks > 0, tracks, np.nan))
+    return found
+
+
+def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype: type) -> csr_array:
+    """How many tracks of each artist lie in each row."""
+    return csr_array((np.ones(len(row), dtype), (row, artist)), shape=shape)
+
+
+def _artists(artist: np.ndarray) -> int:
+    return len(np.unique(artist))

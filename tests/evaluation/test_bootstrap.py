@@ -1,0 +1,199 @@
+"""Resamples of artists against a bootstrap that really repeats rows and asks scikit-learn."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from tagscale.evaluation import bootstrap
+from tagscale.evaluation.bootstrap import Draw, Resampled, draw, interval, paired, resampled_metrics
+from tagscale.evaluation.metrics import METRICS, evaluate
+
+NAN = np.nan
+TOLERANCE = 1e-9
+
+
+def brute_force(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, drawn: Draw) -> dict[str, np.ndarray]:
+    """Repeat every track as often as its artist was drawn, then score the repeated rows: (tags, resamples)."""
+    found = {metric: np.full((labels.shape[1], drawn.resamples), NAN) for metric in METRICS}
+    for resample in range(drawn.resamples):
+        rows = np.repeat(np.arange(len(labels)), drawn.counts[drawn.artist_of, resample])
+        for tag in range(labels.shape[1]):
+            truth, guess = labels[rows, tag], scores[rows, tag]
+            truth, guess = truth[~np.isnan(truth)], guess[~np.isnan(truth)]
+            positive = truth >= 0.5
+            if regression[tag]:
+                if len(truth):
+                    found["rmse"][tag, resample] = np.sqrt(np.mean((truth - guess) ** 2))
+            elif positive.any() and not positive.all():
+                found["roc_auc"][tag, resample] = roc_auc_score(positive, guess)
+                found["pr_auc"][tag, resample] = average_precision_score(positive, guess)
+    return found
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Up to 25 tracks and 3 tags by up to 6 artists; labels soft, hard or missing; scores with many ties."""
+    shape = (draw(st.integers(1, 25)), draw(st.integers(1, 3)))
+    labels = draw(npst.arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0, 0.3, 0.5, 0.8, NAN])))
+    scores = draw(npst.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])))
+    regression = draw(npst.arrays(bool, shape[1]))
+    artists = draw(st.lists(st.sampled_from("abcdef"), min_size=shape[0], max_size=shape[0]))
+    return labels, scores, regression, artists
+
+
+def check(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, drawn: Draw) -> Resampled:
+    found = resampled_metrics(labels, scores, regression, drawn)
+    for metric, expected in brute_force(labels, scores, regression, drawn).items():
+        np.testing.assert_allclose(getattr(found, metric), expected, rtol=0, atol=TOLERANCE, err_msg=metric)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(studies())
+def test_against_rows_really_repeated(study: tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]) -> None:
+    labels, scores, regression, artists = study
+    check(labels, scores, regression, draw(artists, 8, "seed"))
+
+
+@pytest.fixture(scope="module")
+def songs() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """300 tracks by 40 artists of different sizes: two tags, a rare one, one with missing labels, a regression tag."""
+    random = np.random.default_rng(3)
+    artist = random.choice(40, 300, p=np.arange(1, 41) / 820)
+    taste = random.normal(size=(40, 5))[artist]
+    scores = 1 / (1 + np.exp(-taste - random.normal(size=(300, 5))))
+    scores[:, 1] = scores[:, 1].round(1)  # ties
+    labels = (taste + random.normal(size=(300, 5)) > [0, 0.5, 2.6, 0.2, 0]).astype(float)
+    labels[random.random(300) < 0.3, 3] = NAN
+    labels[:, 4] = np.clip(scores[:, 4] + random.normal(0, 0.1, 300), 0, 1)
+    return labels, scores, np.array([False, False, False, False, True]), [f"artist {number}" for number in artist]
+
+
+@pytest.mark.parametrize(("product", "chunk"), [(1 << 21, 128), (1, 1), (1, 7), (4096, 64)])
+def test_the_same_however_the_work_is_cut(
+    songs: tuple[np.ndarray, np.ndarray, np.ndarray, list[str]],
+    product: int,
+    chunk: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bootstrap, "PRODUCT", product)
+    monkeypatch.setattr(bootstrap, "CHUNK", chunk)
+    labels, scores, regression, artists = songs
+    check(labels, scores, regression, draw(artists, 20, "seed"))
+
+
+def test_everybody_once_is_the_metric_itself(songs: tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]) -> None:
+    labels, scores, regression, artists = songs
+    once = Draw(draw(artists, 1, "seed").artist_of, np.ones((40, 1), np.uint16))
+    found, expected = resampled_metrics(labels, scores, regression, once), evaluate(labels, scores, regression)
+    for metric in METRICS:
+        np.testing.assert_allclose(getattr(found, metric)[:, 0], getattr(expected, metric), atol=1e-12)
+    assert found.macro().loc[0, list(METRICS)].to_dict() == pytest.approx(expected.macro(), abs=1e-12)
+
+
+def test_very_many_tracks_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More tracks than a float32 can count: the same numbers as with a few, each standing for many."""
+    labels, scores = np.array([[1.0], [0.0], [1.0], [0.0]]), np.array([[0.9], [0.8], [0.4], [0.4]])
+    few = Draw(np.arange(4), np.array([[1, 3], [2, 1], [1, 1], [1, 5]]))
+    many = Draw(np.arange(4), few.counts * 5_000_001)
+    for metric in ("roc_auc", "pr_auc"):
+        alike = [getattr(resampled_metrics(labels, scores, np.array([False]), which), metric) for which in (few, many)]
+        np.testing.assert_allclose(*alike, rtol=0, atol=1e-12)
+
+
+def test_resamples_hold_as_many_artists_as_there_are_and_whole_artists() -> None:
+    drawn = draw(["c", "a", "b", "a"], 500, "0123456789ab")
+    assert drawn.artist_of.tolist() == [2, 0, 1, 0]
+    assert (drawn.counts.sum(axis=0) == 3).all()
+    assert drawn.counts.mean(axis=1) == pytest.approx([1, 1, 1], abs=0.15)
+    assert (drawn.counts == 3).any(), "an artist may be drawn more than once"
+
+
+def test_the_draw_depends_on_artists_and_seed_alone() -> None:
+    artists = [f"artist {number % 7}" for number in range(30)]
+    drawn, more = draw(artists, 5, "one"), draw(artists, 9, "one")
+    np.testing.assert_array_equal(more.counts[:, :5], drawn.counts)
+    assert draw(artists, 5, "one").hash == drawn.hash
+    others = [more, draw(artists, 5, "two"), draw(artists[::-1], 5, "one")]
+    assert all(other.hash != drawn.hash for other in others)
+    # Pinned: resamples of results that were made at different times must fit each other.
+    assert drawn.counts.sum(axis=1).tolist() == [6, 4, 4, 4, 5, 7, 5]
+
+
+def test_intervals_of_tags_and_why_some_have_none() -> None:
+    artists = ["a", "a", "b", "b", "c", "c"]
+    labels = np.array(
+        [[1, 1, 0.2, 0.2], [0, 1, 0.4, NAN], [1, 0, 0.3, NAN], [0, 0, 0.9, NAN], [0, 0, 0, NAN], [1, 0, 0, NAN]]
+    )
+    scores = np.random.default_rng(0).random((6, 4))
+    found = resampled_metrics(labels, scores, np.array([False, False, True, True]), draw(artists, 400, "seed"))
+    assert found.certain.tolist() == [True, False, True, False], "positives, or tracks, by one artist alone"
+    low, high = found.intervals("pr_auc", 0.8)
+    known = found.pr_auc[0][~np.isnan(found.pr_auc[0])]
+    assert (low[0], high[0]) == (pytest.approx(np.quantile(known, 0.1)), pytest.approx(np.quantile(known, 0.9)))
+    assert np.isnan([low[1:], high[1:]]).all()
+    assert np.isfinite(found.intervals("rmse", 0.8)[0]).tolist() == [False, False, True, False]
+    assert not np.isnan(found.pr_auc[1]).all(), "the tag counts in the means wherever it can be scored"
+
+
+def test_a_tag_with_one_class_in_a_resample_is_left_out_of_that_mean() -> None:
+    labels = np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    scores = np.array([[0.9, 0.1], [0.2, 0.3], [0.1, 0.2], [0.6, 0.7]])
+    without_first = Draw(np.array([0, 1, 1, 1]), np.array([[0, 1], [2, 1]]))
+    found = resampled_metrics(labels, scores, np.array([False, False]), without_first)
+    assert np.isnan(found.roc_auc[1]).tolist() == [True, False]
+    macro = found.macro()
+    assert macro["roc_auc"].tolist() == [found.roc_auc[0, 0], found.roc_auc[:, 1].mean()]
+    assert macro["rmse"].isna().all()
+    assert macro["resample"].tolist() == [0, 1]
+
+
+def test_an_interval_is_two_percentiles() -> None:
+    assert interval(np.array([NAN, *range(1001)]), 0.95) == (pytest.approx(25), pytest.approx(975))
+    assert np.isnan(interval(np.array([NAN]), 0.95)).all()
+
+
+def test_paired_differences() -> None:
+    first, second = np.array([0.5, 0.6, 0.7, 0.5, NAN]), np.array([0.4, 0.6, 0.5, 0.6, 0.1])
+    found = paired(first, second, difference=0.07, confidence=0.5)
+    assert found.difference == 0.07
+    assert (found.low, found.high) == (pytest.approx(-0.025), pytest.approx(0.125))
+    assert found.ahead == pytest.approx(2.5 / 4), "a tie is half"
+    assert paired(first, second, 0.07, 0.5, lower_is_better=True).ahead == pytest.approx(1.5 / 4)
+
+
+def test_a_paired_difference_is_surer_than_two_intervals(
+    songs: tuple[np.ndarray, np.ndarray, np.ndarray, list[str]],
+) -> None:
+    labels, scores, regression, artists = songs
+    worse = np.clip(scores + np.random.default_rng(1).normal(0, 0.05, scores.shape), 0, 1)
+    drawn = draw(artists, 300, "seed")
+    tables = [resampled_metrics(labels, given_scores, regression, drawn).macro() for given_scores in (scores, worse)]
+    ours, theirs = (table["pr_auc"].to_numpy() for table in tables)
+    found = paired(ours, theirs, 0.0, 0.95)
+    low, high = interval(ours, 0.95)
+    assert found.high - found.low < (high - low) / 2
+    assert 0 < found.ahead < 1
+
+
+def test_no_tracks_and_no_resamples() -> None:
+    none = resampled_metrics(np.zeros((0, 2)), np.zeros((0, 2)), np.array([False, True]), draw([], 3, "seed"))
+    assert np.isnan(none.rmse).all()
+    assert none.macro()["roc_auc"].isna().all()
+    assert (
+        len(resampled_metrics(np.ones((2, 1)), np.ones((2, 1)), np.array([True]), draw(["a", "b"], 0, "s")).macro())
+        == 0
+    )
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    drawn = draw(["a", "b"], 2, "seed")
+    with pytest.raises(ValueError, match=r"artists: expected \(3,\), found \(2,\)"):
+        resampled_metrics(np.zeros((3, 1)), np.zeros((3, 1)), np.zeros(1, bool), drawn)
+    with pytest.raises(ValueError, match="scores: expected values in"):
+        resampled_metrics(np.zeros((2, 1)), np.full((2, 1), 2.0), np.zeros(1, bool), drawn)
+    with pytest.raises(ValueError, match="regression: expected"):
+        resampled_metrics(np.zeros((2, 1)), np.zeros((2, 1)), np.zeros(2, bool), drawn)
