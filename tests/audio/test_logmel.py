@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torchaudio.functional import resample
 
-from tagscale.audio.logmel import LogMel
+from tagscale.audio.logmel import ROLL_OFF, ZERO_CROSSINGS, LogMel, Resample, samples_of
 from tagscale.errors import TagscaleError
 
 TOLERANCE = 1e-4  # absolute, on values from 0 to about 6: float32 against float64
@@ -15,34 +16,106 @@ def slaney_hertz(mel: np.ndarray) -> np.ndarray:
     return np.where(mel < 15, 200 / 3 * mel, 1000 * 6.4 ** ((mel - 15) / 27))
 
 
-def reference(wave: np.ndarray) -> np.ndarray:
-    """(samples,) -> (96, samples // 256), not normalised."""
-    top = 15 + 27 * np.log(8) / np.log(6.4)  # 8 kHz
-    corners = slaney_hertz(np.linspace(0, top, 98))
-    frequencies = np.arange(257) * 16_000 / 512
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
-    padded = np.concatenate([wave[256:0:-1], wave])
-    result = np.empty((96, len(wave) // 256))
+def reference(
+    wave: np.ndarray,
+    *,
+    rate: int = 16_000,
+    n_fft: int = 512,
+    hop: int = 256,
+    mels: int = 96,
+    power: int = 2,
+    compression: float | None = 10_000,
+) -> np.ndarray:
+    """(samples,) at `rate` -> (mels, samples // hop), not normalised."""
+    top = 15 + 27 * np.log(rate / 2000) / np.log(6.4)  # half the rate in mel
+    corners = slaney_hertz(np.linspace(0, top, mels + 2))
+    frequencies = np.arange(n_fft // 2 + 1) * rate / n_fft
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    fourier = np.exp(-2j * np.pi * np.outer(np.arange(n_fft // 2 + 1), np.arange(n_fft)) / n_fft)
+    padded = np.concatenate([wave[n_fft // 2 : 0 : -1], wave])
+    result = np.empty((mels, len(wave) // hop))
     for frame in range(result.shape[1]):
-        excerpt = padded[256 * frame : 256 * frame + 512] * window
-        power = np.array(
-            [abs(np.sum(excerpt * np.exp(-2j * np.pi * k * np.arange(512) / 512))) ** 2 for k in range(257)]
-        )
-        for band in range(96):
+        magnitude = abs(fourier @ (padded[hop * frame : hop * frame + n_fft] * window))
+        for band in range(mels):
             low, centre, high = corners[band : band + 3]
             triangle = np.clip(
                 np.minimum((frequencies - low) / (centre - low), (high - frequencies) / (high - centre)), 0, 1
             )
-            result[band, frame] = np.log10(1 + 10_000 * np.sum(power * triangle) * 2 / (high - low))
-    return result
+            result[band, frame] = np.sum(magnitude**power * triangle) * 2 / (high - low)
+    if compression is None:
+        return 10 * np.log10(np.maximum(result, 1e-10))
+    return np.log10(1 + compression * result)
 
 
-def test_against_numpy() -> None:
+PUBLISHED: list[dict[str, object]] = [
+    {},  # Pons et al. 2018
+    {"mels": 128},  # Pons et al. 2017
+    {"n_fft": 744, "hop": 372, "mels": 128, "power": 1, "compression": 10.0},  # Lee & Nam 2017, at 16 kHz
+    {"mels": 128, "compression": None},  # decibels
+]
+
+
+def chirp(samples: int) -> np.ndarray:
     generator = np.random.default_rng(0)
-    seconds = np.arange(5_000) / 16_000
-    wave = 0.5 * np.sin(2 * np.pi * 440 * seconds) + 0.1 * generator.standard_normal(5_000) * np.exp(-8 * seconds)
-    found = LogMel()(torch.tensor(wave[None], dtype=torch.float32))[0].numpy()
-    np.testing.assert_allclose(found, reference(wave), atol=TOLERANCE)
+    seconds = np.arange(samples) / 16_000
+    return 0.5 * np.sin(2 * np.pi * 440 * seconds) + 0.1 * generator.standard_normal(samples) * np.exp(-8 * seconds)
+
+
+@pytest.mark.parametrize("design", PUBLISHED, ids=str)
+def test_against_numpy(design: dict[str, object]) -> None:
+    wave = chirp(5_000)
+    found = LogMel(**design)(torch.tensor(wave[None], dtype=torch.float32))[0].numpy()
+    tolerance = TOLERANCE if design.get("compression", 1) else 0.05  # decibels: of bands down to -60
+    np.testing.assert_allclose(found, reference(wave, **design), atol=tolerance)
+
+
+def test_another_rate_against_numpy() -> None:
+    """Choi et al.: decibels at 12 kHz, here after torchaudio's resampling."""
+    wave = torch.tensor(chirp(5_000), dtype=torch.float32)
+    at_12_khz = resample(wave, 16_000, 12_000, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
+    found = LogMel(rate=12_000, compression=None)(wave[None])[0].numpy()
+    expected = reference(at_12_khz.double().numpy(), rate=12_000, compression=None)
+    assert found.shape == (96, 14)
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+@pytest.mark.parametrize("samples", [1_000, 1_001, 1_002, 1_003])
+@pytest.mark.parametrize("rate", [12_000, 11_025, 22_050])
+def test_resampling_against_torchaudio(rate: int, samples: int) -> None:
+    torch.manual_seed(0)
+    wave = torch.randn(2, samples)
+    expected = resample(wave.double(), 16_000, rate, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
+    torch.testing.assert_close(Resample(rate)(wave), expected.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_resampling_keeps_what_the_lower_rate_can_hold_and_nothing_above() -> None:
+    layer = Resample(12_000)
+
+    def inside(hertz: float) -> np.ndarray:
+        """Without the ends, where the tone begins and stops."""
+        tone = np.sin(2 * np.pi * hertz * np.arange(16_000) / 16_000)
+        return layer(torch.tensor(tone[None], dtype=torch.float32))[0, 50:-50].numpy()
+
+    expected = np.sin(2 * np.pi * 1_000 * np.arange(12_000) / 12_000)[50:-50]
+    np.testing.assert_allclose(inside(1_000), expected, atol=1e-3)
+    assert abs(inside(6_500)).max() < 3e-3  # -50 dB
+    assert abs(inside(7_500)).max() < 1e-3  # -60 dB
+
+
+def test_defaults_are_bit_for_bit_what_they_were() -> None:
+    """The layer as it was when it had no arguments, written out: old checkpoints must not hear anything else."""
+    torch.manual_seed(0)
+    layer, wave = LogMel(), 0.3 * torch.randn(2, 16_000)
+    spectrum = torch.stft(wave, 512, 256, window=torch.hann_window(512), center=True, return_complex=True)
+    power = torch.view_as_real(spectrum[..., :62]).square().sum(dim=-1)
+    assert torch.equal(layer.unnormalised(wave), torch.log10(1 + 10_000 * (layer.filters @ power)))
+
+
+@pytest.mark.parametrize(("frames", "hop", "rate"), [(1, 256, 16_000), (9, 372, 16_000), (22, 256, 12_000)])
+def test_fewest_samples_of_frames(frames: int, hop: int, rate: int) -> None:
+    samples = samples_of(frames, hop=hop, rate=rate)
+    length = [Resample(rate)(torch.zeros(1, n)).shape[1] if rate != 16_000 else n for n in (samples, samples - 1)]
+    assert [n // hop for n in length] == [frames, frames - 1]
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(3, 187), (15, 937)])
@@ -50,8 +123,9 @@ def test_frames_of_the_paper(seconds: int, frames: int) -> None:
     assert LogMel()(torch.zeros(1, 16_000 * seconds)).shape == (1, 96, frames)
 
 
-def test_every_band_hears_something() -> None:
-    assert (LogMel().filters.sum(dim=1) > 0).all()
+@pytest.mark.parametrize("design", [*PUBLISHED, {"rate": 12_000}], ids=str)
+def test_every_band_hears_something(design: dict[str, object]) -> None:
+    assert (LogMel(**design).filters.sum(dim=1) > 0).all()
 
 
 def test_normalisation_to_zero_mean_and_unit_variance() -> None:
@@ -67,7 +141,7 @@ def test_normalisation_to_zero_mean_and_unit_variance() -> None:
 
 
 def test_only_the_normalisation_is_saved() -> None:
-    assert set(LogMel().state_dict()) == {"mean", "std"}
+    assert set(LogMel().state_dict()) == set(LogMel(rate=12_000).state_dict()) == {"mean", "std"}
 
 
 def test_half_precision_training_leaves_it_exact() -> None:

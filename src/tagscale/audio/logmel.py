@@ -1,13 +1,16 @@
 """The log-mel spectrogram as a layer, so that it runs on the model's device and is saved with the model.
 
 Source: Pons et al. 2018, section 4, "Spectrogram front-end": 96 mel bands, normalised to zero mean and unit variance.
-Window, hop and compression, log10(1 + 10000 x), are those of the authors' released code.
+Window, hop and compression, log10(1 + 10000 x), are those of the authors' released code. The published baselines ask
+for other rates, windows, numbers of bands and compressions: all are arguments, and the defaults are the paper's.
 """
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
 from tagscale.audio import SAMPLE_RATE
@@ -16,22 +19,33 @@ from tagscale.errors import TagscaleError
 N_FFT = 512  # 32 ms
 HOP = 256  # 16 ms
 MELS = 96
+POWER = 2
 COMPRESSION = 10_000.0
+DECIBEL_FLOOR = 1e-10  # power below which decibels stay at -100
+
+ZERO_CROSSINGS = 12  # of the resampling filter, to each side
+ROLL_OFF = 0.95  # its cut-off, as a part of the lower of the two Nyquist frequencies
 
 
 class LogMel(nn.Module):
-    """Waveform to normalised log-mel spectrogram: power, Slaney's mel scale and area normalisation, log10(1 + 10000 x).
+    """Waveform to normalised log-mel spectrogram: Slaney's mel scale and area normalisation, then a logarithm.
 
-    Frame t is centred on sample 256 t; the first looks back into a mirrored copy of the beginning, and a last frame
+    Frame t is centred on sample t * hop; the first looks back into a mirrored copy of the beginning, and a last frame
     that would look past the end is left out. So 3 s give 187 frames and 15 s give 937, and no frame depends on how
-    the end is padded.
+    the end is padded (as long as `n_fft` is two hops, as it is in every published design).
 
     The buffers `mean` and `std` are two numbers, over all bands and frames of the training set (not per band: the
     balance between bands is a cue to timbre). They are in the state dict; until `fit_normalisation` they are 0 and 1.
 
+    Args:
+        rate: Hz at which the spectrogram is taken; the waveform comes at 16 kHz and is resampled on its own device
+        n_fft, hop: window and step, in samples at `rate`
+        mels: bands from 0 Hz to half the rate
+        power: 2 for bands of power, 1 for bands of magnitude
+        compression: c in log10(1 + c x); None for decibels, 10 log10(x)
     Shape:
-        wave:    (batch, samples), samples > 256, 16 kHz in [-1, 1]
-        returns: (batch, 96, samples // 256), float32
+        wave:    (batch, samples), 16 kHz in [-1, 1], more than half a window of samples at `rate`
+        returns: (batch, mels, frames), float32; frames = samples // hop at `rate`
     """
 
     mean: Tensor
@@ -39,13 +53,22 @@ class LogMel(nn.Module):
     window: Tensor
     filters: Tensor
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        rate: int = SAMPLE_RATE,
+        n_fft: int = N_FFT,
+        hop: int = HOP,
+        mels: int = MELS,
+        power: int = POWER,
+        compression: float | None = COMPRESSION,
+    ) -> None:
         super().__init__()
-        bank = melscale_fbanks(
-            N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, MELS, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-        )
-        self.register_buffer("filters", bank.T.contiguous(), persistent=False)  # (96, 257)
-        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+        self.n_fft, self.hop, self.power, self.compression = n_fft, hop, power, compression
+        self.resample = Resample(rate) if rate != SAMPLE_RATE else nn.Identity()
+        bank = melscale_fbanks(n_fft // 2 + 1, 0.0, rate / 2, mels, rate, norm="slaney", mel_scale="slaney")
+        self.register_buffer("filters", bank.T.contiguous(), persistent=False)  # (mels, n_fft // 2 + 1)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))
 
@@ -55,9 +78,13 @@ class LogMel(nn.Module):
     def unnormalised(self, wave: Tensor) -> Tensor:
         """The log-mel spectrogram before normalisation. Shapes as above."""
         with torch.autocast(wave.device.type, enabled=False):  # powers span more than half precision can hold
-            spectrum = torch.stft(wave.float(), N_FFT, HOP, window=self.window, center=True, return_complex=True)
-            power = torch.view_as_real(spectrum[..., : wave.shape[-1] // HOP]).square().sum(dim=-1)  # (B, 257, T)
-            return torch.log10(1 + COMPRESSION * (self.filters @ power))  # (B, 96, T)
+            wave = self.resample(wave.float())
+            spectrum = torch.stft(wave, self.n_fft, self.hop, window=self.window, center=True, return_complex=True)
+            power = torch.view_as_real(spectrum[..., : wave.shape[-1] // self.hop]).square().sum(dim=-1)
+            bands = self.filters @ (power if self.power == 2 else power.sqrt())  # (B, mels, T)
+            if self.compression is None:
+                return 10 * torch.log10(bands.clamp(min=DECIBEL_FLOOR))
+            return torch.log10(1 + self.compression * bands)
 
     @torch.no_grad()
     def fit_normalisation(self, waves: Iterable[Tensor]) -> None:
@@ -83,3 +110,45 @@ class LogMel(nn.Module):
             )
         self.mean.fill_(total / count)
         self.std.fill_(variance**0.5)
+
+
+class Resample(nn.Module):
+    """16 kHz to another rate: a windowed sinc, as matrix products.
+
+    Not as a convolution: GPUs run those at reduced precision (TF32) by default, and its error would stand above the
+    quiet bands of a spectrogram.
+
+    Shape:
+        wave:    (batch, samples) at 16 kHz, float32
+        returns: (batch, ceil(samples * rate / 16000))
+    """
+
+    kernel: Tensor
+
+    def __init__(self, rate: int) -> None:
+        super().__init__()
+        common = math.gcd(SAMPLE_RATE, rate)
+        self.step, self.phases = SAMPLE_RATE // common, rate // common  # `step` samples become `phases`
+        cutoff = ROLL_OFF * min(self.step, self.phases)
+        self.reach = math.ceil(ZERO_CROSSINGS * self.step / cutoff)  # samples that an output hears to each side
+        inputs = torch.arange(-self.reach, self.reach + self.step, dtype=torch.float64) / self.step
+        outputs = torch.arange(self.phases, dtype=torch.float64)[:, None] / self.phases
+        distance = ((inputs - outputs) * cutoff).clamp(-ZERO_CROSSINGS, ZERO_CROSSINGS)  # in zero crossings
+        hann = torch.cos(distance * torch.pi / (2 * ZERO_CROSSINGS)) ** 2
+        kernel = torch.sinc(distance) * hann * cutoff / self.step
+        self.register_buffer("kernel", kernel.float(), persistent=False)  # (phases, 2 reach + step)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        padded = F.pad(wave, (self.reach, self.reach + self.step))
+        windows = padded.unfold(1, self.kernel.shape[1], self.step)  # (B, samples // step + 1, taps)
+        length = -(-wave.shape[1] * self.phases // self.step)
+        return (windows @ self.kernel.T).flatten(1)[:, :length]
+
+
+def samples_of(frames: int, *, hop: int = HOP, rate: int = SAMPLE_RATE) -> int:
+    """The fewest samples at 16 kHz that give a `LogMel` of this hop and rate so many frames.
+
+    >>> samples_of(8), samples_of(1366, rate=12_000)  # the latter 29.14 s
+    (2048, 466261)
+    """
+    return (frames * hop - 1) * SAMPLE_RATE // rate + 1
