@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tagscale.errors import TagscaleError
-from tagscale.models.build import Architecture, build, shortest_samples
+from tagscale.models.backend import AttentiveStatistics
+from tagscale.models.build import Architecture, build, parameter_count, shortest_samples
 
 CAPACITY = {
     "waveform": {"layers": 7, "width": 0.125, "filters": 16, "units": 20, "dropout": 0.5},
@@ -40,9 +41,10 @@ def test_nine_layers_leave_11_frames_of_15_seconds() -> None:
     assert model.front_end(torch.randn(1, 240_000)).shape == (1, 32, 11)
 
 
-def test_gradient_reaches_every_parameter(name: str) -> None:
+@pytest.mark.parametrize("pooling", ["max_mean", "attention"])
+def test_gradient_reaches_every_parameter(name: str, pooling: str) -> None:
     torch.manual_seed(0)
-    capacity = CAPACITY[name] | {"dropout": 0.0}
+    capacity = CAPACITY[name] | {"dropout": 0.0, "pooling": pooling}
     model = build(described(name, capacity=capacity))
     wave = 0.3 * torch.randn(4, 48_000)
     if name == "spectrogram":
@@ -118,13 +120,47 @@ def test_he_initialisation() -> None:
     assert not model.backend.conv1.bias.any()
 
 
+def test_a_description_from_before_the_choice_of_pooling_is_that_of_the_paper(name: str) -> None:
+    states = []
+    for capacity in (CAPACITY[name], CAPACITY[name] | {"pooling": "max_mean"}):
+        torch.manual_seed(0)
+        architecture = Architecture.from_dict(described(name, capacity=capacity).as_dict())
+        states.append(build(architecture).state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_attention_adds_only_its_own_parameters(name: str) -> None:
+    usual = build(described(name))
+    attentive = build(described(name, capacity=CAPACITY[name] | {"pooling": "attention"}))
+    filters = CAPACITY[name]["filters"]
+    assert parameter_count(attentive) - parameter_count(usual) == 64 * filters + 64 + 64
+    assert attentive.backend.dense.weight.shape == usual.backend.dense.weight.shape
+
+
+def test_attention_takes_a_single_frame_and_a_constant_map() -> None:
+    """The standard deviation is zero there, and its gradient would not be a number."""
+    pooling = AttentiveStatistics(3)
+    features = torch.ones(2, 3, 5, requires_grad=True)
+    pooled = pooling(features)
+    torch.testing.assert_close(pooled[:, :3], torch.ones(2, 3))
+    assert (pooled[:, 3:] < 0.01).all()
+    pooled.sum().backward()
+    assert torch.isfinite(features.grad).all()
+    assert pooling(torch.randn(2, 3, 1)).shape == (2, 6)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "transformer"}, "Unknown model 'transformer'; there are waveform, spectrogram"),
+        ({"model": "musicnn"}, "Unknown model 'musicnn'; there are waveform, spectrogram"),
         ({"capacity": {"width": 1.0}}, "expected .*layers.* found"),
         ({"capacity": CAPACITY["waveform"] | {"layers": 8}}, "expected 7 or 9, found 8"),
         ({"capacity": CAPACITY["waveform"] | {"width": 0.001}}, r"model\.waveform\.width: 0\.001 leaves none"),
+        (
+            {"capacity": CAPACITY["waveform"] | {"pooling": "mean"}},
+            r"model\.backend\.pooling: expected max_mean or attention, found 'mean'",
+        ),
         ({"sample_rate": 44_100}, "16000 Hz, not at 44100 Hz"),
     ],
 )

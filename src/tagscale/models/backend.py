@@ -1,19 +1,28 @@
 """The back-end that both front-ends share, and the conventions that all layers of the paper's models share.
 
 Source: Pons et al. 2018, section 4, "Shared back-end" and figure 2; the order conv -> ReLU -> batch norm, the
-batch norms over a single channel and their constants are those of the authors' released model definition.
+batch norms over a single channel and their constants are those of the authors' released model definition. The paper
+pools over time by maximum and mean, and names other ways of temporal aggregation as future work (section 5.1):
+`pooling: attention` is one.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tagscale.errors import TagscaleError
 from tagscale.models.tagger import Tagger
 
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.01  # 0.99 in TensorFlow's sense
 KERNEL = 7  # frames that each convolution of the back-end sees: "7 x M' filters", section 4
 SHORTEST_FRAMES = KERNEL - 1 + 2  # the first convolution takes 6 frames, and the pooling needs 2
+ATTENTION_UNITS = 64  # hidden units of the attention
+SPREAD_FLOOR = 1e-5  # of a variance whose root is taken: a constant map would have an infinite gradient
+
+Pooling = Literal["max_mean", "attention"]
 
 
 class FrontEndTagger(Tagger):
@@ -36,19 +45,28 @@ class FrontEndTagger(Tagger):
 class Backend(nn.Module):
     """Three 1-D convolutions over time with two residual sums, global pooling over time, one dense layer.
 
+    Args:
+        pooling: over time; `max_mean` as in the paper, or `attention`, after it. Both give 2 * filters values.
     Shape:
         features: (batch, channels, frames), frames >= 8
         returns:  (batch, tags), logits
+    Raises:
+        TagscaleError: another pooling.
     """
 
-    def __init__(self, channels: int, tags: int, filters: int, units: int, dropout: float) -> None:
+    def __init__(
+        self, channels: int, tags: int, filters: int, units: int, dropout: float, pooling: Pooling = "max_mean"
+    ) -> None:
         super().__init__()
+        if pooling not in POOLINGS:
+            raise TagscaleError(f"model.backend.pooling: expected {' or '.join(POOLINGS)}, found {pooling!r}.")
         self.conv1 = nn.Conv1d(channels, filters, KERNEL)
         self.norm1 = batch_norm(filters)
         self.conv2 = nn.Conv1d(filters, filters, KERNEL, padding=KERNEL // 2)
         self.norm2 = SingleChannelNorm()
         self.conv3 = nn.Conv1d(filters, filters, KERNEL, padding=KERNEL // 2)
         self.norm3 = SingleChannelNorm()
+        self.pooling = POOLINGS[pooling](filters)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(2 * filters, units)
         self.dense_norm = batch_norm(units)
@@ -59,9 +77,57 @@ class Backend(nn.Module):
         x = self.norm2(F.relu(self.conv2(x))) + x  # no ReLU after the sum
         x = F.max_pool1d(x, 2)  # (B, filters, (T - 6) // 2)
         x = self.norm3(F.relu(self.conv3(x))) + x
-        x = torch.cat([x.amax(dim=2), x.mean(dim=2)], dim=1)  # (B, 2 filters): whatever the length, section 4
+        x = self.pooling(x)  # (B, 2 filters): whatever the length, section 4
         x = self.dense_norm(F.relu(self.dense(self.dropout(x))))  # (B, units)
         return self.output(self.dropout(x))  # (B, tags)
+
+
+class MaxMean(nn.Module):
+    """Maximum and mean over time, as in the paper. Nothing to learn.
+
+    Shape:
+        x:       (batch, filters, frames)
+        returns: (batch, 2 filters)
+    """
+
+    def __init__(self, filters: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.amax(dim=2), x.mean(dim=2)], dim=1)
+
+
+class AttentiveStatistics(nn.Module):
+    """Mean and standard deviation over time, both weighted by what the model attends to.
+
+    Every frame gets a score from one hidden layer, and a softmax over time turns the scores into weights. The maximum
+    of `MaxMean` takes each filter from another frame; here all filters look at the same moments.
+
+    Source: Okabe, Koshinaka & Shinoda 2018, "Attentive statistics pooling for deep speaker embedding", equations 3 to
+    6, with tanh.
+
+    Shape:
+        x:       (batch, filters, frames)
+        returns: (batch, 2 filters)
+    """
+
+    def __init__(self, filters: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(filters, ATTENTION_UNITS)
+        self.score = nn.Linear(ATTENTION_UNITS, 1, bias=False)  # a bias would shift all scores: no effect
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = self.score(torch.tanh(self.hidden(x.transpose(1, 2))))  # (B, T, 1)
+        weight = score.softmax(dim=1).transpose(1, 2)  # (B, 1, T), adds up to 1
+        mean = (weight * x).sum(dim=2, keepdim=True)  # (B, filters, 1)
+        variance = (weight * (x - mean).square()).sum(dim=2)  # (B, filters)
+        return torch.cat([mean.squeeze(2), variance.clamp(min=SPREAD_FLOOR).sqrt()], dim=1)
+
+
+POOLINGS: dict[str, type[MaxMean] | type[AttentiveStatistics]] = {
+    "max_mean": MaxMean,
+    "attention": AttentiveStatistics,
+}
 
 
 class SingleChannelNorm(nn.BatchNorm1d):

@@ -16,6 +16,7 @@ from tagscale.models.backend import (
     SHORTEST_FRAMES,
     Backend,
     FrontEndTagger,
+    Pooling,
     batch_norm,
     he_initialise,
 )
@@ -32,14 +33,16 @@ class SpectrogramTagger(FrontEndTagger):
     Args:
         tags: number of outputs
         width: factor on the filters of every shape (table 3)
-        filters, units, dropout: of the back-end
+        filters, units, dropout, pooling: of the back-end
     Raises:
-        TagscaleError: no filter left at this width.
+        TagscaleError: no filter left at this width, another pooling.
     """
 
     shortest_samples = SHORTEST_SAMPLES
 
-    def __init__(self, tags: int, *, width: float, filters: int, units: int, dropout: float) -> None:
+    def __init__(
+        self, tags: int, *, width: float, filters: int, units: int, dropout: float, pooling: Pooling = "max_mean"
+    ) -> None:
         super().__init__()
         self.log_mel = LogMel()
         self.timbral = nn.ModuleList(
@@ -49,7 +52,7 @@ class SpectrogramTagger(FrontEndTagger):
             TemporalBranch(frames, scaled(count, width, "spectrogram")) for frames, count in TEMPORAL
         )
         channels = sum(branch.conv.out_channels for branch in [*self.timbral, *self.temporal])  # 464 at width 1
-        self.backend = Backend(channels, tags, filters, units, dropout)
+        self.backend = Backend(channels, tags, filters, units, dropout, pooling)
         he_initialise(self)
 
     @staticmethod

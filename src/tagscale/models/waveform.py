@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.errors import TagscaleError
-from tagscale.models.backend import SHORTEST_FRAMES, Backend, FrontEndTagger, batch_norm, he_initialise
+from tagscale.models.backend import (
+    SHORTEST_FRAMES,
+    Backend,
+    FrontEndTagger,
+    Pooling,
+    batch_norm,
+    he_initialise,
+)
 from tagscale.models.tagger import scaled
 
 FILTERS = {
@@ -25,12 +32,22 @@ class WaveformTagger(FrontEndTagger):
         tags: number of outputs
         layers: 7, or 9 as for the paper's 1.2M songs
         width: factor on the filters of every layer of the front-end (table 2)
-        filters, units, dropout: of the back-end
+        filters, units, dropout, pooling: of the back-end
     Raises:
-        TagscaleError: no filter left at this width, another number of layers.
+        TagscaleError: no filter left at this width, another number of layers, another pooling.
     """
 
-    def __init__(self, tags: int, *, layers: int, width: float, filters: int, units: int, dropout: float) -> None:
+    def __init__(
+        self,
+        tags: int,
+        *,
+        layers: int,
+        width: float,
+        filters: int,
+        units: int,
+        dropout: float,
+        pooling: Pooling = "max_mean",
+    ) -> None:
         super().__init__()
         self.shortest_samples = self.shortest(layers=layers)
         counts = [scaled(count, width, "waveform") for count in FILTERS[layers]]
@@ -39,7 +56,7 @@ class WaveformTagger(FrontEndTagger):
             for depth, (inputs, outputs) in enumerate(zip([1, *counts[:-1]], counts, strict=True))
         )
         self.norms = nn.ModuleList(batch_norm(count) for count in counts)
-        self.backend = Backend(counts[-1], tags, filters, units, dropout)
+        self.backend = Backend(counts[-1], tags, filters, units, dropout, pooling)
         he_initialise(self)
 
     @staticmethod
