@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tagscale.audio.patches import Batch, Windows
 from tagscale.errors import TagscaleError
 from tagscale.evaluation import predict as module
 from tagscale.evaluation.predict import predict, scores_of_samples
@@ -40,9 +41,9 @@ def songs() -> Songs:
 
 
 @torch.inference_mode()
-def brute_force(model: torch.nn.Module, samples: np.ndarray) -> np.ndarray:
+def brute_force(model: torch.nn.Module, samples: np.ndarray, patch: int = 8_000) -> np.ndarray:
     """One window at a time."""
-    patch, hop = 8_000, round(HOP * 16_000)
+    hop = round(HOP * 16_000)
     samples = np.resize(samples, max(len(samples), patch))
     starts = [*range(0, len(samples) - patch, hop), len(samples) - patch]
     model.eval()
@@ -62,6 +63,73 @@ def test_the_mean_over_the_window_whatever_the_batches(
     assert found["jazz"].std() > 1e-3
     for track in songs:
         np.testing.assert_allclose(found.loc[track], brute_force(model, songs[track]), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("seconds", [0.13, 0.4, 1.0, 2.0])
+def test_windows_of_another_length_than_the_patches(model: torch.nn.Module, songs: Songs, seconds: float) -> None:
+    found = predict(model, ARCHITECTURE, songs, list(songs), HOP, window_seconds=seconds)
+    for track in songs:
+        expected = brute_force(model, songs[track], round(seconds * 16_000))
+        np.testing.assert_allclose(found.loc[track], expected, atol=TOLERANCE)
+    alone = scores_of_samples(model, ARCHITECTURE, songs["odd"], HOP, window_seconds=seconds)
+    np.testing.assert_allclose(alone, found.loc["odd"], atol=TOLERANCE)
+
+
+def test_a_window_shorter_than_the_model_can_take_is_refused(model: torch.nn.Module, songs: Songs) -> None:
+    told = r"evaluate.window_seconds: found 0.1, .* at least 2048 samples \(0.13 s\).* null for the patches of 0.5 s"
+    with pytest.raises(TagscaleError, match=told):
+        predict(model, ARCHITECTURE, songs, list(songs), HOP, window_seconds=0.1)
+
+
+def test_a_device_with_little_memory_gets_smaller_batches(
+    model: torch.nn.Module, songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, forward, taken = predict(model, ARCHITECTURE, songs, list(songs), HOP), model.forward, []
+
+    def little(wave: torch.Tensor) -> torch.Tensor:
+        if len(wave) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        taken.append(len(wave))
+        return forward(wave)
+
+    monkeypatch.setattr(model, "forward", little)
+    np.testing.assert_allclose(predict(model, ARCHITECTURE, songs, list(songs), HOP), expected, atol=TOLERANCE)
+    assert max(taken) > 1
+
+    def none(wave: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "forward", none)
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(model, ARCHITECTURE, songs, list(songs), HOP)
+
+
+def test_no_more_is_read_ahead_than_a_few_batches(songs: Songs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the catalogue, memory holds the present batch and those that the readers are at."""
+    reads: list[int] = []
+
+    class Counted(Windows):
+        def __getitems__(self, items: list[int]) -> Batch:
+            reads.append(items[0])
+            return super().__getitems__(items)
+
+    windows = Counted(songs, list(songs), np.arange(4), 8_000, 100)
+    batches = module._read_ahead(windows, 2, pin_memory=False)
+    for done in range(1, 6):
+        _, rows = next(batches)
+        assert rows.tolist() == [0, 0]
+        assert len(reads) <= done + module.READERS
+    batches.close()
+    assert len(reads) <= 5 + module.READERS
+
+
+def test_an_error_while_reading_ahead_reaches_the_caller(model: torch.nn.Module, songs: Songs) -> None:
+    class Cut(Songs):
+        def read(self, track_id: str, start: int, count: int) -> np.ndarray:
+            raise TagscaleError("shard-00000.bin: the file was cut")
+
+    with pytest.raises(TagscaleError, match="the file was cut"):
+        predict(model, ARCHITECTURE, Cut(songs), list(songs), HOP)
 
 
 @pytest.mark.parametrize("track", LENGTHS)

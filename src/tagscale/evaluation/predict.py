@@ -1,22 +1,30 @@
 """Tag scores of whole songs: the mean of a model's sigmoid outputs over a moving window.
 
+Windows of many songs make one batch. Threads read the next batches while the model hears the present one, into pinned
+memory where there is a GPU. The model runs in float32: in half precision close scores become equal, and every tie
+that was none moves an AUC.
 Source: Pons et al. 2018, section 4, "Parameters": several predictions are computed for a song by a moving window and
 then averaged, which worked better than one prediction from the whole song.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tagscale.audio.loading import loader
-from tagscale.audio.patches import Samples, Windows, to_wave
+from tagscale.audio.patches import Batch, Samples, Windows, to_wave
 from tagscale.errors import TagscaleError
-from tagscale.models.build import Architecture
+from tagscale.models.build import Architecture, shortest_samples
 
-BATCH_SECONDS = 200  # of audio in one batch of windows, whatever their length: bounds the memory
+# Of audio in one batch of windows, whatever their length. On a CPU the full-capacity models reach their speed at about
+# two minutes and take under 2 GB at four; a GPU wants more to be busy.
+BATCH_SECONDS = 240
+BATCH_SECONDS_GPU = 960
+READERS = 2  # threads that read ahead, a batch each
 
 
 def predict(
@@ -25,54 +33,121 @@ def predict(
     store: Samples,
     tracks: Sequence[str],
     hop_seconds: float,
+    window_seconds: float | None = None,
 ) -> pd.DataFrame:
     """Scores of every track: index track_id in the given order, one float32 column a tag, in [0, 1].
 
     Windows of all tracks are batched together; only running sums are held. Runs on a GPU where there is one, and
-    leaves the model there, in evaluation mode.
+    leaves the model there, in evaluation mode. A track shorter than the window is repeated until it fills one.
 
     Args:
         hop_seconds: step of the window; the last window ends where the track ends
+        window_seconds: its length; None for that of the patches that the model was trained on
     Raises:
-        TagscaleError: a track that the store does not hold.
+        TagscaleError: a track that the store does not hold, or a window shorter than the model can take.
     """
-    scores = _mean_scores(model, architecture, store, tracks, hop_seconds)
+    scores = _mean_scores(model, architecture, store, tracks, hop_seconds, window_seconds)
     return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=list(architecture.tags))
 
 
 def scores_of_samples(
-    model: nn.Module, architecture: Architecture, samples: np.ndarray, hop_seconds: float
+    model: nn.Module,
+    architecture: Architecture,
+    samples: np.ndarray,
+    hop_seconds: float,
+    window_seconds: float | None = None,
 ) -> np.ndarray:
     """Scores of one recording of any length: float32 (tags,), in [0, 1].
 
     Args:
         samples: (n,) mono at the architecture's sample rate; int16, or floats in [-1, 1]
+        hop_seconds, window_seconds: as `predict` takes them
     Raises:
-        TagscaleError: no samples, or floats that are not numbers.
+        TagscaleError: no samples, floats that are not numbers, or a window shorter than the model can take.
     """
     samples = np.asarray(samples)
     if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
         raise TagscaleError(f"Expected a mono recording of finite samples (n,), found shape {samples.shape}.")
     if samples.dtype != np.int16:
         samples = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
-    return _mean_scores(model, architecture, _OneRecording(samples), [""], hop_seconds)[0]
+    return _mean_scores(model, architecture, _OneRecording(samples), [""], hop_seconds, window_seconds)[0]
+
+
+def window_samples(architecture: Architecture, window_seconds: float | None) -> int:
+    """Length of the moving window in samples: the given one, or that of the model's patches.
+
+    Raises:
+        TagscaleError: the model cannot take so short a window.
+    """
+    if window_seconds is None:
+        return architecture.patch_samples
+    found, shortest = round(window_seconds * architecture.sample_rate), shortest_samples(architecture)
+    if found < shortest:
+        raise TagscaleError(
+            f"evaluate.window_seconds: found {window_seconds:g}, but the {architecture.model} model of this capacity "
+            f"needs at least {shortest} samples ({shortest / architecture.sample_rate:.2f} s). Raise it, or write null "
+            f"for the patches of {architecture.patch_seconds:g} s that the model was trained on."
+        )
+    return found
 
 
 @torch.inference_mode()
 def _mean_scores(
-    model: nn.Module, architecture: Architecture, store: Samples, tracks: Sequence[str], hop_seconds: float
+    model: nn.Module,
+    architecture: Architecture,
+    store: Samples,
+    tracks: Sequence[str],
+    hop_seconds: float,
+    window_seconds: float | None,
 ) -> np.ndarray:
+    """(tracks, tags): sums over the windows of each track in float64, divided by their number."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).eval()
+    window = window_samples(architecture, window_seconds)
     hop = max(1, round(hop_seconds * architecture.sample_rate))
-    windows = Windows(store, tracks, np.arange(len(tracks)), architecture.patch_samples, hop)
-    batch = max(1, round(BATCH_SECONDS / architecture.patch_seconds))
+    model.to(device).eval()
+    windows = Windows(store, tracks, np.arange(len(tracks)), window, hop)
+    seconds = BATCH_SECONDS_GPU if device.type == "cuda" else BATCH_SECONDS
+    batch = max(1, round(seconds * architecture.sample_rate / window))
     sums = torch.zeros(len(tracks), len(architecture.tags), dtype=torch.float64, device=device)
-    for patches, rows in loader(windows, batch, workers=0, pin_memory=False):
-        scores = model(to_wave(patches.to(device))).sigmoid()  # (windows, tags)
-        sums.index_add_(0, rows.to(device), scores.double())
+    for patches, rows in _read_ahead(windows, batch, pin_memory=device.type == "cuda"):
+        scores = _scores(model, patches.to(device, non_blocking=True))
+        first, last = int(rows[0]), int(rows[-1])  # tracks follow each other
+        of_track = torch.arange(first, last + 1)[:, None] == rows  # (tracks, windows)
+        # A product, not `index_add_`, whose order of summation changes from run to run on a GPU.
+        sums[first : last + 1] += of_track.to(device, torch.float64) @ scores.double()
     counts = torch.from_numpy(windows.counts).to(device)
     return (sums / counts[:, None]).float().cpu().numpy()
+
+
+def _scores(model: nn.Module, patches: Tensor) -> Tensor:
+    """(windows, samples) int16 -> (windows, tags); in two halves where the device's memory is too small for one."""
+    try:
+        return model(to_wave(patches)).float().sigmoid()
+    except torch.OutOfMemoryError:
+        if len(patches) == 1:
+            raise
+    torch.cuda.empty_cache()  # outside the handler, which holds what did not fit
+    return torch.cat([_scores(model, half) for half in patches.tensor_split(2)])
+
+
+def _read_ahead(windows: Windows, batch: int, pin_memory: bool) -> Iterator[Batch]:
+    """All windows in order, in batches; the next ones are read while the caller works on one."""
+
+    def read(start: int) -> Batch:
+        patches, rows = windows.__getitems__(list(range(start, min(start + batch, len(windows)))))
+        return (patches.pin_memory() if pin_memory else patches), rows
+
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="tagscale-read")
+    try:
+        waiting = deque(pool.submit(read, start) for start in range(0, min(len(windows), READERS * batch), batch))
+        for start in range(0, len(windows), batch):
+            found = waiting.popleft().result()
+            following = start + READERS * batch
+            if following < len(windows):
+                waiting.append(pool.submit(read, following))
+            yield found
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class _OneRecording:
