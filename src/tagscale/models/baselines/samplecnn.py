@@ -115,13 +115,13 @@ class ConvBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, taps: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, taps, stride=stride)
+        same = stride == 1  # 'same' where nothing is skipped
+        self.conv = nn.Conv1d(inputs, outputs, taps, stride=stride, padding=(taps - 1) // 2 if same else 0)
         self.norm = nn.BatchNorm1d(outputs, eps=1e-5, momentum=0.01)
-        # 'same' where nothing is skipped; an even filter gets the odd zero at the end
-        self.padding = ((taps - 1) // 2, taps // 2) if stride == 1 else (0, 0)
+        self.odd_zero = same and taps % 2 == 0  # an even filter gets one zero more at the end
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(F.pad(x, self.padding))))
+        return F.relu(self.norm(self.conv(F.pad(x, (0, 1)) if self.odd_zero else x)))
 
 
 class Stack(nn.Module):
