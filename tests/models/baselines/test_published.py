@@ -38,6 +38,7 @@ class Design:
         return self.model(tags, **self.capacity | self.small | changes)
 
 
+FEW_SCALES = {"width": 1 / 32, "units": 8, "samples": [8_192, 78_125]}  # the first and the last of eight
 DESIGNS = [
     Design(SampleCNN, {}, 2_394_162, None, 59_049, 59_049),  # printed as 2.4M, rounded for once
     Design(SampleCNN, {"last_taps": 1}, 1_869_874, None, 59_049, 59_049),
@@ -50,7 +51,7 @@ DESIGNS = [
     Design(TimbreCNN, {"mels": 96}, 220_870, "220k", 236_544, 240_000, {"width": 1 / 3}),
     Design(CRNN, {}, 3_028_728, "3M", 7_509, 466_261),
     Design(Multiscale, {}, 4_880_812, None, 80_352, 464_000, {"width": 1 / 16, "units": 8}),
-    Design(SampleCNNMultiscale, {}, 30_619_458, None, 78_125, 464_000, {"width": 1 / 32, "units": 8}),
+    Design(SampleCNNMultiscale, {}, 30_619_458, None, 78_125, 464_000, FEW_SCALES),
 ]
 OTHER_LAYERS = {"filters": [128, 384, 768, 2048], "time_pools": [4, 5, 8, 8]}
 ORIGINAL_VGG = Design(VGG, OTHER_LAYERS, 17_359_282, None, 327_680, 327_680, {"width": 1 / 64})
