@@ -1,4 +1,9 @@
-"""Harmony descriptors: pitch classes, keys and chords from spectral peaks, and how they move."""
+"""Harmony descriptors: pitch classes, keys and chords from spectral peaks, and how they move.
+
+Sources: pitch class profiles from spectral peaks (Gomez 2006, "Tonal description of music audio signals"), key
+profiles (Krumhansl and Kessler 1982), chord templates (Fujishima 1999), tonal centroid and its movement (Harte, Sandler
+and Gasser 2006). Degrees, counted from the tonic, and intervals are the same in every key.
+"""
 
 from functools import cache
 
@@ -23,18 +28,29 @@ CHORDS = {
 }
 
 
-def harmony(spectra: np.ndarray) -> dict[str, float]:
-    """Pitch classes, keys, chords and how they move, from the spectral peaks between 55 Hz and 2.1 kHz.
+def chroma_of(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the pitch classes, C first, and of the spectral peaks between 55 Hz and 2.1 kHz, frame by frame.
 
     Shape:
-        spectra: (frames, bins), magnitudes from 0 to 8 kHz, four frames a second
+        spectra: (frames, bins), magnitudes from 0 to 8 kHz
+        returns: (frames, 12), which add up to 1, or 0 without any peak, and (frames,)
     """
     width = SAMPLE_RATE / 2 / (spectra.shape[1] - 1)  # Hz of a bin
     low, high = round(55 / width), round(2100 / width)
     part = spectra[:, low:high]
     peaks = (part > spectra[:, low - 1 : high - 1]) & (part >= spectra[:, low + 1 : high + 1]) & (part > FLOOR)
     chroma = np.where(peaks, np.sqrt(part), 0) @ _pitch_classes(low, high, width)
-    chroma /= chroma.sum(axis=1, keepdims=True) + TINY  # (T, 12); silence stays zero
+    chroma /= chroma.sum(axis=1, keepdims=True) + TINY
+    return chroma, np.where(peaks, part, 0).sum(axis=1) / (part.sum(axis=1) + TINY)
+
+
+def harmony(chroma: np.ndarray, tonality: np.ndarray) -> dict[str, float]:
+    """Pitch classes, keys, chords and how they move.
+
+    Shape:
+        chroma:   (frames, 12), from `chroma_of`, four frames a second
+        tonality: (frames,), the share of the peaks
+    """
     mean = chroma.mean(axis=0)
     fits = _key_fits(mean[None])[0]  # major, then minor keys
     tonic = int(fits.argmax()) % 12
@@ -44,6 +60,9 @@ def harmony(spectra: np.ndarray) -> dict[str, float]:
     found |= {"major_fit": fits[:12].max(), "minor_fit": fits[12:].max(), "tonic": tonic}
     found["major_over_minor"] = found["major_fit"] - found["minor_fit"]
     found["key_clarity"] = fits.max() - np.sort(fits)[-2]
+    centroid = tonal_centroid(chroma)
+    for name, row in (("tonal_mean", centroid.mean(axis=0)), ("tonal_std", centroid.std(axis=0))):
+        found |= {f"{name}{number}": value for number, value in enumerate(row)}
 
     passing = _key_fits(uniform_filter1d(chroma, 15, axis=0, mode="nearest")[::7])  # keys of 4 s, every 2 s
     lead = passing[:, :12].max(axis=1) - passing[:, 12:].max(axis=1)
@@ -54,20 +73,28 @@ def harmony(spectra: np.ndarray) -> dict[str, float]:
         found[f"chord_{name}"] = _chord_fit(chroma, notes)
     for interval in range(1, 7):  # semitones; however the track is transposed
         found[f"interval{interval}"] = (chroma * np.roll(chroma, interval, axis=1)).sum(axis=1).mean()
-    tonality = np.where(peaks, part, 0).sum(axis=1) / (part.sum(axis=1) + TINY)
     entropy = -(chroma * np.log2(chroma + TINY)).sum(axis=1)
-    for name, series in (("tonality", tonality), ("entropy", entropy), *_movement(chroma)):
+    for name, series in (("tonality", tonality), ("entropy", entropy), *_movement(chroma, centroid)):
         found |= {f"{name}_mean": series.mean(), f"{name}_std": series.std()}
     return found
 
 
-def _movement(chroma: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Tonal centroid (Harte, Sandler and Gasser 2006): its radius on three circles and its steps; chroma's steps."""
-    angles = np.arange(12)[:, None] * np.pi * np.array([7 / 6, 3 / 2, 2 / 3])  # fifths, minor and major thirds
-    centroid = chroma @ np.exp(1j * angles)  # (T, 3)
-    radii = zip(("fifths", "minor_thirds", "major_thirds"), np.abs(centroid).T, strict=True)
-    moved = np.abs(np.diff(centroid, axis=0, prepend=centroid[:1]))
-    steps = np.sqrt((moved**2 * [1, 1, 0.25]).sum(axis=1))  # major thirds lie on a circle of half the radius
+def tonal_centroid(chroma: np.ndarray) -> np.ndarray:
+    """Where the pitch classes balance on the circles of fifths, minor thirds and major thirds.
+
+    Shape: (frames, 12) -> (frames, 6), x and y on each circle; their radii are 1, 1 and 0.5
+    """
+    angles = np.arange(12)[:, None] * np.pi * np.array([7 / 6, 3 / 2, 2 / 3])  # (12, 3)
+    circles = np.stack([np.sin(angles), np.cos(angles)], axis=2) * np.array([1, 1, 0.5])[:, None]
+    return chroma @ circles.reshape(12, 6)
+
+
+def _movement(chroma: np.ndarray, centroid: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Distance of the tonal centroid from the middle of each circle, relative to its radius, and the length of its
+    steps; chroma's steps."""
+    distances = np.hypot(centroid[:, ::2], centroid[:, 1::2]) / [1, 1, 0.5]
+    radii = zip(("fifths", "minor_thirds", "major_thirds"), distances.T, strict=True)
+    steps = np.sqrt((np.diff(centroid, axis=0, prepend=centroid[:1]) ** 2).sum(axis=1))
     changes = np.abs(np.diff(chroma, axis=0, prepend=chroma[:1])).sum(axis=1)
     return [*radii, ("centroid_flux", steps), ("chroma_flux", changes)]
 

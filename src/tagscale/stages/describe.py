@@ -1,69 +1,118 @@
-"""Describe: timbre, rhythm and harmony descriptors of every track in the partition, for the baseline."""
+"""Describe: timbre, rhythm and harmony descriptors of every track in the partition, for the baseline.
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+What was computed once stays: the table of an earlier run, and the parts that an interrupted one left beside it, are
+taken over where the samples are the same and so is the definition of the descriptors. A row depends on nothing but
+its samples, so the result has the same bytes whether it was computed anew, continued or taken over, by any number of
+processes.
+"""
+
+import errno
+import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from threadpoolctl import threadpool_limits
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from tagscale.audio.batch import cores
-from tagscale.audio.descriptors import describe
+from tagscale.audio.describing import describe_all
+from tagscale.audio.descriptor_table import DescriptorTable, Parts
 from tagscale.audio.store import Store
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
-from tagscale.files import replacing
 from tagscale.params import Params
 
-TABLE = "descriptors.parquet"  # track_id, then a float32 column per descriptor
-_store: Store  # of a worker process
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SHOWN = 5
 
 
-def run(params: Params, *, partition: Path, store: Path | str, descriptors: Path, workers: int | None = None) -> None:
+class TracksPerSecond(ProgressColumn):
+    """Speed over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f} tracks/s")
+
+
+def run(
+    params: Params,
+    *,
+    partition: Path,
+    store: Path | str,
+    descriptors: Path,
+    workers: int | None = None,
+    previous: Path | None = None,
+) -> None:
     """Write the folder `descriptors`, with one row per track of the partition, sorted by track_id.
 
     Args:
         workers: processes, all cores by default; the result is the same for any number.
+        previous: folder of an earlier run to take rows over from; by default the one that is replaced.
     Raises:
-        TagscaleError: a track of the partition is not in the store.
+        TagscaleError: a track of the partition is not in the store; tracks cannot be described, of which the others
+            are kept for the next run; no space is left.
     """
+    descriptors = Path(descriptors)
     tracks = Partition.load(partition).table["track_id"].tolist()
     opened = Store.open(store)
-    missing = [track for track in tracks if track not in opened]
-    if missing:
+    absent = [track for track in tracks if track not in opened]
+    if absent:
         raise TagscaleError(
-            f"{store}: {len(missing)} tracks of {partition} are not in it, the first is {missing[0]}. "
+            f"{store}: {len(absent)} tracks of {partition} are not in it, the first is {absent[0]}. "
             "Run `tagscale preprocess`, `validate` and `partition` again."
         )
-    columns = (TextColumn("describing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress, _pool(opened, workers or cores()) as pool:
-        rows = list(progress.track(pool.map(_row, tracks, chunksize=4), total=len(tracks)))
-    table = pd.DataFrame(rows).astype(np.float32)
-    table.insert(0, "track_id", tracks)
-    with replacing(descriptors) as fresh:
-        fresh.mkdir()
-        table.to_parquet(fresh / TABLE, index=False)
-
-
-@contextmanager
-def _pool(store: Store, workers: int) -> Iterator[ProcessPoolExecutor]:
-    # spawn: a fork of a process with threads can hang
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(store,))
+    table = DescriptorTable(tracks, opened.facts["audio_sha256"].reindex(tracks).fillna("").tolist())
+    parts = Parts(descriptors)
+    begin = time.monotonic()
+    table.take_over_folder(Path(previous or descriptors))
+    parts.take_over_into(table)
+    reused = int(table.filled.sum())
     try:
-        yield pool
+        failed = _fill(table, parts, opened, workers or cores())
+        if failed:
+            raise TagscaleError(_told(failed, len(tracks), store))
+        table.save(descriptors)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise TagscaleError(
+            f"{descriptors}: no space left on the disk ({error.strerror}). What was written before is kept in "
+            f"{parts.folder}. Free space and run again: it continues there."
+        ) from None
+    parts.remove()
+    seconds = time.monotonic() - begin
+    computed = len(tracks) - reused
+    speed = f" ({computed / max(seconds, 1e-9):.1f} tracks/s)" if computed else ""
+    Console().print(
+        f"{len(tracks)} tracks described in {seconds:.1f} s{speed}: {computed} computed, {reused} reused",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> dict[str, str]:
+    """Describe the tracks that have no row yet; returns those that cannot be described, with the reason."""
+    failed: dict[str, str] = {}
+    columns = (TextColumn("describing"), BarColumn(), MofNCompleteColumn(), TracksPerSecond(), TimeRemainingColumn())
+    missing = table.missing
+    try:
+        with Progress(*columns, disable=not missing) as progress:
+            task = progress.add_task("describing", total=len(table.tracks), completed=len(table.tracks) - len(missing))
+            for described in describe_all(store, missing, workers):
+                if described.values is None:
+                    failed[described.track_id] = described.reason
+                else:
+                    parts.add(table.put(described.track_id, described.values), described.values)
+                progress.advance(task)
     finally:
-        pool.shutdown(cancel_futures=True)
+        parts.write()  # what was computed is kept, whatever happened
+    return failed
 
 
-def _start(store: Store) -> None:
-    global _store
-    _store = store
-    threadpool_limits(1)  # the processes share out the cores; threads of their own would only wait for each other
-
-
-def _row(track: str) -> dict[str, float]:
-    return describe(_store.read(track, 0, _store.samples(track)))
+def _told(failed: dict[str, str], tracks: int, store: Path | str) -> str:
+    shown = "\n".join(f"  {track}: {reason}" for track, reason in sorted(failed.items())[:SHOWN])
+    more = f"\n  and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
+    return (
+        f"{store}: {len(failed)} of {tracks} tracks could not be described:\n{shown}{more}\n"
+        "The others are kept. Mend the store (`tagscale store verify` names what is damaged), or take the tracks out "
+        "of the dataset, then run `tagscale describe` again: it continues."
+    )
