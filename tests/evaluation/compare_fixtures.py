@@ -46,15 +46,21 @@ def make_study(
     kinds: Sequence[str] = ("classification", "regression"),
     pr_auc: Callable[[str, int, int], float] | None = None,
     epochs: int = 12,
+    resamples: int = 0,
 ) -> Files:
-    """Write runs/, results/ and partition/ under `root`; `pr_auc(model, tracks, seed)` sets the mean over tags."""
+    """Write runs/, results/ and partition/ under `root`; `pr_auc(model, tracks, seed)` sets the mean over tags.
+
+    resamples: of the bootstrap over test artists; 0 for results without intervals
+    """
     tags = [
         {"tag": tag, "group": group, "kind": kind}
         for group, (kind, names) in TAGS.items()
         for tag in names
         if kind in kinds
     ]
-    score = pr_auc or (lambda model, tracks, seed: float(CURVES[model](tracks)) + 0.012 * (seed % 3 - 1))
+    score = pr_auc or (
+        lambda model, tracks, seed: float(CURVES.get(model, CURVES["descriptors"])(tracks)) + 0.012 * (seed % 3 - 1)
+    )
     partition = make_partition(root / "partition", max(sizes.values()), [str(row["tag"]) for row in tags])
     runs, results = [], []
     for model in (*models, *baselines):
@@ -63,7 +69,7 @@ def make_study(
                 identity = RunIdentity(model, size, seed, "fixture", "d" * 12, partition.hash, f"settings-{model}")
                 name = run_name(model, size, seed)
                 runs.append(_make_run(root / "runs" / name, identity, tracks, None if model in baselines else epochs))
-                results.append(_make_results(root / "results" / name, identity, tracks, tags, score))
+                results.append(_make_results(root / "results" / name, identity, tracks, tags, score, resamples))
     return Files(runs, results, root / "partition")
 
 
@@ -84,7 +90,7 @@ def make_partition(folder: Path, train: int, tags: list[str], valid: int = 99, t
 
 def _make_run(folder: Path, identity: RunIdentity, tracks: int, epochs: int | None) -> Path:
     folder.mkdir(parents=True)
-    parameters = {"waveform": 187_000, "spectrogram": 254_000, "descriptors": 12_480}[identity.model]
+    parameters = {"waveform": 187_000, "spectrogram": 254_000, "descriptors": 12_480}.get(identity.model, 100_000)
     facts = {"train_tracks": tracks, "parameters": parameters, "seconds": 0.2 * tracks + 10 * (identity.seed + 1)}
     write_json(folder / "run.json", {"identity": identity.as_dict(), **facts})
     if epochs is not None:
@@ -96,7 +102,9 @@ def _make_run(folder: Path, identity: RunIdentity, tracks: int, epochs: int | No
     return folder
 
 
-def _make_results(folder: Path, identity: RunIdentity, tracks: int, tags: list[dict[str, Any]], score: Any) -> Path:
+def _make_results(
+    folder: Path, identity: RunIdentity, tracks: int, tags: list[dict[str, Any]], score: Any, resamples: int
+) -> Path:
     folder.mkdir(parents=True)
     target = score(identity.model, tracks, identity.seed)
     parts = ("valid", "test")
@@ -108,12 +116,31 @@ def _make_results(folder: Path, identity: RunIdentity, tracks: int, tags: list[d
         wanted = {"roc_auc": 0.55 + aim / 2, "pr_auc": aim, "rmse": 0.30 - aim / 4}
         for metric, mean in wanted.items():
             table.loc[rows, metric] += mean - table.loc[rows, metric].mean()
+    for metric in wanted:
+        table[f"{metric}_low"] = (table[metric] - 0.1).where((table["part"] == "test") & (resamples > 0))
+        table[f"{metric}_high"] = table[f"{metric}_low"] + 0.2
     table.to_csv(folder / "per_tag.csv", index=False)
     means = {part: _means(table[table["part"] == part]) for part in ("valid", "test")}
     facts = {"train_tracks": tracks, "parameters": 1, **means}
+    if resamples:
+        facts |= _make_resamples(folder, identity, means["test"], resamples)
     unscored = {"valid": {}, "test": {"odd": "no positive track in this part"} if any(table["tag"] == "odd") else {}}
     write_json(folder / "metrics.json", {"identity": identity.as_dict(), **facts, "unscored": unscored})
     return folder
+
+
+def _make_resamples(
+    folder: Path, identity: RunIdentity, test: dict[str, float | None], resamples: int
+) -> dict[str, Any]:
+    """Around the metrics of the test part: what all runs have in common, as their artists are the same, and a rest."""
+    common = np.random.default_rng(1).normal(0, 0.02, resamples)
+    own = np.random.default_rng([identity.seed, *identity.name.encode()]).normal(0, 0.005, resamples)
+    known = {metric: np.nan if mean is None else mean for metric, mean in test.items()}
+    table = pd.DataFrame({metric: mean + common + own for metric, mean in known.items()})
+    table.rename_axis("resample").reset_index().to_parquet(folder / "resamples.parquet", index=False)
+    ends = {metric: list(table[metric].quantile([0.025, 0.975])) for metric in known if test[metric] is not None}
+    drawn = {"resamples": resamples, "confidence": 0.95, "artists": 17, "hash": f"{resamples:012x}"}
+    return {"intervals": {"test": ends}, "bootstrap": drawn}
 
 
 def _tag_row(row: dict[str, Any], part: str, number: int, model: str) -> dict[str, Any]:

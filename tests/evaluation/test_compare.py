@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from evaluation.compare_fixtures import SIZES, Files, make_study
 from tagscale.errors import TagscaleError
@@ -15,10 +16,12 @@ from tagscale.evaluation.compare import (
     Line,
     comparison,
     crossing,
+    difference,
     fitted_line,
     group_scores,
     headline,
     line_scale,
+    seed_intervals,
     tag_scores,
 )
 from tagscale.evaluation.study import Study, read_study
@@ -58,6 +61,125 @@ def test_means_and_deviations_over_seeds_against_brute_force(tmp_path: Path) -> 
             seconds = [read_json(tmp_path / "runs" / f"{model}-{size}-{s}" / "run.json")["seconds"] for s in (0, 1, 4)]
             assert table.loc[(model, size), "seconds"] == pytest.approx(sum(seconds) / 3)
             assert table.loc[(model, size), "train_tracks"] == SIZES[size]
+
+
+def resamples_of(root: Path, model: str, size: str, seed: int) -> pd.DataFrame:
+    return pd.read_parquet(root / "results" / f"{model}-{size}-{seed}" / "resamples.parquet")
+
+
+def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(tmp_path: Path) -> None:
+    files = make_study(tmp_path, seeds=(0, 1, 4), resamples=200)
+    study = read(files, seeds=[0, 1, 4])
+    assert study.resamples.columns.tolist() == ["model", "size", "seed", "resample", "roc_auc", "pr_auc", "rmse"]
+    assert len(study.resamples) == 27 * 200
+    table = comparison(study).set_index(["model", "size"])
+    for model in ("waveform", "descriptors"):
+        for metric in ("roc_auc", "pr_auc", "rmse"):
+            columns = [resamples_of(tmp_path, model, "300", seed)[metric].to_numpy() for seed in (0, 1, 4)]
+            low, high = np.quantile((columns[0] + columns[1] + columns[2]) / 3, [0.025, 0.975])
+            row = table.loc[(model, "300")]
+            assert row[f"test_{metric}_low"] == pytest.approx(low)
+            assert row[f"test_{metric}_high"] == pytest.approx(high)
+            assert low < row[f"test_{metric}"] < high
+
+
+def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
+    files = make_study(tmp_path, seeds=(0, 1), resamples=200)
+    study = read(files, seeds=[0, 1])
+    found = difference(study, "spectrogram", "waveform", "pr_auc", "300")
+    means = {
+        model: sum(resamples_of(tmp_path, model, "300", seed)["pr_auc"].to_numpy() for seed in (0, 1)) / 2
+        for model in ("spectrogram", "waveform")
+    }
+    gaps = means["spectrogram"] - means["waveform"]
+    table = comparison(study).set_index(["model", "size"])["test_pr_auc"]
+    assert found.difference == pytest.approx(table["spectrogram", "300"] - table["waveform", "300"])
+    assert (found.low, found.high) == (pytest.approx(np.quantile(gaps, 0.025)), pytest.approx(np.quantile(gaps, 0.975)))
+    assert found.ahead == pytest.approx((gaps > 0).mean())
+    assert found.high - found.low < 0.3 * (
+        np.quantile(means["waveform"], 0.975) - np.quantile(means["waveform"], 0.025)
+    )
+    turned = difference(study, "waveform", "spectrogram", "pr_auc", "300")
+    assert (turned.difference, turned.low, turned.high) == pytest.approx((-found.difference, -found.high, -found.low))
+    assert turned.ahead == pytest.approx(1 - found.ahead)
+
+
+def test_a_lower_error_is_ahead(tmp_path: Path) -> None:
+    study = read(make_study(tmp_path, resamples=50, pr_auc=constant(waveform=0.7, spectrogram=0.3, descriptors=0.2)))
+    found = difference(study, "waveform", "spectrogram", "rmse", "all")
+    assert found.difference < 0
+    assert found.ahead == 1
+
+
+def test_what_cannot_be_told_is_not_a_number(tmp_path: Path) -> None:
+    without = read(make_study(tmp_path / "a"))
+    assert without.resamples.empty
+    assert comparison(without)["test_pr_auc_low"].isna().all()
+    assert without.tags[["pr_auc_low", "rmse_high"]].isna().all(axis=None)
+    found = difference(without, "waveform", "spectrogram", "pr_auc", "all")
+    assert np.isfinite(found.difference)
+    assert np.isnan([found.low, found.high, found.ahead]).all()
+    study = read(make_study(tmp_path / "b", kinds=("classification",), resamples=20))
+    assert np.isnan(difference(study, "waveform", "spectrogram", "rmse", "all").difference)
+    assert comparison(study)["test_rmse_high"].isna().all()
+    with pytest.raises(TagscaleError, match="no runs of vgg at size 'all'; its models are waveform, spectrogram"):
+        difference(study, "waveform", "vgg", "pr_auc", "all")
+
+
+def test_the_intervals_over_seeds_are_students(tmp_path: Path) -> None:
+    study = read(make_study(tmp_path, seeds=(0, 1, 4)), seeds=[0, 1, 4])
+    row = seed_intervals(study).set_index(["model", "size"]).loc[("waveform", "300")]
+    values = study.runs.query("model == 'waveform' and size == '300'")["test_pr_auc"].to_numpy()
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (row["seeds"], row["test_pr_auc_low"], row["test_pr_auc_high"]) == pytest.approx((3, low, high))
+    assert seed_intervals(read(make_study(tmp_path / "one")))["test_pr_auc_low"].isna().all()
+
+
+def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:
+    files = make_study(tmp_path, resamples=20)
+    metrics = tmp_path / "results" / "waveform-300-0" / "metrics.json"
+    drawn = read_json(metrics)["bootstrap"]
+    change(metrics, bootstrap=drawn | {"confidence": 0.9})
+    study = read(files)
+    assert study.confidence == 0.95, "that of the first run"
+    assert study.notes == [
+        "The intervals of single tags were made with different confidences (0.95, 0.9). "
+        "Run `dvc repro` to make them all alike."
+    ]
+    change(metrics, bootstrap=drawn | {"resamples": 10, "hash": "other"})
+    with pytest.raises(TagscaleError, match=r"different resamples of the test artists.*\n.*") as caught:
+        read(files)
+    assert "bootstrap other (10 resamples): waveform-300-0\n" in str(caught.value)
+    change(metrics, bootstrap=None)
+    with pytest.raises(TagscaleError, match="bootstrap none: waveform-300-0"):
+        read(files)
+
+
+def test_resamples_that_are_missing_or_cut_are_named(tmp_path: Path) -> None:
+    files = make_study(tmp_path, resamples=20)
+    file = tmp_path / "results" / "descriptors-all-0" / "resamples.parquet"
+    pd.read_parquet(file).head(10).to_parquet(file)
+    with pytest.raises(TagscaleError, match=r"10 resamples, but metrics.json beside it says 20. .*evaluate_baseline@"):
+        read(files)
+    pd.read_parquet(file).drop(columns="rmse").to_parquet(file)
+    with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
+        read(files)
+    file.unlink()
+    with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
+        read(files)
+
+
+def test_front_ends_and_published_baselines_are_told_apart(tmp_path: Path) -> None:
+    models = ["waveform", "vgg", "spectrogram-x4", "crnn", "transformer"]
+    files = make_study(tmp_path, models=models, sizes={"all": 50})
+    study = read(files, models=models, sizes=["all"])
+    assert study.front_ends == ["waveform", "spectrogram-x4", "transformer"]
+    assert study.published == ["vgg", "crnn"]
+    assert study.everyone == [*models, "descriptors"]
+    assert set(study.curves["model"]) == set(models)
+    (tmp_path / "results" / "vgg-all-0" / "metrics.json").unlink()
+    with pytest.raises(TagscaleError, match="vgg-all-0: no result; `dvc repro evaluate@vgg-all-0`"):
+        read(files, models=models, sizes=["all"])
 
 
 def test_rows_are_ordered_and_the_best_of_each_size_is_marked(tmp_path: Path) -> None:

@@ -1,5 +1,10 @@
-"""Numbers out of a study: means over seeds, per-tag and per-group tables, lines over the training size.
+"""Numbers out of a study: means over seeds with intervals, differences of two models, per-tag and per-group tables,
+lines over the training size.
 
+Two things make a score uncertain, and they are kept apart. Other test artists might have been drawn: that the
+intervals of `comparison` and `difference` cover, by bootstrap resamples. The training might have begun otherwise: that
+the SD over seeds covers, and the t-interval of `seed_intervals`. With several seeds, intervals are of the mean over
+these seeds: its resample is the mean of the seeds' resamples, which hold the same artists.
 The lines are the paper's Figure 3 (section 5.1): a straight line through every run's score over the number of training
 tracks, one per front-end, and where two of them cross. Straight in tracks or in their logarithm, see `line_scale`.
 """
@@ -10,7 +15,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
+from tagscale.errors import TagscaleError
+from tagscale.evaluation.bootstrap import Difference, interval, paired
 from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, PARTS, Study
 
 SCORES = [f"{part}_{metric}" for part in PARTS for metric in LABELS]
@@ -20,8 +28,9 @@ Scale = Literal["linear", "log"]
 def comparison(study: Study) -> pd.DataFrame:
     """One row a model and size, mean over seeds: train_tracks, parameters, seeds, every score and its SD, seconds.
 
-    The sample SD (`<score>_sd`) is empty for a single seed. `best` names the test metrics on which the row is the
-    best of its size.
+    The sample SD (`<score>_sd`) is empty for a single seed. `test_<metric>_low` and `_high` are the ends of the
+    interval of the mean over seeds, at the study's confidence, for other artists in the test part; empty where the
+    results have no resamples. `best` names the test metrics on which the row is the best of its size.
     """
     grouped = study.runs.groupby(["model", "size"], sort=False)
     table = grouped[["train_tracks", "parameters"]].max()
@@ -30,12 +39,75 @@ def comparison(study: Study) -> pd.DataFrame:
     for score in SCORES:
         table[score], table[f"{score}_sd"] = means[score], deviations[score]
     table["seconds"] = grouped["seconds"].mean()
-    table = table.reset_index()
+    table = _with_intervals(table, study).reset_index()
     table["best"] = _best_of_size(table)
     order = {name: place for place, name in enumerate(study.everyone)}
     return table.sort_values(
         ["train_tracks", "model"], key=lambda column: column.map(order) if column.name == "model" else column
     ).reset_index(drop=True)
+
+
+def _with_intervals(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The table (indexed by model and size) with the ends of the test scores' intervals, each beside its score."""
+    means = _means_of_seeds(study.resamples).groupby(["model", "size"], sort=False)
+    for metric in LABELS:
+        ends = {cell: interval(rows.to_numpy(float), study.confidence) for cell, rows in means[metric]}
+        found = np.array([ends.get(cell, (np.nan, np.nan)) for cell in table.index], float)
+        place = table.columns.tolist().index(f"test_{metric}_sd") + 1
+        table.insert(place, f"test_{metric}_low", found[:, 0])
+        table.insert(place + 1, f"test_{metric}_high", found[:, 1])
+    return table
+
+
+def _means_of_seeds(resamples: pd.DataFrame) -> pd.DataFrame:
+    """Metrics of every resample, mean over seeds: model, size, resample and the metrics."""
+    grouped = resamples.groupby(["model", "size", "resample"], sort=False, as_index=False)
+    means: pd.DataFrame = grouped[list(LABELS)].mean()
+    return means
+
+
+def difference(study: Study, first: str, second: str, metric: str, size: str) -> Difference:
+    """The first model minus the second on a metric of the test part at one size, each a mean over its seeds.
+
+    The interval is of this difference for other test artists: both models are held against the same resamples, so
+    what makes an artist easy or hard for both is gone from it. `ahead` is the share of resamples in which the first
+    is better: the higher AUC, or the lower √MSE. Not numbers (NaN) where there is no such score, or no resamples.
+
+    Raises:
+        TagscaleError: the study has no such model or size.
+    """
+    runs = study.runs[study.runs["size"] == size]
+    unknown = [model for model in (first, second) if model not in set(runs["model"])]
+    if unknown:
+        raise TagscaleError(
+            f"The study has no runs of {' and '.join(unknown)} at size {size!r}; its models are "
+            f"{', '.join(study.everyone)}, its sizes {', '.join(study.runs['size'].unique())}."
+        )
+    scores = runs.groupby("model")[f"test_{metric}"].mean()
+    table = _means_of_seeds(study.resamples[study.resamples["size"] == size])
+    by_model = table.pivot(index="resample", columns="model", values=metric).reindex(columns=[first, second])
+    return paired(
+        by_model[first].to_numpy(float),
+        by_model[second].to_numpy(float),
+        float(scores[first] - scores[second]),
+        study.confidence,
+        lower_is_better=metric in LOWER_IS_BETTER,
+    )
+
+
+def seed_intervals(study: Study) -> pd.DataFrame:
+    """Student's t-interval of every mean over seeds: model, size, seeds, `<score>_low` and `<score>_high`.
+
+    For other random starts on the same training and test tracks, at the study's confidence, if the scores of the
+    seeds are about normal; NaN for a single seed. Two or three seeds give wide intervals: that is what they tell.
+    """
+    grouped = study.runs.groupby(["model", "size"], sort=False)
+    table = grouped["seed"].nunique().rename("seeds").to_frame()
+    for score in SCORES:
+        count, mean, deviation = (grouped[score].agg(name) for name in ("count", "mean", "std"))
+        reach = student.ppf((1 + study.confidence) / 2, (count - 1).where(count > 1)) * deviation / np.sqrt(count)
+        table[f"{score}_low"], table[f"{score}_high"] = mean - reach, mean + reach
+    return table.reset_index()
 
 
 def _best_of_size(table: pd.DataFrame) -> list[str]:

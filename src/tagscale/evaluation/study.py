@@ -19,9 +19,14 @@ from tagscale.identity import RunIdentity, run_name
 
 LABELS = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "rmse": "√MSE"}  # section 5.1
 LOWER_IS_BETTER = frozenset({"rmse"})
+# What a study compares; every other model is one that was published elsewhere, for them to be measured against.
+FRONT_ENDS = ("waveform", "spectrogram", "short_chunk", "transformer")
 PARTS = ("valid", "test")
 PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *LABELS)
+ENDS = tuple(f"{metric}_{end}" for metric in LABELS for end in ("low", "high"))  # of a tag's intervals
+RESAMPLES = ("resample", *LABELS)
 HISTORY = ("epoch", "train_loss", "valid_loss")
+CONFIDENCE = 0.95  # of intervals, where nothing else is said
 Record = dict[str, Any]  # what a run.json or metrics.json says, with its identity and folder
 
 
@@ -30,10 +35,14 @@ class Study:
     """All runs of one grid.
 
     runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_roc_auc ... test_rmse.
-    tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv.
-    curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; front-ends only.
+    tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv, with the ends of the tag's
+        interval, `pr_auc_low` ..., NaN where it has none.
+    curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; of `models` only.
     unscored: part, tag, reason.
     notes: what a reader must know before believing the tables.
+    resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample, roc_auc, pr_auc,
+        rmse; without rows where the results have no intervals. A resample holds the same artists in every run.
+    confidence: of the intervals that the results were written with.
     """
 
     models: list[str]
@@ -45,10 +54,22 @@ class Study:
     curves: pd.DataFrame
     unscored: pd.DataFrame
     notes: list[str]
+    resamples: pd.DataFrame
+    confidence: float = CONFIDENCE
 
     @property
     def everyone(self) -> list[str]:
         return [*self.models, *self.baselines]
+
+    @property
+    def front_ends(self) -> list[str]:
+        """The models that the study compares, at whatever capacity: a name may add one, as waveform-x4 does."""
+        return [model for model in self.models if is_front_end(model)]
+
+    @property
+    def published(self) -> list[str]:
+        """Those of the models that are baselines by publication; `baselines` are those not trained on audio."""
+        return [model for model in self.models if not is_front_end(model)]
 
     @property
     def largest(self) -> str:
@@ -58,6 +79,15 @@ class Study:
     @property
     def seeds(self) -> list[int]:
         return sorted(self.runs["seed"].unique().tolist())
+
+
+def is_front_end(model: str) -> bool:
+    """Whether the study compares this model, rather than measures others against it.
+
+    >>> is_front_end("waveform"), is_front_end("waveform-x4"), is_front_end("vgg"), is_front_end("descriptors")
+    (True, True, False, False)
+    """
+    return model.partition("-")[0] in FRONT_ENDS
 
 
 @dataclass(frozen=True)
@@ -95,17 +125,23 @@ def read_study(
 
     Raises:
         TagscaleError: a cell of the grid is missing, a file of it is unreadable, a result belongs to another
-            training than the run beside it, or runs differ in their data or partition. Says what to run.
+            training than the run beside it, or runs differ in their data, their partition or the resamples of their
+            test tracks. Says what to run.
     """
     trained = _by_name((Path(folder) / "run.json" for folder in runs), wants=("train_tracks", "parameters", "seconds"))
-    scored = _by_name((Path(folder) / "metrics.json" for folder in results), wants=(*PARTS, "unscored"))
+    scored = _by_name(
+        (Path(folder) / "metrics.json" for folder in results), wants=(*PARTS, "unscored"), maybe=("bootstrap",)
+    )
     grid = product([*models, *baselines], sizes, seeds)
     cells = [RunCell(model, str(size), seed, model in baselines) for model, size, seed in grid]
     _check_complete(cells, trained, scored)
     pairs = [(cell, trained[cell.name], scored[cell.name]) for cell in cells]
     identities = {cell.name: _identity_of_pair(cell, run, result) for cell, run, result in pairs}
     for field, words in (("dataset_hash", "data"), ("partition_hash", "partitions of the data")):
-        _check_same(identities, field, words)
+        _check_same({name: getattr(identity, field) for name, identity in identities.items()}, field, words)
+    draws = {cell.name: result["bootstrap"] for cell, _, result in pairs}
+    _check_same({name: _drawn(facts) for name, facts in draws.items()}, "bootstrap", "resamples of the test artists")
+    confidences = list(dict.fromkeys(facts["confidence"] for facts in draws.values() if facts))
     any_identity = next(iter(identities.values()))
     return Study(
         models=list(models),
@@ -113,17 +149,19 @@ def read_study(
         dataset_hash=any_identity.dataset_hash,
         partition_hash=any_identity.partition_hash,
         runs=pd.DataFrame([_run_row(*pair) for pair in pairs]),
-        tags=_stacked(pairs, lambda pair: _read_csv(pair[2]["folder"] / "per_tag.csv", PER_TAG)),
+        tags=_stacked(pairs, _read_tags),
         curves=_stacked(
             [pair for pair in pairs if not pair[0].baseline],
             lambda pair: _read_csv(pair[1]["folder"] / "history.csv", HISTORY),
         ),
         unscored=_unscored(scored[cell.name] for cell in cells),
-        notes=_settings_notes(identities),
+        notes=[*_settings_notes(identities), *_confidence_notes(confidences)],
+        resamples=_stacked([pair for pair in pairs if pair[2]["bootstrap"]], _read_resamples, RESAMPLES),
+        confidence=float(confidences[0]) if confidences else CONFIDENCE,
     )
 
 
-def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]:
+def _by_name(files: Iterable[Path], wants: tuple[str, ...], maybe: tuple[str, ...] = ()) -> dict[str, Record]:
     """The readable ones of the files by the name of the run that each describes, with the folder it lies in."""
     found: dict[str, Record] = {}
     for file in files:
@@ -132,7 +170,12 @@ def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]
         try:
             content = read_json(file)
             identity = RunIdentity(**content["identity"])
-            found[identity.name] = {key: content[key] for key in wants} | {"identity": identity, "folder": file.parent}
+            found[identity.name] = {
+                **{key: content[key] for key in wants},
+                **{key: content.get(key) for key in maybe},
+                "identity": identity,
+                "folder": file.parent,
+            }
         except (ValueError, KeyError, TypeError) as error:
             raise TagscaleError(
                 f"{file}: not as the stages write it ({type(error).__name__}: {error}). "
@@ -164,10 +207,10 @@ def _identity_of_pair(cell: RunCell, run: Record, result: Record) -> RunIdentity
     return identity
 
 
-def _check_same(identities: dict[str, RunIdentity], field: str, words: str) -> None:
+def _check_same(values: dict[str, str], field: str, words: str) -> None:
     names: dict[str, list[str]] = {}
-    for name, identity in identities.items():
-        names.setdefault(getattr(identity, field), []).append(name)
+    for name, value in values.items():
+        names.setdefault(value, []).append(name)
     if len(names) > 1:
         lines = [f"  {field} {value}: {', '.join(sharing)}" for value, sharing in names.items()]
         raise TagscaleError(
@@ -190,6 +233,20 @@ def _settings_notes(identities: dict[str, RunIdentity]) -> list[str]:
     ]
 
 
+def _confidence_notes(confidences: list[float]) -> list[str]:
+    """A warning where the intervals of single tags were not made alike; those of the means are all made anew."""
+    if len(confidences) < 2:
+        return []
+    return [
+        f"The intervals of single tags were made with different confidences ({', '.join(map(str, confidences))}). "
+        "Run `dvc repro` to make them all alike."
+    ]
+
+
+def _drawn(facts: Record | None) -> str:
+    return f"{facts['hash']} ({facts['resamples']} resamples)" if facts else "none"
+
+
 def _run_row(cell: RunCell, run: Record, result: Record) -> dict[str, Any]:
     row: dict[str, Any] = {"model": cell.model, "size": cell.size, "seed": cell.seed}
     row |= {key: run[key] for key in ("train_tracks", "parameters", "seconds")}
@@ -199,8 +256,13 @@ def _run_row(cell: RunCell, run: Record, result: Record) -> dict[str, Any]:
     return row
 
 
-def _stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame]) -> pd.DataFrame:
-    """The files of all runs below each other, each row with its run's model, size and seed in front."""
+def _stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The files of all runs below each other, each row with its run's model, size and seed in front.
+
+    columns: those of the table where there is no run.
+    """
+    if not pairs:
+        return pd.DataFrame(columns=["model", "size", "seed", *columns])
     frames = []
     for pair in pairs:
         frame = read(pair)
@@ -218,6 +280,23 @@ def _read_csv(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise TagscaleError(f"{file}: column(s) {', '.join(lacking)} missing; found {', '.join(table.columns)}.")
+    return table
+
+
+def _read_tags(pair: Pair) -> pd.DataFrame:
+    table = _read_csv(pair[2]["folder"] / "per_tag.csv", PER_TAG)
+    return table.assign(**{end: np.nan for end in ENDS if end not in table})
+
+
+def _read_resamples(pair: Pair) -> pd.DataFrame:
+    file, expected = pair[2]["folder"] / "resamples.parquet", pair[2]["bootstrap"]["resamples"]
+    again = f"`{pair[0].command}` makes it again."
+    try:
+        table = pd.read_parquet(file, columns=list(RESAMPLES))
+    except (OSError, ValueError) as error:
+        raise TagscaleError(f"{file}: cannot be read as resamples of the metrics ({error}). {again}") from None
+    if len(table) != expected:
+        raise TagscaleError(f"{file}: {len(table)} resamples, but metrics.json beside it says {expected}. {again}")
     return table
 
 
