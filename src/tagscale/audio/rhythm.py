@@ -48,7 +48,7 @@ def rhythm(decibels: np.ndarray, centres: np.ndarray, rate: float) -> dict[str, 
     """
     envelopes = _onset_envelopes(decibels, centres)
     level = envelopes - uniform_filter1d(envelopes, round(rate), axis=1, mode="nearest")  # less what takes seconds
-    excerpts, tempogram = _tempogram(level, round(WINDOW_SECONDS * rate))
+    excerpts, tempogram = _tempogram(_blurred(level), round(WINDOW_SECONDS * rate))
     overall, *bands = tempogram.mean(axis=1)  # autocorrelation by lag in frames
     lags = 60 * rate / TEMPI
     likely = np.exp(-0.5 * (np.log2(TEMPI / 120) / 0.9) ** 2)  # listeners prefer tempi around 120
@@ -81,6 +81,12 @@ def _onset_envelopes(decibels: np.ndarray, centres: np.ndarray) -> np.ndarray:
     rise = _rise(decibels)
     low, high = np.searchsorted(centres, [200, 2000])
     return np.stack([part.mean(axis=1) for part in (rise, rise[:, :low], rise[:, low:high], rise[:, high:])])
+
+
+def _blurred(rows: np.ndarray) -> np.ndarray:
+    """Five values to one, the middle one with a third of the weight: a beat of 23.4 frames is then as clear as one of
+    23 frames."""
+    return uniform_filter1d(uniform_filter1d(rows, 3, axis=-1, mode="nearest"), 3, axis=-1, mode="nearest")
 
 
 def _rise(decibels: np.ndarray) -> np.ndarray:
@@ -152,7 +158,7 @@ def _beat_histogram(tempogram: np.ndarray, lags: np.ndarray) -> dict[str, float]
         peaks = peaks[np.argsort(-enhanced[peaks], kind="stable")][:PEAKS]
         histogram[peaks] += enhanced[peaks]
     total = histogram.sum() + TINY
-    histogram = uniform_filter1d(histogram, 5) * 5  # tempi that differ by less than two per cent are the same
+    histogram = _blurred(histogram) * 3  # tempi that differ by one or two per cent are nearly the same
     first = int(histogram.argmax())
     others = np.where(np.abs(np.log(TEMPI / TEMPI[first])) > np.log(NEAR), histogram, 0)
     second = int(others.argmax()) if others.any() else first
