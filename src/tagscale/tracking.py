@@ -113,6 +113,11 @@ class TrackedRun:
             for some in _chunks(entries, _METRICS_AT_ONCE):
                 self.client.log_batch(self.run_id, metrics=some)
 
+    def steps_of(self, metric: str) -> set[int]:
+        """Steps at which a metric has been logged, by an earlier process of the run too."""
+        with self._explained():
+            return {point.step for point in self.client.get_metric_history(self.run_id, metric)}
+
     def log_artifacts(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or the content of a directory, under `folder` of the run's artifacts."""
         path = Path(path)

@@ -96,7 +96,8 @@ def test_a_fit_tells_of_its_epochs_and_leaves_nothing_behind(
     assert not warned
     assert not list(tmp_path.iterdir())
     assert [epoch for epoch, _ in told] == found.history["epoch"].tolist() == [1, 2]
-    names = {"train_loss", "valid_loss", "learning_rate", "patches_per_second", "seconds"}
+    losses_and_rates = {"train_loss", "valid_loss", "learning_rate", "patches_per_second"}
+    names = losses_and_rates | {"seconds", "data_wait", "peak_memory_mb"}
     assert set(told[0][1]) == names
     assert told[1][1]["learning_rate"] == pytest.approx(0), "it falls to zero at the end"
     out, err = capsys.readouterr()
@@ -160,9 +161,7 @@ def test_a_fresh_model_scores_every_tag_with_its_mean_label() -> None:
 
 def test_only_kernels_decay() -> None:
     model = build(architecture("waveform"))
-    optimizer = Training(model, torch.zeros(3, dtype=torch.bool), settings(), steps=1).configure_optimizers()[
-        "optimizer"
-    ]
+    optimizer = Training(model, torch.zeros(3, dtype=torch.bool), settings(), steps=1).configure_optimizers()
     kernels, others = optimizer.param_groups
     assert (kernels["weight_decay"], others["weight_decay"]) == (1e-5, 0)
     assert {parameter.ndim for parameter in kernels["params"]} == {2, 3}

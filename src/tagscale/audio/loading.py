@@ -3,6 +3,7 @@
 What is read is settled by `tagscale.audio.patches`; here, in which order, by which process, and from where on.
 """
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,8 @@ class TrainingLoader(DataLoader[Batch]):
     """A DataLoader of training patches whose position can be saved and restored, in the middle of an epoch too.
 
     The position counts batches that were handed out; what workers have read ahead does not count, nor does their
-    number. It fits every rank, so one process may save it for all.
+    number. It fits every rank, so one process may save it for all; and another number of processes too, where all
+    their batches together are as large as before.
 
     >>> patches = RandomPatches(store, tracks, labels, 48_000, 1, seed=0)  # doctest: +SKIP
     >>> batches = loader(patches, 32, workers=2, pin_memory=False)  # doctest: +SKIP
@@ -59,6 +61,7 @@ class TrainingLoader(DataLoader[Batch]):
     """
 
     handed_out = 0  # batches of the current epoch
+    waited = 0.0  # seconds that the caller had to wait for batches, in all epochs
 
     @property
     def order(self) -> EpochOrder:
@@ -69,9 +72,12 @@ class TrainingLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._epoch = self.order.epoch
         self.handed_out = self.order.first // self._batch
+        begin = time.perf_counter()
         for batch in super().__iter__():
             self.handed_out += 1
+            self.waited += time.perf_counter() - begin
             yield batch
+            begin = time.perf_counter()
 
     def state_dict(self) -> dict[str, int]:
         """Epoch and batches of it that were handed out, and what the loader must have to go on from there."""
@@ -83,9 +89,11 @@ class TrainingLoader(DataLoader[Batch]):
         """Let the next iteration go on where `state_dict` was called; `set_epoch` of the same epoch changes nothing.
 
         Raises:
-            TagscaleError: the state is of other patches, another batch size or another number of processes.
+            TagscaleError: the state is of other patches, or of another batch size over all processes.
         """
         plan = self._plan()
+        if state.get("batch", 0) * state.get("world", 0) == plan["batch"] * plan["world"]:
+            state = state | {"batch": plan["batch"], "world": plan["world"]}  # the same patches in every step
         others = [f"{name} {state.get(name)}, here {value}" for name, value in plan.items() if state.get(name) != value]
         if others:
             raise TagscaleError(

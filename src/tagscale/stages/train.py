@@ -1,24 +1,33 @@
 """Train: one model on one training size with one seed; its weights, its history and who it is go to a run's folder."""
 
+import errno
+import json
+import sys
+import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from tagscale import tracking
+from tagscale.audio import SAMPLE_RATE
 from tagscale.audio.store import Store
 from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.files import replacing, write_json
 from tagscale.identity import RunIdentity, hash_of
-from tagscale.models.build import Architecture, parameter_count
-from tagscale.params import ModelParams, Params
+from tagscale.models.build import MODELS, Architecture, capacity_keys, parameter_count
+from tagscale.params import ModelParams, Params, parse
+
+if TYPE_CHECKING:
+    from tagscale.training.fit import Fitted
+    from tagscale.training.module import Settings
 
 BASELINE = "descriptors"
 
@@ -33,21 +42,33 @@ def run(
     partition: Path,
     inputs: Path | str,
     run: Path,
+    unfinished: Path | None = None,
 ) -> None:
     """Train and write the run's folder: run.json, and model.json, weights.safetensors and history.csv, or the trees.
 
+    A training that was ended, however, goes on when it is started again, in the same MLflow run.
+
     Args:
-        model: waveform, spectrogram or descriptors (the baseline)
+        model: a name of `train.models`, or descriptors (the baseline)
         size: number of training tracks, or "all"
         inputs: the store (a folder, or an address of `Store.open`); for the baseline the folder of descriptors
+        unfinished: folder of the training's state until it is complete; RUN.unfinished, beside the run, when not given
     Raises:
         TagscaleError: the training part is smaller than `size`; see also `tagscale.training.fit.fit`.
     """
+    if model != BASELINE:
+        from tagscale.training.distributed import processes_wanted
+
+        processes = processes_wanted(getattr(params.train, "devices", None), params.train.batch)
+        if processes > 1:
+            paths = {"catalog": catalog, "partition": partition, "inputs": inputs, "run": run, "unfinished": unfinished}
+            _launch(processes, params, {"model": model, "size": size, "seed": seed}, paths)
+            return
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
     if model == BASELINE:
         _train_trees(params, cell, inputs, run)
     else:
-        _train_front_end(params, cell, inputs, run)
+        _train_network(params, cell, inputs, run, unfinished or run.with_name(f"{run.name}.unfinished"))
 
 
 class Cell:
@@ -81,71 +102,181 @@ class Cell:
         )
 
 
-def capacity_of(model: ModelParams, name: str) -> dict[str, float | int]:
-    """The capacity of a front-end and the back-end, as `Architecture` takes it."""
-    front_end: dict[str, float | int] = (
-        {"layers": model.waveform.layers, "width": model.waveform.width}
-        if name == "waveform"
-        else {"width": model.spectrogram.width}
-    )
-    backend = model.backend
-    return front_end | {"filters": backend.filters, "units": backend.units, "dropout": backend.dropout}
+def capacity_of(models: ModelParams, name: str) -> dict[str, Any]:
+    """The capacity of a model, as `Architecture` takes it: its own block's, and the back-end's where it has one."""
+    own = {key: value for key, value in getattr(models, name).model_dump().items() if value is not None}
+    given = models.backend.model_dump() | own
+    return {key: given[key] for key in capacity_keys(architecture_name(name)) if key in given}
 
 
-def _train_front_end(params: Params, cell: Cell, store: Path | str, run: Path) -> None:
-    from tagscale.training import checkpoint  # Lightning takes seconds to import; the baseline needs none of it
-    from tagscale.training.fit import Labelled, fit
-    from tagscale.training.memory import keep_freed_memory
+def architecture_name(name: str) -> str:
+    """The key of MODELS that a name in `train.models` means: what stands before a named capacity's hyphen."""
+    return name.partition("-")[0]
+
+
+def patch_seconds_of(params: Params, name: str) -> float:
+    """Length of a model's patches: its own block's or `train.patch_seconds`; where that is null, the published one."""
+    block = getattr(params.model, name)
+    given: float | None = block.patch_seconds if hasattr(block, "patch_seconds") else params.train.patch_seconds
+    natural = MODELS[architecture_name(name)].NATURAL_SAMPLES
+    if given is None and natural is not None:
+        return natural / SAMPLE_RATE
+    seconds = params.train.patch_seconds if given is None else given
+    if seconds is None:
+        raise TagscaleError(
+            f"train.patch_seconds is null, and the {name} model was published with no length of its own."
+        )
+    return seconds
+
+
+def settings_of(params: Params) -> "Settings":
+    """How to train, as params.yaml says."""
     from tagscale.training.module import Settings
 
-    keep_freed_memory()
     train = params.train
-    settings = Settings(
+    return Settings(
         loss=train.loss,
+        class_weights=getattr(train, "class_weights", "none"),
         patches_per_track=train.patches_per_track,
         batch=train.batch,
+        optimizer=getattr(train, "optimizer", "adam"),
         learning_rate=train.learning_rate,
+        schedule=getattr(train, "schedule", "cosine"),
         weight_decay=train.weight_decay,
         max_epochs=train.max_epochs,
         patience=train.patience,
         precision=train.precision,
+        compile=getattr(train, "compile", False),
     )
+
+
+class Curves:
+    """Each number of each epoch once in an MLflow run, whichever process had it."""
+
+    def __init__(self, run: tracking.TrackedRun) -> None:
+        self.run = run
+        self.logged: dict[str, set[int]] = {}
+
+    def __call__(self, numbers: Mapping[str, float | None], step: int = 0) -> None:
+        name = next(iter(numbers))
+        if name not in self.logged:
+            self.logged[name] = self.run.steps_of(name)
+        if step not in self.logged[name]:
+            self.run.log_metrics(numbers, step)
+            self.logged[name].add(step)
+
+
+def _train_network(params: Params, cell: Cell, store: Path | str, run: Path, folder: Path) -> None:
+    from tagscale.training.distributed import World  # Lightning takes seconds to import; the baseline needs none of it
+    from tagscale.training.fit import Fitted, Labelled, fit
+    from tagscale.training.memory import keep_freed_memory
+    from tagscale.training.resume import Unfinished
+
+    keep_freed_memory()
+    settings = settings_of(params)
     architecture = Architecture(
-        model=cell.model,
+        model=architecture_name(cell.model),
         capacity=capacity_of(params.model, cell.model),
         tags=tuple(cell.tags),
         kinds=tuple(cell.kinds),
-        patch_seconds=train.patch_seconds,
+        patch_seconds=patch_seconds_of(params, cell.model),
     )
     told = {
         "model": architecture.capacity,
-        "train": asdict(settings) | {"patch_seconds": architecture.patch_seconds},
+        "train": settings.deciding() | {"patch_seconds": architecture.patch_seconds},
     }
     identity = cell.identity(told)
+    unfinished = Unfinished(folder, {"identity": identity.as_dict()} | told)
     valid = cell.partition.tracks("valid")
-    begin = time.perf_counter()
-    with tracking.start_run(params.tracking.experiment, identity, told | {"train_tracks": len(cell.training)}) as run_:
-        run_.set_tags(cell.data_tags(params))
-        fitted = fit(
+
+    def fitted(on_epoch: Callable[[dict[str, float], int], None] | None = None) -> Fitted:
+        return fit(
             architecture,
             Store.open(store),
             Labelled(cell.training, cell.labels(cell.training)),
             Labelled(valid, cell.labels(valid)),
             settings,
             cell.seed,
-            on_epoch=run_.log_metrics,
+            on_epoch=on_epoch,
+            unfinished=unfinished,
+            workers=getattr(params.train, "workers", None),
         )
-        parameters = parameter_count(fitted.model)
-        with replacing(run) as fresh:
-            fresh.mkdir()
-            checkpoint.write(fresh, fitted.model, architecture)
-            fitted.history.to_csv(fresh / "history.csv", index=False, float_format="%.6f", lineterminator="\n")
-            _write_run(fresh, identity, len(cell.training), parameters, time.perf_counter() - begin)
+
+    if not World.current().first:  # it trains; the first one tells and writes
+        fitted()
+        return
+    begin = time.perf_counter()
+    told_too = told | {"train_tracks": len(cell.training)}
+    with (
+        unfinished.held(),
+        tracking.start_run(params.tracking.experiment, identity, told_too) as run_,
+        full_disk_explained(run, folder),
+    ):
+        run_.set_tags(cell.data_tags(params))
+        curves = Curves(run_)
+        found = fitted(curves)
+        parameters = parameter_count(found.model)
+        _write_network(run, found, architecture, identity, len(cell.training))
         run_.log_params({"parameters": parameters})
-        run_.log_metrics({"best_epoch": fitted.best_epoch})
+        curves({"best_epoch": found.best_epoch})
         run_.log_artifacts(run, "checkpoint")
-    best = fitted.history["valid_loss"].min()
-    _say(identity, cell, parameters, begin, f"best epoch {fitted.best_epoch}, validation loss {best:.4f}")
+    unfinished.remove()
+    best = found.history["valid_loss"].min()
+    _say(identity, cell, parameters, begin, f"best epoch {found.best_epoch}, validation loss {best:.4f}")
+
+
+def _write_network(run: Path, found: "Fitted", architecture: Architecture, identity: RunIdentity, tracks: int) -> None:
+    from tagscale.training import checkpoint
+
+    histories = {"history.csv": found.history}
+    histories |= {f"history-{name}.csv": history for name, history in found.earlier.items()}
+    with replacing(run) as fresh:
+        fresh.mkdir()
+        checkpoint.write(fresh, found.model, architecture)
+        for name, history in histories.items():
+            history.to_csv(fresh / name, index=False, float_format="%.6f", lineterminator="\n")
+        _write_run(fresh, identity, tracks, parameter_count(found.model), found.seconds)
+
+
+@contextmanager
+def full_disk_explained(run: Path, folder: Path) -> Iterator[None]:
+    """Say of a disk that is full when the run is written what to do, and that nothing is lost."""
+    try:
+        yield
+    except Exception as error:  # safetensors has an error of its own, which carries no number
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
+        if not full:
+            raise
+        raise TagscaleError(
+            f"The disk is full: {run} could not be written. Free space and start again: training goes on from the "
+            f"state in {folder}, where there is one."
+        ) from error
+
+
+def _launch(processes: int, params: Params, cell: dict[str, Any], paths: Mapping[str, Path | str | None]) -> None:
+    """Let several processes of this machine train together; each runs this module with the same arguments."""
+    from tagscale.training.distributed import launch
+
+    content = {"params": params.model_dump(mode="json")} | cell
+    content |= {name: None if path is None else str(path) for name, path in paths.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = Path(folder) / "arguments.json"
+        write_json(arguments, content)
+        launch(processes, "-m", "tagscale.stages.train", str(arguments))
+
+
+def _one_of_several(arguments: Path) -> None:
+    """What each process does that `_launch` starts."""
+    from tagscale.training.distributed import end_with_parent
+
+    end_with_parent()
+    content: dict[str, Any] = json.loads(arguments.read_text(encoding="utf-8"))
+    settings = parse(content.pop("params"))
+    for name in ("catalog", "partition", "run"):
+        content[name] = Path(content[name])
+    if content["unfinished"] is not None:
+        content["unfinished"] = Path(content["unfinished"])
+    run(settings, **content)
 
 
 def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path) -> None:
@@ -196,3 +327,11 @@ def _say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outco
         highlight=False,
         soft_wrap=True,
     )
+
+
+if __name__ == "__main__":
+    try:
+        _one_of_several(Path(sys.argv[1]))
+    except TagscaleError as problem:
+        Console(stderr=True).print(f"error {problem}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -2,26 +2,39 @@
 
 import logging
 import os
+import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
-from torch import nn
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor, nn
 
+from tagscale.audio import SAMPLE_RATE
 from tagscale.audio.loading import batches_per_epoch, loader
 from tagscale.audio.logmel import LogMel
 from tagscale.audio.patches import RandomPatches, Samples, SpacedPatches, to_wave
 from tagscale.errors import TagscaleError
 from tagscale.models.build import Architecture, build
 from tagscale.models.tagger import Tagger
-from tagscale.training.epochs import BestWeights, Epochs, OnEpoch, Progress
+from tagscale.training.compilation import compiled
+from tagscale.training.distributed import World, lost_processes_explained
+from tagscale.training.epochs import BestWeights, EarlyEnd, Epochs, OnEpoch, Progress
+from tagscale.training.losses import balanced_weights
 from tagscale.training.module import Settings, Training
+from tagscale.training.resume import Saver, States, Unfinished
+from tagscale.training.schedule import is_over
+from tagscale.training.sync_norm import synchronised
+from tagscale.training.two_step import Step, only_trained, steps_of
+from tagscale.training.watch import memory_explained
 
 VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to choose the epoch by
 NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
@@ -40,12 +53,17 @@ class Labelled:
 class Fitted:
     """A trained model, with the weights of its best epoch, and how training went.
 
-    history: epoch (from 1), train_loss, valid_loss, learning_rate, patches_per_second, seconds
+    history: epoch (from 1), train_loss, valid_loss, learning_rate, patches_per_second, seconds, data_wait,
+        peak_memory_mb; of the last step where the model is trained in several
+    earlier: histories of the steps before, by their names
+    seconds: what training took, in all processes one after another
     """
 
     model: Tagger
     history: pd.DataFrame
     best_epoch: int
+    earlier: dict[str, pd.DataFrame] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def fit(
@@ -56,54 +74,131 @@ def fit(
     settings: Settings,
     seed: int,
     on_epoch: OnEpoch | None = None,
+    unfinished: Unfinished | None = None,
+    workers: int | None = None,
 ) -> Fitted:
     """Train a fresh model on the training tracks until the validation loss stops falling.
 
     Initial weights, dropout, patches and their order follow from the seed: on the same CPU with the same number of
     threads the same weights come out, bit by bit. A GPU is used where there is one; sums are then not bit-exact.
+    As one process of several (torchrun) this one takes its share of every batch, and all come out alike.
 
+    Args:
+        on_epoch: told of every epoch, also of those before where the training goes on; names of curves begin with the
+            step's (`part_1/valid_loss`) where a model is trained in several
+        unfinished: where the training's states are kept until it is complete, so that it can go on after it was ended
+        workers: processes that read patches; by the machine when not given
     Raises:
         TagscaleError: nothing to learn or to validate from, a loss that is not a number, a precision that the
-            machine cannot do, patches too short for the model.
+            machine cannot do, patches too short for the model, not enough memory, a full disk, another process of the
+            training that failed.
     """
     _check(training, validation, settings)
+    world = World.current()
+    share = world.share_of(settings.batch)
     torch.manual_seed(seed)
     model = build(architecture)
     on_gpu = torch.cuda.is_available()
-    patches = RandomPatches(
-        store, training.tracks, training.labels, architecture.patch_samples, settings.patches_per_track, seed
-    )
-    fixed = SpacedPatches(store, validation.tracks, validation.labels, architecture.patch_samples, VALIDATION_PATCHES)
-    workers = min(MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0  # a CPU has better things to do than to copy
-    fit_normalisation(model, patches)
-    start_at_prevalence(model.output, training.labels)
+    if workers is None:  # a CPU has better things to do than to copy
+        workers = min(MOST_WORKERS, (os.cpu_count() or 1) // world.local_size) if on_gpu else 0
+    regression = np.array([kind == "regression" for kind in architecture.kinds])
+    weights = balanced_weights(training.labels, regression) if settings.class_weights == "balanced" else None
 
-    module = Training(
-        model,
-        torch.tensor([kind == "regression" for kind in architecture.kinds]),
-        settings,
-        steps=settings.max_epochs * batches_per_epoch(patches, settings.batch),
+    histories: dict[str, pd.DataFrame] = {}
+    best_epoch, seconds = 0, 0.0
+    with lost_processes_explained(world):
+        world.connect()
+        for number, step in enumerate(steps_of(model, architecture.patch_samples)):
+            patches = RandomPatches(
+                store, training.tracks, training.labels, step.patch_samples, settings.patches_per_track, seed
+            )
+            fixed = SpacedPatches(store, validation.tracks, validation.labels, step.patch_samples, VALIDATION_PATCHES)
+            states = unfinished.states(step.name or "model") if unfinished else None
+            state = states.newest() if states else None
+            if state is None:  # otherwise they are in it
+                fit_normalisation(step.trained, patches)
+                start_at_prevalence(step.output, training.labels, weights)
+            module = Training(
+                step.network,
+                torch.from_numpy(regression),
+                settings,
+                steps=settings.max_epochs * batches_per_epoch(patches, share, world.size),
+                weights=weights,
+                seed=(seed, number),
+            )
+            loaders = [loader(part, share, workers, on_gpu, world.rank, world.size) for part in (patches, fixed)]
+            with only_trained(step), synchronised(step.network):
+                histories[step.name], best_epoch = run_step(step, module, loaders, states, state, on_epoch)
+            seconds += module.seconds
+    history = histories.pop("")
+    return Fitted(model.cpu().eval(), history, best_epoch, histories, seconds)
+
+
+def run_step(
+    step: Step,
+    module: Training,
+    loaders: list[Any],
+    states: States | None,
+    state: dict[str, Any] | None,
+    on_epoch: OnEpoch | None,
+) -> tuple[pd.DataFrame, int]:
+    """Train one network, from `state` on where there is one; it has its best epoch's weights afterwards.
+
+    Gives its history and the number of its best epoch.
+    """
+    world, settings = World.current(), module.settings
+    best = BestWeights()
+    epochs = Epochs(world.size, _with_prefix(on_epoch, step.name) if world.first else None)
+    if state is not None and is_over(state["tagscale"]["losses"], settings.max_epochs, settings.patience):
+        for callback in (best, epochs):
+            callback.load_state_dict(state["callbacks"][callback.state_key])
+        module.begin -= state["tagscale"]["seconds"]
+    else:
+        callbacks: list[Callback] = [best, epochs, EarlyEnd(settings.max_epochs, settings.patience)]
+        if states is not None:
+            callbacks.insert(0, Saver(states))  # before it is told of, an epoch is saved
+            module.kept = states.describe
+        if world.first:
+            callbacks.append(Progress(epochs, settings.max_epochs, step.name))
+        share = world.share_of(settings.batch)
+        step.network.train()
+        with (
+            quiet_lightning(),
+            ended_by_signal(),
+            memory_explained(share, step.patch_samples / SAMPLE_RATE, module.kept),
+            compiled(step.network, step.patch_samples, settings.compile),
+        ):
+            trainer = _trainer(settings, world, callbacks, [states] if states else [])
+            trainer.fit(module, *loaders, ckpt_path=str(states.folder) if states and state is not None else None)
+    step.network.load_state_dict(best.weights)
+    return pd.DataFrame(epochs.rows), best.epoch
+
+
+def _trainer(settings: Settings, world: World, callbacks: list[Callback], plugins: list[Any]) -> pl.Trainer:
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it anyway
+    spread = world.trainer_settings()
+    return pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        precision=settings.precision,
+        max_epochs=settings.max_epochs,
+        benchmark=on_gpu,  # the patches of all steps have one shape
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **spread | {"plugins": plugins + spread.get("plugins", [])},
     )
-    best, epochs = BestWeights(), Epochs(settings.batch, on_epoch)
-    stop = EarlyStopping("valid_loss", patience=settings.patience, mode="min", check_finite=False)
-    with quiet_lightning():
-        trainer = pl.Trainer(
-            accelerator="gpu" if on_gpu else "cpu",
-            devices=1,
-            precision=settings.precision,
-            max_epochs=settings.max_epochs,
-            callbacks=[best, epochs, Progress(epochs, settings.max_epochs), stop],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(
-            module, loader(patches, settings.batch, workers, on_gpu), loader(fixed, settings.batch, workers, on_gpu)
-        )
-    model.load_state_dict(best.weights)
-    return Fitted(model.cpu().eval(), pd.DataFrame(epochs.rows), best.epoch)
+
+
+def _with_prefix(on_epoch: OnEpoch | None, step: str) -> OnEpoch | None:
+    """Tell of a step's numbers under its name."""
+    if on_epoch is None or not step:
+        return on_epoch
+    return lambda numbers, epoch: on_epoch({f"{step}/{name}": value for name, value in numbers.items()}, epoch)
 
 
 def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:
@@ -117,19 +212,23 @@ def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:
 
 
 @torch.no_grad()
-def start_at_prevalence(output: nn.Linear, labels: np.ndarray) -> None:
+def start_at_prevalence(output: nn.Linear, labels: np.ndarray, weights: Tensor | None = None) -> None:
     """Let a fresh model give every tag its mean training label, whatever it hears.
 
     With random weights there, most of a short training would go into learning that tags are rare.
 
     Args:
         labels: (tracks, tags) in [0, 1], NaN = not annotated
+        weights: (2, tags), with which labels of 0 and of 1 count in the loss
     """
     known = ~np.isnan(labels)
     # One imagined track at 0.5 more: no tag starts at a logit that is infinite, or none at all
     means = (np.nansum(labels, axis=0) + 0.5) / (known.sum(axis=0) + 1)
+    bias = np.log(means / (1 - means))
+    if weights is not None:
+        bias = bias + np.log(weights[1].numpy() / weights[0].numpy())
     output.weight.zero_()
-    output.bias.copy_(torch.from_numpy(np.log(means / (1 - means))))
+    output.bias.copy_(torch.from_numpy(bias))
 
 
 @contextmanager
@@ -145,6 +244,21 @@ def quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process as they always do, rather than as Lightning does: SIGTERM with success."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SIGTERMException:
+        sys.exit(128 + signal.SIGTERM)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)  # Lightning shuts its ears
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _check(training: Labelled, validation: Labelled, settings: Settings) -> None:

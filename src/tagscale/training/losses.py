@@ -1,19 +1,24 @@
 """Losses over labels of which some are missing.
 
 Source: Pons et al. 2018, section 4, "Parameters" (cross-entropy, or mean squared error for the 1.2M songs), and
-section 5.1, footnote 7: every output is sigmoidal, that of a regression tag too.
+section 5.1: footnote 7 (every output is sigmoidal, that of a regression tag too), and its end, which leaves the data's
+imbalance to future work.
 """
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Loss = Literal["cross_entropy", "mse"]
+ClassWeights = Literal["none", "balanced"]
 
 
-def entry_losses(logits: Tensor, labels: Tensor, regression: Tensor, loss: Loss) -> Tensor:
+def entry_losses(
+    logits: Tensor, labels: Tensor, regression: Tensor, loss: Loss, weights: Tensor | None = None
+) -> Tensor:
     """The loss of every entry; 0, with no gradient, where a label is missing.
 
     `cross_entropy` takes classification tags by cross-entropy (labels may be fractions) and regression tags by the
@@ -22,6 +27,7 @@ def entry_losses(logits: Tensor, labels: Tensor, regression: Tensor, loss: Loss)
     Shape:
         logits, labels: (batch, tags), labels in [0, 1] or NaN
         regression:     (tags,) bool
+        weights:        (2, tags), of a label 0 and a label 1; a fraction has one in between
         returns:        (batch, tags) float32
     """
     logits = logits.float()  # from half precision, where small losses would vanish
@@ -31,15 +37,54 @@ def entry_losses(logits: Tensor, labels: Tensor, regression: Tensor, loss: Loss)
     if loss == "cross_entropy":
         entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         losses = torch.where(regression, losses, entropy)
+    if weights is not None:
+        losses = losses * torch.lerp(weights[0], weights[1], targets)
     return torch.where(known, losses, losses.new_zeros(()))
 
 
-def masked_loss(logits: Tensor, labels: Tensor, regression: Tensor, loss: Loss) -> Tensor:
+def masked_loss(
+    logits: Tensor,
+    labels: Tensor,
+    regression: Tensor,
+    loss: Loss,
+    weights: Tensor | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
     """Mean of `entry_losses` over the annotated entries of a batch; 0 (still differentiable) without any.
+
+    Args:
+        known: number of annotated entries to divide by, where these are a part of the batch; theirs when not given
 
     >>> labels = torch.tensor([[1.0, float("nan")]])
     >>> masked_loss(torch.zeros(1, 2), labels, torch.tensor([False, False]), "cross_entropy")
     tensor(0.6931)
     """
-    known = (~labels.isnan()).sum().clamp(min=1)
-    return entry_losses(logits, labels, regression, loss).sum() / known
+    known = annotated(labels) if known is None else known
+    return entry_losses(logits, labels, regression, loss, weights).sum() / known.clamp(min=1)
+
+
+def annotated(labels: Tensor) -> Tensor:
+    """Number of labels that are not missing."""
+    return (~labels.isnan()).sum()
+
+
+def balanced_weights(labels: np.ndarray, regression: np.ndarray) -> Tensor:
+    """Weights with which a classification tag's positives count as much as its negatives, and 1 on average.
+
+    A tag's labels of 1 get n / 2p and its labels of 0 get n / 2(n - p), for p positives among n annotated tracks. Tags
+    that are regressed get 1.
+
+    >>> balanced_weights(np.array([[1, 0.5], [0, 0.5], [0, 0.5], [0, 0.5]]), np.array([False, True]))
+    tensor([[0.7143, 1.0000],
+            [1.6667, 1.0000]])
+
+    Shape:
+        labels:     (tracks, tags) in [0, 1], NaN = not annotated
+        regression: (tags,) bool
+        returns:    (2, tags) float32, of a label 0 and a label 1
+    """
+    known = (~np.isnan(labels)).sum(axis=0) + 1  # one imagined track at 0.5 more: no tag without positives
+    positive = np.nansum(labels, axis=0) + 0.5
+    weights = known / 2 / np.stack([known - positive, positive])
+    weights[:, regression] = 1
+    return torch.tensor(weights, dtype=torch.float32)

@@ -1,22 +1,26 @@
 """One tagger's training step, validation step and optimiser, as Lightning wants them."""
 
-import math
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import Adam
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from tagscale.audio.patches import Batch, to_wave
 from tagscale.errors import TagscaleError
-from tagscale.training.losses import Loss, entry_losses, masked_loss
+from tagscale.training.distributed import summed
+from tagscale.training.losses import ClassWeights, Loss, annotated, entry_losses, masked_loss
+from tagscale.training.schedule import Schedule, halvings, learning_rate_factor, statistics_momentum
 
-WARM_UP = 0.1  # share of the steps over which the learning rate rises
 CHECK_EVERY = 25  # steps between two looks at the loss; each makes a GPU wait
+OPTIMIZERS: dict[str, Any] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+SGD_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -25,40 +29,73 @@ class Settings:
 
     loss: Loss
     patches_per_track: int
-    batch: int
+    batch: int  # of all processes together
     learning_rate: float  # section 4, Parameters: 0.001
     weight_decay: float  # on kernels alone, as in the authors' later training code
     max_epochs: int
     patience: int  # epochs without a better validation loss
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    class_weights: ClassWeights = "none"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    schedule: Schedule = "cosine"
+    compile: bool = False  # changes the speed alone
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
+        return {name: value for name, value in asdict(self).items() if name != "compile"}
 
 
 class Training(pl.LightningModule):
-    """Random patches in, masked loss out; Adam.
+    """Random patches in, masked loss out; the optimiser's steps.
+
+    Dropout is drawn anew from seed, step and process in every step, so that a training that goes on after it was
+    ended draws what it would have drawn.
 
     Args:
         model: wave (batch, samples) -> logits (batch, tags)
         regression: (tags,) bool
         steps: training steps until the last epoch ends, for the learning rate's course
+        weights: (2, tags), of labels 0 and 1 in the loss; see `losses.balanced_weights`
+        seed: numbers that no other training of the same study has
     Raises:
         TagscaleError: the loss stops being a number.
     """
 
     regression: Tensor
+    weights: Tensor | None
 
-    def __init__(self, model: nn.Module, regression: Tensor, settings: Settings, steps: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        regression: Tensor,
+        settings: Settings,
+        steps: int,
+        weights: Tensor | None = None,
+        seed: Sequence[int] = (0,),
+    ) -> None:
         super().__init__()
-        self.model, self.settings, self.steps = model, settings, steps
+        self.model, self.settings, self.steps, self.seed = model, settings, steps, tuple(seed)
         self.register_buffer("regression", regression)
+        self.register_buffer("weights", weights)
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self.norms = [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
         self.sums: dict[str, Tensor] = {}  # of losses and of what they are divided by, over an epoch
+        self.losses: list[float] = []  # of validation, one an epoch
+        self.begin = time.perf_counter()  # minus what the training took before this process
+        self.kept: Callable[[], str] = str  # tells where the last good state is
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         patches, labels = batch
+        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
         for norm, slowest in self.norms:
             norm.momentum = statistics_momentum(self.global_step, slowest)
-        loss = masked_loss(self.model(to_wave(patches)), labels, self.regression, self.settings.loss)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.global_step)
+        known = summed(annotated(labels))
+        # Gradients are averaged over the processes, and this process's losses are divided by the whole batch's labels
+        loss = self.trainer.world_size * masked_loss(
+            self.model(to_wave(patches)), labels, self.regression, self.settings.loss, self.weights, known
+        )
         if index % CHECK_EVERY == 0:
             self.refuse_nonfinite(loss)
         self._add("train_loss", loss.detach(), 1)
@@ -66,26 +103,64 @@ class Training(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         patches, labels = batch
-        losses = entry_losses(self.model(to_wave(patches)), labels, self.regression, self.settings.loss)
-        self._add("valid_loss", losses.sum(), (~labels.isnan()).sum())
+        losses = entry_losses(self.model(to_wave(patches)), labels, self.regression, self.settings.loss, self.weights)
+        self._add("valid_loss", losses.sum(), annotated(labels))
 
     def on_validation_epoch_end(self) -> None:  # validation ends an epoch, so its training loss is complete too
-        self.log_dict({name: self._mean(name) for name in ("train_loss", "valid_loss")})
+        means = {name: self._mean(name) for name in ("train_loss", "valid_loss")}
+        self.losses.append(float(means["valid_loss"]))
+        self.log_dict(means)
 
     def on_fit_end(self) -> None:
         for norm, momentum in self.norms:
             norm.momentum = momentum
 
-    def configure_optimizers(self) -> Any:
-        kernels = [parameter for parameter in self.model.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self.model.parameters() if parameter.ndim <= 1]
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from what is known when it begins."""
+        schedule, start = self.settings.schedule, self.settings.learning_rate
+        if schedule == "cosine":
+            return start * learning_rate_factor(step, self.steps)
+        if schedule == "halving":
+            return start * 0.5 ** halvings(self.losses, halving_wait(self.settings.patience))
+        return start
+
+    @property
+    def seconds(self) -> float:
+        """What the training has taken so far, in all processes one after another."""
+        return time.perf_counter() - self.begin
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self.trainer.optimizers[0]
+
+    def configure_optimizers(self) -> Optimizer:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         groups: list[dict[str, Any]] = [
-            {"params": kernels, "weight_decay": self.settings.weight_decay},
-            {"params": others},
+            {
+                "params": [parameter for parameter in trained if parameter.ndim > 1],
+                "weight_decay": self.settings.weight_decay,
+            },
+            {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = Adam(groups, lr=self.settings.learning_rate)
-        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, self.steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        options: dict[str, Any] = {"fused": True} if trained[0].is_cuda else {}  # one kernel for all parameters
+        if self.settings.optimizer == "sgd":
+            options["momentum"] = SGD_MOMENTUM
+        optimizer: Optimizer = OPTIMIZERS[self.settings.optimizer](groups, lr=self.settings.learning_rate, **options)
+        return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for total, _ in self.sums.values():
+            self.refuse_nonfinite(total)
+        for parameter in self.model.parameters():
+            self.refuse_nonfinite(parameter.detach().sum())  # what is not a number must not replace what is
+        sums = {name: summed(pair.clone()).cpu() for name, pair in self.sums.items()}
+        checkpoint["tagscale"] = {"sums": sums, "losses": list(self.losses), "seconds": self.seconds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        own = checkpoint["tagscale"]
+        self.losses, self.begin = list(own["losses"]), self.begin - own["seconds"]
+        if self.global_rank == 0:  # they are sums over all processes
+            self.sums = {name: pair.to(self.device) for name, pair in own["sums"].items()}
 
     def refuse_nonfinite(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
@@ -94,6 +169,7 @@ class Training(pl.LightningModule):
                 f"{self.settings.learning_rate:g}, train.precision {self.settings.precision}). Lower "
                 "train.learning_rate to a third"
                 + ("." if self.settings.precision == "32-true" else ", or set train.precision to 32-true.")
+                + f" {self.kept()}".rstrip()
             )
 
     def _add(self, name: str, value: Tensor, count: Tensor | int) -> None:
@@ -102,33 +178,23 @@ class Training(pl.LightningModule):
         )
 
     def _mean(self, name: str) -> Tensor:
-        total, count = self.sums.pop(name)
+        total, count = summed(self.sums.pop(name, torch.zeros(2, device=self.device)))
         self.refuse_nonfinite(total)
         return total / count.clamp(min=1)
 
 
-def learning_rate_factor(step: int, steps: int) -> float:
-    """Course of the learning rate: a linear rise over the first tenth, then half a cosine down to zero.
+def halving_wait(patience: int) -> int:
+    """Epochs without a better loss after which `halving` halves: half of `train.patience`, so once before the end.
 
-    The paper states the initial rate and no course. Trainings here are short, and falling to zero within
-    `train.max_epochs` is what makes a short training good.
-
-    >>> [round(learning_rate_factor(step, 100), 2) for step in (0, 5, 10, 55, 100)]
-    [0.09, 0.55, 1.0, 0.5, 0.0]
+    With a patience of 150 it is the 75 of the authors' later training code.
     """
-    rise = max(1, round(WARM_UP * steps))
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+    return max(1, patience // 2)
 
 
-def statistics_momentum(step: int, slowest: float) -> float:
-    """Weight of a new batch in batch norm's running statistics: an average over about the last tenth of the steps.
+def step_seed(seed: Sequence[int], step: int, rank: int) -> int:
+    """Seed of the random draws of one step in one process.
 
-    The models' own 0.01 holds from step 1,000 on. Before, it would still mix in the initial values and those of weights
-    long gone, and a training on few tracks ends before.
-
-    >>> [round(statistics_momentum(step, 0.01), 3) for step in (0, 10, 90, 5000)]
-    [1.0, 0.5, 0.1, 0.01]
+    >>> step_seed([0], 0, 0) == step_seed([0], 0, 0) != step_seed([0], 1, 0)
+    True
     """
-    return max(slowest, 1 / (1 + step / 10))
+    return int(np.random.SeedSequence([*seed, step, rank]).generate_state(1, np.uint64)[0])
