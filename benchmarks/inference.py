@@ -1,0 +1,139 @@
+"""Tagging whole songs: tagscale beside a straightforward implementation (`straightforward.py`), in the same run.
+
+    python benchmarks/inference.py                     # prints the page; --out FILE writes it as well
+    python benchmarks/inference.py --models waveform spectrogram --seconds 3 --quick
+
+Both sides have the same weights and tag the same songs of 30 s with the same moving window; that their scores agree is
+made sure of before anything is timed. On a CPU the models have the size of params.yaml's default, on a GPU the paper's.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
+import straightforward
+import torch
+import turns
+from turns import Turn, Way
+
+from tagscale.audio.store import Store
+from tagscale.evaluation.predict import predict
+from tagscale.models.build import Architecture
+from tagscale.training.memory import keep_freed_memory
+
+TOLERANCE = {"cpu": 1e-4, "cuda": 5e-3}  # of scores in [0, 1]; a GPU's convolutions are in TF32 on both sides
+WAYS = [Way("straightforward", ours=False), Way("tagscale", ours=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+")
+    parser.add_argument("--seconds", nargs="+", type=float, default=[3.0, 15.0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--songs", type=int, help="Songs in a round; default 8 on a CPU, 200 on a GPU.")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true", help="Two rounds of two songs: shows that it runs.")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    device = turns.device_of(arguments.device)
+    rounds = 2 if arguments.quick else arguments.rounds
+    songs = 2 if arguments.quick else arguments.songs or (200 if device == "cuda" else 8)
+    found, facts = {}, turns.facts(device, arguments.threads, "inference.py")
+    with tempfile.TemporaryDirectory() as folder:
+        turns.write_tracks(Path(folder), songs)
+        for seconds, model in product(arguments.seconds, turns.chosen_models(arguments.models)):
+            built = turns.architecture(model, seconds, full=device == "cuda")
+            case = (model, built.patch_seconds)
+            if case not in found:
+                print(f"{model}, {built.patch_seconds:.3g} s", file=sys.stderr)
+                found[case] = compared(built, Path(folder), rounds, device, arguments.threads)
+                if arguments.out:  # after every comparison: a run that is ended leaves what it has
+                    turns.write(arguments.out, _page(found, rounds, songs, facts))
+    print(_page(found, rounds, songs, facts), end="")
+
+
+def compared(built: Architecture, folder: Path, rounds: int, device: str, threads: int) -> list[list[dict[str, Any]]]:
+    """What both ways measured of each round, after they agreed on the scores. Raises RuntimeError where they do not."""
+
+    def run(way: Way, turn: Turn) -> None:
+        torch.set_num_threads(threads)
+        model = turns.prepared(built).eval()
+        if way.ours:
+            keep_freed_memory()  # as the evaluate stage does
+            store = Store.open(folder / "store")
+
+            def tag() -> Any:
+                return predict(model, built, store, store.track_ids, hop_seconds=built.patch_seconds).to_numpy()
+        else:
+            network, transform = straightforward.reference(model)
+            network.to(device)
+            files, samples = sorted((folder / "npy").glob("*.npy")), built.patch_samples
+
+            def tag() -> Any:
+                return straightforward.tag(network, transform, files, samples, samples, device).numpy()
+
+        turn({"scores": tag()})
+        for _ in range(rounds):
+            begin, processor = time.perf_counter(), time.process_time()
+            scores = tag()
+            turn(
+                {
+                    "songs": len(scores) / (time.perf_counter() - begin),
+                    "processor": (time.process_time() - processor) / len(scores),
+                    "peak": turns.peak_megabytes(device),
+                }
+            )
+
+    theirs, ours = turns.compare(WAYS, run)
+    difference = float(abs(ours[0]["scores"] - theirs[0]["scores"]).max())
+    if not difference < TOLERANCE[device]:
+        raise RuntimeError(f"{built.model}: scores differ by {difference:.1e}")
+    ours[0] = theirs[0] = {"difference": difference}
+    return [theirs, ours]
+
+
+def _page(found: dict[Any, list[list[dict[str, Any]]]], rounds: int, songs: int, facts: str) -> str:
+    lines = [
+        "# Inference: whole songs per second",
+        "",
+        f"{facts} {songs} songs of {turns.SECONDS} s a round, window and hop as the patch, median of {rounds} rounds, "
+        "ways taking turns.",
+        "",
+        "| model | window | straightforward | tagscale | ratio | ratio of processor time | memory, straightforward | "
+        "memory, tagscale | scores differ by |",
+        "|---|" + "---:|" * 8,
+    ]
+    for (model, seconds), (theirs, ours) in found.items():
+        rates = [[told["songs"] for told in side[1:]] for side in (ours, theirs)]
+        work = [[told["processor"] for told in side[1:]] for side in (ours, theirs)]
+        peaks = [max(told["peak"] for told in side[1:]) for side in (ours, theirs)]
+        lines.append(
+            f"| {model} | {seconds:.3g} s | {turns.median(rates[1]):,.2f} | {turns.median(rates[0]):,.2f} | "
+            f"{turns.ratio(rates[0], rates[1]):.2f} | {turns.ratio(work[1], work[0]):.2f} | {peaks[1]:,.0f} MB | "
+            f"{peaks[0]:,.0f} MB | {ours[0]['difference']:.0e} |"
+        )
+    return "\n".join([*lines, "", *NOTES]) + "\n"
+
+
+NOTES = [
+    "Songs per second. Ratios: how many times faster tagscale is, by the clock and by processor time (of the process's "
+    "own threads), each the median over the rounds of the ratio within a round.",
+    "",
+    "- Reading is part of it: int16 from the store, several songs to a batch, beside a float32 .npy a song.",
+    "- Where a model cannot take so short a window, it has the shortest that it can take.",
+    "- crnn, multiscale: their spectrograms (of another sample rate, or of several scales) are made by the same layer "
+    "on both sides. The networks of all but waveform and spectrogram are the same on both sides too: the difference is "
+    "in reading, batching and spectrograms.",
+]
+
+
+if __name__ == "__main__":
+    main()
