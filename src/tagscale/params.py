@@ -4,6 +4,7 @@ No setting has a default here: params.yaml shows all of them, and a preset state
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -83,28 +84,159 @@ class BackendParams(Block):
     filters: int = Field(ge=1)
     units: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
+    pooling: Literal["max_mean", "attention"]
+
+
+class OtherModel(Block):
+    """A model that is whole by itself, without the shared back-end."""
+
+    width: float = Field(gt=0, le=16)
+    patch_seconds: float | None = Field(ge=0.1, le=120)
+
+
+class ShortChunkParams(OtherModel):
+    dropout: float = Field(ge=0, lt=1)
+
+
+class TransformerParams(OtherModel):
+    layers: int = Field(ge=1, le=48)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class SampleCNNParams(OtherModel):
+    dropout: float = Field(ge=0, lt=1)
+
+
+class DielemanParams(OtherModel):
+    frames: int = Field(ge=1)
+
+
+class VGGParams(OtherModel):
+    filters: list[int] = Field(min_length=4, max_length=4)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class TimbreCNNParams(OtherModel):
+    mels: Literal[96, 128]
+    dropout: float = Field(ge=0, lt=1)
+
+
+class CRNNParams(OtherModel):
+    dropout: float = Field(ge=0, lt=1)
+
+
+class MultiscaleParams(OtherModel):
+    frames: list[int] = Field(min_length=1)
+    units: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class SampleCNNMultiscaleParams(OtherModel):
+    samples: list[int] = Field(min_length=1)
+    units: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class OwnBackend(Block):
+    """What a named capacity may say of the back-end, in place of the block `backend`."""
+
+    filters: int | None = Field(default=None, ge=1)
+    units: int | None = Field(default=None, ge=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    pooling: Literal["max_mean", "attention"] | None = None
+
+
+class WaveformCapacity(WaveformParams, OwnBackend):
+    """A waveform model of another capacity."""
+
+
+class SpectrogramCapacity(SpectrogramParams, OwnBackend):
+    """A spectrogram model of another capacity."""
+
+
+CAPACITIES: dict[str, type[Block]] = {  # what a block such as waveform-x4 or vgg-narrow may say
+    "waveform": WaveformCapacity,
+    "spectrogram": SpectrogramCapacity,
+    "short_chunk": ShortChunkParams,
+    "transformer": TransformerParams,
+    "samplecnn": SampleCNNParams,
+    "dieleman": DielemanParams,
+    "vgg": VGGParams,
+    "timbre_cnn": TimbreCNNParams,
+    "crnn": CRNNParams,
+    "multiscale": MultiscaleParams,
+    "samplecnn_multiscale": SampleCNNMultiscaleParams,
+}
 
 
 class ModelParams(Block):
+    """A block per model, the back-end, and further capacities of the models under names such as waveform-x4."""
+
+    model_config = ConfigDict(extra="allow")
+
     waveform: WaveformParams
     spectrogram: SpectrogramParams
     backend: BackendParams
+    short_chunk: ShortChunkParams
+    transformer: TransformerParams
+    samplecnn: SampleCNNParams
+    dieleman: DielemanParams
+    vgg: VGGParams
+    timbre_cnn: TimbreCNNParams
+    crnn: CRNNParams
+    multiscale: MultiscaleParams
+    samplecnn_multiscale: SampleCNNMultiscaleParams
+
+    @model_validator(mode="before")
+    @classmethod
+    def check_capacities(cls, content: Any) -> Any:
+        """Every name beyond the models' must be a model's, a hyphen and a word; its block stands by itself."""
+        if not isinstance(content, dict):
+            return content
+        capacities: dict[str, Block] = {}
+        problems: list[Any] = []
+        for name in (key for key in content if key not in cls.model_fields):
+            if not re.fullmatch(r"[a-z_]+-[\w-]+", name) or base_model(name) not in CAPACITIES:
+                problems.append({"type": "extra_forbidden", "loc": (name,), "input": content[name]})
+                continue
+            try:
+                capacities[name] = CAPACITIES[base_model(name)].model_validate(content[name])
+            except ValidationError as error:
+                problems += [{**problem, "loc": (name, *problem["loc"])} for problem in error.errors()]
+        if problems:
+            raise ValidationError.from_exception_data("model", problems)
+        return content | capacities
+
+
+def base_model(name: str) -> str:
+    """The model that a name in train.models means: the name itself, or what stands before a capacity's hyphen.
+
+    >>> base_model("waveform"), base_model("waveform-x4")
+    ('waveform', 'waveform')
+    """
+    return name.partition("-")[0]
 
 
 class TrainParams(Block):
-    models: list[Literal["waveform", "spectrogram"]] = Field(min_length=1)
+    models: list[str] = Field(min_length=1)
     baselines: list[Literal["descriptors"]]
     sizes: list[int | Literal["all"]] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     loss: Literal["cross_entropy", "mse"]
+    class_weights: Literal["none", "balanced"]
     patch_seconds: float = Field(ge=0.5, le=120)
     patches_per_track: int = Field(ge=1)
     batch: int = Field(ge=2)
+    optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: float = Field(gt=0)
+    schedule: Literal["cosine", "constant", "halving"]
     weight_decay: float = Field(ge=0)
     max_epochs: int = Field(ge=1)
     patience: int = Field(ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    compile: bool
+    workers: int | None = Field(ge=0)
+    devices: int | None = Field(ge=1)
 
 
 class BaselineParams(Block):
@@ -114,7 +246,10 @@ class BaselineParams(Block):
 
 
 class EvaluateParams(Block):
+    window_seconds: float | None = Field(ge=0.5, le=120)
     hop_seconds: float = Field(gt=0)
+    resamples: int = Field(ge=0, le=100_000)
+    confidence: float = Field(gt=0, lt=1)
 
 
 class RegistryParams(Block):
@@ -140,6 +275,16 @@ class Params(Block):
     evaluate: EvaluateParams
     registry: RegistryParams
     tracking: TrackingParams
+
+    @model_validator(mode="after")
+    def models_have_blocks(self) -> "Params":
+        known = [name for name in self.model.model_dump() if name != "backend"]
+        unknown = [name for name in self.train.models if name not in known]
+        if unknown:
+            raise ValueError(
+                f"train.models: no block model.{unknown[0]} says what {unknown[0]!r} is; there are {', '.join(known)}"
+            )
+        return self
 
 
 def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params:
@@ -216,5 +361,6 @@ def _explain(problem: Any) -> str:
 def _known_keys(parents: list[str]) -> list[str]:
     block: Any = Params
     for parent in parents:
-        block = block.model_fields[parent].annotation
+        field = block.model_fields.get(parent)
+        block = field.annotation if field else CAPACITIES[base_model(parent)]
     return list(block.model_fields)

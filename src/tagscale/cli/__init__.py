@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from tagscale import __version__
-from tagscale.cli import data, stages, store, use
+from tagscale.cli import data, models, stages, store, use
 from tagscale.errors import TagscaleError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(store.app, name="store", rich_help_panel=data.DATASETS)
-for part in (data, stages, use):
+for part in (data, stages, models, use):
     app.registered_commands += part.app.registered_commands
 
 

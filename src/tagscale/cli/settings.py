@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from tagscale.files import replacing
 
@@ -33,12 +33,22 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
     changed = []
     for key, value in changes.items():
         where = f"{parents}{key}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key not in content:  # a named capacity: new, and in one line
+            changed.append((where, None, value))
+            content[key] = _block_in_one_line(value)
+        elif isinstance(value, dict):
             changed += _lay_over(content[key], value, f"{where}.")
         elif content.get(key) != value:
             changed.append((where, content.get(key), value))
             content[key] = _in_one_line(value) if isinstance(value, list) else value
     return changed
+
+
+def _block_in_one_line(values: dict[str, Any]) -> CommentedMap:
+    """A block that is written as {a: 1, b: 2}."""
+    block = CommentedMap(values)
+    block.fa.set_flow_style()
+    return block
 
 
 def _in_one_line(values: list[Any]) -> CommentedSeq:

@@ -9,11 +9,31 @@ from torch import nn
 
 from tagscale.audio import SAMPLE_RATE
 from tagscale.errors import TagscaleError
+from tagscale.models.baselines.crnn import CRNN
+from tagscale.models.baselines.dieleman import Dieleman
+from tagscale.models.baselines.multiscale import Multiscale, SampleCNNMultiscale
+from tagscale.models.baselines.samplecnn import SampleCNN
+from tagscale.models.baselines.timbre_cnn import TimbreCNN
+from tagscale.models.baselines.vgg import VGG
+from tagscale.models.short_chunk import ShortChunkTagger
 from tagscale.models.spectrogram import SpectrogramTagger
 from tagscale.models.tagger import Tagger, refuse_short
+from tagscale.models.transformer import TransformerTagger
 from tagscale.models.waveform import WaveformTagger
 
-MODELS: dict[str, type[Tagger]] = {"waveform": WaveformTagger, "spectrogram": SpectrogramTagger}
+MODELS: dict[str, type[Tagger]] = {
+    "waveform": WaveformTagger,
+    "spectrogram": SpectrogramTagger,
+    "short_chunk": ShortChunkTagger,  # this and the next came after the paper
+    "transformer": TransformerTagger,
+    "samplecnn": SampleCNN,  # from here on the baselines of its tables 2 to 4
+    "dieleman": Dieleman,
+    "vgg": VGG,
+    "timbre_cnn": TimbreCNN,
+    "crnn": CRNN,
+    "multiscale": Multiscale,
+    "samplecnn_multiscale": SampleCNNMultiscale,
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,7 @@ def capacity_keys(model: str) -> dict[str, bool]:
     """The capacity that a model takes, in its own order, and whether each key must be given.
 
     >>> capacity_keys("spectrogram")
-    {'width': True, 'filters': True, 'units': True, 'dropout': True}
+    {'width': True, 'filters': True, 'units': True, 'dropout': True, 'pooling': False}
     """
     parameters = inspect.signature(MODELS[model]).parameters.values()
     return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}

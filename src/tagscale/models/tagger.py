@@ -35,6 +35,11 @@ class Tagger(nn.Module):
         """(batch, samples) -> (batch, tags), of an excerpt that is long enough."""
         raise NotImplementedError
 
+    @classmethod
+    def natural(cls, **capacity: Any) -> int | None:
+        """The published patch length at this capacity, in samples; None where the design takes any."""
+        return cls.NATURAL_SAMPLES
+
     @staticmethod
     def shortest(**capacity: Any) -> int:
         """`shortest_samples` of a model of this capacity, without building it."""

@@ -15,15 +15,15 @@ import pandas as pd
 from rich.console import Console
 
 from tagscale import tracking
-from tagscale.audio import SAMPLE_RATE
 from tagscale.audio.store import Store
 from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.files import replacing, write_json
 from tagscale.identity import RunIdentity, hash_of
-from tagscale.models.build import MODELS, Architecture, capacity_keys, parameter_count
-from tagscale.params import ModelParams, Params, parse
+from tagscale.models.build import Architecture, parameter_count
+from tagscale.params import Params, parse
+from tagscale.stages.architecture import architecture_of
 
 if TYPE_CHECKING:
     from tagscale.training.fit import Fitted
@@ -59,7 +59,7 @@ def run(
     if model != BASELINE:
         from tagscale.training.distributed import processes_wanted
 
-        processes = processes_wanted(getattr(params.train, "devices", None), params.train.batch)
+        processes = processes_wanted(params.train.devices, params.train.batch)
         if processes > 1:
             paths = {"catalog": catalog, "partition": partition, "inputs": inputs, "run": run, "unfinished": unfinished}
             _launch(processes, params, {"model": model, "size": size, "seed": seed}, paths)
@@ -102,33 +102,6 @@ class Cell:
         )
 
 
-def capacity_of(models: ModelParams, name: str) -> dict[str, Any]:
-    """The capacity of a model, as `Architecture` takes it: its own block's, and the back-end's where it has one."""
-    own = {key: value for key, value in getattr(models, name).model_dump().items() if value is not None}
-    given = models.backend.model_dump() | own
-    return {key: given[key] for key in capacity_keys(architecture_name(name)) if key in given}
-
-
-def architecture_name(name: str) -> str:
-    """The key of MODELS that a name in `train.models` means: what stands before a named capacity's hyphen."""
-    return name.partition("-")[0]
-
-
-def patch_seconds_of(params: Params, name: str) -> float:
-    """Length of a model's patches: its own block's or `train.patch_seconds`; where that is null, the published one."""
-    block = getattr(params.model, name)
-    given: float | None = block.patch_seconds if hasattr(block, "patch_seconds") else params.train.patch_seconds
-    natural = MODELS[architecture_name(name)].NATURAL_SAMPLES
-    if given is None and natural is not None:
-        return natural / SAMPLE_RATE
-    seconds = params.train.patch_seconds if given is None else given
-    if seconds is None:
-        raise TagscaleError(
-            f"train.patch_seconds is null, and the {name} model was published with no length of its own."
-        )
-    return seconds
-
-
 def settings_of(params: Params) -> "Settings":
     """How to train, as params.yaml says."""
     from tagscale.training.module import Settings
@@ -136,17 +109,17 @@ def settings_of(params: Params) -> "Settings":
     train = params.train
     return Settings(
         loss=train.loss,
-        class_weights=getattr(train, "class_weights", "none"),
+        class_weights=train.class_weights,
         patches_per_track=train.patches_per_track,
         batch=train.batch,
-        optimizer=getattr(train, "optimizer", "adam"),
+        optimizer=train.optimizer,
         learning_rate=train.learning_rate,
-        schedule=getattr(train, "schedule", "cosine"),
+        schedule=train.schedule,
         weight_decay=train.weight_decay,
         max_epochs=train.max_epochs,
         patience=train.patience,
         precision=train.precision,
-        compile=getattr(train, "compile", False),
+        compile=train.compile,
     )
 
 
@@ -174,13 +147,7 @@ def _train_network(params: Params, cell: Cell, store: Path | str, run: Path, fol
 
     keep_freed_memory()
     settings = settings_of(params)
-    architecture = Architecture(
-        model=architecture_name(cell.model),
-        capacity=capacity_of(params.model, cell.model),
-        tags=tuple(cell.tags),
-        kinds=tuple(cell.kinds),
-        patch_seconds=patch_seconds_of(params, cell.model),
-    )
+    architecture = architecture_of(params, cell.model, cell.tags, cell.kinds)
     told = {
         "model": architecture.capacity,
         "train": settings.deciding() | {"patch_seconds": architecture.patch_seconds},
@@ -199,7 +166,7 @@ def _train_network(params: Params, cell: Cell, store: Path | str, run: Path, fol
             cell.seed,
             on_epoch=on_epoch,
             unfinished=unfinished,
-            workers=getattr(params.train, "workers", None),
+            workers=params.train.workers,
         )
 
     if not World.current().first:  # it trains; the first one tells and writes
