@@ -89,10 +89,11 @@ class Unfinished:
             found = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
         if found == self.about:
             return
-        left = [path for path in self.folder.iterdir() if path.name != LOCK]
-        for path in left:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if any(path.is_dir() for path in left):
+        (self.folder / ABOUT).unlink(missing_ok=True)  # killed from here on, what is left belongs to nobody
+        states = [path for path in self.folder.iterdir() if path.is_dir()]
+        for path in states:
+            shutil.rmtree(path)
+        if states:
             self.console.print(
                 f"{self.folder}: an unfinished training with other data or settings was left there; it is discarded.",
                 highlight=False,

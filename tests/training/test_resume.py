@@ -1,0 +1,227 @@
+"""From every state that a training saves it goes on to the same end; what cannot be read or written is said."""
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sounds import Sounds, architecture, make_sounds, settings
+from tagscale.errors import TagscaleError
+from tagscale.training import resume
+from tagscale.training.fit import Fitted, fit
+from tagscale.training.module import Training
+from tagscale.training.resume import States, Unfinished
+
+ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]
+FEW = slice(48, 52)
+ABOUT = {"identity": "of these tests"}
+
+
+@pytest.fixture(scope="module")
+def sounds() -> Sounds:
+    return make_sounds()
+
+
+def train(sounds: Sounds, folder: Path, about: dict[str, Any] = ABOUT, told: Any = None, **different: Any) -> Fitted:
+    """Two epochs of four steps, with dropout; a state after every step but an epoch's last, and after every epoch."""
+    unfinished = Unfinished(folder, about)
+    different = {"max_epochs": 2, "patches_per_track": 1, "batch": 4} | different
+    with unfinished.held():
+        return fit(
+            architecture("waveform"), sounds, sounds.part(slice(0, 16)), sounds.part(FEW),
+            settings(**different), seed=1, on_epoch=told, unfinished=unfinished,
+        )  # fmt: skip
+
+
+def bytes_of(model: nn.Module) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+
+
+@pytest.fixture(scope="module")
+def whole(sounds: Sounds, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
+    """A training left alone, and the folder with all of its states."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "SAVE_SECONDS", 0.0)
+        patch.setattr(resume, "KEPT", 100)
+        return train(sounds, folder), folder
+
+
+def ended_after(whole: Path, folder: Path, states: int) -> list[Path]:
+    """The folder of a training that was ended when it had saved so many states."""
+    shutil.copytree(whole, folder)
+    files = sorted((folder / "model").glob("*.state"))
+    for file in files[states:]:
+        file.unlink()
+    return files[:states]
+
+
+def test_states_are_saved_within_epochs_and_at_their_ends(whole: tuple[Fitted, Path]) -> None:
+    assert len(list((whole[1] / "model").glob("*.state"))) == 2 * 4
+
+
+@pytest.mark.parametrize("states", [1, 3, 4, 5, 7, 8])
+def test_from_any_state_it_ends_alike(sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, states: int) -> None:
+    ended_after(whole[1], tmp_path / "left", states)
+    told: list[int] = []
+    found = train(sounds, tmp_path / "left", told=lambda numbers, epoch: told.append(epoch))
+    assert bytes_of(found.model) == bytes_of(whole[0].model)
+    assert found.history[ALIKE].equals(whole[0].history[ALIKE])
+    assert found.best_epoch == whole[0].best_epoch
+    assert told == [1, 2], "of those before it is told again, for whoever missed one"
+    assert states == 8 or len(list((tmp_path / "left" / "model").glob("*.state"))) == 2
+    assert found.seconds > 0
+
+
+def test_without_a_folder_it_ends_alike_too(sounds: Sounds, whole: tuple[Fitted, Path]) -> None:
+    found = fit(
+        architecture("waveform"), sounds, sounds.part(slice(0, 16)), sounds.part(FEW),
+        settings(max_epochs=2, patches_per_track=1, batch=4), seed=1,
+    )  # fmt: skip
+    assert bytes_of(found.model) == bytes_of(whole[0].model)
+
+
+def test_early_ending_and_halving_go_on(sounds: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a rate that learns nothing the loss stands still: halved once, ended after the patience."""
+    course: dict[str, Any] = {
+        "schedule": "halving", "learning_rate": 1e-12, "patience": 2, "max_epochs": 9, "optimizer": "sgd"
+    }  # fmt: skip
+    monkeypatch.setattr(resume, "KEPT", 100)
+    found = train(sounds, tmp_path / "whole", **course)
+    epochs = len(found.history)
+    assert epochs == found.best_epoch + 2 < 9
+    for states in (epochs - 1, epochs):
+        ended_after(tmp_path / "whole", tmp_path / f"left{states}", states)
+        again = train(sounds, tmp_path / f"left{states}", **course)
+        assert again.history[ALIKE].equals(found.history[ALIKE])
+        assert again.best_epoch == found.best_epoch
+
+
+@pytest.mark.parametrize("harm", ["cut", "bit", "all"])
+def test_a_damaged_state_gives_way_to_the_one_before(
+    sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *_, before, last = ended_after(whole[1], tmp_path / "left", 6)
+    if harm == "cut":
+        last.write_bytes(last.read_bytes()[:1000])
+    elif harm == "bit":
+        content = bytearray(last.read_bytes())
+        content[len(content) // 2] ^= 1
+        last.write_bytes(content)
+    else:
+        for file in (tmp_path / "left" / "model").iterdir():
+            file.write_bytes(b"")
+    found = train(sounds, tmp_path / "left")
+    assert bytes_of(found.model) == bytes_of(whole[0].model)
+    out = capsys.readouterr().out
+    assert f"warning: {last} is damaged" in out
+    assert (f"warning: {before} is damaged" in out) == (harm == "all")
+
+
+def test_a_state_that_would_run_code_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "run",)
+
+    states = States(tmp_path / "model")
+    states.save_checkpoint({"evil": Evil()}, "")
+    assert states.newest() is None
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_state_of_another_training_is_discarded(
+    sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended_after(whole[1], tmp_path / "left", 6)
+    told: list[int] = []
+    train(sounds, tmp_path / "left", {"identity": "another"}, lambda *_: told.append(1), max_epochs=1)
+    assert told == [1]
+    assert "other data or settings was left there; it is discarded" in capsys.readouterr().out
+
+
+def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
+    with (
+        Unfinished(tmp_path, ABOUT).held(),
+        pytest.raises(TagscaleError, match="another process is training this run"),
+        Unfinished(tmp_path, ABOUT).held(),
+    ):
+        pass
+
+
+@pytest.fixture
+def in_the_second_epoch(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let something happen in the training's sixth step."""
+
+    def happen(event: Any) -> None:
+        step = Training.training_step
+
+        def struck(self: Training, batch: Any, index: int) -> Any:
+            return event(step(self, batch, index)) if self.global_step == 5 else step(self, batch, index)
+
+        monkeypatch.setattr(Training, "training_step", struck)
+
+    return happen
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_good_state(
+    sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, in_the_second_epoch: Any, monkeypatch: Any
+) -> None:
+    """Found before the next state is written, not only at the next look at the loss."""
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "SAVE_SECONDS", 0.0)
+        in_the_second_epoch(lambda loss: loss * float("nan"))
+        with pytest.raises(TagscaleError, match=r"diverged: .* in epoch 2 .* state is kept in .*model; started again"):
+            train(sounds, tmp_path / "left")
+    monkeypatch.undo()
+    assert bytes_of(train(sounds, tmp_path / "left").model) == bytes_of(whole[0].model)
+
+
+def out_of_gpu_memory(loss: torch.Tensor) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def out_of_cpu_memory(loss: torch.Tensor) -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("event", "place"), [(out_of_gpu_memory, "GPU"), (out_of_cpu_memory, "machine")])
+def test_a_lack_of_memory_is_explained(
+    sounds: Sounds, tmp_path: Path, in_the_second_epoch: Any, event: Any, place: str
+) -> None:
+    in_the_second_epoch(event)
+    lowered = r"batches of 4 patches of 1.5 s \(train.batch, train.patch_seconds\). Halve train.batch"
+    with pytest.raises(TagscaleError, match=rf"The {place} has not enough memory for {lowered}.* state is kept in"):
+        train(sounds, tmp_path / "left")
+
+
+def test_a_full_disk_keeps_the_state_before(
+    sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = resume._write, []
+
+    def full(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) == 2:
+            path.write_bytes(content[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(resume, "_write", full)
+    with pytest.raises(TagscaleError, match=r"The disk is full: the state .* Free space .* state is kept in"):
+        train(sounds, tmp_path / "left")
+    assert [path.name for path in (tmp_path / "left" / "model").iterdir()] == ["00000001.state"]
+    assert bytes_of(train(sounds, tmp_path / "left").model) == bytes_of(whole[0].model)
+
+
+def test_ctrl_c_is_ctrl_c(sounds: Sounds, tmp_path: Path, in_the_second_epoch: Any) -> None:
+    def pressed(loss: torch.Tensor) -> None:
+        raise KeyboardInterrupt
+
+    in_the_second_epoch(pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(sounds, tmp_path / "left")
+    assert States(tmp_path / "left" / "model").newest() is not None
