@@ -1,11 +1,15 @@
 """Boosted trees: the same scores as scikit-learn's own, from files that hold nothing but numbers."""
 
+import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
+from safetensors.numpy import load_file, save_file
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from tagscale.errors import TagscaleError
@@ -126,4 +130,73 @@ def test_damaged_files(trees: DescriptorTrees, tmp_path: Path) -> None:
     whole = (tmp_path / "trees.safetensors").read_bytes()
     (tmp_path / "trees.safetensors").write_bytes(whole[:-100])
     with pytest.raises(TagscaleError, match="no readable trees"):
+        DescriptorTrees.load(tmp_path)
+
+
+def test_progress_and_rare_tags_are_told() -> None:
+    features = descriptors(60, seed=0)
+    labels = np.zeros((60, 3), np.float32)
+    labels[:30, 0], labels[:2, 1], labels[:, 2] = 1, 1, np.linspace(0, 1, 60)
+    said = Console(file=StringIO(), width=200)
+    kinds = ["classification", "classification", "regression"]
+    DescriptorTrees.fit(features, labels, ["half", "two", "level"], kinds, GROWTH, workers=1, console=said)
+    assert isinstance(said.file, StringIO)
+    told = said.file.getvalue()
+    assert "growing trees" in told
+    assert "3/3" in told
+    assert "tags/s" in told
+    assert "their scores mean little: two (2 of 60)" in told
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    """Off unless asked for; regression does not know them."""
+    features = descriptors(300, seed=0)
+    x = features.to_numpy(np.float64)
+    labels = np.stack([x[:, 0] > 1.2, 1 / (1 + np.exp(-x[:, 1]))], axis=1).astype(np.float32)
+    kinds = ["classification", "regression"]
+    plain, balanced = (
+        DescriptorTrees.fit(features, labels, ["loud", "level"], kinds, growth, workers=1).predict(features)
+        for growth in (GROWTH, replace(GROWTH, class_weights="balanced"))
+    )
+    reference = HistGradientBoostingClassifier(
+        max_iter=12,
+        max_leaf_nodes=5,
+        learning_rate=0.2,
+        max_bins=BINS,
+        max_features=SHARE,
+        early_stopping=False,
+        random_state=3,
+        class_weight="balanced",
+    ).fit(x, labels[:, 0] >= 0.5)
+    np.testing.assert_allclose(balanced[:, 0], reference.predict_proba(x)[:, 1], atol=1e-6)
+    assert balanced[:, 0].mean() > plain[:, 0].mean() + 0.05
+    np.testing.assert_array_equal(balanced[:, 1], plain[:, 1])
+
+
+def test_a_file_of_an_earlier_version_loads(tmp_path: Path) -> None:
+    """What was written before there was anything but trees.json and trees.safetensors, format 1."""
+    facts = {"features": ["x"], "tags": ["a"], "kinds": ["classification"], "constant": {}}
+    (tmp_path / "trees.json").write_text(json.dumps({"format": 1} | facts))
+    nodes = {
+        "feature": np.array([0, 0, 0], np.int32),
+        "threshold": np.array([0.5, 0, 0]),
+        "left": np.array([1, 1, 2], np.int32),
+        "right": np.array([2, 1, 2], np.int32),
+        "value": np.array([0, -1.0, 2.0]),
+        "root": np.array([0], np.int32),
+        "tag": np.array([0], np.int32),
+        "start": np.array([0.25]),
+    }
+    save_file(nodes, tmp_path / "trees.safetensors")
+    scores = DescriptorTrees.load(tmp_path).predict(pd.DataFrame({"x": [0.0, 0.5, 0.6]}))
+    np.testing.assert_allclose(scores[:, 0], 1 / (1 + np.exp([0.75, 0.75, -2.25])), rtol=1e-6)
+
+
+def test_trees_that_lead_nowhere_are_not_loaded(trees: DescriptorTrees, tmp_path: Path) -> None:
+    """A file that would read beyond its arrays, or never end."""
+    trees.save(tmp_path)
+    arrays = load_file(tmp_path / "trees.safetensors")
+    arrays["left"][0] = 0
+    save_file(arrays, tmp_path / "trees.safetensors")
+    with pytest.raises(TagscaleError, match=r"leads out of its tree.*Train the baseline again"):
         DescriptorTrees.load(tmp_path)

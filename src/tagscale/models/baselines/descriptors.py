@@ -1,17 +1,22 @@
 """The baseline of table 1: a feature extractor and gradient-boosted trees, one model per tag.
 
 Source: Pons et al. 2018, section 5.1, after Prockup et al. 2015 [22]. scikit-learn grows the trees. What is kept is
-their thresholds and leaf values as plain arrays, walked by the few lines below: loading a file executes no code and
-does not depend on the version of scikit-learn.
+their thresholds and leaf values as plain arrays (`baselines.trees`): loading a file executes no code and does not
+depend on the version of scikit-learn.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
@@ -20,11 +25,15 @@ from threadpoolctl import threadpool_limits
 
 from tagscale.errors import TagscaleError
 from tagscale.files import read_json, write_json
+from tagscale.models.baselines.trees import Ensemble, Walk, flattened
 
 FORMAT = 1
 BINS = 64  # candidate thresholds per descriptor: twice as fast as 255, and no worse
+RARE = 5  # positive tracks; with fewer the trees are grown all the same (better than chance), and the tag is named
 SHARE = 0.2  # of the descriptors that each split chooses from, drawn anew: better on small training sets than all
 DESCRIPTION, NODES = "trees.json", "trees.safetensors"
+Grown = tuple[list[np.ndarray], float, str]  # of a tag: scikit-learn's nodes of each tree, the start, why it has none
+NOTHING: Grown = ([], 0.0, "")
 
 
 @dataclass(frozen=True)
@@ -35,24 +44,14 @@ class Growth:
     leaves: int  # of one tree
     learning_rate: float
     seed: int
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: positives weigh as much as negatives, tag by tag
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """The trees of all tags as flat arrays over their nodes; a leaf points to itself.
+class TagsPerSecond(ProgressColumn):
+    """Speed over the last half minute."""
 
-    A track goes to `left` where its value of descriptor `feature` is at most `threshold`, else to `right`; the sum of
-    `value` over the leaves that it reaches, and the tag's `start`, is its score before the sigmoid.
-    """
-
-    feature: np.ndarray  # (nodes,) int32
-    threshold: np.ndarray  # (nodes,) float64
-    left: np.ndarray  # (nodes,) int32
-    right: np.ndarray  # (nodes,) int32
-    value: np.ndarray  # (nodes,) float64
-    root: np.ndarray  # (trees,) int32, index of the tree's first node
-    tag: np.ndarray  # (trees,) int32
-    start: np.ndarray  # (tags,) float64
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f} tags/s")
 
 
 class DescriptorTrees:
@@ -85,6 +84,7 @@ class DescriptorTrees:
         kinds: Sequence[str],
         growth: Growth,
         workers: int | None = None,
+        console: Console | None = None,
     ) -> "DescriptorTrees":
         """Grow the trees of every tag on the tracks where it is annotated.
 
@@ -92,18 +92,31 @@ class DescriptorTrees:
             features: a row per track, a column per descriptor, all finite
             labels: (tracks, tags) in [0, 1], NaN = not annotated; a classification label counts as positive from 0.5
             workers: processes, default all cores; the trees do not depend on it
+            console: where the progress is shown, default the terminal
         Raises:
             TagscaleError: a descriptor is not finite.
         """
         names = [str(name) for name in features.columns]
         values = _matrix(features, names)
         columns = np.asarray(labels, dtype=np.float64).T
-        grown = Parallel(n_jobs=workers or -1)(
-            delayed(_grow)(values, column, kind, growth) for column, kind in zip(columns, kinds, strict=True)
+        jobs = (
+            delayed(_grow)(row, values, column, kind, growth)
+            for row, (column, kind) in enumerate(zip(columns, kinds, strict=True))
         )
-        forests, starts, reasons = zip(*grown, strict=True)
+        grown: list[Grown] = [NOTHING] * len(tags)
+        shown = (TextColumn("growing trees"), BarColumn(), MofNCompleteColumn(), TagsPerSecond(), TimeRemainingColumn())
+        with Progress(*shown, console=console) as progress:
+            done = Parallel(n_jobs=workers or -1, return_as="generator_unordered")(jobs)
+            for row, result in progress.track(done, total=len(tags)):
+                grown[row] = result
+        forests, starts, reasons = zip(*grown, strict=True) if grown else ((), (), ())
         constant = {tag: reason for tag, reason in zip(tags, reasons, strict=True) if reason}
-        return cls(names, tags, kinds, _flattened(forests, starts), constant)
+        _tell_rare(console or Console(), columns, tags, kinds)
+        return cls(names, tags, kinds, flattened(forests, starts), constant)
+
+    @cached_property
+    def _walk(self) -> Walk:
+        return Walk(self._trees)
 
     @property
     def parameters(self) -> int:
@@ -116,7 +129,7 @@ class DescriptorTrees:
         Raises:
             TagscaleError: a descriptor is missing or not finite.
         """
-        raw = _walk(self._trees, _matrix(features, self.features), len(self.tags))
+        raw = self._walk.scores(_matrix(features, self.features))
         regression = np.array([kind == "regression" for kind in self.kinds], dtype=bool)
         return np.where(regression, np.clip(raw, 0, 1), expit(raw)).astype(np.float32)
 
@@ -139,6 +152,7 @@ class DescriptorTrees:
             if facts["format"] != FORMAT:
                 raise ValueError(f"format {facts['format']}, expected {FORMAT}")
             trees = Ensemble(**load_file(folder / NODES))
+            trees.check(len(facts["features"]), len(facts["tags"]))
             return cls(facts["features"], facts["tags"], facts["kinds"], trees, facts["constant"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise TagscaleError(
@@ -161,65 +175,47 @@ def _matrix(features: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     return values
 
 
-def _grow(values: np.ndarray, labels: np.ndarray, kind: str, growth: Growth) -> tuple[list[np.ndarray], float, str]:
-    """One tag: scikit-learn's trees (an array of nodes each), the start, and a reason where no tree can be grown."""
+def _tell_rare(console: Console, columns: np.ndarray, tags: Sequence[str], kinds: Sequence[str]) -> None:
+    """Name the classification tags with few positive tracks, or few negative ones."""
+    rare = []
+    for tag, kind, labels in zip(tags, kinds, columns, strict=True):
+        positive, negative = int((labels >= 0.5).sum()), int((labels < 0.5).sum())
+        if kind != "regression" and 0 < min(positive, negative) < RARE:
+            rare.append(f"{tag} ({positive} of {positive + negative})")
+    if rare:
+        told = f"fewer than {RARE} positive or negative training tracks, so their scores mean little: {', '.join(rare)}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
+
+
+def _grow(row: int, values: np.ndarray, labels: np.ndarray, kind: str, growth: Growth) -> tuple[int, Grown]:
+    """The row of a tag, and what was grown for it."""
     known = ~np.isnan(labels)
-    values, labels = values[known], labels[known]
+    if not known.all():
+        values, labels = values[known], labels[known]
     regression = kind == "regression"
     targets = labels if regression else (labels >= 0.5).astype(np.float64)
     if len(targets) == 0:
-        return [], 0.5 if regression else 0.0, "not annotated in the training tracks"  # 0 is a score of 0.5
+        return row, ([], 0.5 if regression else 0.0, "not annotated in the training tracks")  # 0 is a score of 0.5
     if targets.min() == targets.max():
         value = float(targets[0])
         start = value if regression else (30.0 if value else -30.0)  # sigmoid(30) is 1 in float32
-        return [], start, f"{value:g} in all annotated training tracks"
-    model = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(
-        max_iter=growth.trees,
-        max_leaf_nodes=growth.leaves,
-        learning_rate=growth.learning_rate,
-        max_bins=BINS,
-        max_features=SHARE,
-        early_stopping=False,
-        random_state=growth.seed,
+        return row, ([], start, f"{value:g} in all annotated training tracks")
+    settings = {
+        "max_iter": growth.trees,
+        "max_leaf_nodes": growth.leaves,
+        "learning_rate": growth.learning_rate,
+        "max_bins": BINS,
+        "max_features": SHARE,
+        "early_stopping": False,
+        "random_state": growth.seed,
+    }
+    weights = "balanced" if growth.class_weights == "balanced" else None
+    model = (
+        HistGradientBoostingRegressor(**settings)
+        if regression
+        else HistGradientBoostingClassifier(**settings, class_weight=weights)
     )
     with threadpool_limits(1):  # trees this small: threads would spend ten times the work on waiting for each other
         model.fit(values, targets)
     # The grown trees have no public name in scikit-learn; a test holds these lines to its own predictions.
-    return [tree.nodes for (tree,) in model._predictors], float(np.ravel(model._baseline_prediction)[0]), ""
-
-
-def _flattened(forests: Sequence[list[np.ndarray]], starts: Sequence[float]) -> Ensemble:
-    """The trees of all tags, node after node."""
-    trees = [nodes for forest in forests for nodes in forest]
-    sizes = np.array([len(nodes) for nodes in trees], dtype=np.int64)
-    root = np.cumsum(sizes) - sizes
-    first = np.repeat(root, sizes)  # of the tree that a node belongs to
-
-    def column(name: str, dtype: type[np.generic]) -> np.ndarray:
-        return np.concatenate([np.zeros(0, dtype), *(nodes[name].astype(dtype) for nodes in trees)])
-
-    leaf, itself = column("is_leaf", np.bool_), np.arange(sizes.sum())
-    return Ensemble(
-        feature=column("feature_idx", np.int32),
-        threshold=column("num_threshold", np.float64),
-        left=np.where(leaf, itself, column("left", np.int64) + first).astype(np.int32),
-        right=np.where(leaf, itself, column("right", np.int64) + first).astype(np.int32),
-        value=np.where(leaf, column("value", np.float64), 0.0),
-        root=root.astype(np.int32),
-        tag=np.repeat(np.arange(len(forests)), [len(forest) for forest in forests]).astype(np.int32),
-        start=np.array(starts, dtype=np.float64),
-    )
-
-
-def _walk(trees: Ensemble, values: np.ndarray, tags: int) -> np.ndarray:
-    """(tracks, tags): the tags' starts plus the leaf values that every track reaches."""
-    scores = np.tile(trees.start, (len(values), 1))
-    for track, row in enumerate(values):
-        node = trees.root
-        for _ in range(len(trees.value)):  # all trees at once, one step down, until every one stands on a leaf
-            below = np.where(row[trees.feature[node]] <= trees.threshold[node], trees.left[node], trees.right[node])
-            if np.array_equal(below, node):
-                break
-            node = below
-        scores[track] += np.bincount(trees.tag, weights=trees.value[node], minlength=tags)
-    return scores
+    return row, ([tree.nodes for (tree,) in model._predictors], float(np.ravel(model._baseline_prediction)[0]), "")
