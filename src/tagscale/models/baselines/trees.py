@@ -49,7 +49,7 @@ class Ensemble:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected ({length},)")
         if self.start.shape != (tags,):
             raise ValueError(f"start has shape {self.start.shape}, expected ({tags},)")
-        itself, ends = np.arange(nodes), np.append(self.root[1:], nodes)
+        itself, ends = np.arange(nodes), np.append(self.root, nodes)[1:]
         ordered = trees == 0 or (self.root[0] == 0 and bool((np.diff(self.root) > 0).all()) and self.root[-1] < nodes)
         if not ordered or (trees == 0) != (nodes == 0):
             raise ValueError("the roots are not in order")
