@@ -98,7 +98,8 @@ class Training(pl.LightningModule):
         )
         if index % CHECK_EVERY == 0:
             self.refuse_nonfinite(loss)
-        self._add("train_loss", loss.detach(), 1)
+        world = self.trainer.world_size  # over all processes, every step counts as one
+        self._add("train_loss", loss.detach() / world, torch.tensor(1 / world))
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
@@ -172,9 +173,9 @@ class Training(pl.LightningModule):
                 + f" {self.kept()}".rstrip()
             )
 
-    def _add(self, name: str, value: Tensor, count: Tensor | int) -> None:
+    def _add(self, name: str, value: Tensor, count: Tensor) -> None:
         self.sums[name] = self.sums.get(name, torch.zeros(2, device=value.device)) + torch.stack(
-            [value, torch.as_tensor(count, dtype=value.dtype, device=value.device)]
+            [value, count.to(value)]
         )
 
     def _mean(self, name: str) -> Tensor:
