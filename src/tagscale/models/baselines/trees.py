@@ -109,7 +109,7 @@ class Walk:
             return self.one_by_one(values)
         found = np.empty((len(values), len(self._trees.start)))
         roots, tags = self._trees.root.tolist(), self._trees.tag.tolist()
-        ends = [*roots[1:], len(self._value)]
+        ends = [*roots, len(self._value)][1:]
         for first in range(0, len(values), BLOCK):
             columns = np.ascontiguousarray(values[first : first + BLOCK].T)  # (features, tracks)
             sums = np.zeros((found.shape[1], columns.shape[1]))
