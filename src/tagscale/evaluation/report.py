@@ -12,8 +12,9 @@ from markupsafe import Markup, escape
 
 from tagscale.data.partition import PARTS, Partition
 from tagscale.evaluation import pictures
+from tagscale.evaluation.appearance import colour_of, listed, name_of, outline_of
 from tagscale.evaluation.compare import comparison, line_scale, tag_scores
-from tagscale.evaluation.figures import COLOURS
+from tagscale.evaluation.qualitative import Qualitative, exclusive_words, popularity_words
 from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
 from tagscale.evaluation.verdict import Verdict
 from tagscale.files import read_json
@@ -32,32 +33,50 @@ class StageTime:
     seconds: float
 
 
-def render(study: Study, verdict: Verdict, *, dataset: str, partition: Partition, times: list[StageTime]) -> str:
-    """The report as HTML without a single reference to anything outside it."""
-    table = comparison(study)
+def render(
+    study: Study,
+    verdict: Verdict,
+    *,
+    dataset: str,
+    partition: Partition,
+    times: list[StageTime],
+    heard: Qualitative | None = None,
+) -> str:
+    """The report as HTML without a single reference to anything outside it.
+
+    Args:
+        heard: what listening.py found in the predictions; None leaves the two sections out.
+    """
+    table = comparison(study).assign(rate=training_rates(study))
     tags = tag_scores(study, study.largest)
-    compared = [verdict.front_end, *([verdict.rival] if verdict.rival else [])]
     longest = max((time.seconds for time in times), default=0.0)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["names"] = lambda text: _coloured(str(text), study.everyone)
+    environment.filters["name"] = name_of
+    environment.filters["number"] = lambda value: NOTHING if np.isnan(value) else f"{value:.2f}"
     return environment.get_template("report.html").render(
         study=study,
         verdict=verdict,
         dataset=dataset,
         labels=LABELS,
-        colours=COLOURS,
+        looks={model: {"colour": colour_of(model), "outline": outline_of(model)} for model in study.everyone},
+        rates=bool(table["rate"].notna().any()),
+        intervals=not study.resamples.empty,
+        confidence=f"{study.confidence:.0%}",
         sizes=[_rows(rows, table) for _, rows in table.groupby("train_tracks", sort=True)],
         trend_basis=_trend_basis(study),
         largest_tracks=f"{table['train_tracks'].max():,}",
-        compared=compared,
+        chosen=_chosen(study, verdict),
         pictures={
             "training_size": pictures.training_size(study),
-            "groups": pictures.groups(study, tags),
-            "tags": pictures.tags(tags, compared),
-            "curves": pictures.learning_curves(study),
+            "groups": pictures.groups(tags, verdict.shown),
+            "tags": pictures.tags(tags, verdict.compared),
+            "curves": pictures.learning_curves(study, study.front_ends or study.models),
+            "published_curves": pictures.learning_curves(study, study.published if study.front_ends else []),
         },
+        heard=_heard(study, verdict, heard),
         tag_tables=_tag_tables(study, tags),
         unscored=study.unscored.to_dict("records"),
         parts=_parts(partition),
@@ -87,6 +106,15 @@ def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
     return [StageTime(stage, len(seconds), sum(seconds)) for stage, seconds in notes.items() if seconds]
 
 
+def training_rates(study: Study) -> np.ndarray:
+    """Patches a second of training for every row of the comparison: mean over its runs' epochs, NaN where unknown."""
+    rows = comparison(study)[["model", "size"]]
+    if "patches_per_second" not in study.curves:
+        return np.full(len(rows), np.nan)
+    means = study.curves.groupby(["model", "size"])["patches_per_second"].mean()
+    return means.reindex(pd.MultiIndex.from_frame(rows)).to_numpy(float)
+
+
 def duration(seconds: float) -> str:
     """Seconds in words.
 
@@ -102,6 +130,20 @@ def score_words(score: float) -> str:
     return NOTHING if np.isnan(score) else f"{score:.3f}"
 
 
+def rate_words(rate: float) -> str:
+    """Patches a second: two digits below ten, none after the point above."""
+    return NOTHING if np.isnan(rate) else f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def interval_words(low: float, high: float) -> str:
+    """An interval in brackets; nothing where there is none.
+
+    >>> interval_words(0.6401, 0.7), interval_words(float("nan"), 1.0)
+    ('[0.64, 0.70]', '')
+    """
+    return "" if np.isnan(low) or np.isnan(high) else f"[{low:.2f}, {high:.2f}]"
+
+
 def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of the rows of one size, as the template shows them."""
     tops = {m: table[f"test_{m}"].min() if m in LOWER_IS_BETTER else table[f"test_{m}"].max() for m in LABELS}
@@ -114,9 +156,12 @@ def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
                 best = part == "test" and metric in str(row["best"]).split()
                 marks = ["best"] * best + ["top"] * bool(best and mean == tops[metric])
                 spread = "" if np.isnan(deviation) else f"{deviation:.3f}"
-                scores.append({"mean": score_words(mean), "deviation": spread, "marks": " ".join(marks)})
+                low, high = (row.get(f"{part}_{metric}_{end}", np.nan) for end in ("low", "high"))
+                words = {"mean": score_words(mean), "deviation": spread, "interval": interval_words(low, high)}
+                scores.append(words | {"marks": " ".join(marks)})
         numbers = {key: f"{row[key]:,}" for key in ("train_tracks", "parameters")}
-        shown.append({"model": row["model"], **numbers, "scores": scores, "seconds": duration(row["seconds"])})
+        ends = {"seconds": duration(row["seconds"]), "rate": rate_words(row["rate"])}
+        shown.append({"model": row["model"], **numbers, "scores": scores, **ends})
     return shown
 
 
@@ -154,12 +199,60 @@ def _trend_basis(study: Study) -> str:
     )
     return (
         f"A front-end's line is a straight line fitted over {axis}, as in figure 3 of Pons et al. (2018); "
-        "the means of the baseline are joined by dashes."
+        f"the means of the baseline{'s' * (len(study.everyone) - len(study.front_ends) > 1)} are joined by dashes."
     )
+
+
+def _chosen(study: Study, verdict: Verdict) -> str:
+    """Which models a figure shows that cannot show all; nothing where it shows all."""
+    kinds = {
+        "the {}best front-end{}": study.front_ends,
+        "the {}best published baseline{}": study.published,
+        "the {}best baseline{} on descriptors": study.baselines,
+    }
+    told = []
+    for words, models in kinds.items():
+        count = len([model for model in models if model in verdict.shown])
+        if count:
+            told.append(words.format("two " if count == 2 else "", "s" if count == 2 else ""))
+    others = len(study.everyone) - len(verdict.shown)
+    return f"Shown: {listed(told)}; the other {others} are in the tables." if others else ""
+
+
+def _heard(study: Study, verdict: Verdict, found: Qualitative | None) -> dict[str, Any] | None:
+    """What the two sections on listening show; None without predictions to look at."""
+    if found is None:
+        return None
+    baseline = study.baselines[0] if study.baselines else None
+    told = [verdict.front_end, *([verdict.rival] if verdict.rival else [])]
+    shown: dict[str, Any] = {
+        "popularity": popularity_words(found, told),
+        "popularity_pictures": pictures.popularity(found, verdict.shown),
+        "models": found.models.to_dict("records"),
+        "exclusive": exclusive_words(found, verdict.front_end, baseline or verdict.rival),
+    }
+    if shown["exclusive"]:
+        shown["exclusive_pictures"] = pictures.exclusive(found, verdict.shown)
+        shown["pairs"] = _worst_pairs(found, verdict.shown)
+    return shown
+
+
+def _worst_pairs(found: Qualitative, models: list[str], count: int = 12) -> list[dict[str, Any]]:
+    """The pairs of exclusive tags that the models predict together most often, in tracks (mean over seeds)."""
+    table = found.pairs[found.pairs["model"].isin(models)]
+    about = ["set", "first", "second", "tracks", "labelled"]
+    wide = table.pivot(index=about, columns="model", values="predicted")[models]
+    worst = wide.assign(most=wide.sum(axis=1)).sort_values("most", ascending=False, kind="stable").query("most > 0")
+    return [
+        {key: row[key] for key in about} | {"predicted": [f"{row[model]:.3g}" for model in models]}
+        for row in worst.head(count).reset_index().to_dict("records")
+    ]
 
 
 def _coloured(text: str, models: list[str]) -> Markup:
     """The text, with its models' names marked by their colours."""
     safe = str(escape(text))
-    pattern = re.compile(rf"\b({'|'.join(map(re.escape, models))})\b", re.IGNORECASE)
-    return Markup(pattern.sub(lambda name: f'<span class="model {name[1].lower()}">{name[1]}</span>', safe))
+    keys = {str(escape(name_of(model))).lower(): model for model in models}
+    longest_first = sorted(keys, key=len, reverse=True)  # "multi-scale SampleCNN" before "SampleCNN"
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
+    return Markup(pattern.sub(lambda name: f'<span class="model {keys[name[1].lower()]}">{name[1]}</span>', safe))

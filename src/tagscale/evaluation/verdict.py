@@ -1,24 +1,30 @@
-"""The study's findings in plain words: who leads, whether a front-end beats the baseline, how sure one can be."""
+"""The study's findings in plain words: who leads, whether a front-end beats the baselines, how sure one can be."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from tagscale.evaluation.compare import Line, comparison, crossing, fitted_line, tag_scores
+from tagscale.evaluation.appearance import at_start, listed, name_of
+from tagscale.evaluation.compare import comparison, difference, tag_scores
 from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
+from tagscale.evaluation.trends import sign, trends
 
 LEVEL = 0.0005  # scores that agree to three decimals are called level
-FAR = 10  # lines that meet beyond this many times the largest size are not worth a word
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the report says first.
 
-    beats_baseline: whether the better front-end beats the best baseline; None where that cannot be said.
-    front_end: the better front-end at the largest size, by test PR-AUC (by √MSE where no PR-AUC exists).
-    rival: what its tags are shown against: the best baseline, else the other front-end, else nothing.
+    beats_baseline: whether the best front-end beats every baseline, the published ones too; None where that cannot be
+        said.
+    front_end: the best front-end at the largest size, by test PR-AUC (by √MSE where no PR-AUC exists).
+    rival: what it is held against: the best baseline on descriptors, else the best published one, else the next
+        front-end, else nothing.
+    shown: the models of figures that bear no more than four: the two best front-ends, the best published baseline and
+        the best on descriptors, in the study's order.
+    compared: the models whose single tags are shown, the best front-end first.
     findings: most important first.
     trends: what the lines over the training size say.
     certainty: how far to trust all of it.
@@ -27,6 +33,8 @@ class Verdict:
     beats_baseline: bool | None
     front_end: str
     rival: str | None
+    shown: list[str]
+    compared: list[str]
     findings: list[str]
     trends: list[str]
     certainty: list[str]
@@ -37,15 +45,20 @@ def verdict(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     table = comparison(study)
     rows = table[table["size"] == study.largest].set_index("model")
     metric = "pr_auc" if rows["test_pr_auc"].notna().any() else "rmse"
-    ranked = _ranked(rows.loc[study.models], metric)
-    baseline = _ranked(rows.loc[study.baselines], metric)[0] if study.baselines else None
-    beats, against_baseline = _against_baseline(rows, metric, ranked, baseline)
+    front_ends = _ranked(rows, study.front_ends or study.models, metric)
+    published = _ranked(rows, study.published if study.front_ends else [], metric)
+    baselines = _ranked(rows, study.baselines, metric)
+    rivals = [*baselines[:1], *published[:1], *front_ends[1:2]]
+    best = [*front_ends[:2], *published[:1], *baselines[:1]]
+    beats, against_baselines = _against_baselines(study, rows, metric, front_ends, baselines, published)
     return Verdict(
         beats_baseline=beats,
-        front_end=ranked[0],
-        rival=baseline or (ranked[1] if len(ranked) > 1 else None),
-        findings=[against_baseline, *_leads(study, rows)],
-        trends=_trends(study),
+        front_end=front_ends[0],
+        rival=rivals[0] if rivals else None,
+        shown=[model for model in study.everyone if model in best],
+        compared=best if len(study.everyone) > 3 else [front_ends[0], *rivals[:1]],
+        findings=[*against_baselines, *_leads(study, rows, front_ends)],
+        trends=trends(study, [model for model in study.everyone if model in front_ends[:2]]),
         certainty=_certainty(study, test_tracks, test_artists),
     )
 
@@ -61,9 +74,9 @@ def hanley_mcneil(roc_auc: float, positives: int, negatives: int) -> float:
     return float(np.sqrt(spread / (positives * negatives)))
 
 
-def _ranked(rows: pd.DataFrame, metric: str) -> list[str]:
-    """Models of the rows, best first; those without a score at the end."""
-    ordered = rows[f"test_{metric}"].sort_values(ascending=metric in LOWER_IS_BETTER, kind="stable")
+def _ranked(rows: pd.DataFrame, models: list[str], metric: str) -> list[str]:
+    """The models, best first; those without a score at the end."""
+    ordered = rows.loc[models, f"test_{metric}"].sort_values(ascending=metric in LOWER_IS_BETTER, kind="stable")
     return [str(name) for name in ordered.index]
 
 
@@ -73,137 +86,148 @@ def _score(rows: pd.DataFrame, model: str, metric: str) -> float:
 
 def _gain(rows: pd.DataFrame, metric: str, first: str, second: str) -> float:
     """By how much the first model is better than the second; negative when it is worse."""
-    return _sign(metric) * (_score(rows, first, metric) - _score(rows, second, metric))
+    return sign(metric) * (_score(rows, first, metric) - _score(rows, second, metric))
 
 
-def _sign(metric: str) -> int:
-    return -1 if metric in LOWER_IS_BETTER else 1
-
-
-def _against_baseline(
-    rows: pd.DataFrame, metric: str, ranked: list[str], baseline: str | None
-) -> tuple[bool | None, str]:
-    best = ranked[0]
-    if baseline is None:
-        return None, f"No baseline is in the grid (train.baselines is empty): nothing says whether {best} is any good."
-    ours, theirs = _score(rows, best, metric), _score(rows, baseline, metric)
+def _against_baselines(
+    study: Study,
+    rows: pd.DataFrame,
+    metric: str,
+    front_ends: list[str],
+    baselines: list[str],
+    published: list[str],
+) -> tuple[bool | None, list[str]]:
+    """Whether the best front-end beats every baseline, and the sentences that say so; lists are best first."""
+    best = front_ends[0]
+    if not baselines and not published:
+        return None, [
+            f"No baseline is in the grid (train.baselines is empty): nothing says whether {name_of(best)} is any good."
+        ]
     what = f"macro {LABELS[metric]} at {rows['train_tracks'].max():,} training tracks"
+    first, others = (baselines or published)[0], published if baselines else published[1:]
+    ours, theirs = _score(rows, best, metric), _score(rows, first, metric)
+    name, rival = name_of(best), f"the {name_of(first)} baseline"
     if pd.isna(ours) or pd.isna(theirs):
-        return None, f"There is no {what} to hold {best} against the {baseline} baseline."
-    if _gain(rows, metric, best, baseline) > 0:
-        caution = _caution(rows, metric, best, baseline)
-        return (
-            True,
-            f"{best.capitalize()} beats the {baseline} baseline on {what}: {ours:.3f} against {theirs:.3f}{caution}.",
-        )
-    if len(ranked) == 1:
-        return (
-            False,
-            f"{best.capitalize()} does not beat the {baseline} baseline on {what}: {ours:.3f} against {theirs:.3f}.",
-        )
-    return False, (
-        f"No front-end beats the {baseline} baseline on {what}: "
-        f"the better one, {best}, has {ours:.3f} against {theirs:.3f}."
-    )
+        return None, [f"There is no {what} to hold {name} against {rival}."]
+    scored = [model for model in others if not pd.isna(_score(rows, model, metric))]
+    ahead = [model for model in scored if _gain(rows, metric, best, model) <= 0]
+    beaten = _gain(rows, metric, best, first) > 0
+    if beaten:
+        too = f" and {_all_of(len(scored))}" if scored and not ahead else ""
+        caution = _caution(study, rows, metric, best, first)
+        lead = f"{at_start(name)} beats {rival}{too} on {what}: {ours:.3f} against {theirs:.3f}{caution}."
+    elif len(front_ends) == 1:
+        lead = f"{at_start(name)} does not beat {rival} on {what}: {ours:.3f} against {theirs:.3f}."
+    else:
+        better = "better" if len(front_ends) == 2 else "best"
+        lead = f"No front-end beats {rival} on {what}: the {better} one, {name}, has {ours:.3f} against {theirs:.3f}."
+    return beaten and not ahead, [lead, *_against_published(study, rows, metric, best, scored, ahead)]
 
 
-def _leads(study: Study, rows: pd.DataFrame) -> list[str]:
+def _all_of(count: int) -> str:
+    return {1: "the published one", 2: "both published ones"}.get(count, f"all {count} published ones")
+
+
+def _against_published(
+    study: Study, rows: pd.DataFrame, metric: str, best: str, published: list[str], ahead: list[str]
+) -> list[str]:
+    """The published baselines that are as good as the best front-end, or the one that comes closest."""
+    if not published:
+        return []
+    if ahead:
+        named = listed([f"{name_of(model)} ({_score(rows, model, metric):.3f})" for model in ahead])
+        verb = "is" if len(ahead) == 1 else "are"
+        caution = _caution(study, rows, metric, ahead[0], best)
+        return [
+            f"Of {len(published)} published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least as good "
+            f"as {name_of(best)} ({_score(rows, best, metric):.3f}) on {LABELS[metric]}: {named}{caution}."
+        ]
+    closest = published[0]
+    caution = _caution(study, rows, metric, best, closest)
+    return [
+        f"Of the published baselines, {name_of(closest)} comes closest to {name_of(best)}: "
+        f"{_score(rows, closest, metric):.3f} against {_score(rows, best, metric):.3f}{caution}."
+    ]
+
+
+def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]:
     """One sentence a metric: which front-end leads, by how much, on how many tags."""
-    if len(study.models) < 2:
+    if len(front_ends) < 2:
         return []
     tags = tag_scores(study, study.largest)
     sentences = []
     for metric, label in LABELS.items():
-        first, second = _ranked(rows.loc[study.models], metric)[:2]
+        first, second, *rest = _ranked(rows, [model for model in study.models if model in front_ends], metric)
         ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
+        then = _followers(rows, metric, rest)
         if pd.isna(ours) or pd.isna(theirs):
             sentences.append(f"{label}: nothing to compare, no tag of the test part could be scored.")
         elif _gain(rows, metric, first, second) < LEVEL:
-            sentences.append(f"{label}: {first} and {second} are level at {ours:.3f}.")
+            sentences.append(f"{label}: {name_of(first)} and {name_of(second)} are level at {ours:.3f}{then}.")
         else:
             per_tag = tags.pivot(index="tag", columns="model", values=metric)[[first, second]].dropna()
-            ahead = int((_sign(metric) * (per_tag[first] - per_tag[second]) > 0).sum())
-            caution = _caution(rows, metric, first, second)
+            ahead = int((sign(metric) * (per_tag[first] - per_tag[second]) > 0).sum())
+            caution = _caution(study, rows, metric, first, second)
             sentences.append(
-                f"{label}: {first} leads {second}, {ours:.3f} to {theirs:.3f}, "
-                f"and is ahead on {ahead} of {len(per_tag)} tags{caution}."
+                f"{label}: {name_of(first)} leads {name_of(second)}, {ours:.3f} to {theirs:.3f}, "
+                f"and is ahead on {ahead} of {len(per_tag)} tags{caution}{then}."
             )
     return sentences
 
 
-def _caution(rows: pd.DataFrame, metric: str, first: str, second: str) -> str:
-    """A warning where the difference of two means is no larger than the spread between seeds."""
+def _followers(rows: pd.DataFrame, metric: str, models: list[str]) -> str:
+    """The front-ends behind the first two, no more than three by name."""
+    named = [f"{name_of(model)} {_score(rows, model, metric):.3f}" for model in models[:3]]
+    more = [f"{len(models) - 3} more"] if len(models) > 3 else []
+    return f"; then {listed([*named, *more])}" if models else ""
+
+
+def _caution(study: Study, rows: pd.DataFrame, metric: str, first: str, second: str) -> str:
+    """A warning where the first model's lead may be chance: over the test's artists, or over seeds."""
+    warnings = []
+    found = difference(study, first, second, metric, study.largest)
+    if found.low <= 0 <= found.high:
+        warnings.append(
+            f"could be chance: the {study.confidence:.0%} interval of the difference over test artists, "
+            f"{found.low:.3f} to {found.high:.3f}, includes 0"
+        )
     deviations = rows[f"test_{metric}_sd"].to_dict()
     spread = float(np.hypot(deviations[first], deviations[second]))  # not a number for a single seed
     if spread >= _gain(rows, metric, first, second):
-        return f" (but seeds alone differ by as much: the SD of the difference is {spread:.3f})"
-    return ""
-
-
-def _trends(study: Study) -> list[str]:
-    """Where the two front-ends' lines over the training size meet, metric by metric (figure 3 of the paper)."""
-    if len(study.models) < 2:
-        return []
-    sizes = sorted(study.runs["train_tracks"].unique())
-    if len(sizes) < 3:
-        return [f"No line over the training size is fitted: that takes three sizes, this study has {len(sizes)}."]
-    first, second = study.models[:2]
-    sentences, basis = [], ""
-    for metric, label in LABELS.items():
-        lines = fitted_line(study, first, metric), fitted_line(study, second, metric)
-        if lines[0] is not None and lines[1] is not None:
-            sentence = _crossing(label, metric, (first, second), (lines[0], lines[1]), sizes[0], sizes[-1])
-            sentences.append(sentence + _contradiction(study, metric, (first, second), (lines[0], lines[1]), sizes[-1]))
-            basis = f"Each line rests on {lines[0].points} runs at {lines[0].sizes} sizes: a hint at a trend, no proof."
-    return [*sentences, basis] if sentences else []
-
-
-def _crossing(
-    label: str, metric: str, names: tuple[str, str], lines: tuple[Line, Line], smallest: float, largest: float
-) -> str:
-    below = names[0] if _sign(metric) * (lines[0].at(smallest) - lines[1].at(smallest)) > 0 else names[1]
-    above = names[1] if below == names[0] else names[0]
-    meeting = crossing(*lines)
-    if meeting is not None and smallest <= meeting <= largest:
-        return (
-            f"{label}: the fitted lines cross near {_rough(meeting)} training tracks; "
-            f"{below} is better below, {above} above."
-        )
-    sentence = f"{label}: the fitted lines do not cross between {smallest:,} and {largest:,} training tracks"
-    if meeting is not None and largest < meeting <= FAR * largest:
-        sentence += f"; drawn on they would meet near {_rough(meeting)}, where nothing was measured"
-    return f"{sentence}."
-
-
-def _contradiction(study: Study, metric: str, names: tuple[str, str], lines: tuple[Line, Line], largest: float) -> str:
-    """What to add where the lines name another leader at the largest size than the scores measured there."""
-    means = study.runs[study.runs["train_tracks"] == largest].groupby("model")[f"test_{metric}"].mean()
-    measured = _sign(metric) * (means[names[0]] - means[names[1]])
-    fitted = _sign(metric) * (lines[0].at(largest) - lines[1].at(largest))
-    if measured * fitted >= 0:
-        return ""
-    leader = names[0] if measured > 0 else names[1]
-    return f" The scores measured at {largest:,.0f} tracks say otherwise: {leader} leads there, so the lines fit badly."
-
-
-def _rough(tracks: float) -> str:
-    """Two digits are all that such a line can bear: 1931 becomes 1,900."""
-    return f"{float(f'{tracks:.2g}'):,.0f}"
+        also = "seeds" if warnings else "but seeds alone"
+        warnings.append(f"{also} differ by as much: the SD of the difference is {spread:.3f}")
+    return f" ({'; '.join(warnings)})" if warnings else ""
 
 
 def _certainty(study: Study, test_tracks: int, test_artists: int) -> list[str]:
     tags = tag_scores(study, study.largest)
     scored = tags[(tags["kind"] == "classification") & tags["roc_auc"].notna()].drop_duplicates("tag")
     sentences = []
+    measured = _measured_margin(study)
     if len(scored):
         positives = int(scored["positives"].median())
         negatives = max(int(scored["tracks"].median()) - positives, 1)
-        margin = 1.96 * hanley_mcneil(0.8, positives, negatives)
-        sentences.append(
+        about = (
             f"The test part holds {test_tracks:,} tracks by {test_artists:,} artists, and half of its {len(scored)} "
-            f"scored classification tags have {positives} positive tracks or fewer. A ROC-AUC of 0.80 on such a tag is "
-            f"uncertain by about ±{margin:.2f} (95%, Hanley and McNeil 1982), and by more where tracks of one artist "
-            "resemble each other: read single tags as hints, and the means over all tags as the finding."
+            f"scored classification tags have {positives} positive tracks or fewer."
+        )
+        advice = "read single tags as hints, and the means over all tags as the finding."
+        if measured is not None:
+            sentences.append(
+                f"{about} The ROC-AUC of half of these tags is uncertain by ±{measured:.2f} or more "
+                f"({study.confidence:.0%}, bootstrap over artists): {advice}"
+            )
+        else:
+            margin = 1.96 * hanley_mcneil(0.8, positives, negatives)
+            sentences.append(
+                f"{about} A ROC-AUC of 0.80 on such a tag is uncertain by about ±{margin:.2f} (95%, Hanley and McNeil "
+                f"1982), and by more where tracks of one artist resemble each other: {advice}"
+            )
+    if not study.resamples.empty:
+        sentences.append(
+            f"Intervals in brackets hold the score in {study.confidence:.0%} of the test parts that might have been "
+            f"drawn: artists were drawn anew {study.resamples['resample'].nunique():,} times, the same ones for every "
+            "model, so that differences between models are judged on the same tracks."
         )
     if len(study.seeds) == 1:
         sentences.append(
@@ -216,3 +240,10 @@ def _certainty(study: Study, test_tracks: int, test_artists: int) -> list[str]:
             "deviation. It covers the randomness of training, not that of the choice of test tracks."
         )
     return sentences
+
+
+def _measured_margin(study: Study) -> float | None:
+    """Half the width of the median tag's ROC-AUC interval at the largest size; None where none was measured."""
+    rows = study.tags[(study.tags["size"] == study.largest) & (study.tags["part"] == "test")]
+    width = float((rows["roc_auc_high"] - rows["roc_auc_low"]).median())
+    return None if np.isnan(width) else width / 2

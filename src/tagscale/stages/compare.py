@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
-from tagscale.evaluation import figures
+from tagscale.evaluation import figures, listening_figures, tag_figures
+from tagscale.evaluation.appearance import colour_of
 from tagscale.evaluation.compare import comparison, headline, tag_scores
-from tagscale.evaluation.figures import COLOURS
-from tagscale.evaluation.report import duration, read_times, render, score_words
+from tagscale.evaluation.qualitative import Qualitative, qualitative
+from tagscale.evaluation.report import duration, rate_words, read_times, render, score_words, training_rates
 from tagscale.evaluation.study import LABELS, Study, read_study
 from tagscale.evaluation.verdict import Verdict, verdict
 from tagscale.files import replacing, write_json
@@ -30,32 +32,38 @@ def run(
     results: Sequence[Path],
     partition: Path,
     reports: Path,
+    catalog: Path | None = None,
     validation: Path | None = None,
     timings: Path | None = None,
 ) -> None:
     """Compare exactly the grid of params.train and write the folder `reports`; print the table and the findings.
 
     Writes report.html, comparison.csv, metrics.json, plots/*.csv and figures/*.png, and logs them to the study's own
-    MLflow run, with the page on the data from the folder `validation`.
+    MLflow run, with the page on the data from the folder `validation`. With the folder `catalog`, whose labels it
+    takes, also popularity.csv, exclusive.csv and listening.csv (see qualitative.py), their figures and sections.
 
     Raises:
-        TagscaleError: a cell of the grid is missing or unreadable; the runs, or the partition, do not belong together.
+        TagscaleError: a cell of the grid is missing or unreadable; the runs, the partition, or the catalog do not
+            belong together.
     """
     study, parts, found = _findings(params, runs, results, partition)
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
-    page = render(study, found, dataset=params.dataset.name, partition=parts, times=read_times(timings, names))
+    heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
+    times = read_times(timings, names)
+    page = render(study, found, dataset=params.dataset.name, partition=parts, times=times, heard=heard)
     with replacing(reports / "figures") as fresh:
-        _save_figures(study, found, fresh)
+        _save_figures(study, found, heard, fresh)
     with replacing(reports / "plots") as fresh:
         _save_plots(study, fresh)
-    with replacing(reports / "comparison.csv") as fresh:
-        _to_csv(comparison(study), fresh)
+    tables = {"comparison": comparison(study)} | (_listening_tables(heard) if catalog else {})
+    for name, table in tables.items():
+        with replacing(reports / f"{name}.csv") as fresh:
+            _to_csv(table, fresh)
     with replacing(reports / "report.html") as fresh:
         fresh.write_text(page, encoding="utf-8")
     write_json(reports / "metrics.json", headline(study))
-    _track(
-        params, study, found, parts, [reports / "report.html", reports / "comparison.csv", *_pages(validation)], reports
-    )
+    files = [reports / "report.html", *(reports / f"{name}.csv" for name in tables), *_pages(validation)]
+    _track(params, study, found, parts, files, reports)
     print_results(study, found, Console())
 
 
@@ -67,26 +75,34 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], parti
 
 def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     """The result table (test part) and the findings on the terminal."""
-    table = Table(
-        box=box.SIMPLE_HEAD, title="Test scores", title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
-    )
+    rows = comparison(study).assign(rate=training_rates(study))
+    wide = console.width >= 130  # intervals stand beside their scores, else below them
+    rates = bool(rows["rate"].notna().any())
+    padding = (0, 0 if rates and not wide else 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, title="Test scores", title_justify="left", title_style="bold", padding=padding)
     table.add_column("model", no_wrap=True)
-    for heading in ("tracks", "params", *LABELS.values(), "training"):
+    for heading in ("tracks", "params", *LABELS.values(), "training", *["patch\n/s"] * rates):
         table.add_column(heading, justify="right", no_wrap=True)
-    rows = comparison(study)
     for number, row in enumerate(rows.to_dict("records")):
-        cells = [Text(str(row["model"]), COLOURS[row["model"]])]
+        cells = [Text(str(row["model"]) if wide else str(row["model"]).replace("_", "_\n", 1), colour_of(row["model"]))]
         cells += [Text(f"{row['train_tracks']:,}"), Text(_short(row["parameters"]))]
         for metric in LABELS:
             best = metric in str(row["best"]).split()
             deviation = row[f"test_{metric}_sd"]
             spread = "" if np.isnan(deviation) else f" ±{f'{deviation:.3f}'.lstrip('0')}"
             cells.append(Text(score_words(row[f"test_{metric}"]) + spread, "bold" if best else ""))
+            low, high = row.get(f"test_{metric}_low", np.nan), row.get(f"test_{metric}_high", np.nan)
+            if not (np.isnan(low) or np.isnan(high)):
+                ends = ", ".join(f"{end:.2f}".removeprefix("0") for end in (low, high))
+                cells[-1].append(f"{' ' if wide else chr(10)}[{ends}]", "dim not bold")
+        cells += [Text(duration(row["seconds"])), *[Text(rate_words(row["rate"]))] * rates]
         last = number + 1 == len(rows) or rows["train_tracks"][number + 1] != row["train_tracks"]
-        table.add_row(*cells, Text(duration(row["seconds"])), end_section=last)
+        table.add_row(*cells, end_section=last)
     console.print(table)
+    intervals = "" if study.resamples.empty else f" In brackets: {study.confidence:.0%} intervals over test artists."
     console.print(
-        "[bold]bold[/]: best of its training size. AUCs: higher is better, √MSE: lower is better.\n", style="dim"
+        f"[bold]bold[/]: best of its training size. AUCs: higher is better, √MSE: lower is better.{intervals}\n",
+        style="dim",
     )
     for place, finding in enumerate([*verdict.findings, *verdict.trends, *study.notes]):
         console.print(
@@ -109,14 +125,17 @@ def _findings(
     return study, parts, verdict(study, len(test), test["artist"].nunique())
 
 
-def _save_figures(study: Study, found: Verdict, folder: Path) -> None:
+def _save_figures(study: Study, found: Verdict, heard: Qualitative | None, folder: Path) -> None:
     folder.mkdir()
     tags = tag_scores(study, study.largest)
-    compared = [found.front_end, *([found.rival] if found.rival else [])]
     figures.save_png(figures.training_size(study), folder / "training_size.png")
-    figures.save_png(figures.groups(tags, study.everyone), folder / "groups.png")
-    figures.save_png(figures.per_tag(tags, compared), folder / "per_tag.png")
+    figures.save_png(tag_figures.groups(tags, found.shown), folder / "groups.png")
+    figures.save_png(tag_figures.per_tag(tags, found.compared), folder / "per_tag.png")
     figures.save_png(figures.learning_curves(study), folder / "learning_curves.png")
+    if heard is not None:
+        figures.save_png(listening_figures.popularity(heard, found.shown), folder / "popularity.png")
+        if not heard.pairs.empty:
+            figures.save_png(listening_figures.exclusive(heard, found.shown), folder / "exclusive.png")
 
 
 def _save_plots(study: Study, folder: Path) -> None:
@@ -127,6 +146,13 @@ def _save_plots(study: Study, folder: Path) -> None:
     _to_csv(tag_scores(study, study.largest), folder / "per_tag.csv")
     curves = study.curves[["model", "size", "seed", "epoch", "train_loss", "valid_loss"]]
     _to_csv(curves, folder / "learning_curves.csv")
+
+
+def _listening_tables(heard: Qualitative | None) -> dict[str, pd.DataFrame]:
+    """The tables by file name; empty ones, with their heads, where there is no classification tag."""
+    if heard is None:
+        heard = Qualitative(*(pd.DataFrame(columns=["model"]) for _ in range(3)))
+    return {"popularity": heard.tags, "exclusive": heard.pairs, "listening": heard.models}
 
 
 def _to_csv(table: pd.DataFrame, file: Path) -> None:

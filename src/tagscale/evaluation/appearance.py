@@ -1,0 +1,146 @@
+"""How a model looks everywhere: its name for readers, its colour, its marker, its line.
+
+Front-ends are solid and strong, published baselines thinner and dashed, so that a dozen of them in one figure still
+tell their kind. The colours are after Okabe and Ito 2008 and Paul Tol's schemes, picked so that the closest two of the
+twelve lie as far apart as can be under normal, deuteranope and protanope sight; markers tell apart what colours cannot.
+"""
+
+from typing import Any
+from zlib import crc32
+
+from matplotlib.colors import to_hex, to_rgb
+
+NAMES = {
+    "short_chunk": "short-chunk CNN",
+    "samplecnn": "SampleCNN",
+    "dieleman": "Dieleman & Schrauwen",
+    "vgg": "VGG",
+    "timbre_cnn": "Timbre CNN",
+    "crnn": "CRNN",
+    "multiscale": "multi-level & multi-scale",
+    "samplecnn_multiscale": "multi-scale SampleCNN",
+}  # a model that is not here goes by its name in params.yaml
+COLOURS = {
+    "waveform": "#0072B2",
+    "spectrogram": "#D55E00",
+    "short_chunk": "#44AA99",
+    "transformer": "#B66DFF",
+    "samplecnn": "#332288",
+    "dieleman": "#CCBB44",
+    "vgg": "#661100",
+    "timbre_cnn": "#924900",
+    "crnn": "#882255",
+    "multiscale": "#CAB2D6",
+    "samplecnn_multiscale": "#000000",
+    "descriptors": "#777777",
+}
+MARKERS = {
+    "waveform": "o",
+    "spectrogram": "s",
+    "short_chunk": "^",
+    "transformer": "P",
+    "samplecnn": "v",
+    "dieleman": "<",
+    "vgg": ">",
+    "timbre_cnn": "p",
+    "crnn": "X",
+    "multiscale": "h",
+    "samplecnn_multiscale": "*",
+    "descriptors": "D",
+}
+NEUTRAL_COLOUR, NEUTRAL_MARKER = "#9a9a94", "d"  # of a model that nobody gave a look
+# The markers as CSS polygons in per cent of a square, for legends in the report.
+OUTLINES = {
+    "s": "0 0, 100 0, 100 100, 0 100",
+    "^": "50 0, 100 100, 0 100",
+    "v": "0 0, 100 0, 50 100",
+    "<": "100 0, 100 100, 0 50",
+    ">": "0 0, 100 50, 0 100",
+    "D": "50 0, 100 50, 50 100, 0 50",
+    "d": "50 0, 85 50, 50 100, 15 50",
+    "P": "33 0, 67 0, 67 33, 100 33, 100 67, 67 67, 67 100, 33 100, 33 67, 0 67, 0 33, 33 33",
+    "X": "25 0, 50 25, 75 0, 100 25, 75 50, 100 75, 75 100, 50 75, 25 100, 0 75, 25 50, 0 25",
+    "p": "50 0, 100 38, 81 100, 19 100, 0 38",
+    "h": "50 0, 93 25, 93 75, 50 100, 7 75, 7 25",
+    "*": "50 0, 62 36, 100 38, 70 60, 81 97, 50 76, 19 97, 30 60, 0 38, 38 36",
+}
+INK, GRID = "#222222", "#e3e3e0"
+DASHES = (0, (4, 3))  # how a baseline's line is drawn
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    **dict.fromkeys(("axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
+    "axes.edgecolor": "#8a8a86",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": GRID,
+    "svg.hashsalt": "tagscale",  # the same figure gives the same bytes
+}
+
+
+def name_of(model: str) -> str:
+    """What readers call a model; what follows a hyphen is a variant of it.
+
+    >>> name_of("vgg"), name_of("waveform-x4"), name_of("my_own")
+    ('VGG', 'waveform x4', 'my own')
+    """
+    base, _, variant = model.partition("-")
+    return f"{NAMES.get(base, base.replace('_', ' '))} {variant}".rstrip()
+
+
+def colour_of(model: str) -> str:
+    """The model's colour; a variant, another capacity of the model, has a shade of it.
+
+    >>> colour_of("waveform"), colour_of("my_own"), colour_of("waveform") == colour_of("waveform-x4")
+    ('#0072B2', '#9a9a94', False)
+    """
+    base, _, variant = model.partition("-")
+    colour = COLOURS.get(base, NEUTRAL_COLOUR)
+    return to_hex(lighter(colour, 0.2 + 0.1 * (crc32(variant.encode()) % 5))) if variant else colour
+
+
+def marker_of(model: str) -> str:
+    """The model's marker; a variant has another one."""
+    base, _, variant = model.partition("-")
+    marker = MARKERS.get(base, NEUTRAL_MARKER)
+    others = [one for one in OUTLINES if one != marker]
+    return others[crc32(variant.encode()) % len(others)] if variant else marker
+
+
+def lighter(colour: str, share: float) -> tuple[float, float, float]:
+    """The colour mixed with `share` of white."""
+    red, green, blue = (channel + (1 - channel) * share for channel in to_rgb(colour))
+    return red, green, blue
+
+
+def outline_of(model: str) -> str | None:
+    """The CSS `clip-path` of the model's marker; None for a circle."""
+    corners = OUTLINES.get(marker_of(model))
+    if corners is None:
+        return None
+    return (
+        "polygon("
+        + ", ".join(" ".join(f"{number}%" for number in corner.split()) for corner in corners.split(", "))
+        + ")"
+    )
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def at_start(words: str) -> str:
+    """The words at the start of a sentence; `str.capitalize` would make VGG to Vgg.
+
+    >>> at_start("spectrogram"), at_start("multi-scale SampleCNN")
+    ('Spectrogram', 'Multi-scale SampleCNN')
+    """
+    return words[:1].upper() + words[1:]
