@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as npst
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tagscale.evaluation import bootstrap
-from tagscale.evaluation.bootstrap import Draw, Resampled, draw, interval, paired, resampled_metrics
+from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, paired, resampled_metrics
 from tagscale.evaluation.metrics import METRICS, evaluate
 
 NAN = np.nan
@@ -129,13 +129,16 @@ def test_intervals_of_tags_and_why_some_have_none() -> None:
         [[1, 1, 0.2, 0.2], [0, 1, 0.4, NAN], [1, 0, 0.3, NAN], [0, 0, 0.9, NAN], [0, 0, 0, NAN], [1, 0, 0, NAN]]
     )
     scores = np.random.default_rng(0).random((6, 4))
-    found = resampled_metrics(labels, scores, np.array([False, False, True, True]), draw(artists, 400, "seed"))
+    regression = np.array([False, False, True, True])
+    found = resampled_metrics(labels, scores, regression, draw(artists, 400, "seed"))
     assert found.certain.tolist() == [True, False, True, False], "positives, or tracks, by one artist alone"
-    low, high = found.intervals("pr_auc", 0.8)
+    itself = evaluate(labels, scores, regression)
+    low, high = found.intervals("pr_auc", itself.pr_auc, 0.8)
     known = found.pr_auc[0][~np.isnan(found.pr_auc[0])]
-    assert (low[0], high[0]) == (pytest.approx(np.quantile(known, 0.1)), pytest.approx(np.quantile(known, 0.9)))
+    ends = np.quantile(known, [0.1, 0.9]) - known.mean() + itself.pr_auc[0]
+    assert (low[0], high[0]) == pytest.approx((max(ends[0], 0), min(ends[1], 1)))
     assert np.isnan([low[1:], high[1:]]).all()
-    assert np.isfinite(found.intervals("rmse", 0.8)[0]).tolist() == [False, False, True, False]
+    assert np.isfinite(found.intervals("rmse", itself.rmse, 0.8)[0]).tolist() == [False, False, True, False]
     assert not np.isnan(found.pr_auc[1]).all(), "the tag counts in the means wherever it can be scored"
 
 
@@ -154,6 +157,38 @@ def test_a_tag_with_one_class_in_a_resample_is_left_out_of_that_mean() -> None:
 def test_an_interval_is_two_percentiles() -> None:
     assert interval(np.array([NAN, *range(1001)]), 0.95) == (pytest.approx(25), pytest.approx(975))
     assert np.isnan(interval(np.array([NAN]), 0.95)).all()
+
+
+def test_centred_resamples_have_the_score_as_their_mean() -> None:
+    values = np.random.default_rng(0).normal(0.6, 0.05, 100)
+    values[3] = NAN
+    moved = centred(values, 0.55)
+    assert np.nanmean(moved) == pytest.approx(0.55)
+    np.testing.assert_allclose(np.diff(moved), np.diff(values), atol=1e-12)
+    assert np.nanmax(centred(values, 0.98)) == 1, "no metric is above 1"
+    assert np.isnan(centred(np.full(3, NAN), NAN)).all()
+
+
+def test_an_interval_holds_the_mean_score_of_such_test_parts_about_as_often_as_it_says() -> None:
+    """Test parts of 30 artists drawn anew: 95% intervals of their PR-AUC against the mean PR-AUC of such parts."""
+    random = np.random.default_rng(2)
+
+    def part() -> tuple[np.ndarray, np.ndarray, list[str]]:
+        artist = random.integers(30, size=120)
+        taste, sound = random.normal(size=(2, 30, 4))[:, artist]
+        level = taste + random.normal(size=(120, 4))
+        heard = level + sound + random.normal(size=(120, 4))
+        return (level > [0.5, 1, 1.5, 2]).astype(float), 1 / (1 + np.exp(-heard)), [str(name) for name in artist]
+
+    kinds = np.zeros(4, bool)
+    many = [part() for _ in range(1000)]
+    truth = np.mean([evaluate(labels, scores, kinds).macro()["pr_auc"] for labels, scores, _ in many])
+    held = 0
+    for number, (labels, scores, artists) in enumerate(many[:100]):
+        drawn = resampled_metrics(labels, scores, kinds, draw(artists, 200, str(number))).macro()["pr_auc"].to_numpy()
+        low, high = interval(centred(drawn, evaluate(labels, scores, kinds).macro()["pr_auc"]), 0.95)
+        held += low <= truth <= high
+    assert 87 <= held <= 99
 
 
 def test_paired_differences() -> None:

@@ -29,6 +29,9 @@ from tagscale.evaluation.verdict import hanley_mcneil, verdict
 from tagscale.files import read_json, write_json
 
 
+ONE_SIZE = {"300": 300}
+
+
 def read(files: Files, **grid: Any) -> Study:
     given = {"models": ["waveform", "spectrogram"], "baselines": ["descriptors"], "sizes": [*SIZES], "seeds": [0]}
     return read_study(files.runs, files.results, **(given | grid))
@@ -68,10 +71,9 @@ def resamples_of(root: Path, model: str, size: str, seed: int) -> pd.DataFrame:
 
 
 def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(tmp_path: Path) -> None:
-    files = make_study(tmp_path, seeds=(0, 1, 4), resamples=200)
-    study = read(files, seeds=[0, 1, 4])
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4), resamples=200), sizes=[300], seeds=[0, 1, 4])
     assert study.resamples.columns.tolist() == ["model", "size", "seed", "resample", "roc_auc", "pr_auc", "rmse"]
-    assert len(study.resamples) == 27 * 200
+    assert len(study.resamples) == 9 * 200
     table = comparison(study).set_index(["model", "size"])
     for model in ("waveform", "descriptors"):
         for metric in ("roc_auc", "pr_auc", "rmse"):
@@ -84,8 +86,7 @@ def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(t
 
 
 def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
-    files = make_study(tmp_path, seeds=(0, 1), resamples=200)
-    study = read(files, seeds=[0, 1])
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1), resamples=200), sizes=[300], seeds=[0, 1])
     found = difference(study, "spectrogram", "waveform", "pr_auc", "300")
     means = {
         model: sum(resamples_of(tmp_path, model, "300", seed)["pr_auc"].to_numpy() for seed in (0, 1)) / 2
@@ -105,42 +106,44 @@ def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
 
 
 def test_a_lower_error_is_ahead(tmp_path: Path) -> None:
-    study = read(make_study(tmp_path, resamples=50, pr_auc=constant(waveform=0.7, spectrogram=0.3, descriptors=0.2)))
-    found = difference(study, "waveform", "spectrogram", "rmse", "all")
+    scores = constant(waveform=0.7, spectrogram=0.3, descriptors=0.2)
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, resamples=50, pr_auc=scores), sizes=[300])
+    found = difference(study, "waveform", "spectrogram", "rmse", "300")
     assert found.difference < 0
     assert found.ahead == 1
 
 
 def test_what_cannot_be_told_is_not_a_number(tmp_path: Path) -> None:
-    without = read(make_study(tmp_path / "a"))
+    without = read(make_study(tmp_path / "a", sizes=ONE_SIZE), sizes=[300])
     assert without.resamples.empty
     assert comparison(without)["test_pr_auc_low"].isna().all()
     assert without.tags[["pr_auc_low", "rmse_high"]].isna().all(axis=None)
-    found = difference(without, "waveform", "spectrogram", "pr_auc", "all")
+    found = difference(without, "waveform", "spectrogram", "pr_auc", "300")
     assert np.isfinite(found.difference)
     assert np.isnan([found.low, found.high, found.ahead]).all()
-    study = read(make_study(tmp_path / "b", kinds=("classification",), resamples=20))
-    assert np.isnan(difference(study, "waveform", "spectrogram", "rmse", "all").difference)
+    study = read(make_study(tmp_path / "b", sizes=ONE_SIZE, kinds=("classification",), resamples=20), sizes=[300])
+    assert np.isnan(difference(study, "waveform", "spectrogram", "rmse", "300").difference)
     assert comparison(study)["test_rmse_high"].isna().all()
     with pytest.raises(TagscaleError, match="no runs of vgg at size 'all'; its models are waveform, spectrogram"):
         difference(study, "waveform", "vgg", "pr_auc", "all")
 
 
 def test_the_intervals_over_seeds_are_students(tmp_path: Path) -> None:
-    study = read(make_study(tmp_path, seeds=(0, 1, 4)), seeds=[0, 1, 4])
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4)), sizes=[300], seeds=[0, 1, 4])
     row = seed_intervals(study).set_index(["model", "size"]).loc[("waveform", "300")]
     values = study.runs.query("model == 'waveform' and size == '300'")["test_pr_auc"].to_numpy()
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (row["seeds"], row["test_pr_auc_low"], row["test_pr_auc_high"]) == pytest.approx((3, low, high))
-    assert seed_intervals(read(make_study(tmp_path / "one")))["test_pr_auc_low"].isna().all()
+    once = read(make_study(tmp_path / "one", sizes=ONE_SIZE), sizes=[300])
+    assert seed_intervals(once)["test_pr_auc_low"].isna().all()
 
 
 def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:
-    files = make_study(tmp_path, resamples=20)
-    metrics = tmp_path / "results" / "waveform-300-0" / "metrics.json"
+    files = make_study(tmp_path, sizes=ONE_SIZE, resamples=20)
+    metrics = tmp_path / "results" / "spectrogram-300-0" / "metrics.json"
     drawn = read_json(metrics)["bootstrap"]
     change(metrics, bootstrap=drawn | {"confidence": 0.9})
-    study = read(files)
+    study = read(files, sizes=[300])
     assert study.confidence == 0.95, "that of the first run"
     assert study.notes == [
         "The intervals of single tags were made with different confidences (0.95, 0.9). "
@@ -148,25 +151,25 @@ def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:
     ]
     change(metrics, bootstrap=drawn | {"resamples": 10, "hash": "other"})
     with pytest.raises(TagscaleError, match=r"different resamples of the test artists.*\n.*") as caught:
-        read(files)
-    assert "bootstrap other (10 resamples): waveform-300-0\n" in str(caught.value)
+        read(files, sizes=[300])
+    assert "bootstrap other (10 resamples): spectrogram-300-0\n" in str(caught.value)
     change(metrics, bootstrap=None)
-    with pytest.raises(TagscaleError, match="bootstrap none: waveform-300-0"):
-        read(files)
+    with pytest.raises(TagscaleError, match="bootstrap none: spectrogram-300-0"):
+        read(files, sizes=[300])
 
 
 def test_resamples_that_are_missing_or_cut_are_named(tmp_path: Path) -> None:
-    files = make_study(tmp_path, resamples=20)
-    file = tmp_path / "results" / "descriptors-all-0" / "resamples.parquet"
+    files = make_study(tmp_path, sizes=ONE_SIZE, resamples=20)
+    file = tmp_path / "results" / "descriptors-300-0" / "resamples.parquet"
     pd.read_parquet(file).head(10).to_parquet(file)
     with pytest.raises(TagscaleError, match=r"10 resamples, but metrics.json beside it says 20. .*evaluate_baseline@"):
-        read(files)
+        read(files, sizes=[300])
     pd.read_parquet(file).drop(columns="rmse").to_parquet(file)
     with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
-        read(files)
+        read(files, sizes=[300])
     file.unlink()
     with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
-        read(files)
+        read(files, sizes=[300])
 
 
 def test_front_ends_and_published_baselines_are_told_apart(tmp_path: Path) -> None:

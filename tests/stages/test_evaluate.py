@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score
 from sounds import TAGS, make_sounds
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
+from tagscale.evaluation.bootstrap import draw
 from tagscale.models.baselines.descriptors import DescriptorTrees
 from tagscale.stages.train import read_descriptors
 
@@ -43,7 +44,8 @@ def test_the_files_agree_with_each_other(study, results: Path) -> None:
     assert (predictions[list(TAGS)].dtypes == np.float32).all()
     per_tag = pd.read_csv(results / "per_tag.csv")
     columns = ["tag", "group", "kind", "part", "positives", "tracks", "roc_auc", "pr_auc", "rmse"]
-    assert per_tag.columns.tolist() == columns
+    ends = [f"{metric}_{end}" for metric in ("roc_auc", "pr_auc", "rmse") for end in ("low", "high")]
+    assert per_tag.columns.tolist() == columns + ends
     sounds = make_sounds()
     rows = [sounds.tracks.index(track) for track in predictions["track_id"]]
     labels = pd.DataFrame(sounds.labels[rows], columns=list(TAGS))
@@ -61,13 +63,83 @@ def test_the_files_agree_with_each_other(study, results: Path) -> None:
 def test_metrics_belong_to_the_run(trained: Path, results: Path) -> None:
     run = json.loads((trained / "run.json").read_text())
     metrics = metrics_of(results)
-    assert set(metrics) == {"identity", "train_tracks", "parameters", "valid", "test", "unscored"}
+    facts = {"identity", "train_tracks", "parameters", "valid", "test", "unscored", "intervals", "bootstrap"}
+    assert set(metrics) == facts
     assert all(metrics[key] == run[key] for key in ("identity", "train_tracks", "parameters"))
+
+
+def test_intervals_are_of_resampled_artists(study, results: Path) -> None:
+    """The files against a bootstrap made here, from the predictions: artists drawn, their tracks really repeated."""
+    predictions, resamples = (pd.read_parquet(results / f"{name}.parquet") for name in ("predictions", "resamples"))
+    assert resamples.columns.tolist() == ["resample", "roc_auc", "pr_auc", "rmse"]
+    assert len(resamples) == study.params().evaluate.resamples
+    test, sounds = predictions[predictions["part"] == "test"].set_index("track_id"), make_sounds()
+    partition = Partition.load(study.root / "partition")
+    artists = partition.table.set_index("track_id")["artist"].loc[test.index].to_numpy()
+    labels = pd.DataFrame(sounds.labels, index=sounds.tracks, columns=list(TAGS)).loc[test.index]
+    drawn = draw(list(artists), 20, partition.hash)
+    assert metrics_of(results)["bootstrap"] == {
+        "artists": len(set(artists)),
+        "resamples": len(resamples),
+        "confidence": 0.95,
+        "hash": draw(list(artists), len(resamples), partition.hash).hash,
+    }
+    means = []
+    for resample in range(20):
+        rows = np.repeat(np.arange(len(test)), drawn.counts[drawn.artist_of, resample])
+        expected = [
+            average_precision_score(labels[tag].iloc[rows] >= 0.5, test[tag].iloc[rows])
+            for tag in TAGS[:2]
+            if labels[tag].iloc[rows].round().nunique() == 2
+        ]
+        means.append(np.mean(expected))
+    shift = np.median(resamples["pr_auc"][:20] - means)  # they are centred on the score
+    np.testing.assert_allclose(resamples["pr_auc"][:20], np.clip(means + shift, 0, 1), atol=1e-8)
+    assert resamples["rmse"].mean() == pytest.approx(metrics_of(results)["test"]["rmse"], abs=2e-6)
+    for metric, ends in metrics_of(results)["intervals"]["test"].items():
+        assert ends == pytest.approx(np.quantile(resamples[metric].dropna(), [0.025, 0.975]), abs=2e-6)
+        assert all(round(end, 6) == end for end in ends)
+
+
+def test_tags_have_intervals_on_the_test_part_alone(results: Path) -> None:
+    per_tag = pd.read_csv(results / "per_tag.csv").set_index(["part", "tag"])
+    ends = [column for column in per_tag if column.endswith(("_low", "_high"))]
+    assert per_tag.loc["valid", ends].isna().all(axis=None)
+    tone = per_tag.loc[("test", "tone")]
+    assert tone["pr_auc_low"] <= tone["pr_auc"] <= tone["pr_auc_high"] <= 1
+    assert per_tag.loc[("test", "loudness"), ["rmse_low", "rmse_high"]].notna().all()
+    assert per_tag.loc[("test", "loudness"), ["roc_auc_low", "pr_auc_high"]].isna().all()
+
+
+def test_without_resamples_there_are_no_intervals(study, trained: Path, results: Path) -> None:
+    plain = study.evaluate(study.params(evaluate={"resamples": 0}), trained, "results/plain")
+    assert {file.name for file in plain.iterdir()} == {"metrics.json", "per_tag.csv", "predictions.parquet"}
+    metrics = metrics_of(plain)
+    assert not {"intervals", "bootstrap"} & set(metrics)
+    assert metrics == {key: value for key, value in metrics_of(results).items() if key in metrics}
+    table = pd.read_csv(plain / "per_tag.csv")
+    assert table.filter(regex="_(low|high)$").isna().all(axis=None)
+
+
+def test_confidence_and_window_are_settings(study, trained: Path, results: Path) -> None:
+    other = study.evaluate(study.params(evaluate={"confidence": 0.5}), trained, "results/half")
+    assert (other / "resamples.parquet").read_bytes() == (results / "resamples.parquet").read_bytes()
+    half, all_ = (metrics_of(folder)["intervals"]["test"]["pr_auc"] for folder in (other, results))
+    assert all_[0] <= half[0] <= half[1] <= all_[1]
+    longer = study.evaluate(study.params(evaluate={"window_seconds": 2.5, "resamples": 0}), trained, "results/longer")
+    scores, others = (pd.read_parquet(folder / "predictions.parquet")["tone"] for folder in (longer, results))
+    assert 0 < np.abs(scores - others).max() < 0.5
+    settings = study.params()
+    short = settings.model_copy(
+        update={"evaluate": settings.evaluate.model_copy(update={"window_seconds": 0.1})}  # beyond what it allows
+    )
+    with pytest.raises(TagscaleError, match=r"evaluate\.window_seconds: found 0\.1"):
+        study.evaluate(short, trained, "results/short")
 
 
 def test_evaluating_again_gives_the_same_bytes(study, trained: Path, results: Path) -> None:
     again = study.evaluate(study.params(), trained, "results/again")
-    for file in ("metrics.json", "per_tag.csv", "predictions.parquet"):
+    for file in ("metrics.json", "per_tag.csv", "predictions.parquet", "resamples.parquet"):
         assert (again / file).read_bytes() == (results / file).read_bytes()
 
 
@@ -80,6 +152,8 @@ def test_metrics_are_in_the_mlflow_run_that_training_began(study, trained: Path,
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test_pr_auc"] == metrics_of(results)["test"]["pr_auc"]
     assert run.data.metrics["valid_rmse"] == metrics_of(results)["valid"]["rmse"]
+    logged = [run.data.metrics[f"test_pr_auc_{end}"] for end in ("low", "high")]
+    assert logged == metrics_of(results)["intervals"]["test"]["pr_auc"]
     assert "valid_loss" in run.data.metrics, "the same run as the curves"
     files = {file.path for file in client.list_artifacts(run.info.run_id, "results")}
     assert files == {"results/metrics.json", "results/per_tag.csv"}
@@ -113,6 +187,7 @@ def test_the_baseline_is_scored_alike(study, results: Path) -> None:
     run = study.train(study.params(), "descriptors", "all", 0, "runs/descriptors-all-0")
     scored = study.evaluate(study.params(), run, "results/descriptors-all-0")
     assert {file.name for file in scored.iterdir()} == {file.name for file in results.iterdir()}
+    assert metrics_of(scored)["bootstrap"] == metrics_of(results)["bootstrap"], "the same resamples as the front-end's"
     assert metrics_of(scored)["parameters"] == DescriptorTrees.load(run).parameters
     ours, theirs = (pd.read_parquet(folder / "predictions.parquet") for folder in (scored, results))
     assert ours.columns.equals(theirs.columns)

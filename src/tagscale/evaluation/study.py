@@ -16,6 +16,7 @@ import pandas as pd
 from tagscale.errors import TagscaleError
 from tagscale.files import read_json
 from tagscale.identity import RunIdentity, run_name
+from tagscale.params import base_model
 
 LABELS = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "rmse": "√MSE"}  # section 5.1
 LOWER_IS_BETTER = frozenset({"rmse"})
@@ -41,7 +42,8 @@ class Study:
     unscored: part, tag, reason.
     notes: what a reader must know before believing the tables.
     resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample, roc_auc, pr_auc,
-        rmse; without rows where the results have no intervals. A resample holds the same artists in every run.
+        rmse, centred on the run's scores; without rows where the results have no intervals. A resample holds the same
+        artists in every run.
     confidence: of the intervals that the results were written with.
     """
 
@@ -87,7 +89,7 @@ def is_front_end(model: str) -> bool:
     >>> is_front_end("waveform"), is_front_end("waveform-x4"), is_front_end("vgg"), is_front_end("descriptors")
     (True, True, False, False)
     """
-    return model.partition("-")[0] in FRONT_ENDS
+    return base_model(model) in FRONT_ENDS
 
 
 @dataclass(frozen=True)
