@@ -41,7 +41,7 @@ def in_two(work: Any, *arguments: Any) -> list[int | None]:
         port = free.getsockname()[1]
     processes = [start(as_rank, rank, port, work, *arguments) for rank in range(2)]
     for process in processes:
-        process.join(90)
+        process.join(240)
     return [process.exitcode for process in processes]
 
 
