@@ -28,7 +28,6 @@ from tagscale.evaluation.study import Study, read_study
 from tagscale.evaluation.verdict import hanley_mcneil, verdict
 from tagscale.files import read_json, write_json
 
-
 ONE_SIZE = {"300": 300}
 
 
@@ -124,8 +123,8 @@ def test_what_cannot_be_told_is_not_a_number(tmp_path: Path) -> None:
     study = read(make_study(tmp_path / "b", sizes=ONE_SIZE, kinds=("classification",), resamples=20), sizes=[300])
     assert np.isnan(difference(study, "waveform", "spectrogram", "rmse", "300").difference)
     assert comparison(study)["test_rmse_high"].isna().all()
-    with pytest.raises(TagscaleError, match="no runs of vgg at size 'all'; its models are waveform, spectrogram"):
-        difference(study, "waveform", "vgg", "pr_auc", "all")
+    with pytest.raises(TagscaleError, match="no runs of vgg at size '300'; its models are waveform, spectrogram"):
+        difference(study, "waveform", "vgg", "pr_auc", "300")
 
 
 def test_the_intervals_over_seeds_are_students(tmp_path: Path) -> None:
