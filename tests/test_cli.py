@@ -41,7 +41,7 @@ def test_a_preset_changes_its_values_and_keeps_the_comments(project: Path, capsy
 
 def test_an_unknown_preset_names_those_that_exist(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("preset", "magnatune") == 1
-    known = "basic, fma, gtzan, jamendo, magnatune160, mgphot, msd, mtt, table-1, table-2, table-3, table-4"
+    known = "all-models, basic, fma, gtzan, jamendo, magnatune160, mgphot, msd, mtt, table-1, table-2, table-3, table-4"
     assert f"In presets/: {known}" in capsys.readouterr().err
 
 
