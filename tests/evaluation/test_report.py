@@ -7,13 +7,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from evaluation.compare_fixtures import SIZES, Files, make_study
+from evaluation.listening_fixtures import make_catalog, write_predictions
 from tagscale.data.partition import Partition
 from tagscale.evaluation import figures
-from tagscale.evaluation.report import StageTime, duration, read_times, render
+from tagscale.evaluation.qualitative import qualitative
+from tagscale.evaluation.report import StageTime, duration, rate_words, read_times, render
 from tagscale.evaluation.study import Study, read_study
 from tagscale.evaluation.verdict import verdict
 
@@ -182,6 +185,88 @@ def test_times_are_read_in_the_order_of_the_data_and_only_of_this_study(tmp_path
     ]
     assert read_times(tmp_path / "absent", []) == []
     assert read_times(None, []) == []
+
+
+def dozen_of(folder: Path, resamples: int = 50) -> tuple[Files, Study]:
+    published = ["samplecnn", "dieleman", "vgg", "timbre_cnn", "crnn", "multiscale", "samplecnn_multiscale"]
+    models = ["waveform", "spectrogram", "short_chunk", "transformer", *published]
+    score = {model: 0.4 - 0.01 * place for place, model in enumerate([*models, "descriptors"])}
+    sizes = {"300": 300, "all": 802}
+    files = make_study(
+        folder, models=models, sizes=sizes, resamples=resamples, pr_auc=lambda model, tracks, seed: score[model]
+    )
+    return files, study_of(files, models=models, sizes=[*sizes])
+
+
+def test_a_dozen_models_have_readable_names_and_their_looks(tmp_path: Path, undrawn: None) -> None:
+    files, study = dozen_of(tmp_path)
+    page = page_of(files, study)
+    words = words_of(page)
+    for name in ("SampleCNN", "Dieleman & Schrauwen", "VGG", "Timbre CNN", "CRNN", "multi-level & multi-scale"):
+        assert name in words
+    assert "samplecnn" not in words
+    assert '<span class="model dieleman">Dieleman &amp; Schrauwen</span>' in page
+    looks = re.findall(r"\.(\w+) { --of: (#\w+); }", page)
+    assert len({name for name, _ in looks}) == len({colour for _, colour in looks}) == 12
+    assert page.count("clip-path: polygon(") == 11, "and a circle"
+    chosen = (
+        "Shown: the two best front-ends, the best published baseline and the best baseline on descriptors; the other 8"
+    )
+    assert words.count(chosen) == 2, "groups, and single tags"
+    assert page.index("Smaller training sizes") > page.index("<h2>Results</h2>")
+    assert "Published baselines" in page
+    structure = Structure()
+    structure.feed(page)
+    assert structure.open == []
+
+
+def test_intervals_stand_below_the_scores_they_belong_to(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path, resamples=50)
+    study = study_of(files)
+    page = page_of(files, study)
+    rows = re.findall(r"<tr>.*?</tr>", page.split("<h2>Results</h2>")[1].split("</table>")[0], re.DOTALL)[2:]
+    cells = [words_of(cell) for cell in re.findall(r"<td.*?</td>", rows[-2], re.DOTALL)]
+    assert re.fullmatch(r"0.785 \[0\.7\d, 0\.8\d\]", cells[2])
+    assert [("[" in cell) for cell in cells] == [False] * 2 + [True] * 3 + [False] * 5
+    assert "In brackets: 95% intervals over the artists of the test part." in words_of(page)
+    assert "artists were drawn anew 50 times" in words_of(page)
+
+
+def test_patches_a_second_are_the_mean_of_the_epochs(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path)
+    for folder in files.runs:
+        if (folder / "history.csv").exists():
+            history = pd.read_csv(folder / "history.csv")
+            history["patches_per_second"] = 1000.0 + history.index
+            history.to_csv(folder / "history.csv", index=False)
+    page = page_of(files, study_of(files))
+    rows = re.findall(r"<tr>.*?</tr>", page.split("<h2>Results</h2>")[1].split("</table>")[0], re.DOTALL)[2:]
+    last = [words_of(re.findall(r"<td.*?</td>", row, re.DOTALL)[-1]) for row in rows]
+    assert last == ["1,006", "1,006", "–"] * 3
+    assert [rate_words(rate) for rate in (12345.6, 9.87)] == ["12,346", "9.9"]
+
+
+def test_what_was_heard_has_its_two_sections(tmp_path: Path, undrawn: None) -> None:
+    models = ["waveform", "timbre_cnn"]
+    files = make_study(tmp_path, models=models, sizes={"all": 300})
+    study = study_of(files, models=models, sizes=["all"])
+    partition = Partition.load(files.partition)
+    catalog = make_catalog(tmp_path / "catalog", partition)
+    write_predictions(files, catalog)
+    page = page_of(files, study, heard=qualitative(study, partition, catalog, files.results))
+    words = words_of(page)
+    assert "Of all true tags of the test tracks, " in words
+    assert "Two tags that exclude each other are predicted together by waveform on " in words
+    heard = page.split("<h2>Popular tags</h2>")[1]
+    assert heard.count('<td><span class="model timbre_cnn">Timbre CNN</span></td>') == 2, "a row in both tables"
+    assert re.search(r"<td>\w+ \+ \w+</td><td class=\"left\">(genre|meter|harmony)</td>", heard)
+    structure = Structure()
+    structure.feed(page)
+    assert structure.open == []
+    bare = make_catalog(tmp_path / "bare", partition, exclusive=())
+    page = page_of(files, study, heard=qualitative(study, partition, bare, files.results))
+    assert "The catalog names no set of mutually exclusive tags" in words_of(page)
+    assert "Popular tags" not in page_of(files, study)
 
 
 def test_durations() -> None:

@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from evaluation.compare_fixtures import Files, make_partition, make_study
+from evaluation.listening_fixtures import make_catalog, write_predictions
 from tagscale import tracking
+from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
+from tagscale.evaluation import figures
 from tagscale.files import read_json
 from tagscale.params import Params, laid_over, parse, read_yaml
 from tagscale.stages import compare
@@ -62,11 +66,11 @@ class Compared(NamedTuple):
     logged: Logged
 
 
-def compare_in(folder: Path, files: Files, params: Params | None = None) -> Compared:
+def compare_in(folder: Path, files: Files, params: Params | None = None, catalog: Path | None = None) -> Compared:
     reports, logged, said = folder / "reports", Logged(), StringIO()
     given = {"runs": files.runs, "results": files.results, "partition": files.partition}
     with logging_to(logged), redirect_stdout(said):
-        compare.run(params or settings(), **given, reports=reports)
+        compare.run(params or settings(), **given, reports=reports, catalog=catalog)
     return Compared(files, reports, said.getvalue(), logged)
 
 
@@ -83,6 +87,12 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     return compare_in(folder, make_study(folder))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the report's pictures empty, for tests of the files beside it: drawing takes seconds."""
+    monkeypatch.setattr(figures, "panel", lambda *details, **sizes: Figure(figsize=(1, 1)))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
@@ -90,10 +100,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_everything_that_is_promised_is_written(compared: Compared) -> None:
     written = contents(compared.reports)
-    figures = {f"figures/{name}.png" for name in ("training_size", "groups", "per_tag", "learning_curves")}
+    pngs = {f"figures/{name}.png" for name in ("training_size", "groups", "per_tag", "learning_curves")}
     plots = {f"plots/{name}.csv" for name in ("training_size", "per_tag", "learning_curves")}
-    assert set(written) == {"report.html", "comparison.csv", "metrics.json"} | figures | plots
-    for path in figures:
+    assert set(written) == {"report.html", "comparison.csv", "metrics.json"} | pngs | plots
+    for path in pngs:
         assert written[path].startswith(b"\x89PNG")
 
 
@@ -142,6 +152,51 @@ def test_the_comparison_is_a_run_of_the_study(compared: Compared) -> None:
     assert len(logged.metrics) == 9
     assert logged.metrics["waveform.pr_auc"] == pytest.approx(0.4431, abs=1e-4)
     assert logged.artifacts == [("report.html", None), ("comparison.csv", None), ("figures", "figures")]
+
+
+def test_with_a_catalog_the_predictions_are_looked_at(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path, sizes={"all": 300}, kinds=("classification",), epochs=3)
+    catalog = make_catalog(tmp_path / "catalog", Partition.load(files.partition))
+    write_predictions(files, catalog)
+    params = settings(sizes=["all"])
+    done = compare_in(tmp_path, files, params, tmp_path / "catalog")
+    tables = {name: pd.read_csv(done.reports / f"{name}.csv") for name in ("popularity", "exclusive", "listening")}
+    assert tables["listening"]["model"].tolist() == ["waveform", "spectrogram", "descriptors"]
+    assert len(tables["popularity"]) == 3 * 32, "a row a model and tag"
+    assert tables["exclusive"].columns.tolist()[:4] == ["model", "set", "first", "second"]
+    for figure in ("popularity", "exclusive"):
+        assert (done.reports / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert "Tags that exclude each other" in (done.reports / "report.html").read_text()
+    assert ("listening.csv", None) in done.logged.artifacts
+    before = contents(done.reports)
+    (files.results[1] / "predictions.parquet").unlink()
+    with pytest.raises(TagscaleError, match=r"spectrogram-all-0.predictions.parquet: no such file"):
+        compare_in(tmp_path, files, params, tmp_path / "catalog")
+    assert contents(done.reports) == before
+
+
+def test_with_regression_tags_alone_the_tables_are_empty(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path, sizes={"all": 60}, kinds=("regression",), epochs=3)
+    make_catalog(tmp_path / "catalog", Partition.load(files.partition))
+    done = compare_in(tmp_path, files, settings(sizes=["all"]), tmp_path / "catalog")
+    for name in ("popularity", "exclusive", "listening"):
+        assert (done.reports / f"{name}.csv").read_text() == "model\n"
+    assert not (done.reports / "figures" / "popularity.png").exists()
+
+
+def test_intervals_rates_and_long_names_fit_on_80_columns(tmp_path: Path) -> None:
+    models = ["waveform", "short_chunk", "samplecnn_multiscale"]
+    files = make_study(tmp_path, models=models, sizes={"all": 802}, seeds=(0, 1), resamples=50)
+    for folder in files.runs[:6]:
+        history = pd.read_csv(folder / "history.csv")
+        history.assign(patches_per_second=12_345.0).to_csv(folder / "history.csv", index=False)
+    said = shown(files, settings(models=models, sizes=["all"], seeds=[0, 1]))
+    assert "…" not in said
+    assert "12,345" in said
+    assert "95% intervals over test artists" in said
+    rows = [line.split() for line in said.splitlines() if line.startswith((" samplecnn_", " multiscale"))]
+    assert [row[0] for row in rows] == ["samplecnn_", "multiscale"]
+    assert len([word for word in rows[1] if word.startswith("[.")]) == 3
 
 
 @pytest.mark.slow
