@@ -96,9 +96,11 @@ def test_a_fit_tells_of_its_epochs_and_leaves_nothing_behind(
     assert not warned
     assert not list(tmp_path.iterdir())
     assert [epoch for epoch, _ in told] == found.history["epoch"].tolist() == [1, 2]
-    losses_and_rates = {"train_loss", "valid_loss", "learning_rate", "patches_per_second"}
-    names = losses_and_rates | {"seconds", "data_wait", "peak_memory_mb"}
+    names = {"train_loss", "valid_loss", "learning_rate", "patches_per_second"}
+    names |= {"seconds", "data_wait", "peak_memory_mb"}
     assert set(told[0][1]) == names
+    assert 0 <= told[1][1]["data_wait"] < 1
+    assert 100 < told[1][1]["peak_memory_mb"] < 1e5
     assert told[1][1]["learning_rate"] == pytest.approx(0), "it falls to zero at the end"
     out, err = capsys.readouterr()
     lines = out.splitlines()
@@ -115,6 +117,57 @@ def test_the_model_comes_back_ready_to_predict(sounds: Sounds) -> None:
     log_mel = model.get_submodule("log_mel")
     assert log_mel.mean != 0, "statistics of the training tracks"
     assert {norm.momentum for norm in model.modules() if isinstance(norm, _BatchNorm)} == {BN_MOMENTUM}
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"class_weights": "balanced"},
+        {"optimizer": "adamw"},
+        {"optimizer": "sgd", "learning_rate": 0.05},
+        {"schedule": "constant"},
+    ],
+)
+def test_every_setting_trains_something_else(
+    sounds: Sounds, first_epochs: Fitted, different: dict[str, object]
+) -> None:
+    found = few_epochs(sounds, **different)
+    assert np.isfinite(found.history["valid_loss"]).all()
+    assert bytes_of(found.model) != bytes_of(first_epochs.model)
+
+
+def few_epochs(sounds: Sounds, **different: object) -> Fitted:
+    different = {"weight_decay": 0.01, "patches_per_track": 1} | different
+    return fit(architecture(), sounds, sounds.part(slice(0, 16)), sounds.part(slice(48, 52)), settings(**different), 0)
+
+
+@pytest.fixture(scope="module")
+def first_epochs(sounds: Sounds) -> Fitted:
+    return few_epochs(sounds)
+
+
+def test_the_rate_stays_where_it_is_said_to_stay(sounds: Sounds) -> None:
+    assert few_epochs(sounds, schedule="constant").history["learning_rate"].tolist() == [0.005, 0.005]
+
+
+def test_processes_that_read_change_nothing(sounds: Sounds, first_epochs: Fitted) -> None:
+    settings_ = settings(weight_decay=0.01, patches_per_track=1)
+    parts = sounds.part(slice(0, 16)), sounds.part(slice(48, 52))
+    found = fit(architecture(), sounds, *parts, settings_, 0, workers=1)
+    assert bytes_of(found.model) == bytes_of(first_epochs.model)
+
+
+def test_a_machine_that_cannot_compile_trains_without(
+    sounds: Sounds, first_epochs: Fitted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler\nand more")
+
+    monkeypatch.setattr(nn.Module, "compile", refuse)
+    found = few_epochs(sounds, compile=True)
+    assert "torch.compile does not work here (no compiler); training goes on without it." in capsys.readouterr().out
+    assert bytes_of(found.model) == bytes_of(first_epochs.model)
+    assert "compile" not in settings(compile=True).deciding()
 
 
 def test_bf16_trains_on_a_cpu_too(sounds: Sounds) -> None:

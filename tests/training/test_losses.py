@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from tagscale.training.losses import Loss, entry_losses, masked_loss
+from tagscale.training.losses import Loss, annotated, balanced_weights, entry_losses, masked_loss
 
 NAN = float("nan")
 REGRESSION = torch.tensor([False, False, True])
@@ -69,3 +70,38 @@ def test_extreme_logits_stay_finite_and_half_precision_becomes_float32() -> None
     losses = entry_losses(logits, torch.tensor([[1.0, 0.0, 1.0]]), REGRESSION, "cross_entropy")
     assert losses.dtype == torch.float32
     assert torch.isfinite(losses).all()
+
+
+def test_shares_of_a_batch_add_up_to_its_loss() -> None:
+    logits, labels = some()
+    whole = masked_loss(logits, labels, REGRESSION, "cross_entropy")
+    known = annotated(labels)
+    parts = [
+        masked_loss(logits[rows], labels[rows], REGRESSION, "cross_entropy", known=known)
+        for rows in (slice(0, 1), slice(1, 6))
+    ]
+    assert sum(parts).item() == pytest.approx(whole.item(), rel=1e-6)
+
+
+def test_balanced_weights_make_a_rare_tags_sides_equal() -> None:
+    """2 of 99 positive, every fifth label missing: positives and negatives weigh alike, and 1 on average."""
+    labels = np.zeros((99, 3), np.float32)
+    labels[:2, 0], labels[:, 2] = 1, 0.3
+    labels[4::5] = NAN
+    weights = balanced_weights(labels, np.array([False, False, True]))
+    known = ~np.isnan(labels[:, 0])
+    positive, negative = (weights[label, 0].item() * (labels[known, 0] == label).sum() for label in (1, 0))
+    assert positive == pytest.approx(negative, rel=0.3), "but for the imagined track"
+    assert positive + negative == pytest.approx(known.sum(), rel=0.2)
+    assert torch.isfinite(weights).all(), "of a tag without any positive, too"
+    assert weights[:, 2].tolist() == [1, 1], "a regressed tag is not weighted"
+
+
+def test_weights_apply_to_what_is_annotated() -> None:
+    logits, labels = some()
+    weights = torch.tensor([[2.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
+    plain = entry_losses(logits, labels, REGRESSION, "cross_entropy")
+    weighted = entry_losses(logits, labels, REGRESSION, "cross_entropy", weights)
+    assert torch.equal(plain[:, 1:], weighted[:, 1:])
+    expected = plain[:, 0] * (2 + 4 * labels[:, 0].nan_to_num(0))
+    torch.testing.assert_close(weighted[:, 0], expected)

@@ -15,7 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch import distributed as dist
 
@@ -78,9 +82,6 @@ class World:
         """What Lightning's trainer must be told of these processes."""
         if self.size == 1:
             return {"devices": 1}
-        from lightning.pytorch.plugins.environments import TorchElasticEnvironment
-        from lightning.pytorch.strategies import DDPStrategy
-
         # Buffers are alike already: batch norm sees the whole batch (training.sync_norm)
         strategy = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
         return {
@@ -90,6 +91,19 @@ class World:
             "use_distributed_sampler": False,  # `audio.loading.loader` gives each its share
             "plugins": [TorchElasticEnvironment()],
         }
+
+
+class EndedFromOutside(Callback):
+    """Lets each of several processes end at once when it is asked to, as torchrun does when one of them failed.
+
+    Lightning would ask in every step whether any process has been, which makes GPUs wait, and would answer through
+    processes that may be gone.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.world_size > 1:
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def together() -> bool:

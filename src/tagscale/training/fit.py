@@ -1,40 +1,27 @@
-"""Fitting one tagger: Lightning's trainer with what tagscale wants around it, and no folders left behind."""
+"""Fitting one tagger: its data, its first weights, and the trainings that make it."""
 
-import logging
 import os
-import signal
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
-from tagscale.audio import SAMPLE_RATE
 from tagscale.audio.loading import batches_per_epoch, loader
 from tagscale.audio.logmel import LogMel
 from tagscale.audio.patches import RandomPatches, Samples, SpacedPatches, to_wave
 from tagscale.errors import TagscaleError
 from tagscale.models.build import Architecture, build
 from tagscale.models.tagger import Tagger
-from tagscale.training.compilation import compiled
 from tagscale.training.distributed import World, lost_processes_explained
-from tagscale.training.epochs import BestWeights, EarlyEnd, Epochs, OnEpoch, Progress
+from tagscale.training.epochs import OnEpoch
 from tagscale.training.losses import balanced_weights
 from tagscale.training.module import Settings, Training
-from tagscale.training.resume import Saver, States, Unfinished
-from tagscale.training.schedule import is_over
+from tagscale.training.resume import Unfinished
 from tagscale.training.sync_norm import synchronised
-from tagscale.training.two_step import Step, only_trained, steps_of
-from tagscale.training.watch import memory_explained
+from tagscale.training.trainer import run_step
+from tagscale.training.two_step import only_trained, steps_of
 
 VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to choose the epoch by
 NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
@@ -134,73 +121,6 @@ def fit(
     return Fitted(model.cpu().eval(), history, best_epoch, histories, seconds)
 
 
-def run_step(
-    step: Step,
-    module: Training,
-    loaders: list[Any],
-    states: States | None,
-    state: dict[str, Any] | None,
-    on_epoch: OnEpoch | None,
-) -> tuple[pd.DataFrame, int]:
-    """Train one network, from `state` on where there is one; it has its best epoch's weights afterwards.
-
-    Gives its history and the number of its best epoch.
-    """
-    world, settings = World.current(), module.settings
-    best = BestWeights()
-    epochs = Epochs(world.size, _with_prefix(on_epoch, step.name) if world.first else None)
-    if state is not None and is_over(state["tagscale"]["losses"], settings.max_epochs, settings.patience):
-        for callback in (best, epochs):
-            callback.load_state_dict(state["callbacks"][callback.state_key])
-        module.begin -= state["tagscale"]["seconds"]
-    else:
-        callbacks: list[Callback] = [best, epochs, EarlyEnd(settings.max_epochs, settings.patience)]
-        if states is not None:
-            callbacks.insert(0, Saver(states))  # before it is told of, an epoch is saved
-            module.kept = states.describe
-        if world.first:
-            callbacks.append(Progress(epochs, settings.max_epochs, step.name))
-        share = world.share_of(settings.batch)
-        step.network.train()
-        with (
-            quiet_lightning(),
-            ended_by_signal(),
-            memory_explained(share, step.patch_samples / SAMPLE_RATE, module.kept),
-            compiled(step.network, step.patch_samples, settings.compile),
-        ):
-            trainer = _trainer(settings, world, callbacks, [states] if states else [])
-            trainer.fit(module, *loaders, ckpt_path=str(states.folder) if states and state is not None else None)
-    step.network.load_state_dict(best.weights)
-    return pd.DataFrame(epochs.rows), best.epoch
-
-
-def _trainer(settings: Settings, world: World, callbacks: list[Callback], plugins: list[Any]) -> pl.Trainer:
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it anyway
-    spread = world.trainer_settings()
-    return pl.Trainer(
-        accelerator="gpu" if on_gpu else "cpu",
-        precision=settings.precision,
-        max_epochs=settings.max_epochs,
-        benchmark=on_gpu,  # the patches of all steps have one shape
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **spread | {"plugins": plugins + spread.get("plugins", [])},
-    )
-
-
-def _with_prefix(on_epoch: OnEpoch | None, step: str) -> OnEpoch | None:
-    """Tell of a step's numbers under its name."""
-    if on_epoch is None or not step:
-        return on_epoch
-    return lambda numbers, epoch: on_epoch({f"{step}/{name}": value for name, value in numbers.items()}, epoch)
-
-
 def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:
     """Give a model's log-mel layers the statistics of the training tracks; a model without any stays as it is."""
     items = list(range(0, len(patches), patches.per_track))[:NORMALISATION_TRACKS]  # one patch of each track
@@ -229,36 +149,6 @@ def start_at_prevalence(output: nn.Linear, labels: np.ndarray, weights: Tensor |
         bias = bias + np.log(weights[1].numpy() / weights[0].numpy())
     output.weight.zero_()
     output.bias.copy_(torch.from_numpy(bias))
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's greetings and advice out of the log; its errors come through."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|pin_memory).*")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def ended_by_signal() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the process as they always do, rather than as Lightning does: SIGTERM with success."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SIGTERMException:
-        sys.exit(128 + signal.SIGTERM)
-    except SystemExit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, handler)  # Lightning shuts its ears
-            raise KeyboardInterrupt from None
-        raise
 
 
 def _check(training: Labelled, validation: Labelled, settings: Settings) -> None:
