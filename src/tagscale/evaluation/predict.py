@@ -20,8 +20,8 @@ from tagscale.audio.patches import Batch, Samples, Windows, to_wave
 from tagscale.errors import TagscaleError
 from tagscale.models.build import Architecture, shortest_samples
 
-# Of audio in one batch of windows, whatever their length. On a CPU the full-capacity models reach their speed at about
-# two minutes and take under 2 GB at four; a GPU wants more to be busy.
+# Of audio in one batch of windows, whatever their length. On a CPU wide models reach their speed at two minutes, narrow
+# ones at four, where the eleven models take 0.6 to 3.2 GB; a GPU wants more to be busy.
 BATCH_SECONDS = 240
 BATCH_SECONDS_GPU = 960
 READERS = 2  # threads that read ahead, a batch each
