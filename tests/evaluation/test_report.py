@@ -16,9 +16,10 @@ from evaluation.listening_fixtures import make_catalog, write_predictions
 from tagscale.data.partition import Partition
 from tagscale.evaluation import figures
 from tagscale.evaluation.qualitative import qualitative
-from tagscale.evaluation.report import StageTime, duration, rate_words, read_times, render
+from tagscale.evaluation.report import StageTime, read_times, render
 from tagscale.evaluation.study import Study, read_study
 from tagscale.evaluation.verdict import verdict
+from tagscale.evaluation.words import duration, rate_words
 
 
 def study_of(files: Files, **grid: Any) -> Study:

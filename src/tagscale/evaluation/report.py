@@ -17,11 +17,11 @@ from tagscale.evaluation.compare import comparison, line_scale, tag_scores
 from tagscale.evaluation.qualitative import Qualitative, exclusive_words, popularity_words
 from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
 from tagscale.evaluation.verdict import Verdict
+from tagscale.evaluation.words import NOTHING, duration, interval_words, rate_words, score_words
 from tagscale.files import read_json
 
 # Stages that have run when the report is written, in the order of the data.
 STAGES = ("synth", "catalog", "preprocess", "validate", "partition", "describe", "train", "evaluate")
-NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -115,35 +115,6 @@ def training_rates(study: Study) -> np.ndarray:
     return means.reindex(pd.MultiIndex.from_frame(rows)).to_numpy(float)
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words.
-
-    >>> duration(8.21), duration(200), duration(3900)
-    ('8.2 s', '3.3 min', '1.1 h')
-    """
-    size, unit = (1, "s") if seconds < 60 else (60, "min") if seconds < 3600 else (3600, "h")
-    return f"{seconds / size:.1f} {unit}"
-
-
-def score_words(score: float) -> str:
-    """A score with three decimals, or a dash where there is none."""
-    return NOTHING if np.isnan(score) else f"{score:.3f}"
-
-
-def rate_words(rate: float) -> str:
-    """Patches a second: two digits below ten, none after the point above."""
-    return NOTHING if np.isnan(rate) else f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
-
-
-def interval_words(low: float, high: float) -> str:
-    """An interval in brackets; nothing where there is none.
-
-    >>> interval_words(0.6401, 0.7), interval_words(float("nan"), 1.0)
-    ('[0.64, 0.70]', '')
-    """
-    return "" if np.isnan(low) or np.isnan(high) else f"[{low:.2f}, {high:.2f}]"
-
-
 def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of the rows of one size, as the template shows them."""
     tops = {m: table[f"test_{m}"].min() if m in LOWER_IS_BETTER else table[f"test_{m}"].max() for m in LABELS}
@@ -223,13 +194,12 @@ def _heard(study: Study, verdict: Verdict, found: Qualitative | None) -> dict[st
     """What the two sections on listening show; None without predictions to look at."""
     if found is None:
         return None
-    baseline = study.baselines[0] if study.baselines else None
     told = [verdict.front_end, *([verdict.rival] if verdict.rival else [])]
     shown: dict[str, Any] = {
         "popularity": popularity_words(found, told),
         "popularity_pictures": pictures.popularity(found, verdict.shown),
         "models": found.models.to_dict("records"),
-        "exclusive": exclusive_words(found, verdict.front_end, baseline or verdict.rival),
+        "exclusive": exclusive_words(found, verdict.front_end, verdict.rival if study.baselines else None),
     }
     if shown["exclusive"]:
         shown["exclusive_pictures"] = pictures.exclusive(found, verdict.shown)

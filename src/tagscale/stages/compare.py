@@ -17,9 +17,10 @@ from tagscale.evaluation import figures, listening_figures, tag_figures
 from tagscale.evaluation.appearance import colour_of
 from tagscale.evaluation.compare import comparison, headline, tag_scores
 from tagscale.evaluation.qualitative import Qualitative, qualitative
-from tagscale.evaluation.report import duration, rate_words, read_times, render, score_words, training_rates
+from tagscale.evaluation.report import read_times, render, training_rates
 from tagscale.evaluation.study import LABELS, Study, read_study
 from tagscale.evaluation.verdict import Verdict, verdict
+from tagscale.evaluation.words import duration, rate_words, score_words
 from tagscale.files import replacing, write_json
 from tagscale.identity import run_name
 from tagscale.params import Params
