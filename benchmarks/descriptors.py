@@ -1,0 +1,208 @@
+"""The descriptor baseline: tracks per second and core to describe, tags per second to grow, tracks per second to score.
+
+    python benchmarks/descriptors.py                      # prints the page; --out FILE writes it as well
+
+Described are 30 s of notes, clicks and noise. Grown are 139 tags, 10 of them regression tags, on the descriptors of
+1,000 made-up tracks, with 60 trees of 8 leaves each; scored are 100,000 tracks, beside the walk of one track after the
+other that scored them before (on a sample of them). Everything runs on one core; counted are seconds of processor time,
+which other work on the machine changes less than the clock. At the end the whole way on all cores, by the clock.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the first import of numpy
+
+import numpy as np
+import pandas as pd
+import scipy
+import sklearn
+from rich.console import Console
+from threadpoolctl import threadpool_limits
+
+from tagscale.audio import SAMPLE_RATE, descriptors
+from tagscale.audio.batch import cores
+from tagscale.audio.describing import describe_all
+from tagscale.audio.store import Store
+from tagscale.audio.writer import StoreWriter
+from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
+
+TAGS, REGRESSION, TRACKS, SECONDS = 139, 10, 1000, 30
+GROWTH = Growth(trees=60, leaves=8, learning_rate=0.1, seed=0)
+FAMILIES = {"timbre": ("shapes_of", "timbre"), "rhythm": ("rhythm",), "harmony": ("chroma_of", "harmony")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--scored", type=int, default=100_000)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with threadpool_limits(1):
+        lines = _describing(arguments.rounds)
+        lines += _trees(arguments.scored)
+    with tempfile.TemporaryDirectory() as folder:
+        lines += _whole(Path(folder))
+    page = "\n".join([*_head(arguments), *lines]) + "\n"
+    print(page, end="")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(page, encoding="utf-8")
+
+
+def sound(number: int, seconds: float = SECONDS) -> np.ndarray:
+    """Notes, clicks and noise; another one for every number."""
+    random = np.random.default_rng(number)
+    time_ = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    tones = sum(np.sin(2 * np.pi * 110 * 2 ** (step / 12) * time_) for step in random.choice(36, 6, replace=False))
+    beat = np.exp(-20 * (time_ % random.uniform(0.3, 0.8)))
+    noise = random.standard_normal(len(time_))
+    return ((tones * 0.05 + noise * (0.01 + 0.1 * beat)) * 20_000).clip(-32768, 32767).astype(np.int16)
+
+
+def _describing(rounds: int) -> list[str]:
+    """Each family's share of the time for one track."""
+    seconds: dict[str, float] = defaultdict(float)
+    kept = {name: getattr(descriptors, name) for names in FAMILIES.values() for name in names}
+    for family, names in FAMILIES.items():
+        for name in names:
+            setattr(descriptors, name, _counted(kept[name], seconds, family))
+    track = sound(0)
+    descriptors.describe(track)
+    seconds.clear()
+    begin = time.process_time()
+    for _ in range(rounds):
+        descriptors.describe(track)
+    whole = time.process_time() - begin
+    for name, function in kept.items():
+        setattr(descriptors, name, function)
+    counts = {family: sum(name.startswith(family) for name in descriptors.names()) for family in FAMILIES}
+    rows = [(family, counts[family], seconds[family]) for family in FAMILIES]
+    rows += [("spectra and mel bands, for all families", "", whole - sum(seconds.values()))]
+    rows += [("all", sum(counts.values()), whole)]
+    lines = [
+        "## Describing, one core",
+        "",
+        "| family | descriptors | ms a track of 30 s | tracks/s |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, count, spent in rows:
+        lines.append(f"| {name} | {count} | {1000 * spent / rounds:.1f} | {rounds / spent:.0f} |")
+    long = np.resize(track, 600 * SAMPLE_RATE)
+    before = _peak_mb()
+    begin = time.process_time()
+    descriptors.describe(long)
+    spent = time.process_time() - begin
+    descriptors.describe_pieces(lambda start, count: long[:count], 6 * len(long))
+    text = f"Ten minutes take {spent:.2f} s. Peak memory is {before:.0f} MB before, {_peak_mb():.0f} MB after an hour."
+    return [*lines, "", text, ""]
+
+
+def _counted(function: Callable[..., Any], seconds: dict[str, float], family: str) -> Callable[..., Any]:
+    def counted(*arguments: Any) -> Any:
+        begin = time.process_time()
+        found = function(*arguments)
+        seconds[family] += time.process_time() - begin
+        return found
+
+    return counted
+
+
+def made_up(tracks: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """Descriptors, labels that depend on some of them (a tenth is missing), and kinds."""
+    random = np.random.default_rng(seed)
+    names = descriptors.names()
+    values = random.standard_normal((tracks, len(names)), np.float32)
+    weights = np.random.default_rng(9).standard_normal((len(names), TAGS)) / np.sqrt(len(names))
+    level = values @ weights + 0.5 * random.standard_normal((tracks, TAGS))
+    labels = (level > np.linspace(0.2, 1.8, TAGS)).astype(np.float32)
+    labels[:, :REGRESSION] = 1 / (1 + np.exp(-level[:, :REGRESSION]))
+    labels[random.random(labels.shape) < 0.1] = np.nan
+    kinds = ["regression"] * REGRESSION + ["classification"] * (TAGS - REGRESSION)
+    return pd.DataFrame(values, columns=list(names)), labels, kinds
+
+
+def _trees(scored: int) -> list[str]:
+    features, labels, kinds = made_up(TRACKS, 0)
+    tags = [f"tag{number}" for number in range(TAGS)]
+    begin = time.process_time()
+    grown = DescriptorTrees.fit(features, labels, tags, kinds, GROWTH, workers=1, console=Console(file=StringIO()))
+    spent = time.process_time() - begin
+    lines = ["## Trees, one core", "", "| what | speed |", "| --- | --- |"]
+    lines.append(
+        f"| growing, {TRACKS:,} tracks, {GROWTH.trees} trees of {GROWTH.leaves} leaves | {TAGS / spent:.1f} tags/s |"
+    )
+    new = np.random.default_rng(1).standard_normal((scored, features.shape[1]))
+    few = new[:300]
+    begin = time.process_time()
+    slow = grown._walk.one_by_one(few)
+    before = len(few) / (time.process_time() - begin)
+    begin = time.process_time()
+    fast = grown._walk.scores(new)
+    after = scored / (time.process_time() - begin)
+    lines.append(f"| scoring {TAGS} tags, one track after the other | {before:,.0f} tracks/s |")
+    lines.append(f"| scoring {TAGS} tags, {scored:,} tracks at once | {after:,.0f} tracks/s, {after / before:.0f}x |")
+    same = "the same, bit for bit" if np.array_equal(slow, fast[: len(few)]) else "NOT the same"
+    return [*lines, "", f"The scores of both are {same}.", ""]
+
+
+def _whole(folder: Path) -> list[str]:
+    """1,000 tracks of 30 s described and 139 tags grown, by the clock."""
+    tracks = [f"track{number:04}" for number in range(TRACKS)]
+    some = [sound(number) for number in range(20)]
+    with StoreWriter(folder / "store", shard_megabytes=256) as writer:
+        for number, track in enumerate(tracks):
+            writer.add(track, np.roll(some[number % len(some)], 997 * number), {})
+    opened = Store.open(folder / "store")
+    begin = time.perf_counter()
+    found = list(describe_all(opened, tracks, cores()))
+    described = time.perf_counter() - begin
+    assert all(row.values is not None for row in found)
+    features, labels, kinds = made_up(TRACKS, 0)
+    tags = [f"tag{number}" for number in range(TAGS)]
+    begin = time.perf_counter()
+    DescriptorTrees.fit(features, labels, tags, kinds, GROWTH, console=Console(file=StringIO()))
+    grown = time.perf_counter() - begin
+    load = os.getloadavg()[0]
+    lines = [f"## All {cores()} cores, by the clock", "", "| what | seconds | speed |", "| --- | --- | --- |"]
+    lines.append(
+        f"| {TRACKS:,} tracks of {SECONDS} s described, start of the processes included | {described:.0f} "
+        f"| {TRACKS / described:.0f} tracks/s |"
+    )
+    lines.append(f"| {TAGS} tags grown on them | {grown:.0f} | {TAGS / grown:.1f} tags/s |")
+    return [*lines, "", f"Load of the machine meanwhile: {load:.1f}."]
+
+
+def _head(arguments: argparse.Namespace) -> list[str]:
+    command = "python benchmarks/descriptors.py" + "".join(f" {word}" for word in sys.argv[1:])
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
+    machine = next(
+        (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
+    )
+    what = f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {cores()} cores, {versions}, scikit-learn {sklearn.__version__}."
+    return ["# The descriptor baseline", "", f"`{command}`", "", what, ""]
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def _peak_mb() -> float:
+    """Most memory that this process has had at any time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+if __name__ == "__main__":
+    main()
