@@ -152,6 +152,9 @@ def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TagscaleError, match=r"different resamples of the test artists.*\n.*") as caught:
         read(files, sizes=[300])
     assert "bootstrap other (10 resamples): spectrogram-300-0\n" in str(caught.value)
+    change(metrics, bootstrap={"resamples": 10})
+    with pytest.raises(TagscaleError, match=r"not as the stages write it \(KeyError: 'hash'\)"):
+        read(files, sizes=[300])
     change(metrics, bootstrap=None)
     with pytest.raises(TagscaleError, match="bootstrap none: spectrogram-300-0"):
         read(files, sizes=[300])

@@ -26,6 +26,7 @@ PARTS = ("valid", "test")
 PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *LABELS)
 ENDS = tuple(f"{metric}_{end}" for metric in LABELS for end in ("low", "high"))  # of a tag's intervals
 RESAMPLES = ("resample", *LABELS)
+BOOTSTRAP = ("hash", "resamples", "confidence")
 HISTORY = ("epoch", "train_loss", "valid_loss")
 CONFIDENCE = 0.95  # of intervals, where nothing else is said
 Record = dict[str, Any]  # what a run.json or metrics.json says, with its identity and folder
@@ -131,9 +132,7 @@ def read_study(
             test tracks. Says what to run.
     """
     trained = _by_name((Path(folder) / "run.json" for folder in runs), wants=("train_tracks", "parameters", "seconds"))
-    scored = _by_name(
-        (Path(folder) / "metrics.json" for folder in results), wants=(*PARTS, "unscored"), maybe=("bootstrap",)
-    )
+    scored = _by_name((Path(folder) / "metrics.json" for folder in results), wants=(*PARTS, "unscored"))
     grid = product([*models, *baselines], sizes, seeds)
     cells = [RunCell(model, str(size), seed, model in baselines) for model, size, seed in grid]
     _check_complete(cells, trained, scored)
@@ -163,7 +162,7 @@ def read_study(
     )
 
 
-def _by_name(files: Iterable[Path], wants: tuple[str, ...], maybe: tuple[str, ...] = ()) -> dict[str, Record]:
+def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]:
     """The readable ones of the files by the name of the run that each describes, with the folder it lies in."""
     found: dict[str, Record] = {}
     for file in files:
@@ -174,7 +173,9 @@ def _by_name(files: Iterable[Path], wants: tuple[str, ...], maybe: tuple[str, ..
             identity = RunIdentity(**content["identity"])
             found[identity.name] = {
                 **{key: content[key] for key in wants},
-                **{key: content.get(key) for key in maybe},
+                "bootstrap": {key: content["bootstrap"][key] for key in BOOTSTRAP}
+                if content.get("bootstrap")
+                else None,
                 "identity": identity,
                 "folder": file.parent,
             }
