@@ -72,7 +72,7 @@ def _study(grid: TrainParams, params: Any, root: Any, parallelism: int | None) -
         inputs = data | {"inputs": described.output}
         loops["baseline_"] = _loop("baseline", grid.baselines, grid, params, inputs, parallelism)
 
-    compare(params=params, partition=divided.output, validation=validation, **_gathered(loops))
+    compare(params=params, catalog=listed.output, partition=divided.output, validation=validation, **_gathered(loops))
     registered = register(params=params, store=stored.output, **data, **_gathered(loops))
     registered.set_caching_options(False)  # the registry, which it compares with and writes to, is no input
 

@@ -32,7 +32,7 @@ ValidationFolder = Annotated[Path, typer.Option("--validation", help="Findings a
 PartitionFolder = Annotated[Path, typer.Option("--partition", help="Train, valid and test.")]
 DescriptorsFolder = Annotated[Path, typer.Option("--descriptors", help="Descriptors of every track.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Processes; all cores when not given.")]
-Model = Annotated[str, typer.Option("--model", help="waveform, spectrogram or descriptors.")]
+Model = Annotated[str, typer.Option("--model", help="A name of train.models, or descriptors.")]
 Size = Annotated[str, typer.Option("--size", help="Number of training tracks, or `all`.")]
 Seed = Annotated[int, typer.Option("--seed")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the trained runs.")]
@@ -210,6 +210,7 @@ def evaluate(
 def compare(
     runs: Runs = RUNS,
     results: Results = RESULTS,
+    catalog: CatalogFolder = DATA / "catalog",
     partition: PartitionFolder = DATA / "partition",
     validation: ValidationFolder = DATA / "validation",
     reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
@@ -227,6 +228,7 @@ def compare(
             results=[results / name for name in names],
             partition=partition,
             reports=reports,
+            catalog=catalog,
             validation=validation,
             timings=TIMINGS,
         )
