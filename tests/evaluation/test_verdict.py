@@ -65,7 +65,8 @@ def test_without_descriptors_the_best_published_one_is_the_baseline(tmp_path: Pa
     scores = {model: score for model, score in SCORES.items() if model != "descriptors"}
     found = verdict(study_of(tmp_path, scores, sizes=("all",)), 101, 17)
     assert (found.beats_baseline, found.rival) == (True, "samplecnn")
-    assert found.findings[0].startswith("Short-chunk CNN beats the SampleCNN baseline and the published one on")
+    assert found.findings[0].startswith("Short-chunk CNN beats the SampleCNN baseline and the other one on")
+    assert found.findings[1].startswith("Of the other published baselines, VGG comes closest to short-chunk CNN")
     assert found.shown == ["spectrogram", "short_chunk", "samplecnn"]
 
 
@@ -95,6 +96,14 @@ def test_a_difference_within_its_interval_may_be_chance(tmp_path: Path, lead: fl
     assert ("could be chance: the 95% interval of the difference over test artists, -0.0" in words) == chance
     assert ("includes 0" in words) == chance
     assert "could be chance" not in found.findings[0], "0.2 ahead of the baseline is no chance"
+
+
+def test_a_lost_comparison_may_be_chance_too(tmp_path: Path) -> None:
+    scores = {"waveform": 0.4, "spectrogram": 0.38, "descriptors": 0.402}
+    found = verdict(study_of(tmp_path, scores, resamples=200, sizes=("all",)), 101, 17)
+    assert found.beats_baseline is False
+    assert found.findings[0].startswith("No front-end beats the descriptors baseline")
+    assert "0.400 against 0.402 (could be chance: " in found.findings[0]
 
 
 def test_intervals_take_the_place_of_the_formula(tmp_path: Path) -> None:

@@ -113,25 +113,35 @@ def _against_baselines(
     ahead = [model for model in scored if _gain(rows, metric, best, model) <= 0]
     beaten = _gain(rows, metric, best, first) > 0
     if beaten:
-        too = f" and {_all_of(len(scored))}" if scored and not ahead else ""
+        too = f" and {_all_of(len(scored), bool(baselines))}" if scored and not ahead else ""
         caution = _caution(study, rows, metric, best, first)
         lead = f"{at_start(name)} beats {rival}{too} on {what}: {ours:.3f} against {theirs:.3f}{caution}."
     elif len(front_ends) == 1:
-        lead = f"{at_start(name)} does not beat {rival} on {what}: {ours:.3f} against {theirs:.3f}."
+        caution = _caution(study, rows, metric, first, best)
+        lead = f"{at_start(name)} does not beat {rival} on {what}: {ours:.3f} against {theirs:.3f}{caution}."
     else:
         better = "better" if len(front_ends) == 2 else "best"
-        lead = f"No front-end beats {rival} on {what}: the {better} one, {name}, has {ours:.3f} against {theirs:.3f}."
-    return beaten and not ahead, [lead, *_against_published(study, rows, metric, best, scored, ahead)]
+        has = f"the {better} one, {name}, has {ours:.3f} against {theirs:.3f}"
+        lead = f"No front-end beats {rival} on {what}: {has}{_caution(study, rows, metric, first, best)}."
+    return beaten and not ahead, [
+        lead,
+        *_against_published(study, rows, metric, best, scored, ahead, "" if baselines else "other "),
+    ]
 
 
-def _all_of(count: int) -> str:
-    return {1: "the published one", 2: "both published ones"}.get(count, f"all {count} published ones")
+def _all_of(count: int, published: bool) -> str:
+    """Baselines beside the first; `published` tells them from it."""
+    kind = "published" if published else "other"
+    return {1: f"the {kind} one", 2: f"both {kind} ones"}.get(count, f"all {count} {kind} ones")
 
 
 def _against_published(
-    study: Study, rows: pd.DataFrame, metric: str, best: str, published: list[str], ahead: list[str]
+    study: Study, rows: pd.DataFrame, metric: str, best: str, published: list[str], ahead: list[str], other: str
 ) -> list[str]:
-    """The published baselines that are as good as the best front-end, or the one that comes closest."""
+    """The published baselines that are as good as the best front-end, or the one that comes closest.
+
+    other: "other " where one of them was held against it already.
+    """
     if not published:
         return []
     if ahead:
@@ -139,13 +149,13 @@ def _against_published(
         verb = "is" if len(ahead) == 1 else "are"
         caution = _caution(study, rows, metric, ahead[0], best)
         return [
-            f"Of {len(published)} published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least as good "
-            f"as {name_of(best)} ({_score(rows, best, metric):.3f}) on {LABELS[metric]}: {named}{caution}."
+            f"Of {len(published)} {other}published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least "
+            f"as good as {name_of(best)} ({_score(rows, best, metric):.3f}) on {LABELS[metric]}: {named}{caution}."
         ]
     closest = published[0]
     caution = _caution(study, rows, metric, best, closest)
     return [
-        f"Of the published baselines, {name_of(closest)} comes closest to {name_of(best)}: "
+        f"Of the {other}published baselines, {name_of(closest)} comes closest to {name_of(best)}: "
         f"{_score(rows, closest, metric):.3f} against {_score(rows, best, metric):.3f}{caution}."
     ]
 
