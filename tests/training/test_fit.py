@@ -157,6 +157,22 @@ def test_processes_that_read_change_nothing(sounds: Sounds, first_epochs: Fitted
     assert bytes_of(found.model) == bytes_of(first_epochs.model)
 
 
+def test_a_compiled_network_has_the_same_statistics_and_is_compiled_once(
+    sounds: Sounds, first_epochs: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its last, slow stage; rounding apart, the running statistics are averaged as they are without."""
+    compile_, counts = nn.Module.compile, torch._dynamo.utils.counters["stats"]
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
+    counts.clear()
+    found = few_epochs(sounds, compile=True, patches_per_track=2)
+    assert counts["unique_graphs"] <= 4, "the trial, training, prediction, and prediction of a smaller batch"
+    expected = few_epochs(sounds, patches_per_track=2)
+    for key, tensor in expected.model.state_dict().items():
+        torch.testing.assert_close(found.model.state_dict()[key], tensor, rtol=1e-3, atol=1e-4)
+    assert found.model._compiled_call_impl is None
+    assert {norm.momentum for norm in found.model.modules() if isinstance(norm, _BatchNorm)} == {BN_MOMENTUM}
+
+
 def test_a_machine_that_cannot_compile_trains_without(
     sounds: Sounds, first_epochs: Fitted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@
 them, as a cluster's training operator. `launch` is torchrun's own engine, for the devices of this machine.
 """
 
+import atexit
 import ctypes
 import logging
 import os
@@ -77,6 +78,7 @@ class World:
             dist.init_process_group("nccl", device_id=device)
         else:
             dist.init_process_group("gloo")
+        atexit.register(dist.destroy_process_group)
 
     def trainer_settings(self) -> dict[str, Any]:
         """What Lightning's trainer must be told of these processes."""

@@ -9,14 +9,14 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from tagscale.audio.patches import Batch, to_wave
 from tagscale.errors import TagscaleError
 from tagscale.training.distributed import summed
 from tagscale.training.losses import ClassWeights, Loss, annotated, entry_losses, masked_loss
-from tagscale.training.schedule import Schedule, halvings, learning_rate_factor, statistics_momentum
+from tagscale.training.schedule import Schedule, halvings, learning_rate_factor
+from tagscale.training.statistics import RunningStatistics
 
 CHECK_EVERY = 25  # steps between two looks at the loss; each makes a GPU wait
 OPTIMIZERS: dict[str, Any] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -77,8 +77,7 @@ class Training(pl.LightningModule):
         self.model, self.settings, self.steps, self.seed = model, settings, steps, tuple(seed)
         self.register_buffer("regression", regression)
         self.register_buffer("weights", weights)
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        self.norms = [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
+        self.statistics = RunningStatistics(model)
         self.sums: dict[str, Tensor] = {}  # of losses and of what they are divided by, over an epoch
         self.losses: list[float] = []  # of validation, one an epoch
         self.begin = time.perf_counter()  # minus what the training took before this process
@@ -87,14 +86,14 @@ class Training(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         patches, labels = batch
         torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
-        for norm, slowest in self.norms:
-            norm.momentum = statistics_momentum(self.global_step, slowest)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.global_step)
         known = summed(annotated(labels))
+        self.statistics.before(self.global_step)
+        logits = self.model(to_wave(patches))
         # Gradients are averaged over the processes, and this process's losses are divided by the whole batch's labels
         loss = self.trainer.world_size * masked_loss(
-            self.model(to_wave(patches)), labels, self.regression, self.settings.loss, self.weights, known
+            logits, labels, self.regression, self.settings.loss, self.weights, known
         )
         if index % CHECK_EVERY == 0:
             self.refuse_nonfinite(loss)
@@ -112,9 +111,14 @@ class Training(pl.LightningModule):
         self.losses.append(float(means["valid_loss"]))
         self.log_dict(means)
 
+    def on_fit_start(self) -> None:
+        self.statistics.begin(compiled=self.model._compiled_call_impl is not None)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.statistics.after()
+
     def on_fit_end(self) -> None:
-        for norm, momentum in self.norms:
-            norm.momentum = momentum
+        self.statistics.end()
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from what is known when it begins."""

@@ -43,6 +43,7 @@ class Synchronised(_BatchNorm):
         return (x.float() * scale.view(along) + shift.view(along)).to(x.dtype)
 
 
+@torch.compiler.disable
 def whole_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, biased variance and number of values per channel over all processes, with gradients to all of them.
 
