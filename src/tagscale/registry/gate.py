@@ -20,6 +20,7 @@ from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER
 from tagscale.registry.tagger import AudioTagger
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
+WINDOW = "tagscale.window_seconds"  # "None", as in versions without this tag: each model's own patch length
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Trial:
     store: Path | str
     results: Path
     hop_seconds: float
+    window_seconds: float | None = None
 
     def predictions(self) -> pd.DataFrame:
         """The candidate's scores: (test tracks, tags), index track_id."""
@@ -69,7 +71,8 @@ def judge(metric: str, candidate: float | None, champion: float | None, on: str 
 
 def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool:
     """Whether the metrics in the tags of two versions were measured on the same labels, tracks and window."""
-    return all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
+    alike = candidate.get(WINDOW, "None") == champion.get(WINDOW, "None")
+    return alike and all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
 
 
 def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Verdict:
@@ -82,7 +85,8 @@ def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Verdict:
         reason = "the champion was trained for other tags, none of them shared; `tagscale promote` decides by hand"
         return Verdict(False, reason, None, None)
     tracks = [str(track) for track in ours.index]
-    theirs = predict(champion.model, champion.architecture, Store.open(trial.store), tracks, trial.hop_seconds)
+    store, listening = Store.open(trial.store), (trial.hop_seconds, trial.window_seconds)
+    theirs = predict(champion.model, champion.architecture, store, tracks, *listening)
     labels = catalog.labels.loc[tracks, shared].to_numpy()
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []

@@ -32,12 +32,14 @@ class AudioTagger:
 
     hop_seconds: step of the moving window over a song; scores are means over its windows (section 4).
     groups: tag -> the group it belongs to in its taxonomy (genre, mood ...).
+    window_seconds: length of that window; None: the patches that the model was trained on.
     """
 
     model: nn.Module
     architecture: Architecture
     hop_seconds: float
     groups: dict[str, str]
+    window_seconds: float | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "AudioTagger":
@@ -45,7 +47,8 @@ class AudioTagger:
         model, architecture = checkpoint.load(folder)
         try:
             listening = read_json(folder / LISTENING)
-            return cls(model, architecture, listening["hop_seconds"], listening["groups"])
+            window = listening.get("window_seconds")  # older versions do not say it
+            return cls(model, architecture, listening["hop_seconds"], listening["groups"], window)
         except (OSError, ValueError, KeyError) as error:
             raise TagscaleError(
                 f"{folder / LISTENING}: missing or damaged ({error!r}); register the run again."
@@ -54,11 +57,13 @@ class AudioTagger:
     def save(self, folder: Path) -> None:
         """Write the checkpoint and how it listens into a folder of its own."""
         checkpoint.save(folder, self.model, self.architecture)
-        write_json(folder / LISTENING, {"hop_seconds": self.hop_seconds, "groups": self.groups})
+        listening = {"hop_seconds": self.hop_seconds, "window_seconds": self.window_seconds, "groups": self.groups}
+        write_json(folder / LISTENING, listening)
 
     def listen(self, path: Path) -> dict[str, float]:
         """Score of every tag for one audio file of any length, in [0, 1]. Raises AudioError with the reason."""
-        scores = scores_of_samples(self.model, self.architecture, decode(path).samples, self.hop_seconds)
+        samples = decode(path).samples
+        scores = scores_of_samples(self.model, self.architecture, samples, self.hop_seconds, self.window_seconds)
         return dict(zip(self.architecture.tags, map(float, scores), strict=True))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:

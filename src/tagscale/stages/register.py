@@ -16,7 +16,7 @@ from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, read_study
 from tagscale.files import read_json, replacing, sha256_of, write_json
 from tagscale.identity import RunIdentity, run_name
 from tagscale.params import Params
-from tagscale.registry.gate import Trial, Verdict, judge, judge_again, same_test
+from tagscale.registry.gate import WINDOW, Trial, Verdict, judge, judge_again, same_test
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import promote
 from tagscale.registry.tagger import AudioTagger
@@ -66,11 +66,12 @@ def run(
     Raises:
         TagscaleError: incomplete study, no front-end with a value of registry.metric, or no MLflow to register with.
     """
-    metric, hop_seconds = params.registry.metric, params.evaluate.hop_seconds
+    metric, listening = params.registry.metric, params.evaluate
     chosen, trained, scored = _choose(params, runs, results)
     groups = Catalog.load(catalog).tags["group"].to_dict()
     model, architecture = checkpoint.load(trained)
-    tagger = AudioTagger(model, architecture, hop_seconds, {tag: groups[tag] for tag in architecture.tags})
+    own_groups = {tag: groups[tag] for tag in architecture.tags}
+    tagger = AudioTagger(model, architecture, listening.hop_seconds, own_groups, listening.window_seconds)
     registry = Registry.made(params.registry.name, ABOUT)
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
@@ -81,7 +82,8 @@ def run(
     verdict = _known_verdict(version, champion, metric)
     if verdict is None:
         registry.give(CHALLENGER, version.number)
-        verdict = _judged(version, champion, metric, Trial(catalog, partition, store, scored, hop_seconds))
+        trial = Trial(catalog, partition, store, scored, listening.hop_seconds, listening.window_seconds)
+        verdict = _judged(version, champion, metric, trial)
         if verdict.passed:
             promote(registry.name, version.number, why=verdict.reason)
         registry.tag(version.number, {GATE: f"{'passed' if verdict.passed else 'held back'}: {verdict.reason}"})
@@ -169,6 +171,7 @@ def _registered(
                 "tagscale.train_tracks": chosen.train_tracks,
                 "tagscale.parameters": chosen.parameters,
                 "tagscale.hop_seconds": tagger.hop_seconds,
+                WINDOW: tagger.window_seconds,
             }
         )
         tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
