@@ -250,8 +250,8 @@ def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path)
     from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
 
     baseline = params.baseline
-    growth = Growth(baseline.trees, baseline.leaves, baseline.learning_rate, cell.seed)
-    told = {"baseline": {"trees": growth.trees, "leaves": growth.leaves, "learning_rate": growth.learning_rate}}
+    growth = Growth(baseline.trees, baseline.leaves, baseline.learning_rate, cell.seed, params.train.class_weights)
+    told = {"baseline": baseline.model_dump() | {"class_weights": growth.class_weights}}
     identity = cell.identity(told)
     begin = time.perf_counter()
     with tracking.start_run(params.tracking.experiment, identity, told | {"train_tracks": len(cell.training)}) as run_:
