@@ -1,7 +1,10 @@
 """The command line as its users meet it: what it prints, what it refuses, what it changes."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,29 @@ def test_a_preset_changes_its_values_and_keeps_the_comments(project: Path, capsy
     before, after = ((folder / "params.yaml").read_text().splitlines() for folder in (ROOT, project))
     assert len(before) == len(after)
     assert [line.partition("#")[2] for line in before] == [line.partition("#")[2] for line in after]
+
+
+@pytest.mark.parametrize("table", [1, 2, 3, 4])
+def test_a_dry_run_lists_the_runs_of_a_table(project: Path, table: int) -> None:
+    """Without the data, too: `--force` keeps DVC from looking for it, `--dry` from running anything."""
+    assert run("preset", f"table-{table}") == 0
+    grid = load(Path("params.yaml")).train
+    shutil.copy(ROOT / "dvc.yaml", project)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def dvc(*words: str) -> str:
+        environment = os.environ | {"PATH": programs, "DVC_NO_ANALYTICS": "1"}
+        return subprocess.run(["dvc", *words], env=environment, check=True, capture_output=True, text=True).stdout
+
+    dvc("init", "--no-scm", "--quiet")
+    listed = [line.removeprefix("> tagscale ") for line in dvc("repro", "--dry", "--force").splitlines()]
+    wanted = {
+        f"train --model {model} --size {size} --seed {seed}"
+        for model in [*grid.models, *grid.baselines]
+        for size in grid.sizes
+        for seed in grid.seeds
+    }
+    assert {line for line in listed if line.startswith("train ")} == wanted
 
 
 def test_an_unknown_preset_names_those_that_exist(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
