@@ -21,6 +21,8 @@ from tagscale.evaluation.study import Study
 from tagscale.files import read_json
 from tagscale.identity import RunIdentity, run_name
 
+CERTAIN = 1.96  # standard errors from which on a difference of two shares is told as one
+
 
 @dataclass(frozen=True)
 class Qualitative:
@@ -30,9 +32,9 @@ class Qualitative:
         part), ratio, mean_score, pr_auc, lift, third (popular, middle, rare or empty), tenth (whether most popular).
     pairs: one row a model and pair of exclusive tags: model, set, first, second, tracks (annotated with both),
         predicted, expected (were tags independent), labelled: tracks that have both.
-    models: one row a model: tags (how many, `tenth` of them most popular), correlation, tenth_picked, tenth_true,
-        lift_popular, lift_middle, lift_rare, impossible (share of tracks with at least one pair), impossible_expected,
-        impossible_labelled, pairs, pairs_labelled (a track).
+    models: one row a model: tracks (of the test part), tags (how many, `tenth` of them most popular), correlation,
+        tenth_picked, tenth_true, lift_popular, lift_middle, lift_rare, impossible (share of tracks with at least one
+        pair), impossible_expected, impossible_labelled, pairs, pairs_labelled (a track).
     """
 
     tags: pd.DataFrame
@@ -72,7 +74,7 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
             together = listening.exclusive(labels["test"], scores["test"], limits, sets)
             tags.append(_tag_rows(popular, about["group"], train, precision).assign(model=model))
             pairs.append(_pair_rows(together, names, sets).assign(model=model))
-            models.append({"model": model} | _model_row(popular, together))
+            models.append({"model": model, "tracks": len(labels["test"])} | _model_row(popular, together))
     return Qualitative(
         _means(pd.concat(tags), ["model", "tag", "group", "third", "tenth"]),
         _means(pd.concat(pairs), ["model", "set", "first", "second"]),
@@ -120,9 +122,12 @@ def exclusive_words(found: Qualitative, front_end: str, baseline: str | None) ->
     )
     if baseline is None:
         return [lead]
-    ours, theirs = rows[front_end]["impossible"], rows[baseline]["impossible"]
-    if ours == theirs:
-        return [lead, "The paper heard a difference, for its network and against its baseline; here is none."]
+    ours, theirs, tracks = rows[front_end]["impossible"], rows[baseline]["impossible"], rows[front_end]["tracks"]
+    # As of two sets of tracks: they are the same tracks, so this doubts rather too much than too little
+    error = np.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / tracks)
+    if abs(ours - theirs) <= CERTAIN * error:
+        paper = "The paper heard its network tell such tags apart better than its baseline."
+        return [lead, f"On {tracks:,.0f} tracks that may be chance. {paper}"]
     if ours < theirs:
         return [lead, "As the paper heard it: the model that predicts all tags together tells them apart better."]
     return [lead, "The paper heard the opposite: its network told such tags apart better than its baseline."]
