@@ -1,6 +1,7 @@
 """The two sides of the speed benchmarks compute the same. How fast they are is no matter of a test."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 
 from tagscale.models.build import MODELS
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-straightforward: Any = pytest.importorskip("straightforward")
-turns: Any = pytest.importorskip("turns")
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # last: benchmarks have names that tests have too
+straightforward: Any = import_module("straightforward")
+turns: Any = import_module("turns")
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.endswith("multiscale")])

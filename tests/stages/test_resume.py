@@ -13,10 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from killed import start, train_slowly
 from tagscale.errors import TagscaleError
 from tagscale.training import resume
 from tagscale.training.module import Training
-from training.killed import start, train_slowly
 
 SETTINGS = {"train": {"max_epochs": 2, "patches_per_track": 1}}
 ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]  # the rest are times

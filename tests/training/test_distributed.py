@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from killed import start
 from sounds import Sounds, architecture, make_sounds, settings
 from tagscale.errors import TagscaleError
 from tagscale.models.backend import SingleChannelNorm
@@ -19,7 +20,6 @@ from tagscale.training.distributed import World, launch, processes_wanted
 from tagscale.training.fit import Fitted, fit
 from tagscale.training.resume import Unfinished
 from tagscale.training.sync_norm import synchronised
-from training.killed import start
 
 FEW = slice(48, 53)  # validation tracks, in unequal shares
 

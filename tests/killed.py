@@ -16,7 +16,7 @@ FORKING.set_forkserver_preload(
         "lightning.pytorch.strategies",
         "mlflow.store.tracking.sqlalchemy_store",
         "sounds",
-        "training.killed",
+        "killed",
     ]
 )
 
