@@ -33,10 +33,10 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from tagscale.audio import SAMPLE_RATE, descriptors
-from tagscale.audio.batch import cores
 from tagscale.audio.describing import describe_all
 from tagscale.audio.store import Store
 from tagscale.audio.writer import StoreWriter
+from tagscale.machine import cores
 from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
 
 TAGS, REGRESSION, TRACKS, SECONDS = 139, 10, 1000, 30

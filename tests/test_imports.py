@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "tagscale"
 
 # A module may import from its own layer and from lower ones.
 LAYERS = {
-    "errors": 0, "files": 0, "identity": 0, "params": 0, "provenance": 0,
+    "errors": 0, "files": 0, "identity": 0, "machine": 0, "params": 0, "provenance": 0,
     "data": 1, "audio": 1, "models": 1,
     "training": 2, "evaluation": 2,
     "tracking": 2,

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from tagscale.audio.decode import AudioError, Decoded, MissingDecoder, decode
+from tagscale.machine import cores
 
 SECONDS_AT_LEAST = 120.0  # that a file gets before its decoder counts as hanging
 BYTES_PER_SECOND = 500_000  # and one more second for each of these: a slow network disk
@@ -87,11 +88,6 @@ def decode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[tupl
     finally:
         for worker in crew:
             worker.stop()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from tagscale.audio.batch import cores
 from tagscale.audio.store import BYTES_PER_SAMPLE, FORMAT
 from tagscale.audio.writer import content_hash
 from tagscale.errors import TagscaleError
 from tagscale.files import read_json
+from tagscale.machine import cores
 
 BLOCK = 1 << 20
 SHOWN = 5

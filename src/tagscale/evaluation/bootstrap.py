@@ -14,7 +14,6 @@ Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapters 
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from tagscale.evaluation.metrics import METRICS, POSITIVE, checked, checked_kinds, mean_of_known
+from tagscale.machine import cores
 
 FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a tag rests on
 PRODUCT = 1 << 21  # numbers in one product of segments and resamples: bounds the memory
@@ -197,7 +197,7 @@ def resampled_metrics(
         if positive.any() and not positive.all():
             found["roc_auc"][tag], found["pr_auc"][tag] = _areas(positive, guess, artist, drawn.counts)
 
-    with ThreadPoolExecutor(threads or _cores()) as pool:  # numpy and scipy let go of the interpreter's lock
+    with ThreadPoolExecutor(threads or cores()) as pool:  # numpy and scipy let go of the interpreter's lock
         for _ in pool.map(one_tag, range(labels.shape[1])):
             pass
     return Resampled(**found, certain=certain)
@@ -272,8 +272,3 @@ def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype:
 
 def _artists(artist: np.ndarray) -> int:
     return len(np.unique(artist))
-
-
-def _cores() -> int:
-    """Of this process; counted here, because `audio.batch` needs decoders that a machine for training may lack."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

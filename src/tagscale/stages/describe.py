@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tagscale.audio.batch import cores
 from tagscale.audio.describing import describe_all
 from tagscale.audio.descriptor_table import DescriptorTable, Parts
 from tagscale.audio.store import Store
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
+from tagscale.machine import cores
 from tagscale.params import Params
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

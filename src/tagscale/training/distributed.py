@@ -25,6 +25,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from tagscale.errors import TagscaleError
+from tagscale.machine import cores
 
 _NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _PR_SET_PDEATHSIG = 1  # prctl.h of Linux
@@ -178,7 +179,7 @@ def launch(processes: int, *arguments: str) -> None:
         max_restarts=0,
     )
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes speak for themselves
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    threads = str(max(1, cores() // processes))
     try:
         with _environment("OMP_NUM_THREADS", threads):
             elastic_launch(config, sys.executable)(*arguments)

@@ -1,6 +1,5 @@
 """Fitting one tagger: its data, its first weights, and the trainings that make it."""
 
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +11,7 @@ from tagscale.audio.loading import batches_per_epoch, loader
 from tagscale.audio.logmel import LogMel
 from tagscale.audio.patches import RandomPatches, Samples, SpacedPatches, to_wave
 from tagscale.errors import TagscaleError
+from tagscale.machine import cores
 from tagscale.models.build import Architecture, build
 from tagscale.models.tagger import Tagger
 from tagscale.training.distributed import World, lost_processes_explained
@@ -87,7 +87,7 @@ def fit(
     model = build(architecture)
     on_gpu = torch.cuda.is_available()
     if workers is None:  # a CPU has better things to do than to copy
-        workers = min(MOST_WORKERS, (os.cpu_count() or 1) // world.local_size) if on_gpu else 0
+        workers = min(MOST_WORKERS, cores() // world.local_size) if on_gpu else 0
     regression = np.array([kind == "regression" for kind in architecture.kinds])
     weights = balanced_weights(training.labels, regression) if settings.class_weights == "balanced" else None
 

@@ -31,6 +31,7 @@ from tagscale.data.synth.tags import CLASSIFICATION, TAGS
 from tagscale.data.synth.track import default_soundfont, make_track
 from tagscale.errors import TagscaleError
 from tagscale.files import replacing, sha256_of
+from tagscale.machine import cores
 
 COLUMNS = ("track_id", "path", "artist", "album", "title", "seconds")
 
@@ -123,7 +124,7 @@ def make_corpus(folder: Path, ordered: Order, workers: int | None = None, consol
 
 def _made(folder: Path, ordered: Order, missing: Sequence[int], workers: int | None) -> Iterator[dict[str, Any]]:
     """Records of the missing tracks, as they get finished."""
-    workers = min(workers or os.cpu_count() or 1, len(missing))
+    workers = min(workers or cores(), len(missing))
     make = partial(_make_file, folder, ordered)
     if workers <= 1:
         yield from map(make, missing)
