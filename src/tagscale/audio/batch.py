@@ -4,14 +4,13 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from tagscale.audio.decode import AudioError, Decoded, MissingDecoder, decode
+from tagscale.audio.worker import Worker
 from tagscale.machine import cores
 
 SECONDS_AT_LEAST = 120.0  # that a file gets before its decoder counts as hanging
@@ -58,9 +57,6 @@ class Outcome:
     source: Source | None = None
 
 
-Attempt = Callable[[Path, str], Outcome]
-
-
 def decode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[tuple[Job, Outcome]]:
     """Decode files in `workers` processes, all cores by default.
 
@@ -98,29 +94,19 @@ class _Task:
     attempts: int = 0
 
 
-class _Worker:
-    """A process that decodes one file after another; started when first needed, and again after it ended badly.
-
-    It has a pipe of its own to this process, and ends when that closes: also when this process is killed.
-    """
+class _Worker(Worker):
+    """A process that decodes one file after another, each in its time."""
 
     def __init__(self) -> None:
+        super().__init__(_silence, _attempt)
         self.task: _Task | None = None
         self.deadline = 0.0
-        self.pipe: Connection | None = None
 
     def begin(self, task: _Task) -> None:
-        if self.pipe is None:
-            context = get_context("spawn")  # a fork of a process with threads (torch, Great Expectations) can hang
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_work, args=(theirs, _attempt), daemon=True)
-            self.process.start()
-            theirs.close()
         self.task, task.waits = task, False
         task.attempts += 1
         self.deadline = time.monotonic() + _patience(task.job.path)
-        with suppress(OSError):  # it has just died: _advance finds the pipe closed
-            self.pipe.send((task.job.path, task.job.known))
+        self.ask(task.job.path, task.job.known)
 
     def end(self, outcome: Outcome | None) -> None:
         """Note the task's outcome; None gives it to another worker."""
@@ -128,28 +114,18 @@ class _Worker:
         self.task.outcome, self.task.waits = outcome, outcome is None
         self.task = None
 
-    def stop(self) -> None:
-        if self.pipe is not None:
-            self.process.kill()
-            self.process.join()
-            self.pipe.close()
-            self.pipe = None
-
 
 def _advance(busy: list[_Worker]) -> None:
     """Wait until a worker has an outcome, or has died, or is out of time."""
     soonest = min(worker.deadline for worker in busy) - time.monotonic()
     ready = wait([worker.pipe for worker in busy if worker.pipe], max(soonest, 0))
     for worker in busy:
-        assert worker.pipe is not None
         assert worker.task is not None
         if worker.pipe in ready:
-            try:
-                worker.end(worker.pipe.recv())
-            except (EOFError, OSError):
-                worker.stop()
-                last = worker.task.attempts == ATTEMPTS
-                worker.end(Outcome(reason="the decoder crashed on it") if last else None)
+            outcome = worker.answer()
+            if outcome is None and worker.task.attempts == ATTEMPTS:
+                outcome = Outcome(reason="the decoder crashed on it")
+            worker.end(outcome)
         elif time.monotonic() > worker.deadline:
             worker.stop()
             seconds = round(_patience(worker.task.job.path))
@@ -164,15 +140,9 @@ def _patience(path: Path) -> float:
         return SECONDS_AT_LEAST
 
 
-def _work(pipe: Connection, attempt: Attempt) -> None:
-    """Body of a worker."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libsndfile's MP3 decoder writes its notes across the progress bar
-    while True:
-        try:
-            path, known = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(attempt(path, known))
+def _silence() -> None:
+    """libsndfile's MP3 decoder writes its notes to stderr, across the progress bar."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _attempt(path: Path, known: str) -> Outcome:

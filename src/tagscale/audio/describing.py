@@ -1,18 +1,16 @@
 """Descriptors of many tracks at once, by processes that one bad track can neither stop nor take with it."""
 
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tagscale.audio.descriptors import describe_pieces, names
 from tagscale.audio.store import Store
+from tagscale.audio.worker import Worker
 
 ATTEMPTS = 2  # a process may also be killed from outside, for want of memory
 
@@ -46,7 +44,7 @@ def describe_all(store: Store, tracks: Iterable[str], workers: int) -> Iterator[
                     continue
                 assert worker.task is not None
                 track, attempt = worker.task
-                outcome = worker.end()
+                worker.task, outcome = None, worker.answer()
                 if outcome is not None:
                     yield outcome
                 elif attempt < ATTEMPTS:
@@ -58,51 +56,21 @@ def describe_all(store: Store, tracks: Iterable[str], workers: int) -> Iterator[
             worker.stop()
 
 
-class _Worker:
-    """A process that describes one track after another; started when first needed, and again after it died."""
+class _Worker(Worker):
+    """A process that describes one track after another."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        super().__init__(_one_thread, _described, store)
         self.task: tuple[str, int] | None = None  # track, which attempt
-        self.pipe: Connection | None = None
 
     def begin(self, track: str, attempt: int) -> None:
-        if self.pipe is None:
-            context = get_context("spawn")  # a fork of a process with threads can hang
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_work, args=(theirs, self.store), daemon=True)
-            self.process.start()
-            theirs.close()
         self.task = track, attempt
-        with suppress(OSError):  # it has just died: `end` finds the pipe closed
-            self.pipe.send(track)
-
-    def end(self) -> Described | None:
-        """What the process answered; None where it died."""
-        assert self.pipe is not None
-        self.task = None
-        try:
-            outcome: Described = self.pipe.recv()
-        except (EOFError, OSError):
-            self.stop()
-            return None
-        return outcome
-
-    def stop(self) -> None:
-        if self.pipe is not None:
-            self.process.kill()
-            self.process.join()
-            self.pipe.close()
-            self.pipe = None
+        self.ask(track)
 
 
-def _work(pipe: Connection, store: Store) -> None:
-    """Body of a worker: it ends when the pipe does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent knows, and stops this process
-    threadpool_limits(1)  # the processes share out the cores; threads of their own would only wait for each other
-    with suppress(EOFError, OSError):  # the pipe's other end is closed, or was killed: there is nobody left to tell
-        while True:
-            pipe.send(_described(store, pipe.recv()))
+def _one_thread() -> None:
+    """The processes share out the cores; threads of their own would only wait for each other."""
+    threadpool_limits(1)
 
 
 def _described(store: Store, track: str) -> Described:
