@@ -1,6 +1,7 @@
 """The only reader of params.yaml: typed, complete, and strict about names.
 
-No setting has a default here: params.yaml shows all of them, and a preset states only what differs from it.
+No setting has a default here: params.yaml shows all of them, and a preset states only what differs from it. Only a
+named capacity (model.waveform-x4) may leave out what it takes from the block `backend`.
 """
 
 import difflib

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from tagscale.audio import SAMPLE_RATE
+from tagscale.models.backend import FrontEndTagger
 from tagscale.models.build import MODELS, Architecture
-from tagscale.params import CAPACITIES, Params, base_model
+from tagscale.params import Params, base_model
 
 
 def architecture_of(params: Params, name: str, tags: Sequence[str], kinds: Sequence[str]) -> Architecture:
@@ -16,11 +17,9 @@ def architecture_of(params: Params, name: str, tags: Sequence[str], kinds: Seque
     model = base_model(name)
     block = {key: value for key, value in getattr(params.model, name).model_dump().items() if value is not None}
     seconds = block.pop("patch_seconds", None)
-    capacity = params.model.backend.model_dump() | block if CAPACITIES[model].model_fields.keys() >= _BACKEND else block
+    shared = issubclass(MODELS[model], FrontEndTagger)
+    capacity = params.model.backend.model_dump() | block if shared else block
     if seconds is None:
         natural = MODELS[model].natural(**capacity)
         seconds = natural / SAMPLE_RATE if natural else params.train.patch_seconds
     return Architecture(model, capacity, tuple(tags), tuple(kinds), seconds)
-
-
-_BACKEND = {"filters", "units", "dropout", "pooling"}

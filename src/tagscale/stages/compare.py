@@ -92,7 +92,7 @@ def print_results(study: Study, verdict: Verdict, console: Console) -> None:
             deviation = row[f"test_{metric}_sd"]
             spread = "" if np.isnan(deviation) else f" ±{f'{deviation:.3f}'.lstrip('0')}"
             cells.append(Text(score_words(row[f"test_{metric}"]) + spread, "bold" if best else ""))
-            low, high = row.get(f"test_{metric}_low", np.nan), row.get(f"test_{metric}_high", np.nan)
+            low, high = row[f"test_{metric}_low"], row[f"test_{metric}_high"]
             if not (np.isnan(low) or np.isnan(high)):
                 ends = ", ".join(f"{end:.2f}".removeprefix("0") for end in (low, high))
                 cells[-1].append(f"{' ' if wide else chr(10)}[{ends}]", "dim not bold")

@@ -1,9 +1,6 @@
 """Train: one model on one training size with one seed; its weights, its history and who it is go to a run's folder."""
 
 import errno
-import json
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +19,7 @@ from tagscale.errors import TagscaleError
 from tagscale.files import replacing, write_json
 from tagscale.identity import RunIdentity, hash_of
 from tagscale.models.build import Architecture, parameter_count
-from tagscale.params import Params, parse
+from tagscale.params import Params
 from tagscale.stages.architecture import architecture_of
 
 if TYPE_CHECKING:
@@ -61,8 +58,10 @@ def run(
 
         processes = processes_wanted(params.train.devices, params.train.batch)
         if processes > 1:
+            from tagscale.stages.several import run_in
+
             paths = {"catalog": catalog, "partition": partition, "inputs": inputs, "run": run, "unfinished": unfinished}
-            _launch(processes, params, {"model": model, "size": size, "seed": seed}, paths)
+            run_in(processes, params, {"model": model, "size": size, "seed": seed}, paths)
             return
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
     if model == BASELINE:
@@ -220,32 +219,6 @@ def full_disk_explained(run: Path, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _launch(processes: int, params: Params, cell: dict[str, Any], paths: Mapping[str, Path | str | None]) -> None:
-    """Let several processes of this machine train together; each runs this module with the same arguments."""
-    from tagscale.training.distributed import launch
-
-    content = {"params": params.model_dump(mode="json")} | cell
-    content |= {name: None if path is None else str(path) for name, path in paths.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = Path(folder) / "arguments.json"
-        write_json(arguments, content)
-        launch(processes, "-m", "tagscale.stages.train", str(arguments))
-
-
-def _one_of_several(arguments: Path) -> None:
-    """What each process does that `_launch` starts."""
-    from tagscale.training.distributed import end_with_parent
-
-    end_with_parent()
-    content: dict[str, Any] = json.loads(arguments.read_text(encoding="utf-8"))
-    settings = parse(content.pop("params"))
-    for name in ("catalog", "partition", "run"):
-        content[name] = Path(content[name])
-    if content["unfinished"] is not None:
-        content["unfinished"] = Path(content["unfinished"])
-    run(settings, **content)
-
-
 def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path) -> None:
     from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
 
@@ -294,11 +267,3 @@ def _say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outco
         highlight=False,
         soft_wrap=True,
     )
-
-
-if __name__ == "__main__":
-    try:
-        _one_of_several(Path(sys.argv[1]))
-    except TagscaleError as problem:
-        Console(stderr=True).print(f"error {problem}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)

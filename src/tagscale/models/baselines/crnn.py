@@ -65,10 +65,6 @@ class CRNN(Tagger):
         """
         return samples_of(STEP - 2 * PADDING, rate=RATE)
 
-    @staticmethod
-    def natural(**capacity: Any) -> int:
-        return CRNN.NATURAL_SAMPLES
-
     def logits(self, wave: Tensor) -> Tensor:
         x = F.pad(self.log_mel(wave), (PADDING, PADDING)).unsqueeze(1)  # (B, 1, 96, T + 74)
         x = self.input_norm(x)
