@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 import sklearn
+from machine import processor
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -158,12 +159,6 @@ def ends_of(values: np.ndarray, score: np.ndarray) -> dict[str, np.ndarray]:
         "basic": 2 * score - percentiles[::-1],
         "BC": np.stack([np.quantile(column, levels) for column, levels in columns], axis=1),
     }
-
-
-def processor() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:

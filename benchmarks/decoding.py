@@ -29,6 +29,7 @@ import soundfile
 import soxr
 import torch
 import torchaudio
+from machine import processor
 
 from tagscale.audio.batch import Source
 from tagscale.audio.decode import QUALITY, decode
@@ -163,7 +164,7 @@ def _page(seconds: dict[tuple[str, str], list[float]], decoders: list[str], file
     lines = [
         "# Decoding: tracks per second and core",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, one core, Python {platform.python_version()}, NumPy "
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, one core, Python {platform.python_version()}, NumPy "
         f"{np.__version__}, soundfile {soundfile.__version__}, soxr {soxr.__version__} ({QUALITY}). {SECONDS} s of "
         f"stereo at {RATE} Hz to mono at 16 kHz; median of {rounds} rounds, decoders taking turns; processor "
         "time. Made by benchmarks/decoding.py.",
@@ -174,14 +175,6 @@ def _page(seconds: dict[tuple[str, str], list[float]], decoders: list[str], file
     for name in decoders:
         lines.append(f"| {name} | " + " | ".join(f"{1 / np.median(seconds[name, f]):.1f}" for f in files) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

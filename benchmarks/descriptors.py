@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import scipy
 import sklearn
+from machine import processor
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
@@ -191,16 +192,10 @@ def _whole(folder: Path) -> list[str]:
 def _head(arguments: argparse.Namespace) -> list[str]:
     command = "python benchmarks/descriptors.py" + "".join(f" {word}" for word in sys.argv[1:])
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
-    machine = next(
-        (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
+    what = (
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {cores()} cores, {versions}, scikit-learn {sklearn.__version__}."
     )
-    what = f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {cores()} cores, {versions}, scikit-learn {sklearn.__version__}."
     return ["# The descriptor baseline", "", f"`{command}`", "", what, ""]
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.is_file() else []
 
 
 def _peak_mb() -> float:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from machine import processor
 
 from tagscale.data import stratify
 from tagscale.data.partition import Partition, divide
@@ -102,12 +103,6 @@ def measure(table: Table, tracks: pd.DataFrame, labels: pd.DataFrame) -> None:
     table.head(["training tracks", "largest difference to all", "mean", "random tracks: largest", "mean"])
     for size, gaps in quality["subsets"].items():
         table.add(f"{int(size):,}", *(f"{gaps[name]:.5f}" for name in ("max", "mean", "random_max", "random_mean")))
-
-
-def processor() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:

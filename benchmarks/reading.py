@@ -31,6 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the first import of nump
 import numpy as np
 import soundfile
 import torch
+from machine import processor
 from torch.utils.data import DataLoader, Dataset
 
 from tagscale.audio.loading import loader
@@ -356,20 +357,12 @@ def _facts(tracks: int) -> str:
         except (ImportError, AttributeError):
             continue
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"NumPy {np.__version__}, PyTorch {torch.__version__}, soundfile {soundfile.__version__}"
         + "".join(f", {version}" for version in versions)
         + f". {tracks} tracks of {SECONDS} s, batches of {BATCH}, median of {ROUNDS} rounds, ways taking turns. Made "
         "by benchmarks/reading.py."
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

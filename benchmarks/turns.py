@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import processor
 from torch import Tensor, nn
 
 from tagscale.audio import SAMPLE_RATE
@@ -218,14 +219,6 @@ def facts(device: str, threads: int, script: str) -> str:
 def write(path: Path, page: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str:
