@@ -21,7 +21,6 @@ from tagscale.evaluation.compare import (
     group_scores,
     headline,
     line_scale,
-    seed_intervals,
     tag_scores,
 )
 from tagscale.evaluation.study import Study, read_study
@@ -129,12 +128,12 @@ def test_what_cannot_be_told_is_not_a_number(tmp_path: Path) -> None:
 
 def test_the_intervals_over_seeds_are_students(tmp_path: Path) -> None:
     study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4)), sizes=[300], seeds=[0, 1, 4])
-    row = seed_intervals(study).set_index(["model", "size"]).loc[("waveform", "300")]
+    row = comparison(study).set_index(["model", "size"]).loc[("waveform", "300")]
     values = study.runs.query("model == 'waveform' and size == '300'")["test_pr_auc"].to_numpy()
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (row["seeds"], row["test_pr_auc_low"], row["test_pr_auc_high"]) == pytest.approx((3, low, high))
+    assert (row["seeds"], row["test_pr_auc_seeds_low"], row["test_pr_auc_seeds_high"]) == pytest.approx((3, low, high))
     once = read(make_study(tmp_path / "one", sizes=ONE_SIZE), sizes=[300])
-    assert seed_intervals(once)["test_pr_auc_low"].isna().all()
+    assert comparison(once)["test_pr_auc_seeds_low"].isna().all()
 
 
 def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def test_deviations_are_shown_for_several_seeds(tmp_path: Path, undrawn: None) -
     files = make_study(tmp_path, seeds=(0, 1, 2))
     page = page_of(files, study_of(files, seeds=[0, 1, 2]))
     assert "0.482 ± 0.012" in words_of(page)
+    assert 'title="95% t-interval over seeds: [0.45, 0.51]">± 0.012' in page
     assert "0, 1, 2" in words_of(page)
 
 

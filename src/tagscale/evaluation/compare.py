@@ -3,8 +3,8 @@ lines over the training size.
 
 Two things make a score uncertain, and they are kept apart. Other test artists might have been drawn: that the
 intervals of `comparison` and `difference` cover, by bootstrap resamples. The training might have begun otherwise: that
-the SD over seeds covers, and the t-interval of `seed_intervals`. With several seeds, intervals are of the mean over
-these seeds: its resample is the mean of the seeds' resamples, which hold the same artists.
+the SD over seeds covers, and Student's t-interval of their mean. With several seeds, the artists' intervals are of the
+mean over these seeds: its resample is the mean of the seeds' resamples, which hold the same artists.
 The lines are the paper's Figure 3 (section 5.1): a straight line through every run's score over the number of training
 tracks, one per front-end, and where two of them cross. Straight in tracks or in their logarithm, see `line_scale`.
 """
@@ -28,16 +28,22 @@ Scale = Literal["linear", "log"]
 def comparison(study: Study) -> pd.DataFrame:
     """One row a model and size, mean over seeds: train_tracks, parameters, seeds, every score and its SD, seconds.
 
-    The sample SD (`<score>_sd`) is empty for a single seed. `test_<metric>_low` and `_high` are the ends of the
-    interval of the mean over seeds, at the study's confidence, for other artists in the test part; empty where the
-    results have no resamples. `best` names the test metrics on which the row is the best of its size.
+    The sample SD (`<score>_sd`) is empty for a single seed, and so are the ends of Student's t-interval of the mean
+    (`<score>_seeds_low`, `<score>_seeds_high`): for other random starts on the same tracks, at the study's confidence,
+    if the scores of the seeds are about normal. Two or three seeds give wide ones: that is what they tell.
+    `test_<metric>_low` and `_high` are the ends of the interval of the mean over seeds for other artists in the test
+    part; empty where the results have no resamples. `best` names the test metrics on which the row is the best of its
+    size.
     """
     grouped = study.runs.groupby(["model", "size"], sort=False)
     table = grouped[["train_tracks", "parameters"]].max()
     table["seeds"] = grouped["seed"].nunique()
-    means, deviations = grouped[SCORES].mean(), grouped[SCORES].std(ddof=1)
+    means, deviations, counts = grouped[SCORES].mean(), grouped[SCORES].std(ddof=1), grouped[SCORES].count()
+    reach = deviations * student.ppf((1 + study.confidence) / 2, (counts - 1).where(counts > 1)) / np.sqrt(counts)
     for score in SCORES:
         table[score], table[f"{score}_sd"] = means[score], deviations[score]
+        table[f"{score}_seeds_low"] = means[score] - reach[score]
+        table[f"{score}_seeds_high"] = means[score] + reach[score]
     table["seconds"] = grouped["seconds"].mean()
     table = _with_intervals(table, study).reset_index()
     table["best"] = _best_of_size(table)
@@ -93,21 +99,6 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
         study.confidence,
         lower_is_better=metric in LOWER_IS_BETTER,
     )
-
-
-def seed_intervals(study: Study) -> pd.DataFrame:
-    """Student's t-interval of every mean over seeds: model, size, seeds, `<score>_low` and `<score>_high`.
-
-    For other random starts on the same training and test tracks, at the study's confidence, if the scores of the
-    seeds are about normal; NaN for a single seed. Two or three seeds give wide intervals: that is what they tell.
-    """
-    grouped = study.runs.groupby(["model", "size"], sort=False)
-    table = grouped["seed"].nunique().rename("seeds").to_frame()
-    for score in SCORES:
-        count, mean, deviation = (grouped[score].agg(name) for name in ("count", "mean", "std"))
-        reach = student.ppf((1 + study.confidence) / 2, (count - 1).where(count > 1)) * deviation / np.sqrt(count)
-        table[f"{score}_low"], table[f"{score}_high"] = mean - reach, mean + reach
-    return table.reset_index()
 
 
 def _best_of_size(table: pd.DataFrame) -> list[str]:

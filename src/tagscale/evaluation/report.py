@@ -129,6 +129,7 @@ def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
                 spread = "" if np.isnan(deviation) else f"{deviation:.3f}"
                 low, high = (row.get(f"{part}_{metric}_{end}", np.nan) for end in ("low", "high"))
                 words = {"mean": score_words(mean), "deviation": spread, "interval": interval_words(low, high)}
+                words["seeds"] = interval_words(*(row[f"{part}_{metric}_seeds_{end}"] for end in ("low", "high")))
                 scores.append(words | {"marks": " ".join(marks)})
         numbers = {key: f"{row[key]:,}" for key in ("train_tracks", "parameters")}
         ends = {"seconds": duration(row["seconds"]), "rate": rate_words(row["rate"])}
