@@ -7,6 +7,7 @@ every cell because `dsl.Collected` over a loop is the one way that kfp has to ha
 task, and compare and register take all runs.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from components.catalog import catalog
@@ -21,7 +22,8 @@ from components.train import train
 from components.validate import validate
 from kfp import dsl
 
-from tagscale.params import Params, TrainParams
+from pipelines.cluster import check_devices, on_cluster
+from tagscale.params import Params
 
 NAME = "tagscale-training"
 
@@ -36,63 +38,80 @@ def training_pipeline(params: Params, parallelism: int | None = None) -> Any:
 
     Args:
         params: settings; their values become the default of the argument.
-        parallelism: number of runs trained at the same time in one loop; None: as many as the cluster starts.
+        parallelism: number of runs trained at the same time on this machine; None: the pipeline is for a cluster, where
+            the block `kubernetes` says this, and what every task gets.
+    Raises:
+        TagscaleError: a training wants more devices than its task gets.
     """
-    settings, grid = params.model_dump_json(), params.train
+    settings = params.model_dump_json()
+    if parallelism is None:
+        check_devices(params)
+    study = _Study(params, parallelism)
 
     if params.dataset.source == "synth":
 
         @dsl.pipeline(name=NAME, description="Compose a corpus, then train and compare taggers on it.")
         def training(params: str = settings) -> None:
-            corpus = synth(params=params).outputs["corpus"]
-            _study(grid, params, corpus, parallelism)
+            made = synth(params=params)
+            study.tasks(params, study.placed(made, "synth").outputs["corpus"])
 
     else:
 
         @dsl.pipeline(name=NAME, description="Train and compare taggers on a dataset of your own.")
         def training(params: str = settings, root: str = params.dataset.root) -> None:
             dataset = dsl.importer(artifact_uri=root, artifact_class=dsl.Dataset, reimport=True)
-            _study(grid, params, dataset.output, parallelism)
+            study.tasks(params, dataset.output)
 
     return training
 
 
-def _study(grid: TrainParams, params: Any, root: Any, parallelism: int | None) -> None:
-    """Tasks from the catalog to the registry; `params` and `root` are kfp's placeholders."""
-    listed = catalog(params=params, root=root)
-    stored = preprocess(params=params, root=root, catalog=listed.output)
-    validated = validate(params=params, catalog=listed.output, store=stored.output)
-    validation = validated.outputs["validation"]
-    divided = partition(params=params, catalog=listed.output, validation=validation)
-    data = {"catalog": listed.output, "partition": divided.output}
+class _Study:
+    """The tasks from the catalog to the registry."""
 
-    loops = {"": _loop("front-end", grid.models, grid, params, data | {"inputs": stored.output}, parallelism)}
-    if grid.baselines:
-        described = describe(params=params, partition=divided.output, store=stored.output)
-        inputs = data | {"inputs": described.output}
-        loops["baseline_"] = _loop("baseline", grid.baselines, grid, params, inputs, parallelism)
+    def __init__(self, settings: Params, parallelism: int | None) -> None:
+        self.settings, self.grid, self.parallelism = settings, settings.train, parallelism
 
-    compare(params=params, catalog=listed.output, partition=divided.output, validation=validation, **_gathered(loops))
-    registered = register(params=params, store=stored.output, **data, **_gathered(loops))
-    registered.set_caching_options(False)  # the registry, which it compares with and writes to, is no input
+    def tasks(self, params: Any, root: Any) -> None:
+        """Both arguments are kfp's placeholders."""
+        listed = self.placed(catalog(params=params, root=root), "catalog")
+        stored = self.placed(preprocess(params=params, root=root, catalog=listed.output), "preprocess")
+        validated = self.placed(validate(params=params, catalog=listed.output, store=stored.output), "validate")
+        validation = validated.outputs["validation"]
+        divided = self.placed(partition(params=params, catalog=listed.output, validation=validation), "partition")
+        data = {"catalog": listed.output, "partition": divided.output}
 
+        loops = {"": self.loop("front-end", self.grid.models, params, data | {"inputs": stored.output})}
+        if self.grid.baselines:
+            described = describe(params=params, partition=divided.output, store=stored.output)
+            self.placed(described, "describe")
+            inputs = data | {"inputs": described.output}
+            loops["baseline_"] = self.loop("baseline", self.grid.baselines, params, inputs)
 
-def _loop(
-    kind: str, models: list[Any], grid: TrainParams, params: Any, data: dict[str, Any], parallelism: int | None
-) -> dict[str, Any]:
-    """A loop over model x size x seed that trains and evaluates; its outputs that compare and register take."""
-    cells = [
-        {"model": model, "size": str(size), "seed": str(seed)}
-        for model in models
-        for size in grid.sizes
-        for seed in grid.seeds
-    ]
-    with dsl.ParallelFor(cells, name=f"{kind}s", parallelism=parallelism) as cell:
-        trained = train(params=params, model=cell.model, size=cell.size, seed=cell.seed, **data)
-        trained.set_display_name(f"train {kind}")
-        evaluated = evaluate(params=params, run=trained.output, **data)
-        evaluated.set_display_name(f"evaluate {kind}")
-    return {"runs": trained.output, "results": evaluated.outputs["results"]}
+        compared = compare(params=params, **data, validation=validation, **_gathered(loops))
+        self.placed(compared, "compare")
+        registered = self.placed(register(params=params, store=stored.output, **data, **_gathered(loops)), "register")
+        registered.set_caching_options(False)  # the registry, which it compares with and writes to, is no input
+
+    def loop(self, kind: str, models: Sequence[str], params: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """A loop over model x size x seed that trains and evaluates; its outputs that compare and register take."""
+        cells = [
+            {"model": model, "size": str(size), "seed": str(seed)}
+            for model in models
+            for size in self.grid.sizes
+            for seed in self.grid.seeds
+        ]
+        at_once = self.parallelism or self.settings.kubernetes.parallel
+        with_gpus = kind != "baseline"
+        with dsl.ParallelFor(cells, name=f"{kind}s", parallelism=at_once) as cell:
+            trained = train(params=params, model=cell.model, size=cell.size, seed=cell.seed, **data)
+            self.placed(trained, "train", with_gpus).set_display_name(f"train {kind}")
+            evaluated = evaluate(params=params, run=trained.output, **data)
+            self.placed(evaluated, "evaluate", with_gpus).set_display_name(f"evaluate {kind}")
+        return {"runs": trained.output, "results": evaluated.outputs["results"]}
+
+    def placed(self, task: Any, stage: str, with_gpus: bool = True) -> Any:
+        """The task with what it gets on a cluster, where the pipeline is for one."""
+        return task if self.parallelism else on_cluster(task, stage, self.settings.kubernetes, with_gpus)
 
 
 def _gathered(loops: dict[str, dict[str, Any]]) -> dict[str, Any]:

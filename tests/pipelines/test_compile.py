@@ -29,10 +29,10 @@ STAGES = [
 
 
 def compiled(folder: Path, preset: str = "") -> dict:
-    """The content of training.yaml, with a preset given as text."""
+    """The pipeline of training.yaml, with a preset given as text; behind it in the file is what is for a cluster."""
     (folder / "preset.yaml").write_text(preset or "{}")
     compile_pipeline(output=folder / "out", params=ROOT / "params.yaml", preset=folder / "preset.yaml")
-    return yaml.safe_load((folder / "out" / "training.yaml").read_text())
+    return next(yaml.safe_load_all((folder / "out" / "training.yaml").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_the_image_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("TAGSCALE_IMAGE", "registry.example/tagscale:1")
     command = [sys.executable, "-m", "pipelines", "compile", "--output", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    pipeline = yaml.safe_load((tmp_path / "training.yaml").read_text())
+    pipeline = next(yaml.safe_load_all((tmp_path / "training.yaml").read_text()))
     assert {e["container"]["image"] for e in executors(pipeline).values()} == {"registry.example/tagscale:1"}
 
 

@@ -1,0 +1,132 @@
+"""What the tasks of a compiled pipeline get on a cluster, as the block `kubernetes` of params.yaml says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from pipelines.__main__ import compile_pipeline
+
+from tagscale.errors import TagscaleError
+from tagscale.params import laid_over, load, parse, read_yaml
+
+ROOT = Path(__file__).parents[2]
+PLACE = """
+kubernetes:
+  volume: songs
+  mount: /songs
+  secret: who-am-i
+  retries: 5
+  parallel: 3
+  tasks:
+    default: {cpu: 0.5, memory: 2Gi, hours: 1}
+    train: {cpu: 6, memory: 24G, gpus: 2, hours: 0.5}
+    evaluate: {gpus: 0}
+  gpu: {node_selector: {pool: gpus}, tolerations: [{key: reserved, operator: Equal, value: audio, effect: NoExecute}]}
+"""
+
+
+def compiled(folder: Path, preset: str = PLACE) -> tuple[dict, dict]:
+    """The pipeline, and of every executor what is for Kubernetes alone."""
+    (folder / "preset.yaml").write_text(preset)
+    compile_pipeline(output=folder, params=ROOT / "params.yaml", preset=folder / "preset.yaml")
+    pipeline, platform = yaml.safe_load_all((folder / "training.yaml").read_text())
+    return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict]:
+    return compiled(tmp_path_factory.mktemp("compiled"))
+
+
+def resources(pipeline: dict, executor: str) -> dict:
+    return pipeline["deploymentSpec"]["executors"][executor]["container"]["resources"]
+
+
+def test_requests_are_limits_and_come_from_the_stage_or_the_default(cluster: tuple[dict, dict]) -> None:
+    pipeline, _ = cluster
+    train, catalog = resources(pipeline, "exec-train"), resources(pipeline, "exec-catalog")
+    assert (train["resourceCpuRequest"], train["resourceCpuLimit"]) == ("6", "6")
+    assert (train["resourceMemoryRequest"], train["resourceMemoryLimit"]) == ("24G", "24G")
+    assert (catalog["resourceCpuLimit"], catalog["resourceMemoryLimit"]) == ("0.5", "2Gi")
+    assert len(pipeline["deploymentSpec"]["executors"]) == 12
+    assert all(resources(pipeline, name) for name in pipeline["deploymentSpec"]["executors"])
+
+
+def test_gpus_go_to_networks_alone(cluster: tuple[dict, dict]) -> None:
+    pipeline, platform = cluster
+    given = {name for name in pipeline["deploymentSpec"]["executors"] if "accelerator" in resources(pipeline, name)}
+    assert given == {"exec-train"}  # exec-train-2 grows trees, evaluate has none by the settings
+    assert resources(pipeline, "exec-train")["accelerator"]["resourceCount"] == "2"
+    assert platform["exec-train"]["nodeSelector"]["labels"] == {"pool": "gpus"}
+    (toleration,) = platform["exec-train"]["tolerations"]
+    expected = {"key": "reserved", "operator": "Equal", "value": "audio", "effect": "NoExecute"}
+    assert {name: toleration[name] for name in expected} == expected
+    assert "tolerations" not in platform["exec-train-2"]
+
+
+def test_volume_addresses_and_credentials(cluster: tuple[dict, dict]) -> None:
+    pipeline, platform = cluster
+    assert platform.keys() == pipeline["deploymentSpec"]["executors"].keys()
+    for name, config in platform.items():
+        (mounted,) = config["pvcMount"]
+        assert (mounted["constant"], mounted["mountPath"]) == ("songs", "/songs")
+        assert config["configMapAsEnv"][0]["configMapName"] == "tagscale-config"
+        stage = name.removeprefix("exec-").removesuffix("-2")
+        assert ("secretAsEnv" in config) == (stage in {"train", "evaluate", "compare", "register"})
+    assert platform["exec-train"]["secretAsEnv"][0]["secretName"] == "who-am-i"
+
+
+def test_time_repetitions_and_how_many_at_once(cluster: tuple[dict, dict]) -> None:
+    pipeline, platform = cluster
+    assert platform["exec-train"]["activeDeadlineSeconds"] == "1800"
+    tasks = pipeline["root"]["dag"]["tasks"]
+    assert tasks["catalog"]["retryPolicy"]["maxRetryCount"] == 5
+    loops = [task for task in tasks.values() if "parameterIterator" in task]
+    assert [loop["iteratorPolicy"]["parallelismLimit"] for loop in loops] == [3, 3]
+
+
+def test_is_what_kubernetes_is_told(cluster: tuple[dict, dict]) -> None:
+    for config in cluster[1].values():
+        json_format.ParseDict(config, KubernetesExecutorConfig(), ignore_unknown_fields=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("train: {devices: 4}", "train.devices: 4, but kubernetes.tasks.train gives a training gpus: 1"),
+        (
+            "{train: {devices: 9}, kubernetes: {tasks: {train: {gpus: 0}}}}",
+            "train.devices: 9, but kubernetes.tasks.train gives a training cpu: 8",
+        ),
+    ],
+)
+def test_more_devices_than_a_training_gets(tmp_path: Path, settings: str, told: str) -> None:
+    with pytest.raises(TagscaleError, match=told):
+        compiled(tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"tasks": {"trian": {"cpu": 1}}}, "tasks.trian: no such stage; there are default, synth, catalog"),
+        ({"tasks": {"train": {"gpu": 1}}}, "kubernetes.tasks.train.gpu: unknown key; did you mean `gpus`"),
+        ({"tasks": {"default": {"cpu": None}}}, "tasks.default must say cpu"),
+        ({"tasks": {"train": {"memory": "32 GB"}}}, "kubernetes.tasks.train.memory: .* found '32 GB'"),
+        (
+            {"gpu": {"tolerations": [{"keys": "a"}]}},
+            "gpu.tolerations.0.keys: unknown key; did you mean `key`",
+        ),
+        ({"mount": "data"}, "kubernetes.mount"),
+    ],
+)
+def test_bad_settings(settings: dict, told: str) -> None:
+    with pytest.raises(TagscaleError, match=told):
+        parse(laid_over(read_yaml(ROOT / "params.yaml"), {"kubernetes": settings}))
+
+
+def test_what_a_stage_does_not_say_comes_from_the_default() -> None:
+    kubernetes = load(ROOT / "params.yaml").kubernetes
+    assert kubernetes.task("evaluate").hours == kubernetes.task("catalog").hours == 12
+    assert (kubernetes.task("evaluate").gpus, kubernetes.task("catalog").gpus) == (1, 0)
