@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Makes the secrets that the manifests name, with random passwords. Nothing is written to a file, no value is on a
+# command line, and nothing that exists is changed: kubectl stops where a secret is already there.
+#
+#   k8s/secrets/create.sh local|gpu                                   database and S3 server in the cluster
+#   DATABASE_URI=postgresql://... AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... TLS_CERTIFICATE=file TLS_KEY=file \
+#       k8s/secrets/create.sh cloud                                   the provider's
+#
+# With --dry-run as second argument the secrets are printed and none is made.
+set -euo pipefail
+
+overlay=${1:-}
+case $overlay in
+local | gpu | cloud) ;;
+*)
+    echo "error overlay is \`$overlay\`; expected local, gpu or cloud: k8s/secrets/create.sh local" >&2
+    exit 1
+    ;;
+esac
+options=(--namespace "${NAMESPACE:-tagscale}")
+if [ "${2:-}" = --dry-run ]; then
+    options+=(--dry-run=client --output=yaml)
+elif [ -n "${2:-}" ]; then
+    echo "error found $2; expected --dry-run or nothing" >&2
+    exit 1
+fi
+
+password() { # 32 letters and digits: fit for a URI and for an ini file as they are
+    local random
+    random=$(head -c 200 /dev/urandom | base64 | tr -dc 'A-Za-z0-9')
+    printf %s "${random:0:32}"
+}
+
+separator() {
+    if [ "${#options[@]}" -gt 2 ]; then echo ---; fi
+}
+
+if [ "$overlay" = cloud ]; then
+    : "${DATABASE_URI:?postgresql://user:password@host:5432/mlflow of the database for MLflow}"
+    : "${AWS_ACCESS_KEY_ID:?key that may read and write the bucket for artifacts}"
+    : "${AWS_SECRET_ACCESS_KEY:?secret to the key AWS_ACCESS_KEY_ID}"
+    : "${TLS_CERTIFICATE:?file with the certificate of the host name of MLflow}"
+    : "${TLS_KEY:?file with the private key of that certificate}"
+    database_uri=$DATABASE_URI
+    access_key=$AWS_ACCESS_KEY_ID
+    secret_key=$AWS_SECRET_ACCESS_KEY
+    kubectl create secret tls tagscale-mlflow-tls "${options[@]}" --cert="$TLS_CERTIFICATE" --key="$TLS_KEY"
+    separator
+else
+    postgres_password=$(password)
+    database_uri=postgresql://mlflow:$postgres_password@tagscale-postgres:5432/mlflow
+    access_key=tagscale
+    secret_key=$(password)
+    kubectl create secret generic tagscale-postgres "${options[@]}" \
+        --from-file=POSTGRES_PASSWORD=<(printf %s "$postgres_password")
+    separator
+fi
+
+# The server alone has these: where its database is, and the keys of its artifacts. `%` is a sign of its own in ini files.
+kubectl create secret generic tagscale-s3 "${options[@]}" \
+    --from-file=AWS_ACCESS_KEY_ID=<(printf %s "$access_key") \
+    --from-file=AWS_SECRET_ACCESS_KEY=<(printf %s "$secret_key")
+separator
+kubectl create secret generic tagscale-mlflow-server "${options[@]}" \
+    --from-file=MLFLOW_BACKEND_STORE_URI=<(printf %s "$database_uri") \
+    --from-file=MLFLOW_FLASK_SERVER_SECRET_KEY=<(password) \
+    --from-file=MLFLOW_AUTH_ADMIN_PASSWORD=<(password) \
+    --from-file=basic_auth.ini=<(printf '[mlflow]\ndefault_permission = READ\ndatabase_uri = %s\n' "${database_uri//%/%%}")
+separator
+
+# Tasks and the champion log in with these; the server makes the user when it starts.
+kubectl create secret generic tagscale-mlflow-client "${options[@]}" \
+    --from-file=MLFLOW_TRACKING_USERNAME=<(printf %s tagscale) \
+    --from-file=MLFLOW_TRACKING_PASSWORD=<(password)
