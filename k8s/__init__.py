@@ -1,0 +1,1 @@
+"""Manifests for a cluster (kustomize: base, components, overlays) and the check that validates them without one."""

@@ -1,0 +1,83 @@
+"""`python -m k8s.check`: render overlays and validate every resource, without a cluster.
+
+Each resource is held against its schema with unknown fields refused, against our own rules (k8s/rules.py), and whatever
+it names must be there (k8s/references.py).
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from k8s.references import reference_faults, secrets_of
+from k8s.render import Fault, Resource, render
+from k8s.rules import RULES
+from k8s.strict import KUBERNETES, schema_faults
+from tagscale.errors import TagscaleError
+
+HERE = Path(__file__).parent
+
+
+def faults_of(resources: list[Resource], template: Path) -> list[Fault]:
+    """All faults of an overlay's resources.
+
+    Args:
+        template: the script that makes the secrets.
+    """
+    found = [fault for resource in resources for fault in schema_faults(resource)]
+    if found:
+        return found  # rules and references read fields where the schema has them
+    found += [fault for rule in RULES for fault in rule(resources)]
+    return found + list(reference_faults(resources, secrets_of(template)))
+
+
+def check(overlays: list[str], root: Path = HERE) -> list[Fault]:
+    """Check overlays, print a table and every fault.
+
+    Args:
+        overlays: names of folders in root/overlays; none for all of them.
+        root: the folder that holds base, overlays and secrets.
+    Returns:
+        the faults
+    Raises:
+        TagscaleError: an overlay that is not there or cannot be rendered; no kubectl.
+    """
+    known = sorted(path.name for path in (root / "overlays").iterdir() if path.is_dir())
+    for name in overlays:
+        if name not in known:
+            raise TagscaleError(f"{name}: no such overlay; there are {', '.join(known)}.")
+    counts: dict[str, Counter[str]] = {}
+    faults: list[Fault] = []
+    for overlay in overlays or known:
+        resources = render(root / "overlays" / overlay)
+        counts[overlay] = Counter(resource.kind for resource in resources)
+        faults += (found := faults_of(resources, root / "secrets" / "create.sh"))
+        counts[overlay]["(faults)"] = len(found)
+    table = Table("resources", *counts, title=f"k8s, against Kubernetes {KUBERNETES[:4]}")
+    for kind in sorted({kind for of_overlay in counts.values() for kind in of_overlay}, key=lambda k: (k[0] == "(", k)):
+        table.add_row(kind, *(str(of_overlay[kind]) for of_overlay in counts.values()))
+    Console().print(table)
+    return faults
+
+
+def command(
+    overlays: Annotated[list[str] | None, typer.Argument(help="Names of overlays; all where none is given.")] = None,
+    root: Annotated[Path, typer.Option(help="The folder that holds base, overlays and secrets.")] = HERE,
+) -> None:
+    """Validate the manifests of overlays strictly."""
+    try:
+        faults = check(overlays or [], root)
+    except TagscaleError as error:
+        typer.echo(f"error {error}", err=True)
+        sys.exit(1)
+    for fault in dict.fromkeys(map(str, faults)):  # what the base has wrong is wrong in every overlay: say it once
+        typer.echo(f"error {fault}", err=True)
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    typer.run(command)

@@ -1,0 +1,134 @@
+"""Resources against their schemas, where a field that the schema does not know is a fault.
+
+Kinds of Kubernetes are in the package kubernetes-validate, custom kinds in k8s/schemas (its README says from where).
+Conditions between fields (x-kubernetes-validations, in a language that the API server runs) are not checked.
+"""
+
+import difflib
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from kubernetes_validate.utils import schema_contents
+from referencing import Registry
+from referencing import Resource as Document
+
+from k8s.render import Fault, Resource
+
+KUBERNETES = "1.34.0"  # the version whose schemas hold
+SCHEMAS = Path(__file__).parent / "schemas"
+DEFINITIONS = "https://kubernetes.io/api/_definitions.json#/$defs/"
+POD_SPEC = "io.k8s.api.core.v1.PodSpec"
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+CUSTOM = {
+    ("trainer.kubeflow.org/v1alpha1", "ClusterTrainingRuntime"): "trainer_clustertrainingruntimes.json.gz",
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): "trainer_trainjobs.json.gz",
+    ("serving.kserve.io/v1beta1", "InferenceService"): "kserve_inferenceservices.yaml",
+}
+
+
+def schema_faults(resource: Resource) -> Iterator[Fault]:
+    """Everything in a resource that its schema refuses; a kind without a schema is a fault, too."""
+    validator = _validator(str(resource.body.get("apiVersion")), resource.kind)
+    if validator is None:
+        what = (
+            f"no schema for {resource.body.get('apiVersion')}, kind {resource.kind}: is it spelled right? A custom kind"
+        )
+        yield Fault(resource, "kind", f"{what} needs its schema in k8s/schemas.")
+        return
+    for error in validator.iter_errors(resource.body):
+        for field, what in _told(error):
+            yield Fault(resource, field, what)
+
+
+@cache
+def _validator(api_version: str, kind: str) -> Draft202012Validator | None:
+    schema = _custom(api_version, kind) if (api_version, kind) in CUSTOM else _known(api_version, kind)
+    return None if schema is None else Draft202012Validator(schema, registry=_definitions_registry())
+
+
+def _known(api_version: str, kind: str) -> dict[str, Any] | None:
+    """The schema of a kind of Kubernetes itself: files are named like deployment-apps-v1.json."""
+    group, _, version = api_version.rpartition("/")
+    name = "-".join(part for part in (kind.lower(), group.split(".")[0], version) if part)
+    try:
+        return _read(f"{name}.json")
+    except FileNotFoundError:
+        return None
+
+
+def _custom(api_version: str, kind: str) -> dict[str, Any]:
+    file = SCHEMAS / CUSTOM[api_version, kind]
+    text = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    definition = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+    version = api_version.rpartition("/")[2]
+    schema = next(v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["name"] == version)
+    closed = _closed(schema)
+    closed["required"] = ["apiVersion", "kind", "metadata", "spec"]
+    closed["properties"] |= {
+        "apiVersion": {"const": api_version},
+        "kind": {"const": kind},
+        "metadata": {"$ref": DEFINITIONS + OBJECT_META},
+    }
+    return closed
+
+
+def _closed(schema: Any) -> Any:
+    """A schema that refuses fields it does not name; the API server would drop them in silence."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    if closed.pop("x-tagscale-pod-spec", False):  # our own word: beside these fields, those of a pod
+        pod = _definitions()["$defs"][POD_SPEC]["properties"]
+        refs = {name: {"$ref": f"{DEFINITIONS}{POD_SPEC}/properties/{name}"} for name in pod}
+        closed["properties"] = refs | closed["properties"]
+    is_object = closed.get("type") == "object"
+    if is_object and not closed.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in closed:
+        closed["additionalProperties"] = False
+    return closed
+
+
+def _read(name: str) -> dict[str, Any]:
+    contents: dict[str, Any] = schema_contents(f"kubernetes-json-schema/v{KUBERNETES}-local-strict/{name}", KUBERNETES)
+    return contents
+
+
+@cache
+def _definitions() -> dict[str, Any]:
+    return _read("_definitions.json")
+
+
+@cache
+def _definitions_registry() -> Registry:
+    return Document.from_contents(_definitions()) @ Registry()
+
+
+def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Field and message of each thing that an error of jsonschema stands for."""
+    place = field_path(error.absolute_path)
+    if error.validator != "additionalProperties":
+        yield place or "(all)", f"{_short(error.message)}."
+        return
+    allowed = list(error.schema.get("properties", {}))
+    for name in sorted(set(error.instance) - set(allowed)):
+        close = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(sorted(allowed)) or 'none'}."
+        yield f"{place}.{name}".lstrip("."), f"unknown field; {hint}"
+
+
+def field_path(steps: Any) -> str:
+    """spec.containers[0].image"""
+    return re.sub(r"\.\[", "[", ".".join(f"[{step}]" if isinstance(step, int) else str(step) for step in steps))
+
+
+def _short(message: str, most: int = 300) -> str:
+    return message if len(message) <= most else f"{message[:most]} ..."
