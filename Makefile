@@ -15,11 +15,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup run results ui test test-fast lint format lock clean
+.PHONY: help setup run results ui test test-fast lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv with the locked packages
 
@@ -55,6 +55,9 @@ lint: setup ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+k8s-check: setup ## Render the overlays of k8s/ and validate every resource strictly (needs kubectl, no cluster)
+	@$(BIN)/python -m k8s.check
 
 format: setup ## Let ruff format and mend what it can
 	@ruff check --fix .

@@ -67,7 +67,7 @@ def render(overlay: Path) -> list[Resource]:
         done = subprocess.run([kubectl, "kustomize", str(around)], capture_output=True, text=True)
         if done.returncode:
             raise TagscaleError(f"{overlay}: kustomize refuses it. {done.stderr.strip()}")
-        bodies = [body for body in yaml.safe_load_all(done.stdout) if body]
+        bodies = [body for body in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if body]
         return [_with_origin(body, around, overlay.resolve().parents[1]) for body in bodies]
 
 

@@ -70,31 +70,31 @@ def _custom(api_version: str, kind: str) -> dict[str, Any]:
     definition = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
     version = api_version.rpartition("/")[2]
     schema = next(v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["name"] == version)
-    closed = _closed(schema)
-    closed["required"] = ["apiVersion", "kind", "metadata", "spec"]
-    closed["properties"] |= {
+    whole: dict[str, Any] = closed(schema)
+    whole["required"] = ["apiVersion", "kind", "metadata", "spec"]
+    whole["properties"] |= {
         "apiVersion": {"const": api_version},
         "kind": {"const": kind},
         "metadata": {"$ref": DEFINITIONS + OBJECT_META},
     }
-    return closed
+    return whole
 
 
-def _closed(schema: Any) -> Any:
+def closed(schema: Any) -> Any:
     """A schema that refuses fields it does not name; the API server would drop them in silence."""
     if isinstance(schema, list):
-        return [_closed(item) for item in schema]
+        return [closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: _closed(value) for key, value in schema.items()}
-    if closed.pop("x-tagscale-pod-spec", False):  # our own word: beside these fields, those of a pod
+    strict = {key: closed(value) for key, value in schema.items()}
+    if strict.pop("x-tagscale-pod-spec", False):  # our own word: beside these fields, those of a pod
         pod = _definitions()["$defs"][POD_SPEC]["properties"]
         refs = {name: {"$ref": f"{DEFINITIONS}{POD_SPEC}/properties/{name}"} for name in pod}
-        closed["properties"] = refs | closed["properties"]
-    is_object = closed.get("type") == "object"
-    if is_object and not closed.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in closed:
-        closed["additionalProperties"] = False
-    return closed
+        strict["properties"] = refs | strict["properties"]
+    is_object = strict.get("type") == "object"
+    if is_object and not strict.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in strict:
+        strict["additionalProperties"] = False
+    return strict
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -1,0 +1,220 @@
+"""The check of the manifests: every overlay passes, and each thing that it should find, it finds and names."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from k8s.check import check
+from k8s.render import render
+from k8s.strict import closed
+
+from manifests import K8S, OVERLAYS, copied, faults, replaced
+from tagscale.errors import TagscaleError
+
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+
+SECRET = """
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: tagscale-s3
+stringData:
+  AWS_SECRET_ACCESS_KEY: in-the-repository
+"""
+
+# Overlay, file, what is changed to what, and what the check has to say: file, kind, name, field and reason.
+SPOILED = {
+    "unknown field of a deployment": (
+        "cloud", "base/mlflow.yaml", "  replicas: 2", "  replicaz: 2",
+        "base/mlflow.yaml: Deployment/tagscale-mlflow: spec.replicaz: unknown field; did you mean `replicas`?",
+    ),
+    "unknown field deep in a deployment": (
+        "local", "base/mlflow.yaml", "timeoutSeconds: 5", "timeout: 5",
+        "base/mlflow.yaml: Deployment/tagscale-mlflow: spec.template.spec.containers[0].readinessProbe.timeout: ",
+    ),
+    "unknown field of a runtime": (
+        "gpu", "base/training-runtime.yaml", "numNodes: 1", "nodes: 1",
+        "base/training-runtime.yaml: ClusterTrainingRuntime/tagscale-torch: spec.mlPolicy.nodes: unknown field",
+    ),
+    "unknown field of a runtime's pod": (
+        "gpu", "base/training-runtime.yaml", "fsGroupChangePolicy:", "groupChangePolicy:",
+        "ClusterTrainingRuntime/tagscale-torch: spec.template.spec.replicatedJobs[0].template.spec.template.spec."
+        "securityContext.groupChangePolicy: unknown field; did you mean `fsGroupChangePolicy`?",
+    ),
+    "unknown field of an inference service": (
+        "gpu", "components/champion-kserve/champion.yaml", "minReplicas: 1", "minReplica: 1",
+        "InferenceService/tagscale-champion: spec.predictor.minReplica: unknown field; did you mean `minReplicas`?",
+    ),
+    "unknown field of an inference service's container": (
+        "cloud", "components/champion-kserve/champion.yaml", "workingDir:", "workDir:",
+        "InferenceService/tagscale-champion: spec.predictor.containers[0].workDir: unknown field",
+    ),
+    "unknown field of the metadata of a custom kind": (
+        "gpu", "components/champion-kserve/champion.yaml", "  annotations:\n    serving", "  anotations:\n    serving",
+        "InferenceService/tagscale-champion: metadata.anotations: unknown field; did you mean `annotations`?",
+    ),
+    "value of another type": (
+        "gpu", "components/champion-kserve/champion.yaml", "maxReplicas: 4", 'maxReplicas: "4"',
+        "InferenceService/tagscale-champion: spec.predictor.maxReplicas: '4' is not of type 'integer'",
+    ),
+    "unknown kind": (
+        "local", "base/mlflow.yaml", "kind: PodDisruptionBudget", "kind: PodDisruptionBudgets",
+        "base/mlflow.yaml: PodDisruptionBudgets/tagscale-mlflow: kind: no schema for policy/v1, kind PodDisr",
+    ),
+    "version that is no more": (
+        "local", "base/backup.yaml", "apiVersion: batch/v1\n", "apiVersion: batch/v1beta1\n",
+        "base/backup.yaml: CronJob/tagscale-backup: kind: no schema for batch/v1beta1, kind CronJob",
+    ),
+    "no limits": (
+        "local", "base/mlflow.yaml", '            limits: {cpu: "2", memory: 3Gi}\n', "",
+        "spec.template.spec.containers[0].resources.limits.memory: missing; container `mlflow` must say it.",
+    ),
+    "no memory request in a runtime": (
+        "local", "base/training-runtime.yaml", 'requests: {cpu: "2", memory: 8Gi}', 'requests: {cpu: "2"}',
+        "template.spec.template.spec.containers[0].resources.requests.memory: missing; container `node` must say it.",
+    ),
+    "root file system that can be written": (
+        "local", "components/postgres/postgres.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false",
+        "StatefulSet/tagscale-postgres: spec.template.spec.containers[0].securityContext.readOnlyRootFilesystem: ",
+    ),
+    "root": (
+        "local", "base/backup.yaml", "            runAsNonRoot: true\n", "",
+        "spec.jobTemplate.spec.template.spec.containers[0].securityContext.runAsNonRoot: found None, expected True.",
+    ),
+    "kept capabilities": (
+        "gpu", "components/champion-kserve/champion.yaml", "drop: [ALL]", "drop: [CHOWN]",
+        "spec.predictor.containers[0].securityContext.capabilities.drop: found ['CHOWN'], expected ['ALL'].",
+    ),
+    "files of the node": (
+        "local", "base/backup.yaml", "emptyDir: {sizeLimit: 64Mi}", "hostPath: {path: /tmp}",
+        "CronJob/tagscale-backup: spec.jobTemplate.spec.template.spec.volumes[2].hostPath: no pod may use the node's",
+    ),
+    "latest": (
+        "local", "components/s3-local/s3.yaml", "versitygw:v1.8.0", "versitygw:latest",
+        "spec.template.spec.initContainers[0].image: found `ghcr.io/versity/versitygw:latest`; expected a tag",
+    ),
+    "no tag, and a port": (
+        "local", "base/backup.yaml", "postgres:17.10-bookworm", "registry.example.org:5000/postgres",
+        "containers[0].image: found `registry.example.org:5000/postgres`; expected a tag other than latest",
+    ),
+    "secret with a value": (
+        "local", "base/config.yaml", "", SECRET,
+        "base/config.yaml: Secret/tagscale-s3: stringData: a secret among the manifests ends in the repository",
+    ),
+    "config map that is not there": (
+        "local", "base/config.yaml", "name: tagscale-mlflow-settings", "name: tagscale-mlflow-setting",
+        "spec.template.spec.containers[0].envFrom[0].configMapRef: ConfigMap `tagscale-mlflow-settings` is not in this",
+    ),
+    "key that is not there": (
+        "local", "base/config.yaml", "  AWS_DEFAULT_REGION:", "  AWS_REGION:",
+        "ConfigMap `tagscale-config` has no key `AWS_DEFAULT_REGION`; it has AWS_ENDPOINT_URL, AWS_REGION,",
+    ),
+    "secret that nothing makes": (
+        "gpu", "components/champion-kserve/champion.yaml", "name: tagscale-mlflow-client", "name: tagscale-client",
+        "spec.predictor.containers[0].envFrom[1].secretRef: Secret `tagscale-client` is not in k8s/secrets/create.sh;",
+    ),
+    "key of a secret that nothing makes": (
+        "local", "components/postgres/postgres.yaml", "key: POSTGRES_PASSWORD", "key: PASSWORD",
+        "StatefulSet/tagscale-postgres: spec.template.spec.containers[0].env[2].valueFrom.secretKeyRef: Secret "
+        "`tagscale-postgres` has no key `PASSWORD`; it has POSTGRES_PASSWORD.",
+    ),
+    "file of a secret that nothing makes": (
+        "local", "base/mlflow.yaml", "{key: basic_auth.ini, path", "{key: auth.ini, path",
+        "spec.template.spec.volumes[0].secret: Secret `tagscale-mlflow-server` has no key `auth.ini`; it has",
+    ),
+    "claim that is not there": (
+        "local", "base/training-runtime.yaml", "claimName: tagscale-data", "claimName: tagscale-stores",
+        "volumes[0].persistentVolumeClaim: PersistentVolumeClaim `tagscale-stores` is not in this overlay; there are",
+    ),
+    "account that is not there": (
+        "local", "base/backup.yaml", "serviceAccountName: tagscale-backup", "serviceAccountName: tagscale-backups",
+        "serviceAccountName: ServiceAccount `tagscale-backups` is not in this overlay; there are default,",
+    ),
+    "role that is not there": (
+        "cloud", "base/pipeline-account.yaml", "kind: Role, name: tagscale-pipeline}", "kind: Role, name: task}",
+        "RoleBinding/tagscale-pipeline: roleRef: Role `task` is not in this overlay; there are tagscale-pipeline,",
+    ),
+    "certificate that nothing makes": (
+        "cloud", "overlays/cloud/ingress.yaml", "secretName: tagscale-mlflow-tls", "secretName: mlflow-tls",
+        "overlays/cloud/ingress.yaml: Ingress/tagscale-mlflow: spec.tls[0].secretName: Secret `mlflow-tls` is not in",
+    ),
+    "service without pods": (
+        "local", "components/champion-deployment/champion.yaml",
+        "selector:\n    app.kubernetes.io/name: tagscale-champion", "selector:\n    app.kubernetes.io/name: champion",
+        "Service/tagscale-champion: spec.selector: {'app.kubernetes.io/name': 'champion'} selects no pod",
+    ),
+}  # fmt: skip
+
+
+@needs_kubectl
+def test_every_overlay_passes(capsys):
+    assert [str(fault) for fault in check([])] == []
+    printed = capsys.readouterr().out
+    assert all(overlay in printed for overlay in OVERLAYS), printed
+    for kind in ("ClusterTrainingRuntime", "InferenceService", "StatefulSet", "NetworkPolicy", "CronJob"):
+        assert re.search(rf"{kind}\W+\d", printed), f"{kind} was not among what was checked"
+
+
+@needs_kubectl
+@pytest.mark.parametrize("case", SPOILED, ids=lambda case: case.replace(" ", "-"))
+def test_what_is_wrong_is_named(case, tmp_path):
+    overlay, file, old, new, said = SPOILED[case]
+    root = copied(tmp_path)
+    if old:
+        replaced(root, file, old, new)
+    else:
+        (root / file).write_text((root / file).read_text() + new)
+    assert any(said in str(fault) for fault in faults(root, overlay)), [str(f) for f in faults(root, overlay)]
+
+
+@needs_kubectl
+def test_a_fault_ends_with_status_1_and_is_told_once(tmp_path):
+    root = copied(tmp_path)
+    replaced(root, "base/mlflow.yaml", "maxUnavailable: 1", "maxUnavailabel: 1")
+    command = [sys.executable, "-m", "k8s.check", "--root", str(root), "local", "cloud"]
+    done = subprocess.run(command, cwd=K8S.parent, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error base/mlflow.yaml: PodDisruptionBudget/tagscale-mlflow: spec.maxUnavailabel: "
+        "unknown field; did you mean `maxUnavailable`?"
+    ]
+    assert "gpu" not in done.stdout  # only what was asked for
+
+
+def test_without_kubectl_it_says_so(tmp_path):
+    command = [sys.executable, "-m", "k8s.check", "local"]
+    done = subprocess.run(
+        command, cwd=K8S.parent, env=os.environ | {"PATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "error kubectl: no such command on the PATH" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_overlay_is_refused():
+    with pytest.raises(TagscaleError, match=r"locale: no such overlay; there are cloud, gpu, local\."):
+        check(["locale"])
+
+
+@needs_kubectl
+def test_what_kustomize_refuses_is_told(tmp_path):
+    root = copied(tmp_path)
+    replaced(root, "overlays/local/kustomization.yaml", "../../base", "../../basis")
+    with pytest.raises(TagscaleError, match=r"overlays/local: kustomize refuses it\. .*basis"):
+        render(root / "overlays" / "local")
+
+
+def test_a_schema_that_keeps_unknown_fields_stays_open():
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    named = {"type": "object", "additionalProperties": {"type": "string"}}
+    schema = closed(
+        {"type": "object", "properties": {"free": free, "named": named, "list": {"items": {"type": "object"}}}}
+    )
+    assert schema["additionalProperties"] is False
+    assert "additionalProperties" not in schema["properties"]["free"]
+    assert schema["properties"]["named"]["additionalProperties"] == {"type": "string"}
+    assert schema["properties"]["list"]["items"]["additionalProperties"] is False

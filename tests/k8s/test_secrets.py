@@ -1,0 +1,121 @@
+"""The script that makes the secrets, run as an operator runs it, with kubectl printing what it would make."""
+
+import base64
+import configparser
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from k8s.references import secrets_named, secrets_of
+
+from manifests import K8S, OVERLAYS, rendered
+from tagscale.errors import TagscaleError
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+
+SCRIPT = K8S / "secrets" / "create.sh"
+TLS = "tagscale-mlflow-tls"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", str(SCRIPT), *arguments], env=os.environ | environment, capture_output=True, text=True
+    )
+
+
+def made(overlay: str, **environment: str) -> dict[str, dict[str, str]]:
+    """Secrets by name: their keys and values."""
+    done = run(overlay, "--dry-run", **environment)
+    assert done.returncode == 0, done.stderr
+    secrets = [secret for secret in yaml.safe_load_all(done.stdout) if secret]
+    assert {secret["metadata"]["namespace"] for secret in secrets} == {"tagscale"}
+    return {
+        secret["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+        for secret in secrets
+    }
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> dict[str, str]:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=mlflow.example.org"]
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "certificate")]
+    subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True)
+    return {"TLS_CERTIFICATE": str(folder / "certificate"), "TLS_KEY": str(folder / "key")}
+
+
+def of_cloud(certificate: dict[str, str]) -> dict[str, str]:
+    uri = "postgresql://mlflow:p%40ss@db.example.org:5432/mlflow"
+    return certificate | {"DATABASE_URI": uri, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3 cret/+="}
+
+
+def test_the_template_has_exactly_the_secrets_that_the_manifests_name():
+    named = set().union(*(secrets_named(rendered(K8S, overlay)) for overlay in OVERLAYS))
+    assert set(secrets_of(SCRIPT)) == named
+
+
+@pytest.mark.parametrize("overlay", ["local", "gpu"])
+def test_an_overlay_gets_what_it_names_and_the_template_says_its_keys(overlay):
+    secrets, template = made(overlay), secrets_of(SCRIPT)
+    assert set(secrets) == secrets_named(rendered(K8S, overlay))
+    assert {name: set(values) for name, values in secrets.items()} == {name: template[name] for name in secrets}
+
+
+def test_the_server_knows_the_password_that_the_database_gets():
+    secrets = made("local")
+    password, server = secrets["tagscale-postgres"]["POSTGRES_PASSWORD"], secrets["tagscale-mlflow-server"]
+    assert server["MLFLOW_BACKEND_STORE_URI"] == f"postgresql://mlflow:{password}@tagscale-postgres:5432/mlflow"
+    config = configparser.ConfigParser()
+    config.read_string(server["basic_auth.ini"])
+    assert config["mlflow"]["database_uri"] == server["MLFLOW_BACKEND_STORE_URI"]
+
+
+def test_passwords_are_random_and_long():
+    first, second = made("local"), made("local")
+    passwords = {
+        (name, key): value
+        for name, values in first.items()
+        for key, value in values.items()
+        if key.endswith(("PASSWORD", "SECRET_KEY", "SECRET_ACCESS_KEY"))
+    }
+    assert len(passwords) == len(set(passwords.values())) == 5
+    for (name, key), value in passwords.items():
+        assert len(value) == 32
+        assert value.isalnum()
+        assert value != second[name][key]
+
+
+def test_the_cloud_gets_the_providers_values_as_they_are(certificate):
+    secrets = made("cloud", **of_cloud(certificate))
+    assert set(secrets) == secrets_named(rendered(K8S, "cloud"))
+    assert secrets["tagscale-s3"] == {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3 cret/+="}
+    assert secrets[TLS]["tls.crt"] == Path(certificate["TLS_CERTIFICATE"]).read_text()
+    config = configparser.ConfigParser()
+    config.read_string(secrets["tagscale-mlflow-server"]["basic_auth.ini"])  # `%` is a sign of its own there
+    assert config["mlflow"]["database_uri"] == "postgresql://mlflow:p%40ss@db.example.org:5432/mlflow"
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URI", "AWS_SECRET_ACCESS_KEY", "TLS_KEY"])
+def test_the_cloud_does_not_start_without_a_value(certificate, missing):
+    done = run("cloud", "--dry-run", **(of_cloud(certificate) | {missing: ""}))
+    assert done.returncode != 0
+    assert missing in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["clouds"], ["local", "--dryrun"]])
+def test_an_argument_that_it_does_not_know_is_refused(arguments):
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert "expected" in done.stderr
+
+
+def test_a_template_without_commands_is_refused(tmp_path):
+    (tmp_path / "create.sh").write_text("echo nothing\n")
+    with pytest.raises(TagscaleError, match="found no `kubectl create secret` command"):
+        secrets_of(tmp_path / "create.sh")
