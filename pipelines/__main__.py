@@ -1,4 +1,4 @@
-"""`python -m pipelines`: compile the training pipeline for a cluster, or run it on this machine."""
+"""`python -m pipelines`: compile the pipelines for a cluster and submit them, or run the training on this machine."""
 
 import os
 import re
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from kfp import compiler, local
+from kfp import local
 
+from pipelines.commands import cancel_command, schedule_command, submit_command, wait_command
+from pipelines.package import PIPELINES, compiled_text
 from pipelines.training import training_pipeline
 from tagscale.errors import TagscaleError
 from tagscale.files import read_json, replacing
@@ -30,15 +32,17 @@ Preset = Annotated[Path | None, typer.Option(help="File with the settings that d
 
 @app.command(name="compile")
 def compile_pipeline(
-    output: Annotated[Path, typer.Option(help="Folder for training.yaml.")],
+    output: Annotated[Path, typer.Option(help="Folder for a file per pipeline.")],
     params: ParamsFile = Path("params.yaml"),
     preset: Preset = None,
 ) -> None:
     """Write OUTPUT/training.yaml, which a Kubeflow Pipelines server takes."""
-    pipeline = training_pipeline(load(params, preset))
-    with replacing(output / "training.yaml") as fresh:
-        compiler.Compiler().compile(pipeline, str(fresh))
-    typer.echo(output / "training.yaml")
+    settings = load(params, preset)
+    for name in PIPELINES:
+        text = compiled_text(name, settings)
+        with replacing(output / f"{name}.yaml") as fresh:
+            fresh.write_text(text, encoding="utf-8")
+        typer.echo(output / f"{name}.yaml")
 
 
 @app.command()
@@ -71,6 +75,12 @@ def run(
     for kind, path in _copied(newest := max(artifacts.glob("tagscale-training-*")), output):
         typer.echo(f"{kind:13}{path}")
     typer.echo(f"{'artifacts':13}{newest}")
+
+
+app.command("submit")(submit_command)
+app.command("wait")(wait_command)
+app.command("schedule")(schedule_command)
+app.command("cancel")(cancel_command)
 
 
 def _dataset(settings: Params, root: Path | None) -> dict[str, str]:
