@@ -12,8 +12,9 @@ from pipelines.access import Access
 from pipelines.cron import with_seconds
 from pipelines.follow import follow
 from pipelines.package import PIPELINES, Package, compiled, read_package, without_caching
+from pipelines.recurring import schedule, unschedule
 from pipelines.server import connect
-from pipelines.submit import Prepared, cancel, prepare, run_address, schedule, start, unschedule
+from pipelines.submit import Prepared, cancel, prepare, run_address, start
 from tagscale.errors import TagscaleError
 from tagscale.params import load
 

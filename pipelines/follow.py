@@ -7,8 +7,8 @@ from typing import Any
 
 import kfp
 
+from pipelines.lookup import ENDED, get_run
 from pipelines.server import Refused, Unreachable
-from pipelines.submit import ENDED, get_run
 from tagscale.errors import TagscaleError
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two questions: soon at first, then seldom

@@ -5,6 +5,7 @@ field is empty, prints tracebacks for a minute when the server is away, and read
 """
 
 import json
+import re
 import warnings
 from typing import Any
 
@@ -115,19 +116,19 @@ def _health(requests: CheckedRequests, host: str) -> dict[str, Any]:
 def _refused(access: Access, error: ApiException) -> TagscaleError:
     host, status = access.host, error.status or 0
     if status == 0:  # kfp's way to tell of TLS
-        return Unreachable(f"{host}: no secure connection ({_first_line(error.reason)}). --ca-file FILE: who to trust.")
+        why = _first_line(str(error.reason).partition("\n")[2] or error.reason)
+        return Unreachable(f"{host}: no secure connection ({why}). --ca-file FILE says whom to trust.")
     if 300 <= status < 400:
         where = (error.headers or {}).get("Location", "elsewhere")
         return Refused(f"{host} redirects to {where.split('?')[0]}: a login page? {access.renewal()}", 401)
     if status == 401:
         return Refused(f"{host} does not know who asks (401). {access.renewal()}", status)
     if status == 403:
+        owner = f"their owner may not do this in namespace {access.namespace or '(none given: --namespace)'}"
         return Refused(
-            f"{host} refuses (403): {_told(error)}. {access.renewal()} Where they are good, their owner lacks the "
-            f"right to do this in namespace {access.namespace or '(none given: --namespace)'}.",
-            status,
+            f"{host} refuses (403): {_told(error)}. {access.renewal()} Where credentials are good, {owner}.", status
         )
-    return Refused(f"{host} answers with status {status}: {_told(error)}", status)
+    return Refused(f"{host} answers with status {status}: {_told(error)}.", status)
 
 
 def _told(error: ApiException) -> str:
@@ -145,10 +146,11 @@ def _first_line(text: Any) -> str:
     return next(iter(str(text).strip().splitlines()), "")[:300]
 
 
-def _cause(error: BaseException) -> str:
-    """What happened, without the names of objects that urllib3 puts in front."""
-    return _first_line(str(error).rpartition("object at 0x")[2].partition(">: ")[2] or error)
+def _cause(error: Exception) -> str:
+    """What happened, without the names of objects that urllib3 puts around it."""
+    innermost = next((part for part in reversed(error.args) if isinstance(part, Exception)), error)
+    return re.sub(r"^(\S*Connection\S*\(host=.*?\): )", "", _first_line(innermost))
 
 
-def _unsent(error: BaseException) -> bool:
+def _unsent(error: Exception) -> bool:
     return isinstance(error, urllib3.exceptions.ConnectTimeoutError | urllib3.exceptions.NewConnectionError)

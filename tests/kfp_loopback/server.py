@@ -35,7 +35,8 @@ class KfpLoopback:
         faults: what requests and answers had that the API's description does not have; tests end with none.
         asked: (method, path, headers) of each request.
         script: what the next answers do instead, each used once: a status ("500"), `page` (HTML of a login), `redirect`
-            (to a login), `drop` (the connection, before anything is done), `drop-after` (when it is done).
+            (to a login), `drop` (the connection, before anything is done), `drop-after` (when it is done),
+            `stall` (no answer while the server is there).
         always: the same for every answer.
         token, cookie: where they are set, requests need them.
         multi_user: every list and experiment needs a namespace; without it a namespace is refused.
@@ -56,6 +57,7 @@ class KfpLoopback:
         self.multi_user = False
         self.course: Course = [("SUCCEEDED", {})]
         self.courses: dict[str, Iterator[tuple[str, dict[str, str]]]] = {}
+        self.ending = threading.Event()
         self.following = threading.Event()  # somebody has asked for a run
         self.address = ""
         self._ids = itertools.count(1)
@@ -74,6 +76,9 @@ class KfpLoopback:
         if what == "redirect":
             return Response(status=302, headers={"Location": "/dex/auth?client_id=kubeflow&state=secret"})
         if what == "drop":
+            return self._dropped()
+        if what == "stall":
+            self.ending.wait(60)
             return self._dropped()
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return jsonify({"error": "Request header error: there is no user identity header."}), 401
@@ -256,20 +261,25 @@ class _Silent(WSGIRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[KfpLoopback]:
-    """A server in a thread, until the block ends. Fails where a request or an answer was not as described."""
+def serving(certificate: tuple[str, str] | None = None) -> Iterator[KfpLoopback]:
+    """A server in a thread, until the block ends. Fails where a request or an answer was not as described.
+
+    Args:
+        certificate: files of a certificate for `localhost` and of its key, for https.
+    """
     server = KfpLoopback()
     app = Flask(__name__)
     app.add_url_rule("/", defaults={"path": ""}, view_func=lambda path: server.answer())
     methods = ["GET", "POST", "DELETE", "PATCH", "PUT"]
     app.add_url_rule("/<path:path>", endpoint="any", view_func=lambda path: server.answer(), methods=methods)
-    listening = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
-    server.address = f"http://127.0.0.1:{listening.port}"
+    listening = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent, ssl_context=certificate)
+    server.address = f"https://localhost:{listening.port}" if certificate else f"http://127.0.0.1:{listening.port}"
     thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield server
     finally:
+        server.ending.set()
         listening.shutdown()
         listening.server_close()
     assert not server.faults, server.faults

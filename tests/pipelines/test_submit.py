@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from pipelines.__main__ import app
 from typer.testing import CliRunner
+from werkzeug.serving import make_ssl_devcert
 
 from kfp_loopback.server import KfpLoopback, serving
 from pipelines import follow as following
 from pipelines import package
+from pipelines import server as sending
 from tagscale.errors import TagscaleError
 from tagscale.params import Params, load, parse
 
@@ -289,7 +291,9 @@ def test_errors_are_one_message_without_a_traceback():
     done = process("submit", "--host", "http://127.0.0.1:9")
     told, complaints = done.communicate(timeout=120)
     assert (done.returncode, told) == (1, "")
-    assert re.fullmatch(r"error http://127.0.0.1:9 does not answer \(.*refused\)\. Is it the right .*\n", complaints)
+    assert re.fullmatch(
+        r"error http://127.0.0.1:9 does not answer \(Failed to establish .*refused\)\. Is it the right .*\n", complaints
+    )
 
 
 def test_cancels_a_run(server):
@@ -356,7 +360,7 @@ def test_no_credentials_where_some_are_needed(server):
     ("script", "message"),
     [
         (["401"], r"does not know who asks \(401\)\. No token or cookie was sent"),
-        (["403"], r"refuses \(403\): told to say 403\. .*lacks the right to do this in namespace"),
+        (["403"], r"refuses \(403\): told to say 403\. .*their owner may not do this in namespace"),
         (["page"], r"answers with a page \(text/html.*a proxy's login page, or an address that is no API.*/pipeline"),
         (["redirect"], "redirects to /dex/auth: a login page"),
         (["500"], "answers with status 500: told to say 500"),
@@ -370,6 +374,30 @@ def test_a_server_that_refuses(server, script, message):
     with pytest.raises(TagscaleError, match=message):
         call("submit", server)
     assert lists(server)["runs"] == 0
+
+
+def test_a_silent_server_is_not_waited_for_forever(server, monkeypatch):
+    monkeypatch.setattr(sending, "TIMEOUT", (5, 0.2))
+    server.script = ["stall"]
+    with pytest.raises(TagscaleError, match=r"does not answer \(.*[Tt]imed out"):
+        call("submit", server)
+
+
+def test_a_certificate_of_an_authority_of_our_own(tmp_path):
+    certificate = make_ssl_devcert(str(tmp_path / "own"), host="localhost")
+    with serving(certificate) as secure:
+        with pytest.raises(TagscaleError, match=r"no secure connection \(.*certificate verify failed.*--ca-file FILE"):
+            call("submit", secure)
+        call("submit", secure, "--ca-file", certificate[0])
+    assert len(secure.runs) == 1
+
+
+def test_a_host_that_has_no_address(server):
+    server.address = "http://nowhere.invalid"
+    with pytest.raises(
+        TagscaleError, match=r"http://nowhere.invalid does not answer \(Failed to resolve .*\)\. Is it the right"
+    ):
+        call("submit", server)
 
 
 def test_a_connection_lost_while_the_run_is_made(server):
