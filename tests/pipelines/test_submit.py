@@ -270,8 +270,14 @@ def test_a_token_that_is_renewed_while_waiting(server, tmp_path, monkeypatch):
 
 
 def process(*arguments: str) -> subprocess.Popen[str]:
+    """A command as in a terminal: it hears Ctrl-C, which what a shell runs in the background does not."""
     command = [sys.executable, "-m", "pipelines", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=_hear_ctrl_c, **pipes)
+
+
+def _hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_ctrl_c_leaves_the_run_going_and_says_how_to_cancel_it(server):
