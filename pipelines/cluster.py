@@ -20,6 +20,8 @@ def on_cluster(task: PipelineTask, stage: str, settings: KubernetesParams, with_
         with_gpus: whether the task gets the GPUs of its stage; the trees of the baseline have no use for them
     """
     wanted = settings.task(stage)
+    # KFP's cache key holds the names of input artifacts, not what they are: new data would find old results
+    task.set_caching_options(stage == "synth")  # which has none
     task.set_cpu_request(f"{wanted.cpu:g}").set_cpu_limit(f"{wanted.cpu:g}")
     task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory)
     task.set_retry(settings.retries, backoff_duration=BACK_OFF, backoff_factor=2.0)

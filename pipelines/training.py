@@ -89,8 +89,7 @@ class _Study:
 
         compared = compare(params=params, **data, validation=validation, **_gathered(loops))
         self.placed(compared, "compare")
-        registered = self.placed(register(params=params, store=stored.output, **data, **_gathered(loops)), "register")
-        registered.set_caching_options(False)  # the registry, which it compares with and writes to, is no input
+        self.placed(register(params=params, store=stored.output, **data, **_gathered(loops)), "register")
 
     def loop(self, kind: str, models: Sequence[str], params: Any, data: dict[str, Any]) -> dict[str, Any]:
         """A loop over model x size x seed that trains and evaluates; its outputs that compare and register take."""

@@ -87,6 +87,15 @@ def test_time_repetitions_and_how_many_at_once(cluster: tuple[dict, dict]) -> No
     assert [loop["iteratorPolicy"]["parallelismLimit"] for loop in loops] == [3, 3]
 
 
+def test_what_has_input_artifacts_is_never_taken_from_the_cache(cluster: tuple[dict, dict]) -> None:
+    pipeline, _ = cluster
+    dags = [pipeline["root"], *pipeline["components"].values()]
+    tasks = {name: task for dag in dags if "dag" in dag for name, task in dag["dag"]["tasks"].items()}
+    executed = {name for name, task in tasks.items() if not task["componentRef"]["name"].startswith("comp-for-loop")}
+    assert len(executed) == 12
+    assert {name for name in executed if tasks[name]["cachingOptions"].get("enableCache")} == {"synth"}
+
+
 def test_is_what_kubernetes_is_told(cluster: tuple[dict, dict]) -> None:
     for config in cluster[1].values():
         json_format.ParseDict(config, KubernetesExecutorConfig(), ignore_unknown_fields=False)
