@@ -59,7 +59,7 @@ def run(
     ended well are copied to OUTPUT.
     """
     settings = load(params, preset)
-    arguments, pipeline = _dataset(settings, root), training_pipeline(settings, parallelism=1)
+    arguments, pipeline = _dataset(settings, root), training_pipeline(settings, on_this_machine=True)
     from tagscale import tracking  # mlflow takes seconds to import, and only this needs it
 
     os.environ["MLFLOW_TRACKING_URI"] = tracking.configure()  # the tasks' processes inherit it

@@ -7,7 +7,15 @@ from tagscale.cluster import KubernetesParams
 from tagscale.errors import TagscaleError
 from tagscale.params import Params
 
-CONFIG = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL", "TAGSCALE_CACHE_GB")  # keys of the config map; any may be absent
+# Keys of the config map and of the secret. A task does not start where one is absent: without its address MLflow would
+# write into the pod, and what was measured would go with it.
+CONFIG = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_DISABLE_TELEMETRY",
+    "GX_ANALYTICS_ENABLED",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
 SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 TRACKED = ("train", "evaluate", "compare", "register")  # what talks to MLflow needs to know who it is
 BACK_OFF = "60s"  # before the first repetition, twice as long before the next
@@ -33,9 +41,9 @@ def on_cluster(task: PipelineTask, stage: str, settings: KubernetesParams, with_
             kubernetes.add_toleration(task, **toleration.model_dump())
     kubernetes.set_timeout(task, round(wanted.hours * 3600))
     kubernetes.mount_pvc(task, settings.volume, settings.mount)
-    kubernetes.use_config_map_as_env(task, settings.config, {key: key for key in CONFIG}, optional=True)
-    if stage in TRACKED:
-        kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in SECRET}, optional=True)
+    kubernetes.use_config_map_as_env(task, settings.config, {key: key for key in CONFIG})
+    if settings.secret and stage in TRACKED:
+        kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in SECRET})
     return task
 
 

@@ -28,7 +28,7 @@ from tagscale.params import Params
 NAME = "tagscale-training"
 
 
-def training_pipeline(params: Params, parallelism: int | None = None) -> Any:
+def training_pipeline(params: Params, on_this_machine: bool = False) -> Any:
     """The pipeline of these settings, for kfp's compiler or for a run on this machine.
 
     Its argument `params` is all of params.yaml, so a run shows its settings: one line of JSON, because kfp's
@@ -38,15 +38,14 @@ def training_pipeline(params: Params, parallelism: int | None = None) -> Any:
 
     Args:
         params: settings; their values become the default of the argument.
-        parallelism: number of runs trained at the same time on this machine; None: the pipeline is for a cluster, where
-            the block `kubernetes` says this, and what every task gets.
+        on_this_machine: one task after the other, without what the block `kubernetes` gives tasks on a cluster.
     Raises:
         TagscaleError: a training wants more devices than its task gets.
     """
     settings = params.model_dump_json()
-    if parallelism is None:
+    if not on_this_machine:
         check_devices(params)
-    study = _Study(params, parallelism)
+    study = _Study(params, on_this_machine)
 
     if params.dataset.source == "synth":
 
@@ -68,8 +67,8 @@ def training_pipeline(params: Params, parallelism: int | None = None) -> Any:
 class _Study:
     """The tasks from the catalog to the registry."""
 
-    def __init__(self, settings: Params, parallelism: int | None) -> None:
-        self.settings, self.grid, self.parallelism = settings, settings.train, parallelism
+    def __init__(self, settings: Params, on_this_machine: bool) -> None:
+        self.settings, self.grid, self.on_this_machine = settings, settings.train, on_this_machine
 
     def tasks(self, params: Any, root: Any) -> None:
         """Both arguments are kfp's placeholders."""
@@ -99,7 +98,7 @@ class _Study:
             for size in self.grid.sizes
             for seed in self.grid.seeds
         ]
-        at_once = self.parallelism or self.settings.kubernetes.parallel
+        at_once = 1 if self.on_this_machine else self.settings.kubernetes.parallel
         with_gpus = kind != "baseline"
         with dsl.ParallelFor(cells, name=f"{kind}s", parallelism=at_once) as cell:
             trained = train(params=params, model=cell.model, size=cell.size, seed=cell.seed, **data)
@@ -110,7 +109,7 @@ class _Study:
 
     def placed(self, task: Any, stage: str, with_gpus: bool = True) -> Any:
         """The task with what it gets on a cluster, where the pipeline is for one."""
-        return task if self.parallelism else on_cluster(task, stage, self.settings.kubernetes, with_gpus)
+        return task if self.on_this_machine else on_cluster(task, stage, self.settings.kubernetes, with_gpus)
 
 
 def _gathered(loops: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import yaml
 
 from recorder import leaves
 from tagscale.params import CAPACITIES, Params, load
+from tagscale.stage_names import STAGES as NAMES
 
 ROOT = Path(__file__).parents[1]
 ONLY_NAMES = {"dataset.version"}  # a name for data whose content decides: with a new one no training runs again
@@ -40,6 +41,11 @@ def test_every_setting_belongs_to_a_stage() -> None:
     used = {key for stage in STAGES for model in CAPACITIES for key in declared(stage, model)}
     where = {key for key in leaves(load(ROOT / "params.yaml")) if key.startswith("kubernetes.")}
     assert leaves(load(ROOT / "params.yaml")) == used | SPEED_ALONE | where
+
+
+def test_stages_have_their_names() -> None:
+    assert {name.partition("_")[0] for name in STAGES} == set(NAMES)  # train_baseline is the stage train
+    assert {path.stem for path in (ROOT / "components").glob("*.py")} - {"__init__", "image"} == set(NAMES)
 
 
 def test_every_dependency_on_code_exists() -> None:

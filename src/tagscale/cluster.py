@@ -5,19 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tagscale.blocks import Block
+from tagscale.stage_names import STAGES
 
-STAGES = (
-    "synth",
-    "catalog",
-    "preprocess",
-    "validate",
-    "partition",
-    "describe",
-    "train",
-    "evaluate",
-    "compare",
-    "register",
-)
 DEFAULT = "default"
 QUANTITY = r"^\d+([EPTGM]i?|Ki?)?$"  # of bytes, as kfp takes it
 
@@ -63,7 +52,7 @@ class KubernetesParams(Block):
     volume: str = Field(min_length=1)
     mount: str = Field(pattern=r"^/[\w./-]+$")
     config: str = Field(min_length=1)
-    secret: str = Field(min_length=1)
+    secret: str | None = Field(min_length=1)
     parallel: int = Field(ge=1)
     retries: int = Field(ge=0)
     tasks: dict[str, TaskParams]

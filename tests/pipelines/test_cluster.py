@@ -78,6 +78,18 @@ def test_volume_addresses_and_credentials(cluster: tuple[dict, dict]) -> None:
     assert platform["exec-train"]["secretAsEnv"][0]["secretName"] == "who-am-i"
 
 
+def test_a_task_does_not_start_without_its_address(cluster: tuple[dict, dict]) -> None:
+    for config in cluster[1].values():
+        given = [*config["configMapAsEnv"], *config.get("secretAsEnv", [])]
+        assert not any(source.get("optional") for source in given)
+        assert "MLFLOW_TRACKING_URI" in [key["envVar"] for key in config["configMapAsEnv"][0]["keyToEnv"]]
+
+
+def test_without_a_secret_nobody_is_told_who_they_are(tmp_path: Path) -> None:
+    _, platform = compiled(tmp_path, "kubernetes: {secret: null}")
+    assert not any("secretAsEnv" in config for config in platform.values())
+
+
 def test_time_repetitions_and_how_many_at_once(cluster: tuple[dict, dict]) -> None:
     pipeline, platform = cluster
     assert platform["exec-train"]["activeDeadlineSeconds"] == "1800"

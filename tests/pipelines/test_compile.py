@@ -12,20 +12,9 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 from pipelines.__main__ import compile_pipeline
 
 from tagscale.params import load, parse
+from tagscale.stage_names import STAGES
 
 ROOT = Path(__file__).parents[2]
-STAGES = [
-    "synth",
-    "catalog",
-    "preprocess",
-    "validate",
-    "partition",
-    "describe",
-    "train",
-    "evaluate",
-    "compare",
-    "register",
-]
 
 
 def compiled(folder: Path, preset: str = "") -> dict:

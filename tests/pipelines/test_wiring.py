@@ -5,18 +5,8 @@ import inspect
 
 import pytest
 
-STAGES = [
-    "synth",
-    "catalog",
-    "preprocess",
-    "validate",
-    "partition",
-    "describe",
-    "train",
-    "evaluate",
-    "compare",
-    "register",
-]
+from tagscale.stage_names import STAGES
+
 FOR_THE_UI = {"metrics", "report"}  # shown by Kubeflow beside the stage's own output
 # Processes, slices; side files of the command line; what an earlier or an ended run left
 OF_THE_MACHINE = {"workers", "shard", "timings", "docs", "previous", "unfinished"}

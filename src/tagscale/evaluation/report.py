@@ -19,9 +19,7 @@ from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
 from tagscale.evaluation.verdict import Verdict
 from tagscale.evaluation.words import NOTHING, duration, interval_words, rate_words, score_words
 from tagscale.files import read_json
-
-# Stages that have run when the report is written, in the order of the data.
-STAGES = ("synth", "catalog", "preprocess", "validate", "partition", "describe", "train", "evaluate")
+from tagscale.stage_names import STAGES
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ def render(
 
 
 def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
-    """What the command line noted about the stages before this one; of matrix stages only the given runs."""
-    notes: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    """What the command line noted about the stages before compare; of matrix stages only the given runs."""
+    notes: dict[str, list[float]] = {stage: [] for stage in STAGES[: STAGES.index("compare")]}
     for file in sorted(Path(folder).glob("*.json")) if folder is not None else []:
         try:
             note = read_json(file)
