@@ -149,7 +149,7 @@ def start_run(experiment: str, identity: RunIdentity, params: Mapping[str, Any])
     """
     client = connect()
     with explained(client.tracking_uri):
-        experiment_id = _experiment(client, experiment)
+        experiment_id = made_experiment(client, experiment)
         run = _newest(client, experiment_id, identity_tags(identity))
         wanted = flattened(params)
         if run is not None:
@@ -170,7 +170,7 @@ def find_run(experiment: str, identity: RunIdentity) -> Iterator[TrackedRun]:
     """Open the newest run of that identity to add to it; start one where there is none (a new store, say)."""
     client = connect()
     with explained(client.tracking_uri):
-        experiment_id = _experiment(client, experiment)
+        experiment_id = made_experiment(client, experiment)
         run = _newest(client, experiment_id, identity_tags(identity)) or _create(client, experiment_id, identity)
     with _ending(TrackedRun(run.info.run_id, experiment_id, client), finished=run.info.status == "FINISHED") as tracked:
         yield tracked
@@ -182,7 +182,7 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
     client = connect()
     own = {"tagscale.study": name}
     with explained(client.tracking_uri):
-        experiment_id = _experiment(client, experiment)
+        experiment_id = made_experiment(client, experiment)
         run = _newest(client, experiment_id, own)
         if run is None or run.info.status == "FINISHED":
             run = client.create_run(experiment_id, run_name=name, tags=own | _provenance())
@@ -212,7 +212,7 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def made_experiment(client: MlflowClient, name: str) -> str:
     """Id of the experiment, made where it does not exist; artifacts of an SQLite store lie beside its database file."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
