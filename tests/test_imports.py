@@ -32,7 +32,7 @@ ONLY_IN = {
     "great_expectations": ("src/tagscale/data/expectations.py",),
     "torchaudio": ("src/tagscale/audio/",),
     "mlflow": (
-        "src/tagscale/tracking.py",
+        "src/tagscale/tracking/",
         "src/tagscale/registry/",
         "k8s/base/mlflow_user.py",
     ),  # the last runs in its server

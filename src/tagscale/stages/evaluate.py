@@ -85,7 +85,7 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
         numbers = {key: facts[key] for key in ("identity", "train_tracks", "parameters")}
         text = json.dumps(numbers | macro | {"unscored": unscored} | facts_of_test, indent=2, sort_keys=True)
         (fresh / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    with tracking.find_run(params.tracking.experiment, identity) as tracked:
+    with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
         tracked.log_metrics({f"{part}_{name}": macro[part][name] for part in PARTS for name in METRICS})
         for name, ends in (facts_of_test["intervals"]["test"] if sure else {}).items():
             tracked.log_metrics({f"test_{name}_{end}": value for end, value in zip(ENDS, ends, strict=True)})

@@ -43,7 +43,8 @@ def run(
 ) -> None:
     """Train and write the run's folder: run.json, and model.json, weights.safetensors and history.csv, or the trees.
 
-    A training that was ended, however, goes on when it is started again, in the same MLflow run.
+    A training that was ended, however, goes on when it is started again, in the same MLflow run. An MLflow server that
+    goes away meanwhile is told later (`tagscale.tracking.outbox`).
 
     Args:
         model: a name of `train.models`, or descriptors (the baseline)
@@ -64,10 +65,11 @@ def run(
             run_in(processes, params, {"model": model, "size": size, "seed": seed}, paths)
             return
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
+    unfinished = unfinished or run.with_name(f"{run.name}.unfinished")
     if model == BASELINE:
-        _train_trees(params, cell, inputs, run)
+        _train_trees(params, cell, inputs, run, unfinished)
     else:
-        _train_network(params, cell, inputs, run, unfinished or run.with_name(f"{run.name}.unfinished"))
+        _train_network(params, cell, inputs, run, unfinished)
 
 
 class Cell:
@@ -175,7 +177,7 @@ def _train_network(params: Params, cell: Cell, store: Path | str, run: Path, fol
     told_too = told | {"train_tracks": len(cell.training)}
     with (
         unfinished.held(),
-        tracking.start_run(params.tracking.experiment, identity, told_too) as run_,
+        tracking.start_run(params.tracking.experiment, identity, told_too, run, folder) as run_,
         full_disk_explained(run, folder),
     ):
         run_.set_tags(cell.data_tags(params))
@@ -219,7 +221,7 @@ def full_disk_explained(run: Path, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path) -> None:
+def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path, folder: Path) -> None:
     from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
 
     baseline = params.baseline
@@ -227,7 +229,8 @@ def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path)
     told = {"baseline": baseline.model_dump() | {"class_weights": growth.class_weights}}
     identity = cell.identity(told)
     begin = time.perf_counter()
-    with tracking.start_run(params.tracking.experiment, identity, told | {"train_tracks": len(cell.training)}) as run_:
+    told_too = told | {"train_tracks": len(cell.training)}
+    with tracking.start_run(params.tracking.experiment, identity, told_too, run, folder) as run_:
         run_.set_tags(cell.data_tags(params))
         features = read_descriptors(descriptors, cell.training)
         trees = DescriptorTrees.fit(features, cell.labels(cell.training), cell.tags, cell.kinds, growth)

@@ -1,121 +1,57 @@
-"""MLflow, as tagscale uses it: an experiment per study, a run per model x size x seed, found again by its identity.
-
-Stages are separate processes that work on the same run one after another (train logs curves, evaluate logs metrics),
-so a run is found by the identity in its tags and no global "active run" exists. Without MLFLOW_TRACKING_URI everything
-lands in ./mlflow.db and ./mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
-"""
+"""Runs in MLflow: begun or found again by their identity, what is logged to them, and how they end."""
 
 import json
-import logging
-import os
-import re
-import ssl
 import time
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Run
+from mlflow.tracking import MlflowClient
 
 from tagscale.errors import TagscaleError
 from tagscale.identity import RunIdentity
 from tagscale.provenance import git_commit, user
-
-# Read by mlflow while it is imported, so they are set before.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from tagscale.tracking.outbox import Outbox, deliver, send_complete, send_interrupted
+from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
 
 DATA_VERSION, SPLIT = "tagscale.data_version", "tagscale.split"  # tags of runs and registered versions
 UNPUBLISHED = "unpublished"  # data without a name
-_PROBE_SECONDS = 5.0  # an absent server is told at once; mlflow itself would try again for minutes
 _LONGEST_PARAM = 6000  # characters; MLflow refuses more
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request
 
 
-def configure() -> str:
-    """The tracking URI in force: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quietens MLflow's logs."""
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-
-
-def connect() -> MlflowClient:
-    """A client of the store in force.
-
-    Raises:
-        TagscaleError: the server does not answer or the store cannot be opened; names the URI.
-    """
-    uri = configure()
-    if uri.startswith("file:") or "://" not in uri:
-        raise TagscaleError(
-            f"MLFLOW_TRACKING_URI is {uri}, a folder, and this MLflow no longer keeps runs in folders. "
-            "Unset it for ./mlflow.db, or give sqlite:///FILE.db or the http:// address of a server."
-        )
-    if uri.startswith("http"):
-        _probe(uri)
-    with explained(uri):
-        return MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
-
-
-def _probe(uri: str) -> None:
-    """Ask once whether a server is there at all. Whatever it answers, mlflow deals with (log-in, certificates)."""
-    try:
-        urllib.request.urlopen(uri, timeout=_PROBE_SECONDS).close()
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(error, HTTPError) or isinstance(reason, ssl.SSLError):
-            return
-        raise TagscaleError(
-            f"{uri}: no MLflow server answers there ({reason}). Start it, correct MLFLOW_TRACKING_URI, or unset "
-            "that variable to track into ./mlflow.db."
-        ) from None
-
-
-@contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn what MLflow and its database raise inside the block into a TagscaleError that names the store."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0][:500]
-        raise TagscaleError(f"MLflow at {uri}: {reason}. Check MLFLOW_TRACKING_URI and the store behind it.") from error
-
-
 @dataclass(frozen=True)
 class TrackedRun:
-    """One MLflow run that is open for writing. Every method raises TagscaleError when the store refuses."""
+    """One MLflow run that is open for writing. Every method raises TagscaleError when the store refuses.
+
+    With an outbox, methods that log do not mind a server that is away.
+    """
 
     run_id: str
     experiment_id: str
     client: MlflowClient = field(repr=False)
+    outbox: Outbox | None = field(default=None, repr=False)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log settings; nested blocks become dotted names. MLflow refuses to change a parameter once logged."""
-        entries = [Param(key, value) for key, value in flattened(params).items()]
-        with self._explained():
-            for some in _chunks(entries, _PARAMS_AT_ONCE):
-                self.client.log_batch(self.run_id, params=some)
+        for some in _chunks(list(flattened(params).items()), _PARAMS_AT_ONCE):
+            self._log({"params": dict(some)})
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
         """Log numbers at a step (an epoch, for curves); None, a metric with nothing to score, is left out."""
         now = int(time.time() * 1000)
-        entries = [Metric(key, float(value), now, step) for key, value in metrics.items() if value is not None]
-        with self._explained():
-            for some in _chunks(entries, _METRICS_AT_ONCE):
-                self.client.log_batch(self.run_id, metrics=some)
+        entries = [[key, float(value), now, step] for key, value in metrics.items() if value is not None]
+        for some in _chunks(entries, _METRICS_AT_ONCE):
+            self._log({"metrics": some})
 
     def steps_of(self, metric: str) -> set[int]:
         """Steps at which a metric has been logged, by an earlier process of the run too."""
-        with self._explained():
+        if self.outbox:
+            return set(self.outbox.logged.get(metric, ()))
+        with explained(self.client.tracking_uri):
             return {point.step for point in self.client.get_metric_history(self.run_id, metric)}
 
     def log_artifacts(self, path: Path, folder: str | None = None) -> None:
@@ -123,31 +59,55 @@ class TrackedRun:
         path = Path(path)
         if not path.exists():
             raise TagscaleError(f"{path}: no such file or directory, so it cannot be stored with the MLflow run.")
+        if self.outbox:
+            return self._log({"artifacts": path.relative_to(self.outbox.home).as_posix(), "folder": folder})
         store = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
-        with self._explained():
+        with explained(self.client.tracking_uri):
             store(self.run_id, str(path), folder)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        with self._explained():
-            self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+        self._log({"tags": {key: str(value) for key, value in tags.items()}})
 
     def git_commit(self) -> str:
         """The commit whose code made this run."""
-        with self._explained():
+        with explained(self.client.tracking_uri):
             return self.client.get_run(self.run_id).data.tags.get("mlflow.source.git.commit", "unknown")
 
-    def _explained(self) -> Any:
-        return explained(self.client.tracking_uri)
+    def end(self, status: str) -> None:
+        """Give the run its final status: FINISHED, FAILED or KILLED."""
+        self._log({"status": status, "time": int(time.time() * 1000)})
+        if self.outbox and status == "FINISHED":
+            self.outbox.finish()
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        if self.outbox:
+            self.outbox.add(entry)
+        else:
+            with explained(self.client.tracking_uri):
+                deliver(self.client, self.run_id, entry)
 
 
 @contextmanager
-def start_run(experiment: str, identity: RunIdentity, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
+def start_run(
+    experiment: str,
+    identity: RunIdentity,
+    params: Mapping[str, Any],
+    folder: Path | None = None,
+    unfinished: Path | None = None,
+) -> Iterator[TrackedRun]:
     """Open the run of a training that begins now.
 
     An interrupted run of the same identity (not FINISHED, and with no parameter that contradicts `params`) is
     continued, otherwise a new one starts. It is FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C.
+
+    Args:
+        folder, unfinished: of the run, and of its state until it is complete. With these a server may be away once
+            the run is open: what it has not got is kept there, and what an earlier process left there is sent first.
     """
     client = connect()
+    if folder and unfinished:
+        send_complete(client, folder)
+        send_interrupted(client, unfinished)
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
         run = _newest(client, experiment_id, identity_tags(identity))
@@ -159,16 +119,25 @@ def start_run(experiment: str, identity: RunIdentity, params: Mapping[str, Any])
         if run is None:
             run = _create(client, experiment_id, identity)
         client.update_run(run.info.run_id, status="RUNNING")
-    tracked = TrackedRun(run.info.run_id, experiment_id, client)
+        outbox = None
+        if folder and unfinished and client.tracking_uri.startswith("http"):
+            outbox = Outbox(client, run, unfinished, folder)
+    tracked = TrackedRun(run.info.run_id, experiment_id, client, outbox)
     with _ending(tracked):
         tracked.log_params(params)
         yield tracked
 
 
 @contextmanager
-def find_run(experiment: str, identity: RunIdentity) -> Iterator[TrackedRun]:
-    """Open the newest run of that identity to add to it; start one where there is none (a new store, say)."""
+def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None) -> Iterator[TrackedRun]:
+    """Open the newest run of that identity to add to it; start one where there is none (a new store, say).
+
+    Args:
+        folder: of the run; what its training could not tell MLflow is sent first
+    """
     client = connect()
+    if folder:
+        send_complete(client, folder)
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
         run = _newest(client, experiment_id, identity_tags(identity)) or _create(client, experiment_id, identity)
@@ -212,27 +181,6 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def made_experiment(client: MlflowClient, name: str) -> str:
-    """Id of the experiment, made where it does not exist; artifacts of an SQLite store lie beside its database file."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        database = re.fullmatch(r"sqlite:///(.+)", client.tracking_uri)
-        artifacts = (Path(database[1]).absolute().parent / "mlartifacts").as_uri() if database else None
-        try:
-            kind = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for training, not for agents
-            return str(client.create_experiment(name, artifact_location=artifacts, tags=kind))
-        except MlflowException:  # another process was first
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        raise TagscaleError(
-            f"MLflow at {client.tracking_uri}: experiment {name!r} was deleted. Restore it with `mlflow experiments "
-            f"restore -x {experiment.experiment_id}`, or set another tracking.experiment in params.yaml."
-        )
-    return str(experiment.experiment_id)
-
-
 def _newest(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
     condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     order = ["attributes.start_time DESC"]
@@ -270,12 +218,12 @@ def _ending(run: TrackedRun, finished: bool = False) -> Iterator[TrackedRun]:
     try:
         yield run
     except BaseException as error:
-        with suppress(Exception):  # the error that ended the block matters more than a store that is gone too
-            run.client.set_terminated(run.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        if not isinstance(error, ServerAway):  # which can be told nothing
+            with suppress(Exception):  # the error that ended the block matters more than a store that is gone too
+                run.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     if not finished:
-        with explained(run.client.tracking_uri):
-            run.client.set_terminated(run.run_id, "FINISHED")
+        run.end("FINISHED")
 
 
 def _chunks(entries: list[Any], size: int) -> Iterable[list[Any]]:

@@ -1,0 +1,49 @@
+"""MLflow, as tagscale uses it: an experiment per study, a run per model x size x seed, found again by its identity.
+
+Stages are separate processes that work on the same run one after another (train logs curves, evaluate logs metrics),
+so a run is found by the identity in its tags and no global "active run" exists. Without MLFLOW_TRACKING_URI everything
+lands in ./mlflow.db and ./mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
+
+    server.py    the store in force, and its errors in plain words
+    runs.py      runs, and what is logged to them
+    outbox.py    a training's run, where the server may be away for a while
+    journal.py   what an outbox still has to send, on disk
+"""
+
+import os
+
+# Read by mlflow while it is imported, so they are set before.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Tried again for a minute, as long as a server takes to be restarted; mlflow's own seven times are over four.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+
+from tagscale.tracking.runs import (
+    DATA_VERSION,
+    SPLIT,
+    UNPUBLISHED,
+    TrackedRun,
+    find_run,
+    flattened,
+    identity_tags,
+    start_run,
+    study_run,
+)
+from tagscale.tracking.server import configure, connect, explained, made_experiment
+
+__all__ = [
+    "DATA_VERSION",
+    "SPLIT",
+    "UNPUBLISHED",
+    "TrackedRun",
+    "configure",
+    "connect",
+    "explained",
+    "find_run",
+    "flattened",
+    "identity_tags",
+    "made_experiment",
+    "start_run",
+    "study_run",
+]

@@ -1,0 +1,179 @@
+"""The store that runs go to, a client for it, and what it says when something is wrong, in plain words."""
+
+import logging
+import os
+import re
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+
+import requests
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagscale.errors import TagscaleError
+
+PROBE_SECONDS = 5.0  # an absent server is told at once; mlflow itself would try again for a minute
+USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+_NO_ANSWER = (  # `requests` with a server that is away, too slow, or answers 5xx again and again
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.RetryError,
+    requests.exceptions.ChunkedEncodingError,
+)
+
+
+class ServerAway(TagscaleError):
+    """The server does not answer, for now."""
+
+
+def configure() -> str:
+    """The tracking URI in force: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quietens MLflow's logs."""
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def connect() -> MlflowClient:
+    """A client of the store in force.
+
+    Raises:
+        TagscaleError: the server does not answer or the store cannot be opened; names the URI.
+    """
+    uri = configure()
+    if uri.startswith("file:") or "://" not in uri:
+        raise TagscaleError(
+            f"MLFLOW_TRACKING_URI is {uri}, a folder, and this MLflow no longer keeps runs in folders. "
+            "Unset it for ./mlflow.db, or give sqlite:///FILE.db or the http:// address of a server."
+        )
+    if uri.startswith("http"):
+        _probe(uri)
+    with explained(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+
+
+def _probe(uri: str) -> None:
+    """Ask once whether a server is there at all. Whatever it answers, mlflow deals with (log-in, certificates)."""
+    try:
+        urllib.request.urlopen(uri, timeout=PROBE_SECONDS).close()
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(error, HTTPError) or isinstance(reason, ssl.SSLError):
+            return
+        raise TagscaleError(
+            f"{uri}: no MLflow server answers there ({reason}). Start it, correct MLFLOW_TRACKING_URI, or unset "
+            "that variable to track into ./mlflow.db."
+        ) from None
+
+
+def made_experiment(client: MlflowClient, name: str) -> str:
+    """Id of the experiment, made where it does not exist; artifacts of an SQLite store lie beside its database file."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        database = re.fullmatch(r"sqlite:///(.+)", client.tracking_uri)
+        artifacts = (Path(database[1]).absolute().parent / "mlartifacts").as_uri() if database else None
+        try:
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for training, not for agents
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=kind))
+        except MlflowException:  # another process was first
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        raise TagscaleError(
+            f"MLflow at {client.tracking_uri}: experiment {name!r} was deleted. Restore it with `mlflow experiments "
+            f"restore -x {experiment.experiment_id}`, or set another tracking.experiment in params.yaml."
+        )
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn what MLflow, its database and its artifacts raise inside the block into a TagscaleError naming the store."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, requests.RequestException) as error:
+        raise told(uri, error) from error
+
+
+def told(uri: str, error: Exception) -> TagscaleError:
+    """What went wrong at that store, and what to do."""
+    status = status_of(error)
+    if is_away(error):
+        return ServerAway(
+            f"MLflow at {uri} does not answer ({reason_of(error)}). When it does, run the same command again; or "
+            "correct MLFLOW_TRACKING_URI."
+        )
+    name = os.environ.get(USER)
+    who = f"user {name!r}" if name else f"nobody ({USER} is not set)"
+    if status == 401:
+        found = f"does not know {who} with the password in {PASSWORD}" if name else f"wants to know who asks: {who}"
+        return TagscaleError(
+            f"MLflow at {uri} {found} (401). Set {USER} and {PASSWORD} to those of a user of that server."
+        )
+    if status == 403 and "host header" in str(error).lower():
+        return ServerAway(
+            f"MLflow at {uri} does not answer under this host name (403). Use a name that its --allowed-hosts "
+            "(MLFLOW_SERVER_ALLOWED_HOSTS) has, or add this one there."
+        )
+    if status == 403:
+        return TagscaleError(
+            f"MLflow at {uri} does not allow this to {who} (403: {_first_line(error)}). Let its administrator give "
+            "the permission, or take another tracking.experiment and registry.name in params.yaml."
+        )
+    return TagscaleError(f"MLflow at {uri}: {_first_line(error)}. Check MLFLOW_TRACKING_URI and the store behind it.")
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the server does not answer, for now: no connection, no answer in time, 5xx, or too many requests."""
+    status = status_of(error)
+    if status is not None:
+        return status >= 500 or status in (408, 429)
+    return any(isinstance(one, _NO_ANSWER) for one in _chain(error))
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of the server's answer, where the error is an answer."""
+    for one in _chain(error):
+        if isinstance(one, RestException):
+            return int(one.get_http_status_code())
+        if isinstance(one, requests.HTTPError) and one.response is not None:
+            return int(one.response.status_code)
+        if isinstance(one, MlflowException) and (found := re.search(r"failed with error code (\d{3})\b", str(one))):
+            return int(found[1])
+    return None
+
+
+def reason_of(error: BaseException) -> str:
+    """Why there was no answer, in a few words.
+
+    >>> reason_of(requests.ConnectionError("... NewConnectionError('...: [Errno 111] Connection refused')) ..."))
+    'Connection refused'
+    """
+    if (status := status_of(error)) is not None:
+        return f"status {status}"
+    text = " ".join(str(one) for one in _chain(error))
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")(]+)", text):
+        return found[1].strip()
+    if found := re.search(r"too many (\d{3}) error responses", text):
+        return f"status {found[1]}"
+    if any(isinstance(one, requests.Timeout) for one in _chain(error)) or "timed out" in text.lower():
+        return "no answer in time"
+    return "connection lost"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it came from; mlflow raises its own without naming them."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]
