@@ -20,6 +20,7 @@ LAYERS = {
     "tracking": 2,
     "registry": 3, "serving": 3,
     "stages": 4,
+    "trainjob": 5, "trainjob_api": 5, "trainjob_logs": 5, "trainjob_watch": 5,
     "cli": 5,
     "components": 6, "k8s": 6,
     "pipelines": 7,
@@ -29,6 +30,7 @@ LAYERS = {
 ONLY_IN = {
     "kfp": ("components/", "pipelines/"),
     "dvc": (),
+    "kubeflow": ("src/tagscale/trainjob",),
     "great_expectations": ("src/tagscale/data/expectations.py",),
     "torchaudio": ("src/tagscale/audio/",),
     "mlflow": (

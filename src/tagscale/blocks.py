@@ -229,6 +229,7 @@ class TrainParams(Block):
     compile: bool
     workers: int | None = Field(ge=0)
     devices: int | None = Field(ge=1)
+    nodes: int = Field(ge=1)
 
 
 class BaselineParams(Block):

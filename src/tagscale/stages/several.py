@@ -1,4 +1,7 @@
-"""The train stage in several processes of this machine: each runs this module with the same arguments."""
+"""The train stage in several processes: each reads the same request and trains its share.
+
+They are processes of this machine, which `run_in` starts, or of several, which a cluster starts (`tagscale.trainjob`).
+"""
 
 import json
 import sys
@@ -13,7 +16,8 @@ from tagscale.errors import TagscaleError
 from tagscale.files import write_json
 from tagscale.params import Params, parse
 from tagscale.stages import train
-from tagscale.training.distributed import end_with_parent, launch
+
+PATHS = ("catalog", "partition", "run", "unfinished")  # of a request; `inputs` may be an address, too
 
 
 def run_in(processes: int, params: Params, cell: Mapping[str, Any], paths: Mapping[str, Path | str | None]) -> None:
@@ -25,29 +29,51 @@ def run_in(processes: int, params: Params, cell: Mapping[str, Any], paths: Mappi
     Raises:
         TagscaleError: one of them failed, and so all were ended.
     """
-    content = {"params": params.model_dump(mode="json")} | dict(cell)
-    content |= {name: None if path is None else str(path) for name, path in paths.items()}
+    from tagscale.training.distributed import launch
+
     with tempfile.TemporaryDirectory() as folder:
-        arguments = Path(folder) / "arguments.json"
-        write_json(arguments, content)
-        launch(processes, "-m", "tagscale.stages.several", str(arguments))
+        file = Path(folder) / "request.json"
+        write_json(file, request(processes, params, cell, paths))
+        launch(processes, "-m", "tagscale.stages.several", str(file))
 
 
-def _one_of_several(arguments: Path) -> None:
-    """What each process does."""
-    end_with_parent()
-    content: dict[str, Any] = json.loads(arguments.read_text(encoding="utf-8"))
-    settings = parse(content.pop("params"))
-    for name in ("catalog", "partition", "run"):
-        content[name] = Path(content[name])
-    if content["unfinished"] is not None:
-        content["unfinished"] = Path(content["unfinished"])
-    train.run(settings, **content)
+def request(
+    processes: int, params: Params, cell: Mapping[str, Any], paths: Mapping[str, Path | str | None]
+) -> dict[str, Any]:
+    """What the processes are told, as JSON can hold it."""
+    told = {"processes": processes, "params": params.model_dump(mode="json")} | dict(cell)
+    return told | {name: None if path is None else str(path) for name, path in paths.items()}
 
 
-if __name__ == "__main__":
+def main(file: str | Path) -> None:
+    """What each process does: train its share of what a request asks for. Ends the process with 1 when it cannot."""
     try:
-        _one_of_several(Path(sys.argv[1]))
+        _train_share(Path(file))
     except TagscaleError as problem:
         Console(stderr=True).print(f"error {problem}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _train_share(file: Path) -> None:
+    from tagscale.training.distributed import World, end_with_parent
+
+    end_with_parent()
+    if not file.is_file():
+        raise TagscaleError(
+            f"{file}: no such file, but this process is told there what to train. Is the volume mounted here where the "
+            "process that wrote it has it (kubernetes.volume and mount in params.yaml)?"
+        )
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    wanted, there = content.pop("processes"), World.current().size
+    if there != wanted:  # each would train all by itself, and write where the others write
+        raise TagscaleError(
+            f"This process should be one of {wanted}, but knows of {there} (WORLD_SIZE). Start it by torchrun, with so "
+            "many processes in all."
+        )
+    settings = parse(content.pop("params"), origin=str(file))
+    given = {name: None if content[name] is None else Path(content[name]) for name in PATHS}
+    train.run(settings, **(content | given))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
