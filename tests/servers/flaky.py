@@ -1,9 +1,10 @@
 """An MLflow server within the test's own process, which goes away on demand: MLflow's own application and store."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,18 @@ class FlakyMlflow:
             start_response(f"{mode} Status", [("Content-Type", "text/plain"), ("Retry-After", "100")])
             return [b"not now"]
         if mode in ("reset", "hang"):
-            raise ConnectionError
+            return self._hang_up(environ)
         self.asked.append(f"{environ['REQUEST_METHOD']} {path}")
         answer = self.app(environ, start_response)
         if mode == "lost":
             b"".join(answer)
-            raise ConnectionError
+            return self._hang_up(environ)
         return answer
+
+    def _hang_up(self, environ: dict[str, Any]) -> Any:
+        with suppress(OSError):
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionError
 
 
 @contextmanager
