@@ -106,7 +106,7 @@ def test_a_job_that_trains(task: Task, capfd: pytest.CaptureFixture[str]) -> Non
     limits = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"}
     assert trainer["resourcesPerNode"] == {"requests": limits, "limits": limits}
     assert trainer["env"] == [{"name": "OMP_NUM_THREADS", "value": "8"}]
-    assert 'exec torchrun --nproc-per-node=1 "trainjob.py"' in trainer["command"][2]
+    assert 'exec torchrun --nproc-per-node=1 --rdzv-conf=timeout=3600 "trainjob.py"' in trainer["command"][2]
     replicated = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     pod = replicated[0]["template"]["spec"]["template"]["spec"]
     assert pod["volumes"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "tagscale-data"}}]

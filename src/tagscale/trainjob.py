@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RUNTIME = "tagscale-torch"  # k8s/base/training-runtime.yaml
 VOLUME = "data"  # the volume's name there
 REQUEST = "request.json"
+MEET_SECONDS = 3600  # the first pod waits so long for the others: nodes may have to be started, images to be pulled
 
 
 def processes_on_nodes(params: Params) -> int:
@@ -166,7 +167,7 @@ def _start(
         resources[params.kubernetes.gpu.resource] = str(wanted.gpus)
     runtime, options = backend.get_runtime(RUNTIME), list[Any]([Name(name)])
     if hasattr(backend, "core_api"):  # a cluster
-        torchrun = f"exec torchrun --nproc-per-node={devices}"  # exec: signals reach it
+        torchrun = f"exec torchrun --nproc-per-node={devices} --rdzv-conf=timeout={MEET_SECONDS}"  # signals reach it
         runtime.trainer.set_command(("bash", "-c", EXEC_FUNC_SCRIPT.replace("__ENTRYPOINT__", torchrun)))
         options += [ActiveDeadlineSeconds(round(wanted.hours * 3600)), place(params)]
     elif devices > 1:

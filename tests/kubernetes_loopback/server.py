@@ -7,18 +7,16 @@ TrainJobs with anything that the kind's schema does not have. What becomes of a 
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from k8s.render import Resource
 from k8s.strict import schema_faults
 
+from kubernetes_loopback.http import Dropped, Fault, Log, Server
 from kubernetes_loopback.rights import Right, allowing, granted
 
 NOW = "2026-01-02T03:04:05Z"
@@ -36,22 +34,15 @@ VERBS = {"POST": "create", "DELETE": "delete"}
 Step = tuple[str, ...] | str  # phases of the pods, or the end: "Complete", "Failed: why"
 
 
-class Fault(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.reason = status, reason
-
-
-class Cluster(ThreadingHTTPServer):
+class Cluster(Server):
     """State and behaviour of the server.
 
     Attributes:
         course: what one question after another about a job finds.
         prints: what the pods print, a list of lines for each.
         at_end: called with a job when it ends well; does what its pods should have done.
-        away: whether connections are closed without an answer; `away_for` many of them.
+        away_for: how many of the next requests get no answer.
+        away_after_create: the same, from when a job was created on, which gets no answer either.
         rights: what the account may do.
         used: the rights that requests needed.
         created, deleted: names of jobs.
@@ -59,11 +50,8 @@ class Cluster(ThreadingHTTPServer):
         lingers: how often pods of a deleted job are still seen.
     """
 
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__()
         self.jobs: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, list[dict[str, Any]]] = {}
         self.steps: dict[str, Iterator[Step]] = {}
@@ -79,13 +67,6 @@ class Cluster(ThreadingHTTPServer):
         self.away_after_create = 0
         self.lingers = 0
         self.lock = threading.RLock()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass  # clients that hang up
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
         if path == PUBLIC:
@@ -140,7 +121,7 @@ class Cluster(ThreadingHTTPServer):
         self.created.append(name)
         if self.away_after_create:
             self.away_for = self.away_after_create
-            raise _Dropped
+            raise Dropped
         return self.jobs[name]
 
     def get_trainjobs(self, name: str, **_: Any) -> Any:
@@ -177,7 +158,7 @@ class Cluster(ThreadingHTTPServer):
         number = int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"])
         if pod["status"]["phase"] == "Pending":
             raise Fault(400, "BadRequest", f'container "node" in pod "{name}" is waiting to start: ContainerCreating')
-        return _Log(pod, self.prints[number], follow=query.get("follow") == "true")
+        return Log(pod, self.prints[number], follow=query.get("follow") == "true")
 
     # What becomes of jobs.
 
@@ -238,75 +219,6 @@ class Cluster(ThreadingHTTPServer):
         names = [one["name"] for one in body["spec"]["trainer"].get("env", [])]
         if reserved := [one for one in names if one.startswith("PET_")]:
             raise Fault(422, "Invalid", f"spec.trainer.env: {reserved} are reserved for the torch runtime")
-
-
-class _Dropped(Exception):
-    """The connection is closed without an answer."""
-
-
-class _Log:
-    """Lines of a pod, and more of them for as long as it runs, where they are followed."""
-
-    def __init__(self, pod: dict[str, Any], lines: list[str], follow: bool) -> None:
-        self.pod, self.lines, self.follow = pod, lines, follow
-
-    def __iter__(self) -> Iterator[str]:
-        number = 0
-        while True:
-            running = self.pod["status"]["phase"] == "Running"
-            while number < len(self.lines):
-                yield self.lines[number]
-                number += 1
-            if not (self.follow and running):
-                return
-            time.sleep(0.02)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Cluster
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
-        address = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(address.query).items()}
-        if self.server.away_for:
-            self.server.away_for -= 1
-            self.close_connection = True
-            return
-        try:
-            content, status = self.server.answer(self.command, address.path, query, body), 200
-        except _Dropped:
-            self.close_connection = True
-            return
-        except Fault as fault:
-            told = {"status": "Failure", "message": str(fault), "reason": fault.reason, "code": fault.status}
-            content, status = {"kind": "Status", "apiVersion": "v1", "metadata": {}} | told, fault.status
-        if isinstance(content, _Log):
-            self._stream(content)
-            return
-        sent = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
-
-    def _stream(self, log: _Log) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for line in log:
-            sent = f"{line}\n".encode()
-            self.wfile.write(f"{len(sent):x}\r\n".encode() + sent + b"\r\n")
-        self.wfile.write(b"0\r\n\r\n")
-
-    do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = _answer
 
 
 @contextmanager
