@@ -7,6 +7,14 @@ UV_VERSION := 0.13.9
 PYTHON ?= python3
 PORT ?= 5000
 
+# The container image: `make image IMAGE=ghcr.io/us/tagscale`. BASE, TORCH_INDEX, PIP_INDEX_URL and the others that
+# are named here may also be in the environment; what they are for stands in the Dockerfile.
+IMAGE ?= tagscale
+DOCKER ?= docker
+BUILD_FLAGS ?=
+BUILD_ARGUMENTS := BASE TORCH_INDEX PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_CERT \
+	HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
+
 export PATH := $(abspath $(BIN)):$(PATH)
 # Every stage is a process of its own: without bytecode files each would compile its imports anew, for many seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,11 +23,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup run results ui test test-fast lint k8s-check format lock clean
+.PHONY: help setup run results ui test test-fast test-containers image lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv with the locked packages
 
@@ -51,6 +59,21 @@ test: setup lint ## Check style and types, run all tests
 test-fast: setup ## All tests but the slow ones
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
+test-containers: setup ## The tests that need a docker engine: builds the image, runs tasks in it (starts an engine if root)
+	@$(BIN)/python -m pytest -s tests/containers
+
+image: ## Build the container image, tagged latest and by git commit
+	@commit=$$(git rev-parse HEAD 2>/dev/null || echo unknown); \
+	dirty=$$(git status --porcelain 2>/dev/null | sed -n '1s/.*/-dirty/p'); \
+	source=$$(git remote get-url origin 2>/dev/null | sed -n -E 's#^https://([^/@]*@)?#https://#p'); \
+	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	tag=latest; [ "$$commit" = unknown ] || tag=$$(echo "$$commit" | cut -c 1-7)$$dirty; \
+	$(DOCKER) build $(BUILD_FLAGS) \
+		$(foreach name,$(BUILD_ARGUMENTS),$(if $($(name)),--build-arg $(name))) \
+		--build-arg GIT_COMMIT="$$commit$$dirty" --build-arg VERSION="$$version" --build-arg SOURCE="$$source" \
+		--tag $(IMAGE):latest --tag $(IMAGE):"$$tag" . && \
+	$(DOCKER) image inspect --format '$(IMAGE):'"$$tag"', {{.Size}} bytes' $(IMAGE):latest
+
 lint: setup ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
@@ -63,9 +86,12 @@ format: setup ## Let ruff format and mend what it can
 	@ruff check --fix .
 	@ruff format .
 
-lock: setup ## Write requirements.lock anew from pyproject.toml
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --custom-compile-command "make lock" --quiet -o requirements.lock
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet
+
+lock: setup ## Write requirements.lock anew from pyproject.toml, and of it what the image has
+	@$(LOCK) --extra dev -o requirements.lock
+	@$(LOCK) $(foreach extra,main pipelines s3 aac server,--extra $(extra)) -c requirements.lock -o requirements-image.lock
 
 clean: ## Remove data, runs and reports (not the DVC cache, not MLflow's store)
 	@rm -rf data runs results reports registration timings pipeline-run compiled

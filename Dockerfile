@@ -1,0 +1,88 @@
+# The container image of tagscale: pipeline tasks, TrainJobs, the MLflow server and the served champion all run in it.
+#
+# `make image` builds it. Nothing here needs BuildKit. Arguments that say where packages come from, which may hold
+# passwords, are arguments of a stage that is thrown away: neither they nor uv or pip are in the image or its history.
+
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS packages
+LABEL tagscale.stage=build
+# As pip reads them from the environment; of an index of your own, or behind a proxy with a certificate of its own.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_CERT
+# Without CUDA, for an image of a third of the size: the address of an index that has the locked versions of torch and
+# torchaudio as builds for CPUs, as PyTorch's own has. No hashes are checked for these two (the lock's are those of the
+# CUDA builds), so that index has to be trusted; of everything else they are.
+ARG TORCH_INDEX
+ARG UV="uv==0.13.9 --hash=sha256:d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
+ENV VIRTUAL_ENV=/opt/tagscale
+WORKDIR /build
+COPY requirements-image.lock .
+RUN set -eu; \
+    if [ -n "${PIP_CERT:-}" ] && [ ! -f "$PIP_CERT" ]; then \
+        echo "PIP_CERT is $PIP_CERT, which the base image does not have: unset it, or give a BASE that has it" >&2; \
+        exit 1; \
+    fi; \
+    python -m venv uv; \
+    echo "$UV" >uv.txt; \
+    uv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes -r uv.txt; \
+    python -m venv --without-pip "$VIRTUAL_ENV"; \
+    export UV_NO_CACHE=1; \
+    if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; fi; \
+    if [ -n "${PIP_EXTRA_INDEX_URL:-}" ]; then export UV_INDEX="$PIP_EXTRA_INDEX_URL"; fi; \
+    if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="$PIP_CERT"; fi; \
+    if [ -z "${TORCH_INDEX:-}" ]; then \
+        uv/bin/uv pip install --require-hashes -r requirements-image.lock; \
+    else \
+        awk '/^[^ #]/ { only_cuda = /^(torch|torchaudio|triton)==/ || /^(cuda|nvidia)-/ } !only_cuda' \
+            requirements-image.lock >rest.lock; \
+        uv/bin/uv pip install --no-deps --require-hashes -r rest.lock; \
+        uv/bin/uv pip install --no-deps --default-index "$TORCH_INDEX" \
+            $(sed -n -E 's/^(torch|torchaudio)==([^ ;]+).*/\1==\2/p' requirements-image.lock); \
+    fi; \
+    uv/bin/uv pip check; \
+    # Nothing can write bytecode later, and without it every task would compile its imports anew, for many seconds.
+    # Unchecked: no copy or mount that changes the time of a file makes it stale.
+    python -m compileall -q -j 0 -x '/tests/' --invalidation-mode unchecked-hash "$VIRTUAL_ENV/lib"
+
+FROM packages AS tagscale
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN set -eu; \
+    uv/bin/uv pip install --quiet --no-cache --no-deps --no-build-isolation --prefix installed .; \
+    python -m compileall -q --invalidation-mode unchecked-hash installed
+
+FROM ${BASE}
+RUN groupadd --gid 1000 tagscale && \
+    useradd --uid 1000 --gid 1000 --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tagscale
+# The packages in a layer of their own: it changes with the lock, and not with every commit.
+COPY --from=packages /opt/tagscale /opt/tagscale
+COPY --from=tagscale /build/installed /opt/tagscale
+WORKDIR /app
+COPY params.yaml ./
+COPY presets presets
+COPY components components
+COPY pipelines pipelines
+# /tmp is what can be written where the root file system is read-only, whoever the user.
+ENV PATH=/opt/tagscale/bin:$PATH \
+    HOME=/tmp \
+    PYTHONUNBUFFERED=1 \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+    GX_ANALYTICS_ENABLED=false \
+    DVC_NO_ANALYTICS=1 \
+    GIT_PYTHON_REFRESH=quiet
+USER 1000:1000
+CMD ["tagscale", "--help"]
+
+ARG GIT_COMMIT=unknown
+ARG VERSION=unknown
+ARG SOURCE
+ENV TAGSCALE_GIT_COMMIT=${GIT_COMMIT}
+LABEL org.opencontainers.image.title="tagscale" \
+      org.opencontainers.image.description="Train, compare, register and serve music taggers" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${GIT_COMMIT}" \
+      org.opencontainers.image.source="${SOURCE}"
