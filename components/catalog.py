@@ -1,18 +1,20 @@
 """Kubeflow component of the stage catalog: any dataset as one table of tracks, one of labels and one of tags."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Output
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def catalog(params: str, root: Input[Dataset], catalog: Output[Dataset]) -> None:
+def catalog(settings: Input[Artifact], catalog: Output[Dataset], root: str = "") -> None:
     """Read any dataset into one table of tracks, one of labels and one of tags."""
-    import json
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.params import load_json
     from tagscale.stages import catalog as stage
+    from tagscale.volume import Volume
 
-    stage.run(parse(json.loads(params)), root=Path(root.path), catalog=Path(catalog.path))
+    params = load_json(Path(settings.path))
+    volume = Volume.of(params)
+    stage.run(params, root=Path(root or volume.root_of(params)), catalog=Path(catalog.path))

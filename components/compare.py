@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare(
-    params: str,
+    settings: Input[Artifact],
     runs: Input[list[Model]],
     results: Input[list[Artifact]],
     catalog: Input[Dataset],
@@ -21,16 +21,15 @@ def compare(
     baseline_results: Input[list[Artifact]] = None,
 ) -> None:
     """Set all runs of the study side by side: table, figures, report."""
-    import json
     import shutil
     from pathlib import Path
 
     from tagscale.files import read_json
-    from tagscale.params import parse
+    from tagscale.params import load_json
     from tagscale.stages import compare as stage
 
     stage.run(
-        parse(json.loads(params)),
+        load_json(Path(settings.path)),
         runs=[Path(run.path) for run in [*runs, *(baseline_runs or [])]],
         results=[Path(result.path) for result in [*results, *(baseline_results or [])]],
         catalog=Path(catalog.path),

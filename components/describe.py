@@ -1,23 +1,33 @@
-"""Kubeflow component of the stage describe: the baseline's descriptors of every track."""
+"""Kubeflow component of the stage describe: the baseline's descriptors of every track, on the volume."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Output
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def describe(params: str, partition: Input[Dataset], store: Input[Dataset], descriptors: Output[Dataset]) -> None:
-    """Compute the baseline's timbre, rhythm and harmony descriptors."""
-    import json
+def describe(
+    settings: Input[Artifact],
+    content: str,
+    partition: Input[Dataset],
+    store: Input[Dataset],
+    descriptors: Output[Dataset],
+) -> None:
+    """Compute the baseline's timbre, rhythm and harmony descriptors; hand on where they are."""
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.params import load_json
     from tagscale.stages import describe as stage
+    from tagscale.volume import Volume, address_in, hand_on
 
+    params = load_json(Path(settings.path))
+    volume = Volume.of(params)
     stage.run(
-        parse(json.loads(params)),
+        params,
         partition=Path(partition.path),
-        store=Path(store.path),
-        descriptors=Path(descriptors.path),
+        store=address_in(store.path),
+        descriptors=volume.descriptors(content),
+        previous=volume.newest_descriptors(),
     )
+    hand_on(descriptors.path, volume.descriptors(content), content)

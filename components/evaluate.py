@@ -1,37 +1,44 @@
 """Kubeflow component of the stage evaluate: the test numbers of a run are shown in the Kubeflow UI."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
 from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
-    params: str,
+    settings: Input[Artifact],
+    key: str,  # hash of the settings that decide the result, and ...
+    content: str,  # ... of the run: KFP's cache looks at parameters, not at what is in artifacts
     run: Input[Model],
     catalog: Input[Dataset],
     partition: Input[Dataset],
     inputs: Input[Dataset],
     results: Output[Artifact],
     metrics: Output[Metrics],
+    curve: Output[ClassificationMetrics],
 ) -> None:
     """Score the valid and test tracks with one run: ROC-AUC, PR-AUC, root of the mean squared error."""
-    import json
     from pathlib import Path
 
+    from tagscale.data.catalog import Catalog
+    from tagscale.evaluation.roc import curve_of_results
     from tagscale.files import read_json
-    from tagscale.params import parse
+    from tagscale.params import load_json
     from tagscale.stages import evaluate as stage
+    from tagscale.volume import address_in
 
+    folder = Path(results.path)
     stage.run(
-        parse(json.loads(params)),
+        load_json(Path(settings.path)),
         run=Path(run.path),
         catalog=Path(catalog.path),
         partition=Path(partition.path),
-        inputs=Path(inputs.path),
-        results=Path(results.path),
+        inputs=address_in(inputs.path),
+        results=folder,
     )
-    for name, value in read_json(Path(results.path) / "metrics.json")["test"].items():
+    for name, value in read_json(folder / "metrics.json")["test"].items():
         if value is not None:  # null: nothing to score
             metrics.log_metric(f"test_{name}", value)
+    curve.log_roc_curve(*curve_of_results(folder, Catalog.load(Path(catalog.path))))

@@ -8,23 +8,25 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def partition(
-    params: str,
-    catalog: Input[Dataset],
-    validation: Input[Artifact],
-    partition: Output[Dataset],
-    previous: Input[Dataset] = None,
-) -> None:
-    """Divide into train, valid and test: stratified, no artist in two of them."""
-    import json
+    settings: Input[Artifact], catalog: Input[Dataset], validation: Input[Artifact], partition: Output[Dataset]
+) -> str:
+    """Divide into train, valid and test, around the partition made last; the hash of data and parts."""
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.data.partition import Partition
+    from tagscale.params import load_json
     from tagscale.stages import partition as stage
+    from tagscale.volume import Volume
 
+    params, folder = load_json(Path(settings.path)), Path(partition.path)
+    volume = Volume.of(params)
     stage.run(
-        parse(json.loads(params)),
+        params,
         catalog=Path(catalog.path),
         validation=Path(validation.path),
-        partition=Path(partition.path),
-        previous=Path(previous.path) if previous else None,
+        partition=folder,
+        previous=volume.partition(params),
     )
+    volume.keep_partition(folder, params)
+    made = Partition.load(folder)
+    return f"{made.data_hash}-{made.hash}"

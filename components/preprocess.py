@@ -1,18 +1,27 @@
-"""Kubeflow component of the stage preprocess: every track decoded once into the int16 store."""
+"""Kubeflow component of the stage preprocess: every track decoded once into the int16 store on the volume."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Output
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def preprocess(params: str, root: Input[Dataset], catalog: Input[Dataset], store: Output[Dataset]) -> None:
-    """Decode every track once, into shards of int16 at 16 kHz, and measure it."""
-    import json
+def preprocess(
+    settings: Input[Artifact], catalog: Input[Dataset], store: Output[Dataset], number: int = 1, of: int = 1
+) -> None:
+    """Decode every track of the catalog, or of its slice NUMBER of OF, and measure it; hand on where the store is."""
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.audio.store import Store
+    from tagscale.params import load_json
     from tagscale.stages import preprocess as stage
+    from tagscale.volume import Volume, hand_on
 
-    stage.run(parse(json.loads(params)), root=Path(root.path), catalog=Path(catalog.path), store=Path(store.path))
+    params = load_json(Path(settings.path))
+    volume = Volume.of(params)
+    shard = (number, of) if of > 1 else None
+    folder = volume.slice(number, of) if shard else volume.store
+    stage.run(params, root=volume.root_of(params), catalog=Path(catalog.path), store=folder, shard=shard)
+    digest = Store.open(folder).hash
+    hand_on(store.path, folder if shard else volume.freeze(folder, digest), digest)

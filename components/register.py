@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def register(
-    params: str,
+    settings: Input[Artifact],
     runs: Input[list[Model]],
     results: Input[list[Artifact]],
     partition: Input[Dataset],
@@ -19,18 +19,18 @@ def register(
     baseline_results: Input[list[Artifact]] = None,
 ) -> None:
     """Register the best run; it becomes champion if it beats the present one."""
-    import json
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.params import load_json
     from tagscale.stages import register as stage
+    from tagscale.volume import address_in
 
     stage.run(
-        parse(json.loads(params)),
+        load_json(Path(settings.path)),
         runs=[Path(run.path) for run in [*runs, *(baseline_runs or [])]],
         results=[Path(result.path) for result in [*results, *(baseline_results or [])]],
         partition=Path(partition.path),
-        store=Path(store.path),
+        store=address_in(store.path),
         catalog=Path(catalog.path),
         registration=Path(registration.path),
     )

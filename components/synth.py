@@ -1,18 +1,21 @@
-"""Kubeflow component of the stage synth: compose and render the default corpus."""
+"""Kubeflow component of the stage synth: compose and render the default corpus, on the volume."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Output
+from kfp.dsl import Artifact, Input
 
 from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def synth(params: str, corpus: Output[Dataset]) -> None:
-    """Compose and render the default corpus."""
-    import json
+def synth(settings: Input[Artifact]) -> str:
+    """Compose and render the default corpus; where it is."""
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.params import load_json
     from tagscale.stages import synth as stage
+    from tagscale.volume import Volume
 
-    stage.run(parse(json.loads(params)), corpus=Path(corpus.path))
+    params = load_json(Path(settings.path))
+    volume = Volume.of(params)
+    stage.run(params, corpus=volume.corpus)
+    return str(volume.corpus)

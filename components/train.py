@@ -1,36 +1,47 @@
 """Kubeflow component of the stage train: one model on one training size with one seed."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
 from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
-    params: str,
+    settings: Input[Artifact],
+    key: str,  # hash of the settings that decide this training, and ...
+    content: str,  # ... of the data: KFP's cache looks at parameters, not at what is in artifacts
     model: str,
     size: str,  # size and seed are text: fields of a loop's items reach a task as text only
     seed: str,
     catalog: Input[Dataset],
     partition: Input[Dataset],
     inputs: Input[Dataset],
+    image: str,  # for the pods of a TrainJob
     run: Output[Model],
-) -> None:
-    """Train one model on one training size with one seed."""
-    import json
+) -> str:
+    """Train one model on one training size with one seed; the hash of what came out. Its state is on the volume."""
+    from functools import partial
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.identity import content_of_run, run_name
+    from tagscale.params import load_json
     from tagscale.stages import train as stage
+    from tagscale.trainjob import train_on_nodes
+    from tagscale.volume import Volume, address_in
 
-    stage.run(
-        parse(json.loads(params)),
+    params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
+    on_nodes = params.train.nodes > 1 and model != stage.BASELINE
+    run_stage = partial(train_on_nodes, image=image) if on_nodes else stage.run
+    run_stage(
+        params,
         model=model,
         size=size if size == "all" else int(size),
         seed=int(seed),
         catalog=Path(catalog.path),
         partition=Path(partition.path),
-        inputs=Path(inputs.path),
+        inputs=address_in(inputs.path),
         run=Path(run.path),
+        unfinished=Volume.of(params).unfinished(name, f"{key}-{content}"),
     )
+    return content_of_run(Path(run.path))

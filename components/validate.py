@@ -8,20 +8,32 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def validate(
-    params: str, catalog: Input[Dataset], store: Input[Dataset], validation: Output[Artifact], report: Output[HTML]
-) -> None:
-    """Check tables and audio; quarantine bad files; stop when the dataset itself is wrong."""
-    import json
+    settings: Input[Artifact],
+    catalog: Input[Dataset],
+    store: Input[Dataset],
+    validation: Output[Artifact],
+    report: Output[HTML],
+) -> str:
+    """Check tables and audio, quarantine bad files, stop on data that is not to be used; the hash of its version."""
     import shutil
     from pathlib import Path
 
-    from tagscale.params import parse
+    from tagscale.files import read_json
+    from tagscale.params import load_json
     from tagscale.stages import validate as stage
+    from tagscale.volume import Volume, address_in
 
-    stage.run(
-        parse(json.loads(params)),
-        catalog=Path(catalog.path),
-        store=Path(store.path),
-        validation=Path(validation.path),
-    )
-    shutil.copyfile(Path(validation.path) / "validation.html", report.path)
+    params, folder, address = load_json(Path(settings.path)), Path(validation.path), address_in(store.path)
+    try:
+        stage.run(params, catalog=Path(catalog.path), store=address, validation=folder)
+    finally:
+        if folder.is_dir():  # the findings that stop a pipeline most of all are to be seen
+            shutil.copyfile(folder / "validation.html", report.path)
+    findings = read_json(folder / "validation.json")
+    facts = {
+        "version": params.dataset.version,
+        "store": str(address),
+        "tracks": findings["tracks"] - findings["quarantined"],
+    }
+    Volume.of(params).record_version(findings["data_hash"], facts)
+    return str(findings["data_hash"])

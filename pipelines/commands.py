@@ -10,13 +10,14 @@ import typer
 
 from pipelines.access import Access
 from pipelines.cron import with_seconds
+from pipelines.definitions import PIPELINES, defined, one_cell
 from pipelines.follow import follow
-from pipelines.package import PIPELINES, Package, compiled, read_package, without_caching
+from pipelines.package import Package, compiled, read_package, without_caching
 from pipelines.recurring import schedule, unschedule
 from pipelines.server import connect
 from pipelines.submit import Prepared, cancel, prepare, run_address, start
 from tagscale.errors import TagscaleError
-from tagscale.params import load
+from tagscale.params import Params, load
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
@@ -46,15 +47,39 @@ Account = Annotated[str, typer.Option(help="Kubernetes service account of the ta
 Minutes = Annotated[float | None, typer.Option("--timeout", min=0, help="Minutes to wait; default: to the end.")]
 Run = Annotated[str, typer.Argument(help="Identifier of the run, from the end of its address.")]
 
+
+class Cell:
+    """Options that narrow a pipeline of one training (training, retrain) to which one."""
+
+    Model = Annotated[str | None, typer.Option("--model", help="training, retrain: default the first of train.models.")]
+    Size = Annotated[str | None, typer.Option("--size", help="Training tracks or `all`; default the largest size.")]
+    Seed = Annotated[int | None, typer.Option("--seed", help="Default: the first of train.seeds.")]
+
+    @staticmethod
+    def narrowed(params: Params, pipeline: str, model: str | None, size: str | None, seed: int | None) -> Params:
+        """The settings for this pipeline. Raises TagscaleError for a choice that it does not have."""
+        if defined(pipeline).one_cell:
+            return one_cell(params, model, size, seed)
+        if (model, size, seed) != (None, None, None):
+            raise TagscaleError(
+                f"--pipeline {pipeline}: --model, --size and --seed are for training and retrain; the grid of a study "
+                "stands in params.yaml (train)."
+            )
+        return params
+
+
 TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/ makes it
 
 
 def submit_command(
     host: Host,
-    pipeline: Name = "training",
+    pipeline: Name = "study",
     package: File = None,
     params: ParamsFile = Path("params.yaml"),
     preset: Preset = None,
+    model: Cell.Model = None,
+    size: Cell.Size = None,
+    seed: Cell.Seed = None,
     experiment: Experiment = None,
     existing_experiment: Existing = False,
     wait: Annotated[
@@ -70,7 +95,7 @@ def submit_command(
 ) -> None:
     """Run a pipeline on a Kubeflow Pipelines server, as a version named by the git commit."""
     access = Access(host, token, cookie, namespace, ca_file)
-    ready = _package(pipeline, package, params, preset, no_cache)
+    ready = _package(pipeline, package, params, preset, no_cache, (model, size, seed))
     client = connect(access)
     prepared = prepare(client, ready, experiment or ready.settings.tracking.experiment, existing_experiment)
     _tell(prepared)
@@ -114,10 +139,13 @@ def schedule_command(
     remove: Annotated[bool, typer.Option("--remove", help="Delete the recurring run of this name.")] = False,
     max_concurrency: Annotated[int, typer.Option(min=1, max=10, help="Runs of it at the same time.")] = 1,
     catch_up: Annotated[bool, typer.Option(help="After a pause, run for every time that was missed.")] = False,
-    pipeline: Name = "training",
+    pipeline: Name = "retrain",
     package: File = None,
     params: ParamsFile = Path("params.yaml"),
     preset: Preset = None,
+    model: Cell.Model = None,
+    size: Cell.Size = None,
+    seed: Cell.Seed = None,
     experiment: Experiment = None,
     existing_experiment: Existing = False,
     no_cache: NoCache = False,
@@ -132,7 +160,7 @@ def schedule_command(
         raise TagscaleError("expected either --cron, to make or replace a recurring run, or --remove, to delete it.")
     times = with_seconds(cron) if cron else ""
     access = Access(host, token, cookie, namespace, ca_file)
-    ready = _package(pipeline, package, params, preset, no_cache)
+    ready = _package(pipeline, package, params, preset, no_cache, (model, size, seed))
     study = experiment or ready.settings.tracking.experiment
     name = name or f"{ready.name} {study}"
     client = connect(access)
@@ -147,8 +175,15 @@ def schedule_command(
     typer.echo(f"{'when':13}{times} (with seconds, UTC)\n{'id':13}{made.id}")
 
 
-def _package(name: str, file: Path | None, params: Path, preset: Path | None, no_cache: bool) -> Package:
-    package = read_package(file) if file else compiled(name, load(params, preset))
+def _package(
+    name: str,
+    file: Path | None,
+    params: Path,
+    preset: Path | None,
+    no_cache: bool,
+    cell: tuple[str | None, str | None, int | None],
+) -> Package:
+    package = read_package(file) if file else compiled(name, Cell.narrowed(load(params, preset), name, *cell))
     return without_caching(package) if no_cache else package
 
 

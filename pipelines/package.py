@@ -4,7 +4,6 @@ import hashlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
-from pipelines.training import training_pipeline
+from pipelines.definitions import defined, pipeline
 from tagscale.errors import TagscaleError
 from tagscale.params import Params, parse
 from tagscale.provenance import git_commit
-
-PIPELINES: dict[str, Callable[[Params], Any]] = {"training": training_pipeline}
 
 _NAMED_MODELS = 3  # in the name of a run; of more their number is told
 
@@ -35,7 +32,6 @@ class Package:
         name: of the pipeline on the server.
         text: the YAML; a second document in it is the platform's part (volumes, secrets, node selectors).
         settings: params.yaml as it was compiled in.
-        arguments: of the pipeline, with the values that were compiled in; passed to a run so that it shows them.
         source: what it was compiled from: a git commit, "0d40257-dirty", "package".
         by_content: the source does not say what the pipeline is, so the name of its version has its digest too.
         cached: tasks may be taken from the cache.
@@ -44,7 +40,6 @@ class Package:
     name: str
     text: str
     settings: Params
-    arguments: dict[str, Any]
     source: str
     by_content: bool
     cached: bool = True
@@ -60,12 +55,19 @@ class Package:
         return hashlib.sha256(self.text.encode()).hexdigest()[:8]
 
     @property
+    def trains(self) -> bool:
+        """Whether a task of it trains."""
+        return "exec-train:" in self.text
+
+    @property
     def specs(self) -> Specs:
         return specs_of(_documents(self.text))
 
     @property
     def grid(self) -> str:
-        """The grid of trainings in words: "waveform+spectrogram x 3 sizes x 1 seed"."""
+        """What it works on: "waveform+spectrogram x 3 sizes x 1 seed", or the dataset where nothing is trained."""
+        if not self.trains:
+            return self.settings.dataset.name
         train = self.settings.train
         models = [*train.models, *train.baselines]
         named = "+".join(models) if len(models) <= _NAMED_MODELS else f"{len(models)} models"
@@ -77,7 +79,7 @@ def compiled_text(name: str, settings: Params) -> str:
     """The YAML of the pipeline `name`; the same settings give the same bytes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.yaml"
-        compiler.Compiler().compile(PIPELINES[name](settings), str(file))
+        compiler.Compiler().compile(pipeline(name, settings), str(file))
         return file.read_text(encoding="utf-8")
 
 
@@ -87,8 +89,7 @@ def compiled(name: str, settings: Params) -> Package:
     Raises:
         TagscaleError: no pipeline of this name.
     """
-    if name not in PIPELINES:
-        raise TagscaleError(f"no pipeline {name!r}; there are: {', '.join(PIPELINES)}.")
+    defined(name)
     source, clean = _commit()
     return _package(compiled_text(name, settings), f"pipeline {name}", source, by_content=not clean)
 
@@ -146,12 +147,17 @@ def _package(text: str, origin: str, source: str, by_content: bool) -> Package:
         raise TagscaleError(f"{origin}: compiled by {made_by}, and here is kfp-{kfp.__version__}; {again}.")
     try:
         specs_of(documents)
-        parameters = content["root"]["inputDefinitions"]["parameters"]
-        arguments = {key: value["defaultValue"] for key, value in parameters.items()}
-        settings = json.loads(arguments["params"])
+        settings = json.loads(_constant(content, "begin", "params"))
     except (json_format.ParseError, KeyError, TypeError, ValueError) as error:
         raise TagscaleError(f"{origin}: not a pipeline of tagscale ({error!r}); {again}.") from None
-    return Package(name, text, parse(settings, origin), arguments, source, by_content)
+    return Package(name, text, parse(settings, origin), source, by_content)
+
+
+def _constant(content: dict[str, Any], task: str, parameter: str) -> Any:
+    """The value that a task gets for a parameter, wherever in the graph the task is."""
+    dags = [part["dag"]["tasks"] for part in (content["root"], *content["components"].values()) if "dag" in part]
+    (inputs,) = (tasks[task]["inputs"] for tasks in dags if task in tasks)
+    return inputs["parameters"][parameter]["runtimeValue"]["constant"]
 
 
 def _commit() -> tuple[str, bool]:

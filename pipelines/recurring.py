@@ -38,7 +38,6 @@ def schedule(
         cron_expression=cron,
         max_concurrency=max_concurrency,
         no_catchup=not catch_up,
-        params=package.arguments,
         pipeline_id=prepared.pipeline.id,
         version_id=prepared.version.id,
         service_account=account,

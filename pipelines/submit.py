@@ -54,7 +54,6 @@ def start(client: kfp.Client, package: Package, prepared: Prepared, account: str
         run = client.run_pipeline(
             prepared.experiment.id,
             name,
-            params=package.arguments,
             pipeline_id=prepared.pipeline.id,
             version_id=prepared.version.id,
             service_account=account,

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "tagscale"
 # A module may import from its own layer and from lower ones.
 LAYERS = {
     "__init__": 0, "blocks": 0, "cluster": 0, "errors": 0, "files": 0, "identity": 0, "machine": 0, "params": 0,
-    "provenance": 0, "stage_names": 0,
+    "provenance": 0, "stage_names": 0, "volume": 0,
     "data": 1, "audio": 1, "models": 1,
     "training": 2, "evaluation": 2,
     "tracking": 2,

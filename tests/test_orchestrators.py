@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +87,7 @@ def pipeline_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     for line in ("reports/report.html", "reports/metrics.json", "registration/registration.json"):
         assert f"pipeline-run/{line}" in done.stdout
-    assert (folder / "mlflow.db").is_file(), "the tasks tracked somewhere else than their caller"
+    assert pipeline_state(folder) == ["SUCCEEDED"], "the tasks tracked somewhere else than their caller"
     return folder / "pipeline-run"
 
 
@@ -113,8 +114,15 @@ def test_a_task_that_stops_stops_the_pipeline_and_is_named(tmp_path: Path) -> No
     done = pipelines_run(tmp_path, laid_over(tiny_settings(), wrong))
     assert done.returncode == 1
     assert "'validate'" in done.stderr.splitlines()[-1]
+    assert "FAILED" in pipeline_state(tmp_path), "MLflow was not told of the end"
     assert "TagscaleError" in done.stdout, "the message of the stage is shown"
     assert not (tmp_path / "pipeline-run" / "reports").exists()
+
+
+def pipeline_state(folder: Path) -> list[str]:
+    """How MLflow says that pipelines in this folder ended."""
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        return [value for (value,) in store.execute("SELECT value FROM tags WHERE key = 'tagscale.state'")]
 
 
 def test_a_second_run_does_nothing(project: Project) -> None:

@@ -44,15 +44,17 @@ class GpuParams(Block):
     resource: str = Field(min_length=1)  # the device plugin's name for a GPU
     node_selector: dict[str, str]
     tolerations: list[Toleration]
+    most: int | None = Field(ge=1)
 
 
 class KubernetesParams(Block):
     """All of the block."""
 
     volume: str = Field(min_length=1)
-    mount: str = Field(pattern=r"^/[\w./-]+$")
+    mount: str = Field(pattern=r"^/.+$")
     config: str = Field(min_length=1)
     secret: str | None = Field(min_length=1)
+    shards: int = Field(ge=1, le=1000)
     parallel: int = Field(ge=1)
     retries: int = Field(ge=0)
     tasks: dict[str, TaskParams]

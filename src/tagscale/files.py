@@ -57,3 +57,11 @@ def sha256_of(*paths: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the file system has no hard links. Neither may be written to again."""
+    try:
+        os.link(Path(source).resolve(), target)  # resolved: DVC may have put a symbolic link into its cache there
+    except OSError:
+        shutil.copyfile(source, target)

@@ -3,7 +3,10 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from tagscale.files import read_json, sha256_of
 
 
 def hash_of(content: Any) -> str:
@@ -49,3 +52,9 @@ def run_name(model: str, size: int | str, seed: int) -> str:
     'waveform-300-0'
     """
     return f"{model}-{size}-{seed}"
+
+
+def content_of_run(folder: Path) -> str:
+    """Hash of what a finished run is: its identity and its weights or trees, not how long it took."""
+    model = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    return hash_of([read_json(folder / "run.json")["identity"], sha256_of(*(p for p in model if p.name != "run.json"))])

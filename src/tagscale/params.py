@@ -30,6 +30,7 @@ from tagscale.blocks import (
 )
 from tagscale.cluster import KubernetesParams
 from tagscale.errors import TagscaleError
+from tagscale.files import read_json
 
 B = TypeVar("B", bound=Block)
 
@@ -77,6 +78,11 @@ def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params
 def parse(content: dict[str, Any], origin: str = "params") -> Params:
     """Check settings that are already a dictionary, as the pipeline passes them. Raises as `load`."""
     return _checked(Params, content, origin)
+
+
+def load_json(path: Path) -> Params:
+    """Settings that a pipeline handed on as a file. Raises as `load`."""
+    return parse(read_json(path), origin=str(path))
 
 
 def dataset_of(content: dict[str, Any]) -> DatasetParams:

@@ -225,7 +225,8 @@ class KfpLoopback:
             raise Fault(400, "The version is of another pipeline, or the name is empty.")
         spec = version["pipeline_spec"]
         spec = spec.get("pipeline_spec", spec)
-        unknown = set(body["runtime_config"]["parameters"]) - set(spec["root"]["inputDefinitions"]["parameters"])
+        known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        unknown = set(body.get("runtime_config", {}).get("parameters", {})) - set(known)
         if unknown:
             raise Fault(400, f"The pipeline has no parameters {sorted(unknown)}.")
 

@@ -6,8 +6,9 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
-from pipelines.__main__ import compile_pipeline
+from pipelines.package import compiled_text
 
+from pipelines_graph import Graph
 from tagscale.errors import TagscaleError
 from tagscale.params import laid_over, load, parse, read_yaml
 
@@ -27,11 +28,11 @@ kubernetes:
 """
 
 
-def compiled(folder: Path, preset: str = PLACE) -> tuple[dict, dict]:
+def compiled(folder: Path, preset: str = PLACE, name: str = "study") -> tuple[dict, dict]:
     """The pipeline, and of every executor what is for Kubernetes alone."""
     (folder / "preset.yaml").write_text(preset)
-    compile_pipeline(output=folder, params=ROOT / "params.yaml", preset=folder / "preset.yaml")
-    pipeline, platform = yaml.safe_load_all((folder / "training.yaml").read_text())
+    text = compiled_text(name, load(ROOT / "params.yaml", folder / "preset.yaml"))
+    pipeline, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
     return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
@@ -50,7 +51,7 @@ def test_requests_are_limits_and_come_from_the_stage_or_the_default(cluster: tup
     assert (train["resourceCpuRequest"], train["resourceCpuLimit"]) == ("6", "6")
     assert (train["resourceMemoryRequest"], train["resourceMemoryLimit"]) == ("24G", "24G")
     assert (catalog["resourceCpuLimit"], catalog["resourceMemoryLimit"]) == ("0.5", "2Gi")
-    assert len(pipeline["deploymentSpec"]["executors"]) == 12
+    assert len(pipeline["deploymentSpec"]["executors"]) == 14
     assert all(resources(pipeline, name) for name in pipeline["deploymentSpec"]["executors"])
 
 
@@ -74,7 +75,7 @@ def test_volume_addresses_and_credentials(cluster: tuple[dict, dict]) -> None:
         assert (mounted["constant"], mounted["mountPath"]) == ("songs", "/songs")
         assert config["configMapAsEnv"][0]["configMapName"] == "tagscale-config"
         stage = name.removeprefix("exec-").removesuffix("-2")
-        assert ("secretAsEnv" in config) == (stage in {"train", "evaluate", "compare", "register"})
+        assert ("secretAsEnv" in config) == (stage in {"begin", "train", "evaluate", "compare", "register", "end"})
     assert platform["exec-train"]["secretAsEnv"][0]["secretName"] == "who-am-i"
 
 
@@ -93,19 +94,33 @@ def test_without_a_secret_nobody_is_told_who_they_are(tmp_path: Path) -> None:
 def test_time_repetitions_and_how_many_at_once(cluster: tuple[dict, dict]) -> None:
     pipeline, platform = cluster
     assert platform["exec-train"]["activeDeadlineSeconds"] == "1800"
-    tasks = pipeline["root"]["dag"]["tasks"]
-    assert tasks["catalog"]["retryPolicy"]["maxRetryCount"] == 5
-    loops = [task for task in tasks.values() if "parameterIterator" in task]
-    assert [loop["iteratorPolicy"]["parallelismLimit"] for loop in loops] == [3, 3]
+    graph = Graph.of(pipeline)
+    assert graph.tasks["catalog"]["retryPolicy"]["maxRetryCount"] == 5
+    assert [loop["iteratorPolicy"]["parallelismLimit"] for loop in graph.loops] == [3, 3]
 
 
-def test_what_has_input_artifacts_is_never_taken_from_the_cache(cluster: tuple[dict, dict]) -> None:
+def test_trainings_and_their_scores_alone_are_taken_from_the_cache(cluster: tuple[dict, dict]) -> None:
+    """The others write to the volume, where they find what they did before, or have to happen every time."""
     pipeline, _ = cluster
-    dags = [pipeline["root"], *pipeline["components"].values()]
-    tasks = {name: task for dag in dags if "dag" in dag for name, task in dag["dag"]["tasks"].items()}
-    executed = {name for name, task in tasks.items() if not task["componentRef"]["name"].startswith("comp-for-loop")}
-    assert len(executed) == 12
-    assert {name for name in executed if tasks[name]["cachingOptions"].get("enableCache")} == {"synth"}
+    graph = Graph.of(pipeline)
+    cached = {name for name, task in graph.tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert {graph.functions[name] for name in cached} == {"train", "evaluate"}
+    for name in cached:  # what the cache looks at
+        assert {"key", "content"} <= set(graph.tasks[name]["inputs"]["parameters"])
+
+
+def test_who_follows_a_job_over_nodes_has_no_gpu_itself(tmp_path: Path) -> None:
+    pipeline, platform = compiled(tmp_path, "{train: {nodes: 2}, kubernetes: {gpu: {most: 16}}}", "training")
+    train = resources(pipeline, "exec-train")
+    assert "accelerator" not in train
+    assert train["resourceCpuLimit"] == "2"
+    assert platform["exec-train"]["activeDeadlineSeconds"] == str(72 * 3600)
+    assert "accelerator" in resources(pipeline, "exec-evaluate")
+
+
+def test_slices_and_their_join_get_what_decoding_gets(tmp_path: Path) -> None:
+    pipeline, _ = compiled(tmp_path, "kubernetes: {shards: 2}", "data")
+    assert resources(pipeline, "exec-preprocess") == resources(pipeline, "exec-merge")
 
 
 def test_is_what_kubernetes_is_told(cluster: tuple[dict, dict]) -> None:
@@ -121,6 +136,9 @@ def test_is_what_kubernetes_is_told(cluster: tuple[dict, dict]) -> None:
             "{train: {devices: 9}, kubernetes: {tasks: {train: {gpus: 0}}}}",
             "train.devices: 9, but kubernetes.tasks.train gives a training cpu: 8",
         ),
+        ("kubernetes: {parallel: 9, gpu: {most: 5}}", "6 trainings at the same time .* hold 6 GPUs, .*most allows 5"),
+        ("train: {nodes: 4}", "4 trainings at the same time .* on 4 nodes .* hold 16 GPUs, .*most allows 8"),
+        ("train: {nodes: 3}", "train.batch 16 cannot be divided evenly over train.nodes 3"),
     ],
 )
 def test_more_devices_than_a_training_gets(tmp_path: Path, settings: str, told: str) -> None:

@@ -1,4 +1,4 @@
-"""The compiled pipeline: valid for kfp, the same every time, complete, and the graph of dvc.yaml."""
+"""The compiled pipelines: valid for kfp, the same every time, complete, and the graph of dvc.yaml."""
 
 import json
 import subprocess
@@ -9,98 +9,163 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
-from pipelines.__main__ import compile_pipeline
+from pipelines.definitions import PIPELINES, one_cell, pipeline
+from pipelines.keys import key_of
+from pipelines.package import compiled_text
 
+from pipelines_graph import Graph
+from tagscale.errors import TagscaleError
 from tagscale.params import load, parse
 from tagscale.stage_names import STAGES
 
 ROOT = Path(__file__).parents[2]
+DATA = {"begin", "synth", "catalog", "preprocess", "validate", "partition", "end"}
 
 
-def compiled(folder: Path, preset: str = "") -> dict:
-    """The pipeline of training.yaml, with a preset given as text; behind it in the file is what is for a cluster."""
+def compiled(folder: Path, name: str = "study", preset: str = "") -> Graph:
+    """A pipeline, with a preset given as text; behind it in the file is what is for a cluster."""
     (folder / "preset.yaml").write_text(preset or "{}")
-    compile_pipeline(output=folder / "out", params=ROOT / "params.yaml", preset=folder / "preset.yaml")
-    return next(yaml.safe_load_all((folder / "out" / "training.yaml").read_text()))
+    text = compiled_text(name, load(ROOT / "params.yaml", folder / "preset.yaml"))
+    return Graph.of(next(yaml.load_all(text, Loader=yaml.CSafeLoader)))
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory) -> dict:
-    return compiled(tmp_path_factory.mktemp("compiled"))
+def graphs(tmp_path_factory) -> dict[str, Graph]:
+    return {name: compiled(tmp_path_factory.mktemp(name), name) for name in PIPELINES}
 
 
-def executors(pipeline: dict) -> dict[str, dict]:
-    return pipeline["deploymentSpec"]["executors"]
+@pytest.fixture(scope="module")
+def study(graphs) -> Graph:
+    return graphs["study"]
 
 
-def grid(pipeline: dict) -> list[tuple[str, str, str]]:
+def grid(graph: Graph) -> list[tuple[str, str, str]]:
     """Model, size and seed of every item of the loops."""
-    loops = [
-        task["parameterIterator"] for task in pipeline["root"]["dag"]["tasks"].values() if "parameterIterator" in task
-    ]
-    return [(i["model"], i["size"], i["seed"]) for loop in loops for i in json.loads(loop["items"]["raw"])]
+    items = [item for loop in graph.loops for item in json.loads(loop["parameterIterator"]["items"]["raw"])]
+    return [(item["model"], item["size"], item["seed"]) for item in items]
 
 
-def test_parses_into_the_pipeline_spec(training):
-    json_format.ParseDict(training, PipelineSpec(), ignore_unknown_fields=False)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_parses_into_the_pipeline_spec(graphs, name):
+    json_format.ParseDict(graphs[name].pipeline, PipelineSpec(), ignore_unknown_fields=False)
 
 
-def test_refuses_an_unknown_field(training):
+@pytest.mark.parametrize("name", PIPELINES)
+def test_no_graph_takes_what_nobody_gives(graphs, name):
+    """kfp 2.17 compiles loops within an exit handler into graphs that ask for inputs that nobody has."""
+
+    def check(inputs: dict, tasks: dict) -> None:
+        for task, spec in tasks.items():
+            for kind, singular in (("artifacts", "Artifact"), ("parameters", "Parameter")):
+                for source in spec.get("inputs", {}).get(kind, {}).values():
+                    wanted = source.get(f"componentInput{singular}")
+                    own = spec.get("parameterIterator", {}).get("itemInput")
+                    assert wanted is None or wanted == own or wanted in inputs.get(kind, {}), (task, wanted)
+
+    pipeline = graphs[name].pipeline
+    for part in (pipeline["root"], *pipeline["components"].values()):
+        if "dag" in part:
+            check(part.get("inputDefinitions", {}), part["dag"]["tasks"])
+
+
+def test_refuses_an_unknown_field(study):
     with pytest.raises(json_format.ParseError, match="retires"):
-        json_format.ParseDict(training | {"retires": 3}, PipelineSpec(), ignore_unknown_fields=False)
+        json_format.ParseDict(study.pipeline | {"retires": 3}, PipelineSpec(), ignore_unknown_fields=False)
 
 
-def test_compiles_to_the_same_bytes(tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        compiled(folder)
-    one, two = ((tmp_path / name / "out" / "training.yaml").read_bytes() for name in ("one", "two"))
-    assert one == two
+def test_compiles_to_the_same_bytes():
+    assert compiled_text("study", load(ROOT / "params.yaml")) == compiled_text("study", load(ROOT / "params.yaml"))
 
 
-def test_has_the_component_of_every_stage(training):
-    functions = {executor["container"]["args"][-1] for executor in executors(training).values()}
-    assert functions == set(STAGES)
+def test_what_the_pipelines_do(graphs):
+    done = {name: set(graph.functions.values()) for name, graph in graphs.items()}
+    assert done["study"] == {*STAGES, "begin", "end"}
+    assert done["training"] == DATA | {"train", "evaluate"}
+    assert done["retrain"] == done["training"] | {"register"}
+    assert done["data"] == DATA | {"describe"}
 
 
-def test_installs_nothing_when_it_runs(training):
-    for executor in executors(training).values():
+def test_installs_nothing_when_it_runs(study):
+    for executor in study.executors.values():
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
-def test_runs_the_whole_grid(training):
+def test_a_study_runs_the_whole_grid(study):
     train = load(ROOT / "params.yaml").train
     models = [*train.models, *train.baselines]
-    assert grid(training) == [(m, str(size), str(seed)) for m in models for size in train.sizes for seed in train.seeds]
+    assert grid(study) == [(m, str(size), str(seed)) for m in models for size in train.sizes for seed in train.seeds]
 
 
-def test_carries_the_settings_unchanged(training):
-    text = training["root"]["inputDefinitions"]["parameters"]["params"]["defaultValue"]
-    assert parse(json.loads(text)) == load(ROOT / "params.yaml")
+def test_a_training_is_one_cell(graphs):
+    assert grid(graphs["training"]) == grid(graphs["retrain"]) == [("waveform", "all", "0")]
 
 
-def test_a_folder_is_imported_instead_of_composed(tmp_path):
-    pipeline = compiled(tmp_path, "dataset: {source: folder, root: s3://bucket/songs}")
-    assert "synth" not in pipeline["root"]["dag"]["tasks"]
-    assert "importer" in executors(pipeline)["exec-importer"]
-    assert pipeline["root"]["inputDefinitions"]["parameters"]["root"]["defaultValue"] == "s3://bucket/songs"
-    json_format.ParseDict(pipeline, PipelineSpec(), ignore_unknown_fields=False)
+def test_which_cell_may_be_said():
+    chosen = one_cell(load(ROOT / "params.yaml"), "spectrogram", "200", 3).train
+    assert (chosen.models, chosen.sizes, chosen.seeds, chosen.baselines) == (["spectrogram"], [200], [3], [])
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (("wavefrom", None, None), "no block model.wavefrom"),
+        (("waveform", "many", None), "--size many: expected a number"),
+        (("descriptors", None, None), "the baseline is trained by the pipeline study"),
+    ],
+)
+def test_a_cell_that_does_not_exist(cell, told):
+    with pytest.raises(TagscaleError, match=told):
+        one_cell(load(ROOT / "params.yaml"), *cell)
+
+
+def test_an_unknown_pipeline():
+    with pytest.raises(TagscaleError, match="no pipeline 'studies'; there are: data, training, study, retrain"):
+        pipeline("studies", load(ROOT / "params.yaml"))
+
+
+def test_carries_the_settings_unchanged(study):
+    for task in ("begin", "end"):
+        assert parse(json.loads(study.constant(task, "params"))) == load(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_its_end_is_told_whatever_happened(graphs, name):
+    end = graphs[name].pipeline["root"]["dag"]["tasks"]["end"]
+    assert end["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert end["inputs"]["parameters"]["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
+    assert set(graphs[name].pipeline["root"]["dag"]["tasks"]) == {"exit-handler-1", "end"}
+
+
+def test_a_folder_is_read_instead_of_composed(tmp_path):
+    graph = compiled(tmp_path, preset="dataset: {source: folder, root: songs}")
+    assert "synth" not in graph.functions.values()
+    assert "root" not in graph.tasks["catalog"]["inputs"].get("parameters", {})
 
 
 def test_without_baselines_nothing_is_described(tmp_path):
-    pipeline = compiled(tmp_path, "train: {baselines: [], sizes: [5, all], seeds: [0, 1]}")
-    assert "describe" not in pipeline["root"]["dag"]["tasks"]
-    assert len(grid(pipeline)) == 8
-    json_format.ParseDict(pipeline, PipelineSpec(), ignore_unknown_fields=False)
+    graph = compiled(tmp_path, preset="train: {baselines: [], sizes: [5, all], seeds: [0, 1]}")
+    assert "describe" not in graph.functions.values()
+    assert len(grid(graph)) == 8
+    json_format.ParseDict(graph.pipeline, PipelineSpec(), ignore_unknown_fields=False)
+
+
+def test_slices_are_decoded_side_by_side_and_joined(tmp_path):
+    graph = compiled(tmp_path, "data", "{kubernetes: {shards: 3}, train: {baselines: []}}")
+    (loop,) = graph.loops
+    items = json.loads(loop["parameterIterator"]["items"]["raw"])
+    assert [(item["number"], item["of"]) for item in items] == [(1, 3), (2, 3), (3, 3)]
+    assert ("preprocess", "merge") in graph.edges
+    assert ("merge", "validate") in graph.edges
+    assert ("preprocess", "validate") not in graph.edges
+    json_format.ParseDict(graph.pipeline, PipelineSpec(), ignore_unknown_fields=False)
 
 
 def test_the_image_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("TAGSCALE_IMAGE", "registry.example/tagscale:1")
     command = [sys.executable, "-m", "pipelines", "compile", "--output", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    pipeline = next(yaml.safe_load_all((tmp_path / "training.yaml").read_text()))
-    assert {e["container"]["image"] for e in executors(pipeline).values()} == {"registry.example/tagscale:1"}
+    graph = Graph.of(next(yaml.safe_load_all((tmp_path / "training.yaml").read_text())))
+    assert {e["container"]["image"] for e in graph.executors.values()} == {"registry.example/tagscale:1"}
 
 
 def test_bad_settings_are_told_without_a_traceback(tmp_path):
@@ -115,8 +180,14 @@ def test_bad_settings_are_told_without_a_traceback(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_is_the_graph_of_dvc(training):
-    assert kubeflow_edges(training) == dvc_edges(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+def test_is_the_graph_of_dvc(study):
+    """What a stage of dvc.yaml reads is there before the component reads it, and nothing is read that DVC does not."""
+    dvc = dvc_edges(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    for writer, reader in dvc:
+        assert study.reaches(writer, reader), f"{reader} does not wait for {writer}"
+    own = {(writer, reader) for writer, reader in study.edges if writer != "begin"}
+    # Content hashes are handed from task to task beside the artifacts
+    assert own - dvc == {("partition", "describe")} - dvc
 
 
 def dvc_edges(stages: dict[str, dict]) -> set[tuple[str, str]]:
@@ -134,34 +205,27 @@ def dvc_edges(stages: dict[str, dict]) -> set[tuple[str, str]]:
     return {(writer.split("_")[0], reader.split("_")[0]) for writer, reader in edges}
 
 
-def kubeflow_edges(pipeline: dict) -> set[tuple[str, str]]:
-    """(stage that writes, stage that reads), by the artifacts passed between tasks, through the loops."""
-    stage = {name: component.get("executorLabel", "") for name, component in pipeline["components"].items()}
+def test_the_cache_looks_at_what_dvc_looks_at(tmp_path):
+    """A task's key changes exactly with the settings that dvc.yaml declares for its stage."""
+    params = load(ROOT / "params.yaml")
 
-    def producer(tasks: dict, task: str, key: str) -> str:
-        component = tasks[task]["componentRef"]["name"]
-        if stage[component]:
-            return executors(pipeline)[stage[component]]["container"]["args"][-1]
-        dag = pipeline["components"][component]["dag"]
-        (inner,) = dag["outputs"]["artifacts"][key]["artifactSelectors"]
-        return producer(dag["tasks"], inner["producerSubtask"], inner["outputArtifactKey"])
+    def changed(preset: str, stage: str, model: str = "") -> bool:
+        (tmp_path / "preset.yaml").write_text(preset)
+        other = load(ROOT / "params.yaml", tmp_path / "preset.yaml")
+        return key_of(params, stage, model) != key_of(other, stage, model)
 
-    def edges(tasks: dict, outside: dict[str, str]) -> set[tuple[str, str]]:
-        found = set()
-        for name, task in tasks.items():
-            sources = {}
-            for key, source in task["inputs"].get("artifacts", {}).items():
-                made = source.get("taskOutputArtifact")
-                sources[key] = (
-                    producer(tasks, made["producerTask"], made["outputArtifactKey"])
-                    if made
-                    else outside[source["componentInputArtifact"]]
-                )
-            component = task["componentRef"]["name"]
-            if stage[component]:
-                found |= {(source, producer(tasks, name, "")) for source in sources.values()}
-            else:
-                found |= edges(pipeline["components"][component]["dag"]["tasks"], sources)
-        return found
+    assert changed("train: {learning_rate: 0.1}", "train", "waveform")
+    assert changed("model: {waveform: {width: 2}}", "train", "waveform")
+    assert not changed("model: {waveform: {width: 2}}", "train", "spectrogram")
+    assert not changed("{train: {devices: 2, workers: 1, sizes: [3]}, kubernetes: {parallel: 1}}", "train", "waveform")
+    assert not changed("dataset: {version: 'v1@0123456789ab'}", "train", "waveform")
+    assert changed("evaluate: {hop_seconds: 1}", "evaluate", "waveform")
+    assert not changed("evaluate: {hop_seconds: 1}", "evaluate_baseline", "descriptors")
 
-    return edges(pipeline["root"]["dag"]["tasks"], {})
+
+def test_trainings_are_told_the_content_of_their_data(study):
+    parameters = study.tasks["train"]["inputs"]["parameters"]
+    assert parameters["content"] == {"componentInputParameter": "pipelinechannel--partition-Output"}
+    assert ("partition", "train") in study.edges
+    evaluated = study.tasks["evaluate"]["inputs"]["parameters"]["content"]
+    assert evaluated["taskOutputParameter"] == {"outputParameterKey": "Output", "producerTask": "train"}

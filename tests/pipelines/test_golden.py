@@ -12,7 +12,8 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
-from pipelines.package import PIPELINES, compiled_text
+from pipelines.definitions import PIPELINES
+from pipelines.package import compiled_text
 
 from tagscale.params import load
 

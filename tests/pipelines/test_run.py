@@ -3,27 +3,48 @@
 from pathlib import Path
 
 import pytest
-from pipelines.__main__ import app, run
+from pipelines.__main__ import app
+from pipelines.run import settings_here
 from typer.testing import CliRunner
 
 from tagscale.errors import TagscaleError
+from tagscale.params import Params, load
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"
 
 
+def folder_settings(tmp_path: Path) -> Params:
+    (tmp_path / "preset.yaml").write_text("dataset: {source: folder, root: songs}")
+    return load(ROOT / "params.yaml", tmp_path / "preset.yaml")
+
+
 def test_a_folder_that_is_not_there(tmp_path):
-    (tmp_path / "preset.yaml").write_text("dataset: {source: folder}")
     with pytest.raises(TagscaleError, match="nowhere: no such folder; give the dataset's"):
-        run(params=ROOT / "params.yaml", preset=tmp_path / "preset.yaml", root=Path("nowhere"), output=tmp_path)
+        settings_here(folder_settings(tmp_path), Path("nowhere"), tmp_path)
 
 
 def test_a_root_for_a_composed_corpus(tmp_path):
     with pytest.raises(TagscaleError, match="which reads no folder"):
-        run(params=ROOT / "params.yaml", preset=TINY, root=tmp_path, output=tmp_path)
+        settings_here(load(ROOT / "params.yaml", TINY), tmp_path, tmp_path)
+
+
+def test_the_volume_is_a_folder_of_the_output_and_the_dataset_stays_where_it_is(tmp_path, monkeypatch):
+    (tmp_path / "songs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = settings_here(folder_settings(tmp_path), None, tmp_path / "out")
+    assert settings.kubernetes.mount == str(tmp_path / "out" / "volume")
+    assert settings.dataset.root == str(tmp_path / "songs")
+    assert settings.train == load(ROOT / "params.yaml").train
 
 
 def test_an_unknown_runner():
-    told = CliRunner().invoke(app, ["run", "--runner", "docker"])
+    told = CliRunner().invoke(app, ["run", "--runner", "podman"])
     assert told.exit_code == 2
-    assert "'docker' is not one of" in told.output
+    assert "'podman' is not one of" in told.output
+
+
+def test_an_unknown_pipeline(tmp_path):
+    told = CliRunner().invoke(app, ["run", "--pipeline", "studdy", "--params", str(ROOT / "params.yaml")])
+    assert isinstance(told.exception, TagscaleError)
+    assert "no pipeline 'studdy'" in str(told.exception)

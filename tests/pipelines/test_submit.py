@@ -18,6 +18,7 @@ from kfp_loopback.server import KfpLoopback, serving
 from pipelines import follow as following
 from pipelines import package
 from pipelines import server as sending
+from pipelines_graph import Graph
 from tagscale.errors import TagscaleError
 from tagscale.params import Params, load, parse
 
@@ -78,7 +79,7 @@ def lists(server: KfpLoopback) -> dict[str, int]:
 def test_makes_pipeline_version_experiment_and_run(server):
     told = call("submit", server)
     pipeline, version, experiment, run = map(only, (server.pipelines, server.versions, server.experiments, server.runs))
-    assert pipeline["display_name"] == "tagscale-training"
+    assert pipeline["display_name"] == "tagscale-study"
     assert version["display_name"] == "0d40257"
     assert experiment["display_name"] == load(ROOT / "params.yaml").tracking.experiment
     assert run["pipeline_version_reference"]["pipeline_version_id"] == version["pipeline_version_id"]
@@ -89,10 +90,31 @@ def test_makes_pipeline_version_experiment_and_run(server):
     assert f"{server.address}/#/runs/details/{run['run_id']}" in told
 
 
-def test_a_run_shows_its_settings(server):
+def test_a_version_shows_its_settings(server):
     call("submit", server)
-    shown = only(server.runs)["runtime_config"]["parameters"]["params"]
-    assert parse(json.loads(shown)) == load(ROOT / "params.yaml")
+    graph = Graph.of(only(server.versions)["pipeline_spec"]["pipeline_spec"])
+    assert parse(json.loads(graph.constant("begin", "params"))) == load(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("pipeline", ["data", "training", "study", "retrain"])
+def test_every_pipeline(server, pipeline):
+    call("submit", server, "--pipeline", pipeline)
+    assert only(server.pipelines)["display_name"] == f"tagscale-{pipeline}"
+    told = {"data": "default-corpus", "study": r"waveform\+spectrogram\+descriptors x 3 sizes x 1 seed"}
+    one = "waveform x 1 size x 1 seed"
+    assert re.fullmatch(rf"default-study 0d40257 {told.get(pipeline, one)} [\d: -]+", only(server.runs)["display_name"])
+
+
+def test_one_cell_of_the_grid(server):
+    call("submit", server, "--pipeline", "training", "--model", "spectrogram", "--size", "200", "--seed", "4")
+    graph = Graph.of(only(server.versions)["pipeline_spec"]["pipeline_spec"])
+    train = parse(json.loads(graph.constant("begin", "params"))).train
+    assert (train.models, train.sizes, train.seeds) == (["spectrogram"], [200], [4])
+
+
+def test_a_study_has_its_grid_in_the_settings(server):
+    with pytest.raises(TagscaleError, match="--pipeline study: --model, --size and --seed are for training"):
+        call("submit", server, "--model", "waveform")
 
 
 def test_what_is_there_is_used(server):
@@ -507,14 +529,14 @@ def test_a_package_that_is_not_there(server):
 
 
 def test_an_unknown_pipeline(server):
-    with pytest.raises(TagscaleError, match="no pipeline 'trainings'; there are: training"):
+    with pytest.raises(TagscaleError, match="no pipeline 'trainings'; there are: data, training, study, retrain"):
         call("submit", server, "--pipeline", "trainings")
 
 
 def test_schedules(server):
     call("schedule", server, "--cron", "0 3 * * *", "--max-concurrency", "2")
     made = only(server.recurring)
-    assert made["display_name"] == "tagscale-training default-study"
+    assert made["display_name"] == "tagscale-retrain default-study"
     assert made["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
     assert (made["max_concurrency"], made["no_catchup"], made["mode"]) == ("2", True, "ENABLE")
     assert made["pipeline_version_reference"]["pipeline_version_id"] == only(server.versions)["pipeline_version_id"]

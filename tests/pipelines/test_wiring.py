@@ -2,14 +2,19 @@
 
 import importlib
 import inspect
+from pathlib import Path
 
 import pytest
 
 from tagscale.stage_names import STAGES
 
-FOR_THE_UI = {"metrics", "report"}  # shown by Kubeflow beside the stage's own output
-# Processes, slices; side files of the command line; what an earlier or an ended run left
+FOR_THE_UI = {"metrics", "report", "curve"}  # shown by Kubeflow beside the stage's own output
+FOR_THE_CACHE = {"key", "content"}  # hashes that Kubeflow's cache looks at
+OF_THE_CLUSTER = {"settings", "number", "of", "image"}  # params.yaml as a file; which slice; the pods' image
+# Processes, slices; side files of the command line; what an earlier or an ended run left; what lies on the volume
 OF_THE_MACHINE = {"workers", "shard", "timings", "docs", "previous", "unfinished"}
+ON_THE_VOLUME = {"params", "root", "corpus"}
+AROUND = ("begin", "end", "merge")  # components that are no stages
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -17,12 +22,19 @@ def test_inputs_and_outputs_are_the_arguments_of_the_stage(stage):
     component = getattr(importlib.import_module(f"components.{stage}"), stage)
     run = importlib.import_module(f"tagscale.stages.{stage}").run
     spec = component.component_spec
-    passed = {*spec.inputs, *spec.outputs} - FOR_THE_UI
+    passed = {*spec.inputs, *(spec.outputs or {})} - FOR_THE_UI - FOR_THE_CACHE - OF_THE_CLUSTER - {"Output"}
     passed = {name.removeprefix("baseline_") for name in passed}  # the baselines' runs arrive in lists of their own
-    assert passed - OF_THE_MACHINE == set(inspect.signature(run).parameters) - OF_THE_MACHINE
+    beside = OF_THE_MACHINE | ON_THE_VOLUME
+    assert passed - beside == set(inspect.signature(run).parameters) - beside
+    assert "settings" in spec.inputs
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_one_short_module_for_each_component(stage):
-    module = importlib.import_module(f"components.{stage}")
+@pytest.mark.parametrize("name", [*STAGES, *AROUND])
+def test_one_short_module_for_each_component(name):
+    module = importlib.import_module(f"components.{name}")
     assert len(inspect.getsource(module).splitlines()) <= 60
+
+
+def test_there_are_no_other_components():
+    found = {path.stem for path in Path(importlib.import_module("components").__file__).parent.glob("[!_]*.py")}
+    assert found == {*STAGES, *AROUND, "image"}

@@ -11,7 +11,8 @@ from tagscale.audio.lock import replace_store
 from tagscale.audio.previous import Previous
 from tagscale.audio.store import BYTES_PER_SAMPLE
 from tagscale.audio.unfinished import Unfinished
-from tagscale.audio.writer import INDEX, REJECTED, SOURCES, ShardWriter, link_or_copy, table, write_index
+from tagscale.audio.writer import INDEX, REJECTED, SOURCES, ShardWriter, table, write_index
+from tagscale.files import link_or_copy
 
 MOST_DEAD = 0.5  # of a store's samples; with more, the live ones are copied into new shards
 

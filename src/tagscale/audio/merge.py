@@ -11,8 +11,9 @@ import pandas as pd
 from tagscale.audio.lock import replace_store, writing
 from tagscale.audio.previous import read_rejected
 from tagscale.audio.verify import load
-from tagscale.audio.writer import INDEX, link_or_copy, shard_name, write_index
+from tagscale.audio.writer import INDEX, shard_name, write_index
 from tagscale.errors import TagscaleError
+from tagscale.files import link_or_copy
 
 
 @dataclass(frozen=True)

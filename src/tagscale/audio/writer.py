@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -181,11 +180,3 @@ def write_whole(file: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(file, view) :]
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a shard a second name; a copy where the file system has no hard links. Neither is written to again."""
-    try:
-        os.link(Path(source).resolve(), target)  # resolved: DVC may have put a symbolic link into its cache there
-    except OSError:
-        shutil.copyfile(source, target)

@@ -1,0 +1,19 @@
+"""Kubeflow component before all stages: is everything there, and the settings as a file for every later task."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Output
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def begin(params: str, pipeline: str, pipeline_run: str, settings: Output[Artifact]) -> None:
+    """Look for volume, dataset, data version and MLflow; hand the settings on."""
+    import json
+    from pathlib import Path
+
+    from tagscale.params import parse
+    from tagscale.stages import pipeline as stage
+
+    stage.begin(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run)
+    Path(settings.path).write_text(params, encoding="utf-8")

@@ -1,0 +1,17 @@
+"""Kubeflow component behind all stages, whatever happened to them: MLflow is told how the pipeline ended."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def end(params: str, pipeline: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
+    """Tell MLflow how the pipeline ended."""
+    import json
+
+    from tagscale.params import parse
+    from tagscale.stages import pipeline as stage
+
+    ended = {"state": status.state, "error": {"code": status.error_code, "message": status.error_message}}
+    stage.end(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run, status=ended)

@@ -1,0 +1,22 @@
+"""Kubeflow component behind a sharded preprocess: the stores of all slices joined to one."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Output
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def merge(settings: Input[Artifact], slices: Input[list[Dataset]], store: Output[Dataset]) -> None:
+    """Join the slices to the store that one task alone would have made; hand on where it is."""
+    from pathlib import Path
+
+    from tagscale.audio.store import Store
+    from tagscale.params import load_json
+    from tagscale.stages import store as stage
+    from tagscale.volume import Volume, address_in, hand_on
+
+    volume = Volume.of(load_json(Path(settings.path)))
+    stage.merge([address_in(part.path) for part in slices], volume.store)
+    digest = Store.open(volume.store).hash
+    hand_on(store.path, volume.freeze(volume.store, digest), digest)

@@ -1,0 +1,89 @@
+"""A pipeline on this machine: kfp's local runners, a process or a container for each task.
+
+What is a volume on a cluster is a folder here, so a second run decodes nothing that the first has decoded.
+"""
+
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+from kfp import local
+
+from pipelines.definitions import pipeline, server_name
+from tagscale.errors import TagscaleError
+from tagscale.files import read_json, replacing
+from tagscale.identity import run_name
+from tagscale.params import Params, laid_over, parse
+
+
+def run_here(name: str, params: Params, runner: str, root: Path | None, output: Path) -> list[tuple[str, Path]]:
+    """Run a pipeline and copy what it made to plain folders; what they are and where they lie.
+
+    Args:
+        name: data, training, study or retrain.
+        runner: subprocess or docker.
+        root: the dataset's folder, in place of dataset.root.
+        output: folder for everything.
+    Raises:
+        TagscaleError: no dataset, no image, no MLflow, or a task that failed.
+    """
+    output = output.absolute()
+    settings = settings_here(params, root, output)
+    built = pipeline(name, settings, on_this_machine=True)
+    from tagscale import tracking  # mlflow takes seconds to import, and only this needs it
+
+    os.environ["MLFLOW_TRACKING_URI"] = tracking.configure()  # the tasks' processes inherit it
+    artifacts = output / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    # Cached tasks would be wrong here: kfp's key does not know the code of the stages.
+    local.init(local.SubprocessRunner(use_venv=False), str(artifacts), workspace_root=str(artifacts / "workspace"))
+    warnings.filterwarnings("ignore", module=r"kfp\.local")  # image and display names have no effect here: known
+    try:
+        built()
+    except RuntimeError as error:
+        told = re.sub(r"\x1b\[\d+m", "", str(error))  # kfp colours task names even where nobody sees it
+        raise TagscaleError(f"{told} What the task said is printed above.") from None
+    newest = max(artifacts.glob(f"{server_name(name)}-*"), key=lambda folder: folder.stat().st_mtime)
+    return [*_copied(newest, output), ("volume", output / "volume"), ("artifacts", newest)]
+
+
+def settings_here(params: Params, root: Path | None, output: Path) -> Params:
+    """The settings with places of this machine. Raises TagscaleError for a dataset that is not there."""
+    changes: dict[str, dict[str, str]] = {"kubernetes": {"mount": str(output / "volume")}}
+    (output / "volume").mkdir(parents=True, exist_ok=True)
+    if params.dataset.source == "synth":
+        if root is not None:
+            raise TagscaleError(f"--root {root}: dataset.source is `synth`, which reads no folder; set it to `folder`.")
+    else:
+        folder = root or Path(params.dataset.root)
+        if not folder.is_dir():
+            raise TagscaleError(f"{folder}: no such folder; give the dataset's with --root or dataset.root.")
+        changes["dataset"] = {"root": str(folder.resolve())}
+    return parse(laid_over(params.model_dump(), changes))
+
+
+def _copied(run_folder: Path, output: Path) -> list[tuple[str, Path]]:
+    """Copy the results of a run from kfp's folders to plain ones; what they are and where they lie."""
+    sources, shown = {}, []
+    for kind, made, file in (
+        ("report", "compare/reports", "report.html"),
+        ("registration", "register/registration", "registration.json"),
+        ("validation", "validate/validation", "validation.html"),
+    ):
+        for folder in run_folder.rglob(made):
+            sources[Path(made).name] = folder
+            shown.append((kind, output / Path(made).name / file))
+    for metrics in sorted(run_folder.rglob("results/metrics.json")):
+        identity = read_json(metrics)["identity"]
+        name = run_name(identity["model"], identity["size"], identity["seed"])
+        sources[f"results/{name}"] = metrics.parent
+        for run in metrics.parents[2].rglob("run/run.json"):
+            if read_json(run)["identity"] == identity:
+                sources[f"runs/{name}"] = run.parent
+    for name, source in sources.items():
+        with replacing(output / name) as fresh:
+            shutil.copytree(source, fresh)
+    results = [("results", output / "results"), ("runs", output / "runs")]
+    return shown + [(kind, path) for kind, path in results if path.is_dir()]
