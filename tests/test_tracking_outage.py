@@ -377,3 +377,40 @@ def test_an_outage_of_other_stages_is_a_clear_error(server, training, monkeypatc
         evaluate()
     server.start()
     check_complete(server, training)
+
+
+def test_the_stages_themselves(
+    server, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Trees are trained while MLflow goes away for good; evaluate tells it all when it is back."""
+    from sounds import write_study
+    from stages.conftest import SoundStudy
+    from tagscale.models.baselines.descriptors import DescriptorTrees
+
+    write_study(tmp_path)
+    study = SoundStudy(tmp_path)
+    params = study.params(baseline={"trees": 2}, evaluate={"resamples": 0}, tracking={"experiment": "stages"})
+    fit = DescriptorTrees.fit
+
+    def struck(*arguments: Any) -> Any:
+        server.stop()
+        return fit(*arguments)
+
+    monkeypatch.setattr(DescriptorTrees, "fit", struck)
+    run = study.train(params, "descriptors", "all", 0, "runs/descriptors")
+    assert (run / JOURNAL).is_file()
+    assert not (tmp_path / "runs" / "descriptors.unfinished").exists()
+    told = [line for line in capsys.readouterr().out.splitlines() if "MLflow" in line]
+    assert ["Training goes on" in told[0], "The run is complete" in told[-1], len(told)] == [True, True, 2]
+    with pytest.raises(TagscaleError, match="no MLflow server answers"):
+        study.evaluate(params, run, "results/trees")
+    server.start()
+    study.evaluate(params, run, "results/trees")
+    client = MlflowClient(f"sqlite:///{server.folder}/mlflow.db")
+    (kept,) = client.search_runs([client.get_experiment_by_name("stages").experiment_id])
+    assert kept.info.status == "FINISHED"
+    assert kept.data.params["descriptors"].isdigit()
+    assert "test_pr_auc" in kept.data.metrics
+    artifacts = server.folder / "artifacts" / kept.info.experiment_id / kept.info.run_id / "artifacts"
+    assert (artifacts / "checkpoint" / "run.json").is_file()
+    assert (artifacts / "results" / "metrics.json").is_file()

@@ -24,7 +24,7 @@ from tagscale.tracking.server import explained, is_away, reason_of, status_of, t
 SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder that has been sent
 PATIENCE_SECONDS = 60.0  # at the end of a training, for a server that is away
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds between two attempts; doubled each time
-_ANSWER_SECONDS, _STORED_SECONDS = 10, 120  # for an answer; for a file, which passes through to another store
+_ANSWER_SECONDS, _STORED_SECONDS = 15, 120  # for an answer; for a file, which passes through to another store
 
 
 class Outbox:

@@ -36,6 +36,7 @@ def configure() -> str:
     """The tracking URI in force: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quietens MLflow's logs."""
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every attempt; ours says it once
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 

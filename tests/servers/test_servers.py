@@ -1,0 +1,208 @@
+"""On real servers, as a cluster has them: PostgreSQL, S3, and MLflow with users, started as the manifests say."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.tiny import TinyStudy, make_study
+from servers.postgres import programs
+from servers.processes import free_port
+from servers.real import ADMIN, ADMIN_PASSWORD, NAME, RealServers, real_servers
+from sounds import write_study
+from stages.conftest import SoundStudy
+from tagscale import tracking
+from tagscale.audio.store import Store
+from tagscale.errors import TagscaleError
+from tagscale.files import sha256_of
+from tagscale.identity import RunIdentity
+from tagscale.registry.package import load_version
+from tagscale.registry.promote import history
+from tagscale.registry.versions import CHAMPION, Registry
+from tagscale.stages import register
+from tagscale.tracking.journal import JOURNAL
+from tagscale.training.module import Training
+
+pytestmark = pytest.mark.slow
+MODEL = "tagscale-tagger"
+CURVES = ("train_loss", "valid_loss", "learning_rate")
+
+
+@pytest.fixture(scope="module")
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServers]:
+    with real_servers(request.config, tmp_path_factory.mktemp("servers")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def servers(real: RealServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealServers:
+    """The servers, for a client that knows MLflow's user and nothing of S3."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_TRACKING", "MLFLOW_S3"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no ~/.aws, no ~/.mlflow
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in real.client.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return real
+
+
+def identity(dataset: str) -> RunIdentity:
+    return RunIdentity("spectrogram", "all", 0, dataset, "d", "p", "s")
+
+
+def test_a_study_is_logged_registered_and_promoted_without_s3_keys(servers: RealServers, tmp_path: Path) -> None:
+    study: TinyStudy = make_study(tmp_path / "study")
+    checkpoint = study.root / "runs" / "spectrogram-all-0"
+    with tracking.start_run("study", identity("tiny"), {"batch": 8}, checkpoint, tmp_path / "unfinished") as run:
+        run.log_metrics({"train_loss": 0.5}, step=1)
+        run.log_artifacts(checkpoint, "checkpoint")
+    register.run(study.params, **study.paths())
+
+    stored = servers.stored()
+    weights = [name for name in stored if name.endswith(f"{run.run_id}/artifacts/checkpoint/weights.safetensors")]
+    assert len(weights) == 1
+    assert weights[0].startswith("mlflow/")
+    content = servers.s3().get_object(Bucket=servers.bucket, Key=weights[0])["Body"].read()
+    assert content == (checkpoint / "weights.safetensors").read_bytes()
+    assert any(name.endswith("/artifacts/MLmodel") for name in stored)
+
+    assert Registry.open(MODEL).aliases() == {CHAMPION: "1"}
+    assert [record["action"] for record in history(MODEL)] == ["promote"]
+    tagger, version = load_version(MODEL)
+    assert version.number == "1"
+    assert tagger.architecture.tags == ("rock", "jazz", "energy")
+    kept = tracking.connect().get_run(run.run_id)
+    assert kept.info.status == "FINISHED"
+    assert kept.data.metrics["train_loss"] == 0.5
+
+
+def test_what_the_server_refuses_is_told(servers: RealServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(because: str, experiment: str = "study") -> None:
+        with pytest.raises(TagscaleError, match=because), tracking.find_run(experiment, identity("refused")):
+            raise AssertionError("it is let in")
+
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+        refused(rf"{servers.address} does not know user '{NAME}' with the password in MLFLOW_TRACKING_PASSWORD \(401\)")
+        patch.delenv("MLFLOW_TRACKING_PASSWORD")
+        patch.delenv("MLFLOW_TRACKING_USERNAME")
+        refused(r"nobody \(MLFLOW_TRACKING_USERNAME is not set\) \(401\)\. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRA")
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", ADMIN_PASSWORD)
+        tracking.connect().create_experiment("of the administrator")
+    refused(rf"does not allow this to user '{NAME}' \(403: .*[Pp]ermission.*\)", "of the administrator")
+
+    found = socket.getaddrinfo
+    with monkeypatch.context() as patch:  # a name that leads here, but that the server does not know as its own
+        patch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: found("127.0.0.1", *rest, **more))
+        patch.setenv("MLFLOW_TRACKING_URI", servers.address.replace("127.0.0.1", "mlflow.example.org"))
+        refused(r"mlflow\.example\.org:\d+ does not answer under this host name \(403\).* --allowed-hosts")
+
+
+def test_dvc_keeps_the_data_in_the_same_storage(servers: RealServers, tmp_path: Path) -> None:
+    """With address and keys from the environment, as tasks on a cluster have them."""
+    write_study(tmp_path / "data")
+    before = Store.open(tmp_path / "data" / "store").hash
+    environment = os.environ | servers.keys | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def dvc(*words: str) -> None:
+        done = subprocess.run(["dvc", *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    dvc("init", "--no-scm", "--quiet")
+    dvc("remote", "add", "--default", "storage", f"s3://{servers.bucket}/dvc")
+    dvc("add", "data/store", "--quiet")
+    dvc("push", "--quiet")
+    assert any(name.startswith("dvc/files/md5/") for name in servers.stored())
+    shutil.rmtree(tmp_path / "data" / "store")
+    shutil.rmtree(tmp_path / ".dvc" / "cache")
+    dvc("pull", "--quiet")
+    assert Store.open(tmp_path / "data" / "store").hash == before
+
+
+def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
+    servers: RealServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_study(tmp_path)
+    study = SoundStudy(tmp_path)
+    settings = {"max_epochs": 5, "patches_per_track": 1, "patience": 9}
+    alone = study.params(train=settings, tracking={"experiment": "alone"})
+    outage = study.params(train=settings, tracking={"experiment": "outage"})
+    study.train(alone, "spectrogram", 16, 0, "runs/alone")
+
+    step, steps = Training.training_step, 2  # of an epoch
+
+    def struck(self: Training, *arguments: Any) -> Any:
+        if self.global_step == 1 * steps + 1:  # in epoch 2
+            servers.mlflow.stop()
+            servers.postgres.stop()
+        elif self.global_step == 3 * steps + 1:  # in epoch 4
+            journal = (tmp_path / "runs" / "outage.unfinished" / JOURNAL).read_text()
+            assert journal.count('"valid_loss"') == 2
+            servers.postgres.start()
+            servers.mlflow.start()
+        return step(self, *arguments)
+
+    capsys.readouterr()
+    monkeypatch.setattr(Training, "training_step", struck)
+    study.train(outage, "spectrogram", 16, 0, "runs/outage")
+    told = capsys.readouterr().out
+    assert told.count("does not answer (Connection refused). Training goes on") == 1
+    assert "answers again" in told
+
+    client = tracking.connect()
+    (first,), (second,) = (
+        client.search_runs([client.get_experiment_by_name(name).experiment_id]) for name in ("alone", "outage")
+    )
+    assert second.info.status == "FINISHED"
+    assert second.data.params == first.data.params
+    assert second.data.tags["tagscale.settings_hash"] == first.data.tags["tagscale.settings_hash"]
+    for name in (*CURVES, "best_epoch", "data_wait"):
+        before, after = (client.get_metric_history(run.info.run_id, name) for run in (first, second))
+        assert [point.step for point in after] == [point.step for point in before] != []
+        if name in CURVES:
+            assert [point.value for point in after] == [point.value for point in before]
+        times = [point.timestamp for point in after]
+        assert times == sorted(times)
+    files = [{one.path for one in client.list_artifacts(run.info.run_id, "checkpoint")} for run in (first, second)]
+    assert files[0] == files[1]
+    assert "checkpoint/weights.safetensors" in files[0]
+    weights = [tmp_path / "runs" / name / "weights.safetensors" for name in ("alone", "outage")]
+    assert sha256_of(weights[0]) == sha256_of(weights[1])
+    assert not (tmp_path / "runs" / "outage" / JOURNAL).exists()
+
+
+def test_a_dump_of_the_database_serves_the_same_runs(servers: RealServers, tmp_path: Path) -> None:
+    """k8s/base/backup.sh, and the way back into a new database."""
+    with tracking.start_run("kept", identity("kept"), {"batch": 8}) as run:
+        run.log_metrics({"train_loss": 0.25}, step=1)
+    script = Path(__file__).parents[2] / "k8s" / "base" / "backup.sh"
+    environment = {"PATH": f"{programs()}{os.pathsep}{os.environ['PATH']}", "BACKUP_FOLDER": str(tmp_path)}
+    environment |= {"DATABASE_URI": servers.postgres.uri()}
+    done = subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (dump,) = tmp_path.glob("mlflow-*.dump")
+    uri = servers.postgres.create("restored")
+    servers.postgres.run("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={uri}", str(dump))
+
+    folder = tmp_path / "second"
+    folder.mkdir()
+    port = free_port()
+    second = servers.mlflow_process(servers.manifest_for(uri), folder, port)
+    try:
+        second.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+            kept = tracking.connect().get_run(run.run_id)
+        assert kept.data.metrics == {"train_loss": 0.25}
+        assert kept.info.status == "FINISHED"
+    finally:
+        second.stop()
