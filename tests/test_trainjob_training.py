@@ -1,5 +1,6 @@
 """The command of a TrainJob really trains: two pods' worth of processes, run as the cluster would run them."""
 
+import json
 import os
 import socket
 import subprocess
@@ -106,3 +107,20 @@ def test_two_nodes_train_what_one_process_does(pods: Pods, capfd: pytest.Capture
 def test_a_node_that_cannot_train_says_why(pods: Pods) -> None:
     with pytest.raises(TagscaleError, match=r"node-\d \(pod train-waveform-24-0-.*\n.*error .*no-store"):
         train(pods.cluster, pods.folder, inputs=pods.folder / "no-store")
+
+
+def test_a_process_that_is_alone_does_not_train(tmp_path: Path) -> None:
+    """As where a container has no torchrun: each would train all, and write where the other writes."""
+    request = tmp_path / "request.json"
+    told = {"processes": 2, "params": {}, "model": "waveform", "size": "all", "seed": 0, "inputs": "store"}
+    request.write_text(json.dumps(told | dict.fromkeys(("catalog", "partition", "run", "unfinished"), "x")))
+    assert "should be one of 2, but knows of 1 (WORLD_SIZE). Start it by torchrun" in said_by(request)
+    assert "Is the volume mounted here where" in said_by(tmp_path / "none.json")
+
+
+def said_by(request: Path) -> str:
+    alone = {key: value for key, value in os.environ.items() if key != "WORLD_SIZE"}
+    words = [sys.executable, "-m", "tagscale.stages.several", str(request)]
+    done = subprocess.run(words, env=alone, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    return done.stderr
