@@ -49,7 +49,9 @@ def compile_pipelines(
 @app.command()
 def run(
     pipeline: Name = "study",
-    runner: Annotated[Literal["subprocess"], typer.Option(help="How each task runs.")] = "subprocess",
+    runner: Annotated[
+        Literal["subprocess", "docker"], typer.Option(help="Each task in a process, or in a container of the image.")
+    ] = "subprocess",
     params: ParamsFile = Path("params.yaml"),
     preset: Preset = None,
     model: Cell.Model = None,

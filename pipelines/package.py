@@ -15,6 +15,7 @@ from kfp import compiler
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
 from pipelines.definitions import defined, pipeline
+from pipelines.graph import BEGIN, Graph
 from tagscale.errors import TagscaleError
 from tagscale.params import Params, parse
 from tagscale.provenance import git_commit
@@ -147,17 +148,10 @@ def _package(text: str, origin: str, source: str, by_content: bool) -> Package:
         raise TagscaleError(f"{origin}: compiled by {made_by}, and here is kfp-{kfp.__version__}; {again}.")
     try:
         specs_of(documents)
-        settings = json.loads(_constant(content, "begin", "params"))
+        settings = json.loads(Graph.of(content).constant(BEGIN, "params"))
     except (json_format.ParseError, KeyError, TypeError, ValueError) as error:
         raise TagscaleError(f"{origin}: not a pipeline of tagscale ({error!r}); {again}.") from None
     return Package(name, text, parse(settings, origin), source, by_content)
-
-
-def _constant(content: dict[str, Any], task: str, parameter: str) -> Any:
-    """The value that a task gets for a parameter, wherever in the graph the task is."""
-    dags = [part["dag"]["tasks"] for part in (content["root"], *content["components"].values()) if "dag" in part]
-    (inputs,) = (tasks[task]["inputs"] for tasks in dags if task in tasks)
-    return inputs["parameters"][parameter]["runtimeValue"]["constant"]
 
 
 def _commit() -> tuple[str, bool]:

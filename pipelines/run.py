@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kfp import local
@@ -16,6 +18,8 @@ from tagscale.errors import TagscaleError
 from tagscale.files import read_json, replacing
 from tagscale.identity import run_name
 from tagscale.params import Params, laid_over, parse
+
+PASSED = ("MLFLOW_", "AWS_", "OMP_")  # beginnings of the variables that containers get
 
 
 def run_here(name: str, params: Params, runner: str, root: Path | None, output: Path) -> list[tuple[str, Path]]:
@@ -37,11 +41,12 @@ def run_here(name: str, params: Params, runner: str, root: Path | None, output: 
     os.environ["MLFLOW_TRACKING_URI"] = tracking.configure()  # the tasks' processes inherit it
     artifacts = output / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    # Cached tasks would be wrong here: kfp's key does not know the code of the stages.
-    local.init(local.SubprocessRunner(use_venv=False), str(artifacts), workspace_root=str(artifacts / "workspace"))
     warnings.filterwarnings("ignore", module=r"kfp\.local")  # image and display names have no effect here: known
     try:
-        built()
+        with _runner(runner, settings, output) as chosen:
+            # Cached tasks would be wrong here: kfp's key does not know the code of the stages.
+            local.init(chosen, str(artifacts), workspace_root=str(artifacts / "workspace"))
+            built()
     except RuntimeError as error:
         told = re.sub(r"\x1b\[\d+m", "", str(error))  # kfp colours task names even where nobody sees it
         raise TagscaleError(f"{told} What the task said is printed above.") from None
@@ -62,6 +67,24 @@ def settings_here(params: Params, root: Path | None, output: Path) -> Params:
             raise TagscaleError(f"{folder}: no such folder; give the dataset's with --root or dataset.root.")
         changes["dataset"] = {"root": str(folder.resolve())}
     return parse(laid_over(params.model_dump(), changes))
+
+
+@contextmanager
+def _runner(kind: str, settings: Params, output: Path) -> Iterator[local.SubprocessRunner | local.DockerRunner]:
+    """Kfp's runner. Containers see the folders that processes would: this one, the output and the dataset."""
+    if kind == "subprocess":
+        yield local.SubprocessRunner(use_venv=False)
+        return
+    from pipelines.docker_runner import docker_runner
+
+    here = Path.cwd()  # mlflow.db is in it, and perhaps the tags of a dataset of your own
+    folders = {here: str(here), output: str(output)}
+    if settings.dataset.source != "synth":
+        folders.setdefault(Path(settings.dataset.root), f"{settings.dataset.root}:ro")
+    environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
+    with docker_runner(folders, environment) as runner:
+        runner.container_run_args["working_dir"] = str(here)
+        yield runner
 
 
 def _copied(run_folder: Path, output: Path) -> list[tuple[str, Path]]:

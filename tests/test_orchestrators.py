@@ -4,70 +4,14 @@
 """
 
 import json
-import os
-import shutil
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tagscale.params import laid_over, read_yaml
-
-ROOT = Path(__file__).parents[1]
-NAMES = ["waveform-all-0", "spectrogram-all-0", "descriptors-all-0"]
+from tagscale.params import laid_over
+from tiny_project import NAMES, Project, pipeline_state, pipelines_run, tiny_settings
 
 pytestmark = pytest.mark.slow
-
-
-def tiny_settings() -> dict:
-    """The settings of tests/tiny.yaml, made smaller still."""
-    settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
-    return laid_over(settings, {"train": {"sizes": ["all"], "max_epochs": 1}})
-
-
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with the programs of this environment, and MLflow's store in the folder."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment |= {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "COLUMNS": "120"}
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
-
-
-def pipelines_run(folder: Path, settings: dict) -> subprocess.CompletedProcess[str]:
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    return run(folder, sys.executable, "-m", "pipelines", "run", "--runner", "subprocess")
-
-
-class Project:
-    """A fresh project folder with this repository's dvc.yaml and code, and the settings of tests/tiny.yaml."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        shutil.copy(ROOT / "dvc.yaml", folder)
-        shutil.copytree(ROOT / "presets", folder / "presets")
-        self.write(tiny_settings())
-        self.command("dvc", "init", "--no-scm", "--quiet")
-        shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots", dirs_exist_ok=True)
-
-    def write(self, settings: dict) -> None:
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-
-    def change(self, settings: dict) -> None:
-        self.write(laid_over(read_yaml(self.folder / "params.yaml"), settings))
-
-    def command(self, *words: str) -> str:
-        done = run(self.folder, *words)
-        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def repro(self) -> list[str]:
-        """Names of the stages that `dvc repro` ran."""
-        output = self.command("dvc", "repro")
-        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +61,6 @@ def test_a_task_that_stops_stops_the_pipeline_and_is_named(tmp_path: Path) -> No
     assert "FAILED" in pipeline_state(tmp_path), "MLflow was not told of the end"
     assert "TagscaleError" in done.stdout, "the message of the stage is shown"
     assert not (tmp_path / "pipeline-run" / "reports").exists()
-
-
-def pipeline_state(folder: Path) -> list[str]:
-    """How MLflow says that pipelines in this folder ended."""
-    with sqlite3.connect(folder / "mlflow.db") as store:
-        return [value for (value,) in store.execute("SELECT value FROM tags WHERE key = 'tagscale.state'")]
 
 
 def test_a_second_run_does_nothing(project: Project) -> None:

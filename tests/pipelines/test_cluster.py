@@ -6,9 +6,9 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from pipelines.graph import Graph
 from pipelines.package import compiled_text
 
-from pipelines_graph import Graph
 from tagscale.errors import TagscaleError
 from tagscale.params import laid_over, load, parse, read_yaml
 
@@ -96,7 +96,7 @@ def test_time_repetitions_and_how_many_at_once(cluster: tuple[dict, dict]) -> No
     assert platform["exec-train"]["activeDeadlineSeconds"] == "1800"
     graph = Graph.of(pipeline)
     assert graph.tasks["catalog"]["retryPolicy"]["maxRetryCount"] == 5
-    assert [loop["iteratorPolicy"]["parallelismLimit"] for loop in graph.loops] == [3, 3]
+    assert [loop.at_once for loop in graph.loops] == [3, 3]
 
 
 def test_trainings_and_their_scores_alone_are_taken_from_the_cache(cluster: tuple[dict, dict]) -> None:

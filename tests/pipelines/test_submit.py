@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pipelines.__main__ import app
+from pipelines.graph import Graph
 from typer.testing import CliRunner
 from werkzeug.serving import make_ssl_devcert
 
@@ -18,7 +19,6 @@ from kfp_loopback.server import KfpLoopback, serving
 from pipelines import follow as following
 from pipelines import package
 from pipelines import server as sending
-from pipelines_graph import Graph
 from tagscale.errors import TagscaleError
 from tagscale.params import Params, load, parse
 

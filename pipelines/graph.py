@@ -1,7 +1,19 @@
 """Reading compiled pipelines: all tasks of the graph, wherever they are nested, and who gets what from whom."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
+
+BEGIN, END = "begin", "end"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop of a compiled pipeline: what it is called, over what it goes, how many of its items run at once."""
+
+    name: str
+    items: list[dict[str, Any]]
+    at_once: int | None
 
 
 @dataclass
@@ -11,12 +23,16 @@ class Graph:
     Attributes:
         tasks: name of a task -> its specification; loops and inner pipelines are no tasks.
         functions: name of a task -> the component's function, as "train".
-        edges: (function that writes, function that reads), by artifacts and parameters.
+        labels: name of a task -> what Kubeflow's page calls it.
+        inside: name of a task -> the loop that it is in.
+        edges: (task that writes, task that reads), by artifacts and parameters.
     """
 
     pipeline: dict[str, Any]
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    inside: dict[str, Loop] = field(default_factory=dict)
     edges: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
@@ -30,10 +46,12 @@ class Graph:
         return self.pipeline["deploymentSpec"]["executors"]
 
     @property
-    def loops(self) -> list[dict[str, Any]]:
-        """The tasks that are loops."""
-        dags = [part["dag"]["tasks"] for part in (self.pipeline["root"], *self.components.values()) if "dag" in part]
-        return [task for tasks in dags for task in tasks.values() if "parameterIterator" in task]
+    def loops(self) -> list[Loop]:
+        found: list[Loop] = []
+        for loop in self.inside.values():
+            if loop not in found:
+                found.append(loop)
+        return found
 
     @property
     def components(self) -> dict[str, Any]:
@@ -42,22 +60,39 @@ class Graph:
     def constant(self, task: str, parameter: str) -> Any:
         return self.tasks[task]["inputs"]["parameters"][parameter]["runtimeValue"]["constant"]
 
+    @property
+    def function_edges(self) -> set[tuple[str, str]]:
+        """(function that writes, function that reads)."""
+        return {(self.functions[writer], self.functions[reader]) for writer, reader in self.edges}
+
+    @property
+    def direct_edges(self) -> set[tuple[str, str]]:
+        """The edges without those that a longer way says, too."""
+        return {(writer, reader) for writer, reader in self.edges if not self._roundabout(writer, reader)}
+
     def reaches(self, writer: str, reader: str) -> bool:
-        """Whether what one function writes is there before the other reads, directly or through others."""
-        seen, ahead = set(), {writer}
+        """Whether what one task writes is there before the other reads, directly or through others."""
+        seen: set[str] = set()
+        ahead = {writer}
         while ahead:
             seen |= ahead
             ahead = {to for source, to in self.edges if source in ahead} - seen
         return reader in seen
 
+    def _roundabout(self, writer: str, reader: str) -> bool:
+        """Whether the reader also reads from somebody who reads from the writer."""
+        others = {to for source, to in self.edges if source == writer} - {reader}
+        return any(self.reaches(other, reader) for other in others)
+
     def _executor(self, component: str) -> str | None:
-        return self.components[component].get("executorLabel")
+        label = self.components[component].get("executorLabel")
+        return None if label is None else str(label)
 
     def _producer(self, tasks: dict[str, Any], task: str, kind: str, key: str) -> str:
-        """The function whose output this is, through loops and inner pipelines."""
+        """The task whose output this is, through loops and inner pipelines."""
         component = tasks[task]["componentRef"]["name"]
-        if label := self._executor(component):
-            return self.executors[label]["container"]["args"][-1]
+        if self._executor(component):
+            return task
         dag = self.components[component]["dag"]
         if kind == "artifacts":
             (inner,) = dag["outputs"]["artifacts"][key]["artifactSelectors"]
@@ -65,7 +100,7 @@ class Graph:
         inner = dag["outputs"]["parameters"][key]["valueFromParameter"]
         return self._producer(dag["tasks"], inner["producerSubtask"], kind, inner["outputParameterKey"])
 
-    def _walk(self, tasks: dict[str, Any], outside: dict[str, str]) -> None:
+    def _walk(self, tasks: dict[str, Any], outside: dict[str, str], loop: Loop | None = None) -> None:
         for name, task in tasks.items():
             sources: dict[str, str] = {}
             for kind, singular in (("artifacts", "Artifact"), ("parameters", "Parameter")):
@@ -79,6 +114,15 @@ class Graph:
             if label := self._executor(component):
                 self.tasks[name] = task
                 self.functions[name] = self.executors[label]["container"]["args"][-1]
-                self.edges |= {(source, self.functions[name]) for source in sources.values()}
+                self.labels[name] = task["taskInfo"]["name"]
+                self.edges |= {(source, name) for source in sources.values()}
+                if loop:
+                    self.inside[name] = loop
             else:
-                self._walk(self.components[component]["dag"]["tasks"], sources)
+                within = _loop(task) if "parameterIterator" in task else loop
+                self._walk(self.components[component]["dag"]["tasks"], sources, within)
+
+
+def _loop(task: dict[str, Any]) -> Loop:
+    items = json.loads(task["parameterIterator"]["items"]["raw"])
+    return Loop(task["taskInfo"]["name"], items, task.get("iteratorPolicy", {}).get("parallelismLimit"))
