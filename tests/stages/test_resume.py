@@ -148,7 +148,7 @@ def test_two_devices_are_two_processes_and_one_run(study, monkeypatch: pytest.Mo
     assert identities[0] == identities[1]
     expected, found = (load_file(run / "weights.safetensors") for run in (one, two))
     for name, tensor in expected.items():
-        scale = max(float(tensor.abs().max()), 1e-3)
+        scale = max(float(tensor.abs().max()), 1e-2)  # a bias before batch norm learns from rounding alone
         np.testing.assert_allclose(found[name], tensor, rtol=0, atol=1e-4 * scale, err_msg=name)
     run = run_of(study, "two")
     assert run.info.status == "FINISHED"
