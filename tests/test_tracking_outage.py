@@ -90,7 +90,7 @@ def check_complete(server: FlakyMlflow, training: Training, epochs: int = 3, run
 
 
 def crash() -> None:
-    raise SystemExit  # as abrupt as a kill for the journal, which is on the disk whenever something is logged
+    raise SystemExit
 
 
 def test_without_an_outage_nothing_is_left_behind(server, training, capsys: pytest.CaptureFixture) -> None:
@@ -183,9 +183,14 @@ def test_another_start_sends_what_the_run_before_could_not(server, training) -> 
     assert first.info.status == "FINISHED"
 
 
-def test_killed_in_an_outage_it_goes_on_in_the_same_run(server, training) -> None:
-    with pytest.raises(SystemExit):
-        training(at={2: server.stop, 4: crash})
+@pytest.mark.parametrize("how", ["asked to end", "killed"])
+def test_ended_in_an_outage_it_goes_on_in_the_same_run(server, training, how: str, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        if how == "killed":  # then nobody says how it ended
+            patch.setattr(tracking.TrackedRun, "end", lambda *_: None)
+        with pytest.raises(SystemExit):
+            training(at={2: server.stop, 4: crash})
+    assert ("status" in training.journal.read_text()) == (how != "killed")
     before = training.journal.read_text()
     with pytest.raises(TagscaleError, match="no MLflow server answers"):
         training()
