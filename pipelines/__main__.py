@@ -17,6 +17,8 @@ from pipelines.commands import (
     wait_command,
 )
 from pipelines.definitions import PIPELINES
+from pipelines.draw import draw
+from pipelines.graph import graph_of
 from pipelines.package import compiled_text
 from pipelines.run import run_here
 from tagscale.errors import TagscaleError
@@ -44,6 +46,19 @@ def compile_pipelines(
         with replacing(output / f"{name}.yaml") as fresh:
             fresh.write_text(text, encoding="utf-8")
         typer.echo(output / f"{name}.yaml")
+
+
+@app.command(name="draw")
+def draw_pipeline(
+    output: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
+    pipeline: Name = "study",
+    params: ParamsFile = Path("params.yaml"),
+    preset: Preset = None,
+) -> None:
+    """Draw a pipeline as it is compiled: tasks, loops, and who waits for whom."""
+    settings = Cell.narrowed(load(params, preset), pipeline, None, None, None)
+    draw(graph_of(compiled_text(pipeline, settings)), output)
+    typer.echo(output)
 
 
 @app.command()

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 BEGIN, END = "begin", "end"
 
 
@@ -126,3 +128,8 @@ class Graph:
 def _loop(task: dict[str, Any]) -> Loop:
     items = json.loads(task["parameterIterator"]["items"]["raw"])
     return Loop(task["taskInfo"]["name"], items, task.get("iteratorPolicy", {}).get("parallelismLimit"))
+
+
+def graph_of(text: str) -> Graph:
+    """The graph of a compiled pipeline's YAML."""
+    return Graph.of(next(yaml.load_all(text, Loader=yaml.CSafeLoader)))

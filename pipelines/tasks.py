@@ -77,11 +77,11 @@ class Tasks:
 
     def stored(self, listed: Any) -> Any:
         """The address of the store, decoded by one task or by several and joined."""
-        shards = 1 if self.on_this_machine else self.params.kubernetes.shards
+        shards = self.params.kubernetes.shards
         if shards == 1:
             return self.placed(preprocess(settings=self.settings, catalog=listed), "preprocess").output
         slices = [{"number": number, "of": shards} for number in range(1, shards + 1)]
-        with dsl.ParallelFor(slices, name="slices") as part:
+        with dsl.ParallelFor(slices, name="slices", parallelism=1 if self.on_this_machine else None) as part:
             decoded = preprocess(settings=self.settings, catalog=listed, number=part.number, of=part.of)
             self.placed(decoded, "preprocess")
         joined = merge(settings=self.settings, slices=dsl.Collected(decoded.output))
