@@ -33,40 +33,46 @@ RUN set -eu; \
     if [ -n "${PIP_EXTRA_INDEX_URL:-}" ]; then export UV_INDEX="$PIP_EXTRA_INDEX_URL"; fi; \
     if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="$PIP_CERT"; fi; \
     if [ -z "${TORCH_INDEX:-}" ]; then \
-        uv/bin/uv pip install --require-hashes -r requirements-image.lock; \
+        uv/bin/uv pip install --quiet --require-hashes -r requirements-image.lock; \
     else \
         awk '/^[^ #]/ { only_cuda = /^(torch|torchaudio|triton)==/ || /^(cuda|nvidia)-/ } !only_cuda' \
             requirements-image.lock >rest.lock; \
-        uv/bin/uv pip install --no-deps --require-hashes -r rest.lock; \
-        uv/bin/uv pip install --no-deps --default-index "$TORCH_INDEX" \
+        uv/bin/uv pip install --quiet --no-deps --require-hashes -r rest.lock; \
+        uv/bin/uv pip install --quiet --no-deps --default-index "$TORCH_INDEX" \
             $(sed -n -E 's/^(torch|torchaudio)==([^ ;]+).*/\1==\2/p' requirements-image.lock); \
     fi; \
     uv/bin/uv pip check; \
     # Nothing can write bytecode later, and without it every task would compile its imports anew, for many seconds.
     # Unchecked: no copy or mount that changes the time of a file makes it stale.
-    python -m compileall -q -j 0 -x '/tests/' --invalidation-mode unchecked-hash "$VIRTUAL_ENV/lib"
+    python -m compileall -q -j 0 -x '/tests/' --invalidation-mode unchecked-hash "$VIRTUAL_ENV/lib"; \
+    rm "$VIRTUAL_ENV/.lock"
 
 FROM packages AS tagscale
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN set -eu; \
     uv/bin/uv pip install --quiet --no-cache --no-deps --no-build-isolation --prefix installed .; \
-    python -m compileall -q --invalidation-mode unchecked-hash installed
+    python -m compileall -q --invalidation-mode unchecked-hash installed; \
+    rm -f installed/.lock
 
 FROM ${BASE}
+# Login shells, which some start tasks with, set a PATH of their own.
 RUN groupadd --gid 1000 tagscale && \
-    useradd --uid 1000 --gid 1000 --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tagscale
+    useradd --uid 1000 --gid 1000 --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tagscale && \
+    echo 'PATH=/opt/tagscale/bin:$PATH' >/etc/profile.d/tagscale.sh
 # The packages in a layer of their own: it changes with the lock, and not with every commit.
 COPY --from=packages /opt/tagscale /opt/tagscale
 COPY --from=tagscale /build/installed /opt/tagscale
 WORKDIR /app
-COPY params.yaml ./
+COPY params.yaml dvc.yaml ./
 COPY presets presets
 COPY components components
 COPY pipelines pipelines
-# /tmp is what can be written where the root file system is read-only, whoever the user.
+# /tmp is what can be written where the root file system is read-only, whoever the user; torch would ask for the name
+# of the user, and fail to import where there is none.
 ENV PATH=/opt/tagscale/bin:$PATH \
     HOME=/tmp \
+    TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor \
     PYTHONUNBUFFERED=1 \
     MLFLOW_DISABLE_TELEMETRY=true \
     MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \

@@ -58,8 +58,7 @@ def running() -> Iterator[Engine]:
             patch.setenv("DOCKER_HOST", engine.address)
             yield engine
     finally:
-        _unmount(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def remove(found: list[Any]) -> None:
@@ -67,6 +66,14 @@ def remove(found: list[Any]) -> None:
     for one in found:
         with suppress(docker.errors.NotFound):
             one.remove(**({"force": True, "v": True} if hasattr(one, "kill") else {}))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove an engine's folder, and first what an engine that was killed left mounted in it."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in sorted((place for place in mounted if place.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answering() -> docker.DockerClient | None:
@@ -129,10 +136,3 @@ def _connected(address: str, process: subprocess.Popen[bytes], log: Path, second
             return docker.DockerClient(base_url=address, timeout=600)  # asks the engine for its version
         time.sleep(0.2)
     raise TagscaleError(f"dockerd did not start; its last words:\n{log.read_text()[-2000:]}")
-
-
-def _unmount(folder: Path) -> None:
-    """What an engine that was killed left mounted would otherwise be deleted through."""
-    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for place in sorted((place for place in mounted if place.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", place], check=False)
