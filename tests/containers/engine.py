@@ -91,7 +91,7 @@ def _check() -> None:
     if os.geteuid() != 0:
         raise TagscaleError(f"{begun}that takes root. Start docker, or set DOCKER_HOST to one that you may use.")
     if shutil.which("dockerd") is None:
-        raise TagscaleError(f"{begun}no program dockerd. On Debian and Ubuntu tests/containers/install.sh installs it.")
+        raise TagscaleError(f"{begun}no program dockerd. On Debian and Ubuntu .ci/install.sh installs it.")
     free = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
     if free < FREE_GB:
         raise TagscaleError(

@@ -67,7 +67,7 @@ def builder() -> tuple[str, dict[str, str]]:
     """A docker program that builds with BuildKit (twice as fast), else any, and what it needs in the environment."""
     found = [program for program in (shutil.which("docker"), "/usr/bin/docker") if program and Path(program).exists()]
     if not found:
-        raise TagscaleError("no program docker: tests/containers/install.sh installs it on Debian and Ubuntu.")
+        raise TagscaleError("no program docker: .ci/install.sh installs it on Debian and Ubuntu.")
     for program in found:
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
         major = int(version.split("version ")[1].split(".")[0])
@@ -81,7 +81,7 @@ def _import_stand_in(engine: Engine) -> None:
     """Debian's own Python 3.11, as the base has it: the same C library, another folder."""
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise TagscaleError(
-            f"{BASE} cannot be pulled, and a stand-in takes root and debootstrap (tests/containers/install.sh "
+            f"{BASE} cannot be pulled, and a stand-in takes root and debootstrap (.ci/install.sh "
             "installs it). Or set BASE to an image with Python 3.11 that this docker engine has."
         )
     packages = "ca-certificates,python3,python3-pip,python3-venv"
