@@ -16,6 +16,7 @@ from pipelines.commands import (
     submit_command,
     wait_command,
 )
+from pipelines.cost import costs
 from pipelines.definitions import PIPELINES
 from pipelines.draw import draw
 from pipelines.graph import graph_of
@@ -59,6 +60,25 @@ def draw_pipeline(
     settings = Cell.narrowed(load(params, preset), pipeline, None, None, None)
     draw(graph_of(compiled_text(pipeline, settings)), output)
     typer.echo(output)
+
+
+@app.command(name="cost")
+def cost_of_study(
+    patches_per_second: Annotated[
+        float, typer.Option(min=0.001, help="Of one GPU, as `benchmarks/training.py --device cuda` measures it.")
+    ],
+    tracks: Annotated[int | None, typer.Option(min=1, help="Tracks of the dataset, where a size is `all`.")] = None,
+    params: ParamsFile = Path("params.yaml"),
+    preset: Preset = None,
+) -> None:
+    """GPU hours that the trainings of a study take at most: none ends before train.max_epochs."""
+    found = costs(load(params, preset), tracks)
+    typer.echo(f"{'model':24}{'size':>10}{'runs':>6}{'patches':>16}{'GPU hours':>12}")
+    for cost in found:
+        hours = cost.gpu_hours(patches_per_second)
+        typer.echo(f"{cost.model:24}{cost.size:>10}{cost.runs:>6}{cost.patches:>16,}{hours:>12,.2f}")
+    patches, hours = sum(c.patches for c in found), sum(c.gpu_hours(patches_per_second) for c in found)
+    typer.echo(f"{'all':24}{'':>10}{sum(c.runs for c in found):>6}{patches:>16,}{hours:>12,.2f}")
 
 
 @app.command()

@@ -1,0 +1,39 @@
+"""What a study costs: patches counted by hand, and the hours that follow."""
+
+from pathlib import Path
+
+import pytest
+from pipelines.__main__ import app
+from pipelines.cost import costs
+from typer.testing import CliRunner
+
+from tagscale.errors import TagscaleError
+from tagscale.params import Params, laid_over, load, parse
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings() -> Params:
+    grid = {"models": ["waveform"], "sizes": [100, "all"], "seeds": [0, 1, 2], "patches_per_track": 4, "max_epochs": 5}
+    return parse(laid_over(load(ROOT / "params.yaml").model_dump(), {"train": grid | {"nodes": 2}}))
+
+
+def test_patches_are_tracks_times_patches_times_epochs_times_seeds() -> None:
+    hundred, everything = costs(settings(), tracks=1000)
+    assert hundred.patches == 100 * 4 * 5 * 3
+    assert everything.patches == 800 * 4 * 5 * 3  # partition.train is 0.8
+    assert (hundred.runs, hundred.gpus) == (3, 2)
+    assert everything.gpu_hours(10) == pytest.approx(48_000 / 10 / 3600)
+
+
+def test_all_tracks_of_how_many() -> None:
+    with pytest.raises(TagscaleError, match="--tracks"):
+        costs(settings(), tracks=None)
+
+
+def test_the_table_ends_with_the_sum() -> None:
+    given = ["cost", "--patches-per-second", "2000", "--tracks", "1000", "--params", str(ROOT / "params.yaml")]
+    told = CliRunner().invoke(app, given)
+    assert told.exit_code == 0, told.output
+    last = told.output.splitlines()[-1].split()
+    assert last == ["all", "6", "42,000", "0.01"]  # 2 models x (50 + 200 + 800) tracks x 2 patches x 10 epochs
