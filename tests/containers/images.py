@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 
-from containers.engine import Engine, remove
+from containers.engine import Engine, remove, remove_folder
 from tagscale.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
@@ -84,20 +84,26 @@ def _import_stand_in(engine: Engine) -> None:
             f"{BASE} cannot be pulled, and a stand-in takes root and debootstrap (.ci/install.sh "
             "installs it). Or set BASE to an image with Python 3.11 that this docker engine has."
         )
-    packages = "ca-certificates,python3,python3-pip,python3-venv"
-    with tempfile.TemporaryDirectory(prefix="tagscale-base-") as folder:
-        root = Path(folder) / "root"
-        command = ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root)]
-        made = subprocess.run(command, capture_output=True, text=True)
-        if made.returncode:
-            raise TagscaleError(f"debootstrap failed: {made.stdout[-1000:]}{made.stderr[-1000:]}")
-        (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink(missing_ok=True)
-        (root / "usr/bin/python").symlink_to("python3")
-        with suppress(FileNotFoundError):  # certificates that this machine trusts: of a proxy, for instance
-            shutil.copyfile(Path("/") / BUNDLE, root / BUNDLE)
+    folder = Path(tempfile.mkdtemp(prefix="tagscale-base-"))
+    try:
+        _debian(folder)
         apart = ["--exclude=./var/cache/apt", "--exclude=./var/lib/apt/lists"]
-        with subprocess.Popen(["tar", "-C", root, *apart, "-c", "."], stdout=subprocess.PIPE) as tar:
+        with subprocess.Popen(["tar", "-C", folder, *apart, "-c", "."], stdout=subprocess.PIPE) as tar:
             engine.client.api.import_image_from_data(tar.stdout, *STAND_IN.split(":"))
+    finally:
+        remove_folder(folder)  # where it is interrupted, debootstrap may leave /proc mounted in it
+
+
+def _debian(root: Path) -> None:
+    packages = "ca-certificates,python3,python3-pip,python3-venv"
+    command = ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        raise TagscaleError(f"debootstrap failed: {made.stdout[-1000:]}{made.stderr[-1000:]}")
+    (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink(missing_ok=True)
+    (root / "usr/bin/python").symlink_to("python3")
+    with suppress(FileNotFoundError):  # certificates that this machine trusts: of a proxy, for instance
+        shutil.copyfile(Path("/") / BUNDLE, root / BUNDLE)
 
 
 def _clean(engine: Engine, before: set[str]) -> None:
