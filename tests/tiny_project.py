@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -21,19 +22,35 @@ def tiny_settings() -> dict:
     return laid_over(settings, {"train": {"sizes": ["all"], "max_epochs": 1}})
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with the programs of this environment, and MLflow's store in the folder."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment |= {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "COLUMNS": "120"}
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
+def run(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command with this environment's programs; MLflow's store is in the folder, or as `environment` says."""
+    more = environment or {}
+    given = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+    given["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given |= {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "COLUMNS": "120"}
+    return subprocess.run(words, cwd=folder, env=given | more, capture_output=True, text=True, timeout=1200)
 
 
 def pipelines_run(
-    folder: Path, settings: dict, runner: str = "subprocess", pipeline: str = "study"
+    folder: Path,
+    settings: dict,
+    runner: str = "subprocess",
+    pipeline: str = "study",
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    return run(folder, sys.executable, "-m", "pipelines", "run", "--runner", runner, "--pipeline", pipeline)
+    return run(
+        folder,
+        sys.executable,
+        "-m",
+        "pipelines",
+        "run",
+        "--runner",
+        runner,
+        "--pipeline",
+        pipeline,
+        environment=environment,
+    )
 
 
 class Project:

@@ -1,13 +1,27 @@
-"""The study as a Kubeflow pipeline with every task in a container of the image: the same numbers as by DVC."""
+"""The study as a Kubeflow pipeline with every task in a container of the image, against real servers.
+
+That is what a cluster does, without one: PostgreSQL, S3 and MLflow with users as the manifests start them, tasks
+that have MLflow's user and no S3 keys, on a root file system that is read-only. The numbers are those of `dvc repro`.
+"""
 
 import json
-import sqlite3
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from servers.real import RealServers, real_servers
 from tagscale.params import laid_over
 from tiny_project import NAMES, Project, pipeline_state, pipelines_run, tiny_settings
+
+
+@dataclass
+class Ran:
+    folder: Path
+    servers: RealServers
 
 
 @pytest.fixture(scope="module")
@@ -18,32 +32,47 @@ def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def by_docker(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def by_docker(request: pytest.FixtureRequest, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     folder = tmp_path_factory.mktemp("docker")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAGSCALE_IMAGE", image)
+    with real_servers(request.config, tmp_path_factory.mktemp("servers")) as servers, pytest.MonkeyPatch.context() as p:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            p.delenv(name)
+        p.setenv("TAGSCALE_IMAGE", image)
         in_slices = laid_over(tiny_settings(), {"kubernetes": {"shards": 2}})  # so that every component has its turn
-        done = pipelines_run(folder, in_slices, runner="docker")
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
-    return folder
+        done = pipelines_run(folder, in_slices, runner="docker", environment=servers.client)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
+        yield Ran(folder, servers)
 
 
-def test_the_same_numbers_as_by_dvc(by_dvc: Path, by_docker: Path) -> None:
+def test_the_same_numbers_as_by_dvc(by_dvc: Path, by_docker: Ran) -> None:
+    made = by_docker.folder / "pipeline-run"
     for name in NAMES:
         expected = (by_dvc / "results" / name / "metrics.json").read_bytes()
-        assert (by_docker / "pipeline-run" / "results" / name / "metrics.json").read_bytes() == expected
+        assert (made / "results" / name / "metrics.json").read_bytes() == expected
         assert 0 < json.loads(expected)["test"]["pr_auc"] <= 1
     for file in ("reports/metrics.json", "registration/candidate.json"):
-        assert (by_docker / "pipeline-run" / file).read_bytes() == (by_dvc / file).read_bytes()
+        assert (made / file).read_bytes() == (by_dvc / file).read_bytes()
 
 
-def test_mlflow_knows_runs_versions_and_the_end(by_docker: Path) -> None:
-    with sqlite3.connect(by_docker / "mlflow.db") as store:
-        names = {name for (name,) in store.execute("SELECT name FROM runs WHERE status = 'FINISHED'")}
-        versions = store.execute("SELECT count(*) FROM model_versions").fetchone()
-    assert set(NAMES) <= names
-    assert versions == (1,)
-    assert pipeline_state(by_docker) == ["SUCCEEDED"]
+def test_mlflow_has_runs_the_champion_and_the_end(by_docker: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in by_docker.servers.client.items():
+        monkeypatch.setenv(name, value)
+    client = MlflowClient(by_docker.servers.address)
+    settings = tiny_settings()
+    experiment = client.get_experiment_by_name(settings["tracking"]["experiment"])
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(NAMES) <= runs.keys()
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    (pipeline,) = [run for run in runs.values() if "tagscale.pipeline_run" in run.data.tags]
+    assert pipeline.data.tags["tagscale.state"] == "SUCCEEDED"
+    assert client.get_model_version_by_alias(settings["registry"]["name"], "champion").version == "1"
+    assert any(key.endswith("weights.safetensors") for key in by_docker.servers.stored())
+    assert not (by_docker.folder / "mlflow.db").exists()
+
+
+def test_what_tasks_wrote_is_of_who_ran_them(by_docker: Ran) -> None:
+    owners = {path.lstat().st_uid for path in (by_docker.folder / "pipeline-run").rglob("*")}
+    assert owners == {os.getuid()}
 
 
 def test_a_task_that_fails_fails_the_pipeline(image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

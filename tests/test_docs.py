@@ -1,0 +1,117 @@
+"""Every command that README and docs tell people to type is one that exists, with options that it has."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MANIFESTS = [*(ROOT / "k8s" / "base").glob("*.yaml"), *(ROOT / "k8s" / "components").glob("*/*.yaml")]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every command in the code blocks of a page, without comments, variables set in front, and pipes."""
+    found = []
+    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|\|", line.removeprefix("$ ")):
+                try:
+                    words = shlex.split(part, comments=True)
+                except ValueError:
+                    continue  # output, or a picture made of signs
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words = words[1:]
+                if words:
+                    found.append(words)
+    return found
+
+
+ALL = [(page.name, words) for page in PAGES for words in commands(page)]
+
+
+def of(program: str, *rest: str) -> list:
+    start = [program, *rest]
+    cases = [(page, words[len(start) :]) for page, words in ALL if words[: len(start)] == start]
+    return [pytest.param(words, id=f"{page}: {' '.join([*start, *words])[:70]}") for page, words in cases]
+
+
+def check(app: typer.Typer, words: list[str]) -> None:
+    """A sub-command that exists, perhaps of a group, with options that it has."""
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        assert words, f"{command.name}: which command?"
+        assert words[0] in command.commands, f"{words[0]}: no such command; there are {', '.join(command.commands)}"
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for option in (word.partition("=")[0] for word in words if word.startswith("-") and word != "-"):
+        assert option in known | {"--help"}, f"{command.name} has no {option}"
+
+
+@pytest.mark.parametrize("words", of("tagscale"))
+def test_tagscale(words: list[str]) -> None:
+    from tagscale.cli import app
+
+    check(app, words)
+
+
+@pytest.mark.parametrize("words", of("python", "-m", "pipelines"))
+def test_pipelines(words: list[str]) -> None:
+    from pipelines.__main__ import app
+
+    check(app, words)
+
+
+@pytest.mark.parametrize("words", of("make"))
+def test_make(words: list[str]) -> None:
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {word for word in words if "=" not in word} <= set(targets)
+
+
+@pytest.mark.parametrize("words", of("python"))
+def test_scripts(words: list[str]) -> None:
+    if words[0] != "-m":
+        assert (ROOT / words[0]).is_file()
+
+
+def named() -> set[tuple[str, str]]:
+    """Kind and name of everything in the manifests."""
+    bodies = [body for file in MANIFESTS for body in yaml.safe_load_all(file.read_text()) if body]
+    return {(body["kind"].lower(), body["metadata"]["name"]) for body in bodies if "metadata" in body}
+
+
+@pytest.mark.parametrize("words", of("kubectl"))
+def test_kubectl_names_what_the_manifests_make(words: list[str]) -> None:
+    text = " ".join(words)
+    made_by_hand = set(re.findall(r"create job --from=\S+ ([\w-]+)", " ".join(" ".join(w) for _, w in ALL)))
+    for kind, name in re.findall(r"\b(deployment|service|cronjob|job|statefulset)/([\w-]+)", text):
+        assert (kind, name) in named() or (kind == "job" and name in made_by_hand), f"{kind}/{name} is not there"
+    for folder in re.findall(r"apply -k (\S+)", text):
+        assert (ROOT / folder / "kustomization.yaml").is_file(), folder
+    for label, value in re.findall(r"(app\.kubernetes\.io/name)=([\w-]+)", text):
+        assert any(f"{label}: {value}" in file.read_text() for file in MANIFESTS), value
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize(
+    "verb", sorted({next(w for w in c if w not in ("-n", "tagscale")) for p, [k, *c] in ALL if k == "kubectl"})
+)
+def test_kubectl_has_the_verb(verb: str) -> None:
+    assert subprocess.run(["kubectl", verb, "--help"], capture_output=True).returncode == 0
+
+
+def test_scripts_of_the_manifests() -> None:
+    scripts = {words[0] for _, words in ALL if words[0].startswith("k8s/")}
+    assert scripts
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
