@@ -21,6 +21,8 @@ SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 TRACKED = ("begin", "train", "evaluate", "compare", "register", "end")  # what talks to MLflow needs to know who it is
 CACHED = ("train", "evaluate")  # the others keep their own books on the volume, or have to happen every time
 LIKE = {"merge": "preprocess"}  # tasks that are no stages get what a stage gets, or the default
+LOADING = ("train", "evaluate")  # processes that read patches hand them on through shared memory; usual are 64 MB
+SHARED_MEMORY = "4Gi"  # of the task's memory
 BACK_OFF = "60s"  # before the first repetition, twice as long before the next
 
 
@@ -48,6 +50,9 @@ def on_cluster(
             kubernetes.add_node_selector(task, label, value)
         for toleration in settings.gpu.tolerations:
             kubernetes.add_toleration(task, **toleration.model_dump())
+    if stage in LOADING and with_gpus and not follows:
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=SHARED_MEMORY)
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image that was loaded into the nodes is in no registry
     kubernetes.set_timeout(task, round(wanted.hours * 3600))
     kubernetes.mount_pvc(task, settings.volume, settings.mount)
     kubernetes.use_config_map_as_env(task, settings.config, {key: key for key in CONFIG})

@@ -108,5 +108,5 @@ def _copied(run_folder: Path, output: Path) -> list[tuple[str, Path]]:
     for name, source in sources.items():
         with replacing(output / name) as fresh:
             shutil.copytree(source, fresh)
-    made = {name.split("/")[0] for name in sources if "/" in name}
-    return shown + [(kind, output / kind) for kind in ("results", "runs") if kind in made]
+    folders = {name.split("/")[0] for name in sources if "/" in name}
+    return shown + [(kind, output / kind) for kind in ("results", "runs") if kind in folders]

@@ -32,6 +32,15 @@ def test_a_volume_that_is_not_mounted(tmp_path: Path) -> None:
         Volume.of(settings(tmp_path / "nowhere"))
 
 
+def test_a_volume_that_cannot_be_written_to(tmp_path: Path) -> None:
+    volume = Volume(tmp_path, "songs")
+    volume.check_writable()
+    assert list(volume.folder.iterdir()) == []
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    with pytest.raises(TagscaleError, match=r"taken: cannot be written to .* by user \d+, groups \[.*volume-shell"):
+        Volume(tmp_path, "taken").check_writable()
+
+
 def test_a_dataset_lies_on_the_volume_or_where_it_says(tmp_path: Path) -> None:
     volume = Volume.of(settings(tmp_path))
     assert volume.root_of(settings(tmp_path)) == tmp_path / "songs" / "corpus"

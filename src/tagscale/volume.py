@@ -14,7 +14,9 @@ folders are a cache, too, and only what a finished version of the data consists 
     unfinished/<run>-<content>          state of a training that has not ended
 """
 
+import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,19 @@ class Volume:
                 "kubernetes.volume). Does the claim exist in the namespace of the tasks?"
             )
         return cls(root, params.dataset.name)
+
+    def check_writable(self) -> None:
+        """Raises TagscaleError where this process may not write, or nothing fits on it any more."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(b"\0" * 4096)
+        except OSError as error:
+            who = f"user {os.getuid()}, groups {sorted({os.getgid(), *os.getgroups()})}"
+            raise TagscaleError(
+                f"{self.folder}: cannot be written to ({error.strerror}) by {who}. Its owner or group must be one of "
+                "these (starting the job volume-shell once gives it to group 1000), and there must be space on it."
+            ) from None
 
     @property
     def folder(self) -> Path:

@@ -109,6 +109,17 @@ def test_trainings_and_their_scores_alone_are_taken_from_the_cache(cluster: tupl
         assert {"key", "content"} <= set(graph.tasks[name]["inputs"]["parameters"])
 
 
+def test_batches_pass_through_shared_memory_that_is_large_enough(cluster: tuple[dict, dict]) -> None:
+    platform = cluster[1]
+    assert {name for name, config in platform.items() if "emptyDirMounts" in config} == {"exec-train", "exec-evaluate"}
+    (mounted,) = platform["exec-train"]["emptyDirMounts"]
+    assert (mounted["mountPath"], mounted["medium"], mounted["sizeLimit"]) == ("/dev/shm", "Memory", "4Gi")
+
+
+def test_an_image_that_is_on_the_node_is_not_pulled(cluster: tuple[dict, dict]) -> None:
+    assert {config["imagePullPolicy"] for config in cluster[1].values()} == {"IfNotPresent"}
+
+
 def test_who_follows_a_job_over_nodes_has_no_gpu_itself(tmp_path: Path) -> None:
     pipeline, platform = compiled(tmp_path, "{train: {nodes: 2}, kubernetes: {gpu: {most: 16}}}", "training")
     train = resources(pipeline, "exec-train")

@@ -28,7 +28,7 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str) -> None:
         pipeline: its name: data, training, study or retrain
         pipeline_run: name of this run of it, unique on the server
     Raises:
-        TagscaleError: no volume, no dataset on it, a data version that does not exist, or no MLflow.
+        TagscaleError: no volume, or one that cannot be written to; no dataset on it; no such data version; no MLflow.
     """
     volume = Volume.of(params)
     root = volume.root_of(params)
@@ -37,6 +37,7 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str) -> None:
             f"dataset.root: {root}: no such folder on the volume {params.kubernetes.volume}. Copy the dataset there "
             f"(a relative dataset.root lies in {volume.root}), or correct dataset.root."
         )
+    volume.check_writable()
     volume.check_version(params)
     client = tracking.connect()
     with tracking.explained(client.tracking_uri):
