@@ -27,11 +27,12 @@ def train(
     from tagscale.identity import content_of_run, run_name
     from tagscale.params import load_json
     from tagscale.stages import train as stage
+    from tagscale.stages.cell import BASELINE
     from tagscale.trainjob import train_on_nodes
     from tagscale.volume import Volume, address_in
 
     params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
-    on_nodes = params.train.nodes > 1 and model != stage.BASELINE
+    on_nodes = params.train.nodes > 1 and model != BASELINE
     run_stage = partial(train_on_nodes, image=image) if on_nodes else stage.run
     run_stage(
         params,

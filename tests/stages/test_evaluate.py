@@ -15,7 +15,7 @@ from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.evaluation.bootstrap import draw
 from tagscale.models.baselines.descriptors import DescriptorTrees
-from tagscale.stages.train import read_descriptors
+from tagscale.stages.train_trees import read_descriptors
 
 
 @pytest.fixture

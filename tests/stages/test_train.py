@@ -16,7 +16,7 @@ from tagscale.errors import TagscaleError
 from tagscale.identity import RunIdentity
 from tagscale.models.baselines.descriptors import DescriptorTrees
 from tagscale.models.build import build, parameter_count
-from tagscale.stages.train import read_descriptors
+from tagscale.stages.train_trees import read_descriptors
 from tagscale.training import checkpoint
 
 SHORT = {"train": {"max_epochs": 1}}

@@ -19,7 +19,8 @@ from scipy.stats import t as student
 
 from tagscale.errors import TagscaleError
 from tagscale.evaluation.bootstrap import Difference, interval, paired
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, PARTS, Study
+from tagscale.evaluation.study import LOWER_IS_BETTER, Study
+from tagscale.evaluation.study_tables import LABELS, PARTS
 
 SCORES = [f"{part}_{metric}" for part in PARTS for metric in LABELS]
 Scale = Literal["linear", "log"]

@@ -18,7 +18,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from tagscale.evaluation.appearance import DASHES, STYLE, colour_of, lighter, marker_of, name_of
 from tagscale.evaluation.compare import fitted_line, line_scale, scored_metrics
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
+from tagscale.evaluation.study import LOWER_IS_BETTER, Study
+from tagscale.evaluation.study_tables import LABELS
 
 COLUMNS = 3  # panels in a row of the learning curves
 

@@ -11,7 +11,8 @@ from tagscale.evaluation import figures, listening_figures, tag_figures
 from tagscale.evaluation.appearance import STYLE, listed, name_of
 from tagscale.evaluation.compare import comparison, group_scores, kinds_of, metric_of, scored_metrics, tag_groups
 from tagscale.evaluation.qualitative import Qualitative
-from tagscale.evaluation.study import LABELS, Study
+from tagscale.evaluation.study import Study
+from tagscale.evaluation.study_tables import LABELS
 
 Picture = dict[str, str]  # uri, alt
 

@@ -15,7 +15,8 @@ from tagscale.evaluation import pictures
 from tagscale.evaluation.appearance import colour_of, listed, name_of, outline_of
 from tagscale.evaluation.compare import comparison, line_scale, tag_scores
 from tagscale.evaluation.qualitative import Qualitative, exclusive_words, popularity_words
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
+from tagscale.evaluation.study import LOWER_IS_BETTER, Study
+from tagscale.evaluation.study_tables import LABELS
 from tagscale.evaluation.verdict import Verdict
 from tagscale.evaluation.words import NOTHING, duration, interval_words, rate_words, score_words
 from tagscale.files import read_json

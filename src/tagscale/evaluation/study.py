@@ -4,32 +4,36 @@ Runs are comparable when they learned from the same data and were scored on the 
 exactly the cells of the grid, whatever else lies in the folders, and refuses a grid with a hole or with mixed data.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tagscale.errors import TagscaleError
+from tagscale.evaluation.study_tables import (
+    BOOTSTRAP,
+    HISTORY,
+    PARTS,
+    RESAMPLES,
+    Record,
+    RunCell,
+    read_csv,
+    read_resamples,
+    read_tags,
+    run_row,
+    stacked,
+    unscored,
+)
 from tagscale.files import read_json
-from tagscale.identity import RunIdentity, run_name
+from tagscale.identity import RunIdentity
 from tagscale.params import base_model
 
-LABELS = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "rmse": "√MSE"}  # section 5.1
 LOWER_IS_BETTER = frozenset({"rmse"})
 # What a study compares; every other model is one that was published elsewhere, for them to be measured against.
 FRONT_ENDS = ("waveform", "spectrogram", "short_chunk", "transformer")
-PARTS = ("valid", "test")
-PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *LABELS)
-ENDS = tuple(f"{metric}_{end}" for metric in LABELS for end in ("low", "high"))  # of a tag's intervals
-RESAMPLES = ("resample", *LABELS)
-BOOTSTRAP = ("hash", "resamples", "confidence")
-HISTORY = ("epoch", "train_loss", "valid_loss")
 CONFIDENCE = 0.95  # of intervals, where nothing else is said
-Record = dict[str, Any]  # what a run.json or metrics.json says, with its identity and folder
 
 
 @dataclass(frozen=True)
@@ -93,28 +97,6 @@ def is_front_end(model: str) -> bool:
     return base_model(model) in FRONT_ENDS
 
 
-@dataclass(frozen=True)
-class RunCell:
-    """One cell of the grid."""
-
-    model: str
-    size: str
-    seed: int
-    baseline: bool
-
-    @property
-    def name(self) -> str:
-        return run_name(self.model, self.size, self.seed)
-
-    @property
-    def command(self) -> str:
-        """What makes this cell's run and result."""
-        return f"dvc repro {'evaluate_baseline' if self.baseline else 'evaluate'}@{self.name}"
-
-
-Pair = tuple[RunCell, Record, Record]  # a cell, its run, its result
-
-
 def read_study(
     runs: Sequence[Path],
     results: Sequence[Path],
@@ -149,15 +131,15 @@ def read_study(
         baselines=list(baselines),
         dataset_hash=any_identity.dataset_hash,
         partition_hash=any_identity.partition_hash,
-        runs=pd.DataFrame([_run_row(*pair) for pair in pairs]),
-        tags=_stacked(pairs, _read_tags),
-        curves=_stacked(
+        runs=pd.DataFrame([run_row(*pair) for pair in pairs]),
+        tags=stacked(pairs, read_tags),
+        curves=stacked(
             [pair for pair in pairs if not pair[0].baseline],
-            lambda pair: _read_csv(pair[1]["folder"] / "history.csv", HISTORY),
+            lambda pair: read_csv(pair[1]["folder"] / "history.csv", HISTORY),
         ),
-        unscored=_unscored(scored[cell.name] for cell in cells),
+        unscored=unscored(scored[cell.name] for cell in cells),
         notes=[*_settings_notes(identities), *_confidence_notes(confidences)],
-        resamples=_stacked([pair for pair in pairs if pair[2]["bootstrap"]], _read_resamples, RESAMPLES),
+        resamples=stacked([pair for pair in pairs if pair[2]["bootstrap"]], read_resamples, RESAMPLES),
         confidence=float(confidences[0]) if confidences else CONFIDENCE,
     )
 
@@ -248,64 +230,3 @@ def _confidence_notes(confidences: list[float]) -> list[str]:
 
 def _drawn(facts: Record | None) -> str:
     return f"{facts['hash']} ({facts['resamples']} resamples)" if facts else "none"
-
-
-def _run_row(cell: RunCell, run: Record, result: Record) -> dict[str, Any]:
-    row: dict[str, Any] = {"model": cell.model, "size": cell.size, "seed": cell.seed}
-    row |= {key: run[key] for key in ("train_tracks", "parameters", "seconds")}
-    for part, metric in product(PARTS, LABELS):
-        value = result[part].get(metric)
-        row[f"{part}_{metric}"] = np.nan if value is None else float(value)
-    return row
-
-
-def _stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The files of all runs below each other, each row with its run's model, size and seed in front.
-
-    columns: those of the table where there is no run.
-    """
-    if not pairs:
-        return pd.DataFrame(columns=["model", "size", "seed", *columns])
-    frames = []
-    for pair in pairs:
-        frame = read(pair)
-        for place, key in enumerate(("model", "size", "seed")):
-            frame.insert(place, key, getattr(pair[0], key))
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
-
-
-def _read_csv(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file, keep_default_na=False, na_values=[""])  # a tag may be called "none" or "NA"
-    except (OSError, ValueError) as error:
-        raise TagscaleError(f"{file}: cannot be read as a table ({error}). `dvc repro` makes it again.") from None
-    lacking = [column for column in columns if column not in table]
-    if lacking:
-        raise TagscaleError(f"{file}: column(s) {', '.join(lacking)} missing; found {', '.join(table.columns)}.")
-    return table
-
-
-def _read_tags(pair: Pair) -> pd.DataFrame:
-    table = _read_csv(pair[2]["folder"] / "per_tag.csv", PER_TAG)
-    return table.assign(**{end: np.nan for end in ENDS if end not in table})
-
-
-def _read_resamples(pair: Pair) -> pd.DataFrame:
-    file, expected = pair[2]["folder"] / "resamples.parquet", pair[2]["bootstrap"]["resamples"]
-    again = f"`{pair[0].command}` makes it again."
-    try:
-        table = pd.read_parquet(file, columns=list(RESAMPLES))
-    except (OSError, ValueError) as error:
-        raise TagscaleError(f"{file}: cannot be read as resamples of the metrics ({error}). {again}") from None
-    if len(table) != expected:
-        raise TagscaleError(f"{file}: {len(table)} resamples, but metrics.json beside it says {expected}. {again}")
-    return table
-
-
-def _unscored(results: Iterable[Record]) -> pd.DataFrame:
-    rows = {
-        (part, tag, reason) for result in results for part in PARTS for tag, reason in result["unscored"][part].items()
-    }
-    order = sorted(rows, key=lambda row: (PARTS.index(row[0]), row[1:]))
-    return pd.DataFrame(order, columns=["part", "tag", "reason"])

@@ -19,7 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 from tagscale.evaluation.appearance import INK, STYLE, colour_of, name_of
 from tagscale.evaluation.compare import group_scores, kinds_of, metric_of, tag_groups
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER
+from tagscale.evaluation.study import LOWER_IS_BETTER
+from tagscale.evaluation.study_tables import LABELS
 
 BAR_REST = 0.75  # inches: title and axis around the bars
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from tagscale.evaluation.appearance import name_of
 from tagscale.evaluation.compare import Line, crossing, fitted_line
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
+from tagscale.evaluation.study import LOWER_IS_BETTER, Study
+from tagscale.evaluation.study_tables import LABELS
 
 FAR = 10  # lines that meet beyond this many times the largest size are not worth a word
 

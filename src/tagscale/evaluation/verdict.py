@@ -7,7 +7,8 @@ import pandas as pd
 
 from tagscale.evaluation.appearance import at_start, listed, name_of
 from tagscale.evaluation.compare import comparison, difference, tag_scores
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, Study
+from tagscale.evaluation.study import LOWER_IS_BETTER, Study
+from tagscale.evaluation.study_tables import LABELS
 from tagscale.evaluation.trends import sign, trends
 
 LEVEL = 0.0005  # scores that agree to three decimals are called level

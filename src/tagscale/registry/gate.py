@@ -16,7 +16,8 @@ from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.evaluation import metrics
 from tagscale.evaluation.predict import predict
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER
+from tagscale.evaluation.study import LOWER_IS_BETTER
+from tagscale.evaluation.study_tables import LABELS
 from tagscale.registry.tagger import AudioTagger
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")

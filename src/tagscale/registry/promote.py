@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tagscale.errors import TagscaleError
-from tagscale.evaluation.study import LABELS
+from tagscale.evaluation.study_tables import LABELS
 from tagscale.provenance import user
 from tagscale.registry.versions import CHAMPION, Registry
 

@@ -18,7 +18,8 @@ from tagscale.evaluation.appearance import colour_of
 from tagscale.evaluation.compare import comparison, headline, tag_scores
 from tagscale.evaluation.qualitative import Qualitative, qualitative
 from tagscale.evaluation.report import read_times, render, training_rates
-from tagscale.evaluation.study import LABELS, Study, read_study
+from tagscale.evaluation.study import Study, read_study
+from tagscale.evaluation.study_tables import LABELS
 from tagscale.evaluation.verdict import Verdict, verdict
 from tagscale.evaluation.words import duration, rate_words, score_words
 from tagscale.files import replacing, write_json

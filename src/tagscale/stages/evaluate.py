@@ -24,7 +24,8 @@ from tagscale.files import read_json, replacing
 from tagscale.identity import RunIdentity
 from tagscale.models.baselines.descriptors import DescriptorTrees
 from tagscale.params import Params
-from tagscale.stages.train import BASELINE, read_descriptors
+from tagscale.stages.cell import BASELINE
+from tagscale.stages.train_trees import read_descriptors
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory
 

@@ -12,7 +12,8 @@ from tagscale import tracking
 from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
-from tagscale.evaluation.study import LABELS, LOWER_IS_BETTER, read_study
+from tagscale.evaluation.study import LOWER_IS_BETTER, read_study
+from tagscale.evaluation.study_tables import LABELS
 from tagscale.files import read_json, replacing, sha256_of, write_json
 from tagscale.identity import RunIdentity, run_name
 from tagscale.params import Params

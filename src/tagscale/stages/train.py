@@ -5,28 +5,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pandas as pd
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from tagscale import tracking
 from tagscale.audio.store import Store
 from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
-from tagscale.files import replacing, write_json
-from tagscale.identity import RunIdentity, hash_of
+from tagscale.files import replacing
+from tagscale.identity import RunIdentity
 from tagscale.models.build import Architecture, parameter_count
 from tagscale.params import Params
 from tagscale.stages.architecture import architecture_of
+from tagscale.stages.cell import BASELINE, Cell, say, write_run
+from tagscale.stages.train_trees import train_trees
 
 if TYPE_CHECKING:
     from tagscale.training.fit import Fitted
     from tagscale.training.module import Settings
-
-BASELINE = "descriptors"
 
 
 def run(
@@ -67,40 +63,9 @@ def run(
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
     unfinished = unfinished or run.with_name(f"{run.name}.unfinished")
     if model == BASELINE:
-        _train_trees(params, cell, inputs, run, unfinished)
+        train_trees(params, cell, inputs, run, unfinished)
     else:
         _train_network(params, cell, inputs, run, unfinished)
-
-
-class Cell:
-    """The data of one cell of the study's grid: a model, a training size and a seed."""
-
-    def __init__(self, catalog: Catalog, partition: Partition, model: str, size: int | str, seed: int) -> None:
-        self.catalog, self.partition = catalog, partition
-        self.model, self.size, self.seed = model, size, seed
-        self.tags = partition.tags
-        self.kinds = catalog.tags.loc[self.tags, "kind"].tolist()
-        self.training = partition.training_subset(size)
-
-    def labels(self, tracks: list[str]) -> np.ndarray:
-        """(tracks, tags) float32, NaN = not annotated."""
-        return self.catalog.labels.loc[tracks, self.tags].to_numpy(np.float32)
-
-    def data_tags(self, params: Params) -> dict[str, str]:
-        """What the data is called, for people; what it is, the identity's hashes say."""
-        version = params.dataset.version or tracking.UNPUBLISHED
-        return {tracking.DATA_VERSION: version, tracking.SPLIT: self.partition.split}
-
-    def identity(self, settings: Mapping[str, Any]) -> RunIdentity:
-        return RunIdentity(
-            model=self.model,
-            size=str(self.size),
-            seed=self.seed,
-            dataset=self.catalog.name,
-            dataset_hash=self.partition.data_hash,
-            partition_hash=self.partition.hash,
-            settings_hash=hash_of(settings),
-        )
 
 
 def settings_of(params: Params) -> "Settings":
@@ -190,7 +155,7 @@ def _train_network(params: Params, cell: Cell, store: Path | str, run: Path, fol
         run_.log_artifacts(run, "checkpoint")
     unfinished.remove()
     best = found.history["valid_loss"].min()
-    _say(identity, cell, parameters, begin, f"best epoch {found.best_epoch}, validation loss {best:.4f}")
+    say(identity, cell, parameters, begin, f"best epoch {found.best_epoch}, validation loss {best:.4f}")
 
 
 def _write_network(run: Path, found: "Fitted", architecture: Architecture, identity: RunIdentity, tracks: int) -> None:
@@ -203,7 +168,7 @@ def _write_network(run: Path, found: "Fitted", architecture: Architecture, ident
         checkpoint.write(fresh, found.model, architecture)
         for name, history in histories.items():
             history.to_csv(fresh / name, index=False, float_format="%.6f", lineterminator="\n")
-        _write_run(fresh, identity, tracks, parameter_count(found.model), found.seconds)
+        write_run(fresh, identity, tracks, parameter_count(found.model), found.seconds)
 
 
 @contextmanager
@@ -219,54 +184,3 @@ def full_disk_explained(run: Path, folder: Path) -> Iterator[None]:
             f"The disk is full: {run} could not be written. Free space and start again: training goes on from the "
             f"state in {folder}, where there is one."
         ) from error
-
-
-def _train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path, folder: Path) -> None:
-    from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
-
-    baseline = params.baseline
-    growth = Growth(baseline.trees, baseline.leaves, baseline.learning_rate, cell.seed, params.train.class_weights)
-    told = {"baseline": baseline.model_dump() | {"class_weights": growth.class_weights}}
-    identity = cell.identity(told)
-    begin = time.perf_counter()
-    told_too = told | {"train_tracks": len(cell.training)}
-    with tracking.start_run(params.tracking.experiment, identity, told_too, run, folder) as run_:
-        run_.set_tags(cell.data_tags(params))
-        features = read_descriptors(descriptors, cell.training)
-        trees = DescriptorTrees.fit(features, cell.labels(cell.training), cell.tags, cell.kinds, growth)
-        with replacing(run) as fresh:
-            fresh.mkdir()
-            trees.save(fresh)
-            _write_run(fresh, identity, len(cell.training), trees.parameters, time.perf_counter() - begin)
-        run_.log_params({"parameters": trees.parameters, "descriptors": features.shape[1]})
-        run_.log_artifacts(run, "checkpoint")
-    _say(identity, cell, trees.parameters, begin, f"{features.shape[1]} descriptors")
-
-
-def read_descriptors(folder: Path | str, tracks: list[str]) -> pd.DataFrame:
-    """Descriptors of the tracks in the given order, one column each. Raises TagscaleError when some are missing."""
-    file = Path(folder) / "descriptors.parquet"
-    if not file.is_file():
-        raise TagscaleError(f"{file}: no such file. Run `tagscale describe` first.")
-    table = pd.read_parquet(file).set_index("track_id")
-    missing = [track for track in tracks if track not in table.index]
-    if missing:
-        raise TagscaleError(
-            f"{file}: no descriptors of {len(missing)} of {len(tracks)} tracks, the first is {missing[0]!r}. "
-            "Run `tagscale describe` again."
-        )
-    return table.loc[tracks]
-
-
-def _write_run(folder: Path, identity: RunIdentity, tracks: int, parameters: int, seconds: float) -> None:
-    facts = {"identity": identity.as_dict(), "train_tracks": tracks, "parameters": parameters}
-    write_json(folder / "run.json", facts | {"seconds": round(seconds, 1)})
-
-
-def _say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcome: str) -> None:
-    Console().print(
-        f"{identity.name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, "
-        f"{time.perf_counter() - begin:.0f} s",
-        highlight=False,
-        soft_wrap=True,
-    )

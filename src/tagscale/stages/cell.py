@@ -1,0 +1,65 @@
+"""A cell of the study's grid as a training sees it: its data, who it is, and what it leaves."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from tagscale import tracking
+from tagscale.data.catalog import Catalog
+from tagscale.data.partition import Partition
+from tagscale.files import write_json
+from tagscale.identity import RunIdentity, hash_of
+from tagscale.params import Params
+
+BASELINE = "descriptors"
+
+
+class Cell:
+    """The data of one cell of the study's grid: a model, a training size and a seed."""
+
+    def __init__(self, catalog: Catalog, partition: Partition, model: str, size: int | str, seed: int) -> None:
+        self.catalog, self.partition = catalog, partition
+        self.model, self.size, self.seed = model, size, seed
+        self.tags = partition.tags
+        self.kinds = catalog.tags.loc[self.tags, "kind"].tolist()
+        self.training = partition.training_subset(size)
+
+    def labels(self, tracks: list[str]) -> np.ndarray:
+        """(tracks, tags) float32, NaN = not annotated."""
+        return self.catalog.labels.loc[tracks, self.tags].to_numpy(np.float32)
+
+    def data_tags(self, params: Params) -> dict[str, str]:
+        """What the data is called, for people; what it is, the identity's hashes say."""
+        version = params.dataset.version or tracking.UNPUBLISHED
+        return {tracking.DATA_VERSION: version, tracking.SPLIT: self.partition.split}
+
+    def identity(self, settings: Mapping[str, Any]) -> RunIdentity:
+        return RunIdentity(
+            model=self.model,
+            size=str(self.size),
+            seed=self.seed,
+            dataset=self.catalog.name,
+            dataset_hash=self.partition.data_hash,
+            partition_hash=self.partition.hash,
+            settings_hash=hash_of(settings),
+        )
+
+
+def write_run(folder: Path, identity: RunIdentity, tracks: int, parameters: int, seconds: float) -> None:
+    """Write run.json: who the run is, what it learned from, its size, how long training took."""
+    facts = {"identity": identity.as_dict(), "train_tracks": tracks, "parameters": parameters}
+    write_json(folder / "run.json", facts | {"seconds": round(seconds, 1)})
+
+
+def say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcome: str) -> None:
+    """A line about a finished training; `begin` as time.perf_counter gives it."""
+    Console().print(
+        f"{identity.name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, "
+        f"{time.perf_counter() - begin:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,50 @@
+"""Train the baseline: gradient-boosted trees on descriptors."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from tagscale import tracking
+from tagscale.errors import TagscaleError
+from tagscale.files import replacing
+from tagscale.params import Params
+from tagscale.stages.cell import Cell, say, write_run
+
+
+def train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path, folder: Path) -> None:
+    """Grow the trees, write the run's folder and log both to MLflow; `folder` is for what MLflow cannot take now."""
+    from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
+
+    baseline = params.baseline
+    growth = Growth(baseline.trees, baseline.leaves, baseline.learning_rate, cell.seed, params.train.class_weights)
+    told = {"baseline": baseline.model_dump() | {"class_weights": growth.class_weights}}
+    identity = cell.identity(told)
+    begin = time.perf_counter()
+    told_too = told | {"train_tracks": len(cell.training)}
+    with tracking.start_run(params.tracking.experiment, identity, told_too, run, folder) as run_:
+        run_.set_tags(cell.data_tags(params))
+        features = read_descriptors(descriptors, cell.training)
+        trees = DescriptorTrees.fit(features, cell.labels(cell.training), cell.tags, cell.kinds, growth)
+        with replacing(run) as fresh:
+            fresh.mkdir()
+            trees.save(fresh)
+            write_run(fresh, identity, len(cell.training), trees.parameters, time.perf_counter() - begin)
+        run_.log_params({"parameters": trees.parameters, "descriptors": features.shape[1]})
+        run_.log_artifacts(run, "checkpoint")
+    say(identity, cell, trees.parameters, begin, f"{features.shape[1]} descriptors")
+
+
+def read_descriptors(folder: Path | str, tracks: list[str]) -> pd.DataFrame:
+    """Descriptors of the tracks in the given order, one column each. Raises TagscaleError when some are missing."""
+    file = Path(folder) / "descriptors.parquet"
+    if not file.is_file():
+        raise TagscaleError(f"{file}: no such file. Run `tagscale describe` first.")
+    table = pd.read_parquet(file).set_index("track_id")
+    missing = [track for track in tracks if track not in table.index]
+    if missing:
+        raise TagscaleError(
+            f"{file}: no descriptors of {len(missing)} of {len(tracks)} tracks, the first is {missing[0]!r}. "
+            "Run `tagscale describe` again."
+        )
+    return table.loc[tracks]
