@@ -92,6 +92,7 @@ def _copied(run_folder: Path, output: Path) -> list[tuple[str, Path]]:
     sources, shown = {}, []
     for kind, made, file in (
         ("report", "compare/reports", "report.html"),
+        ("metrics", "compare/reports", "metrics.json"),
         ("registration", "register/registration", "registration.json"),
         ("validation", "validate/validation", "validation.html"),
     ):

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rich.console import Console
-
 from tagscale.files import replacing
 
 FORMAT = 1
@@ -61,7 +59,7 @@ class Journal:
         return _line({"format": FORMAT, "run": self.run_id})
 
 
-def read(file: Path, console: Console | None = None) -> tuple[Journal, list[Entry]] | None:
+def read(file: Path) -> tuple[Journal, list[Entry]] | None:
     """A journal with its entries, or None where there is none. What cannot be read is left out, with a line.
 
     The last line is cut where the process was killed while it wrote; a training that goes on logs it again.
@@ -83,11 +81,9 @@ def read(file: Path, console: Console | None = None) -> tuple[Journal, list[Entr
             else:
                 unread.append(number)
     if unread:
-        (console or Console()).print(
+        print(
             f"warning: {file}: {len(unread)} of {len(lines) + bool(cut)} lines cannot be read, the first is line "
-            f"{unread[0]}; what they told MLflow is left out.",
-            highlight=False,
-            soft_wrap=True,
+            f"{unread[0]}; what they told MLflow is left out."
         )
     return (Journal(file, run_id), entries) if isinstance(run_id, str) and run_id.isalnum() else None
 

@@ -8,7 +8,7 @@ What is sent twice, because an answer was lost, counts once: numbers go with the
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
-from rich.console import Console
 
 from tagscale.tracking.journal import JOURNAL, Entry, Journal, digest_of, read, steps_in
 from tagscale.tracking.server import explained, is_away, reason_of, status_of, told
@@ -39,15 +38,12 @@ class Outbox:
         logged: steps of every metric that the run has, or will have when the journal is sent.
     """
 
-    def __init__(
-        self, client: MlflowClient, run: Run, folder: Path, home: Path, console: Console | None = None
-    ) -> None:
+    def __init__(self, client: MlflowClient, run: Run, folder: Path, home: Path) -> None:
         self.client, self.run_id, self.home = client, run.info.run_id, home
         self.logged = {
             key: {point.step for point in client.get_metric_history(self.run_id, key)} for key in run.data.metrics
         }
         self.journal, self.pending = Journal(folder / JOURNAL, self.run_id), list[Entry]()
-        self.console = console or Console()
         self.away, self.pause, self.next_attempt = False, FIRST_PAUSE, 0.0
 
     def add(self, entry: Entry) -> None:
@@ -83,7 +79,7 @@ class Outbox:
                 with suppress(OSError):
                     self.journal.keep(self.pending)
         if self.away:
-            self._say(f"MLflow at {self.client.tracking_uri} answers again; what was kept meanwhile was sent.")
+            _say(f"MLflow at {self.client.tracking_uri} answers again; what was kept meanwhile was sent.")
         self.away, self.pause = False, FIRST_PAUSE
         return True
 
@@ -101,22 +97,19 @@ class Outbox:
             kept = Journal(self.home / JOURNAL, self.run_id)
             kept.keep(self.pending)
             self.journal.keep([])
-            self._say(
+            _say(
                 f"MLflow at {self.client.tracking_uri} still does not answer. The run is complete; what MLflow has not "
                 f"got is in {kept.file}, and `tagscale evaluate` sends it."
             )
 
     def _missed(self, error: Exception) -> None:
         if not self.away:
-            self._say(
+            _say(
                 f"warning: MLflow at {self.client.tracking_uri} does not answer ({reason_of(error)}). Training goes "
                 f"on; what it logs is kept in {self.journal.file} and sent when it answers again."
             )
         self.away, self.next_attempt = True, time.monotonic() + self.pause
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def deliver(client: MlflowClient, run_id: str, entry: Entry, home: Path | None = None) -> None:
@@ -136,7 +129,7 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry, home: Path | None =
             client.set_terminated(run_id, status, ended)
 
 
-def send_interrupted(client: MlflowClient, folder: Path, console: Console | None = None) -> None:
+def send_interrupted(client: MlflowClient, folder: Path) -> None:
     """Send what a training that was ended left in its folder while MLflow was away; the training goes on now.
 
     So how it ended is not told, and its files are those that come.
@@ -144,17 +137,17 @@ def send_interrupted(client: MlflowClient, folder: Path, console: Console | None
     Raises:
         TagscaleError: the server does not answer, or lets this user do nothing.
     """
-    if found := read(folder / JOURNAL, console):
+    if found := read(folder / JOURNAL):
         journal, entries = found
         with explained(client.tracking_uri):
             if _run(client, journal.run_id) is not None:
                 going_on = [entry for entry in entries if not entry.keys() & {"artifacts", "status"}]
-                _send_all(client, journal, going_on, folder, console)
+                _send_all(client, journal, going_on, folder)
         journal.keep([])
     (folder / JOURNAL).unlink(missing_ok=True)  # one without a readable first line
 
 
-def send_complete(client: MlflowClient, home: Path, console: Console | None = None) -> None:
+def send_complete(client: MlflowClient, home: Path) -> None:
     """Send what a training that came to its end left in the folder of its run while MLflow was away.
 
     The folder stays as it is, for others may hold its hash; a tag of MLflow's run says that the journal has been sent.
@@ -163,7 +156,7 @@ def send_complete(client: MlflowClient, home: Path, console: Console | None = No
         TagscaleError: as above
     """
     file = home / JOURNAL
-    if not file.is_file() or (found := read(file, console)) is None:
+    if not file.is_file() or (found := read(file)) is None:
         return
     journal, entries = found
     digest = digest_of(file)
@@ -171,7 +164,7 @@ def send_complete(client: MlflowClient, home: Path, console: Console | None = No
         run = _run(client, journal.run_id)
         if run is None or run.data.tags.get(SENT) == digest:
             return
-        _send_all(client, journal, entries, home, console)
+        _send_all(client, journal, entries, home)
         client.set_tag(journal.run_id, SENT, digest)
 
 
@@ -196,11 +189,8 @@ def limited(seconds: int, retries: int = 1) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _send_all(
-    client: MlflowClient, journal: Journal, entries: Sequence[Entry], home: Path, console: Console | None
-) -> None:
+def _send_all(client: MlflowClient, journal: Journal, entries: Sequence[Entry], home: Path) -> None:
     """Send a journal of an earlier process; what the server refuses, or whose file is gone, is left out with a line."""
-    say: Callable[..., None] = (console or Console()).print
     refused: list[str] = []
     for entry in entries:
         try:
@@ -213,7 +203,11 @@ def _send_all(
             refused.append(str(error).strip().splitlines()[0][:200])
     left_out = f"; {len(refused)} were refused, the first with: {refused[0]}" if refused else ""
     text = f"{journal.file}: {len(entries) - len(refused)} entries that MLflow had not got were sent{left_out}."
-    say(text, markup=False, highlight=False, soft_wrap=True)
+    _say(text)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # not rich: a registered model takes this package along, and is served without it
 
 
 def _run(client: MlflowClient, run_id: str) -> Run | None:
