@@ -8,7 +8,11 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def preprocess(
-    settings: Input[Artifact], catalog: Input[Dataset], store: Output[Dataset], number: int = 1, of: int = 1
+    settings: Input[Artifact],
+    catalog: Input[Dataset],
+    store: Output[Dataset],
+    number: str = "1",  # text: fields of a loop's items reach a task as text only
+    of: str = "1",
 ) -> None:
     """Decode every track of the catalog, or of its slice NUMBER of OF, and measure it; hand on where the store is."""
     from pathlib import Path
@@ -20,8 +24,8 @@ def preprocess(
 
     params = load_json(Path(settings.path))
     volume = Volume.of(params)
-    shard = (number, of) if of > 1 else None
-    folder = volume.slice(number, of) if shard else volume.store
+    shard = (int(number), int(of)) if of != "1" else None
+    folder = volume.slice(*shard) if shard else volume.store
     stage.run(params, root=volume.root_of(params), catalog=Path(catalog.path), store=folder, shard=shard)
     digest = Store.open(folder).hash
     hand_on(store.path, folder if shard else volume.freeze(folder, digest), digest)

@@ -80,7 +80,7 @@ class Tasks:
         shards = self.params.kubernetes.shards
         if shards == 1:
             return self.placed(preprocess(settings=self.settings, catalog=listed), "preprocess").output
-        slices = [{"number": number, "of": shards} for number in range(1, shards + 1)]
+        slices = [{"number": str(number), "of": str(shards)} for number in range(1, shards + 1)]
         with dsl.ParallelFor(slices, name="slices", parallelism=1 if self.on_this_machine else None) as part:
             decoded = preprocess(settings=self.settings, catalog=listed, number=part.number, of=part.of)
             self.placed(decoded, "preprocess")

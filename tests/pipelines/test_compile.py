@@ -153,7 +153,7 @@ def test_without_baselines_nothing_is_described(tmp_path):
 def test_slices_are_decoded_side_by_side_and_joined(tmp_path):
     graph = compiled(tmp_path, "data", "{kubernetes: {shards: 3}, train: {baselines: []}}")
     (loop,) = graph.loops
-    assert [(item["number"], item["of"]) for item in loop.items] == [(1, 3), (2, 3), (3, 3)]
+    assert [(item["number"], item["of"]) for item in loop.items] == [("1", "3"), ("2", "3"), ("3", "3")]
     assert ("preprocess", "merge") in graph.edges
     assert ("merge", "validate") in graph.edges
     assert ("preprocess", "validate") not in graph.edges
