@@ -1,0 +1,96 @@
+"""What components hand to their stages of the volume, called as Kubeflow's executor calls them."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from components.partition import partition
+from components.train import train
+
+from tagscale import trainjob
+from tagscale.params import laid_over, load
+from tagscale.stages import partition as partition_stage
+from tagscale.stages import train as train_stage
+from tagscale.volume import hand_on
+
+ROOT = Path(__file__).parents[2]
+CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
+
+
+def artifact(path: Path) -> SimpleNamespace:
+    return SimpleNamespace(path=str(path))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "store").mkdir()
+    hand_on(str(tmp_path / "address"), tmp_path / "store", "0123")
+    return tmp_path
+
+
+def settings(place: Path, **blocks: Any) -> SimpleNamespace:
+    changes = laid_over({"kubernetes": {"mount": str(place / "volume")}}, blocks)
+    (place / "settings").write_text(json.dumps(laid_over(load(ROOT / "params.yaml").model_dump(), changes)))
+    return artifact(place / "settings")
+
+
+def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform", **blocks: Any) -> dict[str, Any]:
+    """What the component train gives to the stage, or to the TrainJob, and which of them it was."""
+    given: dict[str, Any] = {}
+
+    def note(who: str) -> Any:
+        def run(params: Any, **arguments: Any) -> None:
+            given.update(arguments, who=who)
+            arguments["run"].mkdir()
+            (arguments["run"] / "run.json").write_text('{"identity": {"model": "waveform"}}')
+
+        return run
+
+    monkeypatch.setattr(train_stage, "run", note("stage"))
+    monkeypatch.setattr(trainjob, "train_on_nodes", note("nodes"))
+    names = {name: artifact(place / name) for name in ("catalog", "partition", "run")}
+    found = train.python_func(
+        settings=settings(place, **blocks), inputs=artifact(place / "address"), **(CELL | {"model": model}), **names
+    )
+    assert len(found) == 12, "the hash that evaluate's cache looks at"
+    return given
+
+
+def test_a_training_keeps_its_state_on_the_volume(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = trained(place, monkeypatch)
+    assert given["who"] == "stage"
+    assert given["unfinished"] == place / "volume" / "unfinished" / "waveform-all-3-aaaa-bbbb-cccc"
+    assert given["inputs"] == place / "store"
+    assert (given["size"], given["seed"]) == ("all", 3)
+
+
+def test_a_training_over_nodes_is_a_job(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = trained(place, monkeypatch, train={"nodes": 2})
+    assert (given["who"], given["image"]) == ("nodes", "tagscale:1")
+    assert given["unfinished"].is_relative_to(place / "volume")
+
+
+def test_trees_are_grown_by_the_task_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trained(place, monkeypatch, model="descriptors", train={"nodes": 2})["who"] == "stage"
+
+
+def test_a_partition_is_made_around_the_one_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = []
+
+    def run(params: Any, *, previous: Path, partition: Path, **_: Any) -> None:
+        before.append(sorted(path.name for path in previous.iterdir()) if previous.is_dir() else None)
+        partition.mkdir()
+        (partition / f"made-{len(before)}").write_text("")
+
+    monkeypatch.setattr(partition_stage, "run", run)
+    monkeypatch.setattr(
+        "tagscale.data.partition.Partition.load", lambda folder: SimpleNamespace(data_hash="d" * 12, hash="p" * 12)
+    )
+    for number in (1, 2):
+        others = {name: artifact(place / name) for name in ("catalog", "validation")}
+        made = partition.python_func(settings=settings(place), partition=artifact(place / f"out-{number}"), **others)
+        assert made == f"{'d' * 12}-{'p' * 12}"
+    assert before == [None, ["made-1"]]
