@@ -55,7 +55,8 @@ def test_a_pipeline_has_a_run_of_its_own_once(params: Params) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "status"), [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED"), ("odd", "FAILED")]
+    ("state", "status"),
+    [("SUCCEEDED", "FINISHED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED")],
 )
 def test_the_end_is_told(params: Params, state: str, status: str) -> None:
     start(params)
@@ -86,6 +87,17 @@ def test_trainings_that_were_lost_do_not_run_for_ever(params: Params) -> None:
     states = {run.info.run_name: run.info.status for run in runs(params)}
     assert states["waveform-all-0"] == "FAILED"
     assert states["somebody-elses-all-0"] == "RUNNING", "it is not of this pipeline's grid"
+
+
+@pytest.mark.parametrize("state", ["RUNNING", ""])
+def test_a_server_that_does_not_know(params: Params, state: str) -> None:
+    start(params)
+    finish(params, state)
+    run = pipeline_run(params)
+    assert (run.info.status, run.data.tags["tagscale.state"]) == ("FINISHED", f"unknown ({state or 'nothing'})")
+    training(params, "waveform")
+    finish(params, state)
+    assert pipeline_run(params).info.status == "FAILED", "a training was lost"
 
 
 def test_after_success_nothing_is_touched(params: Params) -> None:

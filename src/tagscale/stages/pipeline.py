@@ -17,7 +17,14 @@ from tagscale.provenance import git_commit
 from tagscale.volume import Volume
 
 PIPELINE, RUN = "tagscale.pipeline", "tagscale.pipeline_run"  # tags: which pipeline, and which run of it
-STATUS = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED", "CANCELED": "KILLED"}  # Kubeflow's word -> MLflow's
+STATUS = {  # Kubeflow's word -> MLflow's; its servers have had the words of its pages, and those of its metadata store
+    "SUCCEEDED": "FINISHED",
+    "COMPLETE": "FINISHED",
+    "CACHED": "FINISHED",
+    "FAILED": "FAILED",
+    "CANCELLED": "KILLED",
+    "CANCELED": "KILLED",
+}
 _LONGEST_TAG = 2000  # characters of an error; MLflow takes 8,000
 
 
@@ -53,12 +60,16 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str) -> None:
 def end(params: Params, *, pipeline: str, pipeline_run: str, status: Mapping[str, Any]) -> None:
     """Tell MLflow how a pipeline's run ended; its trainings that were lost with their pods are no longer RUNNING.
 
+    Kubeflow Pipelines up to 2.16 says RUNNING of whatever has loops in it, at its end, too (kubeflow/pipelines#13321).
+    Then a training that was lost is the one sign of a failure, and the state says `unknown`.
+
     Args:
         status: Kubeflow's final status: state, and error with code and message where there is one
     Raises:
         TagscaleError: MLflow cannot be told.
     """
-    state = str(status.get("state", "UNKNOWN"))
+    state = str(status.get("state") or "nothing")
+    state = state if state in STATUS else f"unknown ({state})"
     message = str((status.get("error") or {}).get("message") or "")[:_LONGEST_TAG]
     client = tracking.connect()
     with tracking.explained(client.tracking_uri):
@@ -71,8 +82,8 @@ def end(params: Params, *, pipeline: str, pipeline_run: str, status: Mapping[str
         client.set_tag(run_id, "tagscale.state", state)
         if message:
             client.set_tag(run_id, "tagscale.error", message)
-        client.set_terminated(run_id, STATUS.get(state, "FAILED"))
-        lost = _lost(client, experiment, params) if state != "SUCCEEDED" else []
+        lost = [] if STATUS.get(state) == "FINISHED" else _lost(client, experiment, params)
+        client.set_terminated(run_id, STATUS.get(state, "FAILED" if lost else "FINISHED"))
         for training in lost:
             client.set_tag(training.info.run_id, "tagscale.error", f"its pipeline {pipeline_run} ended: {state}")
             client.set_terminated(training.info.run_id, "FAILED")
