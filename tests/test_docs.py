@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,6 +66,15 @@ def test_pipelines(words: list[str]) -> None:
     from pipelines.__main__ import app
 
     check(app, words)
+
+
+@pytest.mark.parametrize("words", of("python", "-m", "pipelines", "cost"))
+def test_what_needs_no_server_works(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.__main__ import app
+
+    monkeypatch.chdir(ROOT)
+    told = CliRunner().invoke(app, ["cost", *words])
+    assert told.exit_code == 0, f"{told.output}{told.exception}"
 
 
 @pytest.mark.parametrize("words", of("make"))
