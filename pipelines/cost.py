@@ -14,17 +14,15 @@ class Cost:
         model, size: as params.yaml says them.
         runs: trainings, one for each seed.
         patches: that they see together, when none ends before train.max_epochs.
-        gpus: that each holds, on all its nodes.
     """
 
     model: str
     size: str
     runs: int
     patches: int
-    gpus: int
 
     def gpu_hours(self, patches_per_second: float) -> float:
-        """At a speed of one GPU, as `benchmarks/training.py --device cuda` measures it."""
+        """Hours of one GPU at its speed; several share them, so their number does not matter."""
         return self.patches / patches_per_second / 3600
 
 
@@ -36,7 +34,7 @@ def costs(params: Params, tracks: int | None) -> list[Cost]:
     Raises:
         TagscaleError: the grid has the size `all`, and the number of tracks is not given.
     """
-    grid, gpus = params.train, params.kubernetes.task("train").gpus * params.train.nodes
+    grid = params.train
     if tracks is None and "all" in grid.sizes:
         raise TagscaleError("train.sizes has `all`: say with --tracks how many tracks the dataset has.")
     found = []
@@ -44,5 +42,5 @@ def costs(params: Params, tracks: int | None) -> list[Cost]:
         for size in grid.sizes:
             songs = round((tracks or 0) * params.partition.train) if size == "all" else int(size)
             patches = songs * grid.patches_per_track * grid.max_epochs * len(grid.seeds)
-            found.append(Cost(model, str(size), len(grid.seeds), patches, gpus))
+            found.append(Cost(model, str(size), len(grid.seeds), patches))
     return found

@@ -35,6 +35,7 @@ class Package:
         settings: params.yaml as it was compiled in.
         source: what it was compiled from: a git commit, "0d40257-dirty", "package".
         by_content: the source does not say what the pipeline is, so the name of its version has its digest too.
+        trains: a task of it trains.
         cached: tasks may be taken from the cache.
     """
 
@@ -43,6 +44,7 @@ class Package:
     settings: Params
     source: str
     by_content: bool
+    trains: bool
     cached: bool = True
 
     @property
@@ -54,11 +56,6 @@ class Package:
     def digest(self) -> str:
         """First 8 hex digits of the SHA-256 of the YAML."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:8]
-
-    @property
-    def trains(self) -> bool:
-        """Whether a task of it trains."""
-        return "exec-train:" in self.text
 
     @property
     def specs(self) -> Specs:
@@ -148,10 +145,11 @@ def _package(text: str, origin: str, source: str, by_content: bool) -> Package:
         raise TagscaleError(f"{origin}: compiled by {made_by}, and here is kfp-{kfp.__version__}; {again}.")
     try:
         specs_of(documents)
-        settings = json.loads(Graph.of(content).constant(BEGIN, "params"))
+        graph = Graph.of(content)
+        settings = json.loads(graph.constant(BEGIN, "params"))
     except (json_format.ParseError, KeyError, TypeError, ValueError) as error:
         raise TagscaleError(f"{origin}: not a pipeline of tagscale ({error!r}); {again}.") from None
-    return Package(name, text, parse(settings, origin), source, by_content)
+    return Package(name, text, parse(settings, origin), source, by_content, "train" in graph.functions.values())
 
 
 def _commit() -> tuple[str, bool]:
