@@ -49,10 +49,7 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str) -> None:
     client = tracking.connect()
     with tracking.explained(client.tracking_uri):
         experiment = tracking.made_experiment(client, params.tracking.experiment)
-        if _found(client, experiment, pipeline_run) is None:  # a task that is tried again finds it
-            tags = {PIPELINE: pipeline, RUN: pipeline_run, "mlflow.source.git.commit": git_commit()}
-            tags |= {tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED}
-            client.create_run(experiment, run_name=f"{pipeline} {pipeline_run}", tags=tags)
+        _opened(client, experiment, params, pipeline, pipeline_run)
     told = f"{pipeline} {pipeline_run}: experiment {params.tracking.experiment}, dataset in {root}"
     Console().print(told, markup=False, soft_wrap=True)
 
@@ -74,11 +71,7 @@ def end(params: Params, *, pipeline: str, pipeline_run: str, status: Mapping[str
     client = tracking.connect()
     with tracking.explained(client.tracking_uri):
         experiment = tracking.made_experiment(client, params.tracking.experiment)
-        run = _found(client, experiment, pipeline_run)
-        if run is None:  # it ended before it had begun
-            tags = {PIPELINE: pipeline, RUN: pipeline_run}
-            run = client.create_run(experiment, run_name=f"{pipeline} {pipeline_run}", tags=tags)
-        run_id = run.info.run_id
+        run_id = _opened(client, experiment, params, pipeline, pipeline_run)
         client.set_tag(run_id, "tagscale.state", state)
         if message:
             client.set_tag(run_id, "tagscale.error", message)
@@ -91,9 +84,14 @@ def end(params: Params, *, pipeline: str, pipeline_run: str, status: Mapping[str
     Console().print(f"{told}; {len(lost)} trainings ended with it" if lost else told, markup=False, soft_wrap=True)
 
 
-def _found(client: Any, experiment: str, pipeline_run: str) -> Any | None:
+def _opened(client: Any, experiment: str, params: Params, pipeline: str, pipeline_run: str) -> str:
+    """Id of the pipeline's own run: there already where a task is tried again, not yet where the first one failed."""
     found = client.search_runs([experiment], filter_string=f"tags.`{RUN}` = '{pipeline_run}'", max_results=1)
-    return found[0] if found else None
+    if found:
+        return str(found[0].info.run_id)
+    tags = {PIPELINE: pipeline, RUN: pipeline_run, "mlflow.source.git.commit": git_commit()}
+    tags |= {tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED}
+    return str(client.create_run(experiment, run_name=f"{pipeline} {pipeline_run}", tags=tags).info.run_id)
 
 
 def _lost(client: Any, experiment: str, params: Params) -> list[Any]:
