@@ -24,10 +24,9 @@ def train(
     from functools import partial
     from pathlib import Path
 
-    from tagscale.identity import content_of_run, run_name
+    from tagscale.identity import BASELINE, content_of_run, run_name
     from tagscale.params import load_json
     from tagscale.stages import train as stage
-    from tagscale.stages.cell import BASELINE
     from tagscale.trainjob import train_on_nodes
     from tagscale.volume import Volume, address_in
 

@@ -12,9 +12,8 @@ from kfp import dsl
 from pipelines.cluster import check_devices
 from pipelines.tasks import Tasks
 from tagscale.errors import TagscaleError
+from tagscale.identity import BASELINE
 from tagscale.params import Params, parse
-
-BASELINE = "descriptors"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 from tagscale.files import read_json, sha256_of
 
+BASELINE = "descriptors"  # the model that is no network
+
 
 def hash_of(content: Any) -> str:
     """First 12 hex digits of the SHA-256 of `content` as sorted JSON.

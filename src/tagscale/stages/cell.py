@@ -15,8 +15,6 @@ from tagscale.files import write_json
 from tagscale.identity import RunIdentity, hash_of
 from tagscale.params import Params
 
-BASELINE = "descriptors"
-
 
 class Cell:
     """The data of one cell of the study's grid: a model, a training size and a seed."""

@@ -21,10 +21,9 @@ from tagscale.evaluation.metrics import METRICS, TagMetrics
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.evaluation.predict import predict
 from tagscale.files import read_json, replacing
-from tagscale.identity import RunIdentity
+from tagscale.identity import BASELINE, RunIdentity
 from tagscale.models.baselines.descriptors import DescriptorTrees
 from tagscale.params import Params
-from tagscale.stages.cell import BASELINE
 from tagscale.stages.train_trees import read_descriptors
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory

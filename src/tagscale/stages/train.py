@@ -13,11 +13,11 @@ from tagscale.data.catalog import Catalog
 from tagscale.data.partition import Partition
 from tagscale.errors import TagscaleError
 from tagscale.files import replacing
-from tagscale.identity import RunIdentity
+from tagscale.identity import BASELINE, RunIdentity
 from tagscale.models.build import Architecture, parameter_count
 from tagscale.params import Params
 from tagscale.stages.architecture import architecture_of
-from tagscale.stages.cell import BASELINE, Cell, say, write_run
+from tagscale.stages.cell import Cell, say, write_run
 from tagscale.stages.train_trees import train_trees
 
 if TYPE_CHECKING:
