@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from tagscale.models import norm_max, spectrogram
 from tagscale.models.build import Architecture, build, parameter_count
 from tagscale.models.catalogue import architecture_of, entries
 from tagscale.models.cost import cost
@@ -59,8 +60,10 @@ def test_operations_of_the_waveform_model_by_its_formula() -> None:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_against_a_real_run(name: str) -> None:
+def test_against_a_real_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The meta device computes nothing, and must count what the CPU counts and keep what the CPU keeps."""
+    for module in (spectrogram, norm_max):  # layer by layer: the short way keeps less, and multiplies with some zeros
+        monkeypatch.setattr(module, "shortcut", lambda *_, ordered=False: False)
     architecture = described(name, TINY[name])
     model = build(architecture).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}

@@ -129,12 +129,12 @@ def train_a_share(rank: int, folder: Path, model: str) -> None:
 
 
 def check_alike(found: Path, expected: Fitted) -> None:
-    """Both ranks hold the same weights; those of one process to 1e-4 of a tensor's largest value."""
+    """Both ranks hold the same weights; those of one process to 1e-4 of a tensor's largest value, or to 1e-6."""
     first, second = (torch.load(found / f"{rank}.pt") for rank in range(2))
     for name, tensor in expected.model.state_dict().items():
         assert torch.equal(first[name], second[name])
         largest = float(tensor.abs().max())
-        torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-4 * max(largest, 1e-3), msg=name)
+        torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-4 * max(largest, 1e-2), msg=name)
     losses = np.loadtxt(found / "0.csv", delimiter=",", skiprows=1)[:, 1:3]
     np.testing.assert_allclose(losses, expected.history[["train_loss", "valid_loss"]], rtol=1e-5)
 

@@ -80,7 +80,8 @@ class LogMel(nn.Module):
         with torch.autocast(wave.device.type, enabled=False):  # powers span more than half precision can hold
             wave = self.resample(wave.float())
             spectrum = torch.stft(wave, self.n_fft, self.hop, window=self.window, center=True, return_complex=True)
-            power = torch.view_as_real(spectrum[..., : wave.shape[-1] // self.hop]).square().sum(dim=-1)
+            spectrum = spectrum[..., : wave.shape[-1] // self.hop]
+            power = spectrum.real.square() + spectrum.imag.square()
             bands = self.filters @ (power if self.power == 2 else power.sqrt())  # (B, mels, T)
             if self.compression is None:
                 return 10 * torch.log10(bands.clamp(min=DECIBEL_FLOOR))

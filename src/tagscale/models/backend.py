@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.errors import TagscaleError
+from tagscale.models.maps import conv1d
+from tagscale.models.norm_max import norm_max
 from tagscale.models.tagger import Tagger
 
 BN_EPS = 1e-3
@@ -61,7 +63,7 @@ class Backend(nn.Module):
         if pooling not in POOLINGS:
             raise TagscaleError(f"model.backend.pooling: expected {' or '.join(POOLINGS)}, found {pooling!r}.")
         self.conv1 = nn.Conv1d(channels, filters, KERNEL)
-        self.norm1 = batch_norm(filters)
+        self.norm1 = batch_norm2d(filters)
         self.conv2 = nn.Conv1d(filters, filters, KERNEL, padding=KERNEL // 2)
         self.norm2 = SingleChannelNorm()
         self.conv3 = nn.Conv1d(filters, filters, KERNEL, padding=KERNEL // 2)
@@ -73,11 +75,12 @@ class Backend(nn.Module):
         self.output = nn.Linear(units, tags)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = self.norm1(F.relu(self.conv1(features)))  # (B, filters, T - 6)
-        x = self.norm2(F.relu(self.conv2(x))) + x  # no ReLU after the sum
-        x = F.max_pool1d(x, 2)  # (B, filters, (T - 6) // 2)
-        x = self.norm3(F.relu(self.conv3(x))) + x
-        x = self.pooling(x)  # (B, 2 filters): whatever the length, section 4
+        x = conv1d(self.conv1, features.unsqueeze(2))  # (B, filters, 1, T - 6)
+        x = norm_max(x, self.norm1, rectify=True)
+        x = self.norm2(F.relu(conv1d(self.conv2, x))) + x  # no ReLU after the sum
+        x = F.max_pool2d(x, (1, 2))  # (B, filters, 1, (T - 6) // 2)
+        x = self.norm3(F.relu(conv1d(self.conv3, x))) + x
+        x = self.pooling(x.squeeze(2))  # (B, 2 filters): whatever the length, section 4
         x = self.dense_norm(F.relu(self.dense(self.dropout(x))))  # (B, units)
         return self.output(self.dropout(x))  # (B, tags)
 
@@ -137,19 +140,25 @@ class SingleChannelNorm(nn.BatchNorm1d):
     channel. The published parameter counts come out only with this.
 
     Shape:
-        x, returned: (batch, channels, frames)
+        x, returned: (batch, channels, 1, frames)
     """
 
     def __init__(self) -> None:
         super().__init__(1, eps=BN_EPS, momentum=BN_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1).unsqueeze(1)).view_as(x)  # as (B, 1, channels * frames)
+        values = x.movedim(1, -1)  # as they lie in memory; their order does not matter
+        return super().forward(values.flatten(1).unsqueeze(1)).view_as(values).movedim(-1, 1)
 
 
 def batch_norm(channels: int) -> nn.BatchNorm1d:
-    """Batch norm per channel, for (batch, channels) and (batch, channels, frames)."""
+    """Batch norm per channel, for (batch, channels)."""
     return nn.BatchNorm1d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+def batch_norm2d(channels: int) -> nn.BatchNorm2d:
+    """Batch norm per channel, for (batch, channels, height, width)."""
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
 def he_initialise(model: nn.Module) -> None:

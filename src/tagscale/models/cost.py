@@ -6,7 +6,8 @@ hundredths of a second. What is counted, and what is not:
 - operations: a multiplication and an addition are two. Convolutions, dense and recurrent layers, attention and mel
   bands, by torch.utils.flop_counter; not biases, activations, norms and pooling, as is usual, nor the Fourier
   transform (0.01 billion for 15 s). Forward only; training takes about three times as many.
-- activations: the bytes that autograd keeps of one patch until the backward pass, at float32. They grow with the batch.
+- activations: the bytes that autograd keeps of one patch until the backward pass, at float32, layer by layer as on a
+  GPU (a CPU keeps less, see `norm_max`). They grow with the batch.
   Of a model that is trained in two steps, those of the larger step. (Its operations are those of all its segments.)
 - weights: the bytes of parameters and buffers. They are there once; training with Adam needs four times them.
 """

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import N_FFT, LogMel
+from tagscale.models.maps import channels_last
+from tagscale.models.norm_max import norm_max
 from tagscale.models.tagger import Tagger, scaled
 
 MELS = 128
@@ -54,7 +56,7 @@ class ShortChunkTagger(Tagger):
         return SHORTEST_SAMPLES
 
     def logits(self, wave: Tensor) -> Tensor:
-        x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 128, T)
+        x = channels_last(self.log_mel(wave).unsqueeze(1))  # (B, 1, 128, T)
         x = self.blocks(x)  # (B, 512 width, 1, T / 128, rounded up)
         x = x.amax(dim=(2, 3))  # (B, 512 width): whatever the length
         x = F.relu(self.norm(self.dense(x)))
@@ -79,5 +81,5 @@ class ResidualBlock(nn.Module):
         self.shortcut_norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(self.shortcut_norm(self.shortcut(x)) + residual)
+        residual = norm_max(self.conv2(F.relu(norm_max(self.conv1(x), self.norm1))), self.norm2)
+        return F.relu(norm_max(self.shortcut(x), self.shortcut_norm) + residual)

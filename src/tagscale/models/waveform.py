@@ -6,7 +6,6 @@ Source: Pons et al. 2018, section 4, "Waveform front-end", after the sample-leve
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tagscale.errors import TagscaleError
 from tagscale.models.backend import (
@@ -14,9 +13,11 @@ from tagscale.models.backend import (
     Backend,
     FrontEndTagger,
     Pooling,
-    batch_norm,
+    batch_norm2d,
     he_initialise,
 )
+from tagscale.models.maps import conv1d
+from tagscale.models.norm_max import NO_POOL, norm_max
 from tagscale.models.tagger import scaled
 
 FILTERS = {
@@ -55,7 +56,7 @@ class WaveformTagger(FrontEndTagger):
             nn.Conv1d(inputs, outputs, 3, stride=3 if depth == 0 else 1)
             for depth, (inputs, outputs) in enumerate(zip([1, *counts[:-1]], counts, strict=True))
         )
-        self.norms = nn.ModuleList(batch_norm(count) for count in counts)
+        self.norms = nn.ModuleList(batch_norm2d(count) for count in counts)
         self.backend = Backend(counts[-1], tags, filters, units, dropout, pooling)
         he_initialise(self)
 
@@ -75,9 +76,8 @@ class WaveformTagger(FrontEndTagger):
 
     def front_end(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, 256 width, frames): 20 frames for 3 s and 108 for 15 s with seven layers."""
-        x = wave.unsqueeze(1)  # (B, 1, samples)
+        x = wave[:, None, None]  # (B, 1, 1, samples)
         for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = norm(F.relu(conv(x)))
-            if depth > 0:
-                x = F.max_pool1d(x, 3)  # about a third of the length
-        return x
+            pool = (1, 3) if depth > 0 else NO_POOL  # leaves about a third of the length
+            x = norm_max(conv1d(conv, x), norm, pool, rectify=True)
+        return x.squeeze(2)

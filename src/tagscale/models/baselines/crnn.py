@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel, samples_of
+from tagscale.models.maps import channels_last
+from tagscale.models.norm_max import norm_max
 from tagscale.models.tagger import Tagger, scaled
 
 RATE, MELS, FRAMES = 12_000, 96, 1366
@@ -67,9 +69,9 @@ class CRNN(Tagger):
 
     def logits(self, wave: Tensor) -> Tensor:
         x = F.pad(self.log_mel(wave), (PADDING, PADDING)).unsqueeze(1)  # (B, 1, 96, T + 74)
-        x = self.input_norm(x)
+        x = channels_last(self.input_norm(x))
         for conv, norm, pool in zip(self.convs, self.norms, POOLS, strict=True):
-            x = self.conv_dropout(F.max_pool2d(F.elu(norm(conv(x))), pool))
+            x = self.conv_dropout(F.elu(norm_max(conv(x), norm, (pool, pool))))  # ELU keeps the order: less to do
         steps, _ = self.recurrent(x.squeeze(2).transpose(1, 2))  # (B, 339, 1, steps) -> (B, steps, 169)
         return self.output(self.dropout(steps[:, -1]))
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from tagscale.audio import SAMPLE_RATE
 from tagscale.models.backend import he_initialise
+from tagscale.models.maps import conv1d
 from tagscale.models.tagger import Tagger, scaled
 
 STRIDE = 256  # samples per frame, and the length of the filters on the waveform
@@ -61,10 +62,12 @@ class Dieleman(Tagger):
         return -(-Dieleman.shortest(frames=frames) // SAMPLE_RATE) * SAMPLE_RATE
 
     def logits(self, wave: Tensor) -> Tensor:
-        x = F.relu(self.strided(wave.unsqueeze(1)))  # (B, 128, samples // 256)
-        x = F.max_pool1d(F.relu(self.conv1(x)), POOL)
-        x = F.max_pool1d(F.relu(self.conv2(x)), POOL)  # (B, 32, frames)
-        return self.output(F.relu(self.dense(x)).mean(dim=1))
+        pieces = wave[:, : wave.shape[1] // STRIDE * STRIDE].unflatten(1, (-1, STRIDE))
+        x = F.linear(pieces, self.strided.weight.squeeze(1), self.strided.bias)  # (B, samples // 256, 128)
+        x = F.relu(x).transpose(1, 2).unsqueeze(2)  # (B, 128, 1, samples // 256)
+        for conv in (self.conv1, self.conv2):
+            x = F.relu(F.max_pool2d(conv1d(conv, x), (1, POOL)))  # the maximum first: less to rectify
+        return self.output(F.relu(self.dense(x.squeeze(2))).mean(dim=1))  # of (B, 32, frames)
 
 
 class SlidingDense(nn.Module):

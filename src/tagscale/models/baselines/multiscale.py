@@ -153,7 +153,7 @@ class MelCNN(SingleScale):
         keras_initialise(self)
 
     def levels(self, wave: Tensor) -> list[Tensor]:
-        return self.stack.levels(self.log_mel(wave))
+        return self.stack.levels(self.log_mel(wave).unsqueeze(2))
 
 
 def _refuse(key: str, lengths: Sequence[int], factors: int, default: Sequence[int]) -> None:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.errors import TagscaleError
+from tagscale.models.maps import conv1d
+from tagscale.models.norm_max import norm_max
 from tagscale.models.tagger import Tagger, scaled
 
 LEVELS = 3  # "the last three hidden layers" that Lee & Nam 2017 [13] take as features
@@ -102,33 +104,34 @@ class SampleCNN(SingleScale):
         return SampleCNN.shortest(pools=pools)
 
     def levels(self, wave: Tensor) -> list[Tensor]:
-        return self.stack.levels(self.strided(wave.unsqueeze(1)))
+        return self.stack.levels(self.strided(wave[:, None, None]))
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, ReLU.
+    """Convolution, batch norm, max-pooling, ReLU: as published, but for the last two, which give the same either way.
 
     Shape:
-        x:        (batch, inputs, length)
-        returned: (batch, outputs, length), or length // stride with a stride (as many taps as it strides)
+        x:        (batch, inputs, 1, length)
+        returned: (batch, outputs, 1, length // pool), or length // stride with a stride (as many taps as it strides)
     """
 
     def __init__(self, inputs: int, outputs: int, taps: int, stride: int = 1) -> None:
         super().__init__()
         same = stride == 1  # 'same' where nothing is skipped
         self.conv = nn.Conv1d(inputs, outputs, taps, stride=stride, padding=(taps - 1) // 2 if same else 0)
-        self.norm = nn.BatchNorm1d(outputs, eps=1e-5, momentum=0.01)
+        self.norm = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.01)
         self.odd_zero = same and taps % 2 == 0  # an even filter gets one zero more at the end
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(F.pad(x, (0, 1)) if self.odd_zero else x)))
+    def forward(self, x: Tensor, pool: int = 1) -> Tensor:
+        x = conv1d(self.conv, F.pad(x, (0, 1)) if self.odd_zero else x)
+        return F.relu(norm_max(x, self.norm, (1, pool)))
 
 
 class Stack(nn.Module):
     """Convolutions with as many taps as the pooling after them takes frames; a last one without pooling.
 
     Shape:
-        x: (batch, inputs, frames), frames at least the product of `pools`
+        x: (batch, inputs, 1, frames), frames at least the product of `pools`
     """
 
     def __init__(self, inputs: int, counts: Sequence[int], pools: Sequence[int], last: int, last_taps: int) -> None:
@@ -144,11 +147,13 @@ class Stack(nn.Module):
     def levels(self, x: Tensor) -> list[Tensor]:
         """The activations of the last three layers, before pooling: each (batch, filters, frames)."""
         levels: list[Tensor] = []
-        for block, pool in zip(self.blocks, self.pools, strict=True):
-            x = block(x)
-            levels = [*levels[1 - LEVELS :], x]  # those before are not needed any more
-            x = F.max_pool1d(x, pool)
-        return [*levels[1 - LEVELS :], self.last(x)]
+        for depth, (block, pool) in enumerate(zip(self.blocks, self.pools, strict=True), start=LEVELS):
+            if depth <= len(self.pools):
+                x = block(x, pool)
+            else:
+                levels.append(block(x))
+                x = F.max_pool2d(levels[-1], (1, pool))
+        return [level.squeeze(2) for level in (*levels, self.last(x))]
 
 
 def keras_initialise(model: nn.Module) -> None:

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from tagscale.audio.logmel import LogMel, samples_of
 from tagscale.errors import TagscaleError
 from tagscale.models.baselines.dieleman import POOL, TAPS, SlidingDense, frames_before
+from tagscale.models.maps import conv1d
 from tagscale.models.tagger import Tagger, scaled
+from tagscale.models.tall_filters import at_bands, band_windows
 
 # bands -> heights of the filters in bands, factor on all filters, frames that the dense layer sees, natural samples
 DESIGNS = {128: ((100, 75, 25), 2, 9, 48_000), 96: ((76, 57, 19), 1, 56, 240_000)}
@@ -78,12 +80,27 @@ class TimbreCNN(Tagger):
         return DESIGNS[mels][3]
 
     def logits(self, wave: Tensor) -> Tensor:
-        spectrogram = self.log_mel(wave).unsqueeze(1)  # (B, 1, mels, T)
-        timbres = [F.elu(shape(spectrogram)).amax(dim=2) for shape in self.shapes]  # over all places in frequency
-        x = F.max_pool1d(torch.cat(timbres, dim=1), POOL)  # (B, 184, T // 4)
-        x = F.max_pool1d(F.elu(self.conv(x)), POOL)  # (B, 64, frames)
+        spectrogram = self.log_mel(wave)  # (B, mels, T)
+        x = F.elu(torch.cat(self.timbres(spectrogram), dim=1))  # (B, 184, 1, T)
+        x = F.elu(conv1d(self.conv, F.max_pool2d(x, (1, POOL))))
+        x = F.max_pool2d(x, (1, POOL)).squeeze(2)  # (B, 64, frames)
         x = F.elu(self.dense(self.dropout(x))).mean(dim=1)  # (B, units)
         return self.output(self.dropout(x))
+
+    def timbres(self, spectrogram: Tensor) -> list[Tensor]:
+        """Every shape's maximum over all places in frequency: (B, filters, 1, T). ELU, which keeps order, is next."""
+        shapes: list[Any] = list(self.shapes)
+        found, windows = [], dict[int, Tensor]()
+        for shape in shapes:
+            bands, frames = shape.kernel_size
+            together = together_of(spectrogram.shape[1] - bands + 1) if spectrogram.is_cpu else 1
+            if bands not in windows:
+                windows[bands] = band_windows(spectrogram, bands, together)
+            weight = at_bands(shape.weight.squeeze(1), together, windows[bands].shape[1]).unsqueeze(2)
+            x = F.conv2d(windows[bands], weight, shape.bias.repeat(together), padding=(0, frames // 2))
+            x = F.max_pool2d(x, (x.shape[2], 1))  # (B, together * filters, 1, T)
+            found.append(x.unflatten(1, (together, -1)).amax(dim=1))
+        return found
 
     def _initialise(self) -> None:
         """As the released code: by He's uniform rule with a gain of 1, the output by Glorot's; biases are zero."""
@@ -93,3 +110,12 @@ class TimbreCNN(Tagger):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.output.weight)
+
+
+def together_of(places: int) -> int:
+    """The fewest places, at least four, that divide all of them: so many a CPU takes at once.
+
+    >>> [together_of(places) for places in (21, 40, 78, 29, 54, 104)]
+    [7, 4, 6, 29, 6, 4]
+    """
+    return next(count for count in range(min(4, places), places + 1) if places % count == 0)

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel, samples_of
 from tagscale.errors import TagscaleError
 from tagscale.models.backend import BN_EPS, BN_MOMENTUM, he_initialise
+from tagscale.models.maps import channels_last
+from tagscale.models.norm_max import norm_max
 from tagscale.models.tagger import Tagger, scaled
 
 FILTERS = (128, 128, 128, 128)
@@ -90,9 +91,9 @@ class VGG(Tagger):
         return max(VGG.NATURAL_SAMPLES, VGG.shortest(time_pools=time_pools))
 
     def logits(self, wave: Tensor) -> Tensor:
-        x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 96, T)
+        x = channels_last(self.log_mel(wave).unsqueeze(1))  # (B, 1, 96, T)
         for depth, (conv, norm, pool) in enumerate(zip(self.convs, self.norms, self.pools, strict=True)):
-            x = F.max_pool2d(norm(F.relu(conv(x))), pool)
+            x = norm_max(conv(x), norm, pool, rectify=True)
             if depth < len(self.pools) - 1:
                 x = self.conv_dropout(x)
         return self.output(self.dropout(x.mean(dim=(2, 3))))  # (B, filters, 1, places) -> (B, tags)
