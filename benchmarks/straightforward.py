@@ -2,9 +2,9 @@
 
 One float32 .npy per track, read through a memory map; a dataset that gives one patch after the other, as a log-mel
 spectrogram by torchaudio where the model wants one; a DataLoader with its defaults; float32; a plain training loop that
-reads the loss in every step; songs tagged one by one. The paper's two models are written out here, layer by layer;
-the others are tagscale's own networks, fed by this loading. `reference` gives it the weights of a tagscale model, so
-that both compute the same: `training.py` and `inference.py` make sure of it before they time anything.
+reads the loss in every step; songs tagged one by one. The networks are those of
+`plain_networks.py`. `reference` gives them the weights of a tagscale model, so that both sides compute the same:
+`training.py` and `inference.py` make sure of it before they time anything.
 """
 
 import copy
@@ -15,14 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchaudio
+from plain_networks import plain
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from tagscale.audio import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
-from tagscale.models.spectrogram import SpectrogramTagger
-from tagscale.models.waveform import WaveformTagger
 
 Transform = Callable[[Tensor], Tensor]  # (samples,) -> what the network takes of it
 
@@ -76,93 +75,11 @@ def reference(model: nn.Module) -> tuple[nn.Module, Transform | None]:
     """A network with the weights of a tagscale model, on the CPU, and what the dataset does to a patch for it."""
     layers = [layer for layer in model.modules() if isinstance(layer, LogMel)]
     if len(layers) != 1:  # none; or one per time scale, each on pieces of the patch: they stay in the network
-        return (Waveform(model) if isinstance(model, WaveformTagger) else copy.deepcopy(model)), None
-    transform = LogMelSpectrogram(layers[0])
-    if isinstance(model, SpectrogramTagger):
-        return Spectrogram(model), transform
-    if not isinstance(layers[0].resample, nn.Identity):  # of another sample rate: torchaudio's filter is not ours
-        layer = copy.deepcopy(layers[0])
-        return _Logits(model), lambda wave: layer(wave[None])[0]
-    return _Logits(model), transform
-
-
-class Waveform(nn.Module):
-    """The waveform model: (batch, samples) -> (batch, tags)."""
-
-    def __init__(self, model: WaveformTagger) -> None:
-        super().__init__()
-        blocks: list[nn.Module] = []
-        for depth, (conv, norm) in enumerate(zip(model.convs, model.norms, strict=True)):
-            blocks += [copy.deepcopy(conv), nn.ReLU(), copy.deepcopy(norm)]
-            if depth > 0:
-                blocks.append(nn.MaxPool1d(3))
-        self.front_end = nn.Sequential(*blocks)
-        self.backend = BackEnd(model.backend)
-
-    def forward(self, wave: Tensor) -> Tensor:
-        return self.backend(self.front_end(wave.unsqueeze(1)))
-
-
-class Spectrogram(nn.Module):
-    """The spectrogram model: (batch, 96, frames) -> (batch, tags)."""
-
-    def __init__(self, model: SpectrogramTagger) -> None:
-        super().__init__()
-        self.timbral, self.temporal = copy.deepcopy(model.timbral), copy.deepcopy(model.temporal)
-        self.backend = BackEnd(model.backend)
-
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        energy = spectrogram.mean(dim=1, keepdim=True)
-        found = []
-        for branch in self.timbral:
-            x = branch.norm(F.relu(branch.conv(spectrogram.unsqueeze(1))))
-            found.append(x.amax(dim=2))
-        for branch in self.temporal:
-            taps = branch.conv.kernel_size[0]
-            found.append(branch.norm(F.relu(branch.conv(F.pad(energy, ((taps - 1) // 2, taps // 2))))))
-        return self.backend(torch.cat(found, dim=1))
-
-
-class BackEnd(nn.Module):
-    """Three convolutions over time, pooling, two dense layers."""
-
-    def __init__(self, ours: nn.Module) -> None:
-        super().__init__()
-        own = copy.deepcopy(ours)
-        self.conv1, self.norm1, self.conv2, self.conv3 = own.conv1, own.norm1, own.conv2, own.conv3
-        self.norm2, self.norm3 = _over_the_map(own.norm2), _over_the_map(own.norm3)
-        self.dropout, self.dense, self.dense_norm, self.output = own.dropout, own.dense, own.dense_norm, own.output
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm1(F.relu(self.conv1(x)))
-        x = self.norm2(F.relu(self.conv2(x)).unsqueeze(1)).squeeze(1) + x
-        x = F.max_pool1d(x, 2)
-        x = self.norm3(F.relu(self.conv3(x)).unsqueeze(1)).squeeze(1) + x
-        x = torch.cat([x.max(dim=2).values, x.mean(dim=2)], dim=1)
-        x = self.dense_norm(F.relu(self.dense(self.dropout(x))))
-        return self.output(self.dropout(x))
-
-
-class _Logits(nn.Module):
-    """tagscale's network without its log-mel layer: it takes the spectrograms that the dataset made."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(model)
-        for parent in list(self.network.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, LogMel):
-                    setattr(parent, name, nn.Identity())
-
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        return self.network.logits(spectrogram)
-
-
-def _over_the_map(norm: nn.Module) -> nn.BatchNorm2d:
-    """The batch norm over a map with a single channel, as a layer of PyTorch's own."""
-    own = nn.BatchNorm2d(1, eps=norm.eps, momentum=norm.momentum)
-    own.load_state_dict(norm.state_dict())
-    return own
+        return plain(model), None
+    if isinstance(layers[0].resample, nn.Identity):
+        return plain(model), LogMelSpectrogram(layers[0])
+    layer = copy.deepcopy(layers[0])  # of another sample rate: torchaudio's filter is not ours
+    return plain(model), lambda wave: layer(wave[None])[0]
 
 
 def loader(files: Files, batch: int, workers: int = 0) -> DataLoader:
