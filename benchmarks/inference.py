@@ -130,8 +130,7 @@ NOTES = [
     "- Reading is part of it: int16 from the store, several songs to a batch, beside a float32 .npy a song.",
     "- Where a model cannot take so short a window, it has the shortest that it can take.",
     "- crnn, multiscale: their spectrograms (of another sample rate, or of several scales) are made by the same layer "
-    "on both sides. The networks of all but waveform and spectrogram are the same on both sides too: the difference is "
-    "in reading, batching and spectrograms.",
+    "on both sides; of the models of several parts the whole network is.",
 ]
 
 

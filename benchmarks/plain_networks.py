@@ -27,7 +27,7 @@ from tagscale.models.waveform import WaveformTagger
 def plain(model: nn.Module) -> nn.Module:
     """The plain network with the weights of a model, without the model's log-mel layer where it has one.
 
-    That of the models of several parts is tagscale's own: their head is trained over parts that do not learn.
+    That of the models of several parts is tagscale's own.
     """
     kind = NETWORKS.get(type(model))
     return kind(model) if kind else copy.deepcopy(model)

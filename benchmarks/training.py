@@ -38,7 +38,7 @@ from tagscale.training.fit import run_step
 from tagscale.training.losses import masked_loss
 from tagscale.training.memory import keep_freed_memory
 from tagscale.training.module import Settings, Training
-from tagscale.training.two_step import Step, only_trained, steps_of
+from tagscale.training.two_step import Step, steps_of
 
 RATE = 1e-3  # of learning, on both sides
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 2e-2  # relative; float32 through batch norms of few values
@@ -99,12 +99,12 @@ def main() -> None:
 
 
 def _steps(built: Architecture) -> list[tuple[int, str, int]]:
-    """Number, name and patch length of what is trained of a model; of one made of parts the longest, and the head."""
+    """Number, name and patch length of what is trained of a model; of one made of parts the longest part."""
 
     def run(way: Way, turn: Turn) -> None:
         steps = steps_of(turns.build(built), built.patch_samples)
         found = [(number, step.name, step.patch_samples) for number, step in enumerate(steps)]
-        turn({"steps": [*(max(found[:-1], key=lambda step: step[2]) for _ in found[1:2]), found[-1]]})
+        turn({"steps": [max(found[:-1] or found, key=lambda step: step[2])]})
 
     ((told,),) = turns.compare([Way("", ours=True)], run)  # in another process: what forks must not compute
     return told["steps"]
@@ -175,17 +175,16 @@ class Bench:
             way.precision, schedule="constant", compile=way.compile,
         )  # fmt: skip
         module = Training(step.network, torch.zeros(turns.TAGS, dtype=torch.bool), settings, steps=1000)
-        with only_trained(step):
-            self.time_steps(way, step, module, patches, turn)
-            loaders = [loader(part, self.batch, way.workers, self.device == "cuda") for part in (patches, fixed)]
+        self.time_steps(way, step, module, patches, turn)
+        loaders = [loader(part, self.batch, way.workers, self.device == "cuda") for part in (patches, fixed)]
 
-            def told(numbers: dict[str, float], epoch: int) -> None:
-                own = {name.rpartition("/")[2]: value for name, value in numbers.items()}  # part_1/data_wait
-                if epoch > 1:
-                    turn({name: own[name] for name in ("patches_per_second", "data_wait")} | self.peak())
+        def told(numbers: dict[str, float], epoch: int) -> None:
+            own = {name.rpartition("/")[2]: value for name, value in numbers.items()}  # part_1/data_wait
+            if epoch > 1:
+                turn({name: own[name] for name in ("patches_per_second", "data_wait")} | self.peak())
 
-            turn({})
-            run_step(step, module, loaders, None, None, told)
+        turn({})
+        run_step(step, module, lambda: loaders, None, None, told)
 
     def time_steps(self, way: Way, step: Step, module: Training, patches: RandomPatches, turn: Turn) -> None:
         """Steps without loading and without Lightning."""
@@ -208,27 +207,26 @@ class Bench:
         step = self.step()
         network, transform = straightforward.reference(step.network)
         network.to(self.device).train()
-        with only_trained(Step("", network, *_same(network, step), step.patch_samples)):
-            optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], RATE)
-            paths = sorted((self.folder / "npy").glob("*.npy"))
-            per_track = -(-self.steps_of_epoch(way) * self.batch // len(paths))
-            labels = torch.from_numpy(turns.labels_of(len(paths)))
-            files = straightforward.Files(paths, labels, step.patch_samples, transform, per_track)
-            inputs, targets = (
-                torch.stack(part).to(self.device)
-                for part in zip(*(files[number] for number in range(self.batch)), strict=True)
-            )
-            self.timed(lambda: straightforward.train_step(network, inputs, targets, optimizer), turn)
-            batches = straightforward.loader(files, self.batch, way.workers)
-            for epoch in range(self.rounds + 1):
-                begin = time.perf_counter()
-                waits = list(straightforward.train_epoch(network, batches, optimizer, self.device))
-                seconds = time.perf_counter() - begin
-                if epoch:
-                    rate = len(waits) * self.batch / seconds
-                    turn({"patches_per_second": rate, "data_wait": sum(waits) / seconds} | self.peak())
-                else:
-                    turn({})
+        optimizer = torch.optim.Adam(network.parameters(), RATE)
+        paths = sorted((self.folder / "npy").glob("*.npy"))
+        per_track = -(-self.steps_of_epoch(way) * self.batch // len(paths))
+        labels = torch.from_numpy(turns.labels_of(len(paths)))
+        files = straightforward.Files(paths, labels, step.patch_samples, transform, per_track)
+        inputs, targets = (
+            torch.stack(part).to(self.device)
+            for part in zip(*(files[number] for number in range(self.batch)), strict=True)
+        )
+        self.timed(lambda: straightforward.train_step(network, inputs, targets, optimizer), turn)
+        batches = straightforward.loader(files, self.batch, way.workers)
+        for epoch in range(self.rounds + 1):
+            begin = time.perf_counter()
+            waits = list(straightforward.train_epoch(network, batches, optimizer, self.device))
+            seconds = time.perf_counter() - begin
+            if epoch:
+                rate = len(waits) * self.batch / seconds
+                turn({"patches_per_second": rate, "data_wait": sum(waits) / seconds} | self.peak())
+            else:
+                turn({})
 
     def timed(self, step: Any, turn: Turn) -> None:
         """Rounds of some steps each, after one that warms up."""
@@ -262,13 +260,6 @@ class Bench:
 
     def peak(self) -> dict[str, float]:
         return {"peak": turns.peak_megabytes(self.device)}
-
-
-def _same(network: nn.Module, step: Step) -> tuple[nn.Module, nn.Linear]:
-    """The part of the reference's network that is trained: all of it, or the head where the step trains no more."""
-    whole = getattr(network, "whole", None)
-    trained = network if whole is None or step.trained is step.network else whole.head
-    return trained, step.output
 
 
 def _page(found: dict[Any, Any], rounds: int, facts: str, device: str, left_out: list[str]) -> str:
@@ -313,8 +304,7 @@ NOTES = [
     "- Epoch: with loading, the files in the page cache, the first epoch left out; ours is what `tagscale train` does, "
     "without validation. Data wait: share of an epoch in which the next batch was not there yet.",
     "- Where a model cannot take so short a patch, it has the shortest that it can take. Of models that are trained in "
-    "parts: the longest part, and the head over all of them.",
-    "- The networks of all but waveform and spectrogram are the same on both sides.",
+    "parts: the longest part.",
 ]
 CPU_NOTES = [
     "- The size is that of params.yaml's default (width 0.25). Memory: the most that the process took, libraries "

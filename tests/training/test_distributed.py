@@ -13,13 +13,15 @@ from torch.nn import functional as F
 
 from killed import start
 from sounds import Sounds, architecture, make_sounds, settings
+from tagscale.audio.patches import SpacedPatches
 from tagscale.errors import TagscaleError
 from tagscale.models.backend import SingleChannelNorm
-from tagscale.training import resume
+from tagscale.training import resume, two_step
 from tagscale.training.distributed import World, launch, processes_wanted
 from tagscale.training.fit import Fitted, fit
 from tagscale.training.resume import Unfinished
 from tagscale.training.sync_norm import synchronised
+from tagscale.training.two_step import Step, heard
 
 FEW = slice(48, 53)  # validation tracks, in unequal shares
 
@@ -182,3 +184,36 @@ def test_a_process_that_fails_ends_the_others_with_a_word(tmp_path: Path) -> Non
     )
     with pytest.raises(TagscaleError, match=r"on 2 processes ended: process 1 failed \(exit status 3\)"):
         launch(2, "-c", program)
+
+
+class Means(nn.Module):
+    """Stands for a model of parts: what its parts hear in a patch is its mean, and its size."""
+
+    features = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList()
+
+    def head_input(self, wave: Tensor) -> Tensor:
+        return torch.stack([wave.mean(dim=1), wave.abs().mean(dim=1)], dim=1)
+
+
+def features(workers: int) -> Tensor:
+    sounds, means = make_sounds(), Means()
+    part = sounds.part(FEW)
+    step = Step("", nn.Identity(), nn.Linear(2, 3), 8000, listener=means)
+    return heard(step, SpacedPatches(sounds, part.tracks, part.labels, 8000, 3), 4, workers, None)
+
+
+def hear_a_share(rank: int, folder: Path) -> None:
+    two_step.EXCHANGED = 6  # three patches at a time
+    World.current().connect()
+    torch.save(features(workers=0), folder / f"{rank}.pt")
+
+
+def test_two_processes_hear_for_a_head_what_one_hears(tmp_path: Path) -> None:
+    expected = features(workers=0)
+    assert in_two(hear_a_share, tmp_path) == [0, 0]
+    for rank in range(2):
+        assert torch.equal(torch.load(tmp_path / f"{rank}.pt"), expected)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sounds import Sounds, architecture, make_sounds, settings
+from tagscale.audio.patches import RandomPatches, SpacedPatches, to_wave
 from tagscale.models.backend import Backend, FrontEndTagger
 from tagscale.models.tagger import Tagger
 from tagscale.training import fit as fitting
@@ -16,7 +17,7 @@ from tagscale.training import resume
 from tagscale.training.fit import Fitted, fit
 from tagscale.training.module import Training
 from tagscale.training.resume import Unfinished
-from tagscale.training.two_step import Head, only_trained, steps_of
+from tagscale.training.two_step import Heard, heard, heard_patches, steps_of
 
 ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]
 FEW = slice(48, 52)
@@ -49,6 +50,7 @@ class TwoScales(Tagger):
         self.shortest_samples = 16_000
         self.parts = nn.ModuleList([Part(tags), Part(tags)])
         self.part_samples = (8000, 16_000)
+        self.features = 8
         self.head = TopHead(nn.Linear(8, 5), nn.ReLU(), nn.Dropout(0.2), nn.Linear(5, tags))
 
     @property
@@ -84,24 +86,33 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def test_every_part_then_the_head(sounds: Sounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, int, dict[str, Tensor]]] = []
-    step = Training.training_step
+    trained: list[tuple[str, int, Tensor]] = []
+    parts: list[dict[str, Tensor]] = []  # as they were when features were asked of them
+    step, head_input = Training.training_step, TwoScales.head_input
 
     def listening(self: Training, batch: Any, index: int) -> Any:
-        whole = self.model.whole if isinstance(self.model, Head) else None
-        heard.append((type(self.model).__name__, batch[0].shape[1], tensors_of(whole.parts) if whole else {}))
+        trained.append((type(self.model).__name__, batch[0].shape[1], batch[0]))
         return step(self, batch, index)
 
+    def hearing(self: TwoScales, wave: Tensor) -> Tensor:
+        assert not any(module.training for module in self.parts.modules())
+        parts.append(tensors_of(self.parts))
+        return head_input(self, wave)
+
     monkeypatch.setattr(Training, "training_step", listening)
+    monkeypatch.setattr(TwoScales, "head_input", hearing)
     told: list[tuple[int, set[str]]] = []
     found = train(sounds, told=lambda numbers, epoch: told.append((epoch, set(numbers))))
 
-    assert [(name, samples) for name, samples, _ in heard] == (
-        [("Part", 8000)] * 8 + [("Part", 16_000)] * 8 + [("Head", 24_000)] * 8
+    assert [(name, inputs) for name, inputs, _ in trained] == (
+        [("Part", 8000)] * 8 + [("Part", 16_000)] * 8 + [("TopHead", 8)] * 8
     )
+    assert len(parts) == 4 + 3, "the 16 training and 12 validation patches are heard once, whatever the epochs"
     for key, tensor in tensors_of(found.model.get_submodule("parts")).items():
-        assert torch.equal(tensor, heard[16][2][key]), "the parts are as they were when the head's training began"
-    assert all(parameter.requires_grad for parameter in found.model.parameters())
+        assert all(torch.equal(tensor, then[key]) for then in parts), "the parts are as they were when they were heard"
+    first, second = (torch.cat([batch for _, _, batch in trained[begin : begin + 4]]) for begin in (16, 20))
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.unique(first, dim=0), torch.unique(second, dim=0)), "the same, in another order"
     assert not found.model.training
     assert list(found.earlier) == ["part_1", "part_2"]
     assert [epoch for epoch, _ in told] == [1, 2] * 3
@@ -129,21 +140,24 @@ def test_it_goes_on_within_any_of_its_trainings(
         assert found.earlier["part_1"][ALIKE].equals(whole.earlier["part_1"][ALIKE])
 
 
-def test_other_models_are_trained_in_one_step_and_no_parameter_is_held_back() -> None:
+def test_other_models_are_trained_in_one_step() -> None:
     part = Part(3)
     (step,) = steps_of(part, 16_000)
-    with only_trained(step):
-        assert all(parameter.requires_grad for parameter in part.parameters())
+    assert (step.network, step.inputs, step.listener) == (part, 16_000, None)
 
 
-def test_the_head_hears_its_parts_as_they_predict() -> None:
+def test_features_are_those_of_the_patches_with_their_labels(sounds: Sounds) -> None:
     model = TwoScales(3)
-    *_, last = steps_of(model, 16_000)
-    last.network.train()
-    assert model.head.training
-    assert not any(module.training for module in model.parts.modules())
-    with only_trained(last):
-        last.network(torch.randn(2, 16_000)).sum().backward()
-    assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == {
-        "head.0.weight", "head.0.bias", "head.3.weight", "head.3.bias"
-    }  # fmt: skip
+    *_, last = steps_of(model, 20_000)
+    part = sounds.part(FEW)
+    patches = SpacedPatches(sounds, part.tracks, part.labels, 20_000, 3)
+    features = heard(last, patches, batch=5, workers=0, half=None)
+    waves, labels = patches.__getitems__(list(range(12)))
+    torch.testing.assert_close(features, model.head_input(to_wave(waves)), rtol=1e-5, atol=1e-6)
+    random = RandomPatches(sounds, part.tracks, part.labels, 20_000, 3, seed=0)
+    shuffled, in_order = heard_patches(last, random, patches, batch=5, workers=0, half=None)
+    for dataset, items in ((in_order, [7, 2, 11]), (shuffled, [12 + 7, 24 + 2, 11])):
+        assert isinstance(dataset, Heard)
+        found, theirs = dataset.__getitems__(items)
+        assert torch.equal(found, features[[7, 2, 11]])
+        assert torch.equal(theirs.nan_to_num(-1), labels[[7, 2, 11]].nan_to_num(-1))

@@ -1,15 +1,17 @@
 """Fitting one tagger: its data, its first weights, and the trainings that make it."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from tagscale.audio.loading import batches_per_epoch, loader
 from tagscale.audio.logmel import LogMel
-from tagscale.audio.patches import RandomPatches, Samples, SpacedPatches, to_wave
+from tagscale.audio.patches import Batch, Patches, RandomPatches, Samples, SpacedPatches, to_wave
 from tagscale.errors import TagscaleError
 from tagscale.machine import cores
 from tagscale.models.build import Architecture, build
@@ -21,11 +23,12 @@ from tagscale.training.module import Settings, Training
 from tagscale.training.resume import Unfinished
 from tagscale.training.sync_norm import synchronised
 from tagscale.training.trainer import run_step
-from tagscale.training.two_step import only_trained, steps_of
+from tagscale.training.two_step import Step, heard_patches, steps_of
 
 VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to choose the epoch by
 NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
 MOST_WORKERS = 8
+HALF = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def fit(
             states = unfinished.states(step.name or "model") if unfinished else None
             state = states.newest() if states else None
             if state is None:  # otherwise they are in it
-                fit_normalisation(step.trained, patches)
+                fit_normalisation(step.network, patches)
                 start_at_prevalence(step.output, training.labels, weights)
             module = Training(
                 step.network,
@@ -113,12 +116,24 @@ def fit(
                 weights=weights,
                 seed=(seed, number),
             )
-            loaders = [loader(part, share, workers, on_gpu, world.rank, world.size) for part in (patches, fixed)]
-            with only_trained(step), synchronised(step.network):
+            loaders = partial(_loaders, step, patches, fixed, share, workers, settings)
+            with synchronised(step.network):
                 histories[step.name], best_epoch = run_step(step, module, loaders, states, state, on_epoch)
             seconds += module.seconds
     history = histories.pop("")
     return Fitted(model.cpu().eval(), history, best_epoch, histories, seconds)
+
+
+def _loaders(
+    step: Step, patches: RandomPatches, fixed: SpacedPatches, share: int, workers: int, settings: Settings
+) -> list[DataLoader[Batch]]:
+    """What a step trains with and validates with; features are heard first, where the step wants them."""
+    world, on_gpu = World.current(), torch.cuda.is_available()
+    data: list[Patches] = [patches, fixed]
+    if step.listener is not None:
+        data = heard_patches(step, patches, fixed, share, workers, HALF[settings.precision])
+        workers = 0  # they are in memory
+    return [loader(part, share, workers, on_gpu, world.rank, world.size) for part in data]
 
 
 def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:

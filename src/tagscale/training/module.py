@@ -52,7 +52,7 @@ class Training(pl.LightningModule):
     ended draws what it would have drawn.
 
     Args:
-        model: wave (batch, samples) -> logits (batch, tags)
+        model: wave (batch, samples), or features of it -> logits (batch, tags)
         regression: (tags,) bool
         steps: training steps until the last epoch ends, for the learning rate's course
         weights: (2, tags), of labels 0 and 1 in the loss; see `losses.balanced_weights`
@@ -90,7 +90,7 @@ class Training(pl.LightningModule):
             group["lr"] = self.rate(self.global_step)
         known = summed(annotated(labels))
         self.statistics.before(self.global_step)
-        logits = self.model(to_wave(patches))
+        logits = self.model(network_input(patches))
         # Gradients are averaged over the processes, and this process's losses are divided by the whole batch's labels
         loss = self.trainer.world_size * masked_loss(
             logits, labels, self.regression, self.settings.loss, self.weights, known
@@ -103,7 +103,8 @@ class Training(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         patches, labels = batch
-        losses = entry_losses(self.model(to_wave(patches)), labels, self.regression, self.settings.loss, self.weights)
+        logits = self.model(network_input(patches))
+        losses = entry_losses(logits, labels, self.regression, self.settings.loss, self.weights)
         self._add("valid_loss", losses.sum(), annotated(labels))
 
     def on_validation_epoch_end(self) -> None:  # validation ends an epoch, so its training loss is complete too
@@ -186,6 +187,11 @@ class Training(pl.LightningModule):
         total, count = summed(self.sums.pop(name, torch.zeros(2, device=self.device)))
         self.refuse_nonfinite(total)
         return total / count.clamp(min=1)
+
+
+def network_input(patches: Tensor) -> Tensor:
+    """Waveforms of int16 patches; features, which are float32, as they are."""
+    return to_wave(patches) if patches.dtype == torch.int16 else patches
 
 
 def halving_wait(patience: int) -> int:

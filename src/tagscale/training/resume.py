@@ -30,7 +30,7 @@ from tagscale.errors import TagscaleError
 from tagscale.files import write_json
 from tagscale.training.distributed import World, agreed, from_first
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2  # states: the newest, and the one before for when that is damaged
 SAVE_SECONDS = 180.0  # between two states within an epoch
 LOOK_EVERY = 25  # steps between two looks at the clock, where several processes must agree on it

@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,13 +28,15 @@ from tagscale.training.watch import memory_explained
 def run_step(
     step: Step,
     module: Training,
-    loaders: list[Any],
+    loaders: Callable[[], list[Any]],
     states: States | None,
     state: dict[str, Any] | None,
     on_epoch: OnEpoch | None,
 ) -> tuple[pd.DataFrame, int]:
     """Train one network, from `state` on where there is one; it has its best epoch's weights afterwards.
 
+    Args:
+        loaders: gives those of training and validation; asked only where there is something to train
     Gives its history and the number of its best epoch.
     """
     world, settings = World.current(), module.settings
@@ -57,10 +59,11 @@ def run_step(
             quiet_lightning(),
             ended_by_signal(),
             memory_explained(share, step.patch_samples / SAMPLE_RATE, module.kept),
-            compiled(step.network, step.patch_samples, settings.compile),
+            compiled(step.network, step.inputs, settings.compile),
         ):
+            batches = loaders()
             trainer = _trainer(settings, world, callbacks, [states] if states else [])
-            trainer.fit(module, *loaders, ckpt_path=str(states.folder) if states and state is not None else None)
+            trainer.fit(module, *batches, ckpt_path=str(states.folder) if states and state is not None else None)
     step.network.load_state_dict(best.weights)
     return pd.DataFrame(epochs.rows), best.epoch
 

@@ -262,22 +262,6 @@ def test_parts_are_taggers_of_their_own_length(several: Any) -> None:
     assert max(model.part_samples) == model.shortest_samples
 
 
-def test_frozen_parts_keep_their_statistics() -> None:
-    """The second step of training: `train()` is called on the whole model in every epoch."""
-    torch.manual_seed(0)
-    model = SampleCNNMultiscale(5, width=1 / 32, samples=[128, 243], units=12)
-    wave = torch.randn(4, 600)
-    assert model.train().parts.training
-    model.parts.requires_grad_(False)
-    model.train()
-    assert model.head.training
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    model(wave).sum().backward()
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parts.parameters())
-    assert all(parameter.grad is not None for parameter in model.head.parameters())
-
-
 @pytest.mark.parametrize(("length", "samples", "count"), [(10, 10, 1), (11, 10, 2), (20, 10, 2), (21, 10, 3)])
 def test_as_few_segments_as_cover_the_patch(length: int, samples: int, count: int) -> None:
     pieces = segments(torch.arange(length)[None], samples)

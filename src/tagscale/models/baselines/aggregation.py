@@ -11,7 +11,6 @@ the patch (so they overlap a little), as in the authors' released code. Its head
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +29,15 @@ class MultiscaleTagger(Tagger):
     Attributes:
         parts: single-scale taggers, each trained on patches of its own length
         part_samples: those lengths
-        head: dense layers on `head_input`
+        features: length of `head_input`
+        head: dense layers on that
     """
 
     NATURAL_SAMPLES = CLIP
     parts: nn.ModuleList  # of SingleScale
     part_samples: tuple[int, ...]
+    features: int
     head: "Head"
-
-    def train(self, mode: bool = True) -> Self:
-        """As every module's; but parts that are frozen keep the statistics that they were trained with."""
-        super().train(mode)
-        for part in self.parts:
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.eval()
-        return self
 
     @property
     def output(self) -> nn.Linear:  # type: ignore[override]  # the base's is a layer of its own
@@ -69,8 +62,8 @@ class MultiscaleTagger(Tagger):
         self.parts = nn.ModuleList(parts)
         self.part_samples = tuple(part.shortest_samples for part in parts)
         self.shortest_samples = max(self.part_samples)
-        features = sum(sum(part.level_filters) for part in parts)
-        self.head = Head(features, tags, units, dropout)
+        self.features = sum(sum(part.level_filters) for part in parts)
+        self.head = Head(self.features, tags, units, dropout)
 
 
 class Head(nn.Module):
