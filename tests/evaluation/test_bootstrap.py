@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tagscale.evaluation import bootstrap
+from tagscale.evaluation import areas
 from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, paired, resampled_metrics
 from tagscale.evaluation.metrics import METRICS, evaluate
 
@@ -79,8 +79,8 @@ def test_the_same_however_the_work_is_cut(
     chunk: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bootstrap, "PRODUCT", product)
-    monkeypatch.setattr(bootstrap, "CHUNK", chunk)
+    monkeypatch.setattr(areas, "PRODUCT", product)
+    monkeypatch.setattr(areas, "CHUNK", chunk)
     labels, scores, regression, artists = songs
     check(labels, scores, regression, draw(artists, 20, "seed"))
 

@@ -20,14 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
+from tagscale.evaluation.areas import areas, rmse
 from tagscale.evaluation.metrics import METRICS, POSITIVE, checked, checked_kinds, mean_of_known
 from tagscale.machine import cores
 
 FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a tag rests on
-PRODUCT = 1 << 21  # numbers in one product of segments and resamples: bounds the memory
-CHUNK = 128  # segments whose sums are made at once: small enough for a processor's cache
 
 
 @dataclass(frozen=True)
@@ -173,10 +171,6 @@ def resampled_metrics(
         threads: tags done at a time; the cores of this process where not given
     Raises:
         ValueError: shapes that do not fit, values out of range.
-
-    Nothing is sorted anew for a resample. A tag's tracks are sorted once; between two neighbouring thresholds (the
-    scores of positives) only the number of tracks counts, so the weights of all segments in all resamples are a
-    product of sparse (segments x artists) and dense (artists x resamples).
     """
     labels, scores = checked(labels, scores)
     regression = checked_kinds(regression, labels)
@@ -190,84 +184,17 @@ def resampled_metrics(
         truth, guess, artist = labels[known, tag], scores[known, tag], drawn.artist_of[known]
         if regression[tag]:
             certain[tag] = _artists(artist) >= FEWEST_ARTISTS
-            found["rmse"][tag] = _rmse((truth - guess) ** 2, artist, drawn.counts)
+            found["rmse"][tag] = rmse((truth - guess) ** 2, artist, drawn.counts)
             return
         positive = truth >= POSITIVE
         certain[tag] = min(_artists(artist[positive]), _artists(artist[~positive])) >= FEWEST_ARTISTS
         if positive.any() and not positive.all():
-            found["roc_auc"][tag], found["pr_auc"][tag] = _areas(positive, guess, artist, drawn.counts)
+            found["roc_auc"][tag], found["pr_auc"][tag] = areas(positive, guess, artist, drawn.counts)
 
     with ThreadPoolExecutor(threads or cores()) as pool:  # numpy and scipy let go of the interpreter's lock
         for _ in pool.map(one_tag, range(labels.shape[1])):
             pass
     return Resampled(**found, certain=certain)
-
-
-def _areas(
-    positive: np.ndarray, scores: np.ndarray, artist: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """ROC-AUC and average precision of one tag in all resamples, each (resamples,). Definitions as in metrics.py."""
-    order = np.argsort(-scores)
-    positive, scores, artist = positive[order], scores[order], artist[order]
-    tie = np.cumsum(np.append(False, scores[1:] != scores[:-1]))  # tracks of equal scores have one number
-    with_positive = np.bincount(tie, positive) > 0
-    thresholds = int(with_positive.sum())
-    above: np.ndarray = np.cumsum(with_positive) - with_positive
-    segment = above[tie]  # of each track: the first threshold that is not above it
-    tied = with_positive[tie] & ~positive  # negatives at the height of a threshold
-    shape = (thresholds + 1, len(counts))  # the last segment: negatives below all thresholds
-    exact = np.float32 if len(scores) * int(counts.max(initial=1)) < 2**24 else np.float64  # holds these whole numbers
-    gains = _weights(segment[positive], artist[positive], shape, exact)
-    others = _weights(segment[~positive], artist[~positive], shape, exact)
-    equals = _weights(segment[tied], artist[tied], shape, exact) if tied.any() else None
-    found = np.empty((2, counts.shape[1]))
-    step = min(max(PRODUCT // thresholds, 16), 256)
-    for start in range(0, counts.shape[1], step):
-        times = counts[:, start : start + step].astype(exact)  # (artists, some resamples)
-        tables = gains @ times, others @ times, None if equals is None else equals @ times
-        found[:, start : start + step] = _areas_of(*tables)
-    return found[0], found[1]
-
-
-def _areas_of(gains: np.ndarray, others: np.ndarray, equals: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Both areas, (resamples,), from the weights of a tag's segments, from the highest threshold down.
-
-    Shape:
-        gains:  (thresholds + 1, resamples), positives at each threshold; the last row is empty
-        others: the same, negatives at or above each threshold and below the one before; last row: below all
-        equals: the same, those of `others` that are exactly at the threshold, or None
-    """
-    all_true, all_false = gains.sum(axis=0, dtype=np.float64), others.sum(axis=0, dtype=np.float64)
-    true, false, disordered, precision = np.zeros((4, gains.shape[1]))
-    for start in range(0, len(gains), CHUNK):  # numpy's cumulative sum down a tall table misses the cache at each step
-        rows = slice(start, start + CHUNK)
-        gained = gains[rows].astype(np.float64)
-        above = np.cumsum(others[rows], axis=0, dtype=np.float64) + false  # (rows, resamples): false positives
-        hits = np.cumsum(gained, axis=0) + true
-        true, false = hits[-1].copy(), above[-1].copy()
-        disordered += np.einsum("tr,tr->r", gained, above)  # pairs in which the negative is not below the positive
-        if equals is not None:
-            disordered -= np.einsum("tr,tr->r", gained, equals[rows]) / 2  # a tie counts half
-        above += hits
-        np.maximum(above, 1, out=above)  # nothing drawn down to here, and then nothing gained either
-        precision += np.einsum("tr,tr->r", gained, np.divide(hits, above, out=hits))
-    pairs = all_true * all_false
-    one_class = pairs == 0
-    pairs[one_class] = all_true[one_class] = np.nan
-    return 1 - disordered / pairs, precision / all_true
-
-
-def _rmse(squares: np.ndarray, artist: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Root of the mean squared error of one tag in all resamples, (resamples,)."""
-    sums = np.bincount(artist, squares, len(counts)) @ counts
-    tracks = np.bincount(artist, minlength=len(counts)).astype(np.float64) @ counts
-    found: np.ndarray = np.sqrt(sums / np.where(tracks > 0, tracks, np.nan))
-    return found
-
-
-def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype: type) -> csr_array:
-    """How many tracks of each artist lie in each row."""
-    return csr_array((np.ones(len(row), dtype), (row, artist)), shape=shape)
 
 
 def _artists(artist: np.ndarray) -> int:
