@@ -83,7 +83,10 @@ def shortcut(norm: nn.Module, x: Tensor, ordered: bool = False) -> bool:
 
 
 def at_once(x: Tensor, norm: nn.Module, pool: Size, rectify: bool, groups: Groups = ALONE) -> Tensor:
-    """As `norm_max`, of a norm that allows the `shortcut`; with `groups`, for each set of channels."""
+    """As `norm_max`, of a norm that allows the `shortcut`; with `groups`, for each set of channels.
+
+    In evaluation, `x` is written to where groups are left out.
+    """
     assert isinstance(norm, nn.BatchNorm2d)
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
@@ -95,9 +98,12 @@ def at_once(x: Tensor, norm: nn.Module, pool: Size, rectify: bool, groups: Group
         constants = norm.momentum, norm.eps, pool, rectify, groups
         found: Tensor = _AtOnce.apply(x, norm.weight, norm.bias, mean, variance, *constants)
         return found
-    x = _rectified(x, groups) if rectify else x
+    if groups.left_out:
+        _empty(x, groups)
+    largest, _ = _largest(x, pool)
+    largest = largest.clamp_min(0) if rectify else largest  # the same, with less to rectify
     scale = _times(torch.rsqrt(variance + norm.eps), norm.weight)
-    return _line(_largest(x, pool)[0], scale, _shift(mean, scale, norm.bias))
+    return _line(largest, scale, _shift(mean, scale, norm.bias))
 
 
 class _AtOnce(torch.autograd.Function):
@@ -154,8 +160,13 @@ def _rectified(x: Tensor, groups: Groups) -> Tensor:
     """The positive part, and 0 where a map has no places: no larger than its maximum, and without a gradient."""
     x = x.clamp_min(0)
     if groups.left_out:
-        x[:, -groups.left_out * (x.shape[1] // groups.times) :, -1] = 0
+        _empty(x, groups)
     return x
+
+
+def _empty(x: Tensor, groups: Groups) -> None:
+    """Write 0 where a map has no places."""
+    x[:, -groups.left_out * (x.shape[1] // groups.times) :, -1] = 0
 
 
 def _largest(x: Tensor, pool: Size) -> tuple[Tensor, Tensor | None]:
