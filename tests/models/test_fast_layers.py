@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tagscale.models import norm_max as norm_max_module
 from tagscale.models import spectrogram as spectrogram_module
+from tagscale.models.backend import SingleChannelNorm
 from tagscale.models.maps import channels_last, conv1d, conv_of_windows
 from tagscale.models.norm_max import Groups, at_once, norm_max, shortcut
 from tagscale.models.spectrogram import MELS, SpectrogramTagger, TimbralBranch
@@ -214,3 +215,15 @@ def test_windows_of_bands_as_an_accelerator_gets_them(frames: int, bands: int) -
     assert windows.shape == (2, -(-bands // 8) * 8, MELS - bands + 1, 30)
     found, expected = branch(windows, 1), branch(spectrogram.unsqueeze(1), 1)
     same([found, *gradients(found, branch)], [expected, *gradients(expected, branch)])
+
+
+def test_the_norm_of_a_whole_map_as_a_gpu_computes_it() -> None:
+    ours, theirs = SingleChannelNorm(), SingleChannelNorm()
+    with torch.no_grad():
+        ours.weight.fill_(1.5)
+        ours.bias.fill_(-0.3)
+    theirs.load_state_dict(ours.state_dict())
+    x = (2 + 3 * torch.randn(3, 5, 1, 7)).requires_grad_()
+    found, expected = ours.over_all(x), theirs(x)
+    same([found, *gradients(found, ours, x)], [expected, *gradients(expected, theirs, x)])
+    same(list(ours.buffers()), list(theirs.buffers()))

@@ -139,16 +139,36 @@ class SingleChannelNorm(nn.BatchNorm1d):
     The reference transposes its maps before the second and the third batch norm, so these two see a map with a single
     channel. The published parameter counts come out only with this.
 
+    Attributes as of nn.BatchNorm1d; the running statistics are always kept.
+
     Shape:
         x, returned: (batch, channels, 1, frames)
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def __init__(self) -> None:
         super().__init__(1, eps=BN_EPS, momentum=BN_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda and self.training and type(self) is SingleChannelNorm:
+            return self.over_all(x)
         values = x.movedim(1, -1)  # as they lie in memory; their order does not matter
         return super().forward(values.flatten(1).unsqueeze(1)).view_as(values).movedim(-1, 1)
+
+    def over_all(self, x: Tensor) -> Tensor:
+        """The same in training, by reductions that all of a GPU works on: its batch norm gives a channel one block."""
+        wide = x.to(self.running_mean.dtype)
+        variance, mean = torch.var_mean(wide, correction=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (x.numel() / (x.numel() - 1)), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (wide * scale + (self.bias - mean * scale)).to(x.dtype)
 
 
 def batch_norm(channels: int) -> nn.BatchNorm1d:
