@@ -199,21 +199,21 @@ class Means(nn.Module):
         return torch.stack([wave.mean(dim=1), wave.abs().mean(dim=1)], dim=1)
 
 
-def features(workers: int) -> Tensor:
+def features() -> Tensor:
     sounds, means = make_sounds(), Means()
     part = sounds.part(FEW)
     step = Step("", nn.Identity(), nn.Linear(2, 3), 8000, listener=means)
-    return heard(step, SpacedPatches(sounds, part.tracks, part.labels, 8000, 3), 4, workers, None)
+    return heard(step, SpacedPatches(sounds, part.tracks, part.labels, 8000, 3), batch=4, workers=0, half=None)
 
 
 def hear_a_share(rank: int, folder: Path) -> None:
     two_step.EXCHANGED = 6  # three patches at a time
     World.current().connect()
-    torch.save(features(workers=0), folder / f"{rank}.pt")
+    torch.save(features(), folder / f"{rank}.pt")
 
 
 def test_two_processes_hear_for_a_head_what_one_hears(tmp_path: Path) -> None:
-    expected = features(workers=0)
+    expected = features()
     assert in_two(hear_a_share, tmp_path) == [0, 0]
     for rank in range(2):
         assert torch.equal(torch.load(tmp_path / f"{rank}.pt"), expected)

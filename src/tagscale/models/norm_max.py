@@ -1,13 +1,12 @@
-"""Batch norm between a ReLU and a maximum, for training on a CPU: in few passes over a map, and exactly.
+"""Batch norm between a ReLU and a maximum, for training on a CPU: exact on maps with channels last, and short.
 
-PyTorch's own norm of a map with channels last adds up float32 numbers one after the other: over a million of them the
-gradients of the waveform model are off by a tenth. Here the sums are of about a thousand each, and put together in
-float64 (Chan, Golub & LeVeque 1979).
+PyTorch's own norm of a map with channels last adds up float32 numbers one after the other: over the 256,000 places of
+a batch the gradients of the waveform model are off by a tenth. Here the sums are of about a thousand each, and put
+together in float64 (Chan, Golub & LeVeque 1979).
 
 And a norm with gammas that are not negative keeps the order of values. So the maximum can be taken first, and scale and
-shift be applied to what is left: of all the passes over a map that activation, norm and pooling need there and back,
-which take a CPU longer than the convolution, about half remain. The gradient at the map is a straight line of its own
-values, and at the maxima that of the maximum too:
+shift be applied to what is left: the normalised map is never written, read or kept. The gradient at the map is a
+straight line of its own values, and at the maxima that of the maximum too:
 
     d loss / d x = s g [x is the maximum] - s / count * (sum of g + (x - mean) / variance * sum of g (maximum - mean))
 
