@@ -20,8 +20,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 from torchaudio.transforms import MelSpectrogram
 
-from tagscale.audio import SAMPLE_RATE
-from tagscale.data.synth.track import Track, default_soundfont, make_track
+from tagscale import SAMPLE_RATE
+from tagscale.synth.track import Track, default_soundfont, make_track
 
 STYLES = (
     "soft_rock", "punk", "heavy_metal", "swing_jazz", "baroque", "romantic_orchestra", "techno", "ambient",

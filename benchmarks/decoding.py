@@ -31,8 +31,8 @@ import torch
 import torchaudio
 from machine import processor
 
-from tagscale.audio.batch import Source
-from tagscale.audio.decode import QUALITY, decode
+from tagscale.decoding.batch import Source
+from tagscale.decoding.decode import QUALITY, decode
 
 SECONDS, RATE = 30, 44100
 LIBROSA = """

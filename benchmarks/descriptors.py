@@ -33,12 +33,13 @@ from machine import processor
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from tagscale.audio import SAMPLE_RATE, descriptors
-from tagscale.audio.describing import describe_all
-from tagscale.audio.store import Store
-from tagscale.audio.writer import StoreWriter
-from tagscale.machine import cores
-from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
+from tagscale import SAMPLE_RATE
+from tagscale.descriptors import describe as module
+from tagscale.descriptors.baseline import DescriptorTrees, Growth
+from tagscale.descriptors.describing import describe_all
+from tagscale.runtime.machine import cores
+from tagscale.store.read import Store
+from tagscale.store.writer import StoreWriter
 
 TAGS, REGRESSION, TRACKS, SECONDS = 139, 10, 1000, 30
 GROWTH = Growth(trees=60, leaves=8, learning_rate=0.1, seed=0)
@@ -76,23 +77,23 @@ def sound(number: int, seconds: float = SECONDS) -> np.ndarray:
 def _describing(rounds: int) -> list[str]:
     """Each family's share of the time for one track."""
     spent_in: dict[str, float] = defaultdict(float)
-    kept = {name: getattr(descriptors, name) for names in FAMILIES.values() for name in names}
+    kept = {name: getattr(module, name) for names in FAMILIES.values() for name in names}
     for family, names in FAMILIES.items():
         for name in names:
-            setattr(descriptors, name, _counted(kept[name], spent_in, family))
+            setattr(module, name, _counted(kept[name], spent_in, family))
     track = sound(0)
-    descriptors.describe(track)
+    module.describe(track)
     fastest: dict[str, float] = {"": float("inf")}
     for _ in range(rounds):
         spent_in.clear()
         begin = time.process_time()
-        descriptors.describe(track)
+        module.describe(track)
         spent_in[""] = time.process_time() - begin
         fastest = min(fastest, dict(spent_in), key=lambda spent: spent[""])
     whole, seconds = fastest.pop(""), fastest
     for name, function in kept.items():
-        setattr(descriptors, name, function)
-    counts = {family: sum(name.startswith(family) for name in descriptors.names()) for family in FAMILIES}
+        setattr(module, name, function)
+    counts = {family: sum(name.startswith(family) for name in module.names()) for family in FAMILIES}
     rows = [(family, counts[family], seconds[family]) for family in FAMILIES]
     rows += [("spectra and mel bands, for all families", "", whole - sum(seconds.values()))]
     rows += [("all", sum(counts.values()), whole)]
@@ -107,9 +108,9 @@ def _describing(rounds: int) -> list[str]:
     long = np.resize(track, 600 * SAMPLE_RATE)
     before = _peak_mb()
     begin = time.process_time()
-    descriptors.describe(long)
+    module.describe(long)
     spent = time.process_time() - begin
-    descriptors.describe_pieces(lambda start, count: long[:count], 6 * len(long))
+    module.describe_pieces(lambda start, count: long[:count], 6 * len(long))
     text = f"Ten minutes take {spent:.2f} s. Peak memory is {before:.0f} MB before, {_peak_mb():.0f} MB after an hour."
     return [*lines, "", text, ""]
 
@@ -127,7 +128,7 @@ def _counted(function: Callable[..., Any], seconds: dict[str, float], family: st
 def made_up(tracks: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     """Descriptors, labels that depend on some of them (a tenth is missing), and kinds."""
     random = np.random.default_rng(seed)
-    names = descriptors.names()
+    names = module.names()
     values = random.standard_normal((tracks, len(names)), np.float32)
     weights = np.random.default_rng(9).standard_normal((len(names), TAGS)) / np.sqrt(len(names))
     level = values @ weights + 0.5 * random.standard_normal((tracks, TAGS))

@@ -19,7 +19,7 @@ import soxr
 import typer
 from rich.console import Console
 
-from tagscale.data.synth.corpus import make_corpus, order
+from tagscale.synth.corpus import make_corpus, order
 
 SECONDS = 29.1  # of a clip
 RATE, KBITS = 16_000, 32  # mono MP3 as in the published archive

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from machine import processor
 
-from tagscale.data import stratify
-from tagscale.data.partition import Partition, divide
+from tagscale.partition import stratify
+from tagscale.partition.divide import Partition, divide
 
 BINARY, FRACTIONAL, REGRESSION = 100, 30, 9
 KINDS = ["classification"] * (BINARY + FRACTIONAL) + ["regression"] * REGRESSION

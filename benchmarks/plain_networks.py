@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel
-from tagscale.models.baselines.crnn import CRNN, PADDING, POOLS
-from tagscale.models.baselines.dieleman import POOL, Dieleman
-from tagscale.models.baselines.multiscale import MelCNN
-from tagscale.models.baselines.samplecnn import SampleCNN
-from tagscale.models.baselines.timbre_cnn import TimbreCNN
-from tagscale.models.baselines.vgg import VGG
+from tagscale.models.crnn import CRNN, PADDING, POOLS
+from tagscale.models.dieleman import POOL, Dieleman
+from tagscale.models.multiscale import MelCNN
+from tagscale.models.samplecnn import SampleCNN
 from tagscale.models.short_chunk import ShortChunkTagger
 from tagscale.models.spectrogram import SpectrogramTagger
+from tagscale.models.timbre_cnn import TimbreCNN
 from tagscale.models.transformer import TransformerTagger
+from tagscale.models.vgg import VGG
 from tagscale.models.waveform import WaveformTagger
 
 

@@ -20,10 +20,10 @@ import pandas as pd
 import psutil
 import soundfile
 
-from tagscale.audio.lock import partial_of
-from tagscale.data.catalog import catalog_of
-from tagscale.params import load
+from tagscale.catalog.tables import catalog_of
+from tagscale.params.load import load
 from tagscale.stages import preprocess
+from tagscale.store.lock import partial_of
 
 ROOT = Path(__file__).parents[1]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)

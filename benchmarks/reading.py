@@ -36,8 +36,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from tagscale.audio.loading import loader
 from tagscale.audio.patches import RandomPatches
-from tagscale.audio.store import Store
-from tagscale.audio.writer import StoreWriter
+from tagscale.store.read import Store
+from tagscale.store.writer import StoreWriter
 
 RATE, SECONDS, BATCH = 16000, 30, 32
 WARM_SECONDS = 0.6  # that a warm measurement lasts at least

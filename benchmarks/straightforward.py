@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from tagscale.audio import SAMPLE_RATE
+from tagscale import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
 
 Transform = Callable[[Tensor], Tensor]  # (samples,) -> what the network takes of it

@@ -31,8 +31,8 @@ from turns import Turn, Way
 
 from tagscale.audio.loading import loader
 from tagscale.audio.patches import RandomPatches, SpacedPatches, to_wave
-from tagscale.audio.store import Store
 from tagscale.models.build import Architecture
+from tagscale.store.read import Store
 from tagscale.training.compilation import compiled
 from tagscale.training.fit import run_step
 from tagscale.training.losses import masked_loss

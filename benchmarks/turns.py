@@ -24,10 +24,10 @@ import torch
 from machine import processor
 from torch import Tensor, nn
 
-from tagscale.audio import SAMPLE_RATE
+from tagscale import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
-from tagscale.audio.writer import StoreWriter
 from tagscale.models.build import MODELS, Architecture, build, capacity_keys, shortest_samples
+from tagscale.store.writer import StoreWriter
 
 SECONDS, TAGS = 30, 50  # of a track
 SMALL = {"width": 0.25, "filters": 64, "units": 200, "dropout": 0.2}  # params.yaml's default

@@ -12,8 +12,8 @@ def begin(params: str, pipeline: str, pipeline_run: str, settings: Output[Artifa
     import json
     from pathlib import Path
 
-    from tagscale.params import parse
-    from tagscale.stages import pipeline as stage
+    from tagscale.cluster import pipeline as stage
+    from tagscale.params.load import parse
 
     stage.begin(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run)
     Path(settings.path).write_text(params, encoding="utf-8")

@@ -11,9 +11,9 @@ def catalog(settings: Input[Artifact], catalog: Output[Dataset], root: str = "")
     """Read any dataset into one table of tracks, one of labels and one of tags."""
     from pathlib import Path
 
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import Volume
+    from tagscale.params.load import load_json
     from tagscale.stages import catalog as stage
-    from tagscale.volume import Volume
 
     params = load_json(Path(settings.path))
     volume = Volume.of(params)

@@ -24,8 +24,8 @@ def compare(
     import shutil
     from pathlib import Path
 
-    from tagscale.files import read_json
-    from tagscale.params import load_json
+    from tagscale.params.load import load_json
+    from tagscale.runtime.files import read_json
     from tagscale.stages import compare as stage
 
     stage.run(

@@ -17,9 +17,9 @@ def describe(
     """Compute the baseline's timbre, rhythm and harmony descriptors; hand on where they are."""
     from pathlib import Path
 
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import Volume, address_in, hand_on
+    from tagscale.params.load import load_json
     from tagscale.stages import describe as stage
-    from tagscale.volume import Volume, address_in, hand_on
 
     params = load_json(Path(settings.path))
     volume = Volume.of(params)

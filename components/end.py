@@ -10,8 +10,8 @@ def end(params: str, pipeline: str, pipeline_run: str, status: dsl.PipelineTaskF
     """Tell MLflow how the pipeline ended."""
     import json
 
-    from tagscale.params import parse
-    from tagscale.stages import pipeline as stage
+    from tagscale.cluster import pipeline as stage
+    from tagscale.params.load import parse
 
     ended = {"state": status.state, "error": {"code": status.error_code, "message": status.error_message}}
     stage.end(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run, status=ended)

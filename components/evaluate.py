@@ -22,12 +22,12 @@ def evaluate(
     """Score the valid and test tracks with one run: ROC-AUC, PR-AUC, root of the mean squared error."""
     from pathlib import Path
 
-    from tagscale.data.catalog import Catalog
-    from tagscale.evaluation.roc import curve_of_results
-    from tagscale.files import read_json
-    from tagscale.params import load_json
+    from tagscale.catalog.tables import Catalog
+    from tagscale.cluster.volume import address_in
+    from tagscale.params.load import load_json
+    from tagscale.runtime.files import read_json
     from tagscale.stages import evaluate as stage
-    from tagscale.volume import address_in
+    from tagscale.study.roc import curve_of_results
 
     folder = Path(results.path)
     stage.run(

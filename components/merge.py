@@ -11,10 +11,10 @@ def merge(settings: Input[Artifact], slices: Input[list[Dataset]], store: Output
     """Join the slices to the store that one task alone would have made; hand on where it is."""
     from pathlib import Path
 
-    from tagscale.audio.store import Store
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import Volume, address_in, hand_on
+    from tagscale.params.load import load_json
     from tagscale.stages import store as stage
-    from tagscale.volume import Volume, address_in, hand_on
+    from tagscale.store.read import Store
 
     volume = Volume.of(load_json(Path(settings.path)))
     stage.merge([address_in(part.path) for part in slices], volume.store)

@@ -13,10 +13,10 @@ def partition(
     """Divide into train, valid and test, around the partition made last; the hash of data and parts."""
     from pathlib import Path
 
-    from tagscale.data.partition import Partition
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import Volume
+    from tagscale.params.load import load_json
+    from tagscale.partition.divide import Partition
     from tagscale.stages import partition as stage
-    from tagscale.volume import Volume
 
     params, folder = load_json(Path(settings.path)), Path(partition.path)
     volume = Volume.of(params)

@@ -17,10 +17,10 @@ def preprocess(
     """Decode every track of the catalog, or of its slice NUMBER of OF, and measure it; hand on where the store is."""
     from pathlib import Path
 
-    from tagscale.audio.store import Store
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import Volume, hand_on
+    from tagscale.params.load import load_json
     from tagscale.stages import preprocess as stage
-    from tagscale.volume import Volume, hand_on
+    from tagscale.store.read import Store
 
     params = load_json(Path(settings.path))
     volume = Volume.of(params)

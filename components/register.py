@@ -21,9 +21,9 @@ def register(
     """Register the best run; it becomes champion if it beats the present one."""
     from pathlib import Path
 
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import address_in
+    from tagscale.params.load import load_json
     from tagscale.stages import register as stage
-    from tagscale.volume import address_in
 
     stage.run(
         load_json(Path(settings.path)),

@@ -11,9 +11,9 @@ def synth(settings: Input[Artifact]) -> str:
     """Compose and render the default corpus; where it is."""
     from pathlib import Path
 
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import Volume
+    from tagscale.params.load import load_json
     from tagscale.stages import synth as stage
-    from tagscale.volume import Volume
 
     params = load_json(Path(settings.path))
     volume = Volume.of(params)

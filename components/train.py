@@ -24,11 +24,11 @@ def train(
     from functools import partial
     from pathlib import Path
 
-    from tagscale.identity import BASELINE, content_of_run, run_name
-    from tagscale.params import load_json
+    from tagscale.cluster.trainjob import train_on_nodes
+    from tagscale.cluster.volume import Volume, address_in
+    from tagscale.params.load import load_json
+    from tagscale.runtime.identity import BASELINE, content_of_run, run_name
     from tagscale.stages import train as stage
-    from tagscale.trainjob import train_on_nodes
-    from tagscale.volume import Volume, address_in
 
     params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
     on_nodes = params.train.nodes > 1 and model != BASELINE

@@ -18,10 +18,10 @@ def validate(
     import shutil
     from pathlib import Path
 
-    from tagscale.files import read_json
-    from tagscale.params import load_json
+    from tagscale.cluster.volume import Volume, address_in
+    from tagscale.params.load import load_json
+    from tagscale.runtime.files import read_json
     from tagscale.stages import validate as stage
-    from tagscale.volume import Volume, address_in
 
     params, folder, address = load_json(Path(settings.path)), Path(validation.path), address_in(store.path)
     try:

@@ -17,7 +17,7 @@ from k8s.references import reference_faults, secrets_of
 from k8s.render import Fault, Resource, render
 from k8s.rules import RULES
 from k8s.strict import KUBERNETES, schema_faults
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from k8s.render import Fault, Resource
 from k8s.rules import containers, pods
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 Keys = dict[str, set[str]]  # name -> keys
 DEFAULT_ACCOUNT = "default"  # every namespace has it

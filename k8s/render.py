@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 ORIGIN = "config.kubernetes.io/origin"
 

@@ -22,9 +22,9 @@ from pipelines.draw import draw
 from pipelines.graph import graph_of
 from pipelines.package import compiled_text
 from pipelines.run import run_here
-from tagscale.errors import TagscaleError
-from tagscale.files import replacing
-from tagscale.params import load
+from tagscale.params.load import load
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing
 
 app = typer.Typer(
     help="The stages of tagscale as Kubeflow pipelines: data, training, study and retrain.",

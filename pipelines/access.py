@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 TOKEN, COOKIE = "TAGSCALE_KFP_TOKEN", "TAGSCALE_KFP_COOKIE"  # environment variables, where there are no files
 DEFAULT_COOKIE = "authservice_session"  # of Kubeflow's Dex; a file may name another, oauth2-proxy's for instance

@@ -3,10 +3,10 @@
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from tagscale.cluster import DEFAULT, KubernetesParams
-from tagscale.errors import TagscaleError
-from tagscale.params import Params
-from tagscale.trainjob import processes_on_nodes
+from tagscale.cluster.trainjob import processes_on_nodes
+from tagscale.params.kubernetes import DEFAULT, KubernetesParams
+from tagscale.params.load import Params
+from tagscale.runtime.errors import TagscaleError
 
 # Keys of the config map and of the secret. A task does not start where one is absent: without its address MLflow would
 # write into the pod, and what was measured would go with it.

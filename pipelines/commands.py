@@ -16,8 +16,8 @@ from pipelines.package import Package, compiled, read_package, without_caching
 from pipelines.recurring import schedule, unschedule
 from pipelines.server import connect
 from pipelines.submit import Prepared, cancel, prepare, run_address, start
-from tagscale.errors import TagscaleError
-from tagscale.params import Params, load
+from tagscale.params.load import Params, load
+from tagscale.runtime.errors import TagscaleError
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tagscale.errors import TagscaleError
-from tagscale.params import Params
+from tagscale.params.load import Params
+from tagscale.runtime.errors import TagscaleError
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")

@@ -23,7 +23,7 @@ from docker.types import DeviceRequest, Mount
 from kfp import local
 from kfp.local import docker_task_handler
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 LABEL = "tagscale.pipeline-run"  # of every container, with the id of its run: `docker ps --filter label=...`
 

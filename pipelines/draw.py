@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.graph import BEGIN, END, Graph, Loop
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 WIDTH, HEIGHT = 1.24, 0.44  # of a task's box, in inches
 COLUMN, ROW = 1.62, 0.78  # between the middles of two boxes

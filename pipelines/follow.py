@@ -9,7 +9,7 @@ import kfp
 
 from pipelines.lookup import ENDED, get_run
 from pipelines.server import Refused, Unreachable
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two questions: soon at first, then seldom
 PATIENCE = 600.0  # seconds without an answer until the server is given up: an upgrade takes some minutes

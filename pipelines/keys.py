@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from tagscale.identity import hash_of
-from tagscale.params import Params
+from tagscale.params.load import Params
+from tagscale.runtime.identity import hash_of
 
 DVC = Path(__file__).parents[1] / "dvc.yaml"
 

@@ -9,7 +9,7 @@ import kfp
 from kfp_server_api import V2beta1Experiment, V2beta1Pipeline
 
 from pipelines.server import Refused
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")  # states of a run that no other follows
 PAGE = 100  # answers of one list request; with a filter by name there are few

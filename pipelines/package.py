@@ -16,9 +16,9 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
 from pipelines.definitions import defined, pipeline
 from pipelines.graph import BEGIN, Graph
-from tagscale.errors import TagscaleError
-from tagscale.params import Params, parse
-from tagscale.provenance import git_commit
+from tagscale.params.load import Params, parse
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.provenance import git_commit
 
 _NAMED_MODELS = 3  # in the name of a run; of more their number is told
 

@@ -7,7 +7,7 @@ import kfp
 from pipelines.lookup import PAGE, Placed, find_experiment, named, nearest
 from pipelines.package import Package
 from pipelines.submit import Prepared
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 
 def schedule(

@@ -14,10 +14,10 @@ from pathlib import Path
 from kfp import local
 
 from pipelines.definitions import pipeline, server_name
-from tagscale.errors import TagscaleError
-from tagscale.files import read_json, replacing
-from tagscale.identity import run_name
-from tagscale.params import Params, laid_over, parse
+from tagscale.params.load import Params, laid_over, parse
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, replacing
+from tagscale.runtime.identity import run_name
 
 PASSED = ("MLFLOW_", "AWS_", "OMP_")  # beginnings of the variables that containers get
 

@@ -15,7 +15,7 @@ from kfp_server_api import ApiException, Configuration
 from kfp_server_api.rest import RESTClientObject, RESTResponse
 
 from pipelines.access import Access
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 TIMEOUT = (10, 60)  # seconds until a connection is there, and between two packets of an answer
 HEALTH = "/apis/v2beta1/healthz"

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 
 from pipelines.lookup import ENDED, PAGE, Placed, find_experiment, find_pipeline, get_run, named
 from pipelines.package import Package, specs_of
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 
 @dataclass(frozen=True)

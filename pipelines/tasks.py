@@ -28,7 +28,7 @@ from kfp import dsl
 
 from pipelines.cluster import on_cluster
 from pipelines.keys import key_of
-from tagscale.params import Params
+from tagscale.params.load import Params
 
 
 class Tasks:

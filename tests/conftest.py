@@ -26,7 +26,7 @@ class Study:
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Every stage through the command line's own functions, on the settings of tests/tiny.yaml."""
     from tagscale.cli import stages
-    from tagscale.params import load
+    from tagscale.params.load import load
 
     study = Study(tmp_path_factory.mktemp("study"))
     params = load(ROOT / "params.yaml", ROOT / "tests" / "tiny.yaml")

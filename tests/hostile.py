@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from tagscale.audio.batch import Outcome
+from tagscale.decoding.batch import Outcome
 
 
 def crash(path: Path, known: str) -> Outcome:

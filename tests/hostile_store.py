@@ -4,8 +4,8 @@ import os
 
 import numpy as np
 
-from tagscale.audio.store import Store
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
+from tagscale.store.read import Store
 
 
 class HostileStore(Store):

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tagscale.audio.writer import StoreWriter
-from tagscale.data.catalog import catalog_of
-from tagscale.data.partition import Partition
+from tagscale.catalog.tables import catalog_of
 from tagscale.models.build import Architecture
+from tagscale.partition.divide import Partition
+from tagscale.store.writer import StoreWriter
 from tagscale.training.fit import Labelled
 from tagscale.training.module import Settings
 

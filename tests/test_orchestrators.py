@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tagscale.params import laid_over
+from tagscale.params.load import laid_over
 from tiny_project import NAMES, Project, pipeline_state, pipelines_run, tiny_settings
 
 pytestmark = pytest.mark.slow

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from tagscale.audio.store import Store
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
-from tagscale.files import read_json
-from tagscale.params import laid_over, read_yaml
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import laid_over, read_yaml
+from tagscale.partition.divide import Partition
+from tagscale.runtime.files import read_json
+from tagscale.store.read import Store
 from user_folder import rows, write_audio, write_table
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from recorder import leaves
-from tagscale.params import CAPACITIES, Params, load
-from tagscale.stage_names import STAGES as NAMES
+from tagscale.params.load import CAPACITIES, Params, load
+from tagscale.params.stage_names import STAGES as NAMES
 
 ROOT = Path(__file__).parents[1]
 ONLY_NAMES = {"dataset.version"}  # a name for data whose content decides: with a new one no training runs again

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tagscale.params import laid_over, read_yaml
+from tagscale.params.load import laid_over, read_yaml
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["waveform-all-0", "spectrogram-all-0", "descriptors-all-0"]

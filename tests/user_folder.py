@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from tagscale.params import Params, laid_over, parse, read_yaml
+from tagscale.params.load import Params, laid_over, parse, read_yaml
 
 ROOT = Path(__file__).parents[1]
 TAGS = {"columns": {"rock": {"kind": "classification"}, "energy": {"kind": "regression", "group": "mood"}}}

@@ -1,3 +1,4 @@
 """tagscale: train, compare, register and serve music taggers (Pons et al., ISMIR 2018)."""
 
 __version__ = "0.1.0"
+SAMPLE_RATE = 16_000  # Hz; section 4: audio down-sampled to 16 kHz

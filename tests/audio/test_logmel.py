@@ -6,7 +6,7 @@ import torch
 from torchaudio.functional import resample
 
 from tagscale.audio.logmel import ROLL_OFF, ZERO_CROSSINGS, LogMel, Resample, samples_of
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 TOLERANCE = 1e-4  # absolute, on values from 0 to about 6: float32 against float64
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tagscale.audio.loading import EpochOrder, TrainingLoader, batches_per_epoch, loader
 from tagscale.audio.patches import Patches, RandomPatches, SpacedPatches, Windows, to_wave, window_count
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 
 class Ramps:

@@ -19,7 +19,7 @@ from typing import Any
 import docker
 import pytest
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 FREE_GB = 20  # an image is 6 GB, and for a while there are its parts beside it
 FLAGS = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--default-ulimit=nofile=20000:20000"]

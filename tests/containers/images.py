@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 
 from containers.engine import Engine, remove, remove_folder
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 BASE = "python:3.11-slim-bookworm"

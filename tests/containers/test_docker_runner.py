@@ -14,7 +14,7 @@ from kfp import dsl, local
 from pipelines.docker_runner import LABEL, docker_runner
 
 from containers.engine import Engine
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 REPETITIONS = 20

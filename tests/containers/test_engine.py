@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from containers import engine
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 ENGINE = """

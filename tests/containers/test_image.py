@@ -28,7 +28,7 @@ EVERYTHING = """
 import importlib, pkgutil, tagscale, torch
 for module in pkgutil.walk_packages(tagscale.__path__, "tagscale."):
     importlib.import_module(module.name)
-from tagscale.provenance import git_commit, user
+from tagscale.runtime.provenance import git_commit, user
 print(user(), git_commit(), torch.__version__, torch.version.cuda, tagscale.__file__)
 """
 

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from servers.real import RealServers, real_servers
-from tagscale.params import laid_over
+from tagscale.params.load import laid_over
 from tiny_project import NAMES, Project, pipeline_state, pipelines_run, tiny_settings
 
 

@@ -17,9 +17,9 @@ from kubeflow.trainer.types.types import TrainJob
 
 from containers.engine import Engine
 from kubernetes_loopback import shares
-from tagscale import trainjob_watch
-from tagscale.errors import TagscaleError
-from tagscale.trainjob import train_on_nodes
+from tagscale.cluster import trainjob_watch
+from tagscale.cluster.trainjob import train_on_nodes
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 WORKSPACE = Path("/workspace")

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tagscale.evaluation.metrics import average_precision, evaluate, rmse, roc_auc
-from tagscale.files import read_json
+from tagscale.runtime.files import read_json
 
 NAN = np.nan
 GOLDEN = Path(__file__).parent / "golden"

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from tagscale.audio.patches import Batch, Windows
-from tagscale.errors import TagscaleError
 from tagscale.evaluation import predict as module
 from tagscale.evaluation.predict import predict, scores_of_samples
 from tagscale.models.build import Architecture, build
+from tagscale.runtime.errors import TagscaleError
 
 CAPACITY = {"width": 1 / 16, "filters": 4, "units": 5, "dropout": 0.5}
 ARCHITECTURE = Architecture("spectrogram", CAPACITY, ("jazz", "energy"), ("classification", "regression"), 0.5)

@@ -12,7 +12,7 @@ from k8s.render import render
 from k8s.strict import closed
 
 from manifests import K8S, OVERLAYS, copied, faults, replaced
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 

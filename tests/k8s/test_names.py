@@ -6,7 +6,7 @@ from pipelines.cluster import CONFIG, SECRET
 from pipelines.commands import TASKS_ACCOUNT
 
 from manifests import K8S
-from tagscale.params import load
+from tagscale.params.load import load
 
 KUBERNETES = load(K8S.parent / "params.yaml").kubernetes
 BASE = [

@@ -12,7 +12,7 @@ import yaml
 from k8s.references import secrets_named, secrets_of
 
 from manifests import K8S, OVERLAYS, rendered
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 

@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 
 from registry.tiny import empty_store
 from sounds import write_study
-from tagscale.audio.store import Store
-from tagscale.params import Params, laid_over, parse, read_yaml
+from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.stages import train
+from tagscale.store.read import Store
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
 SITE = """
 import json, os
 if "RANK" in os.environ and "READS" in os.environ:
-    from tagscale.audio.store import Store
+    from tagscale.store.read import Store
     whole = Store.read_into
     def read_into(self, tracks, starts, excerpts):
         with open(os.path.join(os.environ["READS"], os.environ["RANK"]), "a") as file:

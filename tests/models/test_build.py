@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tagscale.errors import TagscaleError
 from tagscale.models.backend import AttentiveStatistics
 from tagscale.models.build import Architecture, build, parameter_count, shortest_samples
+from tagscale.runtime.errors import TagscaleError
 
 CAPACITY = {
     "waveform": {"layers": 7, "width": 0.125, "filters": 16, "units": 20, "dropout": 0.5},

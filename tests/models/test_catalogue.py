@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tagscale.errors import TagscaleError
 from tagscale.models.build import MODELS, capacity_keys
 from tagscale.models.catalogue import Entry, architecture_of, entries, record
 from tagscale.models.paper import ROWS, printed
+from tagscale.runtime.errors import TagscaleError
 
 ALL = entries()
 PRESETS = Path(__file__).parents[2] / "presets"

@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from tagscale.models import norm_max, spectrogram
+from tagscale.models import spectrogram
 from tagscale.models.build import Architecture, build, parameter_count
 from tagscale.models.catalogue import architecture_of, entries
 from tagscale.models.cost import cost
 from tagscale.models.costs import COSTS, Cost
+from tagscale.models.kernels import norm_max
 from tagscale.models.waveform import FILTERS
 
 TINY: dict[str, dict[str, object]] = {

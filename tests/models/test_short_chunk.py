@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tagscale.errors import TagscaleError
 from tagscale.models.build import parameter_count
 from tagscale.models.short_chunk import ResidualBlock, ShortChunkTagger
+from tagscale.runtime.errors import TagscaleError
 
 
 def small() -> ShortChunkTagger:

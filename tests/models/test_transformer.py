@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tagscale.errors import TagscaleError
 from tagscale.models.build import parameter_count
 from tagscale.models.transformer import EncoderLayer, TransformerTagger
+from tagscale.runtime.errors import TagscaleError
 
 
 def small(dropout: float = 0.1) -> TransformerTagger:

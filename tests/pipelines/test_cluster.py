@@ -9,8 +9,8 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from pipelines.graph import Graph
 from pipelines.package import compiled_text
 
-from tagscale.errors import TagscaleError
-from tagscale.params import laid_over, load, parse, read_yaml
+from tagscale.params.load import laid_over, load, parse, read_yaml
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 PLACE = """

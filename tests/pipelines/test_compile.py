@@ -15,9 +15,9 @@ from pipelines.graph import Graph
 from pipelines.keys import key_of
 from pipelines.package import compiled_text
 
-from tagscale.errors import TagscaleError
-from tagscale.params import load, parse
-from tagscale.stage_names import STAGES
+from tagscale.params.load import load, parse
+from tagscale.params.stage_names import STAGES
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 DATA = {"begin", "synth", "catalog", "preprocess", "validate", "partition", "end"}

@@ -9,11 +9,11 @@ import pytest
 from components.partition import partition
 from components.train import train
 
-from tagscale import trainjob
-from tagscale.params import laid_over, load
+from tagscale.cluster import trainjob
+from tagscale.cluster.volume import hand_on
+from tagscale.params.load import laid_over, load
 from tagscale.stages import partition as partition_stage
 from tagscale.stages import train as train_stage
-from tagscale.volume import hand_on
 
 ROOT = Path(__file__).parents[2]
 CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
@@ -87,7 +87,7 @@ def test_a_partition_is_made_around_the_one_before(place: Path, monkeypatch: pyt
 
     monkeypatch.setattr(partition_stage, "run", run)
     monkeypatch.setattr(
-        "tagscale.data.partition.Partition.load", lambda folder: SimpleNamespace(data_hash="d" * 12, hash="p" * 12)
+        "tagscale.partition.divide.Partition.load", lambda folder: SimpleNamespace(data_hash="d" * 12, hash="p" * 12)
     )
     for number in (1, 2):
         others = {name: artifact(place / name) for name in ("catalog", "validation")}

@@ -7,8 +7,8 @@ from pipelines.__main__ import app
 from pipelines.cost import costs
 from typer.testing import CliRunner
 
-from tagscale.errors import TagscaleError
-from tagscale.params import Params, laid_over, load, parse
+from tagscale.params.load import Params, laid_over, load, parse
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 

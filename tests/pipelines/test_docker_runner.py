@@ -13,7 +13,7 @@ from kfp.local import docker_task_handler
 from pipelines.docker_runner import docker_runner
 
 from pipelines import docker_runner as module
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 
 class Container:

@@ -9,7 +9,7 @@ from pipelines.draw import draw, placed, shown_edges
 from pipelines.graph import Graph, graph_of
 from typer.testing import CliRunner
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 from pipelines.definitions import PIPELINES
 from pipelines.package import compiled_text
 
-from tagscale.params import load
+from tagscale.params.load import load
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

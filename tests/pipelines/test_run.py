@@ -7,8 +7,8 @@ from pipelines.__main__ import app
 from pipelines.run import settings_here
 from typer.testing import CliRunner
 
-from tagscale.errors import TagscaleError
-from tagscale.params import Params, load
+from tagscale.params.load import Params, load
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"

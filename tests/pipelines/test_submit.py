@@ -19,8 +19,8 @@ from kfp_loopback.server import KfpLoopback, serving
 from pipelines import follow as following
 from pipelines import package
 from pipelines import server as sending
-from tagscale.errors import TagscaleError
-from tagscale.params import Params, load, parse
+from tagscale.params.load import Params, load, parse
+from tagscale.runtime.errors import TagscaleError
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0d40257" + "0" * 33

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tagscale.stage_names import STAGES
+from tagscale.params.stage_names import STAGES
 
 FOR_THE_UI = {"metrics", "report", "curve"}  # shown by Kubeflow beside the stage's own output
 FOR_THE_CACHE = {"key", "content"}  # hashes that Kubeflow's cache looks at

@@ -11,11 +11,11 @@ import soundfile
 
 from registry.tiny import song, tiny_tagger
 from tagscale import tracking
-from tagscale.errors import TagscaleError
-from tagscale.identity import RunIdentity
 from tagscale.registry.package import NEEDED, example_wav, load_version, register
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Registry
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.identity import RunIdentity
 
 IDENTITY = RunIdentity("spectrogram", "all", 0, "tiny", "dddddddddddd", "pppppppppppp", "ssssssssssss")
 

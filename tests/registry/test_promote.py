@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tagscale.errors import TagscaleError
 from tagscale.registry.promote import champions, history, promote, rollback
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
+from tagscale.runtime.errors import TagscaleError
 
 NAME = "tagger"
 

@@ -16,10 +16,10 @@ import pytest
 
 from registry.tiny import TinyStudy, empty_store, make_study
 from tagscale import tracking
-from tagscale.identity import RunIdentity
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.promote import history, rollback
 from tagscale.registry.versions import CHAMPION, Registry
+from tagscale.runtime.identity import RunIdentity
 from tagscale.stages import register
 
 pytestmark = pytest.mark.slow

@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 import torch
 
-from tagscale.audio.store import Store
-from tagscale.audio.writer import StoreWriter
-from tagscale.data.catalog import Catalog, catalog_of
-from tagscale.data.partition import Partition
+from tagscale.catalog.tables import Catalog, catalog_of
 from tagscale.evaluation.predict import predict
-from tagscale.files import read_json, replacing, write_json
-from tagscale.identity import RunIdentity, run_name
 from tagscale.models.build import Architecture, build, parameter_count
-from tagscale.params import Params, laid_over, parse, read_yaml
+from tagscale.params.load import Params, laid_over, parse, read_yaml
+from tagscale.partition.divide import Partition
 from tagscale.registry.tagger import AudioTagger
+from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.identity import RunIdentity, run_name
+from tagscale.store.read import Store
+from tagscale.store.writer import StoreWriter
 from tagscale.training import checkpoint
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from moto.server import ThreadedMotoServer
 from servers.manifest import K8S, MlflowManifest, basic_auth
 from servers.postgres import DATABASE, Postgres
 from servers.processes import Process, free_port
-from tagscale.files import replacing
+from tagscale.runtime.files import replacing
 
 ADMIN, ADMIN_PASSWORD = "admin", "thePasswordOfTheAdministrator"
 NAME, PASSWORD = "tagscale", "thePasswordOfTheClients"

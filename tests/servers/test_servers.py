@@ -18,14 +18,14 @@ from servers.real import ADMIN, ADMIN_PASSWORD, NAME, RealServers, real_servers
 from sounds import write_study
 from stages.conftest import SoundStudy
 from tagscale import tracking
-from tagscale.audio.store import Store
-from tagscale.errors import TagscaleError
-from tagscale.files import sha256_of
-from tagscale.identity import RunIdentity
 from tagscale.registry.package import load_version
 from tagscale.registry.promote import history
 from tagscale.registry.versions import CHAMPION, Registry
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import sha256_of
+from tagscale.runtime.identity import RunIdentity
 from tagscale.stages import register
+from tagscale.store.read import Store
 from tagscale.tracking.journal import JOURNAL
 from tagscale.training.module import Training
 

@@ -8,7 +8,7 @@ import pytest
 
 from registry.tiny import empty_store
 from sounds import write_study
-from tagscale.params import Params, laid_over, parse, read_yaml
+from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.stages import evaluate, train
 
 ROOT = Path(__file__).parents[2]

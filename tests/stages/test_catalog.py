@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tagscale.data.catalog import Catalog
-from tagscale.errors import TagscaleError
-from tagscale.files import read_json
+from tagscale.catalog.tables import Catalog
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
 from tagscale.stages import catalog
 from user_folder import rows, settings, write_table
 

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from evaluation.compare_fixtures import Files, make_partition, make_study
-from evaluation.listening_fixtures import make_catalog, write_predictions
+from study.compare_fixtures import Files, make_partition, make_study
+from study.listening_fixtures import make_catalog, write_predictions
 from tagscale import tracking
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.evaluation import figures
-from tagscale.files import read_json
-from tagscale.params import Params, laid_over, parse, read_yaml
+from tagscale.params.load import Params, laid_over, parse, read_yaml
+from tagscale.partition.divide import Partition
+from tagscale.report import figures
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
 from tagscale.stages import compare
 
 ROOT = Path(__file__).parents[2]

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 
 from hostile_store import HostileStore
-from tagscale.audio import descriptor_table
-from tagscale.audio.describing import Described, _described
-from tagscale.audio.descriptors import describe as describe_samples
-from tagscale.audio.store import Store
-from tagscale.audio.writer import StoreWriter
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.params import Params, load
+from tagscale.descriptors import table
+from tagscale.descriptors.describe import describe as describe_samples
+from tagscale.descriptors.describing import Described, _described
+from tagscale.params.load import Params, load
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import describe
+from tagscale.store.read import Store
+from tagscale.store.writer import StoreWriter
 
 SAMPLES = {
     "a": np.random.default_rng(1).integers(-5000, 5000, 48_000).astype(np.int16),
@@ -139,7 +139,7 @@ def test_an_interrupted_run_continues(bench: Bench) -> None:
 
 def test_rows_are_on_disk_before_the_run_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a kill leaves: parts are written on the way, and those in memory are lost."""
-    monkeypatch.setattr(descriptor_table, "PART_SECONDS", -1.0)
+    monkeypatch.setattr(table, "PART_SECONDS", -1.0)
     monkeypatch.setattr(bench, "stop_after", 2)
     with pytest.raises(KeyboardInterrupt):
         bench.run("a b c")
@@ -152,7 +152,7 @@ def test_another_definition_of_the_descriptors(bench: Bench, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         bench.run("a b c")
     bench.stop_after = 99
-    monkeypatch.setattr(descriptor_table, "VERSION", descriptor_table.VERSION + 1)
+    monkeypatch.setattr(table, "VERSION", table.VERSION + 1)
     bench.run("a b c")
     assert bench.computed == ["a", "b", "c"]
 
@@ -199,7 +199,7 @@ def test_a_full_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(descriptor_table.DescriptorTable, "save", full)
+        patch.setattr(table.DescriptorTable, "save", full)
         with pytest.raises(TagscaleError, match=r"no space left .* kept in .*\.descriptors\.partial"):
             bench.run("a b")
     bench.run("a b")

@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from sklearn.metrics import average_precision_score
 
 from sounds import TAGS, make_sounds
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
+from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.evaluation.bootstrap import draw
-from tagscale.models.baselines.descriptors import DescriptorTrees
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
 from tagscale.stages.train_trees import read_descriptors
 
 

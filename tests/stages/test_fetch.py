@@ -14,9 +14,9 @@ from filelock import FileLock
 from rich.console import Console
 
 from loopback import Loopback, serving
-from tagscale.data.fetch import Patience
-from tagscale.data.published import PUBLISHED, Archive, Dataset, File
-from tagscale.errors import TagscaleError
+from tagscale.fetch.download import Patience
+from tagscale.fetch.published import PUBLISHED, Archive, Dataset, File
+from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import fetch
 
 QUICK = Patience(connect=20, stall=20, tries=2, pause=0.01)

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tagscale.audio.writer import StoreWriter
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.params import DatasetParams
+from tagscale.params.load import DatasetParams
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import leaks
+from tagscale.store.writer import StoreWriter
 from user_folder import rows, settings, write_table
 
 PARTS = ["train", "valid", "test", "train", "valid", "test", "test"]

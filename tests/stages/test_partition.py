@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.files import read_json, write_json
+from tagscale.catalog.tables import Catalog
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, write_json
 from tagscale.stages import catalog, partition
 from user_folder import rows, settings, write_table
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tagscale.audio.store import Store
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import catalog, preprocess
+from tagscale.store.read import Store
 from user_folder import rows, settings, tone, write_audio, write_table
 
 BAD = {

@@ -7,11 +7,11 @@ import pytest
 
 from registry.tiny import HOP_SECONDS, TinyStudy, empty_store, make_study
 from tagscale import tracking
-from tagscale.errors import TagscaleError
-from tagscale.params import Params, parse
+from tagscale.params.load import Params, parse
 from tagscale.registry.package import load_version
 from tagscale.registry.promote import history, promote, rollback
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
+from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import register
 
 NAME = "tagscale-tagger"
@@ -89,8 +89,8 @@ def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -
 def test_registered_tagger_gives_the_scores_that_were_evaluated(study: TinyStudy) -> None:
     import pandas as pd
 
-    from tagscale.audio.store import Store
     from tagscale.evaluation.predict import predict
+    from tagscale.store.read import Store
 
     registered(study)
     tagger, version = load_version(NAME)

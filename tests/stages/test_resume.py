@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from killed import start, train_slowly
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 from tagscale.training import resume
 from tagscale.training.module import Training
 

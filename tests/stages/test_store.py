@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagscale.audio.store import Store
-from tagscale.audio.writer import StoreWriter
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import store as stage
+from tagscale.store.read import Store
+from tagscale.store.writer import StoreWriter
 
 SAMPLES = 120_000  # four tracks a shard of one megabyte
 SHARD = "shard-00001.bin"

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from tagscale import params
+from tagscale.params.load import laid_over, parse, read_yaml
 from tagscale.stages import synth
 
 ROOT = Path(__file__).parents[2]
 
 
 def settings(**blocks):
-    return params.parse(params.laid_over(params.read_yaml(ROOT / "params.yaml"), blocks))
+    return parse(laid_over(read_yaml(ROOT / "params.yaml"), blocks))
 
 
 def test_the_stage_makes_the_corpus_that_params_describe(tmp_path):

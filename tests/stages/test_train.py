@@ -11,11 +11,11 @@ import pytest
 from mlflow import MlflowClient
 
 from sounds import TAGS
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.identity import RunIdentity
-from tagscale.models.baselines.descriptors import DescriptorTrees
+from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.models.build import build, parameter_count
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.identity import RunIdentity
 from tagscale.stages.train_trees import read_descriptors
 from tagscale.training import checkpoint
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from tagscale.errors import TagscaleError
-from tagscale.files import read_json
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
 from tagscale.stages import catalog, preprocess, validate
 from user_folder import TAGS, rows, settings, tone, write_audio, write_table
 

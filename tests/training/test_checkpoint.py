@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sounds import architecture
-from tagscale.errors import TagscaleError
-from tagscale.files import sha256_of
 from tagscale.models.build import build
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import sha256_of
 from tagscale.training import checkpoint
 
 

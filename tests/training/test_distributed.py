@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from killed import start
 from sounds import Sounds, architecture, make_sounds, settings
 from tagscale.audio.patches import SpacedPatches
-from tagscale.errors import TagscaleError
 from tagscale.models.backend import SingleChannelNorm
+from tagscale.runtime.errors import TagscaleError
 from tagscale.training import resume, two_step
 from tagscale.training.distributed import World, launch, processes_wanted
 from tagscale.training.fit import Fitted, fit

@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sounds import KINDS, TAGS, TRAINING, VALIDATION, Sounds, architecture, make_sounds, settings
 from tagscale.audio.patches import SpacedPatches, to_wave
-from tagscale.errors import TagscaleError
 from tagscale.evaluation.metrics import evaluate
 from tagscale.evaluation.predict import predict
 from tagscale.models.backend import BN_MOMENTUM
 from tagscale.models.build import build
+from tagscale.runtime.errors import TagscaleError
 from tagscale.training.fit import VALIDATION_PATCHES, Fitted, Labelled, fit, start_at_prevalence
 from tagscale.training.losses import masked_loss
 from tagscale.training.module import Training

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sounds import Sounds, architecture, make_sounds, settings
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 from tagscale.training import resume
 from tagscale.training.fit import Fitted, fit
 from tagscale.training.module import Training

@@ -1,3 +1,1 @@
-"""From audio files to what a model reads: decoding, the int16 store, patches, the log-mel transform."""
-
-SAMPLE_RATE = 16_000  # Hz; section 4: audio down-sampled to 16 kHz
+"""What a model hears: patches of the store, loaded in batches, and the log-mel spectrogram of them."""

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
 from tagscale.audio.patches import Batch, Patches, RandomPatches
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 
 class EpochOrder(Sampler[int]):

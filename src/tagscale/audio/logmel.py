@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
-from tagscale.audio import SAMPLE_RATE
-from tagscale.errors import TagscaleError
+from tagscale import SAMPLE_RATE
+from tagscale.runtime.errors import TagscaleError
 
 N_FFT = 512  # 32 ms
 HOP = 256  # 16 ms

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tagscale import __version__
 from tagscale.cli import data, models, stages, store, use
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 app = typer.Typer(
     help="Train, compare, register and use music taggers.",

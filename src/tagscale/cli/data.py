@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import DATA, PARAMS, CatalogFolder, ParamsFile, StoreFolder, ValidationFolder
-from tagscale.params import dataset_of, load
+from tagscale.params.load import dataset_of, load
 
 app = typer.Typer()
 

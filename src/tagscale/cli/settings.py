@@ -6,7 +6,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from tagscale.files import replacing
+from tagscale.runtime.files import replacing
 
 
 def rewrite(file: Path, changes: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from tagscale.errors import TagscaleError
-from tagscale.files import write_json
-from tagscale.identity import run_name
-from tagscale.params import Params, load
+from tagscale.params.load import Params, load
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import write_json
+from tagscale.runtime.identity import run_name
 
 app = typer.Typer()
 

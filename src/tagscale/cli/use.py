@@ -12,9 +12,9 @@ from rich.text import Text
 
 from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
-from tagscale.errors import TagscaleError
-from tagscale.files import read_json
-from tagscale.params import laid_over, load, parse, read_yaml
+from tagscale.params.load import laid_over, load, parse, read_yaml
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
 
 app = typer.Typer()
 
@@ -84,8 +84,8 @@ def tag(
 ) -> None:
     """Print the top tags of audio files, as a registered model hears them."""
     from tagscale.registry.package import load_version
-    from tagscale.registry.tagging import as_json as to_json
-    from tagscale.registry.tagging import print_tags, tag_files
+    from tagscale.serving.tagging import as_json as to_json
+    from tagscale.serving.tagging import print_tags, tag_files
 
     tagger, found = load_version(load(params).registry.name, version)
     tagged = []

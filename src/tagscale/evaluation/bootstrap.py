@@ -23,7 +23,7 @@ import pandas as pd
 
 from tagscale.evaluation.areas import areas, rmse
 from tagscale.evaluation.metrics import METRICS, POSITIVE, checked, checked_kinds, mean_of_known
-from tagscale.machine import cores
+from tagscale.runtime.machine import cores
 
 FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a tag rests on
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from tagscale.audio.patches import Batch, Samples, Windows, to_wave
-from tagscale.errors import TagscaleError
 from tagscale.models.build import Architecture, shortest_samples
+from tagscale.runtime.errors import TagscaleError
 
 # Of audio in one batch of windows, whatever their length. On a CPU wide models reach their speed at two minutes, narrow
 # ones at four, where the eleven models take 0.6 to 3.2 GB; a GPU wants more to be busy.

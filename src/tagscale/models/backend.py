@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.errors import TagscaleError
-from tagscale.models.maps import conv1d
-from tagscale.models.norm_max import norm_max
+from tagscale.models.kernels.maps import conv1d
+from tagscale.models.kernels.norm_max import norm_max
 from tagscale.models.tagger import Tagger
+from tagscale.runtime.errors import TagscaleError
 
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.01  # 0.99 in TensorFlow's sense

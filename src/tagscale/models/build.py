@@ -7,19 +7,19 @@ from typing import Any
 
 from torch import nn
 
-from tagscale.audio import SAMPLE_RATE
-from tagscale.errors import TagscaleError
-from tagscale.models.baselines.crnn import CRNN
-from tagscale.models.baselines.dieleman import Dieleman
-from tagscale.models.baselines.multiscale import Multiscale, SampleCNNMultiscale
-from tagscale.models.baselines.samplecnn import SampleCNN
-from tagscale.models.baselines.timbre_cnn import TimbreCNN
-from tagscale.models.baselines.vgg import VGG
+from tagscale import SAMPLE_RATE
+from tagscale.models.crnn import CRNN
+from tagscale.models.dieleman import Dieleman
+from tagscale.models.multiscale import Multiscale, SampleCNNMultiscale
+from tagscale.models.samplecnn import SampleCNN
 from tagscale.models.short_chunk import ShortChunkTagger
 from tagscale.models.spectrogram import SpectrogramTagger
 from tagscale.models.tagger import Tagger, refuse_short
+from tagscale.models.timbre_cnn import TimbreCNN
 from tagscale.models.transformer import TransformerTagger
+from tagscale.models.vgg import VGG
 from tagscale.models.waveform import WaveformTagger
+from tagscale.runtime.errors import TagscaleError
 
 MODELS: dict[str, type[Tagger]] = {
     "waveform": WaveformTagger,

@@ -9,11 +9,11 @@ import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
-from tagscale.audio import SAMPLE_RATE
-from tagscale.errors import TagscaleError
+from tagscale import SAMPLE_RATE
 from tagscale.models.build import MODELS, Architecture, shortest_samples
 from tagscale.models.costs import COSTS
 from tagscale.models.paper import DROPOUT, ROWS, Row
+from tagscale.runtime.errors import TagscaleError
 
 DESCRIPTORS = "descriptors"  # trees, no network: nothing of it is built from a capacity
 TAGS = 50  # of a model that is in no table
@@ -36,7 +36,7 @@ QUOTED = "The scores are quoted from its own publication."
 UNCOUNTED = "The paper prints no number of parameters."
 GUESSED = (
     "The design behind the printed number is not stated. This is the plainest that has as many parameters; "
-    "models/baselines says how it was found."
+    "models/ says how it was found."
 )
 TEN_SECONDS = "The count comes out with patches of 10 s; the paper's own models take 3 s of this data."
 FIFTEEN_SECONDS = "The count comes out with patches of 15 s; the paper's own models take 3 s of this data."

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tagscale.audio.logmel import LogMel
-from tagscale.models.baselines.aggregation import MultiscaleTagger
+from tagscale.models.aggregation import MultiscaleTagger
 from tagscale.models.build import Architecture, build, parameter_count
 from tagscale.models.costs import Cost
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import N_FFT, LogMel
-from tagscale.models.maps import channels_last
-from tagscale.models.norm_max import norm_max
+from tagscale.models.kernels.maps import channels_last
+from tagscale.models.kernels.norm_max import norm_max
 from tagscale.models.tagger import Tagger, scaled
 
 MELS = 128

@@ -18,10 +18,10 @@ from tagscale.models.backend import (
     batch_norm2d,
     he_initialise,
 )
-from tagscale.models.maps import conv_of_windows
-from tagscale.models.norm_max import Groups, at_once, norm_max, shortcut
+from tagscale.models.kernels.maps import conv_of_windows
+from tagscale.models.kernels.norm_max import Groups, at_once, norm_max, shortcut
+from tagscale.models.kernels.tall_filters import at_bands, band_windows
 from tagscale.models.tagger import scaled
-from tagscale.models.tall_filters import at_bands, band_windows
 
 TIMBRAL = ((7, 86, 16), (3, 86, 32), (1, 86, 64), (7, 38, 16), (3, 38, 32), (1, 38, 64))  # frames, mel bands, filters
 TEMPORAL = ((165, 16), (128, 32), (64, 64), (32, 128))  # frames, filters

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tagscale.audio import SAMPLE_RATE
-from tagscale.errors import TagscaleError
+from tagscale import SAMPLE_RATE
+from tagscale.runtime.errors import TagscaleError
 
 
 class Tagger(nn.Module):
@@ -69,7 +69,7 @@ def refuse_short(samples: int, shortest: int) -> None:
 
     >>> refuse_short(160_000, 177_144)
     Traceback (most recent call last):
-    tagscale.errors.TagscaleError: This model needs at least 11.0715 s of audio (177144 samples), found 10 s. ...
+    tagscale.runtime.errors.TagscaleError: This model needs at least 11.0715 s of audio ...
     """
     if samples < shortest:
         at_least = math.ceil(shortest * 10_000 / SAMPLE_RATE) / 10_000  # rounded up to what still suffices

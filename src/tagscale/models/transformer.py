@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel
-from tagscale.models.maps import channels_last
-from tagscale.models.norm_max import norm_max
+from tagscale.models.kernels.maps import channels_last
+from tagscale.models.kernels.norm_max import norm_max
 from tagscale.models.tagger import Tagger, scaled
 
 MELS, N_FFT, HOP = 128, 1024, 512

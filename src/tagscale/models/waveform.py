@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tagscale.errors import TagscaleError
 from tagscale.models.backend import (
     SHORTEST_FRAMES,
     Backend,
@@ -16,9 +15,10 @@ from tagscale.models.backend import (
     batch_norm2d,
     he_initialise,
 )
-from tagscale.models.maps import conv1d
-from tagscale.models.norm_max import NO_POOL, norm_max
+from tagscale.models.kernels.maps import conv1d
+from tagscale.models.kernels.norm_max import NO_POOL, norm_max
 from tagscale.models.tagger import scaled
+from tagscale.runtime.errors import TagscaleError
 
 FILTERS = {
     7: (64, 64, 64, 128, 128, 128, 256),

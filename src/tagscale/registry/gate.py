@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tagscale.audio.store import Store
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
+from tagscale.catalog.tables import Catalog
 from tagscale.evaluation import metrics
 from tagscale.evaluation.predict import predict
-from tagscale.evaluation.study import LOWER_IS_BETTER
-from tagscale.evaluation.study_tables import LABELS
+from tagscale.partition.divide import Partition
 from tagscale.registry.tagger import AudioTagger
+from tagscale.store.read import Store
+from tagscale.study.grid import LOWER_IS_BETTER
+from tagscale.study.tables import LABELS
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
 WINDOW = "tagscale.window_seconds"  # "None", as in versions without this tag: each model's own patch length

@@ -22,10 +22,10 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import tagscale
-from tagscale.errors import TagscaleError
 from tagscale.models.build import Architecture
 from tagscale.registry.tagger import AUDIO, AudioTagger
 from tagscale.registry.versions import Registry, Version
+from tagscale.runtime.errors import TagscaleError
 from tagscale.tracking import TrackedRun, explained
 
 NEEDED = ("torch", "torchaudio", "numpy", "pandas", "soundfile", "soxr", "safetensors", "mlflow")  # to listen

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tagscale.errors import TagscaleError
-from tagscale.evaluation.study_tables import LABELS
-from tagscale.provenance import user
 from tagscale.registry.versions import CHAMPION, Registry
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.provenance import user
+from tagscale.study.tables import LABELS
 
 _PREFIX = "tagscale.history."
 _HEADING = "\n\n**Champions**\n\n"  # what stands before it in the description is the user's

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from tagscale.audio.decode import AudioError, decode
-from tagscale.errors import TagscaleError
+from tagscale.decoding.decode import AudioError, decode
 from tagscale.evaluation.predict import scores_of_samples
-from tagscale.files import read_json, write_json
 from tagscale.models.build import Architecture
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, write_json
 from tagscale.training import checkpoint
 
 LISTENING = "listening.json"  # beside the checkpoint: step of the moving window, groups of the tags

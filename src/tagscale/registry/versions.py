@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 from tagscale.tracking import connect, explained
 
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from tagscale.audio import SAMPLE_RATE
+from tagscale import SAMPLE_RATE
 from tagscale.models.backend import FrontEndTagger
 from tagscale.models.build import MODELS, Architecture
-from tagscale.params import Params, base_model
+from tagscale.params.load import Params, base_model
 
 
 def architecture_of(params: Params, name: str, tags: Sequence[str], kinds: Sequence[str]) -> Architecture:

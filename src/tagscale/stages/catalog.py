@@ -4,16 +4,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tagscale.data import sources
-from tagscale.data.catalog import artist_keys
-from tagscale.params import Params
+from tagscale.catalog import sources
+from tagscale.catalog.tables import artist_keys
+from tagscale.params.load import Params
 
 
 def run(params: Params, *, root: Path, catalog: Path) -> None:
     """Read the dataset in `root` into the folder `catalog`. The composed corpus has the format of a user's folder.
 
     Raises:
-        TagscaleError: annotations missing or malformed; see `tagscale.data.sources.read`.
+        TagscaleError: annotations missing or malformed; see `tagscale.catalog.sources.read`.
     """
     dataset = params.dataset
     found = sources.read(root, dataset)

@@ -9,11 +9,11 @@ import numpy as np
 from rich.console import Console
 
 from tagscale import tracking
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
-from tagscale.files import write_json
-from tagscale.identity import RunIdentity, hash_of
-from tagscale.params import Params
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
+from tagscale.runtime.files import write_json
+from tagscale.runtime.identity import RunIdentity, hash_of
 
 
 class Cell:

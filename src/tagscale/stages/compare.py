@@ -10,21 +10,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.evaluation import figures, listening_figures, tag_figures
-from tagscale.evaluation.appearance import colour_of
-from tagscale.evaluation.compare import comparison, headline, tag_scores
-from tagscale.evaluation.qualitative import Qualitative, qualitative
-from tagscale.evaluation.report import read_times, render, training_rates
-from tagscale.evaluation.study import Study, read_study
-from tagscale.evaluation.study_tables import LABELS
-from tagscale.evaluation.verdict import Verdict, verdict
-from tagscale.evaluation.words import duration, rate_words, score_words
-from tagscale.files import replacing, write_json
-from tagscale.identity import run_name
-from tagscale.params import Params
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
+from tagscale.report import figures, listening_figures, tag_figures
+from tagscale.report.appearance import colour_of
+from tagscale.report.page import read_times, render, training_rates
+from tagscale.report.words import duration, rate_words, score_words
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing, write_json
+from tagscale.runtime.identity import run_name
+from tagscale.study.compare import comparison, headline, tag_scores
+from tagscale.study.grid import Study, read_study
+from tagscale.study.qualitative import Qualitative, qualitative
+from tagscale.study.tables import LABELS
+from tagscale.study.verdict import Verdict, verdict
 
 
 def run(

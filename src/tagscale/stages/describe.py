@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tagscale.audio.describing import describe_all
-from tagscale.audio.descriptor_table import DescriptorTable, Parts
-from tagscale.audio.store import Store
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.machine import cores
-from tagscale.params import Params
+from tagscale.descriptors.describing import describe_all
+from tagscale.descriptors.table import DescriptorTable, Parts
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.machine import cores
+from tagscale.store.read import Store
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SHOWN = 5

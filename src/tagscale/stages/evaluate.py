@@ -12,19 +12,19 @@ import pandas as pd
 from rich.console import Console
 
 from tagscale import tracking
-from tagscale.audio.store import Store
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
+from tagscale.catalog.tables import Catalog
+from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, resampled_metrics
 from tagscale.evaluation.metrics import METRICS, TagMetrics
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.evaluation.predict import predict
-from tagscale.files import read_json, replacing
-from tagscale.identity import BASELINE, RunIdentity
-from tagscale.models.baselines.descriptors import DescriptorTrees
-from tagscale.params import Params
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, replacing
+from tagscale.runtime.identity import BASELINE, RunIdentity
 from tagscale.stages.train_trees import read_descriptors
+from tagscale.store.read import Store
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from tagscale import __version__
-from tagscale.data.archives import is_unpacked, unpack
-from tagscale.data.fetch import Patience, download
-from tagscale.data.part import Part, writing
-from tagscale.data.published import PUBLISHED, Archive, Dataset, File
-from tagscale.errors import TagscaleError
+from tagscale.fetch.archives import is_unpacked, unpack
+from tagscale.fetch.download import Patience, download
+from tagscale.fetch.part import Part, writing
+from tagscale.fetch.published import PUBLISHED, Archive, Dataset, File
+from tagscale.runtime.errors import TagscaleError
 
 ONLY = ("annotations", "audio")
 DOING = {

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tagscale.audio.store import Store
-from tagscale.data.catalog import Catalog
-from tagscale.data.leaks import Crossing, artist_filtered, as_json, crossings
-from tagscale.data.partition import Partition
-from tagscale.data.sources import read
-from tagscale.data.sources.folder import STRATIFIED
-from tagscale.errors import TagscaleError
-from tagscale.params import DatasetParams
+from tagscale.catalog.sources import read
+from tagscale.catalog.sources.folder import STRATIFIED
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import DatasetParams
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
+from tagscale.store.read import Store
+from tagscale.validation.leaks import Crossing, artist_filtered, as_json, crossings
 
 SHOWN = 5  # artists by name
 

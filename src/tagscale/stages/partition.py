@@ -7,13 +7,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from tagscale.data.catalog import Catalog
-from tagscale.data.growth import PARTS, crossing_artists, earlier_assignments, moved, no_assignments
-from tagscale.data.partition import Partition, divide
-from tagscale.data.validation import check_partition
-from tagscale.errors import TagscaleError
-from tagscale.files import read_json
-from tagscale.params import Params
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition, divide
+from tagscale.partition.growth import PARTS, crossing_artists, earlier_assignments, moved, no_assignments
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
+from tagscale.validation.validate import check_partition
 
 STRATIFIED = "stratified"
 SHOWN = 5

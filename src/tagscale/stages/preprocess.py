@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tagscale.audio.assembly import assemble
-from tagscale.audio.batch import Job, Outcome, decode_all
-from tagscale.audio.decode import DECODER
-from tagscale.audio.lock import writing
-from tagscale.audio.previous import Previous, Seen, load_seen, save_seen, unchanged
-from tagscale.audio.store import FORMAT
-from tagscale.audio.unfinished import Unfinished
-from tagscale.data.catalog import Catalog
-from tagscale.errors import TagscaleError
-from tagscale.params import Params
+from tagscale.catalog.tables import Catalog
+from tagscale.decoding.batch import Job, Outcome, decode_all
+from tagscale.decoding.decode import DECODER
+from tagscale.params.load import Params
+from tagscale.runtime.errors import TagscaleError
+from tagscale.store.assembly import assemble
+from tagscale.store.lock import writing
+from tagscale.store.previous import Previous, Seen, load_seen, save_seen, unchanged
+from tagscale.store.read import FORMAT
+from tagscale.store.unfinished import Unfinished
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SHOWN = 5

@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tagscale.audio.store import Store
-from tagscale.data.catalog import Catalog
-from tagscale.errors import TagscaleError
-from tagscale.files import read_json
-from tagscale.identity import data_hash
-from tagscale.params import Params
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import Params
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
+from tagscale.runtime.identity import data_hash
+from tagscale.store.read import Store
 
 
 def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Path) -> str:

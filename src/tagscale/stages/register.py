@@ -9,19 +9,19 @@ import pandas as pd
 from rich.console import Console
 
 from tagscale import tracking
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.evaluation.study import LOWER_IS_BETTER, read_study
-from tagscale.evaluation.study_tables import LABELS
-from tagscale.files import read_json, replacing, sha256_of, write_json
-from tagscale.identity import RunIdentity, run_name
-from tagscale.params import Params
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
 from tagscale.registry.gate import WINDOW, Trial, Verdict, judge, judge_again, same_test
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import promote
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry, Version
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, replacing, sha256_of, write_json
+from tagscale.runtime.identity import RunIdentity, run_name
+from tagscale.study.grid import LOWER_IS_BETTER, read_study
+from tagscale.study.tables import LABELS
 from tagscale.training import checkpoint
 
 ABOUT = (

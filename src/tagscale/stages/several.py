@@ -1,6 +1,7 @@
 """The train stage in several processes: each reads the same request and trains its share.
 
-They are processes of this machine, which `run_in` starts, or of several, which a cluster starts (`tagscale.trainjob`).
+They are processes of this machine, which `run_in` starts, or of several, which a cluster starts
+(`tagscale.cluster.trainjob`).
 """
 
 import json
@@ -12,9 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
-from tagscale.errors import TagscaleError
-from tagscale.files import write_json
-from tagscale.params import Params, parse
+from tagscale.params.load import Params, parse
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import write_json
 from tagscale.stages import train
 
 PATHS = ("catalog", "partition", "run", "unfinished")  # of a request; `inputs` may be an address, too

@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from tagscale.audio import SAMPLE_RATE
-from tagscale.audio.merge import merge as merge_stores
-from tagscale.audio.previous import read_rejected
-from tagscale.audio.store import BYTES_PER_SAMPLE
-from tagscale.audio.verify import load
-from tagscale.audio.verify import verify as verify_store
-from tagscale.errors import TagscaleError
+from tagscale import SAMPLE_RATE
+from tagscale.runtime.errors import TagscaleError
+from tagscale.store.merge import merge as merge_stores
+from tagscale.store.previous import read_rejected
+from tagscale.store.read import BYTES_PER_SAMPLE
+from tagscale.store.verify import load
+from tagscale.store.verify import verify as verify_store
 
 
 def facts_of(store: Path) -> dict[str, Any]:

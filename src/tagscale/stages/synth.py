@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tagscale.data.synth.corpus import make_corpus, order
-from tagscale.params import Params
+from tagscale.params.load import Params
+from tagscale.synth.corpus import make_corpus, order
 
 
 def run(params: Params, *, corpus: Path, workers: int | None = None) -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagscale import tracking
-from tagscale.audio.store import Store
-from tagscale.data.catalog import Catalog
-from tagscale.data.partition import Partition
-from tagscale.errors import TagscaleError
-from tagscale.files import replacing
-from tagscale.identity import BASELINE, RunIdentity
+from tagscale.catalog.tables import Catalog
 from tagscale.models.build import Architecture, parameter_count
-from tagscale.params import Params
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing
+from tagscale.runtime.identity import BASELINE, RunIdentity
 from tagscale.stages.architecture import architecture_of
 from tagscale.stages.cell import Cell, say, write_run
 from tagscale.stages.train_trees import train_trees
+from tagscale.store.read import Store
 
 if TYPE_CHECKING:
     from tagscale.training.fit import Fitted

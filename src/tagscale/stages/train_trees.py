@@ -6,15 +6,15 @@ from pathlib import Path
 import pandas as pd
 
 from tagscale import tracking
-from tagscale.errors import TagscaleError
-from tagscale.files import replacing
-from tagscale.params import Params
+from tagscale.params.load import Params
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing
 from tagscale.stages.cell import Cell, say, write_run
 
 
 def train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path, folder: Path) -> None:
     """Grow the trees, write the run's folder and log both to MLflow; `folder` is for what MLflow cannot take now."""
-    from tagscale.models.baselines.descriptors import DescriptorTrees, Growth
+    from tagscale.descriptors.baseline import DescriptorTrees, Growth
 
     baseline = params.baseline
     growth = Growth(baseline.trees, baseline.leaves, baseline.learning_rate, cell.seed, params.train.class_weights)

@@ -5,16 +5,16 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from tagscale.audio.store import Store
-from tagscale.data.catalog import Catalog
-from tagscale.data.expectations import Examination
-from tagscale.data.findings import Findings
-from tagscale.data.validation import validate
-from tagscale.data.validation_page import page
-from tagscale.errors import TagscaleError
-from tagscale.files import replacing, write_json
-from tagscale.identity import data_hash
-from tagscale.params import DatasetParams, Params
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import DatasetParams, Params
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing, write_json
+from tagscale.runtime.identity import data_hash
+from tagscale.store.read import Store
+from tagscale.validation.expectations import Examination
+from tagscale.validation.findings import Findings
+from tagscale.validation.page import page
+from tagscale.validation.validate import validate
 
 SHOWN = 5
 

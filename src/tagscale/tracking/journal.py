@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tagscale.files import replacing
+from tagscale.runtime.files import replacing
 
 FORMAT = 1
 JOURNAL = "unsent.jsonl"  # beside the state of a training, and in the folder of a run that ended while MLflow was away

@@ -11,9 +11,9 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.tracking import MlflowClient
 
-from tagscale.errors import TagscaleError
-from tagscale.identity import RunIdentity
-from tagscale.provenance import git_commit, user
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.provenance import git_commit, user
 from tagscale.tracking.outbox import Outbox, deliver, send_complete, send_interrupted
 from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 PROBE_SECONDS = 5.0  # an absent server is told at once; mlflow itself would try again for a minute
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tagscale.errors import TagscaleError
-from tagscale.files import replacing, sha256_of, write_json
 from tagscale.models.build import Architecture, build
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing, sha256_of, write_json
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS = "model.json", "weights.safetensors"

@@ -24,8 +24,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch import distributed as dist
 
-from tagscale.errors import TagscaleError
-from tagscale.machine import cores
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.machine import cores
 
 _NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _PR_SET_PDEATHSIG = 1  # prctl.h of Linux

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from tagscale.audio.loading import batches_per_epoch, loader
 from tagscale.audio.logmel import LogMel
 from tagscale.audio.patches import Batch, Patches, RandomPatches, Samples, SpacedPatches, to_wave
-from tagscale.errors import TagscaleError
-from tagscale.machine import cores
 from tagscale.models.build import Architecture, build
 from tagscale.models.tagger import Tagger
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.machine import cores
 from tagscale.training.distributed import World, lost_processes_explained
 from tagscale.training.epochs import OnEpoch
 from tagscale.training.losses import balanced_weights

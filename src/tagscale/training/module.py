@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from tagscale.audio.patches import Batch, to_wave
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 from tagscale.training.distributed import summed
 from tagscale.training.losses import ClassWeights, Loss, annotated, entry_losses, masked_loss
 from tagscale.training.schedule import Schedule, halvings, learning_rate_factor

@@ -26,8 +26,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from rich.console import Console
 from torch import Tensor
 
-from tagscale.errors import TagscaleError
-from tagscale.files import write_json
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import write_json
 from tagscale.training.distributed import World, agreed, from_first
 
 FORMAT = 2

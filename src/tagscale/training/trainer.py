@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tagscale.audio import SAMPLE_RATE
+from tagscale import SAMPLE_RATE
 from tagscale.training.compilation import compiled
 from tagscale.training.distributed import EndedFromOutside, World
 from tagscale.training.epochs import BestWeights, EarlyEnd, Epochs, OnEpoch, Progress

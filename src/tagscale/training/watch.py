@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from tagscale.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError
 
 _CPU_IS_FULL = ("can't allocate memory", "not enough memory", "Cannot allocate memory")  # torch's CPU allocator
 

@@ -1,0 +1,48 @@
+"""Where datasets come from: one module for each that is published, and `folder` for one's own.
+
+Every module has `read(root, dataset) -> Catalog`, which looks at annotations only, and says what it knows in SPLITS
+(by name, the first is the default), TAG_SETS and VARIANTS (names, the first is the default; empty: there is no choice).
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from tagscale.catalog.sources import fma, folder, gtzan, jamendo, mgphot, msd, mtt
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import DatasetParams
+from tagscale.runtime.errors import TagscaleError
+
+SOURCES = {
+    "synth": folder,
+    "folder": folder,
+    "mtt": mtt,
+    "msd": msd,
+    "jamendo": jamendo,
+    "fma": fma,
+    "gtzan": gtzan,
+    "mgphot": mgphot,
+}
+
+
+def read(root: Path, dataset: DatasetParams) -> Catalog:
+    """The catalog of a dataset whose annotations lie in `root`. Opens no audio and executes nothing.
+
+    Raises:
+        TagscaleError: an unknown split, tag set or variant, or annotations that are missing or malformed.
+    """
+    source = SOURCES[dataset.source]
+    _check("split", dataset.split, [*source.SPLITS, folder.STRATIFIED], dataset.source)
+    if source is not folder:
+        _check("tags", dataset.tags, list(source.TAG_SETS), dataset.source)
+    _check("variant", dataset.variant, list(source.VARIANTS), dataset.source)
+    if not Path(root).is_dir():
+        raise TagscaleError(f"{root}: no such folder. dataset.root in params.yaml says where the annotations lie.")
+    return source.read(Path(root), dataset)
+
+
+def _check(key: str, value: str | None, known: list[str], source: str) -> None:
+    if value is None or value in known:
+        return
+    near = get_close_matches(value, known, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known) or 'none, write null'}."
+    raise TagscaleError(f"dataset.{key}: {source} has no `{value}`; {hint}")

@@ -1,0 +1,147 @@
+"""Which columns of a user's table are tags, and of which kind: as tags.yaml declares, or inferred from the values."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tagscale.params.load import read_yaml
+from tagscale.runtime.errors import TagscaleError
+
+KINDS = ["classification", "regression", "category", "ignore"]
+KEYS = ["kind", "group", "exclusive"]
+
+
+@dataclass(frozen=True)
+class TagColumn:
+    """One tag column. A `category` holds one text a track, and each of its values becomes a tag."""
+
+    name: str
+    kind: str  # classification | regression | category
+    group: str
+    exclusive: str = ""  # set of mutually exclusive tags that it belongs to
+
+
+def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
+    """The tag columns among `columns` (of `table`) as the YAML file `path` declares them, in the table's order.
+
+    The first entry whose name or pattern matches a column decides. The group is "tags" unless the entry says another.
+
+    Raises:
+        TagscaleError: no such file or not YAML, unknown kind or key, a column that no entry matches, an entry that
+            matches no column.
+    """
+    entries = _entries(path)
+    for pattern, entry in entries.items():
+        if entry["kind"] != "ignore" and not any(fnmatchcase(column, pattern) for column in columns):
+            raise TagscaleError(f"{path}: `{pattern}` matches no column of {table}{_near(pattern, columns)}.")
+    matches = {column: next((p for p in entries if fnmatchcase(column, p)), None) for column in columns}
+    unmatched = [column for column, pattern in matches.items() if pattern is None]
+    if unmatched:
+        raise TagscaleError(
+            f"{path}: no entry for column {', '.join(f'`{column}`' for column in unmatched)} of {table}. "
+            "Add one, with `kind: ignore` for columns that are no tags."
+        )
+    found = [TagColumn(column, **entries[pattern]) for column, pattern in matches.items() if pattern is not None]
+    return [column for column in found if column.kind != "ignore"]
+
+
+def kinds(path: Path, columns: list[str]) -> dict[str, str]:
+    """The kind of each of `columns` that an entry of the YAML file matches, for reading only what is needed.
+
+    Without the file none is known, which is for `declared` to say once the table has been read.
+
+    Raises:
+        TagscaleError: not YAML, unknown kind or key.
+    """
+    if not path.is_file():
+        return {}
+    entries = _entries(path)
+    matches = {column: next((p for p in entries if fnmatchcase(column, p)), None) for column in columns}
+    return {column: entries[pattern]["kind"] for column, pattern in matches.items() if pattern is not None}
+
+
+def _entries(path: Path) -> dict[str, dict[str, str]]:
+    """The checked entries of the YAML file by pattern, in its order."""
+    if not path.is_file():
+        raise TagscaleError(
+            f"{path}: no such file. It maps columns to kinds; write `tags: null` in the dataset block of params.yaml "
+            "to have them inferred."
+        )
+    content = read_yaml(path)
+    if set(content) != {"columns"} or not isinstance(content["columns"], dict):
+        raise TagscaleError(
+            f"{path}: expected one mapping, `columns:`, from column names to {{kind: ..., group: ...}}."
+        )
+    return {str(pattern): _entry(path, str(pattern), entry) for pattern, entry in content["columns"].items()}
+
+
+def _entry(path: Path, pattern: str, entry: Any) -> dict[str, str]:
+    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
+        raise TagscaleError(
+            f"{path}: `{pattern}`: expected {{kind: ..., group: ...}} with text values, found {entry!r}."
+        )
+    for key in entry:
+        if key not in KEYS:
+            raise TagscaleError(
+                f"{path}: `{pattern}`: unknown key `{key}`{_near(key, KEYS)}; known: {', '.join(KEYS)}."
+            )
+    kind = entry.get("kind", "")
+    if kind not in KINDS:
+        raise TagscaleError(
+            f"{path}: `{pattern}`: unknown kind `{kind}`{_near(kind, KINDS)}; known: {', '.join(KINDS)}."
+        )
+    return {"kind": kind, "group": entry.get("group", "tags"), "exclusive": entry.get("exclusive", "")}
+
+
+def _near(word: str, known: list[str]) -> str:
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean `{near[0]}`?)" if near else ""
+
+
+def inferred(table: Path, cells: pd.DataFrame, columns: list[str]) -> list[TagColumn]:
+    """The tag columns among `columns` by their values, printed as a table for the user to check.
+
+    Only 0 and 1: classification. Other numbers from 0 to 1: regression. Anything else is no tag.
+    """
+    shown = Table("column", "kind", "because", title=f"No tags.yaml: kinds inferred from {escape(str(table))}")
+    found: list[TagColumn] = []
+    for column in columns:
+        kind, because = _kind_of(cells[column])
+        shown.add_row(escape(column), kind, escape(because))
+        if kind != "ignore":
+            found.append(TagColumn(column, kind, group=kind))
+    Console().print(shown)
+    return found
+
+
+def _kind_of(cells: pd.Series) -> tuple[str, str]:
+    filled = cells[cells != ""]
+    if filled.empty:
+        return "ignore", "empty"
+    numbers = pd.to_numeric(filled, errors="coerce").to_numpy(np.float64)
+    outside = ~((numbers >= 0) & (numbers <= 1))
+    if outside.any():
+        return "ignore", f"holds `{str(filled.iloc[int(outside.argmax())])[:40]}`, no number from 0 to 1"
+    if np.isin(numbers, (0, 1)).all():
+        return "classification", "only 0 and 1"
+    return "regression", f"numbers from {numbers.min():g} to {numbers.max():g}"
+
+
+def one_hot(column: str, cells: pd.Series) -> dict[str, np.ndarray]:
+    """A text column as one tag per value, `<column>_<value>`: float32, (tracks,), NaN where the cell is empty.
+
+    >>> one_hot("genre", pd.Series(["rock", "hip hop", "", "rock"]))["genre_rock"]
+    array([ 1.,  0., nan,  1.], dtype=float32)
+    """
+    values = cells.str.split().str.join("_")
+    known = sorted(set(values) - {""})
+    empty = (values == "").to_numpy()
+    return {f"{column}_{value}": np.where(empty, np.nan, values == value).astype(np.float32) for value in known}

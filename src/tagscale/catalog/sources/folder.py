@@ -1,0 +1,153 @@
+"""A dataset of the user's own: a table (CSV), a folder of audio, and a small YAML that says which columns are tags.
+
+The table has one row a track: track_id, path (relative to the folder) and artist, where known artist_id (what tells
+artists apart where names do not), album, recording (which tracks are cut from the same one), title, seconds, split
+(train, valid, test) and fault (why a track is not to be used), and the tag columns. The YAML, `columns:`, maps names
+or patterns of columns to `{kind, group, exclusive}`; without one the kinds are inferred from the values. The composed
+corpus has this format too.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from tagscale.catalog.sources.annotations import leaves_folder, refusal, refuse
+from tagscale.catalog.sources.columns import TagColumn, declared, inferred, one_hot
+from tagscale.catalog.sources.folder_table import REQUIRED, Table, read_table
+from tagscale.catalog.tables import TRACK_COLUMNS, Catalog, Split, catalog_of
+from tagscale.params.load import DatasetParams
+from tagscale.runtime.errors import TagscaleError
+
+STRATIFIED, COLUMN = "stratified", "column"
+SPLITS: dict[str, Split] = {COLUMN: Split(COLUMN, artist_filtered=False)}
+TAG_SETS: tuple[str, ...] = ()
+VARIANTS: tuple[str, ...] = ()
+PARTS = {"train": "train", "valid": "valid", "test": "test", "validation": "valid", "val": "valid"}
+ARTIST_ID = "artist_id"
+
+
+def read(root: Path, dataset: DatasetParams) -> Catalog:
+    """Read a table and its audio folder into a catalog. Opens no audio file and executes nothing.
+
+    Args:
+        root: folder that holds the table and the audio.
+        dataset: `table`, the table's path relative to `root` (comma or tab separated, UTF-8, gzipped where it ends in
+            .gz); `tags`, path of the YAML, relative to `root` or, where no such file is there, to the current directory
+            (None: infer, and print what was inferred); `split`, "column" (the default where the table has a column
+            `split`) or "stratified".
+
+    A track without an artist counts as the only track of an artist of its own; how many there are is printed.
+
+    Raises:
+        TagscaleError: the table or the YAML is missing, malformed or contradicts itself; the message names the file,
+            the column or line, what was expected and what to do.
+    """
+    path = Path(root) / dataset.table
+    tags = None if dataset.tags is None else _tags_path(root, dataset.tags)
+    table = read_table(path, tags)
+    _check_columns(path, table.columns)
+    tracks = _tracks(path, table.cells)
+    candidates = [column for column in table.columns if column not in (*TRACK_COLUMNS, ARTIST_ID)]
+    found = inferred(path, table.cells, candidates) if tags is None else declared(tags, path, candidates)
+    labels, descriptions = _labels(path, table, found)
+    return catalog_of(dataset.name, tracks, labels, descriptions, _split(path, tracks, dataset.split))
+
+
+def _split(path: Path, tracks: pd.DataFrame, wanted: str | None) -> Split | None:
+    """The table's own split; empties the column when tagscale is to divide the tracks instead."""
+    if wanted == STRATIFIED:
+        tracks["split"] = None
+    without = tracks[tracks["split"].isna()]
+    if len(without) == len(tracks):
+        if wanted == COLUMN:
+            raise TagscaleError(f"{path}: dataset.split is `{COLUMN}`, but the column `split` is missing or empty.")
+        return None
+    refuse(path, without["track_id"], without["split"].isna(), "tracks without a split", "fill in all, or none")
+    return SPLITS[COLUMN]
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    missing = [column for column in REQUIRED if column not in columns]
+    if not missing:
+        return
+    hints = []
+    for column in missing:
+        near = get_close_matches(column, [name.lower() for name in columns], n=1, cutoff=0.5)
+        found = next((name for name in columns if near and name.lower() == near[0]), None)
+        hints.append(f"`{column}`" + (f" (rename `{found}`, if that is it)" if found else ""))
+    raise TagscaleError(
+        f"{path}: missing column {', '.join(hints)}; expected {', '.join(REQUIRED)} and tag columns, found: "
+        + ", ".join(columns[:20])
+        + (", ..." if len(columns) > 20 else "")
+    )
+
+
+def _tracks(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
+    tracks = pd.DataFrame({column: _column(cells, column) for column in TRACK_COLUMNS})
+    for column in ("track_id", "path"):
+        refuse(path, tracks[column], tracks[column] == "", f"empty {column}", "fill it in or remove the row")
+    double = tracks["track_id"].duplicated(keep=False)
+    refuse(path, tracks["track_id"].sort_values(), double, "track_id used more than once", "give every row its own")
+    outside = tracks["path"].map(leaves_folder)
+    refuse(path, tracks["path"], outside, "path outside the folder", "write it relative to dataset.root, without `..`")
+    seconds = pd.to_numeric(tracks["seconds"].replace("", None), errors="coerce").astype(np.float64)
+    wrong = (tracks["seconds"] != "") & ~(np.isfinite(seconds) & (seconds > 0))
+    refuse(path, tracks["seconds"], wrong, "seconds that are no positive number", "correct it or leave it empty")
+    splits = tracks["split"].str.lower().map(PARTS)
+    unknown = (tracks["split"] != "") & splits.isna()
+    refuse(path, tracks["split"], unknown, "unknown split", "expected train, valid (or validation, val) or test")
+    identity = _column(cells, ARTIST_ID)
+    tracks["artist"] = identity.where(identity != "", tracks["artist"])
+    nameless = tracks["artist"] == ""
+    if nameless.any():
+        note = f"{path}: {nameless.sum()} tracks name no artist; each counts as an artist of its own."
+        Console().print(note, markup=False, highlight=False, soft_wrap=True)
+    return tracks.assign(seconds=seconds, split=splits.astype(object).where(splits.notna(), None))
+
+
+def _column(cells: pd.DataFrame, name: str) -> pd.Series:
+    return cells[name] if name in cells else pd.Series("", index=cells.index, dtype=str)
+
+
+def _labels(path: Path, table: Table, columns: list[TagColumn]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Labels, (tracks, tags) float32, and the description of each tag, both in the order of the columns."""
+    if not columns:
+        raise TagscaleError(f"{path}: no tag column. Add one column a tag (0 or 1, a fraction, or empty).")
+    values: dict[str, np.ndarray] = {}
+    described: dict[str, tuple[str, str, str]] = {}
+    for column in columns:
+        if column.kind == "category":
+            found = one_hot(column.name, table.cells[column.name])
+            kind, exclusive = "classification", column.exclusive or column.name
+        else:
+            found = {column.name: _label_column(path, table, column.name)}
+            kind, exclusive = column.kind, column.exclusive
+        for tag in found:
+            if tag in values:
+                raise TagscaleError(f"{path}: two columns or categories make the tag `{tag}`; rename one.")
+            described[tag] = (column.group, kind, exclusive)
+        values |= found
+    tags = pd.DataFrame.from_dict(described, orient="index", columns=["group", "kind", "exclusive"], dtype=str)
+    return pd.DataFrame(values, index=table.cells.index, copy=False), tags.rename_axis("tag")
+
+
+def _label_column(path: Path, table: Table, name: str) -> np.ndarray:
+    """A tag column as float32, NaN where the cell is empty."""
+    if name not in table.places:  # inferred from its text, which was checked then
+        return pd.to_numeric(table.cells[name].replace("", None), errors="coerce").to_numpy(np.float32)
+    if name in table.wrong:
+        shown, count = table.wrong[name]
+        what = f"label of tag column `{name}` that is no number from 0 to 1"
+        remedy = "scale it, leave it empty where not annotated, or give the column `kind: ignore`"
+        raise refusal(path, shown, count, what, remedy)
+    return table.numbers[:, table.places[name]]
+
+
+def _tags_path(root: Path, tags: str) -> Path:
+    inside, here = Path(root) / tags, Path(tags)
+    if inside.is_file() or not here.is_file():
+        return inside
+    return here

@@ -1,0 +1,152 @@
+"""The catalog: one table of tracks, one of labels and one of tags, whatever the dataset looked like on disk.
+
+Every later stage reads this and knows nothing of where the data came from. Files of a catalog's folder:
+tracks.parquet, labels.parquet (same row order), tags.csv and dataset.json (name, source, root, hash, counts).
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, replacing, write_json
+
+TRACK_COLUMNS = ["track_id", "path", "artist", "album", "recording", "title", "seconds", "split", "fault"]
+TAG_COLUMNS = ["group", "kind", "exclusive"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The dataset's own division into train, valid and test.
+
+    name: as the dataset's users call it ("original", "clean", "split-0").
+    artist_filtered: whether it claims that no artist is in two parts.
+    """
+
+    name: str
+    artist_filtered: bool
+
+
+@dataclass
+class Catalog:
+    """Tracks and their labels, sorted by track id.
+
+    tracks: one row a track: track_id, path (POSIX, relative to the dataset's root), artist, album, recording (which
+        clips are cut from the same one) and title ("" = unknown), seconds (annotated duration, NaN = unknown), split
+        (train, valid, test; None = not in the split) and fault (what the dataset's authors say is wrong with it, "" =
+        nothing).
+    labels: (tracks, tags) float32 in [0, 1], NaN = not annotated; index track_id in the order of `tracks`.
+    tags: index tag in the order of the columns of `labels`; group, kind (classification or regression),
+        exclusive (name of the set of mutually exclusive tags that it belongs to, "" = none).
+    split: which split the column holds; None: the dataset has none, or tagscale is to divide it.
+    """
+
+    name: str
+    tracks: pd.DataFrame
+    labels: pd.DataFrame
+    tags: pd.DataFrame
+    split: Split | None = None
+
+    @property
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the content; the name is no part of it."""
+        digest = hashlib.sha256()
+        for column in TRACK_COLUMNS:
+            _add_column(digest, self.tracks[column])
+        _add_column(digest, self.tags.index.to_series())
+        for column in TAG_COLUMNS:
+            _add_column(digest, self.tags[column])
+        values = self.labels.to_numpy("<f4", copy=True)
+        values[np.isnan(values)] = np.nan  # NaNs differ in their bits; these do not
+        digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def split_hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the split's lists of ids, whatever else the catalog holds."""
+        listed = self.tracks[self.tracks["split"].notna()]
+        rows = sorted(zip(listed["split"], listed["track_id"], strict=True))
+        return hashlib.sha256("\x1e".join(f"{part}\x1f{track}" for part, track in rows).encode()).hexdigest()[:12]
+
+    def save(self, folder: Path, source: str = "folder", root: str = "") -> None:
+        """Write the catalog's folder, replacing what was there.
+
+        Args:
+            source: where the data came from, for dataset.json ("synth", "folder", "mtt").
+            root: the dataset's folder as the user gave it, for dataset.json.
+        """
+        with replacing(folder) as fresh:
+            fresh.mkdir()
+            self.tracks.to_parquet(fresh / "tracks.parquet", index=False)
+            labels = self.labels.copy()  # a copy is one block; pandas complains about many
+            labels.rename_axis("track_id").reset_index().to_parquet(fresh / "labels.parquet", index=False)
+            self.tags.rename_axis("tag").to_csv(fresh / "tags.csv", lineterminator="\n")
+            facts = {"name": self.name, "source": source, "root": root, "hash": self.hash}
+            counts = {
+                "tracks": len(self.tracks),
+                "artists": int(artist_keys(self.tracks).nunique()),
+                "tags": len(self.tags),
+            }
+            split = asdict(self.split) | {"hash": self.split_hash} if self.split else None
+            write_json(fresh / "dataset.json", facts | counts | {"split": split})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Catalog":
+        """Read a catalog's folder. Raises TagscaleError when a file of it is missing."""
+        folder = Path(folder)
+        for file in ("tracks.parquet", "labels.parquet", "tags.csv", "dataset.json"):
+            if not (folder / file).is_file():
+                raise TagscaleError(f"{folder / file}: no such file. Run `tagscale catalog` first.")
+        tags = pd.read_csv(folder / "tags.csv", dtype=str, keep_default_na=False).set_index("tag")
+        tracks = pd.read_parquet(folder / "tracks.parquet")
+        tracks["split"] = tracks["split"].astype(object).where(tracks["split"].notna(), None)
+        facts = read_json(folder / "dataset.json")
+        split = facts["split"]
+        return cls(
+            name=facts["name"],
+            tracks=tracks,
+            labels=pd.read_parquet(folder / "labels.parquet").set_index("track_id"),
+            tags=tags[TAG_COLUMNS],
+            split=Split(split["name"], split["artist_filtered"]) if split else None,
+        )
+
+
+def catalog_of(
+    name: str, tracks: pd.DataFrame, labels: pd.DataFrame, tags: pd.DataFrame, split: Split | None
+) -> Catalog:
+    """A catalog from what a source knows: sorted by track id, with the columns that it left out.
+
+    Args:
+        tracks: track_id, path and any other of TRACK_COLUMNS.
+        labels: in the order of `tracks`, whatever its index.
+        tags: index tag; group, and kind and exclusive where they differ from classification and "".
+    """
+    absent: dict[str, Any] = dict.fromkeys(TRACK_COLUMNS, "") | {"seconds": np.nan, "split": None}
+    tracks = tracks.reset_index(drop=True).assign(**{c: v for c, v in absent.items() if c not in tracks})
+    tracks["split"] = tracks["split"].astype(object).where(tracks["split"].notna(), None)
+    tracks["seconds"] = tracks["seconds"].astype(np.float64)
+    order = np.argsort(tracks["track_id"].to_numpy(object), kind="stable")
+    tracks = tracks.iloc[order].reset_index(drop=True)[TRACK_COLUMNS]
+    labels = labels.iloc[order].set_axis(pd.Index(tracks["track_id"], name="track_id")).astype(np.float32)
+    known = {"kind": "classification", "exclusive": ""}
+    tags = tags.assign(**{c: v for c, v in known.items() if c not in tags})
+    return Catalog(name, tracks, labels, tags[TAG_COLUMNS].rename_axis("tag"), split)
+
+
+def artist_keys(tracks: pd.DataFrame) -> pd.Series:
+    """The artist of each track; a track whose artist is unknown counts as the only one of an artist of its own."""
+    return tracks["artist"].where(tracks["artist"] != "", "unknown artist of " + tracks["track_id"].astype(str))
+
+
+def _add_column(digest: "hashlib._Hash", column: pd.Series) -> None:
+    """Feed one column to the digest so that neither order nor cell borders can be confused."""
+    digest.update(f"\x1d{column.name}\x1d".encode())
+    if column.dtype.kind == "f":
+        digest.update(np.where(column.isna(), np.nan, column.to_numpy("<f8")).tobytes())
+    else:
+        cells = column.astype(object).where(column.notna(), "\x00")
+        digest.update("\x1e".join(map(str, cells)).encode())

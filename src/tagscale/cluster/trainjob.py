@@ -1,0 +1,241 @@
+"""One training on several machines of a cluster: a TrainJob of Kubeflow Trainer, started and followed by a task.
+
+The pods of the job and the task share a volume alone. So the task lays what the pods need into a folder there, lets
+them train (`stages.several`, one process for each device), and takes the finished run from there. The job's name
+follows from what it trains: a task that is repeated finds the job that it had started, and goes on following it.
+"""
+
+import re
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagscale.cluster.trainjob_watch import COMPLETE, FAILED, Jobs
+from tagscale.params.load import Params
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.identity import hash_of, run_name
+
+if TYPE_CHECKING:
+    from kubeflow.trainer.backends.base import RuntimeBackend
+    from kubeflow.trainer.options import RuntimePatch
+
+RUNTIME = "tagscale-torch"  # k8s/base/training-runtime.yaml
+VOLUME = "data"  # the volume's name there
+REQUEST = "request.json"
+MEET_SECONDS = 3600  # the first pod waits so long for the others: nodes may have to be started, images to be pulled
+
+
+def processes_on_nodes(params: Params) -> int:
+    """Processes that train one model together: `train.devices` on each of `train.nodes`.
+
+    Raises:
+        TagscaleError: they cannot share a batch evenly.
+    """
+    nodes, devices, batch = params.train.nodes, params.train.devices or 1, params.train.batch
+    processes = nodes * devices
+    if batch % processes:
+        raise TagscaleError(
+            f"train.batch {batch} cannot be divided evenly over train.nodes {nodes} x train.devices {devices} = "
+            f"{processes} processes. Take {max(1, batch // processes) * processes}, or fewer nodes or devices."
+        )
+    return processes
+
+
+def train_on_nodes(
+    params: Params,
+    *,
+    model: str,
+    size: int | str,
+    seed: int,
+    catalog: Path,
+    partition: Path,
+    inputs: Path | str,
+    run: Path,
+    unfinished: Path,
+    image: str | None = None,
+    env: Mapping[str, str] | None = None,
+    backend: "RuntimeBackend | None" = None,
+    in_pods: Callable[[Path], Path] = Path,
+) -> None:
+    """Train one model on `train.nodes` machines, and wait for it; the run is then where `train.run` would put it.
+
+    Args:
+        catalog, partition: may be this task's own; they are copied to where the pods see them
+        inputs: the store, on the volume that this task and the pods mount (or an address of `Store.open`)
+        run: where the finished run goes; may be this task's own
+        unfinished: folder of the training's state, on the volume; what is shared with the pods lies beside it
+        image: of the pods; the runtime's when not given
+        env: environment of the pods beside the runtime's
+        backend: of the Kubeflow SDK; the cluster that this process runs in, or that kubectl talks to, when not given
+        in_pods: where the pods see a path of this machine, when the volume is mounted elsewhere there
+    Raises:
+        TagscaleError: the training failed (its job is kept, to be looked at), or was deleted; the cluster refuses the
+            job, has no runtime for it, or does not answer for long.
+    """
+    from tagscale.stages import several
+
+    processes, folder = processes_on_nodes(params), unfinished.with_name(f"{unfinished.name}.nodes")
+    shared = {"catalog": folder / "catalog", "partition": folder / "partition", "run": folder / "run"}
+    paths: dict[str, Path | str | None] = {"inputs": in_pods(inputs) if isinstance(inputs, Path) else inputs}
+    paths |= {name: in_pods(path) for name, path in (shared | {"unfinished": unfinished}).items()}
+    told = several.request(processes, params, {"model": model, "size": size, "seed": seed}, paths)
+    name = job_name(run_name(model, size, seed), [told, image])
+    jobs = Jobs(backend or cluster(), lambda line: print(line, flush=True))
+
+    with ended_from_outside():
+        try:
+            if not _is_there(folder, told):
+                if not _goes_on(jobs, name):
+                    _lay_out(folder, told, catalog, partition)
+                    request = in_pods(folder / REQUEST)
+                    jobs.create(lambda: _start(jobs.backend, params, name, request, image, env or {}))
+                    jobs.say(f"TrainJob {name}: {params.train.nodes} nodes train {run_name(model, size, seed)}")
+                jobs.follow(name)
+            _take(folder, told, run, name)
+        except (KeyboardInterrupt, SystemExit):
+            jobs.say(f"TrainJob {name}: deleted, since this task is ended")
+            jobs.delete(name)
+            raise
+    jobs.delete(name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_name(run: str, content: object) -> str:
+    """Name of the job: the run's, and a hash of what it is asked for; short enough for the names of its pods.
+
+    >>> job_name("waveform-x4-all-0", {})
+    'train-waveform-x4-all-0-44136fa3'
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", run.lower()).strip("-")
+    return f"train-{readable[:30].rstrip('-')}-{hash_of(content)[:8]}"
+
+
+def train_share(request: str) -> None:
+    """What every process in the pods does. Its source goes there alone, through a shell: no dollar sign in it."""
+    from tagscale.stages.several import main
+
+    main(request)
+
+
+def cluster() -> "RuntimeBackend":
+    """The cluster that this process runs in, or that kubectl talks to. Raises TagscaleError where there is none."""
+    from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend, KubernetesBackendConfig
+    from kubernetes.config import ConfigException  # type: ignore[import-untyped]
+
+    try:
+        return KubernetesBackend(KubernetesBackendConfig())
+    except ConfigException as error:
+        raise TagscaleError(
+            f"train.nodes is more than 1, which needs a Kubernetes cluster, and this process knows of none ({error}). "
+            "Run it as a task of a pipeline, or set train.nodes: 1."
+        ) from None
+
+
+@contextmanager
+def ended_from_outside() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the job does not train on for nobody."""
+    if threading.current_thread() is not threading.main_thread():  # Python hears signals there alone
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start(
+    backend: "RuntimeBackend", params: Params, name: str, request: Path, image: str | None, env: Mapping[str, str]
+) -> None:
+    """Create the job. One process for each device, as torchrun is told here: the runtime would take every core."""
+    from kubeflow.trainer.constants.constants import EXEC_FUNC_SCRIPT
+    from kubeflow.trainer.options import ActiveDeadlineSeconds, Name
+    from kubeflow.trainer.types.types import CustomTrainer
+
+    if not re.fullmatch(r"[\w./@+-]+", str(request)):
+        raise TagscaleError(f"{request}: a shell of the pods reads this path; take letters, digits and ./@+-_ only.")
+    wanted, devices = params.kubernetes.task("train"), params.train.devices or 1
+    threads = {"OMP_NUM_THREADS": str(max(1, int(wanted.cpu) // devices))}  # torch would count the machine's cores
+    resources = {"cpu": f"{wanted.cpu:g}", "memory": wanted.memory}
+    if wanted.gpus:
+        resources[params.kubernetes.gpu.resource] = str(wanted.gpus)
+    runtime, options = backend.get_runtime(RUNTIME), list[Any]([Name(name)])
+    if hasattr(backend, "core_api"):  # a cluster
+        torchrun = f"exec torchrun --nproc-per-node={devices} --rdzv-conf=timeout={MEET_SECONDS}"  # signals reach it
+        runtime.trainer.set_command(("bash", "-c", EXEC_FUNC_SCRIPT.replace("__ENTRYPOINT__", torchrun)))
+        options += [ActiveDeadlineSeconds(round(wanted.hours * 3600)), place(params)]
+    elif devices > 1:
+        resources["gpu"] = str(devices)  # containers start so many processes
+    trainer = CustomTrainer(
+        func=train_share,
+        func_args={"request": str(request)},
+        image=image,
+        num_nodes=params.train.nodes,
+        resources_per_node=resources,
+        env=threads | dict(env),
+    )
+    backend.train(runtime=runtime, trainer=trainer, options=options)
+
+
+def place(params: Params) -> "RuntimePatch":
+    """Where the pods run and what they mount, as the block `kubernetes` says it of tasks."""
+    from kubeflow.trainer.options import kubernetes as patches
+
+    settings = params.kubernetes
+    pod = patches.PodSpecPatch(
+        volumes=[{"name": VOLUME, "persistentVolumeClaim": {"claimName": settings.volume}}],
+        containers=[
+            patches.ContainerPatch("node", volume_mounts=[{"name": VOLUME, "mountPath": settings.mount}]),
+        ],
+    )
+    if settings.task("train").gpus:
+        pod.node_selector = settings.gpu.node_selector or None
+        pod.tolerations = [one.model_dump(exclude_none=True) for one in settings.gpu.tolerations] or None
+    job = patches.JobSpecPatch(template=patches.PodTemplatePatch(spec=pod))
+    node = patches.ReplicatedJobPatch("node", template=patches.JobTemplatePatch(spec=job))
+    jobs = patches.JobSetTemplatePatch(spec=patches.JobSetSpecPatch(replicated_jobs=[node]))
+    return patches.RuntimePatch(patches.TrainingRuntimeSpecPatch(template=jobs))
+
+
+def _goes_on(jobs: Jobs, name: str) -> bool:
+    """Whether an earlier attempt of this task has a job that trains; one that has ended is deleted."""
+    job = jobs.find(name)
+    if job is None:
+        return False
+    if job.status not in (COMPLETE, FAILED):
+        jobs.say(f"TrainJob {name}: an earlier attempt of this task has started it; it is followed")
+        return True
+    jobs.say(f"TrainJob {name}: {job.status} in an earlier attempt of this task; started again")
+    jobs.delete(name, wait=True)
+    return False
+
+
+def _lay_out(folder: Path, told: Mapping[str, Any], catalog: Path, partition: Path) -> None:
+    """Put what the pods read where they see it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copytree(catalog, folder / "catalog")
+    shutil.copytree(partition, folder / "partition")
+    write_json(folder / REQUEST, told)
+
+
+def _is_there(folder: Path, told: Mapping[str, Any]) -> bool:
+    """Whether the pods have written the run that they were asked for."""
+    return (folder / "run" / "run.json").is_file() and read_json(folder / REQUEST) == told
+
+
+def _take(folder: Path, told: Mapping[str, Any], run: Path, name: str) -> None:
+    """Copy the finished run to where it was asked for."""
+    if not _is_there(folder, told):
+        raise TagscaleError(
+            f"TrainJob {name} is complete, but {folder / 'run'} is not there. Do its pods mount the same volume here "
+            f"(kubernetes.volume, kubernetes.mount), and does nobody else write to {folder}?"
+        )
+    with replacing(run) as fresh:
+        shutil.copytree(folder / "run", fresh)

@@ -1,0 +1,119 @@
+"""Timbre, rhythm and harmony descriptors of a track: what people computed from music before networks learned to.
+
+They feed the baseline of table 1 (Pons et al. 2018, section 5.1: "timbre, rhythm, and harmony descriptors", after
+Prockup et al. 2015). Each family's module cites where its definitions come from; NumPy and SciPy alone compute them.
+A track is analysed in blocks of some seconds, and one of more than ten minutes in pieces, so memory stays bounded.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.fft import rfft
+
+from tagscale import SAMPLE_RATE
+from tagscale.descriptors.harmony import chroma_of, harmony
+from tagscale.descriptors.rhythm import rhythm
+from tagscale.descriptors.timbre import FLOOR, shapes_of, timbre
+
+VERSION = 2  # of the values: raise it whenever one of them changes, and all tracks are described again
+FRAME, HOP = 1024, 256  # 64 ms every 16 ms: timbre (every other frame) and rhythm
+LONG_FRAME, LONG_HOP = 8192, 4096  # 0.5 s every 0.26 s: harmony, which needs semitones apart at 110 Hz
+BLOCK = 512  # frames at once, 8 s: what a core's cache holds
+LONG_BLOCK = 32
+MEL_BANDS = 40
+PIECE_SECONDS = 600  # most of a track at once
+CHOICES = {  # one of several: a mean over pieces would be none of them
+    "rhythm_tempo",
+    "rhythm_beats_first",
+    "rhythm_beats_second",
+    "harmony_tonic",
+}
+
+
+def describe(samples: np.ndarray) -> dict[str, float]:
+    """All descriptors of a track, always under the same names in the same order, and always finite.
+
+    Shape:
+        samples: (samples,) int16, mono, 16 kHz; any length (what is shorter than half a second is filled with silence)
+
+    >>> tone = (8000 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 16000)).astype(np.int16)
+    >>> round(describe(tone)["timbre_centroid_mean"], -1)
+    1000.0
+    """
+    return describe_pieces(lambda start, count: samples[start : start + count], len(samples))
+
+
+def describe_pieces(read: Callable[[int, int], np.ndarray], samples: int) -> dict[str, float]:
+    """The same of a track that is read piece by piece, each at most ten minutes long, all equally long.
+
+    A descriptor of several pieces is the mean over them; of a tempo or a key it is the middle one.
+
+    Args:
+        read: from which sample, how many -> int16
+        samples: length of the track
+    """
+    pieces = max(1, -(-samples // (PIECE_SECONDS * SAMPLE_RATE)))
+    bounds = [samples * number // pieces for number in range(pieces + 1)]
+    found = [_described(read(low, high - low)) for low, high in pairwise(bounds)]
+    return {name: _joined(name, [values[name] for values in found]) for name in found[0]}
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names of all descriptors, in order."""
+    return tuple(describe(np.zeros(0, np.int16)))
+
+
+def _joined(name: str, values: list[float]) -> float:
+    return sorted(values)[(len(values) - 1) // 2] if name in CHOICES else sum(values) / len(values)
+
+
+def _described(samples: np.ndarray) -> dict[str, float]:
+    signal = samples.astype(np.float32) / 32768
+    if len(signal) < LONG_FRAME:
+        signal = np.pad(signal, (0, LONG_FRAME - len(signal)))
+    mel, shapes, last = [], [], None
+    for power in _power(signal, FRAME, HOP, BLOCK):
+        mel.append(20 * np.log10(np.sqrt(power @ _mel_bank()) + FLOOR))  # (T, 40) decibels
+        spectra = np.sqrt(power[::2])
+        shapes.append(shapes_of(spectra, last))
+        last = spectra[-1]
+    decibels = np.concatenate(mel)
+    chroma = [chroma_of(np.sqrt(power)) for power in _power(signal, LONG_FRAME, LONG_HOP, LONG_BLOCK)]
+    groups = {
+        "timbre": timbre(
+            signal, {name: np.concatenate([part[name] for part in shapes]) for name in shapes[0]}, decibels[::2]
+        ),
+        "rhythm": rhythm(decibels, _mel_corners()[1:-1], SAMPLE_RATE / HOP),
+        "harmony": harmony(*(np.concatenate(parts) for parts in zip(*chroma, strict=True))),
+    }
+    return {f"{group}_{name}": float(value) for group, values in groups.items() for name, value in values.items()}
+
+
+def _power(signal: np.ndarray, size: int, hop: int, block: int) -> Iterator[np.ndarray]:
+    """(at most `block` frames, size // 2 + 1) float32 after another; a sine of amplitude 1 has a peak of 1."""
+    window = np.hanning(size + 1)[:-1].astype(np.float32)
+    window *= 2 / window.sum()
+    frames = sliding_window_view(signal, size)[::hop]
+    for first in range(0, len(frames), block):
+        spectra = rfft(frames[first : first + block] * window, axis=1)
+        yield spectra.real**2 + spectra.imag**2
+
+
+@cache
+def _mel_corners() -> np.ndarray:
+    """(42,) Hz: edges and centres of 40 triangles, equally spaced on the mel scale from 30 Hz to 8 kHz."""
+    low, high = (2595 * np.log10(1 + frequency / 700) for frequency in (30, SAMPLE_RATE / 2))
+    return 700 * (10 ** (np.linspace(low, high, MEL_BANDS + 2) / 2595) - 1)
+
+
+@cache
+def _mel_bank() -> np.ndarray:
+    """(513, 40): triangles of height 1."""
+    low, centre, high = (_mel_corners()[shift : shift + MEL_BANDS] for shift in range(3))
+    frequencies = np.linspace(0, SAMPLE_RATE / 2, FRAME // 2 + 1)[:, None]
+    bank = np.minimum((frequencies - low) / (centre - low), (high - frequencies) / (high - centre))
+    return np.maximum(bank, 0).astype(np.float32)

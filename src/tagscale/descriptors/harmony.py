@@ -1,0 +1,125 @@
+"""Harmony descriptors: pitch classes, keys and chords from spectral peaks, and how they move.
+
+Sources: pitch class profiles from spectral peaks (Gomez 2006, "Tonal description of music audio signals"), key
+profiles (Krumhansl and Kessler 1982), chord templates (Fujishima 1999), tonal centroid and its movement (Harte, Sandler
+and Gasser 2006). Degrees, counted from the tonic, and intervals are the same in every key.
+"""
+
+from functools import cache
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from tagscale import SAMPLE_RATE
+from tagscale.descriptors.timbre import FLOOR, TINY
+
+# Krumhansl and Kessler 1982: how well each pitch class fits a major and a minor key
+MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+CHORDS = {
+    "major": (0, 4, 7),
+    "minor": (0, 3, 7),
+    "diminished": (0, 3, 6),
+    "augmented": (0, 4, 8),
+    "suspended": (0, 5, 7),
+    "fifth": (0, 7),
+    "dominant_seventh": (0, 4, 7, 10),
+    "minor_seventh": (0, 3, 7, 10),
+}
+
+
+def chroma_of(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the pitch classes, C first, and of the spectral peaks between 55 Hz and 2.1 kHz, frame by frame.
+
+    Shape:
+        spectra: (frames, bins), magnitudes from 0 to 8 kHz
+        returns: (frames, 12), which add up to 1, or 0 without any peak, and (frames,)
+    """
+    width = SAMPLE_RATE / 2 / (spectra.shape[1] - 1)  # Hz of a bin
+    low, high = round(55 / width), round(2100 / width)
+    part = spectra[:, low:high]
+    peaks = (part > spectra[:, low - 1 : high - 1]) & (part >= spectra[:, low + 1 : high + 1]) & (part > FLOOR)
+    chroma = np.where(peaks, np.sqrt(part), 0) @ _pitch_classes(low, high, width)
+    chroma /= chroma.sum(axis=1, keepdims=True) + TINY
+    return chroma, np.where(peaks, part, 0).sum(axis=1) / (part.sum(axis=1) + TINY)
+
+
+def harmony(chroma: np.ndarray, tonality: np.ndarray) -> dict[str, float]:
+    """Pitch classes, keys, chords and how they move.
+
+    Shape:
+        chroma:   (frames, 12), from `chroma_of`, four frames a second
+        tonality: (frames,), the share of the peaks
+    """
+    mean = chroma.mean(axis=0)
+    fits = _key_fits(mean[None])[0]  # major, then minor keys
+    tonic = int(fits.argmax()) % 12
+    found: dict[str, float] = {}
+    for name, row in (("chroma_mean", mean), ("chroma_std", chroma.std(axis=0)), ("degree", np.roll(mean, -tonic))):
+        found |= {f"{name}{number}": value for number, value in enumerate(row)}
+    found |= {"major_fit": fits[:12].max(), "minor_fit": fits[12:].max(), "tonic": tonic}
+    found["major_over_minor"] = found["major_fit"] - found["minor_fit"]
+    found["key_clarity"] = fits.max() - np.sort(fits)[-2]
+    centroid = tonal_centroid(chroma)
+    for name, row in (("tonal_mean", centroid.mean(axis=0)), ("tonal_std", centroid.std(axis=0))):
+        found |= {f"{name}{number}": value for number, value in enumerate(row)}
+
+    passing = _key_fits(uniform_filter1d(chroma, 15, axis=0, mode="nearest")[::7])  # keys of 4 s, every 2 s
+    lead = passing[:, :12].max(axis=1) - passing[:, 12:].max(axis=1)
+    keys = passing.argmax(axis=1)
+    found |= {"local_mode_mean": lead.mean(), "local_mode_std": lead.std(), "local_major_share": (lead > 0).mean()}
+    found["key_changes"] = (np.diff(keys, prepend=keys[:1]) != 0).mean()
+    for name, notes in CHORDS.items():
+        found[f"chord_{name}"] = _chord_fit(chroma, notes)
+    for interval in range(1, 7):  # semitones; however the track is transposed
+        found[f"interval{interval}"] = (chroma * np.roll(chroma, interval, axis=1)).sum(axis=1).mean()
+    entropy = -(chroma * np.log2(chroma + TINY)).sum(axis=1)
+    for name, series in (("tonality", tonality), ("entropy", entropy), *_movement(chroma, centroid)):
+        found |= {f"{name}_mean": series.mean(), f"{name}_std": series.std()}
+    return found
+
+
+def tonal_centroid(chroma: np.ndarray) -> np.ndarray:
+    """Where the pitch classes balance on the circles of fifths, minor thirds and major thirds.
+
+    Shape: (frames, 12) -> (frames, 6), x and y on each circle; their radii are 1, 1 and 0.5
+    """
+    angles = np.arange(12)[:, None] * np.pi * np.array([7 / 6, 3 / 2, 2 / 3])  # (12, 3)
+    circles = np.stack([np.sin(angles), np.cos(angles)], axis=2) * np.array([1, 1, 0.5])[:, None]
+    return chroma @ circles.reshape(12, 6)
+
+
+def _movement(chroma: np.ndarray, centroid: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Distance of the tonal centroid from the middle of each circle, relative to its radius, and the length of its
+    steps; chroma's steps."""
+    distances = np.hypot(centroid[:, ::2], centroid[:, 1::2]) / [1, 1, 0.5]
+    radii = zip(("fifths", "minor_thirds", "major_thirds"), distances.T, strict=True)
+    steps = np.sqrt((np.diff(centroid, axis=0, prepend=centroid[:1]) ** 2).sum(axis=1))
+    changes = np.abs(np.diff(chroma, axis=0, prepend=chroma[:1])).sum(axis=1)
+    return [*radii, ("centroid_flux", steps), ("chroma_flux", changes)]
+
+
+def _key_fits(chroma: np.ndarray) -> np.ndarray:
+    """(T, 12) -> (T, 24): correlation with the profiles of the twelve major and the twelve minor keys."""
+    profiles = np.array([np.roll(profile, tonic) for profile in (MAJOR, MINOR) for tonic in range(12)])
+    return _standardised(chroma) @ _standardised(profiles).T / 12
+
+
+def _standardised(rows: np.ndarray) -> np.ndarray:
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    return centred / (centred.std(axis=1, keepdims=True) + TINY)
+
+
+def _chord_fit(chroma: np.ndarray, notes: tuple[int, ...]) -> float:
+    """Mean over frames of the cosine between the chroma and the chord on its best root."""
+    sums = np.stack([chroma[:, (np.array(notes) + root) % 12].sum(axis=1) for root in range(12)], axis=1)
+    lengths = np.sqrt((chroma**2).sum(axis=1)) * np.sqrt(len(notes)) + TINY
+    return float((sums.max(axis=1) / lengths).mean())
+
+
+@cache
+def _pitch_classes(low: int, high: int, width: float) -> np.ndarray:
+    """(bins, 12): how much each bin of the long spectrum counts for each pitch class, C first."""
+    pitch = 12 * np.log2(np.arange(low, high) * width / 440) + 69
+    distance = (pitch[:, None] - np.arange(12) + 6) % 12 - 6
+    return np.exp(-0.5 * (distance / 0.35) ** 2).astype(np.float32)

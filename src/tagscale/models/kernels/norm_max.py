@@ -1,0 +1,234 @@
+"""Batch norm between a ReLU and a maximum, for training on a CPU: exact on maps with channels last, and short.
+
+PyTorch's own norm of a map with channels last adds up float32 numbers one after the other: over the 256,000 places of
+a batch the gradients of the waveform model are off by a tenth. Here the sums are of about a thousand each, and put
+together in float64 (Chan, Golub & LeVeque 1979).
+
+And a norm with gammas that are not negative keeps the order of values. So the maximum can be taken first, and scale and
+shift be applied to what is left: the normalised map is never written, read or kept. The gradient at the map is a
+straight line of its own values, and at the maxima that of the maximum too:
+
+    d loss / d x = s g [x is the maximum] - s / count * (sum of g + (x - mean) / variance * sum of g (maximum - mean))
+
+with s = gamma / deviation (Ioffe & Szegedy 2015, "Batch normalization", section 3, put together). A GPU goes layer by
+layer: there the kernels are exact and fast, and torch.compile fuses them.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from tagscale.models.kernels.maps import channels_last
+
+aten = torch.ops.aten
+Size = tuple[int, int]  # height and width
+NO_POOL = (1, 1)
+MANY = 10_000  # places from which on it matters
+ROWS = 1024  # numbers that are added up in float32 ...
+COLUMNS = 1024  # ... in so many sums beside each other, which a core's nearest memory holds
+
+
+class Groups(NamedTuple):
+    """Channels of a map that share those of its norm: the norm's, `times` over, one set after the other.
+
+    The last `left_out` sets end one row earlier than the others; what a map holds there counts for nothing. (Only where
+    there is a ReLU and the maximum is over all rows.)
+    """
+
+    times: int = 1
+    left_out: int = 0
+
+
+ALONE = Groups()
+
+
+def norm_max(x: Tensor, norm: nn.Module, pool: Size = NO_POOL, *, rectify: bool = False) -> Tensor:
+    """`max_pool2d(norm(x), pool)`, or with `rectify` `max_pool2d(norm(relu(x)), pool)`.
+
+    Args:
+        norm: nn.BatchNorm2d, or what stands in for one
+        pool: what is pooled, and its step
+    Shape:
+        x:       (batch, channels, height, width)
+        returns: (batch, channels, height // pool[0], width // pool[1])
+    """
+    if x.numel() >= MANY * x.shape[1]:
+        if shortcut(norm, x, ordered=pool != NO_POOL):
+            return at_once(x, norm, pool, rectify)
+        if shortcut(norm, x):
+            return F.max_pool2d(at_once(x, norm, NO_POOL, rectify), pool)
+    x = norm(F.relu(x) if rectify else x)
+    return x if pool == NO_POOL else F.max_pool2d(x, pool)
+
+
+def shortcut(norm: nn.Module, x: Tensor, ordered: bool = False) -> bool:
+    """Whether `at_once` may take the place of this norm: on a CPU.
+
+    Not for what stands in for a norm (processes that share a batch), and not for gradients in evaluation.
+
+    Args:
+        ordered: a maximum is taken, so no gamma may be negative
+    """
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and type(norm) is nn.BatchNorm2d
+        and (norm.momentum is not None if norm.training else not torch.is_grad_enabled())
+        and not (ordered and norm.affine and bool((norm.weight < 0).any()))
+    )
+
+
+def at_once(x: Tensor, norm: nn.Module, pool: Size, rectify: bool, groups: Groups = ALONE) -> Tensor:
+    """As `norm_max`, of a norm that allows the `shortcut`; with `groups`, for each set of channels.
+
+    In evaluation, `x` is written to where groups are left out.
+    """
+    assert isinstance(norm, nn.BatchNorm2d)
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    x = channels_last(x)
+    if norm.training:
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+        constants = norm.momentum, norm.eps, pool, rectify, groups
+        found: Tensor = _AtOnce.apply(x, norm.weight, norm.bias, mean, variance, *constants)
+        return found
+    if groups.left_out:
+        _empty(x, groups)
+    largest, _ = _largest(x, pool)
+    largest = largest.clamp_min(0) if rectify else largest  # the same, with less to rectify
+    scale = _times(torch.rsqrt(variance + norm.eps), norm.weight)
+    return _line(largest, scale, _shift(mean, scale, norm.bias))
+
+
+class _AtOnce(torch.autograd.Function):
+    """Training's forward and backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
+        eps: float,
+        pool: Size,
+        rectify: bool,
+        groups: Groups,
+    ) -> Tensor:
+        x = _rectified(x, groups) if rectify else x
+        mean, variance, count = _moments(x, groups)
+        running_mean.lerp_(mean.to(running_mean), momentum)
+        running_var.lerp_((variance * count / max(count - 1, 1)).to(running_var), momentum)
+        wide = running_mean.dtype
+        mean, inverse = mean.to(wide), torch.rsqrt(variance + eps).to(wide)  # of the deviation
+        largest, places = _largest(x, pool)
+        scale = _times(inverse, gamma)
+        ctx.save_for_backward(x, largest, places, mean, inverse, scale)
+        ctx.pool, ctx.rectify, ctx.groups, ctx.count = pool, rectify, groups, count
+        ctx.affine = gamma is not None, beta is not None
+        return _line(largest, scale, _shift(mean, scale, beta))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, largest, places, mean, inverse, scale = ctx.saved_tensors
+        gradient = channels_last(gradients[0])
+        total, along = _sums(gradient, largest, mean, inverse, ctx.groups)  # the gradients of beta and gamma
+        slope = -scale * inverse * along / ctx.count
+        back = _line(x, slope, -scale * total / ctx.count - slope * mean)
+        if ctx.pool == NO_POOL:
+            back.addcmul_(gradient, scale.to(x.dtype).view(1, -1, 1, 1))
+        else:
+            at_maxima = _line(gradient, scale, torch.zeros_like(scale))
+            options = ctx.pool, ctx.pool, (0, 0), (1, 1), False
+            back += aten.max_pool2d_with_indices_backward(at_maxima, x, *options, places)
+        if ctx.rectify:
+            aten.threshold_backward.grad_input(back, x, 0, grad_input=back)
+        has_gamma, has_beta = ctx.affine
+        return (back, along if has_gamma else None, total if has_beta else None, *[None] * 7)
+
+
+def _rectified(x: Tensor, groups: Groups) -> Tensor:
+    """The positive part, and 0 where a map has no places: no larger than its maximum, and without a gradient."""
+    x = x.clamp_min(0)
+    if groups.left_out:
+        _empty(x, groups)
+    return x
+
+
+def _empty(x: Tensor, groups: Groups) -> None:
+    """Write 0 where a map has no places."""
+    x[:, -groups.left_out * (x.shape[1] // groups.times) :, -1] = 0
+
+
+def _largest(x: Tensor, pool: Size) -> tuple[Tensor, Tensor | None]:
+    """The maxima, and where they are."""
+    return (x, None) if pool == NO_POOL else aten.max_pool2d_with_indices(x, pool)
+
+
+def _times(scale: Tensor, gamma: Tensor | None) -> Tensor:
+    return scale if gamma is None else scale * gamma
+
+
+def _shift(mean: Tensor, scale: Tensor, beta: Tensor | None) -> Tensor:
+    return -mean * scale if beta is None else beta - mean * scale
+
+
+def _moments(x: Tensor, groups: Groups) -> tuple[Tensor, Tensor, int]:
+    """Mean, biased variance (float64) and number of values for each of the norm's channels."""
+    channels = x.shape[1] // groups.times
+    means, variances, counts = [], [], []
+    for part in _tables(x):
+        unused = torch.zeros(2, part.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))  # for its type
+        mean, variance = aten.batch_norm_update_stats(part, unused[0], unused[1], 0.0)
+        means.append(mean.double().view(-1, channels))
+        variances.append(variance.double().view(-1, channels))
+        counts += [len(part)] * len(means[-1])
+    weights, mean, variance = torch.tensor(counts)[:, None], torch.cat(means), torch.cat(variances)
+    left_out = groups.left_out * len(x) * x.shape[3]  # places where x is 0
+    count = int(weights.sum()) - left_out
+    whole = (mean * weights).sum(dim=0) / count
+    squares = ((variance + (mean - whole).square()) * weights).sum(dim=0)
+    return whole, (squares - left_out * whole.square()) / count, count
+
+
+def _sums(gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+    """The sum of the gradient, and that of its products with (x - mean) * inverse, for each of the norm's channels."""
+    channels = x.shape[1] // groups.times
+    totals = torch.zeros(2, channels, dtype=torch.float64)
+    for ours, theirs in zip(_tables(gradient), _tables(x), strict=True):
+        sets = ours.shape[1] // channels
+        statistics = mean.repeat(sets), inverse.repeat(sets)
+        gamma, asked = torch.ones_like(statistics[0]), [False, True, True]  # the gradients of gamma and beta alone
+        _, along, total = aten.native_batch_norm_backward(
+            ours, theirs, gamma, None, None, *statistics, True, 0.0, asked
+        )
+        totals += torch.stack([total, along]).double().view(2, sets, channels).sum(dim=1)
+    total, along = totals.to(mean.dtype)
+    return total, along
+
+
+def _tables(x: Tensor) -> list[Tensor]:
+    """A map (batch, channels, height, width), channels last, as tables whose columns are short: views, no copies.
+
+    A row has the channels of many places one after the other.
+    """
+    values = x.permute(0, 2, 3, 1).flatten(0, 2)  # (places, channels)
+    beside = max(1, min(COLUMNS // x.shape[1], len(values)))
+    whole = len(values) // beside * beside
+    tables = list(values[:whole].view(-1, beside * x.shape[1]).split(ROWS))
+    return [*tables, values[whole:]] if whole < len(values) else tables
+
+
+def _line(x: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
+    """slope * x + offset by the norm's channels. A norm that is told all it needs is the fastest kernel for it."""
+    groups = x.shape[1] // len(slope)
+    zeros, ones = (torch.full_like(slope, value).repeat(groups) for value in (0.0, 1.0))
+    return torch.batch_norm(x, slope.repeat(groups), offset.repeat(groups), zeros, ones, False, 0.0, 0.0, False)

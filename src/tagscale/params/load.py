@@ -1,0 +1,150 @@
+"""The only reader of params.yaml: typed, complete, and strict about names.
+
+No setting has a default here: params.yaml shows all of them, and a preset states only what differs from it. Only a
+named capacity (model.waveform-x4) may leave out what it takes from the block `backend`, and a stage's resources on a
+cluster what it takes from `kubernetes.tasks.default`.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from tagscale.params.blocks import (
+    CAPACITIES,
+    BaselineParams,
+    Block,
+    DatasetParams,
+    EvaluateParams,
+    ModelParams,
+    PartitionParams,
+    PreprocessParams,
+    RegistryParams,
+    SynthParams,
+    TrackingParams,
+    TrainParams,
+    ValidationParams,
+    base_model,
+)
+from tagscale.params.kubernetes import KubernetesParams
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
+
+B = TypeVar("B", bound=Block)
+
+
+class Params(Block):
+    """All of params.yaml."""
+
+    dataset: DatasetParams
+    synth: SynthParams
+    preprocess: PreprocessParams
+    validation: ValidationParams
+    partition: PartitionParams
+    model: ModelParams
+    train: TrainParams
+    baseline: BaselineParams
+    evaluate: EvaluateParams
+    registry: RegistryParams
+    tracking: TrackingParams
+    kubernetes: KubernetesParams
+
+    @model_validator(mode="after")
+    def models_have_blocks(self) -> "Params":
+        known = [name for name in self.model.model_dump() if name != "backend"]
+        unknown = [name for name in self.train.models if name not in known]
+        if unknown:
+            raise ValueError(
+                f"train.models: no block model.{unknown[0]} says what {unknown[0]!r} is; there are {', '.join(known)}"
+            )
+        return self
+
+
+def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params:
+    """Read and check params.yaml, with a preset laid over it where one is given.
+
+    Raises:
+        TagscaleError: file missing or not YAML, unknown or missing key, value of the wrong type or out of range.
+            The message names the file, the key and, for an unknown key, the nearest known one.
+    """
+    content = read_yaml(Path(path))
+    if preset is not None:
+        content = laid_over(content, read_yaml(Path(preset)))
+    return parse(content, origin=f"{path}" if preset is None else f"{path} with {preset}")
+
+
+def parse(content: dict[str, Any], origin: str = "params") -> Params:
+    """Check settings that are already a dictionary, as the pipeline passes them. Raises as `load`."""
+    return _checked(Params, content, origin)
+
+
+def load_json(path: Path) -> Params:
+    """Settings that a pipeline handed on as a file. Raises as `load`."""
+    return parse(read_json(path), origin=str(path))
+
+
+def dataset_of(content: dict[str, Any]) -> DatasetParams:
+    """The block `dataset` alone, as the command line gives it. Raises as `load`."""
+    return _checked(DatasetParams, content, "the dataset")
+
+
+def _checked(block: type[B], content: dict[str, Any], origin: str) -> B:
+    try:
+        return block.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {_explain(problem)}" for problem in error.errors()]
+        raise TagscaleError(f"{origin}: {len(lines)} setting(s) to mend:\n" + "\n".join(lines)) from None
+
+
+def laid_over(base: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `preset`, block by block; lists are replaced whole.
+
+    >>> laid_over({"train": {"batch": 32, "sizes": [100]}}, {"train": {"sizes": [5, 6]}})
+    {'train': {'batch': 32, 'sizes': [5, 6]}}
+    """
+    merged = dict(base)
+    for key, value in preset.items():
+        both_blocks = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = laid_over(merged[key], value) if both_blocks else value
+    return merged
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping without executing anything from it. Raises TagscaleError naming the file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TagscaleError(f"{path}: no such file. Run from the project's folder or give --params FILE.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TagscaleError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise TagscaleError(f"{path}: expected blocks of `key: value`, found {type(content).__name__}.")
+    return content
+
+
+def _explain(problem: Any) -> str:
+    """One line on one of pydantic's findings."""
+    *parents, key = (str(part) for part in problem["loc"] or ("",))
+    where = ".".join([*parents, key])
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(parents)
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}."
+        return f"{where}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{where}: missing; add it (params.yaml in the repository shows a value for every key)."
+    return f"{where}: {problem['msg']}, found {problem['input']!r}."
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    block: Any = Params
+    for parent in parents:
+        if inner := get_args(block):  # the parent is a place in a list or a name in a dict
+            block = inner[-1]
+        elif parent in block.model_fields:
+            block = block.model_fields[parent].annotation
+        else:
+            block = CAPACITIES[base_model(parent)]
+    return list(block.model_fields)

@@ -1,0 +1,132 @@
+"""What earlier partitions of a growing dataset decided, so that no track ever moves from one part to another.
+
+A partition's folder keeps every assignment that was ever made with its settings (assigned.parquet), also those of
+tracks and artists that are quarantined or gone at present: when they come back, they come back to their part.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
+
+PARTS = ("train", "valid", "test")
+NOWHERE = -1  # index of no part, and place of a track that is in no order
+
+
+def no_assignments() -> pd.DataFrame:
+    """A table of assignments before the first: track_id, artist, part, place.
+
+    One row for each track and each artist that it was ever listed under. place: where a training track is in the
+    order of all that ever were; -1 for valid and test.
+    """
+    return pd.DataFrame(columns=["track_id", "artist", "part", "place"], dtype=object).astype({"place": np.int64})
+
+
+def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[pd.DataFrame, str]:
+    """The assignments that an earlier partition leaves to keep, and in words why there are none.
+
+    Args:
+        folder: of the earlier partition; None or a folder without partition.json: there was none.
+        settings: those of the partition to make; an earlier one that was made with others is not continued.
+
+    Raises:
+        TagscaleError: the folder's assignments are missing or unreadable.
+    """
+    if folder is None:
+        return no_assignments(), ""
+    if not (folder / "partition.json").is_file():
+        return no_assignments(), (
+            f"no earlier partition in {folder}: every track gets its part for the first time. If there was one "
+            "elsewhere, bring its folder here (`dvc pull`) and run this again: only then no track moves."
+        )
+    before = read_json(folder / "partition.json").get("settings", {})
+    changed = [name for name in settings if before.get(name) != settings[name]]
+    if changed:
+        named = ", ".join(f"{name} {before.get(name, 'not stated')} -> {settings[name]}" for name in changed)
+        return no_assignments(), (
+            f"{folder} was made with other settings ({named}): all tracks are divided afresh, and may change part."
+        )
+    file = folder / "assigned.parquet"
+    advice = "Restore it (`dvc checkout`, `dvc pull`), or delete the folder to divide all tracks afresh."
+    if not file.is_file():
+        raise TagscaleError(f"{file}: no such file, and only it says which tracks must not move. {advice}")
+    try:
+        table = pd.read_parquet(file, columns=["track_id", "artist", "part", "place"])
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise TagscaleError(f"{file}: not readable as a table of assignments ({error}). {advice}") from error
+    return table, ""
+
+
+def carried(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """What the assignments mean for tracks: index of the part of each, and its place; -1 = not decided yet.
+
+    A track keeps its part, whatever its artist is called now. A new track follows the present tracks of its
+    artist, or those that the artist ever had; if they are in several parts (two names turned out to be one artist's),
+    it goes where most of them are.
+
+    Args:
+        tracks: track_id and artist.
+    """
+    part_of, place = np.full(len(tracks), NOWHERE), np.full(len(tracks), NOWHERE)
+    if assigned.empty:
+        return part_of, place
+    known = assigned.drop_duplicates("track_id")
+    at = pd.Index(known["track_id"]).get_indexer(tracks["track_id"])
+    there = at >= 0
+    part_of[there] = known["part"].map(PARTS.index).to_numpy(np.int64)[at[there]]
+    place[there] = known["place"].to_numpy()[at[there]]
+    present = pd.DataFrame({"artist": tracks["artist"][there], "part": np.array(PARTS, object)[part_of[there]]})
+    for voters in (present, assigned):  # what was listed under the artist once counts only where nothing is now
+        votes = _by_artist(voters)
+        at = votes.index.get_indexer(pd.Index(tracks["artist"]))
+        follows = (part_of == NOWHERE) & (at >= 0)
+        part_of[follows] = votes.to_numpy().argmax(axis=1)[at[follows]]
+    return part_of, place
+
+
+def with_new(assigned: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The assignments, and those of a new partition among them, sorted by track and artist.
+
+    Args:
+        table: track_id, artist, part and place of the tracks at present.
+    """
+    rows = pd.concat([assigned, table[["track_id", "artist", "part", "place"]]]) if len(assigned) else table
+    rows = rows.drop_duplicates(["track_id", "artist"]).astype({"track_id": object, "artist": object, "part": object})
+    return rows.sort_values(["track_id", "artist"], ignore_index=True)[["track_id", "artist", "part", "place"]]
+
+
+def crossing_artists(table: pd.DataFrame) -> list[str]:
+    """Artists with tracks in more than one part, in words: "Abba (3 in train, 1 in test)", most tracks first.
+
+    Args:
+        table: artist and part of every track.
+    """
+    counts = _by_artist(table)
+    counts = counts[(counts > 0).sum(axis=1) > 1]
+    order = np.lexsort((counts.index.to_numpy(object), -counts.sum(axis=1).to_numpy()))
+    return [
+        f"{artist} ({', '.join(f'{count} in {part}' for part, count in row.items() if count)})"
+        for artist, row in counts.iloc[order].iterrows()
+    ]
+
+
+def _by_artist(table: pd.DataFrame) -> pd.DataFrame:
+    """How many rows each artist has in each part: (artists, parts), index artist."""
+    return table.groupby(["artist", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
+
+
+def moved(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Tracks that two partitions put into different parts, in words: "song1 (train -> test)".
+
+    Args:
+        before: track_id and part.
+        after: track_id and part.
+    """
+    both = before[["track_id", "part"]].merge(after[["track_id", "part"]], on="track_id")
+    rows = both[both["part_x"] != both["part_y"]]
+    return [f"{row.track_id} ({row.part_x} -> {row.part_y})" for row in rows.itertuples()]

@@ -1,0 +1,161 @@
+"""How well a partition keeps the prevalence of the tags, beside what chance does.
+
+Prevalence: mean label of a tag over the tracks on which it is annotated. Parts are compared with each other, training
+subsets with the whole training part; what whole artists (tracks, for subsets) put there in random order reach is the
+measure of both, as the mean over RANDOM_TRIES.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagscale.partition.features import sums_by
+from tagscale.partition.growth import PARTS
+
+RANDOM_TRIES = 10
+SUBSETS = (100, 1_000, 10_000, 100_000)  # tracks; those that the training part has
+WORST = 5  # tags named in partition.json
+
+
+class TagSums:
+    """Sums of labels over groups of tracks, each group in one part and by one artist."""
+
+    def __init__(self, values: np.ndarray, kinds: list[str], group_of: np.ndarray, groups: int) -> None:
+        """
+        Args:
+            values: (tracks, tags) in [0, 1], NaN = not annotated.
+            kinds: classification or regression, one a tag.
+            group_of: (tracks,), 0 to groups - 1.
+        """
+        classification, tags = np.array(kinds) == "classification", values.shape[1]
+
+        def rows(tracks: np.ndarray) -> np.ndarray:
+            some = values[tracks]
+            there = ~np.isnan(some)
+            return np.concatenate([np.where(there, some, 0), there, (some >= 0.5) & classification], axis=1)
+
+        found = sums_by(group_of, groups, 3 * tags, rows)
+        self.labels, self.annotated, self.positive = np.split(found, 3, axis=1)  # (groups, tags) each
+        self.tracks = np.bincount(group_of, minlength=groups)
+
+    def prevalence(self, part_of: np.ndarray) -> np.ndarray:
+        """Prevalence of each tag in each part, NaN where it is not annotated: (parts, tags).
+
+        Args:
+            part_of: (groups,), index of the part that each group is in.
+        """
+        members = (part_of == np.arange(len(PARTS))[:, None]).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            return (members @ self.labels) / (members @ self.annotated)
+
+
+def differences(prevalence: np.ndarray) -> np.ndarray:
+    """The largest difference of each tag between any two parts that have it annotated: (parts, tags) -> (tags,)."""
+    there = ~np.isnan(prevalence)
+    spread = np.where(there, prevalence, -np.inf).max(axis=0) - np.where(there, prevalence, np.inf).min(axis=0)
+    return np.where(there.any(axis=0), spread, 0)
+
+
+def quality_of(
+    sums: TagSums, part_of: np.ndarray, artist_of: np.ndarray, tags: pd.DataFrame, shares: dict[str, float], seed: int
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """How far parts are from each other.
+
+    Args:
+        part_of: (groups,), index of the part that each group is in.
+        artist_of: (groups,), index of its artist.
+        tags: tag and kind, one row a tag.
+
+    Returns:
+        For partition.json: `deviation` (largest and mean over tags of `differences`, beside those of random splits by
+        artists), `worst_tags` and `no_positive` (classification tags by part); and for quality.csv one row a tag: tag,
+        kind, annotated, prevalence, train, valid, test, difference, random_difference.
+    """
+    prevalence = sums.prevalence(part_of)
+    found = differences(prevalence)
+    tracks_of_artist = np.bincount(artist_of, sums.tracks)
+    random = np.random.default_rng(seed)
+    tries = [_random_parts(tracks_of_artist, shares, random)[artist_of] for _ in range(RANDOM_TRIES)]
+    chance = np.array([differences(sums.prevalence(parts)) for parts in tries])  # (tries, tags)
+    annotated = sums.annotated.sum(axis=0)
+    table = tags.assign(
+        annotated=annotated.astype(np.int64),
+        prevalence=sums.labels.sum(axis=0) / np.maximum(annotated, 1),
+        **dict(zip(PARTS, prevalence, strict=True)),
+        difference=found,
+        random_difference=chance.mean(axis=0),
+    )
+    rounded = table.round(6)
+    worst = rounded.sort_values("difference", ascending=False, kind="stable").head(WORST)
+    positive = [sums.positive[part_of == i].any(axis=0) for i in range(len(PARTS))]
+    classification = tags["kind"].to_numpy() == "classification"
+    return {
+        "deviation": _beside_chance(found, chance),
+        "worst_tags": [
+            {"tag": row["tag"]} | {key: _number(row[key]) for key in (*PARTS, "difference")}
+            for row in worst.to_dict("records")
+        ],
+        "no_positive": {
+            part: tags["tag"][classification & ~some].tolist() for part, some in zip(PARTS, positive, strict=True)
+        },
+    }, rounded
+
+
+def subset_quality(values: np.ndarray, order: np.ndarray, seed: int) -> dict[str, dict[str, float]]:
+    """How far the prevalence of nested training subsets is from that of the training part, by number of tracks.
+
+    Args:
+        values: (tracks, tags) in [0, 1], NaN = not annotated.
+        order: positions of the training tracks, by rank.
+    """
+    random = np.random.default_rng(seed)
+    sizes = [size for size in SUBSETS if size < len(order)]
+    whole = _means(values, order) if sizes else np.empty(0)
+
+    def gaps(tracks: np.ndarray) -> np.ndarray:
+        return np.nan_to_num(np.abs(_means(values, tracks) - whole))  # NaN: not annotated, so not off
+
+    return {
+        str(size): _beside_chance(
+            gaps(order[:size]),
+            np.array([gaps(random.choice(order, size, replace=False)) for _ in range(RANDOM_TRIES)]),
+        )
+        for size in sizes
+    }
+
+
+def _means(values: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+    def rows(some: np.ndarray) -> np.ndarray:
+        found = values[tracks[some]]
+        there = ~np.isnan(found)
+        return np.concatenate([np.where(there, found, 0), there], axis=1)
+
+    sums = sums_by(np.zeros(len(tracks), np.int64), 1, 2 * values.shape[1], rows)
+    labels, annotated = np.split(sums[0], 2)
+    with np.errstate(invalid="ignore"):
+        return labels / annotated
+
+
+def _beside_chance(found: np.ndarray, chance: np.ndarray) -> dict[str, float]:
+    numbers = {
+        "max": found.max(initial=0),
+        "mean": found.mean() if found.size else 0,
+        "random_max": chance.max(axis=1, initial=0).mean(),
+        "random_mean": chance.mean() if chance.size else 0,
+    }
+    return {name: round(float(number), 6) for name, number in numbers.items()}
+
+
+def _random_parts(tracks: np.ndarray, shares: dict[str, float], random: np.random.Generator) -> np.ndarray:
+    """Whole artists in random order, filling train, then valid, then test: what one would do without stratifying."""
+    order = random.permutation(len(tracks))
+    before = np.cumsum(tracks[order]) - tracks[order]
+    borders = np.cumsum([shares[part] for part in PARTS])[:-1] * tracks.sum()
+    part_of = np.empty(len(tracks), np.int64)
+    part_of[order] = np.searchsorted(borders, before, side="right")
+    return part_of
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

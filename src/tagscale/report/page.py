@@ -1,0 +1,228 @@
+"""The study's report: one HTML file that needs nothing else, and the words and numbers it shows."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from tagscale.params.stage_names import STAGES
+from tagscale.partition.divide import PARTS, Partition
+from tagscale.report import pictures
+from tagscale.report.appearance import colour_of, listed, name_of, outline_of
+from tagscale.report.words import NOTHING, duration, interval_words, rate_words, score_words
+from tagscale.runtime.files import read_json
+from tagscale.study.compare import comparison, line_scale, tag_scores
+from tagscale.study.grid import LOWER_IS_BETTER, Study
+from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
+from tagscale.study.tables import LABELS
+from tagscale.study.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Wall-clock seconds of a stage; of a matrix stage, the sum over its runs."""
+
+    stage: str
+    runs: int
+    seconds: float
+
+
+def render(
+    study: Study,
+    verdict: Verdict,
+    *,
+    dataset: str,
+    partition: Partition,
+    times: list[StageTime],
+    heard: Qualitative | None = None,
+) -> str:
+    """The report as HTML without a single reference to anything outside it.
+
+    Args:
+        heard: what listening.py found in the predictions; None leaves the two sections out.
+    """
+    table = comparison(study).assign(rate=training_rates(study))
+    tags = tag_scores(study, study.largest)
+    longest = max((time.seconds for time in times), default=0.0)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["names"] = lambda text: _coloured(str(text), study.everyone)
+    environment.filters["name"] = name_of
+    environment.filters["number"] = lambda value: NOTHING if np.isnan(value) else f"{value:.2f}"
+    return environment.get_template("page.html").render(
+        study=study,
+        verdict=verdict,
+        dataset=dataset,
+        labels=LABELS,
+        looks={model: {"colour": colour_of(model), "outline": outline_of(model)} for model in study.everyone},
+        rates=bool(table["rate"].notna().any()),
+        intervals=not study.resamples.empty,
+        confidence=f"{study.confidence:.0%}",
+        sizes=[_rows(rows, table) for _, rows in table.groupby("train_tracks", sort=True)],
+        trend_basis=_trend_basis(study),
+        largest_tracks=f"{table['train_tracks'].max():,}",
+        chosen=_chosen(study, verdict),
+        pictures={
+            "training_size": pictures.training_size(study),
+            "groups": pictures.groups(tags, verdict.shown),
+            "tags": pictures.tags(tags, verdict.compared),
+            "curves": pictures.learning_curves(study, study.front_ends or study.models),
+            "published_curves": pictures.learning_curves(study, study.published if study.front_ends else []),
+        },
+        heard=_heard(study, verdict, heard),
+        tag_tables=_tag_tables(study, tags),
+        unscored=study.unscored.to_dict("records"),
+        parts=_parts(partition),
+        artists_apart=bool((partition.table.groupby("artist")["part"].nunique() == 1).all()),
+        tags_learned=len(partition.tags),
+        times=[
+            {"stage": time.stage, "runs": time.runs, "words": duration(time.seconds)}
+            | {"percent": round(100 * time.seconds / longest, 1) if longest else 0}
+            for time in times
+        ],
+        total_time=duration(sum(time.seconds for time in times)),
+    )
+
+
+def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
+    """What the command line noted about the stages before compare; of matrix stages only the given runs."""
+    notes: dict[str, list[float]] = {stage: [] for stage in STAGES[: STAGES.index("compare")]}
+    for file in sorted(Path(folder).glob("*.json")) if folder is not None else []:
+        try:
+            note = read_json(file)
+            stage, _, run = str(note["stage"]).partition("@")
+            seconds = float(note["seconds"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a side file that tells nothing is no reason to withhold the report
+        if stage in notes and (not run or run in runs):
+            notes[stage].append(seconds)
+    return [StageTime(stage, len(seconds), sum(seconds)) for stage, seconds in notes.items() if seconds]
+
+
+def training_rates(study: Study) -> np.ndarray:
+    """Patches a second of training for every row of the comparison: mean over its runs' epochs, NaN where unknown."""
+    rows = comparison(study)[["model", "size"]]
+    if "patches_per_second" not in study.curves:
+        return np.full(len(rows), np.nan)
+    means = study.curves.groupby(["model", "size"])["patches_per_second"].mean()
+    return means.reindex(pd.MultiIndex.from_frame(rows)).to_numpy(float)
+
+
+def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Cells of the rows of one size, as the template shows them."""
+    tops = {m: table[f"test_{m}"].min() if m in LOWER_IS_BETTER else table[f"test_{m}"].max() for m in LABELS}
+    shown = []
+    for row in rows.to_dict("records"):
+        scores = []
+        for part in ("test", "valid"):
+            for metric in LABELS:
+                mean, deviation = row[f"{part}_{metric}"], row[f"{part}_{metric}_sd"]
+                best = part == "test" and metric in str(row["best"]).split()
+                marks = ["best"] * best + ["top"] * bool(best and mean == tops[metric])
+                spread = "" if np.isnan(deviation) else f"{deviation:.3f}"
+                low, high = (row.get(f"{part}_{metric}_{end}", np.nan) for end in ("low", "high"))
+                words = {"mean": score_words(mean), "deviation": spread, "interval": interval_words(low, high)}
+                words["seeds"] = interval_words(*(row[f"{part}_{metric}_seeds_{end}"] for end in ("low", "high")))
+                scores.append(words | {"marks": " ".join(marks)})
+        numbers = {key: f"{row[key]:,}" for key in ("train_tracks", "parameters")}
+        ends = {"seconds": duration(row["seconds"]), "rate": rate_words(row["rate"])}
+        shown.append({"model": row["model"], **numbers, "scores": scores, **ends})
+    return shown
+
+
+def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table a kind of tags: the metrics of that kind, and one row a tag with its facts and every model's scores."""
+    tables = []
+    for kind, of_kind in tags.groupby("kind"):
+        metrics = [metric for metric in LABELS if (metric in LOWER_IS_BETTER) == (kind == "regression")]
+        rows = []
+        for tag, of_tag in of_kind.groupby("tag", sort=False):
+            by_model = {row["model"]: row for row in of_tag.to_dict("records")}
+            facts = by_model[study.everyone[0]]
+            scores = [score_words(by_model[model][metric]) for model in study.everyone for metric in metrics]
+            counts = {key: f"{facts[key]:,}" for key in ("positives", "tracks")}
+            rows.append({"tag": tag, "group": facts["group"], **counts, "scores": scores})
+        tables.append({"kind": kind, "labels": [LABELS[metric] for metric in metrics], "rows": rows})
+    return tables
+
+
+def _parts(partition: Partition) -> list[dict[str, str]]:
+    parts = []
+    for part, name in zip(PARTS, ("Training", "Validation", "Test"), strict=True):
+        rows = partition.table[partition.table["part"] == part]
+        parts.append({"name": name, "tracks": f"{len(rows):,}", "artists": f"{rows['artist'].nunique():,}"})
+    return parts
+
+
+def _trend_basis(study: Study) -> str:
+    """How the front-ends' lines were drawn."""
+    sizes = study.runs["train_tracks"].nunique()
+    if sizes < 3:
+        return f"Means are joined; {sizes} size(s) are too few for a fitted line."
+    axis = (
+        "the logarithm of the number of tracks" if line_scale(study.runs["train_tracks"].to_list()) == "log" else "it"
+    )
+    return (
+        f"A front-end's line is a straight line fitted over {axis}, as in figure 3 of Pons et al. (2018); "
+        f"the means of the baseline{'s' * (len(study.everyone) - len(study.front_ends) > 1)} are joined by dashes."
+    )
+
+
+def _chosen(study: Study, verdict: Verdict) -> str:
+    """Which models a figure shows that cannot show all; nothing where it shows all."""
+    kinds = {
+        "the {}best front-end{}": study.front_ends,
+        "the {}best published baseline{}": study.published,
+        "the {}best baseline{} on descriptors": study.baselines,
+    }
+    told = []
+    for words, models in kinds.items():
+        count = len([model for model in models if model in verdict.shown])
+        if count:
+            told.append(words.format("two " if count == 2 else "", "s" if count == 2 else ""))
+    others = len(study.everyone) - len(verdict.shown)
+    return f"Shown: {listed(told)}; the other {others} are in the tables." if others else ""
+
+
+def _heard(study: Study, verdict: Verdict, found: Qualitative | None) -> dict[str, Any] | None:
+    """What the two sections on listening show; None without predictions to look at."""
+    if found is None:
+        return None
+    told = [verdict.front_end, *([verdict.rival] if verdict.rival else [])]
+    shown: dict[str, Any] = {
+        "popularity": popularity_words(found, told),
+        "popularity_pictures": pictures.popularity(found, verdict.shown),
+        "models": found.models.to_dict("records"),
+        "exclusive": exclusive_words(found, verdict.front_end, verdict.rival if study.baselines else None),
+    }
+    if shown["exclusive"]:
+        shown["exclusive_pictures"] = pictures.exclusive(found, verdict.shown)
+        shown["pairs"] = _worst_pairs(found, verdict.shown)
+    return shown
+
+
+def _worst_pairs(found: Qualitative, models: list[str], count: int = 12) -> list[dict[str, Any]]:
+    """The pairs of exclusive tags that the models predict together most often, in tracks (mean over seeds)."""
+    table = found.pairs[found.pairs["model"].isin(models)]
+    about = ["set", "first", "second", "tracks", "labelled"]
+    wide = table.pivot(index=about, columns="model", values="predicted")[models]
+    worst = wide.assign(most=wide.sum(axis=1)).sort_values("most", ascending=False, kind="stable").query("most > 0")
+    return [
+        {key: row[key] for key in about} | {"predicted": [f"{row[model]:.3g}" for model in models]}
+        for row in worst.head(count).reset_index().to_dict("records")
+    ]
+
+
+def _coloured(text: str, models: list[str]) -> Markup:
+    """The text, with its models' names marked by their colours."""
+    safe = str(escape(text))
+    keys = {str(escape(name_of(model))).lower(): model for model in models}
+    longest_first = sorted(keys, key=len, reverse=True)  # "multi-scale SampleCNN" before "SampleCNN"
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
+    return Markup(pattern.sub(lambda name: f'<span class="model {keys[name[1].lower()]}">{name[1]}</span>', safe))

@@ -1,0 +1,126 @@
+"""The report's pictures: every panel as an address that holds its SVG, with words for those who do not see it."""
+
+import base64
+import io
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tagscale.report import figures, listening_figures, tag_figures
+from tagscale.report.appearance import STYLE, listed, name_of
+from tagscale.study.compare import comparison, group_scores, kinds_of, metric_of, scored_metrics, tag_groups
+from tagscale.study.grid import Study
+from tagscale.study.qualitative import Qualitative
+from tagscale.study.tables import LABELS
+
+Picture = dict[str, str]  # uri, alt
+
+
+def training_size(study: Study) -> list[Picture]:
+    """One picture a metric."""
+    table = comparison(study)
+    pictures = []
+    for metric in scored_metrics(study):
+        words = []
+        for model in study.everyone:
+            rows = table[table["model"] == model].to_dict("records")
+            scores = [f"{row[f'test_{metric}']:.3f} at {row['train_tracks']:,}" for row in rows]
+            words.append(f"{name_of(model)} {', '.join(scores)}")
+        alt = f"{LABELS[metric]} over the number of training tracks: {'; '.join(words)}."
+        pictures.append(_picture(alt, figures.panel(figures.draw_training_size, study, metric, width=3.7, height=3.2)))
+    return pictures
+
+
+def groups(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
+    """One picture a kind of tags."""
+    pictures = []
+    for kind in kinds_of(tags):
+        words = []
+        for group, rows in group_scores(tags).query("kind == @kind").groupby("group", sort=False):
+            scores = rows.set_index("model")["score"].reindex(models).dropna()
+            words.append(
+                f"{group}: {', '.join(f'{name_of(str(model))} {score:.3f}' for model, score in scores.items())}"
+            )
+        alt = f"Bars of mean {LABELS[metric_of(kind)]} per tag group. {'; '.join(words)}."
+        height = tag_figures.groups_height(tags, models, kind)
+        pictures.append(_picture(alt, figures.panel(tag_figures.draw_groups, tags, models, kind, height=height)))
+    return pictures
+
+
+def tags(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
+    """One picture a tag group."""
+    pictures = []
+    for group, kind in tag_groups(tags):
+        who = listed([name_of(model) for model in models])
+        alt = f"Bars of {LABELS[metric_of(kind)]} of every {group} tag, {who}; the table below has them."
+        height = tag_figures.bars_height(tags, models, group, kind)
+        details = (tags, models, group, kind)
+        pictures.append(_picture(alt, figures.panel(tag_figures.draw_group_tags, *details, height=height)))
+    return pictures
+
+
+def learning_curves(study: Study, models: list[str]) -> list[Picture]:
+    """One picture a network."""
+    pictures = []
+    for model in models:
+        curves = study.curves[study.curves["model"] == model]
+        words = [
+            f"with size {size} and seed {seed} validation loss falls to {run['valid_loss'].min():.3f} "
+            f"at epoch {run.nsmallest(1, 'valid_loss')['epoch'].iloc[0]:.0f}"
+            for (size, seed), run in curves.groupby(["size", "seed"], sort=False)
+        ]
+        alt = f"Learning curves of {name_of(model)}: {'; '.join(words)}."
+        pictures.append(_picture(alt, figures.panel(figures.draw_learning_curves, study, model)))
+    return pictures
+
+
+def popularity(found: Qualitative, models: list[str]) -> list[Picture]:
+    """Picks over popularity, and how well popular and rare tags are found."""
+    rows = found.models.to_dict("records")
+    ratio = [f"{name_of(row['model'])} {row['correlation']:.2f}" for row in rows if row["model"] in models]
+    lifts = [
+        f"{name_of(row['model'])} {row['lift_popular']:.2f}, {row['lift_middle']:.2f}, {row['lift_rare']:.2f}"
+        for row in rows
+    ]
+    return [
+        _picture(
+            f"Picks per true tag over the popularity of tags in training; their rank correlation: {', '.join(ratio)}.",
+            figures.panel(listening_figures.draw_ratio, found.tags, models, height=3.8),
+        ),
+        _picture(
+            f"PR-AUC between guessing and perfect on popular, middle and rare tags: {'; '.join(lifts)}.",
+            figures.panel(
+                listening_figures.draw_lifts,
+                found.models,
+                height=max(2.4, listening_figures.models_height(found) + 0.4),
+            ),
+        ),
+    ]
+
+
+def exclusive(found: Qualitative, models: list[str]) -> list[Picture]:
+    """Tracks with an impossible pair, of every model; pairs in every set, of the given models."""
+    shares = [f"{name_of(row['model'])} {row['impossible']:.1%}" for row in found.models.to_dict("records")]
+    return [
+        _picture(
+            f"Bars of the share of test tracks with an impossible pair of tags: {', '.join(shares)}.",
+            figures.panel(
+                listening_figures.draw_impossible, found.models, height=listening_figures.models_height(found) + 0.2
+            ),
+        ),
+        _picture(
+            "Bars of impossible pairs in every set of exclusive tags, "
+            f"{listed([name_of(model) for model in models])}; the table below has the pairs.",
+            figures.panel(
+                listening_figures.draw_sets, found.pairs, models, height=listening_figures.sets_height(found, models)
+            ),
+        ),
+    ]
+
+
+def _picture(alt: str, figure: Figure) -> Picture:
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return {"uri": "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode(), "alt": alt}

@@ -1,0 +1,133 @@
+"""The figures of tags at one training size: bars of every tag's and of every tag group's score.
+
+`per_tag` and `groups` put the panels, the `draw_` functions, together for the PNG files; the report shows them one by
+one. Who is shown is the caller's choice (`Verdict.shown`): with more than four models the bars become hairs.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+from tagscale.report.appearance import INK, STYLE, colour_of, name_of
+from tagscale.study.compare import group_scores, kinds_of, metric_of, tag_groups
+from tagscale.study.grid import LOWER_IS_BETTER
+from tagscale.study.tables import LABELS
+
+BAR_REST = 0.75  # inches: title and axis around the bars
+
+
+def per_tag(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
+    """Scores of every tag at one size, group by group in two columns. `tags` as `compare.tag_scores` gives them."""
+    shown = tag_groups(tags)
+    heights = [bars_height(tags, models, *group) for group in shown]
+    columns = _balanced(heights)
+    tallest = max(sum(heights[place] for place in column) for column in columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.2 * len(columns), tallest + 0.5), layout="constrained")
+        outer = figure.add_gridspec(1, len(columns))
+        for number, column in enumerate(columns):
+            rest = max(tallest - sum(heights[place] for place in column), 0.01)
+            ratios = [*(heights[place] - BAR_REST for place in column), rest]
+            inner = outer[0, number].subgridspec(len(ratios), 1, height_ratios=ratios)
+            for row, place in enumerate(column):
+                draw_group_tags(figure.add_subplot(inner[row, 0]), tags, models, *shown[place])
+            figure.add_subplot(inner[len(column), 0]).set_axis_off()
+        bars_legend(figure, models, chance="classification" in kinds_of(tags))
+    return figure
+
+
+def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group: str, kind: str) -> None:
+    """Bars of one group's tags, best on top by the first model; a tick where guessing would stand (PR-AUC)."""
+    metric = metric_of(kind)
+    rows = tags[(tags["group"] == group) & (tags["kind"] == kind)]
+    table = rows.pivot(index="tag", columns="model", values=metric)[list(models)].dropna(how="all")
+    table = table.sort_values(models[0], ascending=metric not in LOWER_IS_BETTER)
+    bars(axes, table)
+    if metric == "pr_auc":
+        facts = rows.drop_duplicates("tag").set_index("tag").loc[table.index]
+        shares = facts["positives"] / facts["tracks"]  # what guessing gets
+        (ticks,) = axes.plot(shares, range(len(table)), "|", color=INK, markersize=11, markeredgewidth=1.4)
+        ticks.set_path_effects([withStroke(linewidth=3.4, foreground="white")])  # or it is lost on a dark bar
+        axes.set_xlim(0, 1)
+    axes.set_title(f"{group}: {LABELS[metric]}" + (" (lower is better)" if metric in LOWER_IS_BETTER else ""))
+
+
+def groups(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
+    """Mean score of every tag group and model: PR-AUC of classification groups, √MSE of regression groups."""
+    kinds = kinds_of(tags)
+    heights = [groups_height(tags, models, kind) for kind in kinds]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.0, sum(heights) + 0.5), layout="constrained")
+        grid = figure.add_gridspec(len(kinds), 1, height_ratios=[height - BAR_REST for height in heights])
+        for row, kind in enumerate(kinds):
+            draw_groups(figure.add_subplot(grid[row, 0]), tags, models, kind)
+        bars_legend(figure, models)
+    return figure
+
+
+def draw_groups(axes: Axes, tags: pd.DataFrame, models: Sequence[str], kind: str) -> None:
+    metric = metric_of(kind)
+    scores = group_scores(tags).query("kind == @kind")
+    counts = scores.groupby("group")["tags"].max()
+    table = scores.pivot(index="group", columns="model", values="score")[list(models)]
+    table = table.sort_values(models[0], ascending=metric not in LOWER_IS_BETTER)
+    table = table.rename(index=lambda group: f"{group} ({counts[group]})")
+    bars(axes, table)
+    lower = " (lower is better)" if metric in LOWER_IS_BETTER else ""
+    axes.set_title(f"mean {LABELS[metric]} per group{lower}")
+
+
+def bars_height(tags: pd.DataFrame, models: Sequence[str], group: str, kind: str) -> float:
+    """Inches for a panel of one group's tags."""
+    rows = tags[(tags["group"] == group) & (tags["kind"] == kind)].dropna(subset=metric_of(kind))
+    return BAR_REST + row_height(models) * (rows["tag"].nunique() + 0.2)
+
+
+def groups_height(tags: pd.DataFrame, models: Sequence[str], kind: str) -> float:
+    """Inches for a panel of one kind's groups."""
+    return BAR_REST + 1.6 * row_height(models) * (sum(shown == kind for _, shown in tag_groups(tags)) + 0.2)
+
+
+def row_height(models: Sequence[str]) -> float:
+    """Inches for a tag; the bars of four models want more."""
+    return 0.3 + 0.1 * max(0, len(models) - 3)
+
+
+def bars(axes: Axes, table: pd.DataFrame) -> None:
+    """Horizontal bars, a row of the table a place on the y axis (last row on top), its columns beside each other."""
+    thickness = 0.8 / len(table.columns)
+    for number, model in enumerate(table.columns):
+        offset = 0.4 - thickness * (number + 0.5)
+        axes.barh(np.arange(len(table)) + offset, table[model], thickness, color=colour_of(model))
+    axes.set_yticks(range(len(table)), list(table.index))
+    axes.set_ylim(-0.6, len(table) - 0.4)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+
+
+def _balanced(heights: Sequence[float]) -> list[list[int]]:
+    """Places of the panels in two columns of about the same height, in reading order; one column for one panel."""
+    if len(heights) < 2:
+        return [list(range(len(heights)))]
+    splits = range(1, len(heights))
+    split = min(splits, key=lambda place: abs(math.fsum(heights[:place]) - math.fsum(heights[place:])))
+    return [list(range(split)), list(range(split, len(heights)))]
+
+
+def bars_legend(figure: Figure, models: Sequence[str], chance: bool = False) -> None:
+    handles = [Line2D([], [], color=colour_of(model), linewidth=7, label=name_of(model)) for model in models]
+    if chance:
+        look: Any = {"marker": "|", "linestyle": "", "markersize": 11, "markeredgewidth": 1.4}
+        handles.append(Line2D([], [], color=INK, label="PR-AUC of guessing", **look))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -1,0 +1,106 @@
+"""Slices of one catalog, each decoded by a machine of its own (`--shard I/N`), joined to one store."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import link_or_copy
+from tagscale.store.lock import replace_store, writing
+from tagscale.store.previous import read_rejected
+from tagscale.store.verify import load
+from tagscale.store.writer import INDEX, shard_name, write_index
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The store of one slice: its store.json and its index."""
+
+    folder: Path
+    facts: dict[str, Any]
+    index: pd.DataFrame
+
+    @property
+    def number(self) -> int:
+        return int(self.facts["slice"]["number"])
+
+
+def merge(stores: Sequence[Path], target: Path) -> None:
+    """Join the stores of all slices of a catalog, in any order, to one store in `target`.
+
+    Shards are linked, or copied where that is not possible; the slices stay as they are. The result has the hash of
+    a store that was decoded in one go, and grows like one.
+
+    Raises:
+        TagscaleError: a slice is missing or there twice, or they are of different catalogs, formats or decoders; a
+            track is in two of them; no track at all; another process is writing `target`.
+    """
+    target = Path(target)
+    slices = _checked([Path(store) for store in stores])
+    with writing(target) as partial:
+        new = partial / "new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        shards: list[dict[str, Any]] = []
+        tables = []
+        for part in slices:
+            tables.append(part.index.assign(shard=part.index["shard"] + len(shards)))
+            for shard in part.facts["shards"]:
+                name = shard_name(len(shards))
+                link_or_copy(part.folder / shard["file"], new / name)
+                shards.append(shard | {"file": name})
+        sources = pd.concat([pd.read_parquet(part.folder / "sources.parquet") for part in slices])
+        sources.reset_index(drop=True).to_parquet(new / "sources.parquet", index=False)
+        rejected = pd.concat([read_rejected(part.folder) for part in slices])
+        index = pd.concat([table for table in tables if len(table)]).reset_index(drop=True)
+        write_index(new, index, shards, rejected, {"decoder": slices[0].facts["decoder"]})
+        replace_store(target, partial)
+
+
+def _checked(folders: list[Path]) -> list[Slice]:
+    """The slices in order, once it is sure that they are all of one catalog."""
+    found = []
+    for folder in folders:
+        facts, index = load(folder)
+        if "slice" not in facts:
+            raise TagscaleError(f"{folder}: is no slice: it was made by `preprocess` without --shard.")
+        found.append(Slice(folder, facts, index[INDEX.names]))
+    if not found:
+        raise TagscaleError("no stores to merge: give the folders of all slices.")
+    first = found[0]
+    for part in found[1:]:
+        for what, ours, its in (
+            ("slices", part.facts["slice"]["of"], first.facts["slice"]["of"]),
+            ("catalog", part.facts["slice"]["catalog"], first.facts["slice"]["catalog"]),
+            ("decoder", part.facts["decoder"], first.facts["decoder"]),
+        ):
+            if ours != its:
+                raise TagscaleError(
+                    f"{part.folder} and {first.folder} do not belong together: {what} {ours} and {its}. Decode all "
+                    "slices of one catalog with one version of tagscale and the same N in --shard I/N."
+                )
+    of = first.facts["slice"]["of"]
+    numbers = [part.number for part in found]
+    missing = sorted(set(range(1, of + 1)) - set(numbers))
+    if missing or len(numbers) != of:
+        twice = sorted({number for number in numbers if numbers.count(number) > 1})
+        raise TagscaleError(
+            f"of {of} slices {', '.join(map(str, missing)) or 'none'} missing, {', '.join(map(str, twice)) or 'none'} "
+            f"given twice; run `tagscale preprocess --shard I/{of}` for each I that is missing."
+        )
+    _check_tracks(found)
+    return sorted(found, key=lambda part: part.number)
+
+
+def _check_tracks(slices: list[Slice]) -> None:
+    tracks = pd.concat([part.index["track_id"] for part in slices])
+    if tracks.empty:
+        raise TagscaleError("no track of any slice could be decoded: see rejected.csv in the stores of the slices.")
+    if tracks.duplicated().any():
+        both = tracks[tracks.duplicated()].iloc[0]
+        folders = " and ".join(str(part.folder) for part in slices if (part.index["track_id"] == both).any())
+        raise TagscaleError(f"{folders} overlap: track {both!r} is in both.")

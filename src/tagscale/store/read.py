@@ -1,0 +1,218 @@
+"""The int16 store: every track decoded once, in a few large files that any number of readers read at random.
+
+Files of a store's folder: shard-00000.bin ... (raw little-endian int16, mono, 16 kHz, track after track),
+index.parquet (where each track lies, and what was measured of it), store.json (format, hash, shards with their
+SHA-256) and rejected.csv (tracks without usable audio, with the reason).
+"""
+
+import json
+import os
+import weakref
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagscale import SAMPLE_RATE
+from tagscale.runtime.errors import TagscaleError
+from tagscale.store.remote import Bucket, Piece, RemoteShards, default_cache
+
+FORMAT = 1
+READABLE = {1, FORMAT}
+BYTES_PER_SAMPLE = 2
+PLACE_COLUMNS = ["track_id", "shard", "offset", "samples"]
+FACT_COLUMNS = ["source_rate", "channels", "source_seconds", "rms_dbfs", "peak", "clipped", "dc", "audio_sha256"]
+
+
+class Store:
+    """A store opened for reading; safe to share between threads and to send to other processes.
+
+    >>> import tempfile
+    >>> from tagscale.store.writer import StoreWriter
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with StoreWriter(folder, shard_megabytes=1) as writer:
+    ...     writer.add("song", np.arange(10, dtype=np.int16), {"source_rate": 44100})
+    >>> Store.open(folder).read("song", start=3, count=4)
+    array([3, 4, 5, 6], dtype=int16)
+    """
+
+    def __init__(self, shards: "LocalShards | RemoteShards", index: pd.DataFrame, content_hash: str) -> None:
+        self.hash = content_hash
+        self.facts = index.set_index("track_id").reindex(columns=["samples", *FACT_COLUMNS])
+        self._shards = shards
+        self._row = {track: row for row, track in enumerate(index["track_id"])}
+        self._shard = index["shard"].to_numpy(np.int64)
+        self._offset = index["offset"].to_numpy(np.int64)
+        self._samples = index["samples"].to_numpy(np.int64)
+
+    @classmethod
+    def open(cls, address: Path | str, cache: Path | None = None, cache_gb: float | None = None) -> "Store":
+        """Open the store in a folder, or at an address that fsspec knows, as s3://bucket/prefix.
+
+        Args:
+            cache: folder for blocks of a remote store, shared by all processes of a machine; TAGSCALE_CACHE where
+                not given, else ~/.cache/tagscale
+            cache_gb: most that the blocks take there; TAGSCALE_CACHE_GB where not given, else 20
+        Raises:
+            TagscaleError: no store there, another format, a shard that is missing or not of its recorded length, or
+                an object store that does not answer.
+        """
+        bucket = Bucket(str(address)) if "://" in str(address) else None
+        if bucket is not None and bucket.address.startswith(("file://", "local://")):
+            address, bucket = Path(bucket.connection()[1]), None
+        folder = Path(address)
+        content = _local(folder / "store.json") if bucket is None else bucket.content("store.json")
+        if content is None:
+            raise TagscaleError(f"{address}: no store.json in it. Run `tagscale preprocess` first.")
+        facts = json.loads(content)
+        if facts["format"] not in READABLE or facts["sample_rate"] != SAMPLE_RATE:
+            raise TagscaleError(
+                f"{address}/store.json: format {facts['format']} at {facts['sample_rate']} Hz; expected format "
+                f"{FORMAT} at {SAMPLE_RATE} Hz. Run `tagscale preprocess` again."
+            )
+        lengths = [shard["samples"] * BYTES_PER_SAMPLE for shard in facts["shards"]]
+        for shard, expected in zip(facts["shards"], lengths, strict=True):
+            found = _local_size(folder / shard["file"]) if bucket is None else bucket.size(shard["file"])
+            if found != expected:
+                state = "missing" if found is None else f"{found} bytes long"
+                raise TagscaleError(
+                    f"{address}/{shard['file']}: {state}, expected {expected} bytes. Run `tagscale preprocess` again."
+                )
+        index = _local(folder / "index.parquet") if bucket is None else bucket.content("index.parquet")
+        if index is None:
+            raise TagscaleError(f"{address}: no index.parquet in it. Run `tagscale preprocess` again.")
+        shards: LocalShards | RemoteShards
+        if bucket is None:
+            shards = LocalShards([folder / shard["file"] for shard in facts["shards"]])
+        else:
+            shards = RemoteShards(bucket, facts["shards"], lengths, default_cache(cache, cache_gb))
+        return cls(shards, pd.read_parquet(BytesIO(index)), facts["hash"])
+
+    @property
+    def track_ids(self) -> list[str]:
+        """All tracks of the store, in the order of its shards."""
+        return list(self._row)
+
+    def samples(self, track_id: str) -> int:
+        """Length of a track in samples at 16 kHz."""
+        return int(self._samples[self._row[track_id]])
+
+    def read(self, track_id: str, start: int, count: int) -> np.ndarray:
+        """`count` samples of a track from sample `start`: int16, (count,). Reads no more than these from disk.
+
+        Raises:
+            KeyError: no such track.
+            ValueError: the excerpt reaches out of the track.
+            TagscaleError: the shard cannot be read, or ends before its recorded length.
+        """
+        self._check(self._row[track_id], track_id, start, count)
+        excerpt = np.empty(max(count, 0), np.int16)
+        self.read_into([track_id], [start], [excerpt])
+        return excerpt
+
+    def read_into(self, track_ids: Sequence[str], starts: Sequence[int], excerpts: Sequence[np.ndarray]) -> None:
+        """Fill int16 arrays with as many samples of the tracks from `starts` on; a batch at once, without copies.
+
+        The disk, or the object store, is told of all of them before the first is waited for. Raises as `read`.
+        """
+        rows = [self._row[track_id] for track_id in track_ids]
+        for row, track_id, start, excerpt in zip(rows, track_ids, starts, excerpts, strict=True):
+            self._check(row, track_id, start, len(excerpt))
+        firsts = [(int(self._offset[row]) + start) * BYTES_PER_SAMPLE for row, start in zip(rows, starts, strict=True)]
+        self._shards.fill(
+            [(int(self._shard[row]), first, out) for row, first, out in zip(rows, firsts, excerpts, strict=True)]
+        )
+
+    def _check(self, row: int, track_id: str, start: int, count: int) -> None:
+        if start < 0 or count < 0 or start + count > self._samples[row]:
+            raise ValueError(f"track {track_id}: samples {start} to {start + count} asked, {self._samples[row]} there")
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __contains__(self, track_id: str) -> bool:
+        return track_id in self._row
+
+
+class LocalShards:
+    """Shards in files, read by position: a file that is cut or a broken disk is an error, never a dead process.
+
+    A memory map would be faster where the same process has touched the same pages before, but many times slower on
+    a cold disk, and it ends the process with SIGBUS where the file got shorter.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._handles: dict[int, int] = {}  # opened on first use, in each process for itself
+        weakref.finalize(self, _close, self._handles)
+
+    def fill(self, pieces: Iterable[Piece]) -> None:
+        """Fill the pieces' arrays: first what is in memory, then the rest, which the disk is told of at once.
+
+        Raises:
+            TagscaleError: a shard cannot be read, or is shorter than it was when the store was opened.
+        """
+        late = [piece for piece in pieces if not self._in_memory(piece)]
+        if len(late) > 1 and hasattr(os, "posix_fadvise"):
+            for shard, first, out in late:
+                os.posix_fadvise(self._handle(shard), first, out.nbytes, os.POSIX_FADV_WILLNEED)
+        for piece in late:
+            self._wait_for(piece)
+
+    def _in_memory(self, piece: Piece) -> bool:
+        """Fill from the page cache; False where not all of it is there, or where the system cannot tell."""
+        shard, first, out = piece
+        handle = self._handle(shard)
+        if not hasattr(os, "RWF_NOWAIT"):
+            return False
+        try:
+            return os.preadv(handle, [out.data], first, os.RWF_NOWAIT) == out.nbytes
+        except OSError:  # would have to wait; or a file system without such reads; or an error that `_wait_for` meets
+            return False
+
+    def _wait_for(self, piece: Piece) -> None:
+        shard, first, out = piece
+        handle, done, content = self._handle(shard), 0, out.data.cast("B")
+        while done < out.nbytes:
+            try:
+                got = os.preadv(handle, [content[done:]], first + done)
+            except OSError as error:
+                raise TagscaleError(f"{self._paths[shard]}: {error}. Check the disk, then read again.") from error
+            if got == 0:
+                raise TagscaleError(
+                    f"{self._paths[shard]}: {os.fstat(handle).st_size} bytes long, expected at least "
+                    f"{first + out.nbytes}. The file was cut; run `tagscale preprocess` again."
+                )
+            done += got
+
+    def _handle(self, shard: int) -> int:
+        handle = self._handles.get(shard)
+        if handle is not None:
+            return handle
+        try:
+            opened = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise TagscaleError(f"{self._paths[shard]}: {error}. Run `tagscale preprocess` again.") from error
+        handle = self._handles.setdefault(shard, opened)
+        if handle != opened:  # another thread was faster
+            os.close(opened)
+        return handle
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LocalShards, (self._paths,)
+
+
+def _close(handles: dict[int, int]) -> None:
+    for handle in handles.values():
+        os.close(handle)
+
+
+def _local(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _local_size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

@@ -1,0 +1,182 @@
+"""Writing the int16 store: tracks go into shards one after another, index and checksums come last."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tagscale import SAMPLE_RATE
+from tagscale.runtime.files import write_json
+from tagscale.store.read import BYTES_PER_SAMPLE, FACT_COLUMNS, FORMAT, PLACE_COLUMNS
+
+NUMBERS = {"source_seconds": "float64", "rms_dbfs": "float64", "peak": "float64", "clipped": "float64", "dc": "float64"}
+INDEX = pa.schema(
+    [
+        (name, "string" if name in ("track_id", "audio_sha256") else NUMBERS.get(name, "int64"))
+        for name in [*PLACE_COLUMNS, *FACT_COLUMNS]
+    ]
+)
+SOURCES = pa.schema(
+    [("track_id", "string"), ("path", "string"), ("source_bytes", "int64"), ("source_sha256", "string")]
+)
+REJECTED = pa.schema([("track_id", "string"), ("path", "string"), ("reason", "string")])
+ROWS = 10_000  # turned into a table at once, so that a million rows are never a million dictionaries
+
+
+class ShardWriter:
+    """Appends tracks to numbered shard files; every byte is with the system when `add` returns.
+
+    first: number of the first shard.
+    closed: the shards that are complete: file, samples, sha256.
+    """
+
+    def __init__(self, folder: Path, shard_megabytes: int, first: int = 0) -> None:
+        self.folder = Path(folder)
+        self.number = first
+        self.samples = 0  # in the open shard
+        self.closed: list[dict[str, Any]] = []
+        self._limit = shard_megabytes * 1_000_000 // BYTES_PER_SAMPLE
+        self._file: int | None = None
+        self._digest = hashlib.sha256()
+
+    def has_room(self, samples: int) -> bool:
+        """Whether so many samples go into the open shard; a track longer than a shard has one for itself."""
+        return self.samples == 0 or self.samples + samples <= self._limit
+
+    def add(self, samples: np.ndarray) -> tuple[int, int]:
+        """Append int16 samples to the open shard; returns the shard's number and the offset in samples."""
+        self.append(samples.astype("<i2", copy=False).tobytes())
+        return self.number, self.samples - len(samples)
+
+    def append(self, content: bytes) -> None:
+        """Append samples as bytes. Raises OSError, as when the disk is full."""
+        if self._file is None:
+            path = self.folder / shard_name(self.number)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
+        write_whole(self._file, content)
+        self._digest.update(content)
+        self.samples += len(content) // BYTES_PER_SAMPLE
+
+    def resume(self, samples: int) -> None:
+        """Take up the open shard after `samples` samples; what is behind them is cut off."""
+        path = self.folder / shard_name(self.number)
+        with open(path, "rb") as file:
+            for start in range(0, samples * BYTES_PER_SAMPLE, 1 << 20):
+                self._digest.update(file.read(min(1 << 20, samples * BYTES_PER_SAMPLE - start)))
+        os.truncate(path, samples * BYTES_PER_SAMPLE)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        self.samples = samples
+
+    def close_shard(self) -> None:
+        """Bring the open shard safely to disk; the next track opens another."""
+        if self._file is not None:
+            os.fsync(self._file)
+            self.release()
+            name, digest = shard_name(self.number), self._digest.hexdigest()
+            self.closed.append({"file": name, "samples": self.samples, "sha256": digest})
+            self.skip()
+
+    def skip(self) -> None:
+        """Go on with the next shard."""
+        self.number += 1
+        self.samples = 0
+        self._digest = hashlib.sha256()
+
+    def release(self) -> None:
+        """Give back the file handle."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class StoreWriter:
+    """Writes a new store into an empty or absent folder, track after track, holding one track at a time.
+
+    The index is written when the block ends well; a folder without store.json is no store.
+    """
+
+    def __init__(self, folder: Path, shard_megabytes: int) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._shards = ShardWriter(self.folder, shard_megabytes)
+        self._rows: list[dict[str, Any]] = []
+        self._rejected: list[dict[str, str]] = []
+
+    def add(self, track_id: str, samples: np.ndarray, facts: Mapping[str, Any]) -> None:
+        """Append a track: samples int16, (samples,); facts by the names of FACT_COLUMNS."""
+        if not self._shards.has_room(len(samples)):
+            self._shards.close_shard()
+        shard, offset = self._shards.add(samples)
+        place = {"track_id": track_id, "shard": shard, "offset": offset, "samples": len(samples)}
+        self._rows.append(place | {fact: facts.get(fact) for fact in FACT_COLUMNS})
+
+    def reject(self, track_id: str, path: str, reason: str) -> None:
+        """Record a track that has no usable audio."""
+        self._rejected.append({"track_id": track_id, "path": path, "reason": reason})
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._shards.release()
+            return
+        self._shards.close_shard()
+        write_index(self.folder, table(self._rows, INDEX), self._shards.closed, table(self._rejected, REJECTED), {})
+
+
+def write_index(
+    folder: Path, index: pd.DataFrame, shards: list[dict[str, Any]], rejected: pd.DataFrame, more: dict[str, Any]
+) -> None:
+    """Write what makes a folder of shards a store: index.parquet, rejected.csv and, last, store.json.
+
+    Args:
+        more: further entries of store.json.
+    """
+    index.to_parquet(folder / "index.parquet", index=False)
+    rejected.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
+    facts = {"format": FORMAT, "sample_rate": SAMPLE_RATE, "hash": content_hash(index)}
+    write_json(folder / "store.json", facts | more | {"shards": shards})
+
+
+def content_hash(index: pd.DataFrame) -> str:
+    """First 12 hex digits of the SHA-256 over the tracks' audio by track id, however it is cut into shards."""
+    digest = hashlib.sha256()
+    for track, audio in sorted(zip(index["track_id"], index["audio_sha256"].astype(str), strict=True)):
+        digest.update(f"{track}\x1f{audio}\x1e".encode())
+    return digest.hexdigest()[:12]
+
+
+def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    """Rows as a table of the schema's columns; other keys are left out."""
+    tables, some = [], []
+    for row in rows:
+        some.append({name: row.get(name) for name in schema.names})
+        if len(some) == ROWS:
+            tables.append(pa.Table.from_pylist(some, schema))
+            some = []
+    return pa.concat_tables([*tables, pa.Table.from_pylist(some, schema)]).to_pandas()
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard.
+
+    >>> shard_name(7)
+    'shard-00007.bin'
+    """
+    return f"shard-{number:05d}.bin"
+
+
+def write_whole(file: int, content: bytes) -> None:
+    """Write all bytes to a file descriptor, unbuffered: a process that is killed loses none of them."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]

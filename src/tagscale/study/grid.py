@@ -1,0 +1,232 @@
+"""A study: every run of the grid side by side, after making sure that the runs may be compared at all.
+
+Runs are comparable when they learned from the same data and were scored on the same partition. `read_study` takes
+exactly the cells of the grid, whatever else lies in the folders, and refuses a grid with a hole or with mixed data.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from tagscale.params.load import base_model
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
+from tagscale.runtime.identity import RunIdentity
+from tagscale.study.tables import (
+    BOOTSTRAP,
+    HISTORY,
+    PARTS,
+    RESAMPLES,
+    Record,
+    RunCell,
+    read_csv,
+    read_resamples,
+    read_tags,
+    run_row,
+    stacked,
+    unscored,
+)
+
+LOWER_IS_BETTER = frozenset({"rmse"})
+# What a study compares; every other model is one that was published elsewhere, for them to be measured against.
+FRONT_ENDS = ("waveform", "spectrogram", "short_chunk", "transformer")
+CONFIDENCE = 0.95  # of intervals, where nothing else is said
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of one grid.
+
+    runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_roc_auc ... test_rmse.
+    tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv, with the ends of the tag's
+        interval, `pr_auc_low` ..., NaN where it has none.
+    curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; of `models` only.
+    unscored: part, tag, reason.
+    notes: what a reader must know before believing the tables.
+    resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample, roc_auc, pr_auc,
+        rmse, centred on the run's scores; without rows where the results have no intervals. A resample holds the same
+        artists in every run.
+    confidence: of the intervals that the results were written with.
+    """
+
+    models: list[str]
+    baselines: list[str]
+    dataset_hash: str
+    partition_hash: str
+    runs: pd.DataFrame
+    tags: pd.DataFrame
+    curves: pd.DataFrame
+    unscored: pd.DataFrame
+    notes: list[str]
+    resamples: pd.DataFrame
+    confidence: float = CONFIDENCE
+
+    @property
+    def everyone(self) -> list[str]:
+        return [*self.models, *self.baselines]
+
+    @property
+    def front_ends(self) -> list[str]:
+        """The models that the study compares, at whatever capacity: a name may add one, as waveform-x4 does."""
+        return [model for model in self.models if is_front_end(model)]
+
+    @property
+    def published(self) -> list[str]:
+        """Those of the models that are baselines by publication; `baselines` are those not trained on audio."""
+        return [model for model in self.models if not is_front_end(model)]
+
+    @property
+    def largest(self) -> str:
+        """The size with the most training tracks, as params.yaml says it."""
+        return str(self.runs.sort_values("train_tracks", kind="stable")["size"].iloc[-1])
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(self.runs["seed"].unique().tolist())
+
+
+def is_front_end(model: str) -> bool:
+    """Whether the study compares this model, rather than measures others against it.
+
+    >>> is_front_end("waveform"), is_front_end("waveform-x4"), is_front_end("vgg"), is_front_end("descriptors")
+    (True, True, False, False)
+    """
+    return base_model(model) in FRONT_ENDS
+
+
+def read_study(
+    runs: Sequence[Path],
+    results: Sequence[Path],
+    *,
+    models: Sequence[str],
+    baselines: Sequence[str],
+    sizes: Sequence[int | str],
+    seeds: Sequence[int],
+) -> Study:
+    """Read exactly the grid (models + baselines) x sizes x seeds from the given folders; others are left alone.
+
+    Raises:
+        TagscaleError: a cell of the grid is missing, a file of it is unreadable, a result belongs to another
+            training than the run beside it, or runs differ in their data, their partition or the resamples of their
+            test tracks. Says what to run.
+    """
+    trained = _by_name((Path(folder) / "run.json" for folder in runs), wants=("train_tracks", "parameters", "seconds"))
+    scored = _by_name((Path(folder) / "metrics.json" for folder in results), wants=(*PARTS, "unscored"))
+    grid = product([*models, *baselines], sizes, seeds)
+    cells = [RunCell(model, str(size), seed, model in baselines) for model, size, seed in grid]
+    _check_complete(cells, trained, scored)
+    pairs = [(cell, trained[cell.name], scored[cell.name]) for cell in cells]
+    identities = {cell.name: _identity_of_pair(cell, run, result) for cell, run, result in pairs}
+    for field, words in (("dataset_hash", "data"), ("partition_hash", "partitions of the data")):
+        _check_same({name: getattr(identity, field) for name, identity in identities.items()}, field, words)
+    draws = {cell.name: result["bootstrap"] for cell, _, result in pairs}
+    _check_same({name: _drawn(facts) for name, facts in draws.items()}, "bootstrap", "resamples of the test artists")
+    confidences = list(dict.fromkeys(facts["confidence"] for facts in draws.values() if facts))
+    any_identity = next(iter(identities.values()))
+    return Study(
+        models=list(models),
+        baselines=list(baselines),
+        dataset_hash=any_identity.dataset_hash,
+        partition_hash=any_identity.partition_hash,
+        runs=pd.DataFrame([run_row(*pair) for pair in pairs]),
+        tags=stacked(pairs, read_tags),
+        curves=stacked(
+            [pair for pair in pairs if not pair[0].baseline],
+            lambda pair: read_csv(pair[1]["folder"] / "history.csv", HISTORY),
+        ),
+        unscored=unscored(scored[cell.name] for cell in cells),
+        notes=[*_settings_notes(identities), *_confidence_notes(confidences)],
+        resamples=stacked([pair for pair in pairs if pair[2]["bootstrap"]], read_resamples, RESAMPLES),
+        confidence=float(confidences[0]) if confidences else CONFIDENCE,
+    )
+
+
+def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]:
+    """The readable ones of the files by the name of the run that each describes, with the folder it lies in."""
+    found: dict[str, Record] = {}
+    for file in files:
+        if not file.is_file():
+            continue
+        try:
+            content = read_json(file)
+            identity = RunIdentity(**content["identity"])
+            found[identity.name] = {
+                **{key: content[key] for key in wants},
+                "bootstrap": {key: content["bootstrap"][key] for key in BOOTSTRAP}
+                if content.get("bootstrap")
+                else None,
+                "identity": identity,
+                "folder": file.parent,
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise TagscaleError(
+                f"{file}: not as the stages write it ({type(error).__name__}: {error}). "
+                f"Delete the folder {file.parent} and run `dvc repro` to make it again."
+            ) from None
+    return found
+
+
+def _check_complete(cells: list[RunCell], trained: dict[str, Record], scored: dict[str, Record]) -> None:
+    missing = [cell for cell in cells if cell.name not in trained or cell.name not in scored]
+    if missing:
+        lines = [
+            f"  {cell.name}: no {'run' if cell.name not in trained else 'result'}; `{cell.command}`" for cell in missing
+        ]
+        raise TagscaleError(
+            f"the study is not complete: {len(missing)} of {len(cells)} cells of params.yaml's grid (train.models, "
+            "train.baselines, train.sizes, train.seeds) are missing. Make them, or take them out of the grid:\n"
+            + "\n".join(lines)
+        )
+
+
+def _identity_of_pair(cell: RunCell, run: Record, result: Record) -> RunIdentity:
+    identity: RunIdentity = run["identity"]
+    if identity != result["identity"]:
+        raise TagscaleError(
+            f"{result['folder']} holds scores of another training than the run in {run['folder']} "
+            f"(their identities differ). Score the present one: `{cell.command}`."
+        )
+    return identity
+
+
+def _check_same(values: dict[str, str], field: str, words: str) -> None:
+    names: dict[str, list[str]] = {}
+    for name, value in values.items():
+        names.setdefault(value, []).append(name)
+    if len(names) > 1:
+        lines = [f"  {field} {value}: {', '.join(sharing)}" for value, sharing in names.items()]
+        raise TagscaleError(
+            f"the runs used different {words}, so their scores cannot be compared:\n"
+            + "\n".join(lines)
+            + "\nRun `dvc repro` to bring all of them to the present state."
+        )
+
+
+def _settings_notes(identities: dict[str, RunIdentity]) -> list[str]:
+    """A warning for every model whose runs were trained with different settings: not the size alone differs then."""
+    settings: dict[str, set[str]] = {}
+    for identity in identities.values():
+        settings.setdefault(identity.model, set()).add(identity.settings_hash)
+    return [
+        f"The {model} runs were trained with different settings ({', '.join(sorted(hashes))}): differences between "
+        "their sizes or seeds may come from the settings. Run `dvc repro` to train them all alike."
+        for model, hashes in settings.items()
+        if len(hashes) > 1
+    ]
+
+
+def _confidence_notes(confidences: list[float]) -> list[str]:
+    """A warning where the intervals of single tags were not made alike; those of the means are all made anew."""
+    if len(confidences) < 2:
+        return []
+    return [
+        f"The intervals of single tags were made with different confidences ({', '.join(map(str, confidences))}). "
+        "Run `dvc repro` to make them all alike."
+    ]
+
+
+def _drawn(facts: Record | None) -> str:
+    return f"{facts['hash']} ({facts['resamples']} resamples)" if facts else "none"

@@ -1,0 +1,230 @@
+"""The study's predictions, looked at as the paper listened to them: listening.py for every run, as tables and words.
+
+All at the largest training size, on the test part; means over seeds. Regression tags are left out.
+Source: Pons et al. 2018, section 5.1, "Qualitative results".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagscale.catalog.tables import Catalog
+from tagscale.partition.divide import Partition
+from tagscale.report.appearance import at_start, listed, name_of
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
+from tagscale.runtime.identity import RunIdentity, run_name
+from tagscale.study import listening
+from tagscale.study.grid import Study
+
+CERTAIN = 1.96  # standard errors from which on a difference of two shares is told as one
+
+
+@dataclass(frozen=True)
+class Qualitative:
+    """Tables of popularity.csv, exclusive.csv and listening.csv.
+
+    tags: one row a model and classification tag: model, tag, group, train_share, true and picked (tracks of the test
+        part), ratio, mean_score, pr_auc, lift, third (popular, middle, rare or empty), tenth (whether most popular).
+    pairs: one row a model and pair of exclusive tags: model, set, first, second, tracks (annotated with both),
+        predicted, expected (were tags independent), labelled: tracks that have both.
+    models: one row a model: tracks (of the test part), tags (how many, `tenth` of them most popular), correlation,
+        tenth_picked, tenth_true, lift_popular, lift_middle, lift_rare, impossible (share of tracks with at least one
+        pair), impossible_expected, impossible_labelled, pairs, pairs_labelled (a track).
+    """
+
+    tags: pd.DataFrame
+    pairs: pd.DataFrame
+    models: pd.DataFrame
+
+    def by_model(self) -> dict[str, dict[Any, Any]]:
+        """The rows of `models`."""
+        return {row["model"]: row for row in self.models.to_dict("records")}
+
+
+def qualitative(study: Study, partition: Partition, catalog: Catalog, results: Sequence[Path]) -> Qualitative | None:
+    """Look at the predictions of every run of the largest size; None where no tag is to be classified.
+
+    Raises:
+        TagscaleError: the catalog lacks tracks or tags of the partition; a run's predictions are missing or belong to
+            other tracks or tags. Says what to run.
+    """
+    size = study.largest
+    _check_catalog(partition, catalog)
+    about = catalog.tags.loc[partition.tags]
+    about = about[about["kind"] == "classification"]
+    if about.empty:
+        return None
+    names = list(about.index)
+    train = listening.shares(catalog.labels.loc[partition.training_subset(size), names].to_numpy())
+    labels = {part: catalog.labels.loc[partition.tracks(part), names].to_numpy() for part in ("valid", "test")}
+    sets = [str(name) for name in about["exclusive"]]
+    files = _predictions(results)
+    tags, pairs, models = [], [], []
+    for model in study.everyone:
+        for seed in study.seeds:
+            scores = _read(files, run_name(model, size, seed), partition, names)
+            precision = _precision(study, model, size, seed, names)
+            popular = listening.popularity(train, labels["test"], scores["test"], precision)
+            limits = listening.thresholds(labels["valid"], scores["valid"])
+            together = listening.exclusive(labels["test"], scores["test"], limits, sets)
+            tags.append(_tag_rows(popular, about["group"], train, precision).assign(model=model))
+            pairs.append(_pair_rows(together, names, sets).assign(model=model))
+            models.append({"model": model, "tracks": len(labels["test"])} | _model_row(popular, together))
+    return Qualitative(
+        _means(pd.concat(tags), ["model", "tag", "group", "third", "tenth"]),
+        _means(pd.concat(pairs), ["model", "set", "first", "second"]),
+        _means(pd.DataFrame(models), ["model"]),
+    )
+
+
+def popularity_words(found: Qualitative, models: Sequence[str]) -> list[str]:
+    """What a reader should take from the tables about popular tags, of the given models."""
+    rows = found.by_model()
+    any_row = rows[models[0]]
+    if np.isnan(any_row["tenth_true"]):
+        return []
+    tenth = int(any_row["tenth"])
+    most = "the most popular tag" if tenth == 1 else f"the {tenth} most popular tags"
+    given = [f"{name_of(model)} {rows[model]['tenth_picked']:.0%}" for model in models]
+    lead = (
+        f"Of all true tags of the test tracks, {any_row['tenth_true']:.0%} are among {most} of {any_row['tags']:.0f}; "
+        f"of the tags that the models pick: {listed(given)}."
+    )
+    biased = [model for model in models if rows[model]["tenth_picked"] > any_row["tenth_true"] + 0.005]
+    if len(biased) == len(models):
+        who = {1: "It favours", 2: "Both favour"}.get(len(models), "All of them favour")
+        return [lead, f"{who} popular tags, as the paper heard of its network."]
+    if biased:
+        verb = "favours" if len(biased) == 1 else "favour"
+        return [lead, f"{at_start(listed([name_of(model) for model in biased]))} {verb} popular tags."]
+    return [lead, "None of them favours popular tags; the paper heard its network do so."]
+
+
+def exclusive_words(found: Qualitative, front_end: str, baseline: str | None) -> list[str]:
+    """What a reader should take from the tables about exclusive tags: a front-end and a baseline side by side."""
+    rows = found.by_model()
+    if found.pairs.empty or np.isnan(rows[front_end]["impossible"]):
+        return []
+    models = [front_end, *([baseline] if baseline else [])]
+    told = [
+        f"{name_of(model)} on {_percent(rows[model]['impossible'])} of the test tracks "
+        f"({_percent(rows[model]['impossible_expected'])} if its tags were independent)"
+        for model in models
+    ]
+    lead = (
+        f"Two tags that exclude each other are predicted together by {listed(told)}; "
+        f"the labels have it on {_percent(rows[front_end]['impossible_labelled'])}."
+    )
+    if baseline is None:
+        return [lead]
+    ours, theirs, tracks = rows[front_end]["impossible"], rows[baseline]["impossible"], rows[front_end]["tracks"]
+    # As of two sets of tracks: they are the same tracks, so this doubts rather too much than too little
+    error = np.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / tracks)
+    if abs(ours - theirs) <= CERTAIN * error:
+        paper = "The paper heard its network tell such tags apart better than its baseline."
+        return [lead, f"On {tracks:,.0f} tracks that may be chance. {paper}"]
+    if ours < theirs:
+        return [lead, "As the paper heard it: the model that predicts all tags together tells them apart better."]
+    return [lead, "The paper heard the opposite: its network told such tags apart better than its baseline."]
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.123), _percent(0.0042), _percent(0.0)
+    ('12%', '0.4%', '0%')
+    """
+    return f"{share:.1%}" if 0 < share < 0.0095 else f"{share:.0%}"
+
+
+def _check_catalog(partition: Partition, catalog: Catalog) -> None:
+    lacking = [tag for tag in partition.tags if tag not in catalog.tags.index]
+    strangers = partition.table["track_id"][~partition.table["track_id"].isin(catalog.labels.index)].tolist()
+    for what, missing in (("tag", lacking), ("track", strangers)):
+        if missing:
+            raise TagscaleError(
+                f"the catalog {catalog.name} has no {what} {missing[0]!r}"
+                + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+                + ", which the partition has: they belong to different data. Run `dvc repro`."
+            )
+
+
+def _predictions(results: Sequence[Path]) -> dict[str, Path]:
+    """Files of predictions by the name of their run, whatever the folders are called."""
+    found = {}
+    for folder in results:
+        if (Path(folder) / "metrics.json").is_file():
+            identity = RunIdentity(**read_json(Path(folder) / "metrics.json")["identity"])
+            found[identity.name] = Path(folder) / "predictions.parquet"
+    return found
+
+
+def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str]) -> dict[str, np.ndarray]:
+    """A run's scores of the validation and of the test part, (tracks, tags) in the partition's order."""
+    file = files[run]
+    again = f"`dvc repro` makes it again (stage evaluate, run {run})."
+    try:
+        table = pd.read_parquet(file, columns=["track_id", *tags]).set_index("track_id")
+    except FileNotFoundError:
+        raise TagscaleError(f"{file}: no such file. {again}") from None
+    except (
+        Exception
+    ) as error:  # pyarrow has errors of its own for what is no parquet and for columns that are not there
+        raise TagscaleError(f"{file}: cannot be read ({type(error).__name__}: {error}). {again}") from None
+    scores = {}
+    for part in ("valid", "test"):
+        wanted = partition.tracks(part)
+        lacking = pd.Index(wanted).difference(table.index)
+        if len(lacking) or not table.index.is_unique:
+            raise TagscaleError(
+                f"{file}: {len(lacking)} {part} tracks of the partition are not in it"
+                + (f", {lacking[0]!r} for one" if len(lacking) else ", and some tracks are in it twice")
+                + f". {again}"
+            )
+        scores[part] = table.loc[wanted].to_numpy()
+        if np.isnan(scores[part]).any():
+            raise TagscaleError(f"{file}: expected a score for every track and tag, found empty ones. {again}")
+    return scores
+
+
+def _precision(study: Study, model: str, size: str, seed: int, names: list[str]) -> np.ndarray:
+    """(tags,): PR-AUC of every tag on the test part, as the run's per_tag.csv has it."""
+    rows = study.tags
+    rows = rows[(rows["model"] == model) & (rows["size"] == size) & (rows["seed"] == seed) & (rows["part"] == "test")]
+    return rows.set_index("tag")["pr_auc"].reindex(names).to_numpy(float)
+
+
+def _tag_rows(found: listening.Popularity, groups: pd.Series, train: np.ndarray, precision: np.ndarray) -> pd.DataFrame:
+    columns = {name: getattr(found, name) for name in ("true", "picked", "ratio", "mean_score")}
+    third = [listening.THIRDS[number] if number >= 0 else "" for number in found.third]
+    table = pd.DataFrame({"tag": groups.index, "group": groups.to_numpy(), "train_share": train, **columns})
+    return table.assign(pr_auc=precision, lift=found.lift, third=third, tenth=found.tenth)
+
+
+def _pair_rows(found: listening.Exclusive, names: list[str], sets: list[str]) -> pd.DataFrame:
+    pairs = listening.pairs_of(sets)
+    about = {
+        "set": [sets[first] for first, _ in pairs],
+        "first": [names[first] for first, _ in pairs],
+        "second": [names[second] for _, second in pairs],
+    }
+    counts = {name: getattr(found, name) for name in ("tracks", "predicted", "expected", "labelled")}
+    return pd.DataFrame(about | counts)
+
+
+def _model_row(popular: listening.Popularity, together: listening.Exclusive) -> dict[str, float]:
+    row: dict[str, float] = {"tags": len(popular.true), "tenth": int(popular.tenth.sum())}
+    row |= {name: getattr(popular, name) for name in ("correlation", "tenth_picked", "tenth_true")}
+    row |= {f"lift_{third}": lift for third, lift in zip(listening.THIRDS, popular.lifts, strict=True)}
+    row |= {"impossible": together.share, "impossible_expected": together.share_expected}
+    row |= {"impossible_labelled": together.share_labelled}
+    return row | {"pairs": together.mean, "pairs_labelled": together.mean_labelled}
+
+
+def _means(rows: pd.DataFrame, about: list[str]) -> pd.DataFrame:
+    """Mean over the seeds, in the order of the first."""
+    return rows.groupby(about, sort=False, dropna=False).mean().reset_index()

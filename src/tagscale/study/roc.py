@@ -1,0 +1,48 @@
+"""One ROC curve over all tags of a run, for people who look at a pipeline's page.
+
+Micro-average: every pair of a track and a classification tag is one decision. The metrics of the study are means over
+tags (metrics.py); this curve decides nothing.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from tagscale.catalog.tables import Catalog
+from tagscale.evaluation.metrics import POSITIVE
+
+POINTS = 101  # enough for a picture
+
+Curve = tuple[list[float], list[float], list[float]]
+
+
+def micro_curve(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) -> Curve:
+    """False-positive rates, true-positive rates and thresholds at POINTS false-positive rates from 0 to 1.
+
+    Args:
+        labels: (tracks, tags) in [0, 1] or NaN
+        scores: (tracks, tags) in [0, 1]
+        regression: (tags,) bool: tags that are left out
+
+    Returns:
+        Three lists of equal length; empty where all decisions have the same label.
+    """
+    known = ~np.isnan(labels) & ~regression
+    positive = labels[known] >= POSITIVE
+    if positive.all() or not positive.any():
+        return [], [], []
+    wrong, right, thresholds = roc_curve(positive, scores[known])
+    thresholds[0] = 1.0  # scikit-learn's infinity is not in JSON, and no score is above 1
+    at = np.linspace(0, 1, POINTS)
+    return at.tolist(), np.interp(at, wrong, right).tolist(), np.interp(at, wrong, thresholds).tolist()
+
+
+def curve_of_results(results: Path, catalog: Catalog) -> Curve:
+    """The curve of the test part of an evaluated run, whose folder is `results`."""
+    table = pd.read_parquet(results / "predictions.parquet")
+    scores = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
+    labels = catalog.labels.loc[scores.index, scores.columns].to_numpy()
+    regression = (catalog.tags.loc[scores.columns, "kind"] == "regression").to_numpy()
+    return micro_curve(labels, scores.to_numpy(), regression)

@@ -1,0 +1,260 @@
+"""The study's findings in plain words: who leads, whether a front-end beats the baselines, how sure one can be."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tagscale.report.appearance import at_start, listed, name_of
+from tagscale.study.compare import comparison, difference, tag_scores
+from tagscale.study.grid import LOWER_IS_BETTER, Study
+from tagscale.study.tables import LABELS
+from tagscale.study.trends import sign, trends
+
+LEVEL = 0.0005  # scores that agree to three decimals are called level
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the report says first.
+
+    beats_baseline: whether the best front-end beats every baseline, the published ones too; None where that cannot be
+        said.
+    front_end: the best front-end at the largest size, by test PR-AUC (by √MSE where no PR-AUC exists).
+    rival: what it is held against: the best baseline on descriptors, else the best published one, else the next
+        front-end, else nothing.
+    shown: the models of figures that bear no more than four: the two best front-ends, the best published baseline and
+        the best on descriptors, in the study's order.
+    compared: the models whose single tags are shown, the best front-end first.
+    findings: most important first.
+    trends: what the lines over the training size say.
+    certainty: how far to trust all of it.
+    """
+
+    beats_baseline: bool | None
+    front_end: str
+    rival: str | None
+    shown: list[str]
+    compared: list[str]
+    findings: list[str]
+    trends: list[str]
+    certainty: list[str]
+
+
+def verdict(study: Study, test_tracks: int, test_artists: int) -> Verdict:
+    """Put the study's test scores at the largest training size into words."""
+    table = comparison(study)
+    rows = table[table["size"] == study.largest].set_index("model")
+    metric = "pr_auc" if rows["test_pr_auc"].notna().any() else "rmse"
+    front_ends = _ranked(rows, study.front_ends or study.models, metric)
+    published = _ranked(rows, study.published if study.front_ends else [], metric)
+    baselines = _ranked(rows, study.baselines, metric)
+    rivals = [*baselines[:1], *published[:1], *front_ends[1:2]]
+    best = [*front_ends[:2], *published[:1], *baselines[:1]]
+    beats, against_baselines = _against_baselines(study, rows, metric, front_ends, baselines, published)
+    return Verdict(
+        beats_baseline=beats,
+        front_end=front_ends[0],
+        rival=rivals[0] if rivals else None,
+        shown=[model for model in study.everyone if model in best],
+        compared=best if len(study.everyone) > 3 else [front_ends[0], *rivals[:1]],
+        findings=[*against_baselines, *_leads(study, rows, front_ends)],
+        trends=trends(study, [model for model in study.everyone if model in front_ends[:2]]),
+        certainty=_certainty(study, test_tracks, test_artists),
+    )
+
+
+def hanley_mcneil(roc_auc: float, positives: int, negatives: int) -> float:
+    """Standard error of one ROC-AUC, tracks taken as independent. Source: Hanley and McNeil, Radiology 143, 1982.
+
+    >>> round(hanley_mcneil(0.8, 10, 90), 3)
+    0.086
+    """
+    q1, q2 = roc_auc / (2 - roc_auc), 2 * roc_auc**2 / (1 + roc_auc)
+    spread = roc_auc * (1 - roc_auc) + (positives - 1) * (q1 - roc_auc**2) + (negatives - 1) * (q2 - roc_auc**2)
+    return float(np.sqrt(spread / (positives * negatives)))
+
+
+def _ranked(rows: pd.DataFrame, models: list[str], metric: str) -> list[str]:
+    """The models, best first; those without a score at the end."""
+    ordered = rows.loc[models, f"test_{metric}"].sort_values(ascending=metric in LOWER_IS_BETTER, kind="stable")
+    return [str(name) for name in ordered.index]
+
+
+def _score(rows: pd.DataFrame, model: str, metric: str) -> float:
+    return float(rows[f"test_{metric}"].to_dict()[model])
+
+
+def _gain(rows: pd.DataFrame, metric: str, first: str, second: str) -> float:
+    """By how much the first model is better than the second; negative when it is worse."""
+    return sign(metric) * (_score(rows, first, metric) - _score(rows, second, metric))
+
+
+def _against_baselines(
+    study: Study,
+    rows: pd.DataFrame,
+    metric: str,
+    front_ends: list[str],
+    baselines: list[str],
+    published: list[str],
+) -> tuple[bool | None, list[str]]:
+    """Whether the best front-end beats every baseline, and the sentences that say so; lists are best first."""
+    best = front_ends[0]
+    if not baselines and not published:
+        return None, [
+            f"No baseline is in the grid (train.baselines is empty): nothing says whether {name_of(best)} is any good."
+        ]
+    what = f"macro {LABELS[metric]} at {rows['train_tracks'].max():,} training tracks"
+    first, others = (baselines or published)[0], published if baselines else published[1:]
+    ours, theirs = _score(rows, best, metric), _score(rows, first, metric)
+    name, rival = name_of(best), f"the {name_of(first)} baseline"
+    if pd.isna(ours) or pd.isna(theirs):
+        return None, [f"There is no {what} to hold {name} against {rival}."]
+    scored = [model for model in others if not pd.isna(_score(rows, model, metric))]
+    ahead = [model for model in scored if _gain(rows, metric, best, model) <= 0]
+    beaten = _gain(rows, metric, best, first) > 0
+    if beaten:
+        too = f" and {_all_of(len(scored), bool(baselines))}" if scored and not ahead else ""
+        caution = _caution(study, rows, metric, best, first)
+        lead = f"{at_start(name)} beats {rival}{too} on {what}: {ours:.3f} against {theirs:.3f}{caution}."
+    elif len(front_ends) == 1:
+        caution = _caution(study, rows, metric, first, best)
+        lead = f"{at_start(name)} does not beat {rival} on {what}: {ours:.3f} against {theirs:.3f}{caution}."
+    else:
+        better = "better" if len(front_ends) == 2 else "best"
+        has = f"the {better} one, {name}, has {ours:.3f} against {theirs:.3f}"
+        lead = f"No front-end beats {rival} on {what}: {has}{_caution(study, rows, metric, first, best)}."
+    return beaten and not ahead, [
+        lead,
+        *_against_published(study, rows, metric, best, scored, ahead, "" if baselines else "other "),
+    ]
+
+
+def _all_of(count: int, published: bool) -> str:
+    """Baselines beside the first; `published` tells them from it."""
+    kind = "published" if published else "other"
+    return {1: f"the {kind} one", 2: f"both {kind} ones"}.get(count, f"all {count} {kind} ones")
+
+
+def _against_published(
+    study: Study, rows: pd.DataFrame, metric: str, best: str, published: list[str], ahead: list[str], other: str
+) -> list[str]:
+    """The published baselines that are as good as the best front-end, or the one that comes closest.
+
+    other: "other " where one of them was held against it already.
+    """
+    if not published:
+        return []
+    if ahead:
+        named = listed([f"{name_of(model)} ({_score(rows, model, metric):.3f})" for model in ahead])
+        verb = "is" if len(ahead) == 1 else "are"
+        caution = _caution(study, rows, metric, ahead[0], best)
+        return [
+            f"Of {len(published)} {other}published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least "
+            f"as good as {name_of(best)} ({_score(rows, best, metric):.3f}) on {LABELS[metric]}: {named}{caution}."
+        ]
+    closest = published[0]
+    caution = _caution(study, rows, metric, best, closest)
+    return [
+        f"Of the {other}published baselines, {name_of(closest)} comes closest to {name_of(best)}: "
+        f"{_score(rows, closest, metric):.3f} against {_score(rows, best, metric):.3f}{caution}."
+    ]
+
+
+def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]:
+    """One sentence a metric: which front-end leads, by how much, on how many tags."""
+    if len(front_ends) < 2:
+        return []
+    tags = tag_scores(study, study.largest)
+    sentences = []
+    for metric, label in LABELS.items():
+        first, second, *rest = _ranked(rows, [model for model in study.models if model in front_ends], metric)
+        ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
+        then = _followers(rows, metric, rest)
+        if pd.isna(ours) or pd.isna(theirs):
+            sentences.append(f"{label}: nothing to compare, no tag of the test part could be scored.")
+        elif _gain(rows, metric, first, second) < LEVEL:
+            sentences.append(f"{label}: {name_of(first)} and {name_of(second)} are level at {ours:.3f}{then}.")
+        else:
+            per_tag = tags.pivot(index="tag", columns="model", values=metric)[[first, second]].dropna()
+            ahead = int((sign(metric) * (per_tag[first] - per_tag[second]) > 0).sum())
+            caution = _caution(study, rows, metric, first, second)
+            sentences.append(
+                f"{label}: {name_of(first)} leads {name_of(second)}, {ours:.3f} to {theirs:.3f}, "
+                f"and is ahead on {ahead} of {len(per_tag)} tags{caution}{then}."
+            )
+    return sentences
+
+
+def _followers(rows: pd.DataFrame, metric: str, models: list[str]) -> str:
+    """The front-ends behind the first two, no more than three by name."""
+    named = [f"{name_of(model)} {_score(rows, model, metric):.3f}" for model in models[:3]]
+    more = [f"{len(models) - 3} more"] if len(models) > 3 else []
+    return f"; then {listed([*named, *more])}" if models else ""
+
+
+def _caution(study: Study, rows: pd.DataFrame, metric: str, first: str, second: str) -> str:
+    """A warning where the first model's lead may be chance: over the test's artists, or over seeds."""
+    warnings = []
+    found = difference(study, first, second, metric, study.largest)
+    if found.low <= 0 <= found.high:
+        warnings.append(
+            f"could be chance: the {study.confidence:.0%} interval of the difference over test artists, "
+            f"{found.low:.3f} to {found.high:.3f}, includes 0"
+        )
+    deviations = rows[f"test_{metric}_sd"].to_dict()
+    spread = float(np.hypot(deviations[first], deviations[second]))  # not a number for a single seed
+    if spread >= _gain(rows, metric, first, second):
+        also = "seeds" if warnings else "but seeds alone"
+        warnings.append(f"{also} differ by as much: the SD of the difference is {spread:.3f}")
+    return f" ({'; '.join(warnings)})" if warnings else ""
+
+
+def _certainty(study: Study, test_tracks: int, test_artists: int) -> list[str]:
+    tags = tag_scores(study, study.largest)
+    scored = tags[(tags["kind"] == "classification") & tags["roc_auc"].notna()].drop_duplicates("tag")
+    sentences = []
+    measured = _measured_margin(study)
+    if len(scored):
+        positives = int(scored["positives"].median())
+        negatives = max(int(scored["tracks"].median()) - positives, 1)
+        about = (
+            f"The test part holds {test_tracks:,} tracks by {test_artists:,} artists, and half of its {len(scored)} "
+            f"scored classification tags have {positives} positive tracks or fewer."
+        )
+        advice = "read single tags as hints, and the means over all tags as the finding."
+        if measured is not None:
+            sentences.append(
+                f"{about} The ROC-AUC of half of these tags is uncertain by ±{measured:.2f} or more "
+                f"({study.confidence:.0%}, bootstrap over artists): {advice}"
+            )
+        else:
+            margin = 1.96 * hanley_mcneil(0.8, positives, negatives)
+            sentences.append(
+                f"{about} A ROC-AUC of 0.80 on such a tag is uncertain by about ±{margin:.2f} (95%, Hanley and McNeil "
+                f"1982), and by more where tracks of one artist resemble each other: {advice}"
+            )
+    if not study.resamples.empty:
+        sentences.append(
+            f"Intervals in brackets hold the score in {study.confidence:.0%} of the test parts that might have been "
+            f"drawn: artists were drawn anew {study.resamples['resample'].nunique():,} times, the same ones for every "
+            "model, so that differences between models are judged on the same tracks."
+        )
+    if len(study.seeds) == 1:
+        sentences.append(
+            "Every cell was trained once. How much another random start would move these numbers was not measured; "
+            "more seeds in train.seeds would tell, and until then small differences may be chance."
+        )
+    else:
+        sentences.append(
+            f"Every cell was trained {len(study.seeds)} times; numbers are means over seeds, ± is their standard "
+            "deviation. It covers the randomness of training, not that of the choice of test tracks."
+        )
+    return sentences
+
+
+def _measured_margin(study: Study) -> float | None:
+    """Half the width of the median tag's ROC-AUC interval at the largest size; None where none was measured."""
+    rows = study.tags[(study.tags["size"] == study.largest) & (study.tags["part"] == "test")]
+    width = float((rows["roc_auc_high"] - rows["roc_auc_low"]).median())
+    return None if np.isnan(width) else width / 2

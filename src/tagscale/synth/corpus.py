@@ -1,0 +1,190 @@
+"""The default corpus on disk: a folder in the format of a user's own data, made by all cores, resumed when interrupted.
+
+tracks.csv, tags.yaml        what `catalog` reads
+audio/00/track_00001.flac    16 kHz, mono, 16 bit
+corpus.json, .finished.jsonl see journal.py
+"""
+
+import csv
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from tagscale import SAMPLE_RATE
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing, sha256_of
+from tagscale.runtime.machine import cores
+from tagscale.synth.journal import Journal, audio_path
+from tagscale.synth.label_noise import mistaken
+from tagscale.synth.tags import CLASSIFICATION, TAGS
+from tagscale.synth.track import default_soundfont, make_track
+
+COLUMNS = ("track_id", "path", "artist", "album", "title", "seconds")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to make; the fields are those of the `synth` block of params.yaml."""
+
+    tracks: int
+    artists: int
+    seconds: float
+    seed: int
+    label_noise: float
+    soundfont: Path
+
+
+def order(
+    tracks: int, artists: int, seconds: float, seed: int, label_noise: float, soundfont: str | None = None
+) -> Order:
+    """Check what is ordered.
+
+    Raises:
+        TagscaleError: more artists than tracks, or no soundfont where one should be.
+    """
+    if artists > tracks:
+        raise TagscaleError(
+            f"synth.artists: {artists} artists for {tracks} tracks, but every artist has at least one. "
+            "Lower synth.artists or raise synth.tracks in params.yaml."
+        )
+    path = Path(soundfont) if soundfont else default_soundfont()
+    if not path.is_file():
+        raise TagscaleError(
+            f"synth.soundfont: {path}: no such file. Give the path of a General MIDI .sf2 file, "
+            "or null for the soundfont inside the pretty_midi package."
+        )
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        raise TagscaleError(
+            f"synth.soundfont: {path}: not a SoundFont 2 file (it does not begin with RIFF … sfbk). "
+            "Give the path of a General MIDI .sf2 file, or null for the soundfont inside the pretty_midi package."
+        )
+    return Order(tracks, artists, seconds, seed, label_noise, path)
+
+
+def recipe(ordered: Order) -> dict[str, Any]:
+    """All that decides a track; `tracks` and `label_noise` do not, so changing them keeps the audio."""
+    code = sha256_of(*sorted(Path(__file__).parent.glob("*.py")))[:12]
+    return {
+        "made_by": "tagscale synth",
+        "artists": ordered.artists,
+        "seconds": ordered.seconds,
+        "seed": ordered.seed,
+        "soundfont": sha256_of(ordered.soundfont)[:12],
+        "generator": code,
+    }
+
+
+def make_corpus(folder: Path, ordered: Order, workers: int | None = None, console: Console | None = None) -> int:
+    """Make a corpus, or what is missing of it, and write its tables.
+
+    The same order gives the same bytes, whatever the number of workers and however often it was interrupted.
+
+    Args:
+        workers: processes; None: one for every core
+
+    Returns:
+        how many tracks had to be made
+
+    Raises:
+        TagscaleError: the folder holds somebody else's data, or the soundfont plays nothing.
+    """
+    console = console or Console()
+    started = time.monotonic()
+    journal = Journal(folder, recipe(ordered))
+    if journal.replaced:
+        console.print(f"{folder}: made with other settings or another version before; making it again")
+    journal.limit(ordered.tracks)
+    missing = [number for number in range(ordered.tracks) if number not in journal.records]
+    if missing and journal.records:
+        console.print(f"{folder}: {len(journal.records):,} of {ordered.tracks:,} tracks are there; making the others")
+    for record in _shown(_made(folder, ordered, missing, workers), len(missing), console):
+        journal.add(record)
+    journal.rewrite()
+    _write_tables(folder, [journal.records[number] for number in range(ordered.tracks)], ordered)
+    took = f"made {len(missing):,} in {time.monotonic() - started:.0f} s" if missing else "all there already"
+    console.print(f"{folder}: {ordered.tracks:,} tracks by {ordered.artists:,} artists, {len(TAGS)} tags; {took}")
+    return len(missing)
+
+
+def _made(folder: Path, ordered: Order, missing: Sequence[int], workers: int | None) -> Iterator[dict[str, Any]]:
+    """Records of the missing tracks, as they get finished."""
+    workers = min(workers or cores(), len(missing))
+    make = partial(_make_file, folder, ordered)
+    if workers <= 1:
+        yield from map(make, missing)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        for future in as_completed([pool.submit(make, number) for number in missing]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let no worker outlive a killed parent, for whose next order it would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _make_file(folder: Path, ordered: Order, number: int) -> dict[str, Any]:
+    """Make a track's audio file; its record for the journal."""
+    track = make_track(number, ordered.seed, ordered.artists, ordered.seconds, ordered.soundfont)
+    path = folder / audio_path(number)
+    with replacing(path) as fresh:
+        samples = np.round(track.samples * 32767).astype(np.int16)
+        soundfile.write(fresh, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    row = {"artist": track.artist.name, "album": track.album, "title": track.title}
+    row["seconds"] = f"{len(samples) / SAMPLE_RATE:g}"
+    return {"number": number, "bytes": path.stat().st_size, "row": row, "labels": track.labels}
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} tracks/s" if task.speed else "")
+
+
+def _shown(records: Iterator[dict[str, Any]], total: int, console: Console) -> Iterator[dict[str, Any]]:
+    """The records, with a progress bar while they come."""
+    columns = (TextColumn("composing"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not total) as progress:
+        yield from progress.track(records, total=total)
+
+
+def _write_tables(folder: Path, records: Sequence[dict[str, Any]], ordered: Order) -> None:
+    """tracks.csv and tags.yaml."""
+    clean = np.array([[record["labels"][tag] for tag in TAGS] for record in records])
+    labels = mistaken(clean, ordered.label_noise, ordered.seed, [record["number"] for record in records])
+    classified = [tag in CLASSIFICATION for tag in TAGS]
+    with replacing(folder / "tracks.csv") as fresh, open(fresh, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, *TAGS])
+        for record, row in zip(records, labels, strict=True):
+            path = audio_path(record["number"])
+            values = [f"{value:.0f}" if whole else f"{value:.3f}" for value, whole in zip(row, classified, strict=True)]
+            writer.writerow([Path(path).stem, path, *(record["row"][key] for key in COLUMNS[2:]), *values])
+    with replacing(folder / "tags.yaml") as fresh:
+        entries = {name: tag.as_entry() for name, tag in TAGS.items()}
+        fresh.write_text(yaml.safe_dump({"columns": entries}, sort_keys=False), encoding="utf-8")

@@ -1,0 +1,122 @@
+"""From notes to sound: symusic plays the recordings of a General MIDI soundfont, note by note.
+
+symusic 0.5.9 plays every note at one loudness, loops the recording for as long as the note is held, and cuts it off
+at the end; it knows neither velocity nor controllers nor pitch bends. So each pitch that a player needs is rendered
+once, as long as its longest note; tone.py makes a note of the instrument of it, and loudness and release come with
+every note here.
+
+What else it takes to get the same sound every time, found by rendering all pitches repeatedly:
+- far above an instrument's range symusic never returns (from pitch 97 on in the default soundfont), and some pitches
+  are silent or noise of 10^7: hence the ranges in instruments.py, and `SANE_PEAK`;
+- two programs that share recordings sound like the one that was played first: hence a `Sampler` for every track;
+- string ensemble (program 48) from 56 to 60 and trumpet (56) at 57 and 60 read beyond their recording, into whatever
+  memory holds: hence no program 48, and no trumpet below 61.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import symusic.core
+
+from tagscale.synth.instruments import INSTRUMENTS, KITS
+from tagscale.synth.score import Playing, Song
+from tagscale.synth.tone import FORMANTS, RENDER_RATE, rung, tone_of
+
+QUALITY = 3  # symusic's interpolation between the samples of a recording: 0 fast to 4 fine
+LONGEST_TONE = 6.0  # seconds; a bar of the slowest music takes 4.6
+SANE_PEAK = 20.0  # recordings peak near 1
+VOWELS = tuple(FORMANTS)
+
+
+class Sampler:
+    """A soundfont, ready to play one track."""
+
+    def __init__(self, soundfont: Path) -> None:
+        self._synthesizer = symusic.core.Synthesizer(str(soundfont), RENDER_RATE, QUALITY)
+
+    def tones(self, program: int, wanted: Mapping[int, float], drums: bool = False) -> dict[int, np.ndarray]:
+        """Held notes: pitch -> (samples,) at RENDER_RATE, each as long as wanted (seconds)."""
+        score = symusic.core.ScoreSecond(480)
+        track = symusic.core.TrackSecond("", program, drums)
+        places, at = {}, 0.0
+        for pitch, seconds in wanted.items():
+            track.notes.append(symusic.core.NoteSecond(at, seconds, pitch, 100))
+            places[pitch] = (round(at * RENDER_RATE), round(seconds * RENDER_RATE))
+            at += seconds + 0.01
+        score.tracks.append(track)
+        rendered = np.asarray(self._synthesizer.render(score, stereo=False), np.float32)[0]
+        found = {}
+        for pitch, (start, length) in places.items():
+            tone = rendered[start : start + length]
+            peak = float(np.abs(tone).max(initial=0.0))
+            found[pitch] = tone if np.isfinite(peak) and peak < SANE_PEAK else np.zeros(length, np.float32)
+        return found
+
+
+def stems(
+    song: Song, sampler: Sampler, speed: float, grit: float, rng: np.random.Generator
+) -> Iterator[tuple[Playing | None, np.ndarray]]:
+    """Every player's sound by itself, and the drums (None) last.
+
+    Args:
+        speed: how much faster the result will be played (the artist's tuning). Notes are placed that much further
+            apart, so that tempo and length come out as composed.
+        grit: how rough singers sound, 0 to 1.
+
+    Shape: each (samples,), float32, seconds x speed at RENDER_RATE
+    """
+    rate = RENDER_RATE * speed
+    length = round(song.seconds * rate)
+    for playing in song.playings:
+        yield playing, _played(playing, sampler, rate, length, grit, rng)
+    if song.strokes:
+        yield None, _drummed(song, sampler, rate, length)
+
+
+def _played(
+    playing: Playing, sampler: Sampler, rate: float, length: int, grit: float, rng: np.random.Generator
+) -> np.ndarray:
+    instrument = INSTRUMENTS[playing.instrument]
+    longest: dict[int, float] = {}
+    for note in playing.notes:
+        seconds = min(LONGEST_TONE, note.seconds * rate / RENDER_RATE + instrument.release)
+        longest[note.pitch] = max(longest.get(note.pitch, 0.0), seconds)
+    held = sampler.tones(playing.program, dict(sorted(longest.items())))
+    words = rng.integers(len(VOWELS), size=len(playing.notes)) if instrument.voice else None
+    release = round(instrument.release * RENDER_RATE)
+    fade = np.cos(np.linspace(0, np.pi / 2, release, dtype=np.float32)) ** 2
+    shaped: dict[tuple[int, str], np.ndarray] = {}
+    stem = np.zeros(length, np.float32)
+    for number, note in enumerate(playing.notes):
+        vowel = "" if words is None else VOWELS[int(words[number])]
+        if (note.pitch, vowel) not in shaped:
+            shaped[note.pitch, vowel] = tone_of(held[note.pitch], note.pitch, instrument, vowel, grit, rng)
+        tone = shaped[note.pitch, vowel]
+        sustain = min(round(note.seconds * rate), max(0, len(tone) - release))
+        sound = tone[: sustain + release] * np.float32(note.strength**1.5)
+        sound[sustain:] *= fade[: len(sound) - sustain]
+        _place(sound, round(note.start * rate), stem)
+    return stem
+
+
+def _drummed(song: Song, sampler: Sampler, rate: float, length: int) -> np.ndarray:
+    kit = KITS[song.kit]
+    drums = {name: kit.drum(name) for name in sorted({stroke.drum for stroke in song.strokes})}
+    held = sampler.tones(kit.program, {drum.key: min(2.5, 3 * drum.decay) for drum in drums.values()}, drums=True)
+    ringing = {}
+    for name, drum in drums.items():
+        sound = rung(held[drum.key], drum.decay)
+        peak = float(np.abs(sound).max(initial=0.0)) or 1.0
+        ringing[name] = sound * np.float32(10 ** (drum.level / 20) / peak)
+    stem = np.zeros(length, np.float32)
+    for stroke in song.strokes:
+        _place(ringing[stroke.drum] * np.float32(stroke.strength**1.5), round(stroke.start * rate), stem)
+    return stem
+
+
+def _place(sound: np.ndarray, at: int, stem: np.ndarray) -> None:
+    """Add a sound to a stem at a sample that may lie before its beginning or near its end."""
+    first, last = max(0, -at), min(len(sound), len(stem) - at)
+    if first < last:
+        stem[at + first : at + last] += sound[first:last]

@@ -1,0 +1,81 @@
+"""Which tracks are put aside, each with every reason in words and numbers."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from tagscale.params.load import ValidationParams
+from tagscale.validation.expectations import QUARANTINE, Result
+
+COLUMNS = ["track_id", "path", "reason"]
+
+
+def quarantine(
+    audio: pd.DataFrame, results: list[Result], settings: ValidationParams
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Tracks that failed a check of their file.
+
+    Args:
+        audio: the table of `tagscale.validation.summaries.audio_table`.
+        results: of the checks; those whose consequence is quarantine count.
+
+    Returns:
+        track_id, path and reason, one row a track, sorted by track id; and how many tracks have each kind of reason,
+        the commonest first.
+    """
+    by_id = audio.set_index("track_id", drop=False)
+    entries = []
+    for order, result in enumerate(r for r in results if r.consequence == QUARANTINE and r.failing):
+        explain = _EXPLAIN[result.column]
+        rows = by_id.loc[result.failing]
+        kind, reason = explain(rows, settings)
+        kinds = [kind] * len(rows) if isinstance(kind, str) else kind.to_list()
+        texts = {"track_id": rows["track_id"].to_list(), "path": rows["path"].to_list(), "reason": reason.to_list()}
+        entries.append(pd.DataFrame({**texts, "kind": kinds, "order": order}))
+    if not entries:
+        return pd.DataFrame(columns=COLUMNS, dtype=str), {}
+    every = pd.concat(entries, ignore_index=True).sort_values(["track_id", "order"], kind="stable")
+    grouped = every.groupby("track_id", sort=True)
+    found = grouped.agg(path=("path", "first"), reason=("reason", "; ".join)).reset_index()
+    counts = every["kind"].value_counts()
+    return found[COLUMNS], {str(kind): int(count) for kind, count in counts.items()}
+
+
+def _numbers(column: pd.Series, digits: int) -> pd.Series:
+    return column.map(f"{{:.{digits}f}}".format)
+
+
+def _decoding(rows: pd.DataFrame, settings: ValidationParams) -> tuple[pd.Series, pd.Series]:
+    return rows["rejected"].str.split(r"[:(]", n=1, regex=True).str[0].str.strip(), rows["rejected"]
+
+
+def _short(rows: pd.DataFrame, settings: ValidationParams) -> tuple[str, pd.Series]:
+    kind = f"shorter than {settings.min_seconds:g} s"
+    return kind, _numbers(rows["seconds"], 2) + f" s long, {kind}"
+
+
+def _off(rows: pd.DataFrame, settings: ValidationParams) -> tuple[str, pd.Series]:
+    text = _numbers(rows["seconds"], 2) + " s long, but annotated as " + _numbers(rows["annotated"], 2) + " s"
+    return "not as long as annotated", text
+
+
+def _silent(rows: pd.DataFrame, settings: ValidationParams) -> tuple[str, pd.Series]:
+    return "silent", "silent: " + _numbers(rows["rms_dbfs"], 1) + f" dBFS, below {settings.silence_dbfs:g}"
+
+
+_EXPLAIN: dict[str, Callable[[pd.DataFrame, ValidationParams], tuple[str | pd.Series, pd.Series]]] = {
+    "fault": lambda rows, _: ("known to be broken", "known to be broken: " + rows["fault"].astype(str)),
+    "rejected": _decoding,
+    "not_numbers": lambda rows, _: ("values that are no numbers", rows["not_numbers"]),
+    "source_rate": lambda rows, _: (
+        "implausible sample rate",
+        "implausible sample rate: " + _numbers(rows["source_rate"], 0) + " Hz",
+    ),
+    "seconds": _short,
+    "seconds_off": _off,
+    "rms_dbfs": _silent,
+    "same_audio_as": lambda rows, _: (
+        "same audio as another track",
+        "same audio as " + rows["same_audio_as"].astype(str),
+    ),
+}

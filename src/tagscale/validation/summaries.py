@@ -1,0 +1,106 @@
+"""The tables that the suites are about: one row a track or a tag, from the catalog and from what decoding measured."""
+
+import numpy as np
+import pandas as pd
+
+from tagscale.catalog.tables import Catalog
+
+POSITIVE = 0.5  # a classification label from here on is a positive one
+MEASURED = ["source_rate", "source_seconds", "rms_dbfs", "clipped", "dc"]
+NOT_NUMBERS = r"\bNaN\b"  # in the reason for which a file was rejected
+
+
+def tracks_table(catalog: Catalog) -> pd.DataFrame:
+    """The catalog's tracks, and in `labels_of` the track that the label row at the same place is about."""
+    rows = catalog.labels.index.to_series().reset_index(drop=True).astype(object)
+    tracks = catalog.tracks.reset_index(drop=True)
+    tracks = tracks.assign(labels_of=rows.reindex(tracks.index).fillna("no row"))
+    return tracks.fillna({"track_id": "", "path": "", "artist": ""})
+
+
+def tags_table(catalog: Catalog) -> pd.DataFrame:
+    """The catalog's tags: tag, group, kind, exclusive."""
+    return catalog.tags.rename_axis("tag").reset_index().fillna("")
+
+
+def labels_table(catalog: Catalog) -> pd.DataFrame:
+    """One row a tag: the label column at its place, its range, and on how many tracks a tag that excludes it is too."""
+    tags, labels = tags_table(catalog)[["tag", "exclusive"]], catalog.labels
+    columns = pd.Series(labels.columns.astype(str), dtype=object).reindex(tags.index).fillna("no column")
+    table = tags.assign(column=columns)
+    lowest, highest = labels.min().reset_index(drop=True), labels.max().reset_index(drop=True)
+    table = table.assign(lowest=lowest.reindex(tags.index), highest=highest.reindex(tags.index))
+    together = np.full(len(table), np.nan)
+    if len(table) == labels.shape[1]:
+        for name in set(table["exclusive"]) - {""}:
+            members = (table["exclusive"] == name).to_numpy()
+            positive = labels.loc[:, members].to_numpy() >= POSITIVE
+            together[members] = (positive & (positive.sum(axis=1) > 1)[:, None]).sum(axis=0)
+    return table.assign(exclusive_together=together)
+
+
+def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+    """One row a track: what decoding measured, set against what was annotated.
+
+    Args:
+        facts: the store's, index track_id.
+        rejected: track_id and reason of the files that could not be decoded.
+        tolerance: seconds by which a file may differ from its annotation.
+    """
+    table = catalog.tracks[["track_id", "path"]].reset_index(drop=True)
+    measured = facts[~facts.index.duplicated()].reindex(table["track_id"]).reset_index(drop=True)
+    reasons = table["track_id"].map(dict(zip(rejected["track_id"], rejected["reason"], strict=True))).astype(object)
+    fault = catalog.tracks["fault"].fillna("").reset_index(drop=True)
+    decoded = measured["audio_sha256"].notna()
+    numbers = measured[MEASURED].astype(float)
+    infinite = pd.Series(~np.isfinite(numbers.to_numpy()).all(axis=1), numbers.index)
+    table = table.assign(
+        state=np.where(decoded, "decoded", np.where(reasons.notna(), "rejected", "unknown")),
+        unmeasured=_where(decoded & infinite, table["track_id"]),
+        fault=_where(fault != "", fault),
+        rejected=_where(reasons.notna() & ~reasons.str.contains(NOT_NUMBERS, na=False), reasons),
+        not_numbers=_where(reasons.str.contains(NOT_NUMBERS, na=False), reasons),
+        source_rate=numbers["source_rate"],
+        seconds=numbers["source_seconds"],
+        annotated=catalog.tracks["seconds"].to_numpy(float),
+        rms_dbfs=numbers["rms_dbfs"],
+        clipped=numbers["clipped"],
+        offset=numbers["dc"].abs(),
+    )
+    table["seconds_off"] = (table["seconds"] - table["annotated"]).abs()
+    # of equal files the first is kept; a sound one before a faulty one, one as long as annotated before one that is not
+    order = np.lexsort((table["seconds_off"] > tolerance, fault != ""))
+    audio = measured["audio_sha256"].iloc[order]
+    first = table["track_id"].iloc[order].groupby(audio).transform("first").reindex(table.index)
+    return table.assign(same_audio_as=_where(first.notna() & (first != table["track_id"]), first))
+
+
+def usable_table(catalog: Catalog, usable: np.ndarray) -> pd.DataFrame:
+    """Of each tag, over the usable tracks: how many are annotated, how many positive, mean and distinct labels.
+
+    Args:
+        usable: (tracks,), bool.
+    """
+    labels = catalog.labels[usable]
+    classification = catalog.tags["kind"] == "classification"
+    annotated, positives = labels.notna().sum(), (labels >= POSITIVE).sum()
+    both = 1 + ((positives > 0) & (positives < annotated)).astype(int)  # labels of classification: positive or not
+    table = pd.DataFrame({"annotated": annotated, "mean": labels.mean()})
+    table = table.assign(
+        positives=positives.astype(float).where(classification),
+        distinct=both.where(classification, labels.nunique()),
+    )
+    return catalog.tags.join(table)
+
+
+def partition_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A partition's table with the rank that each row is due, and in how many parts its artist is."""
+    train = (table["part"] == "train").to_numpy()
+    rank_due = np.full(len(table), -1)
+    rank_due[train] = table.loc[train, "rank"].rank(method="first").to_numpy().astype(int) - 1
+    return table.assign(rank_due=rank_due, parts_of_artist=table.groupby("artist")["part"].transform("nunique"))
+
+
+def _where(condition: pd.Series, values: pd.Series) -> pd.Series:
+    """The values where the condition holds, else None."""
+    return values.astype(object).where(condition, None)

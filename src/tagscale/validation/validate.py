@@ -1,0 +1,183 @@
+"""What the checks mean: which tracks are quarantined and why, which tags are learnt, whether the dataset passes."""
+
+import pandas as pd
+
+from tagscale.catalog.tables import Catalog
+from tagscale.params.load import ValidationParams
+from tagscale.partition.divide import PARTS, Partition
+from tagscale.validation.expectations import DROP, MENTION, STOP, Examination, Result, examine
+from tagscale.validation.findings import Findings
+from tagscale.validation.leaks import Crossing, artist_filtered, crossings
+from tagscale.validation.quarantine import quarantine
+from tagscale.validation.suites import FULL_BAND, checks_of_partition, checks_of_tables, checks_of_usable
+from tagscale.validation.summaries import (
+    audio_table,
+    labels_table,
+    partition_table,
+    tags_table,
+    tracks_table,
+    usable_table,
+)
+
+SHOWN = 5
+OF_LEAKS = ["kind", "test_keys", "test_keys_in_train", "test_tracks", "test_tracks_by_train", "unknown"]
+
+
+def validate(
+    catalog: Catalog,
+    facts: pd.DataFrame,
+    rejected: pd.DataFrame,
+    settings: ValidationParams,
+    examination: Examination | None = None,
+) -> Findings:
+    """Check a catalog and the audio that was decoded for it.
+
+    Args:
+        facts: the store's measured facts, index track_id.
+        rejected: track_id and reason of the files that could not be decoded.
+        examination: remembers the suites and their results, for Data Docs.
+    """
+    examination = examination or Examination()
+    audio = audio_table(catalog, facts, rejected, settings.seconds_tolerance)
+    tables = {
+        "tracks": (tracks_table(catalog), "track_id"),
+        "labels": (labels_table(catalog), "tag"),
+        "tags": (tags_table(catalog), "tag"),
+        "audio": (audio, "track_id"),
+    }
+    results = examination.run(tables, checks_of_tables(settings))
+    known_broken = int(audio["fault"].notna().sum())
+    findings = Findings(catalog.name, len(catalog.tracks), known_broken, results, audio)
+    findings.stops = _stops(results)
+    if findings.stops:
+        return findings
+    found = crossings(catalog.tracks, facts["audio_sha256"]) if catalog.split else []
+    findings.split, findings.stops = _split(catalog), _broken_claim(catalog, found)
+    findings.leaks = [{field: getattr(crossing, field) for field in OF_LEAKS} for crossing in found]
+    findings.quarantine, findings.reasons = quarantine(audio, results, settings)
+    findings.mentions = _mentions(audio, results, settings) + _unknown_artists(catalog)
+    _check_share(findings, audio, settings)
+    usable = ~catalog.tracks["track_id"].isin(findings.quarantine["track_id"]).to_numpy()
+    findings.usable = usable_table(catalog, usable)
+    left = findings.usable.rename_axis("tag").reset_index()
+    of_usable = examination.run({"usable": (left, "tag")}, checks_of_usable(settings))
+    findings.results += of_usable
+    findings.dropped = _dropped(findings.usable, of_usable, settings)
+    if not findings.tags:
+        findings.stops.append("no tag can be learnt from the tracks that are left; see the dropped tags for why")
+    return findings
+
+
+def check_partition(partition: Partition, crossing_allowed: bool) -> list[str]:
+    """Why a partition must not be used; empty when it is sound.
+
+    Args:
+        crossing_allowed: whether an artist may have tracks in two parts, as in some datasets' own splits.
+    """
+    tables = {"partition": (partition_table(partition.table), "track_id")}
+    return _stops(examine(tables, checks_of_partition(crossing_allowed)))
+
+
+def _stops(results: list[Result]) -> list[str]:
+    stops = []
+    for result in results:
+        if result.consequence == STOP and not result.success:
+            named = f" (first: {', '.join(result.failing[:SHOWN])})" if result.failing else ""
+            stops.append(f"{result.table}: expected that {result.says}, found: {result.observed}{named}")
+    return stops
+
+
+def _split(catalog: Catalog) -> str:
+    """A sentence on the parts: what the dataset's own split is and claims, or that tagscale will divide the tracks."""
+    if catalog.split is None:
+        return "No split of the dataset's own is used: the partition will be artist-filtered, made of whole artists."
+    claim = "claims" if catalog.split.artist_filtered else "does not claim"
+    counts = ", ".join(f"{(catalog.tracks['split'] == part).sum():,} {part}" for part in PARTS)
+    outside = int(catalog.tracks["split"].isna().sum())
+    rest = f"; {outside:,} tracks are outside it and not used" if outside else ""
+    return f"Split `{catalog.split.name}` of the dataset ({counts}{rest}) {claim} to be artist-filtered."
+
+
+def _broken_claim(catalog: Catalog, found: list[Crossing]) -> list[str]:
+    """The reason to stop where a split claims that no artist is in two parts, and one is."""
+    if catalog.split is None or not catalog.split.artist_filtered or artist_filtered(found):
+        return []
+    artists = next(crossing.crossing for crossing in found if crossing.kind == "artist")
+    named = "; ".join(
+        f"{artist} ({', '.join(f'{count} {part}' for part, count in row.items() if count)})"
+        for artist, row in artists.head(SHOWN).iterrows()
+    )
+    return [
+        f"split `{catalog.split.name}` claims to be artist-filtered, but {len(artists)} artist(s) have tracks in more "
+        f"than one part: {named}. Scores on it would be too good. Mend the annotations, or choose another "
+        "dataset.split in params.yaml (`stratified`: tagscale divides by whole artists)"
+    ]
+
+
+def _unknown_artists(catalog: Catalog) -> list[str]:
+    unknown = int((catalog.tracks["artist"] == "").sum())
+    if not unknown:
+        return []
+    return [
+        f"{unknown:,} of {len(catalog.tracks):,} tracks have no artist: each counts as an artist of its own, and "
+        "whether they cross the parts of a split cannot be checked"
+    ]
+
+
+def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[str]:
+    """One sentence for each failed check that has no other consequence; missing artists are in _unknown_artists."""
+    by_id = audio.drop_duplicates("track_id").set_index("track_id")
+    sentences = []
+    for result in results:
+        if result.consequence != MENTION or result.success or result.column == "artist":
+            continue
+        named = ", ".join(result.failing[:SHOWN])
+        if result.table != "audio":
+            sentences.append(f"not so: {result.says}: {result.observed} ({named})")
+            continue
+        values = by_id.loc[result.failing, result.column].astype(float)
+        tracks = f"{len(values):,} track{'s' if len(values) > 1 else ''}"
+        place = int(values.argmin() if result.column == "source_rate" else values.argmax())
+        worst, number = values.index[place], float(values.iloc[place])
+        said = {
+            "clipped": f"clipped, more than {settings.max_clipped:.1%} of the values at full scale: {tracks}; "
+            f"the worst: {worst} ({number:.1%})",
+            "offset": f"DC offset, a mean beyond {settings.max_dc:g} of full scale: {tracks}; "
+            f"the worst: {worst} ({number:.2f})",
+            "source_rate": f"sampled below {FULL_BAND:,} Hz, so nothing above half the rate: {tracks}; "
+            f"the lowest: {worst} ({number:,.0f} Hz)",
+        }
+        sentences.append(said[result.column])
+    return sentences
+
+
+def _check_share(findings: Findings, audio: pd.DataFrame, settings: ValidationParams) -> None:
+    """Stop when too many tracks that were believed sound are quarantined, or all tracks are."""
+    if findings.usable_tracks == 0:
+        counted, of = len(findings.quarantine), findings.tracks
+    else:
+        counted, of = len(findings.quarantine) - findings.known_broken, findings.tracks - findings.known_broken
+    if findings.usable_tracks > 0 and counted <= settings.max_quarantined * of:
+        return
+    known = set(audio.loc[audio["fault"].notna(), "track_id"])
+    rows = findings.quarantine[~findings.quarantine["track_id"].isin(known)].head(SHOWN).itertuples()
+    findings.stops.append(
+        f"{counted} of {of} tracks ({counted / of:.1%}) are quarantined, more than validation.max_quarantined "
+        f"({settings.max_quarantined:.1%}). The first: " + "; ".join(f"{row.path}: {row.reason}" for row in rows)
+    )
+
+
+def _dropped(usable: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[dict[str, str]]:
+    """Tags that failed a check of their labels, in the order of the catalog, with the first reason that applies."""
+    failing = {result.column: set(result.failing) for result in results if result.consequence == DROP}
+    dropped = []
+    for tag, row in usable.iterrows():
+        if tag in failing["annotated"]:
+            dropped.append({"tag": str(tag), "reason": "not annotated on any track"})
+        elif tag in failing["positives"]:
+            found = f"{row['positives']:.0f} positive tracks"
+            dropped.append({"tag": str(tag), "reason": f"{found}, fewer than {settings.min_positives}"})
+        elif tag in failing["distinct"]:
+            same = "positive" if row["kind"] == "classification" else f"labelled {row['mean']:g}"
+            dropped.append({"tag": str(tag), "reason": f"{same} on every annotated track"})
+    return dropped

@@ -1,0 +1,55 @@
+"""M4A, MP4 and bare AAC through the optional extra, against the signal that was encoded."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tagscale.decoding.batch import _attempt
+from tagscale.decoding.decode import AudioError, MissingDecoder, decode
+from user_folder import tone
+
+av = pytest.importorskip("av", reason="the extra tagscale[aac] is not installed")
+
+
+def write(path: Path, channels: list[np.ndarray], rate: int) -> Path:
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
+    with av.open(str(path), "w", format="adts" if path.suffix == ".aac" else "mp4") as container:
+        stream = container.add_stream("aac", rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(np.stack(channels).astype(np.float32), format="fltp", layout=layout)
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("extension", ["m4a", "mp4", "aac"])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_mean_of_channels_at_16_khz(tmp_path: Path, extension: str, rate: int) -> None:
+    loud = tone(3, rate, 440, 0.6)
+    decoded = decode(write(tmp_path / f"a.{extension}", [loud, np.zeros_like(loud)], rate))
+    assert (decoded.source_rate, decoded.channels) == (rate, 2)
+    assert decoded.source_seconds == pytest.approx(3, abs=0.15)  # whole frames, and the encoder's delay
+    middle = decoded.samples[16000:32000] / 32768
+    assert np.argmax(np.abs(np.fft.rfft(middle * np.hanning(16000)))) == 440
+    assert np.std(middle) == pytest.approx(0.3 / np.sqrt(2), rel=0.03)
+
+
+def test_cut_and_foreign_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.m4a", [np.random.default_rng(0).uniform(-0.5, 0.5, 44100 * 5)], 44100)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError):
+        decode(path)
+    path.write_text("no audio")
+    with pytest.raises(AudioError, match="cannot be read as audio"):
+        decode(path)
+
+
+def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.m4a", [tone(1, 16000)], 16000)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingDecoder, match=r"tagscale\[aac\]"):
+        decode(path)
+    assert _attempt(path, "").source is None  # so that it is tried again once it is installed

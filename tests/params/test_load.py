@@ -1,0 +1,128 @@
+"""params.yaml is read strictly: every mistake is named by its key, with what to do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagscale.models.build import MODELS, build, capacity_keys, parameter_count
+from tagscale.models.paper import ROWS
+from tagscale.params.load import CAPACITIES, base_model, laid_over, load, parse, read_yaml
+from tagscale.runtime.errors import TagscaleError
+from tagscale.stages.architecture import architecture_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    return read_yaml(ROOT / "params.yaml")
+
+
+def test_the_shipped_settings_are_valid() -> None:
+    params = load(ROOT / "params.yaml")
+    assert params.partition.train + params.partition.valid + params.partition.test == pytest.approx(1)
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("[!_]*[!s].yaml")), ids=lambda path: path.stem)
+def test_every_shipped_preset_is_valid_and_states_only_differences(preset: Path, content: dict[str, Any]) -> None:
+    load(ROOT / "params.yaml", preset)
+    for block, values in read_yaml(preset).items():
+        for key, value in values.items():
+            assert content[block].get(key) != value, f"{preset.name}: {block}.{key} says what params.yaml says"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"train": {"btach": 16}}, r"train\.btach: unknown key; did you mean `batch`\?"),
+        ({"trian": {}}, r"trian: unknown key; did you mean `train`\?"),
+        ({"model": {"waveform": {"colour": 1}}}, r"model\.waveform\.colour: unknown key; known here: layers, width\."),
+        ({"model": {"wavefrom": {"layers": 7}}}, r"model\.wavefrom: unknown key; did you mean `waveform`\?"),
+        ({"model": {"waveform-x4": {"layers": 7, "wdth": 4}}}, r"model\.waveform-x4\.wdth: unknown key; .*`width`"),
+        ({"model": {"waveform-x4": {"layers": 7}}}, r"model\.waveform-x4\.width: missing"),
+        ({"train": {"models": ["wave"]}}, r"train\.models: no block model\.wave says what 'wave' is; .*waveform"),
+        ({"train": {"batch": "many"}}, r"train\.batch: .*valid integer.*'many'"),
+        ({"train": {"loss": "hinge"}}, r"train\.loss: .*'cross_entropy' or 'mse'.*'hinge'"),
+        ({"train": {"sizes": []}}, r"train\.sizes"),
+        ({"partition": {"train": 0.5}}, r"partition: .*must add up to 1, not 0\.7"),
+        ({"synth": {"label_noise": 2}}, r"synth\.label_noise: .*less than or equal to 0\.5"),
+        ({"dataset": {"name": "my songs"}}, r"dataset\.name"),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(content: dict[str, Any], change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(TagscaleError, match=expected):
+        parse(laid_over(content, change), origin="params.yaml")
+
+
+def test_a_missing_key_is_named(content: dict[str, Any]) -> None:
+    del content["train"]["patience"]
+    with pytest.raises(TagscaleError, match=r"my\.yaml: 1 setting\(s\) to mend:\n  train\.patience: missing"):
+        parse(content, origin="my.yaml")
+
+
+def test_all_mistakes_are_named_at_once(content: dict[str, Any]) -> None:
+    content["train"]["batch"] = 0
+    content["evaluate"]["hop"] = 1
+    with pytest.raises(TagscaleError, match=r"(?s)2 setting\(s\).*train\.batch.*evaluate\.hop"):
+        parse(content)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TagscaleError, match=r"nowhere\.yaml: no such file"):
+        load(tmp_path / "nowhere.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("train: [1, 2")
+    with pytest.raises(TagscaleError, match=r"broken\.yaml: not valid YAML"):
+        load(broken)
+    broken.write_text("- just\n- a list\n")
+    with pytest.raises(TagscaleError, match=r"expected blocks of `key: value`, found list"):
+        load(broken)
+
+
+def test_reading_never_executes_what_the_file_says(tmp_path: Path) -> None:
+    hostile = tmp_path / "params.yaml"
+    hostile.write_text("train: !!python/object/apply:os.system ['touch executed']\n")
+    with pytest.raises(TagscaleError, match="not valid YAML"):
+        load(hostile)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_every_model_can_be_set() -> None:
+    assert set(CAPACITIES) == set(MODELS)
+    for name, block in CAPACITIES.items():
+        known = {*capacity_keys(name), "patch_seconds"}
+        assert set(block.model_fields) <= known, name
+
+
+def test_a_named_capacity_is_a_model_of_its_own(content: dict[str, Any]) -> None:
+    changed = laid_over(content, {"model": {"waveform-x4": {"layers": 7, "width": 4, "units": 100}}})
+    params = parse(laid_over(changed, {"train": {"models": ["waveform", "waveform-x4"]}}))
+    described = [architecture_of(params, name, ["jazz"], ["classification"]) for name in params.train.models]
+    assert [architecture.model for architecture in described] == ["waveform", "waveform"]
+    backend = {"filters": 64, "dropout": 0.2, "pooling": "max_mean", "layers": 7}
+    assert described[0].capacity == backend | {"width": 0.25, "units": 200}
+    assert described[1].capacity == backend | {"width": 4, "units": 100}
+
+
+def test_a_model_hears_patches_of_its_own_length(content: dict[str, Any]) -> None:
+    def seconds(name: str, **block: Any) -> float:
+        params = parse(laid_over(content, {"model": {name: block}}))
+        return architecture_of(params, name, ["jazz"], ["classification"]).patch_seconds
+
+    assert seconds("samplecnn") == 59_049 / 16_000
+    assert seconds("samplecnn", patch_seconds=5) == 5
+    assert seconds("transformer") == content["train"]["patch_seconds"]
+    assert seconds("dieleman") == 10
+    assert seconds("dieleman", frames=9) == 3
+
+
+@pytest.mark.parametrize(("table", "tags"), [(1, 139), (2, 50), (3, 50), (4, 50)])
+def test_a_tables_preset_lists_its_models(table: int, tags: int) -> None:
+    """Every size that the paper states in a table is that of one of the preset's models, and no other is there."""
+    params = load(ROOT / "params.yaml", ROOT / "presets" / f"table-{table}.yaml")
+    front_ends = [name for name in params.train.models if base_model(name) in ("waveform", "spectrogram")]
+    described = [architecture_of(params, name, ["tag"] * tags, ["classification"] * tags) for name in front_ends]
+    found = [(architecture.model, parameter_count(build(architecture))) for architecture in described]
+    assert len(set(found)) == len(found)
+    assert set(found) == {(row.model, row.exact) for row in ROWS if row.table == table and row.exact}

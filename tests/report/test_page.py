@@ -1,0 +1,281 @@
+"""The report: complete, self-contained, safe against names from the data."""
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from study.compare_fixtures import SIZES, Files, make_study
+from study.listening_fixtures import make_catalog, write_predictions
+from tagscale.partition.divide import Partition
+from tagscale.report import figures
+from tagscale.report.page import StageTime, read_times, render
+from tagscale.report.words import duration, rate_words
+from tagscale.study.grid import Study, read_study
+from tagscale.study.qualitative import qualitative
+from tagscale.study.verdict import verdict
+
+
+def study_of(files: Files, **grid: Any) -> Study:
+    given = {"models": ["waveform", "spectrogram"], "baselines": ["descriptors"], "sizes": [*SIZES], "seeds": [0]}
+    return read_study(files.runs, files.results, **(given | grid))
+
+
+def page_of(files: Files, study: Study, **changes: Any) -> str:
+    given: dict[str, Any] = {"dataset": "fixture", "partition": Partition.load(files.partition), "times": []}
+    return render(study, verdict(study, 101, 17), **(given | changes))
+
+
+def words_of(page: str) -> str:
+    """The page's text without its marks, in single spaces."""
+    visible = re.sub(r"<style>.*?</style>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", visible)).split())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def page(files: Files) -> str:
+    times = [StageTime("synth", 1, 171.0), StageTime("train", 9, 342.0)]
+    return page_of(files, study_of(files), times=times)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the pictures empty, for tests of words alone: drawing takes seconds."""
+    monkeypatch.setattr(figures, "panel", lambda *details, **sizes: Figure(figsize=(1, 1)))
+
+
+class Structure(HTMLParser):
+    """Notes what a browser would load, and whether every element is closed."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.alts: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in {"src", "href", "srcset", "data", "poster"}:
+                self.loaded.append(value or "")
+            if name == "alt":
+                self.alts.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
+    structure = Structure()
+    structure.feed(page)
+    assert structure.open == []
+    assert structure.loaded
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in structure.loaded)
+    assert "script" not in structure.tags
+    assert "link" not in structure.tags
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert len(structure.alts) == structure.tags.count("img")
+    assert all(structure.alts)
+
+
+def test_the_verdict_comes_first(page: str) -> None:
+    words = words_of(page)
+    finding = "Spectrogram beats the descriptors baseline on macro PR-AUC at 802 training tracks: 0.470 against 0.399."
+    assert finding in words
+    assert words.index(finding) < words.index("Results")
+
+
+def test_every_cell_of_the_grid_has_its_row(page: str) -> None:
+    rows = re.findall(r"<tr>.*?</tr>", page.split("<h2>Results</h2>")[1].split("</table>")[0], re.DOTALL)[2:]
+    assert len(rows) == 9
+    cells = [words_of(cell) for cell in re.findall(r"<td.*?</td>", rows[-2], re.DOTALL)]
+    assert cells == ["spectrogram", "802", "0.785", "0.470", "0.183", "0.795", "0.490", "0.178", "254,000", "2.8 min"]
+    assert [row.count('class="best top"') for row in rows] == [0] * 7 + [3, 0]
+    assert [row.count('class="best') for row in rows] == [0, 0, 3, 0, 3, 0, 0, 3, 0]
+
+
+def test_deviations_are_shown_for_several_seeds(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path, seeds=(0, 1, 2))
+    page = page_of(files, study_of(files, seeds=[0, 1, 2]))
+    assert "0.482 ± 0.012" in words_of(page)
+    assert 'title="95% t-interval over seeds: [0.45, 0.51]">± 0.012' in page
+    assert "0, 1, 2" in words_of(page)
+
+
+def test_how_it_was_measured(page: str) -> None:
+    words = words_of(page)
+    for part in ("Training 802 tracks by 134 artists", "Validation 99 tracks by 18 artists", "Test 101 tracks by 17"):
+        assert part in words
+    assert "No artist is in two parts" in words
+    assert "odd test no positive track in this part" in words
+    assert "dddddddddddd" in words
+    assert "Each line rests on 3 runs at 3 sizes" in words
+
+
+def test_artists_in_two_parts_are_told(files: Files, undrawn: None) -> None:
+    partition = Partition.load(files.partition)
+    partition.table.loc[0, "artist"] = partition.table["artist"].iloc[-1]
+    assert "Some artists are in more than one part" in page_of(files, study_of(files), partition=partition)
+
+
+def test_times_are_bars_compared_with_the_longest(page: str) -> None:
+    words = words_of(page)
+    assert "8.6 min together" in words
+    assert "synth 2.9 min" in words
+    assert "train × 9 5.7 min" in words
+    assert re.findall(r'class="bar" style="width: ([\d.]+)%"', page) == ["50.0", "100.0"]
+
+
+def test_without_times_the_page_is_the_same_less_the_bars(page: str, files: Files) -> None:
+    without = page_of(files, study_of(files))
+    assert "Where the time went" not in without
+    assert without == re.sub(r"<section>\n  <h2>Where the time went</h2>.*?</section>\n", "", page, flags=re.DOTALL)
+
+
+def test_names_from_the_data_cannot_become_markup(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path)
+    for folder in files.results:
+        table = folder / "per_tag.csv"
+        table.write_text(table.read_text().replace("distorted guitar", "<script>alert(1)</script>"))
+    page = page_of(files, study_of(files), dataset="<b>mine</b>")
+    assert "<script>" not in page
+    assert "<b>mine" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_notes_are_loud(files: Files, undrawn: None) -> None:
+    study = study_of(files)
+    study.notes.append("The waveform runs were trained with different settings")
+    page = page_of(files, study)
+    assert page.index('class="warning" role="alert"') < page.index('class="verdict"')
+
+
+def test_null_scores_are_dashes(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path, baselines=(), sizes={"all": 50}, kinds=("classification",))
+    page = page_of(files, study_of(files, baselines=[], sizes=["all"]))
+    assert "<td>–</td>".replace("<td>", '<td class="">') in page
+    assert "nan" not in words_of(page).lower()
+    assert "1 size(s) are too few for a fitted line" in words_of(page)
+
+
+def test_times_are_read_in_the_order_of_the_data_and_only_of_this_study(tmp_path: Path) -> None:
+    notes = {"train@waveform-100-0": 10, "train@waveform-999-0": 500, "catalog": 2, "compare": 40, "synth": 7.5}
+    for number, (stage, seconds) in enumerate(notes.items()):
+        content = {"stage": stage, "seconds": seconds, "finished": "2026-01-01T00:00:00+00:00"}
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    (tmp_path / "broken.json").write_text("{")
+    assert read_times(tmp_path, ["waveform-100-0"]) == [
+        StageTime("synth", 1, 7.5),
+        StageTime("catalog", 1, 2.0),
+        StageTime("train", 1, 10.0),
+    ]
+    assert read_times(tmp_path / "absent", []) == []
+    assert read_times(None, []) == []
+
+
+def dozen_of(folder: Path, resamples: int = 50) -> tuple[Files, Study]:
+    published = ["samplecnn", "dieleman", "vgg", "timbre_cnn", "crnn", "multiscale", "samplecnn_multiscale"]
+    models = ["waveform", "spectrogram", "short_chunk", "transformer", *published]
+    score = {model: 0.4 - 0.01 * place for place, model in enumerate([*models, "descriptors"])}
+    sizes = {"300": 300, "all": 802}
+    files = make_study(
+        folder, models=models, sizes=sizes, resamples=resamples, pr_auc=lambda model, tracks, seed: score[model]
+    )
+    return files, study_of(files, models=models, sizes=[*sizes])
+
+
+def test_a_dozen_models_have_readable_names_and_their_looks(tmp_path: Path, undrawn: None) -> None:
+    files, study = dozen_of(tmp_path)
+    page = page_of(files, study)
+    words = words_of(page)
+    for name in ("SampleCNN", "Dieleman & Schrauwen", "VGG", "Timbre CNN", "CRNN", "multi-level & multi-scale"):
+        assert name in words
+    assert "samplecnn" not in words
+    assert '<span class="model dieleman">Dieleman &amp; Schrauwen</span>' in page
+    looks = re.findall(r"\.(\w+) { --of: (#\w+); }", page)
+    assert len({name for name, _ in looks}) == len({colour for _, colour in looks}) == 12
+    assert page.count("clip-path: polygon(") == 11, "and a circle"
+    chosen = (
+        "Shown: the two best front-ends, the best published baseline and the best baseline on descriptors; the other 8"
+    )
+    assert words.count(chosen) == 2, "groups, and single tags"
+    assert page.index("Smaller training sizes") > page.index("<h2>Results</h2>")
+    assert "Published baselines" in page
+    structure = Structure()
+    structure.feed(page)
+    assert structure.open == []
+
+
+def test_intervals_stand_below_the_scores_they_belong_to(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path, resamples=50)
+    study = study_of(files)
+    page = page_of(files, study)
+    rows = re.findall(r"<tr>.*?</tr>", page.split("<h2>Results</h2>")[1].split("</table>")[0], re.DOTALL)[2:]
+    cells = [words_of(cell) for cell in re.findall(r"<td.*?</td>", rows[-2], re.DOTALL)]
+    assert re.fullmatch(r"0.785 \[0\.7\d, 0\.8\d\]", cells[2])
+    assert [("[" in cell) for cell in cells] == [False] * 2 + [True] * 3 + [False] * 5
+    assert "In brackets: 95% intervals over the artists of the test part." in words_of(page)
+    assert "artists were drawn anew 50 times" in words_of(page)
+
+
+def test_patches_a_second_are_the_mean_of_the_epochs(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path)
+    for folder in files.runs:
+        if (folder / "history.csv").exists():
+            history = pd.read_csv(folder / "history.csv")
+            history["patches_per_second"] = 1000.0 + history.index
+            history.to_csv(folder / "history.csv", index=False)
+    page = page_of(files, study_of(files))
+    rows = re.findall(r"<tr>.*?</tr>", page.split("<h2>Results</h2>")[1].split("</table>")[0], re.DOTALL)[2:]
+    last = [words_of(re.findall(r"<td.*?</td>", row, re.DOTALL)[-1]) for row in rows]
+    assert last == ["1,006", "1,006", "–"] * 3
+    assert [rate_words(rate) for rate in (12345.6, 9.87)] == ["12,346", "9.9"]
+
+
+def test_what_was_heard_has_its_two_sections(tmp_path: Path, undrawn: None) -> None:
+    models = ["waveform", "timbre_cnn"]
+    files = make_study(tmp_path, models=models, sizes={"all": 300})
+    study = study_of(files, models=models, sizes=["all"])
+    partition = Partition.load(files.partition)
+    catalog = make_catalog(tmp_path / "catalog", partition)
+    write_predictions(files, catalog)
+    page = page_of(files, study, heard=qualitative(study, partition, catalog, files.results))
+    words = words_of(page)
+    assert "Of all true tags of the test tracks, " in words
+    assert "Two tags that exclude each other are predicted together by waveform on " in words
+    heard = page.split("<h2>Popular tags</h2>")[1]
+    assert heard.count('<td><span class="model timbre_cnn">Timbre CNN</span></td>') == 2, "a row in both tables"
+    assert re.search(r"<td>\w+ \+ \w+</td><td class=\"left\">(genre|meter|harmony)</td>", heard)
+    structure = Structure()
+    structure.feed(page)
+    assert structure.open == []
+    bare = make_catalog(tmp_path / "bare", partition, exclusive=())
+    page = page_of(files, study, heard=qualitative(study, partition, bare, files.results))
+    assert "The catalog names no set of mutually exclusive tags" in words_of(page)
+    assert "Popular tags" not in page_of(files, study)
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (0, 59.94, 60, 3599, 7200)] == [
+        "0.0 s",
+        "59.9 s",
+        "1.0 min",
+        "60.0 min",
+        "2.0 h",
+    ]

@@ -1,0 +1,101 @@
+"""Tagging files: scores for the good ones, reasons for the bad ones, readable by people and by machines."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from registry.tiny import song, tiny_tagger
+from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.versions import Version
+from tagscale.serving.tagging import as_json, print_tags, tag_files
+
+
+@pytest.fixture
+def tagger() -> AudioTagger:
+    return tiny_tagger()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A good song in three formats, one of them in a sub-folder, and files that are no songs."""
+    (tmp_path / "album").mkdir()
+    soundfile.write(tmp_path / "song.wav", song(1), 16_000)
+    soundfile.write(tmp_path / "song.flac", song(1), 16_000)
+    soundfile.write(tmp_path / "album" / "Song Three.MP3", song(1), 16_000, format="MP3")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "notes.ogg").write_text("words")
+    return tmp_path
+
+
+def printed(file: object, tagger: AudioTagger, **options: int) -> str:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_tags(console, file, tagger, **options)  # type: ignore[arg-type]
+    return console.export_text()
+
+
+def test_a_folder_is_tagged_file_by_file_and_bad_files_give_their_reason(folder: Path, tagger: AudioTagger) -> None:
+    files = {file.path.name: file for file in tag_files(tagger, [folder, folder / "nowhere.wav"])}
+    assert list(files) == ["Song Three.MP3", "empty.wav", "notes.ogg", "song.flac", "song.wav", "nowhere.wav"]
+    assert files["song.wav"].scores == files["song.flac"].scores == tagger.listen(folder / "song.wav")
+    assert files["empty.wav"].error == "empty file (0 bytes)"
+    assert files["notes.ogg"].error.startswith("not audio in a known format")
+    assert files["nowhere.wav"].error == "no such file"
+    assert all(files[bad].scores == {} for bad in ("empty.wav", "notes.ogg", "nowhere.wav"))
+
+
+def test_folder_without_audio_says_so(tmp_path: Path, tagger: AudioTagger) -> None:
+    (only,) = tag_files(tagger, [tmp_path])
+    assert only.error.startswith("no audio files in this folder (.aif")
+
+
+def test_results_come_one_by_one(folder: Path, tagger: AudioTagger) -> None:
+    files = tag_files(tagger, [folder / "song.wav", folder / "song.flac"])
+    assert next(files).path.name == "song.wav"
+
+
+def test_scores_are_sorted_and_between_0_and_1(folder: Path, tagger: AudioTagger) -> None:
+    (file,) = tag_files(tagger, [folder / "song.wav"])
+    values = list(file.scores.values())
+    assert values == sorted(values, reverse=True)
+    assert all(0 <= value <= 1 for value in values)
+    assert set(file.scores) == set(tagger.architecture.tags)
+
+
+def test_a_long_song_is_the_mean_of_its_windows(tmp_path: Path, tagger: AudioTagger) -> None:
+    """A song repeated three times, window by window without overlap, scores as the song alone."""
+    whole = song(2, seconds=tagger.architecture.patch_seconds)
+    tagger.hop_seconds = tagger.architecture.patch_seconds
+    soundfile.write(tmp_path / "once.wav", whole, 16_000)
+    soundfile.write(tmp_path / "thrice.wav", np.tile(whole, 3), 16_000)
+    once, thrice = tag_files(tagger, [tmp_path / "once.wav", tmp_path / "thrice.wav"])
+    assert thrice.scores == pytest.approx(once.scores, abs=1e-5)
+
+
+def test_table_shows_top_tags_with_bars_and_values_as_dials(folder: Path, tagger: AudioTagger) -> None:
+    (file,) = tag_files(tagger, [folder / "song.wav"])
+    lines = printed(file, tagger).splitlines()
+    assert lines[0].endswith("song.wav")
+    first = next(tag for tag in file.scores if tag != "energy")
+    assert lines[1].split()[:3] == [first, "genre", f"{file.scores[first]:.2f}"]
+    (dial,) = [line for line in lines if "energy" in line]
+    assert "●" in dial
+    assert "█" not in dial
+    assert sum("genre" in line for line in printed(file, tagger, top=1).splitlines()) == 1
+
+
+def test_table_of_a_bad_file_is_its_reason(folder: Path, tagger: AudioTagger) -> None:
+    (file,) = tag_files(tagger, [folder / "empty.wav"])
+    assert "not tagged: empty file (0 bytes)" in printed(file, tagger)
+
+
+def test_json_holds_scores_or_errors(folder: Path, tagger: AudioTagger) -> None:
+    files = list(tag_files(tagger, [folder / "song.wav", folder / "empty.wav"]))
+    content = json.loads(json.dumps(as_json(Version("tagger", "3", "run", {}), files)))
+    assert (content["model"], content["version"]) == ("tagger", "3")
+    good, bad = content["files"]
+    assert good == {"path": str(folder / "song.wav"), "scores": pytest.approx(files[0].scores)}
+    assert bad == {"path": str(folder / "empty.wav"), "error": "empty file (0 bytes)"}

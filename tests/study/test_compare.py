@@ -1,0 +1,455 @@
+"""Reading a study, refusing what cannot be compared, and the numbers and words made of it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from study.compare_fixtures import SIZES, Files, make_study
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, write_json
+from tagscale.study.compare import (
+    Line,
+    comparison,
+    crossing,
+    difference,
+    fitted_line,
+    group_scores,
+    headline,
+    line_scale,
+    tag_scores,
+)
+from tagscale.study.grid import Study, read_study
+from tagscale.study.verdict import hanley_mcneil, verdict
+
+ONE_SIZE = {"300": 300}
+
+
+def read(files: Files, **grid: Any) -> Study:
+    given = {"models": ["waveform", "spectrogram"], "baselines": ["descriptors"], "sizes": [*SIZES], "seeds": [0]}
+    return read_study(files.runs, files.results, **(given | grid))
+
+
+def change(file: Path, **content: Any) -> None:
+    facts = read_json(file)
+    write_json(file, facts | content)
+
+
+def change_identity(folder: Path, name: str, **fields: Any) -> None:
+    """In the run and in its result, as if both had been made that way."""
+    for file in (folder / "runs" / name / "run.json", folder / "results" / name / "metrics.json"):
+        change(file, identity=read_json(file)["identity"] | fields)
+
+
+def test_means_and_deviations_over_seeds_against_brute_force(tmp_path: Path) -> None:
+    files = make_study(tmp_path, seeds=(0, 1, 4))
+    table = comparison(read(files, seeds=[0, 1, 4])).set_index(["model", "size"])
+    for model in ("waveform", "spectrogram", "descriptors"):
+        for size in SIZES:
+            cells = [read_json(tmp_path / "results" / f"{model}-{size}-{seed}" / "metrics.json") for seed in (0, 1, 4)]
+            for part in ("valid", "test"):
+                for metric in ("roc_auc", "pr_auc", "rmse"):
+                    values = [cell[part][metric] for cell in cells]
+                    mean = sum(values) / 3
+                    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
+                    assert table.loc[(model, size), f"{part}_{metric}"] == pytest.approx(mean)
+                    assert table.loc[(model, size), f"{part}_{metric}_sd"] == pytest.approx(deviation)
+            seconds = [read_json(tmp_path / "runs" / f"{model}-{size}-{s}" / "run.json")["seconds"] for s in (0, 1, 4)]
+            assert table.loc[(model, size), "seconds"] == pytest.approx(sum(seconds) / 3)
+            assert table.loc[(model, size), "train_tracks"] == SIZES[size]
+
+
+def resamples_of(root: Path, model: str, size: str, seed: int) -> pd.DataFrame:
+    return pd.read_parquet(root / "results" / f"{model}-{size}-{seed}" / "resamples.parquet")
+
+
+def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(tmp_path: Path) -> None:
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4), resamples=200), sizes=[300], seeds=[0, 1, 4])
+    assert study.resamples.columns.tolist() == ["model", "size", "seed", "resample", "roc_auc", "pr_auc", "rmse"]
+    assert len(study.resamples) == 9 * 200
+    table = comparison(study).set_index(["model", "size"])
+    for model in ("waveform", "descriptors"):
+        for metric in ("roc_auc", "pr_auc", "rmse"):
+            columns = [resamples_of(tmp_path, model, "300", seed)[metric].to_numpy() for seed in (0, 1, 4)]
+            low, high = np.quantile((columns[0] + columns[1] + columns[2]) / 3, [0.025, 0.975])
+            row = table.loc[(model, "300")]
+            assert row[f"test_{metric}_low"] == pytest.approx(low)
+            assert row[f"test_{metric}_high"] == pytest.approx(high)
+            assert low < row[f"test_{metric}"] < high
+
+
+def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1), resamples=200), sizes=[300], seeds=[0, 1])
+    found = difference(study, "spectrogram", "waveform", "pr_auc", "300")
+    means = {
+        model: sum(resamples_of(tmp_path, model, "300", seed)["pr_auc"].to_numpy() for seed in (0, 1)) / 2
+        for model in ("spectrogram", "waveform")
+    }
+    gaps = means["spectrogram"] - means["waveform"]
+    table = comparison(study).set_index(["model", "size"])["test_pr_auc"]
+    assert found.difference == pytest.approx(table["spectrogram", "300"] - table["waveform", "300"])
+    assert (found.low, found.high) == (pytest.approx(np.quantile(gaps, 0.025)), pytest.approx(np.quantile(gaps, 0.975)))
+    assert found.ahead == pytest.approx((gaps > 0).mean())
+    assert found.high - found.low < 0.3 * (
+        np.quantile(means["waveform"], 0.975) - np.quantile(means["waveform"], 0.025)
+    )
+    turned = difference(study, "waveform", "spectrogram", "pr_auc", "300")
+    assert (turned.difference, turned.low, turned.high) == pytest.approx((-found.difference, -found.high, -found.low))
+    assert turned.ahead == pytest.approx(1 - found.ahead)
+
+
+def test_a_lower_error_is_ahead(tmp_path: Path) -> None:
+    scores = constant(waveform=0.7, spectrogram=0.3, descriptors=0.2)
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, resamples=50, pr_auc=scores), sizes=[300])
+    found = difference(study, "waveform", "spectrogram", "rmse", "300")
+    assert found.difference < 0
+    assert found.ahead == 1
+
+
+def test_what_cannot_be_told_is_not_a_number(tmp_path: Path) -> None:
+    without = read(make_study(tmp_path / "a", sizes=ONE_SIZE), sizes=[300])
+    assert without.resamples.empty
+    assert comparison(without)["test_pr_auc_low"].isna().all()
+    assert without.tags[["pr_auc_low", "rmse_high"]].isna().all(axis=None)
+    found = difference(without, "waveform", "spectrogram", "pr_auc", "300")
+    assert np.isfinite(found.difference)
+    assert np.isnan([found.low, found.high, found.ahead]).all()
+    study = read(make_study(tmp_path / "b", sizes=ONE_SIZE, kinds=("classification",), resamples=20), sizes=[300])
+    assert np.isnan(difference(study, "waveform", "spectrogram", "rmse", "300").difference)
+    assert comparison(study)["test_rmse_high"].isna().all()
+    with pytest.raises(TagscaleError, match="no runs of vgg at size '300'; its models are waveform, spectrogram"):
+        difference(study, "waveform", "vgg", "pr_auc", "300")
+
+
+def test_the_intervals_over_seeds_are_students(tmp_path: Path) -> None:
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4)), sizes=[300], seeds=[0, 1, 4])
+    row = comparison(study).set_index(["model", "size"]).loc[("waveform", "300")]
+    values = study.runs.query("model == 'waveform' and size == '300'")["test_pr_auc"].to_numpy()
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (row["seeds"], row["test_pr_auc_seeds_low"], row["test_pr_auc_seeds_high"]) == pytest.approx((3, low, high))
+    once = read(make_study(tmp_path / "one", sizes=ONE_SIZE), sizes=[300])
+    assert comparison(once)["test_pr_auc_seeds_low"].isna().all()
+
+
+def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:
+    files = make_study(tmp_path, sizes=ONE_SIZE, resamples=20)
+    metrics = tmp_path / "results" / "spectrogram-300-0" / "metrics.json"
+    drawn = read_json(metrics)["bootstrap"]
+    change(metrics, bootstrap=drawn | {"confidence": 0.9})
+    study = read(files, sizes=[300])
+    assert study.confidence == 0.95, "that of the first run"
+    assert study.notes == [
+        "The intervals of single tags were made with different confidences (0.95, 0.9). "
+        "Run `dvc repro` to make them all alike."
+    ]
+    change(metrics, bootstrap=drawn | {"resamples": 10, "hash": "other"})
+    with pytest.raises(TagscaleError, match=r"different resamples of the test artists.*\n.*") as caught:
+        read(files, sizes=[300])
+    assert "bootstrap other (10 resamples): spectrogram-300-0\n" in str(caught.value)
+    change(metrics, bootstrap={"resamples": 10})
+    with pytest.raises(TagscaleError, match=r"not as the stages write it \(KeyError: 'hash'\)"):
+        read(files, sizes=[300])
+    change(metrics, bootstrap=None)
+    with pytest.raises(TagscaleError, match="bootstrap none: spectrogram-300-0"):
+        read(files, sizes=[300])
+
+
+def test_resamples_that_are_missing_or_cut_are_named(tmp_path: Path) -> None:
+    files = make_study(tmp_path, sizes=ONE_SIZE, resamples=20)
+    file = tmp_path / "results" / "descriptors-300-0" / "resamples.parquet"
+    pd.read_parquet(file).head(10).to_parquet(file)
+    with pytest.raises(TagscaleError, match=r"10 resamples, but metrics.json beside it says 20. .*evaluate_baseline@"):
+        read(files, sizes=[300])
+    pd.read_parquet(file).drop(columns="rmse").to_parquet(file)
+    with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
+        read(files, sizes=[300])
+    file.unlink()
+    with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
+        read(files, sizes=[300])
+
+
+def test_front_ends_and_published_baselines_are_told_apart(tmp_path: Path) -> None:
+    models = ["waveform", "vgg", "spectrogram-x4", "crnn", "transformer"]
+    files = make_study(tmp_path, models=models, sizes={"all": 50})
+    study = read(files, models=models, sizes=["all"])
+    assert study.front_ends == ["waveform", "spectrogram-x4", "transformer"]
+    assert study.published == ["vgg", "crnn"]
+    assert study.everyone == [*models, "descriptors"]
+    assert set(study.curves["model"]) == set(models)
+    (tmp_path / "results" / "vgg-all-0" / "metrics.json").unlink()
+    with pytest.raises(TagscaleError, match="vgg-all-0: no result; `dvc repro evaluate@vgg-all-0`"):
+        read(files, models=models, sizes=["all"])
+
+
+def test_rows_are_ordered_and_the_best_of_each_size_is_marked(tmp_path: Path) -> None:
+    scores = {("waveform", 100): 0.2, ("spectrogram", 100): 0.3, ("descriptors", 100): 0.4}
+    scores |= {("waveform", 300): 0.6, ("spectrogram", 300): 0.5, ("descriptors", 300): 0.45}
+    files = make_study(tmp_path, sizes={"300": 300, "100": 100}, pr_auc=lambda model, tracks, _: scores[model, tracks])
+    table = comparison(read(files, sizes=[300, 100]))
+    assert table["model"].tolist() == ["waveform", "spectrogram", "descriptors"] * 2
+    assert table["train_tracks"].tolist() == [100] * 3 + [300] * 3
+    assert table["best"].tolist() == ["", "", "roc_auc pr_auc rmse", "roc_auc pr_auc rmse", "", ""]
+    assert table["test_pr_auc_sd"].isna().all(), "one seed has no deviation"
+
+
+def test_only_the_cells_of_the_grid_are_taken(tmp_path: Path) -> None:
+    files = make_study(tmp_path, seeds=(0, 1))
+    (files.results[0] / "notes.txt").write_text("not a run")
+    study = read(files, sizes=[100], seeds=[1])
+    assert study.runs[["model", "size", "seed"]].values.tolist() == [
+        ["waveform", "100", 1],
+        ["spectrogram", "100", 1],
+        ["descriptors", "100", 1],
+    ]
+
+
+def test_a_missing_cell_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    files = make_study(tmp_path)
+    (tmp_path / "results" / "waveform-300-0" / "metrics.json").unlink()
+    (tmp_path / "runs" / "descriptors-all-0" / "run.json").unlink()
+    with pytest.raises(TagscaleError) as caught:
+        read(files)
+    assert "2 of 9 cells" in str(caught.value)
+    assert "waveform-300-0: no result; `dvc repro evaluate@waveform-300-0`" in str(caught.value)
+    assert "descriptors-all-0: no run; `dvc repro evaluate_baseline@descriptors-all-0`" in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["dataset_hash", "partition_hash"])
+def test_runs_on_different_data_are_refused(tmp_path: Path, field: str) -> None:
+    files = make_study(tmp_path)
+    change_identity(tmp_path, "spectrogram-100-0", **{field: "fffff0000000"})
+    with pytest.raises(TagscaleError, match=f"{field} fffff0000000: spectrogram-100-0\n"):
+        read(files)
+
+
+def test_scores_of_another_training_are_refused(tmp_path: Path) -> None:
+    files = make_study(tmp_path)
+    file = tmp_path / "runs" / "waveform-100-0" / "run.json"
+    change(file, identity=read_json(file)["identity"] | {"settings_hash": "retrained"})
+    with pytest.raises(TagscaleError, match=r"scores of another training.*evaluate@waveform-100-0"):
+        read(files)
+
+
+def test_different_settings_of_one_model_are_marked(tmp_path: Path) -> None:
+    files = make_study(tmp_path)
+    assert read(files).notes == []
+    change_identity(tmp_path, "waveform-all-0", settings_hash="wider")
+    (note,) = read(files).notes
+    assert note.startswith("The waveform runs were trained with different settings (settings-waveform, wider)")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"identity": {"model": "waveform"}}'])
+def test_an_unreadable_file_is_named(tmp_path: Path, content: str) -> None:
+    files = make_study(tmp_path)
+    (files.runs[0] / "run.json").write_text(content)
+    with pytest.raises(TagscaleError, match=r"waveform-100-0/run.json: not as the stages write it.*dvc repro"):
+        read(files)
+
+
+def test_a_missing_history_and_a_column_less_are_named(tmp_path: Path) -> None:
+    files = make_study(tmp_path)
+    history = files.runs[0] / "history.csv"
+    pd.read_csv(history).drop(columns="valid_loss").to_csv(history, index=False)
+    with pytest.raises(TagscaleError, match=r"history.csv: column\(s\) valid_loss missing"):
+        read(files)
+    history.unlink()
+    with pytest.raises(TagscaleError, match=r"history.csv: cannot be read"):
+        read(files)
+
+
+def test_a_tag_may_be_called_nan(tmp_path: Path) -> None:
+    files = make_study(tmp_path)
+    for folder in files.results:
+        table = pd.read_csv(folder / "per_tag.csv")
+        table["tag"] = table["tag"].replace({"rock": "none", "jazz": "NA"})
+        table.to_csv(folder / "per_tag.csv", index=False)
+    tags = set(tag_scores(read(files), "all")["tag"])
+    assert {"none", "NA"} <= tags
+
+
+def test_group_means_against_brute_force(tmp_path: Path) -> None:
+    files = make_study(tmp_path, seeds=(0, 1))
+    groups = group_scores(tag_scores(read(files, seeds=[0, 1]), "300")).set_index(["group", "model"])
+    tables = [pd.read_csv(tmp_path / "results" / f"waveform-300-{seed}" / "per_tag.csv") for seed in (0, 1)]
+    rows = pd.concat(tables).query("part == 'test'")
+    meter = rows[rows["group"] == "meter"]["pr_auc"]
+    assert groups.loc[("meter", "waveform"), "score"] == pytest.approx(np.nanmean(meter))
+    assert groups.loc[("meter", "waveform"), "tags"] == 3, "the tag without positives counts nowhere"
+    energy = rows[rows["group"] == "energy"]["rmse"]
+    assert groups.loc[("energy", "waveform"), "score"] == pytest.approx(energy.mean())
+
+
+def test_headline_is_small_and_has_null_where_nothing_was_scored(tmp_path: Path) -> None:
+    files = make_study(tmp_path, kinds=("classification",), pr_auc=lambda model, tracks, seed: 0.123456)
+    numbers = json.loads(json.dumps(headline(read(files))))
+    assert list(numbers) == ["waveform", "spectrogram", "descriptors"]
+    assert numbers["waveform"]["all"] == {"roc_auc": 0.6117, "pr_auc": 0.1235, "rmse": None}
+
+
+def test_the_fitted_line_is_least_squares_and_needs_three_sizes(tmp_path: Path) -> None:
+    files = make_study(tmp_path, sizes={"100": 100, "500": 500, "1000": 1000}, seeds=(0, 1))
+    study = read(files, sizes=[100, 500, 1000], seeds=[0, 1])
+    line = fitted_line(study, "waveform", "pr_auc")
+    assert line is not None
+    rows = study.runs[study.runs["model"] == "waveform"]
+    design = np.stack([rows["train_tracks"], np.ones(len(rows))], axis=1).astype(float)
+    slope, intercept = np.linalg.lstsq(design, rows["test_pr_auc"].to_numpy(), rcond=None)[0]
+    assert (line.scale, line.points, line.sizes) == ("linear", 6, 3)
+    assert (line.slope, line.intercept) == (pytest.approx(slope), pytest.approx(intercept))
+    assert fitted_line(read(files, sizes=[100, 500]), "waveform", "pr_auc") is None
+
+
+def test_crossings_are_where_the_lines_meet() -> None:
+    first, second = Line(2e-4, 0.1, "linear", 3, 3), Line(1e-4, 0.13, "linear", 3, 3)
+    assert crossing(first, second) == pytest.approx(300)  # (0.13 - 0.1) / (2e-4 - 1e-4)
+    first, second = Line(0.2, -0.1, "log", 3, 3), Line(0.1, 0.15, "log", 3, 3)
+    meeting = crossing(first, second)
+    assert meeting == pytest.approx(10**2.5)
+    assert first.at(meeting) == pytest.approx(second.at(meeting))
+    assert crossing(Line(0.1, 0.2, "log", 3, 3), Line(0.1, 0.3, "log", 3, 3)) is None
+    assert crossing(Line(0.1, 0.0, "log", 3, 3), Line(0.1 - 1e-5, 9.0, "log", 3, 3)) is None
+
+
+def test_the_axis_is_the_one_on_which_sizes_are_even() -> None:
+    assert line_scale([100, 300, 802]) == "log"
+    assert line_scale([100, 200, 300]) == "linear"
+    assert line_scale([100, 802]) == "linear"
+
+
+def lines_through(meeting: float) -> Any:
+    """Scores on two exact lines over log10(tracks) that meet at a chosen number of tracks."""
+    slopes = {"waveform": 0.2, "spectrogram": 0.1, "descriptors": 0.0}
+    return lambda model, tracks, _: 0.4 + slopes[model] * math.log10(tracks / meeting)
+
+
+def test_the_verdict_says_where_the_lines_cross(tmp_path: Path) -> None:
+    files = make_study(tmp_path, pr_auc=lines_through(500))
+    trends = verdict(read(files), 101, 17).trends
+    assert (
+        "PR-AUC: the fitted lines cross near 500 training tracks; spectrogram is better below, waveform above."
+        in trends
+    )
+    assert (
+        "√MSE: the fitted lines cross near 500 training tracks; spectrogram is better below, waveform above." in trends
+    )
+    assert trends[-1].startswith("Each line rests on 3 runs at 3 sizes")
+
+
+def test_measured_scores_that_contradict_the_lines_are_named(tmp_path: Path) -> None:
+    # The waveform model fails at the smallest size alone, which tilts its line above the spectrogram's at the largest.
+    scores = {"waveform": {100: 0.1, 300: 0.5, 802: 0.58}, "spectrogram": {100: 0.4, 300: 0.5, 802: 0.6}}
+    files = make_study(tmp_path, pr_auc=lambda model, tracks, _: scores.get(model, {}).get(tracks, 0.3))
+    (sentence,) = [one for one in verdict(read(files), 101, 17).trends if one.startswith("PR-AUC")]
+    assert "spectrogram is better below, waveform above." in sentence
+    assert sentence.endswith(
+        "The scores measured at 802 tracks say otherwise: spectrogram leads there, so the lines fit badly."
+    )
+
+
+def test_a_crossing_outside_the_data_is_called_what_it_is(tmp_path: Path) -> None:
+    trends = verdict(read(make_study(tmp_path / "a", pr_auc=lines_through(2000))), 101, 17).trends
+    assert (
+        "PR-AUC: the fitted lines do not cross between 100 and 802 training tracks; "
+        "drawn on they would meet near 2,000, where nothing was measured." in trends
+    )
+    trends = verdict(read(make_study(tmp_path / "b", pr_auc=lines_through(20))), 101, 17).trends
+    assert "PR-AUC: the fitted lines do not cross between 100 and 802 training tracks." in trends
+
+
+def constant(**scores: float) -> Any:
+    return lambda model, tracks, seed: scores[model]
+
+
+def test_the_verdict_says_plainly_whether_the_baseline_is_beaten(tmp_path: Path) -> None:
+    better = verdict(
+        read(make_study(tmp_path / "a", pr_auc=constant(waveform=0.5, spectrogram=0.4, descriptors=0.45))), 1, 1
+    )
+    assert (better.beats_baseline, better.front_end, better.rival) == (True, "waveform", "descriptors")
+    assert better.findings[0] == (
+        "Waveform beats the descriptors baseline on macro PR-AUC at 802 training tracks: 0.500 against 0.450."
+    )
+    worse = verdict(
+        read(make_study(tmp_path / "b", pr_auc=constant(waveform=0.3, spectrogram=0.4, descriptors=0.45))), 1, 1
+    )
+    assert worse.beats_baseline is False
+    assert worse.findings[0] == (
+        "No front-end beats the descriptors baseline on macro PR-AUC at 802 training tracks: "
+        "the better one, spectrogram, has 0.400 against 0.450."
+    )
+    assert any(finding.startswith("PR-AUC: spectrogram leads waveform, 0.400 to 0.300") for finding in worse.findings)
+    files = make_study(tmp_path / "c", models=["waveform"], pr_auc=constant(waveform=0.3, descriptors=0.45))
+    alone = verdict(read(files, models=["waveform"]), 1, 1)
+    assert alone.findings == [
+        "Waveform does not beat the descriptors baseline on macro PR-AUC at 802 training tracks: 0.300 against 0.450."
+    ]
+    assert alone.trends == []
+
+
+def test_level_scores_are_called_level(tmp_path: Path) -> None:
+    files = make_study(tmp_path, pr_auc=constant(waveform=0.4001, spectrogram=0.4, descriptors=0.3))
+    assert "PR-AUC: waveform and spectrogram are level at 0.400." in verdict(read(files), 101, 17).findings
+
+
+def test_a_lead_within_the_spread_of_the_seeds_is_qualified(tmp_path: Path) -> None:
+    base = {"waveform": 0.40, "spectrogram": 0.41, "descriptors": 0.30}
+    files = make_study(tmp_path, seeds=(0, 1), pr_auc=lambda model, tracks, seed: base[model] + 0.02 * seed)
+    found = verdict(read(files, seeds=[0, 1]), 101, 17)
+    assert found.findings[0].endswith("0.420 against 0.310."), "0.11 is far more than the spread"
+    lead = next(finding for finding in found.findings if finding.startswith("PR-AUC"))
+    assert lead.endswith("(but seeds alone differ by as much: the SD of the difference is 0.020).")
+    assert any("trained 2 times" in sentence for sentence in found.certainty)
+
+
+def test_tags_on_which_the_leader_is_ahead_are_counted(tmp_path: Path) -> None:
+    files = make_study(tmp_path)
+    scores = {
+        model: pd.read_csv(tmp_path / "results" / f"{model}-all-0" / "per_tag.csv").query("part == 'test'")
+        for model in ("waveform", "spectrogram")
+    }
+    for metric, sign in (("pr_auc", 1), ("rmse", -1)):
+        difference = sign * (scores["spectrogram"][metric] - scores["waveform"][metric]).dropna()
+        expected = f"is ahead on {(difference > 0).sum()} of {len(difference)} tags."
+        label = {"pr_auc": "PR-AUC", "rmse": "√MSE"}[metric]
+        (finding,) = [words for words in verdict(read(files), 101, 17).findings if words.startswith(label)]
+        assert finding.endswith(expected)
+
+
+def test_without_regression_tags_without_baselines_and_with_one_size(tmp_path: Path) -> None:
+    files = make_study(tmp_path, baselines=(), sizes={"all": 50}, kinds=("classification",))
+    found = verdict(read(files, baselines=[], sizes=["all"]), 101, 17)
+    assert found.beats_baseline is None
+    assert found.rival == "waveform", "the other front-end, where there is no baseline"
+    assert found.findings[0].startswith("No baseline is in the grid")
+    assert "√MSE: nothing to compare, no tag of the test part could be scored." in found.findings
+    assert found.trends == ["No line over the training size is fitted: that takes three sizes, this study has 1."]
+
+
+def test_with_regression_tags_alone_the_error_decides(tmp_path: Path) -> None:
+    files = make_study(tmp_path, kinds=("regression",))
+    found = verdict(read(files), 101, 17)
+    assert found.beats_baseline is True
+    assert "√MSE" in found.findings[0]
+    assert len(found.certainty) == 1, "nothing is said of a ROC-AUC that does not exist"
+
+
+def test_the_uncertainty_of_an_auc_against_simulation() -> None:
+    """Hanley and McNeil's formula assumes exponential scores, so the simulation draws from these."""
+    generator = np.random.default_rng(5)
+    positives, negatives, auc = 12, 80, 0.8
+    above = generator.exponential(auc / (1 - auc), (4000, positives, 1))
+    below = generator.exponential(1.0, (4000, 1, negatives))
+    areas = (above > below).mean(axis=(1, 2))
+    assert areas.mean() == pytest.approx(auc, abs=0.005)
+    assert hanley_mcneil(auc, positives, negatives) == pytest.approx(areas.std(), rel=0.05)
+
+
+def test_the_certainty_names_the_size_of_the_test_part(tmp_path: Path) -> None:
+    certainty = verdict(read(make_study(tmp_path)), 101, 17).certainty
+    assert "101 tracks by 17 artists" in certainty[0]
+    assert "half of its 31 scored classification tags have 22 positive tracks or fewer" in certainty[0]
+    assert "trained once" in certainty[1]

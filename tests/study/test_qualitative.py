@@ -1,0 +1,149 @@
+"""The study's predictions as the paper listened to them: every run's, over its seeds, as tables and words."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from study.compare_fixtures import Files, make_study
+from study.listening_fixtures import make_catalog, write_predictions
+from tagscale.catalog.tables import Catalog
+from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
+from tagscale.study import listening
+from tagscale.study.grid import Study, read_study
+from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words, qualitative
+
+MODELS = ["waveform", "spectrogram", "descriptors"]
+
+
+class Given(NamedTuple):
+    study: Study
+    partition: Partition
+    catalog: Catalog
+    files: Files
+
+    @property
+    def found(self) -> Qualitative:
+        found = qualitative(self.study, self.partition, self.catalog, self.files.results)
+        assert found is not None
+        return found
+
+
+def given_in(folder: Path, **changes: object) -> Given:
+    files = make_study(folder, sizes={"100": 100, "all": 300}, seeds=(0, 1), **changes)
+    partition = Partition.load(files.partition)
+    catalog = make_catalog(folder / "catalog", partition)
+    write_predictions(files, catalog)
+    grid = {"models": MODELS[:2], "baselines": MODELS[2:], "sizes": [100, "all"], "seeds": [0, 1]}
+    return Given(read_study(files.runs, files.results, **grid), partition, catalog, files)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
+    return given_in(tmp_path_factory.mktemp("study"))
+
+
+def file_of(given: Given, run: str) -> Path:
+    (folder,) = [folder for folder in given.files.results if folder.name == run]
+    return folder / "predictions.parquet"
+
+
+def test_the_tables_are_the_means_over_seeds_of_the_functions_of_arrays(given: Given) -> None:
+    found = given.found
+    tags = [tag for tag in given.partition.tags if given.catalog.tags.loc[tag, "kind"] == "classification"]
+    sets = given.catalog.tags.loc[tags, "exclusive"].tolist()
+    train = listening.shares(given.catalog.labels.loc[given.partition.training_subset("all"), tags].to_numpy())
+    tracks = {part: given.partition.tracks(part) for part in ("valid", "test")}
+    labels = {part: given.catalog.labels.loc[ids, tags].to_numpy() for part, ids in tracks.items()}
+    shares, picked = [], []
+    for seed in (0, 1):
+        table = pd.read_parquet(file_of(given, f"spectrogram-all-{seed}")).set_index("track_id")
+        scores = {part: table.loc[ids, tags].to_numpy() for part, ids in tracks.items()}
+        limits = listening.thresholds(labels["valid"], scores["valid"])
+        shares.append(listening.exclusive(labels["test"], scores["test"], limits, sets).share)
+        picked.append(listening.popularity(train, labels["test"], scores["test"], np.full(len(tags), 0.5)).picked)
+    assert found.by_model()["spectrogram"]["impossible"] == pytest.approx(np.mean(shares))
+    rows = found.tags.query("model == 'spectrogram'").set_index("tag")
+    assert rows.index.tolist() == tags, "no regression tag"
+    np.testing.assert_allclose(rows["picked"], np.mean(picked, axis=0))
+    np.testing.assert_allclose(rows["train_share"], train)
+    assert found.models["model"].tolist() == MODELS
+    assert set(found.pairs["set"]) == {"genre", "meter", "harmony"}
+    assert len(found.pairs) == 3 * (28 + 6 + 6)
+    assert (found.pairs["labelled"] == 0).all()
+
+
+def test_the_words_hold_front_end_and_baseline_side_by_side(given: Given) -> None:
+    found = given.found
+    rows = found.by_model()
+    lead, end = popularity_words(found, ["waveform", "descriptors"])
+    assert f"waveform {rows['waveform']['tenth_picked']:.0%}" in lead
+    assert "4 most popular tags of 32" in lead
+    assert "favour" in end
+    lead, end = exclusive_words(found, "waveform", "descriptors")
+    assert f"waveform on {rows['waveform']['impossible']:.0%} of the test tracks" in lead
+    assert rows["waveform"]["impossible"] < rows["descriptors"]["impossible"]
+    assert len(exclusive_words(found, "waveform", None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("tracks", "ours", "theirs", "expected"),
+    [
+        (100, 0.22, 0.24, "On 100 tracks that may be chance."),
+        (10_000, 0.22, 0.24, "As the paper heard it"),
+        (10_000, 0.24, 0.22, "The paper heard the opposite"),
+        (100, 0.0, 0.0, "On 100 tracks that may be chance."),
+    ],
+)
+def test_a_difference_that_may_be_chance_is_not_told_as_one(
+    given: Given, tracks: int, ours: float, theirs: float, expected: str
+) -> None:
+    models = given.found.models.set_index("model")
+    models["tracks"] = tracks
+    models.loc[["waveform", "descriptors"], "impossible"] = [ours, theirs]
+    found = replace(given.found, models=models.reset_index())
+    assert exclusive_words(found, "waveform", "descriptors")[1].startswith(expected)
+
+
+def test_without_sets_the_pairs_are_empty_and_nothing_is_said(given: Given) -> None:
+    catalog = replace(given.catalog, tags=given.catalog.tags.assign(exclusive=""))
+    found = given._replace(catalog=catalog).found
+    assert found.pairs.empty
+    assert {"model", "set", "first", "second", "predicted"} <= set(found.pairs.columns)
+    assert found.models["impossible"].isna().all()
+    assert exclusive_words(found, "waveform", "descriptors") == []
+
+
+def test_regression_tags_alone_are_nothing_to_look_at(given: Given) -> None:
+    tags = given.catalog.tags.assign(kind="regression")
+    assert qualitative(given.study, given.partition, replace(given.catalog, tags=tags), given.files.results) is None
+
+
+def test_predictions_that_are_missing_or_of_other_data_are_named(tmp_path: Path) -> None:
+    given = given_in(tmp_path)
+    file = file_of(given, "spectrogram-all-1")
+    whole = pd.read_parquet(file)
+    for table, words in (
+        (whole.drop(columns="rock"), "cannot be read"),
+        (whole.iloc[:-3], "3 test tracks of the partition are not in it"),
+        (whole.assign(rock=np.nan), "found empty ones"),
+    ):
+        table.to_parquet(file, index=False)
+        with pytest.raises(TagscaleError, match=rf"spectrogram-all-1.predictions.parquet: .*{words}.*"):
+            _ = given.found
+    file.unlink()
+    with pytest.raises(TagscaleError, match=r"no such file. `dvc repro` makes it again \(stage evaluate, run spectr"):
+        _ = given.found
+
+
+def test_a_catalog_of_other_data_is_refused(given: Given) -> None:
+    catalog = replace(given.catalog, labels=given.catalog.labels.iloc[1:])
+    with pytest.raises(TagscaleError, match="the catalog fixture has no track 'track-00000', which the partition has"):
+        _ = given._replace(catalog=catalog).found
+    catalog = replace(given.catalog, tags=given.catalog.tags.drop(index=["rock", "jazz"]))
+    with pytest.raises(TagscaleError, match="has no tag 'rock' and 1 more"):
+        _ = given._replace(catalog=catalog).found
