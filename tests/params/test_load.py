@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tagscale.models.build import MODELS, build, capacity_keys, parameter_count
 from tagscale.models.paper import ROWS
@@ -115,6 +116,29 @@ def test_a_model_hears_patches_of_its_own_length(content: dict[str, Any]) -> Non
     assert seconds("transformer") == content["train"]["patch_seconds"]
     assert seconds("dieleman") == 10
     assert seconds("dieleman", frames=9) == 3
+
+
+def test_the_published_vgg_trains_from_its_preset() -> None:
+    preset = read_yaml(ROOT / "presets" / "table-3.yaml")
+    content = laid_over(read_yaml(ROOT / "params.yaml"), preset)
+    full = architecture_of(parse(content), "vgg-published", ["tag"] * 50, ["classification"] * 50)
+    assert parameter_count(build(full)) == 17_359_282
+    assert full.patch_seconds == 20.48
+
+    narrow = parse(laid_over(content, {"model": {"vgg-published": {"width": 1 / 16, "dropout": 0.0}}}))
+    torch.manual_seed(0)
+    model = build(architecture_of(narrow, "vgg-published", ["loud", "quiet"], ["classification"] * 2))
+    labels = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(2, 1)
+    waves = torch.randn(4, full.patch_samples) * (0.001 + 0.3 * labels[:, :1])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(20):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(waves), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert sum(losses[-5:]) / 5 < 0.5 * losses[0], losses
 
 
 @pytest.mark.parametrize(("table", "tags"), [(1, 139), (2, 50), (3, 50), (4, 50)])

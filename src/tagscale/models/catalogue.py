@@ -80,7 +80,7 @@ _SYSTEMS: dict[tuple[int, str], tuple[str, str, dict[str, Any], tuple[str, ...]]
     (2, "Dieleman et al. [9]"): ("published", "dieleman", {}, (QUOTED, UNCOUNTED, GUESSED, TEN_SECONDS)),
     (2, "Dieleman et al. (reproduced)"): ("reproduced", "dieleman", {}, (GUESSED, TEN_SECONDS)),
     (3, "VGG - Choi et al. [5]"): (
-        "published",
+        "",
         "vgg",
         {"filters": [128, 384, 768, 2048], "time_pools": [4, 5, 8, 8]},
         (FCN_4,),
@@ -175,7 +175,7 @@ def record(entry: Entry) -> dict[str, Any]:
 def _entry(row: Row) -> Entry:
     if row.model == "other":
         word, model, capacity, notes = _SYSTEMS[row.table, row.row]
-        in_params, seconds = model, None
+        in_params, seconds = "vgg-published" if "time_pools" in capacity else model, None
     else:
         word, model, in_params, notes = _front_end(row)
         capacity, seconds = dict(row.capacity or {}), row.patch_seconds

@@ -105,6 +105,7 @@ class DielemanParams(OtherModel):
 
 class VGGParams(OtherModel):
     filters: list[int] = Field(min_length=4, max_length=4)
+    time_pools: list[int] = Field(min_length=4, max_length=4)
     dropout: float = Field(ge=0, lt=1)
 
 
