@@ -3,10 +3,11 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sources import imported
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tagscale"
@@ -58,16 +59,6 @@ def modules() -> list[Path]:
         for folder in (SOURCE, ROOT / "components", ROOT / "pipelines", ROOT / "k8s")
         for path in folder.rglob("*.py")
     )
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Dotted names that a module imports, at its top or inside its functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def folder_of(dotted: str) -> str:

@@ -4,6 +4,7 @@
 """
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,19 @@ def test_only_what_depends_on_a_change_runs_again(project: Project) -> None:
     }
     project.change({"model": {"waveform": {"width": 0.25}}})
     assert set(project.repro()) == {"train@waveform-all-0", "evaluate@waveform-all-0", "compare", "register"}
+
+
+def test_another_name_for_the_experiment_or_a_comment_trains_nothing(project: Project) -> None:
+    runs = mlflow_runs(project)
+    project.change({"tracking": {"experiment": "another-name"}})
+    assert set(project.repro()) == {"compare", "register"}
+    assert mlflow_runs(project) == [*runs, "comparison"], "the runs of the trainings are those under the old name"
+    settings = project.folder / "params.yaml"
+    settings.write_text(f"# A comment.\n{settings.read_text()}")
+    assert project.repro() == []
+
+
+def mlflow_runs(project: Project) -> list[str]:
+    """Names of the runs in MLflow's store, by their beginning."""
+    with sqlite3.connect(project.folder / "mlflow.db") as store:
+        return [name for (name,) in store.execute("SELECT name FROM runs ORDER BY start_time")]

@@ -8,12 +8,17 @@ import pytest
 import yaml
 
 from recorder import leaves
+from sources import imported
 from tagscale.params.load import CAPACITIES, Params, load
 from tagscale.params.stage_names import STAGES as NAMES
 
 ROOT = Path(__file__).parents[1]
-ONLY_NAMES = {"dataset.version"}  # a name for data whose content decides: with a new one no training runs again
+SOURCE = ROOT / "src" / "tagscale"
+# Names of what a result is kept under: with a new one no training runs again.
+ONLY_NAMES = {"dataset.version", "tracking.experiment"}
 SPEED_ALONE = {"train.compile", "train.workers", "train.devices", "train.nodes"}  # results do not depend on them
+# Folders that decide no result: how files are written and settings parsed, where numbers are sent.
+NEUTRAL = {"runtime", "params", "tracking"}
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -47,11 +52,53 @@ def test_stages_have_their_names() -> None:
     assert {name.partition("_")[0] for name in STAGES} == set(NAMES)  # train_baseline is the stage train
 
 
-def test_every_dependency_on_code_exists() -> None:
-    paths = [dep for stage in STAGES.values() for dep in stage.get("deps", []) if dep.startswith("src/")]
-    assert paths
-    for path in paths:
-        assert (ROOT / path).exists(), path
+def code_of(stage: str) -> set[str]:
+    """What dvc.yaml says that a stage's code is, relative to src/tagscale: folders, and modules of stages/."""
+    deps = [dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
+    return {Path(dep).relative_to("src/tagscale").as_posix() for dep in deps}
+
+
+def reached_by(stage: str) -> set[str]:
+    """What a stage's code really is: its own module in stages/, and all that this imports, now or in a function."""
+    own = stage if (SOURCE / "stages" / f"{stage}.py").exists() else stage.partition("_")[0]
+    reached: set[Path] = set()
+    pending = [SOURCE / "stages" / f"{own}.py"]
+    while pending:
+        path = pending.pop()
+        if path not in reached:
+            reached.add(path)
+            pending += [file for name in imported(path) for file in files_of(name)]
+    parts = [path.relative_to(SOURCE) for path in reached]
+    folders = {part.parts[0] for part in parts if len(part.parts) > 1} - NEUTRAL - {"stages"}
+    return folders | {part.as_posix() for part in parts if part.parts[0] == "stages" and part.stem != "__init__"}
+
+
+def files_of(name: str) -> list[Path]:
+    """The module of a dotted name, or of the name that it is imported from."""
+    if not name.startswith("tagscale."):
+        return []
+    path = SOURCE.joinpath(*name.split(".")[1:])
+    candidates = [path.with_suffix(".py"), path / "__init__.py", path.parent.with_suffix(".py")]
+    return [file for file in candidates if file.exists()][:1]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_that_it_reaches(stage: str) -> None:
+    reached = reached_by(stage)
+    assert reached - code_of(stage) == set(), "reached, but a change would not run the stage again"
+    assert code_of(stage) - reached == set(), "declared, but never reached: a change would run the stage for nothing"
+
+
+def test_reaching_goes_through_functions_and_other_modules() -> None:
+    assert {"models", "training", "audio", "store", "stages/train.py"} <= reached_by("train")
+    assert reached_by("synth") == {"synth", "stages/synth.py"}
+
+
+def test_code_is_named_by_folders_and_stages() -> None:
+    for stage in STAGES:
+        for path in code_of(stage):
+            assert (SOURCE / path).is_dir() or path.startswith("stages/"), f"{stage}: {path} is no folder"
+            assert (SOURCE / path).exists(), path
 
 
 def test_every_input_is_the_output_of_an_earlier_stage() -> None:

@@ -110,7 +110,7 @@ def start_run(
         send_interrupted(client, unfinished)
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
-        run = _newest(client, experiment_id, identity_tags(identity))
+        run = _newest(client, [experiment_id], identity_tags(identity))
         wanted = flattened(params)
         if run is not None:
             contradicted = any(wanted.get(key, value) != value for key, value in run.data.params.items())
@@ -132,6 +132,8 @@ def start_run(
 def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None) -> Iterator[TrackedRun]:
     """Open the newest run of that identity to add to it; start one where there is none (a new store, say).
 
+    The experiment comes first, then all others: a study that has got a new name keeps its trainings.
+
     Args:
         folder: of the run; what its training could not tell MLflow is sent first
     """
@@ -140,8 +142,13 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
         send_complete(client, folder)
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
-        run = _newest(client, experiment_id, identity_tags(identity)) or _create(client, experiment_id, identity)
-    with _ending(TrackedRun(run.info.run_id, experiment_id, client), finished=run.info.status == "FINISHED") as tracked:
+        others = (other.experiment_id for other in client.search_experiments())
+        tags = identity_tags(identity)
+        run = _newest(client, [experiment_id], tags) or _newest(client, list(others), tags)
+        run = run or _create(client, experiment_id, identity)
+    with _ending(
+        TrackedRun(run.info.run_id, run.info.experiment_id, client), finished=run.info.status == "FINISHED"
+    ) as tracked:
         yield tracked
 
 
@@ -152,7 +159,7 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
     own = {"tagscale.study": name}
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
-        run = _newest(client, experiment_id, own)
+        run = _newest(client, [experiment_id], own)
         if run is None or run.info.status == "FINISHED":
             run = client.create_run(experiment_id, run_name=name, tags=own | _provenance())
         client.update_run(run.info.run_id, status="RUNNING")
@@ -181,10 +188,10 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _newest(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
+def _newest(client: MlflowClient, experiments: list[str], tags: Mapping[str, str]) -> Run | None:
     condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     order = ["attributes.start_time DESC"]
-    found = client.search_runs([experiment_id], filter_string=condition, max_results=1, order_by=order)
+    found = client.search_runs(experiments, filter_string=condition, max_results=1, order_by=order)
     return found[0] if found else None
 
 
