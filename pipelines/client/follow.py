@@ -1,38 +1,37 @@
-"""Following a run: what changes is printed until the run has ended."""
+"""Following a run: print what changes until the run has ended."""
 
 import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-import kfp
-
-from pipelines.lookup import ENDED, get_run
-from pipelines.server import Refused, Unreachable
+from pipelines.client.api import Client
+from pipelines.client.lookup import ENDED, get_run
+from pipelines.client.transport import Refused, Unreachable
 from tagscale.runtime.errors import TagscaleError
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two questions: soon at first, then seldom
-PATIENCE = 600.0  # seconds without an answer until the server is given up: an upgrade takes some minutes
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two requests, from the first to later ones
+PATIENCE = 600.0  # seconds that the server may be away: an upgrade takes some minutes
 
 
-def follow(client: kfp.Client, run_id: str, minutes: float | None, say: Callable[[str], None]) -> str:
-    """Wait for the end of a run and say what changes.
+def follow(client: Client, run_id: str, minutes: float | None, say: Callable[[str], None]) -> str:
+    """Wait for the end of a run and print what changes.
 
-    Answers that fail to come are waited for, since a run of days outlives the restart of a server.
+    A run of days outlives the restart of a server, so missing answers are waited for.
 
     Args:
-        minutes: how long to wait; None: to the end.
+        minutes: how long to wait; None: until the run ends.
         say: takes a line for every change of a task's state, and for every error of a task.
 
     Returns:
         The run's last state: SUCCEEDED, FAILED, CANCELED or SKIPPED.
 
     Raises:
-        TagscaleError: the time is over, the server is away for long or refuses. The run goes on.
+        TagscaleError: the time is over, or the server refuses or stays away. The run goes on.
     """
     states: dict[str, str] = {}
     begin = time.monotonic()
-    silent_since: float | None = None
+    away_since: float | None = None
     pause, state = FIRST_PAUSE, "unknown"
     while True:
         try:
@@ -40,14 +39,14 @@ def follow(client: kfp.Client, run_id: str, minutes: float | None, say: Callable
         except (Refused, Unreachable) as error:
             if isinstance(error, Refused) and error.status < 500:
                 raise
-            if silent_since is None:
-                silent_since = time.monotonic()
+            if away_since is None:
+                away_since = time.monotonic()
                 say(_line("server", f"{error} Waiting for it."))
-            elif time.monotonic() - silent_since > PATIENCE:
+            elif time.monotonic() - away_since > PATIENCE:
                 raise
         else:
-            if silent_since is not None:
-                silent_since = None
+            if away_since is not None:
+                away_since = None
                 say(_line("server", "answers again"))
             for line in _changes(run, states):
                 say(line)
@@ -62,10 +61,10 @@ def follow(client: kfp.Client, run_id: str, minutes: float | None, say: Callable
 
 
 def _changes(run: Any, states: dict[str, str]) -> list[str]:
-    """A line for the run and every task in a new state, in the order of their beginning; `states` is updated."""
+    """A line for the run and for every task whose state is new, by their start; updates `states`."""
     lines = []
 
-    def tell(identifier: str, name: str, state: str | None, error: Any) -> None:
+    def note(identifier: str, name: str, state: str | None, error: Any) -> None:
         if not state or states.get(identifier) == state:
             return
         states[identifier] = state
@@ -75,8 +74,8 @@ def _changes(run: Any, states: dict[str, str]) -> list[str]:
 
     tasks = (run.run_details and run.run_details.task_details) or []
     for task in sorted(tasks, key=lambda task: str(task.start_time or task.create_time or "")):
-        tell(task.task_id, task.display_name or task.task_id, task.state, task.error)
-    tell("", "run", run.state, run.error)
+        note(task.task_id, task.display_name or task.task_id, task.state, task.error)
+    note("", "run", run.state, run.error)
     return lines
 
 

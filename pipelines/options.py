@@ -1,0 +1,70 @@
+"""Options that several commands share: the settings, the cell of the grid, and what is submitted where."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.client.package import Package
+from pipelines.definitions import PIPELINES, defined, one_cell
+from pipelines.package import compile_package, read_package
+from tagscale.params.load import Params, load
+from tagscale.runtime.errors import TagscaleError
+
+TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/base/pipeline-account.yaml
+Name = Annotated[str, typer.Option("--pipeline", help=f"Which one: {', '.join(PIPELINES)}.")]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the settings are."""
+
+    params: Annotated[Path, typer.Option(help="Settings.")] = Path("params.yaml")
+    preset: Annotated[Path | None, typer.Option(help="File with the settings that differ, laid over --params.")] = None
+
+    def load(self) -> Params:
+        return load(self.params, self.preset)
+
+
+@dataclass(frozen=True)
+class Cell(Settings):
+    """The settings, and which cell of the grid a pipeline of one training (training, retrain) takes."""
+
+    model: Annotated[str | None, typer.Option(help="training, retrain: default the first of train.models.")] = None
+    size: Annotated[str | None, typer.Option(help="Training tracks or `all`; default the largest size.")] = None
+    seed: Annotated[int | None, typer.Option(help="Default: the first of train.seeds.")] = None
+
+    def of(self, pipeline: str) -> Params:
+        """The settings for this pipeline. Raises TagscaleError for a choice that it does not have."""
+        cell = (self.model, self.size, self.seed)
+        if defined(pipeline).one_cell:
+            return one_cell(self.load(), *cell)
+        if cell != (None, None, None):
+            raise TagscaleError(
+                f"--pipeline {pipeline}: --model, --size and --seed are for training and retrain; the grid of a study "
+                "stands in params.yaml (train)."
+            )
+        return self.load()
+
+
+@dataclass(frozen=True)
+class Submission(Cell):
+    """What is submitted, and where on the server it goes."""
+
+    package: Annotated[
+        Path | None, typer.Option(help="Submit this compiled pipeline instead of compiling one now.")
+    ] = None
+    experiment: Annotated[
+        str | None, typer.Option(help="Created where it is missing; default: tracking.experiment.")
+    ] = None
+    existing_experiment: Annotated[
+        bool, typer.Option("--existing-experiment", help="A missing experiment is an error.")
+    ] = False
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task, in loops too.")] = False
+    service_account: Annotated[str, typer.Option(help="Kubernetes service account of the tasks.")] = TASKS_ACCOUNT
+
+    def pack(self, pipeline: str) -> Package:
+        """The pipeline as it is submitted."""
+        package = read_package(self.package) if self.package else compile_package(pipeline, self.of(pipeline))
+        return package.without_caching() if self.no_cache else package
