@@ -200,7 +200,7 @@ def test_a_full_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(table.DescriptorTable, "save", full)
-        with pytest.raises(TagscaleError, match=r"no space left .* kept in .*\.descriptors\.partial"):
+        with pytest.raises(TagscaleError, match=r"The disk is full: .* kept in .*\.descriptors\.partial"):
             bench.run("a b")
     bench.run("a b")
     assert bench.computed == []

@@ -262,7 +262,10 @@ def test_no_space_left_keeps_what_is_finished(tmp_path: Path, capsys: pytest.Cap
     if mounted.returncode:
         pytest.skip("a file system of 1.4 MB cannot be mounted without the right to")
     try:
-        with pytest.raises(TagscaleError, match=r"no space left.*\d of 13 tracks are finished.*run again"):
+        with pytest.raises(
+            TagscaleError,
+            match=r"The disk is full: .*store could .* \d of 13 tracks are finished and kept in .*run the same",
+        ):
             run(tmp_path, "disk/store")
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         capsys.readouterr()
@@ -336,7 +339,7 @@ def test_a_file_that_may_not_grow_keeps_what_is_finished(tmp_path: Path) -> None
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, before[1]))
     try:
-        with pytest.raises(TagscaleError, match=r"no space left.* 3 of 8 tracks are finished"):
+        with pytest.raises(TagscaleError, match=r"The disk is full: .*may not grow.* 3 of 8 tracks are finished"):
             run(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,6 +1,5 @@
 """The command line: the stages in the order of the data, then what one does with a trained tagger."""
 
-import errno
 import sys
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from rich.console import Console
 
 from tagscale import __version__
 from tagscale.cli import data, models, stages, store, use
+from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 
 app = typer.Typer(
@@ -26,15 +26,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's error is one message on stderr and exit status 1, without a traceback."""
     console = Console(stderr=True)
     try:
-        app(arguments)
+        with full_disk_explained(None, "What was finished before is kept, and no file is half-written."):
+            app(arguments)
     except TagscaleError as error:
         console.print("[bold red]error[/]", end=" ")
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)  # commands in it stay whole
-        sys.exit(1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        console.print(f"[bold red]error[/] the disk is full: {error}. Nothing was half-written; free space, run again.")
         sys.exit(1)
 
 

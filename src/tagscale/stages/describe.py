@@ -6,31 +6,22 @@ its samples, so the result has the same bytes whether it was computed anew, cont
 processes.
 """
 
-import errno
 import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from tagscale.descriptors.describing import describe_all
 from tagscale.descriptors.table import DescriptorTable, Parts
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
+from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
+from tagscale.runtime.progress import progress_bar
 from tagscale.store.read import Store
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SHOWN = 5
-
-
-class TracksPerSecond(ProgressColumn):
-    """Speed over the last half minute."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} tracks/s")
 
 
 def run(
@@ -66,18 +57,11 @@ def run(
     table.take_over_folder(Path(previous or descriptors))
     parts.take_over_into(table)
     reused = int(table.filled.sum())
-    try:
+    with full_disk_explained(descriptors, f"What was written before is kept in {parts.folder}."):
         failed = _fill(table, parts, opened, workers or cores())
         if failed:
-            raise TagscaleError(_told(failed, len(tracks), store))
+            raise TagscaleError(_failures(failed, len(tracks), store))
         table.save(descriptors)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise TagscaleError(
-            f"{descriptors}: no space left on the disk ({error.strerror}). What was written before is kept in "
-            f"{parts.folder}. Free space and run again: it continues there."
-        ) from None
     parts.remove()
     seconds = time.monotonic() - begin
     computed = len(tracks) - reused
@@ -92,10 +76,9 @@ def run(
 def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> dict[str, str]:
     """Describe the tracks that have no row yet; returns those that cannot be described, with the reason."""
     failed: dict[str, str] = {}
-    columns = (TextColumn("describing"), BarColumn(), MofNCompleteColumn(), TracksPerSecond(), TimeRemainingColumn())
     missing = table.missing
     try:
-        with Progress(*columns, disable=not missing) as progress:
+        with progress_bar("tracks", disable=not missing) as progress:
             task = progress.add_task("describing", total=len(table.tracks), completed=len(table.tracks) - len(missing))
             for described in describe_all(store, missing, workers):
                 if described.values is None:
@@ -108,7 +91,7 @@ def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> d
     return failed
 
 
-def _told(failed: dict[str, str], tracks: int, store: Path | str) -> str:
+def _failures(failed: dict[str, str], tracks: int, store: Path | str) -> str:
     shown = "\n".join(f"  {track}: {reason}" for track, reason in sorted(failed.items())[:SHOWN])
     more = f"\n  and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
     return (

@@ -1,6 +1,5 @@
 """Preprocess: every track decoded once to mono 16 kHz int16 in a few large shards, and measured on the way."""
 
-import errno
 import hashlib
 import time
 from collections.abc import Iterator
@@ -8,30 +7,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from tagscale.catalog.tables import Catalog
 from tagscale.decoding.batch import Job, Outcome, decode_all
 from tagscale.decoding.decode import DECODER
 from tagscale.params.load import Params
+from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.progress import progress_bar
 from tagscale.store.assembly import assemble
 from tagscale.store.lock import writing
 from tagscale.store.previous import Previous, Seen, load_seen, save_seen, unchanged
 from tagscale.store.read import FORMAT
 from tagscale.store.unfinished import Unfinished
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SHOWN = 5
 RECENT_NS = 2_000_000_000  # a file written to so shortly before it was hashed may change without a new time
-
-
-class TracksPerSecond(ProgressColumn):
-    """Speed over the last half minute."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} tracks/s")
 
 
 def run(
@@ -75,18 +66,16 @@ def run(
         }
         plan |= {"tracks": _hash_of(paths), "previous": previous.identity} | more
         work = Unfinished(partial, plan, megabytes, previous.next_shard)
+
+        def kept() -> str:
+            return f"{len(work.done)} of {len(paths)} tracks are finished and kept in {partial}."
+
         try:
-            begin = time.monotonic()
-            decoded = _fill(work, previous, root, paths, store, workers)
-            seen = _check(work, root, decoded, time.monotonic() - begin, complete=shard is None)
-            assemble(store, work, previous, megabytes, more)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise TagscaleError(
-                f"{store}: no space left on the disk ({error.strerror}). {len(work.done)} of {len(paths)} tracks are "
-                f"finished and kept in {partial}. Free space and run again: it continues there."
-            ) from None
+            with full_disk_explained(store, kept):
+                begin = time.monotonic()
+                decoded = _fill(work, previous, root, paths, store, workers)
+                seen = _check(work, root, decoded, time.monotonic() - begin, complete=shard is None)
+                assemble(store, work, previous, megabytes, more)
         finally:
             work.close()
     save_seen(store, seen)
@@ -97,11 +86,10 @@ def _fill(
 ) -> int:
     """Bring every track into `work`, with a progress bar; returns how many were decoded."""
     console = Console()
-    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TracksPerSecond(), TimeRemainingColumn())
     decoded = 0
     if work.done:
         console.print(f"continuing: {len(work.done)} of {len(paths)} tracks were finished by an earlier run")
-    with Progress(*columns, console=console) as progress:
+    with progress_bar("tracks", console) as progress:
         task = progress.add_task("decoding", total=len(paths), completed=len(work.done))
         jobs = _jobs(work, previous, root, paths, store)
         for job, outcome in decode_all(jobs, workers):

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.progress import progress_bar
 from tagscale.store.merge import merge as merge_stores
 from tagscale.store.previous import read_rejected
 from tagscale.store.read import BYTES_PER_SAMPLE
@@ -75,8 +73,7 @@ def verify(store: Path) -> None:
     total = load(store)[0]["shards"]
     size = sum(shard["samples"] for shard in total) * BYTES_PER_SAMPLE
     found = []
-    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console()) as progress:
+    with progress_bar("bytes") as progress:
         task = progress.add_task("verifying", total=size)
         for checked, damage in verify_store(store):
             progress.advance(task, checked)
