@@ -10,8 +10,8 @@ from pipelines.client.options import with_shared_options
 from pipelines.commands import cancel_command, schedule_command, submit_command, wait_command
 from pipelines.cost import costs
 from pipelines.definitions import PIPELINES
-from pipelines.draw import draw
 from pipelines.graph import graph_of
+from pipelines.mermaid import flowchart
 from pipelines.options import Cell, Name, Settings
 from pipelines.package import compiled_text
 from pipelines.run import run_here
@@ -41,17 +41,11 @@ def compile_pipelines(
         typer.echo(output / f"{name}.yaml")
 
 
-@app.command(name="draw")
+@app.command()
 @with_shared_options
-def draw_pipeline(
-    output: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
-    settings: Settings,
-    pipeline: Name = "study",
-) -> None:
-    """Draw a pipeline as it is compiled: tasks, loops, and who waits for whom."""
-    params = Cell(settings.params, settings.preset).of(pipeline)
-    draw(graph_of(compiled_text(pipeline, params)), output)
-    typer.echo(output)
+def draw(cell: Cell, pipeline: Name = "study") -> None:
+    """Print a compiled pipeline as a mermaid flowchart: tasks, loops, and which task waits for which."""
+    typer.echo(flowchart(graph_of(compiled_text(pipeline, cell.of(pipeline)))), nl=False)
 
 
 @app.command(name="cost")

@@ -1,4 +1,4 @@
-"""Reading compiled pipelines: all tasks of the graph, wherever they are nested, and who gets what from whom."""
+"""The graph of a compiled pipeline: all its tasks, however deeply nested, and which task reads from which."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ BEGIN, END = "begin", "end"
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop of a compiled pipeline: what it is called, over what it goes, how many of its items run at once."""
+    """A loop of a compiled pipeline: its name, its items, and how many of them run at once."""
 
     name: str
     items: list[dict[str, Any]]
@@ -24,9 +24,9 @@ class Graph:
 
     Attributes:
         tasks: name of a task -> its specification; loops and inner pipelines are no tasks.
-        functions: name of a task -> the component's function, as "train".
-        labels: name of a task -> what Kubeflow's page calls it.
-        inside: name of a task -> the loop that it is in.
+        functions: name of a task -> the component's function, for instance "train".
+        labels: name of a task -> its name on Kubeflow's page.
+        inside: name of a task -> the loop around it.
         edges: (task that writes, task that reads), by artifacts and parameters.
     """
 
@@ -49,11 +49,11 @@ class Graph:
 
     @property
     def loops(self) -> list[Loop]:
-        found: list[Loop] = []
+        loops: list[Loop] = []
         for loop in self.inside.values():
-            if loop not in found:
-                found.append(loop)
-        return found
+            if loop not in loops:
+                loops.append(loop)
+        return loops
 
     @property
     def components(self) -> dict[str, Any]:
@@ -69,29 +69,20 @@ class Graph:
 
     @property
     def direct_edges(self) -> set[tuple[str, str]]:
-        """The edges without those that a longer way says, too."""
-        return {(writer, reader) for writer, reader in self.edges if not self._roundabout(writer, reader)}
+        """The edges that no longer way implies."""
+        return {(writer, reader) for writer, reader in self.edges if not self._implied(writer, reader)}
 
-    def reaches(self, writer: str, reader: str) -> bool:
-        """Whether what one task writes is there before the other reads, directly or through others."""
-        seen: set[str] = set()
-        ahead = {writer}
-        while ahead:
-            seen |= ahead
-            ahead = {to for source, to in self.edges if source in ahead} - seen
-        return reader in seen
-
-    def _roundabout(self, writer: str, reader: str) -> bool:
-        """Whether the reader also reads from somebody who reads from the writer."""
+    def _implied(self, writer: str, reader: str) -> bool:
+        """Whether the reader also waits for another task that reads from the writer."""
         others = {to for source, to in self.edges if source == writer} - {reader}
-        return any(self.reaches(other, reader) for other in others)
+        return any(reaches(self.edges, other, reader) for other in others)
 
     def _executor(self, component: str) -> str | None:
         label = self.components[component].get("executorLabel")
         return None if label is None else str(label)
 
     def _producer(self, tasks: dict[str, Any], task: str, kind: str, key: str) -> str:
-        """The task whose output this is, through loops and inner pipelines."""
+        """The task that makes this output, however many loops and inner pipelines hand it on."""
         component = tasks[task]["componentRef"]["name"]
         if self._executor(component):
             return task
@@ -123,6 +114,16 @@ class Graph:
             else:
                 within = _loop(task) if "parameterIterator" in task else loop
                 self._walk(self.components[component]["dag"]["tasks"], sources, within)
+
+
+def reaches(edges: set[tuple[str, str]], writer: str, reader: str) -> bool:
+    """Whether the reader gets, directly or through other tasks, what the writer writes; a task reaches itself."""
+    reached: set[str] = set()
+    ahead = {writer}
+    while ahead:
+        reached |= ahead
+        ahead = {to for source, to in edges if source in ahead} - reached
+    return reader in reached
 
 
 def _loop(task: dict[str, Any]) -> Loop:

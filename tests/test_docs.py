@@ -19,7 +19,9 @@ MANIFESTS = [*(ROOT / "k8s" / "base").glob("*.yaml"), *(ROOT / "k8s" / "componen
 def commands(page: Path) -> list[list[str]]:
     """The words of every command in the code blocks of a page, without comments, variables set in front, and pipes."""
     found = []
-    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        if language not in ("", "sh", "bash", "console"):
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             for part in re.split(r"&&|\|", line.removeprefix("$ ")):
                 try:
