@@ -10,7 +10,10 @@ import soundfile
 import soxr
 
 from tagscale.decoding import decode as module
-from tagscale.decoding.decode import AudioError, decode
+from tagscale.decoding.decode import decode
+from tagscale.decoding.endings import Length
+from tagscale.decoding.libsndfile import BLOCK_FRAMES
+from tagscale.decoding.opened import AudioError
 from user_folder import tone
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +73,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
 
 
 def test_block_by_block_is_as_in_one_go(tmp_path: Path) -> None:
-    wave = np.random.default_rng(0).uniform(-0.4, 0.4, 3 * module.BLOCK_FRAMES + 1234)
+    wave = np.random.default_rng(0).uniform(-0.4, 0.4, 3 * BLOCK_FRAMES + 1234)
     decoded = decode(write(tmp_path / "a.wav", wave, 44100, "DOUBLE"))
     reference = soxr.resample(wave, 44100, 16000, quality=module.QUALITY) * 32768
     assert abs(len(decoded.samples) - len(reference)) <= 1
@@ -184,7 +187,7 @@ def test_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rate = 10
     path = write(tmp_path / "a.wav", np.zeros(3601 * rate), rate)
     assert rejected(path) == module.TOO_LONG
-    monkeypatch.setattr(module, "_announced_frames", lambda *_: None)  # and when the file does not say
+    monkeypatch.setattr(module, "length_of", lambda *_: Length())  # and when the file does not say
     assert rejected(path) == module.TOO_LONG
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tagscale.decoding.decode import AudioError, decode
+from tagscale.decoding.decode import decode
 from tagscale.decoding.endings import mp3_has_length, mp3_is_cut
+from tagscale.decoding.opened import AudioError
 
 TAGS = {
     "ID3v1": b"TAG" + bytes(125),

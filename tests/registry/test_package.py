@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import soundfile
 
+from audio_files import SUFFIXES, write
 from registry.tiny import song, tiny_tagger
 from tagscale import tracking
+from tagscale.registry import package
 from tagscale.registry.package import NEEDED, example_wav, load_version, register
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Registry
@@ -62,8 +65,9 @@ def test_champion_tags_files_in_a_clean_process_with_the_code_it_was_packaged_wi
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for number in (1, 2):
         soundfile.write(elsewhere / f"{number}.wav", song(number, seconds=4), 16_000)
+    write(elsewhere / "3.m4a", [song(3, seconds=4) / 32768], 16_000)
     (elsewhere / "bad.wav").write_bytes(b"no audio")
-    names = ["1.wav", "bad.wav", "2.wav"]
+    names = ["1.wav", "bad.wav", "2.wav", "3.m4a"]
     done = subprocess.run(
         [sys.executable, "-c", CLEAN_PROCESS, *names],
         cwd=elsewhere,
@@ -74,10 +78,10 @@ def test_champion_tags_files_in_a_clean_process_with_the_code_it_was_packaged_wi
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert Path(found["code"]) == (artifacts() / "code" / "tagscale" / "__init__.py").resolve()
-    ours = [champion.listen(elsewhere / name) for name in ("1.wav", "2.wav")]
-    assert ours[0] != ours[1]
-    for tag, (first, bad, second) in found["scores"].items():
-        assert (first, second) == pytest.approx((ours[0][tag], ours[1][tag]), abs=1e-6)
+    ours = [champion.listen(elsewhere / name) for name in ("1.wav", "2.wav", "3.m4a")]
+    assert ours[0] != ours[1] != ours[2]
+    for tag, (first, bad, second, third) in found["scores"].items():
+        assert (first, second, third) == pytest.approx(tuple(scores[tag] for scores in ours), abs=1e-6)
         assert bad != bad, "not a number: no score"
     assert set(found["types"]) == {"float64"}
     assert "row 1: not tagged: not audio in a known format" in done.stderr
@@ -112,6 +116,30 @@ def test_input_keeps_its_index_and_may_be_empty(champion: AudioTagger) -> None:
     wav = example_wav(champion.architecture)
     assert list(champion.predict(pd.DataFrame({"audio": [wav, wav]}, index=[7, 9])).index) == [7, 9]
     assert champion.predict(pd.DataFrame({"audio": []})).shape == (0, 3)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_is_taken_as_bytes(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"song{suffix}", [song(1) / 32768], 48_000)
+    tagger = tiny_tagger()
+    scores = tagger.predict(pd.DataFrame({"audio": [path.read_bytes()]}))
+    assert scores.iloc[0].to_dict() == pytest.approx(tagger.listen(path))
+
+
+def test_a_format_whose_library_is_not_installed_is_required_all_the_same(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = package.installed
+
+    def lacking(name: str) -> str:
+        if name == "av":
+            raise PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(package, "installed", lacking)
+    package.package(tiny_tagger(), store / "model")
+    requirements = (store / "model" / "requirements.txt").read_text().split()
+    assert [line for line in requirements if "==" not in line] == ["av"]
 
 
 def test_loading_by_tagscale_reads_weights_and_json_only(champion: AudioTagger, tmp_path: Path) -> None:

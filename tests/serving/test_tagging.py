@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from audio_files import SUFFIXES, write
 from registry.tiny import song, tiny_tagger
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
@@ -47,9 +48,16 @@ def test_a_folder_is_tagged_file_by_file_and_bad_files_give_their_reason(folder:
     assert all(files[bad].scores == {} for bad in ("empty.wav", "notes.ogg", "nowhere.wav"))
 
 
+def test_a_folder_is_searched_for_every_format_that_is_decoded(tmp_path: Path, tagger: AudioTagger) -> None:
+    for suffix in SUFFIXES:
+        write(tmp_path / f"song{suffix}", [song(1) / 32768], 48_000)
+    files = {file.path.suffix: file.error for file in tag_files(tagger, [tmp_path])}
+    assert files == dict.fromkeys(sorted(SUFFIXES))
+
+
 def test_folder_without_audio_says_so(tmp_path: Path, tagger: AudioTagger) -> None:
     (only,) = tag_files(tagger, [tmp_path])
-    assert only.error.startswith("no audio files in this folder (.aif")
+    assert only.error.startswith("no audio files in this folder (.aac, .aif")
 
 
 def test_results_come_one_by_one(folder: Path, tagger: AudioTagger) -> None:

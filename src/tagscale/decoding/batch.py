@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from tagscale.decoding.decode import AudioError, Decoded, MissingDecoder, decode
+from tagscale.decoding.decode import Decoded, decode
+from tagscale.decoding.opened import AudioError, MissingDecoder
 from tagscale.decoding.worker import Worker
 from tagscale.runtime.machine import cores
 

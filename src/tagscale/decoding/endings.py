@@ -1,14 +1,59 @@
-"""Whether a file was cut off, from what its first and last bytes say; decoders read such a file as a shorter one."""
+"""What a file tells of its length before it is decoded: its header, and whether its last bytes show a cut.
 
+Decoders read a file that was cut off as a shorter one, without an error.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
+from tagscale.decoding.opened import Opened
+
 TAIL = 65_536  # bytes: more than a page of Ogg (65,307), and over forty frames of MP3 (1,441 at most)
-CHAIN = 3  # MPEG headers in a row, each where the one before says: no accident
+CHAIN = 3  # MPEG headers in a row, each where the one before ends: no coincidence
+MP3_BYTES_PER_SECOND = 40_000  # at most: 320 kbit/s
+MP3_TAGS = 16 << 20  # bytes that tags and pictures may take
 
 # kbit/s by bitrate index, layer III: MPEG 1, MPEG 2 and 2.5 (ISO 11172-3 and 13818-3, section 2.4.2.3)
 BITRATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 BITRATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits
+
+
+@dataclass(frozen=True)
+class Length:
+    """What a file tells of its length, in frames.
+
+    announced: the length that the file itself states; None where it states none.
+    least: the file is at least so long.
+    cut: how its last bytes show that it was cut off; "" = they do not.
+    """
+
+    announced: int | None = None
+    least: int = 0
+    cut: str = ""
+
+
+def of_header(path: Path, opened: Opened) -> Length:
+    """Formats whose header states the length."""
+    return Length(announced=opened.frames or None)
+
+
+def unannounced(path: Path, opened: Opened) -> Length:
+    """Formats that state nothing: the library's length is a guess."""
+    return Length()
+
+
+def of_ogg(path: Path, opened: Opened) -> Length:
+    """Ogg: the last page states the length, but of what is left of the file."""
+    return Length(least=opened.frames, cut="" if ogg_ends(path) else "the Ogg stream stops without its end mark")
+
+
+def of_mp3(path: Path, opened: Opened) -> Length:
+    """MP3: the first frame states the length in some files; in the others the library guesses it from the bitrate."""
+    least = round((path.stat().st_size - MP3_TAGS) / MP3_BYTES_PER_SECOND * opened.rate)
+    if mp3_has_length(path):
+        return Length(opened.frames, least)
+    return Length(None, least, "the last frame is not whole" if mp3_is_cut(path) else "")
 
 
 def mp3_has_length(path: Path) -> bool:
@@ -26,8 +71,8 @@ def mp3_has_length(path: Path) -> bool:
 def mp3_is_cut(path: Path) -> bool:
     """Whether an MP3 ends inside a frame, as one does that was cut at any byte.
 
-    Frames are followed from one header to the next through the last bytes. False where that leads nowhere: tags
-    (ID3v1, APE, Lyrics3) or anything else behind the last whole frame are no sign of a cut.
+    It follows frames from one header to the next through the last bytes. False where that leads nowhere: tags (ID3v1,
+    APE, Lyrics3) or anything else behind the last whole frame are no sign of a cut.
     """
     with open(path, "rb") as file:
         file.seek(max(path.stat().st_size - TAIL, 0))

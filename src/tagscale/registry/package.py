@@ -9,6 +9,7 @@ import io
 import tempfile
 import wave
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import tagscale
+from tagscale.decoding.formats import PACKAGES
 from tagscale.models.build import Architecture
 from tagscale.registry.tagger import AUDIO, AudioTagger
 from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.tracking import TrackedRun, explained
 
-NEEDED = ("torch", "torchaudio", "numpy", "pandas", "soundfile", "soxr", "safetensors", "mlflow")  # to listen
+NEEDED = ("torch", "torchaudio", "numpy", "pandas", *PACKAGES, "soxr", "safetensors", "mlflow")  # to listen
 _DATA = "tagger"  # name of the checkpoint's folder inside the packaged model
 
 
@@ -46,11 +48,19 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
             loader_module="tagscale.registry.tagger",
             data_path=str(Path(temporary) / _DATA),
             code_paths=[str(Path(tagscale.__file__).parent)],
-            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in NEEDED],
+            pip_requirements=[_requirement(name) for name in NEEDED],
             signature=ModelSignature(Schema([ColSpec(DataType.binary, AUDIO)]), Schema(tags)),
             input_example=pd.DataFrame({AUDIO: [example_wav(tagger.architecture)]}),
             mlflow_model=model,
         )
+
+
+def _requirement(package: str) -> str:
+    """The installed version; any, of an extra that this machine lacks: the model takes all formats wherever it runs."""
+    try:
+        return f"{package}=={installed(package).split('+')[0]}"
+    except PackageNotFoundError:
+        return package
 
 
 def register(

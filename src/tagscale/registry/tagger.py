@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from tagscale.decoding.decode import AudioError, decode
+from tagscale.decoding.decode import decode
+from tagscale.decoding.opened import AudioError
 from tagscale.evaluation.predict import scores_of_samples
 from tagscale.models.build import Architecture
 from tagscale.runtime.errors import TagscaleError
@@ -67,9 +68,10 @@ class AudioTagger:
         return dict(zip(self.architecture.tags, map(float, scores), strict=True))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """MLflow's entry: column `audio`, bytes of audio files (WAV, FLAC, OGG, MP3) -> one float64 column a tag.
+        """MLflow's entry: column `audio`, bytes of audio files -> one float64 column a tag.
 
-        A row that is not usable audio gets NaN and a warning with the reason; the other rows are scored.
+        Files may be in any format of `decoding.formats`. A row that is not usable audio gets NaN and a warning with the
+        reason; the other rows are scored.
         """
         rows = np.full((len(frame), len(self.architecture.tags)), np.nan)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Tagging files with a registered tagger: file after file, as a table for people or as JSON for machines."""
+"""Tagging files with a registered tagger, one by one; results as a table for people or as JSON for machines."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tagscale.decoding.decode import AudioError
+from tagscale.decoding.formats import SUFFIXES
+from tagscale.decoding.opened import AudioError
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}  # looked for in folders
 BAR_CHARACTERS = 30
 
 
 @dataclass(frozen=True)
 class TaggedFile:
-    """What came out for one file: either scores, highest first, or the reason why there are none."""
+    """The result for one file: scores, highest first, or the reason why there are none."""
 
     path: Path
     scores: dict[str, float] = field(default_factory=dict)
@@ -28,19 +28,22 @@ class TaggedFile:
 
 
 def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[TaggedFile]:
-    """Tag each file, and the audio files inside each folder, as the results come; a bad file never stops the others."""
-    for path in paths:
-        path = Path(path)
-        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES)
-        if path.is_dir() and not inside:
-            yield TaggedFile(path, error=f"no audio files in this folder ({', '.join(sorted(AUDIO_SUFFIXES))})")
-        for file in inside if path.is_dir() else [path]:
+    """Tag each file, and the audio files in each folder, one by one; a bad file never stops the others."""
+    for path in map(Path, paths):
+        files = _audio_files(path) if path.is_dir() else [path]
+        if not files:
+            yield TaggedFile(path, error=f"no audio files in this folder ({', '.join(sorted(SUFFIXES))})")
+        for file in files:
             try:
                 scores = tagger.listen(file)
             except AudioError as error:
                 yield TaggedFile(file, error=error.reason)
             else:
                 yield TaggedFile(file, dict(sorted(scores.items(), key=lambda item: -item[1])))
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int = 10) -> None:
@@ -65,7 +68,7 @@ def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int
 
 
 def as_json(version: Version, files: Sequence[TaggedFile]) -> dict[str, Any]:
-    """Results as JSON holds them: {"model", "version", "files": [{"path", "scores"} or {"path", "error"}]}."""
+    """Results as the JSON output: {"model", "version", "files": [{"path", "scores"} or {"path", "error"}]}."""
     return {
         "model": version.name,
         "version": version.number,

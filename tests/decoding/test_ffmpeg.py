@@ -6,22 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audio_files import write
 from tagscale.decoding.batch import _attempt
-from tagscale.decoding.decode import AudioError, MissingDecoder, decode
+from tagscale.decoding.decode import decode
+from tagscale.decoding.opened import AudioError, MissingDecoder
 from user_folder import tone
-
-av = pytest.importorskip("av", reason="the extra tagscale[aac] is not installed")
-
-
-def write(path: Path, channels: list[np.ndarray], rate: int) -> Path:
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
-    with av.open(str(path), "w", format="adts" if path.suffix == ".aac" else "mp4") as container:
-        stream = container.add_stream("aac", rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(np.stack(channels).astype(np.float32), format="fltp", layout=layout)
-        frame.sample_rate = rate
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.mark.parametrize("extension", ["m4a", "mp4", "aac"])
