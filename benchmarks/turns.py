@@ -12,7 +12,7 @@ import statistics
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
@@ -26,13 +26,15 @@ from torch import Tensor, nn
 
 from tagscale import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
-from tagscale.models.build import MODELS, Architecture, build, capacity_keys, shortest_samples
+from tagscale.models.build import Architecture, build, shortest_samples
+from tagscale.models.spec import NETWORKS
+from tagscale.params.load import load
+from tagscale.stages.architecture import architecture_of
 from tagscale.store.writer import StoreWriter
 
 SECONDS, TAGS = 30, 50  # of a track
-SMALL = {"width": 0.25, "filters": 64, "units": 200, "dropout": 0.2}  # params.yaml's default
-FULL = {"width": 1.0, "filters": 512, "units": 500, "dropout": 0.5}  # the paper's
-LAYERS = {"waveform": 7, "transformer": 4}
+ROOT = Path(__file__).parents[1]
+OF_THREE_SECONDS = {"timbre_cnn": {"mels": 128}}  # where params.yaml's design wants longer patches
 
 Turn = Callable[[dict[str, Any]], None]  # tells what a way measured, and waits until it is its turn again
 
@@ -49,14 +51,16 @@ class Way:
 
 
 def architecture(model: str, seconds: float, full: bool) -> Architecture:
-    """A model at patches of this length; of the shortest that it can take where that is longer."""
-    given = (FULL if full else SMALL) | {"layers": LAYERS.get(model, 4)}
-    keys = capacity_keys(model)
-    capacity = {key: given[key] for key, needed in keys.items() if key in given and (needed or key == "width")}
-    tags = tuple(f"tag {number}" for number in range(TAGS))
-    found = Architecture(model, capacity, tags, ("classification",) * TAGS, seconds)
+    """A model at patches of this length, or of the shortest that it can take where that is longer.
+
+    Its capacity is the paper's, or that of params.yaml with a quarter of the filters.
+    """
+    params = load(ROOT / "params.yaml", ROOT / "presets" / "basic.yaml" if full else None)
+    found = architecture_of(params, model, [f"tag {number}" for number in range(TAGS)], ["classification"] * TAGS)
+    width = {"width": 1.0 if full else 0.25}
+    found = replace(found, capacity=found.capacity | width | OF_THREE_SECONDS.get(model, {}), patch_seconds=seconds)
     samples = max(found.patch_samples, shortest_samples(found))
-    return Architecture(model, capacity, tags, found.kinds, samples / SAMPLE_RATE)
+    return replace(found, patch_seconds=samples / SAMPLE_RATE)
 
 
 def prepared(built: Architecture) -> nn.Module:
@@ -229,7 +233,7 @@ def _version(name: str) -> str:
 
 
 def chosen_models(names: list[str] | None) -> list[str]:
-    unknown = set(names or ()) - set(MODELS)
+    unknown = set(names or ()) - set(NETWORKS)
     if unknown:
-        raise SystemExit(f"--models: unknown {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}.")
-    return names or list(MODELS)
+        raise SystemExit(f"--models: unknown {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}.")
+    return names or list(NETWORKS)

@@ -26,8 +26,9 @@ def train(
 
     from tagscale.cluster.trainjob import train_on_nodes
     from tagscale.cluster.volume import Volume, address_in
+    from tagscale.models.spec import BASELINE
     from tagscale.params.load import load_json
-    from tagscale.runtime.identity import BASELINE, content_of_run, run_name
+    from tagscale.runtime.identity import content_of_run, run_name
     from tagscale.stages import train as stage
 
     params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))

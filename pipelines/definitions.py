@@ -11,9 +11,9 @@ from kfp import dsl
 
 from pipelines.cluster import check_devices
 from pipelines.tasks import Tasks
+from tagscale.models.spec import BASELINE
 from tagscale.params.load import Params, parse
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.identity import BASELINE
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tagscale.models.build import MODELS
+from tagscale.models.spec import NETWORKS
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # last: benchmarks have names that tests have too
 straightforward: Any = import_module("straightforward")
 turns: Any = import_module("turns")
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if not name.endswith("multiscale")])
+@pytest.mark.parametrize("model", [name for name in NETWORKS if not name.endswith("multiscale")])
 def test_both_sides_give_the_same_logits_for_the_same_weights(model: str) -> None:
     built = turns.architecture(model, 3.0, full=False)
     ours: nn.Module = turns.prepared(built).eval()

@@ -9,7 +9,8 @@ import yaml
 
 from recorder import leaves
 from sources import imported
-from tagscale.params.load import CAPACITIES, Params, load
+from tagscale.models.spec import NETWORKS
+from tagscale.params.load import Params, load
 from tagscale.params.stage_names import STAGES as NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +20,7 @@ ONLY_NAMES = {"dataset.version", "tracking.experiment"}
 SPEED_ALONE = {"train.compile", "train.workers", "train.devices", "train.nodes"}  # results do not depend on them
 # Folders that decide no result: how files are written and settings parsed, where numbers are sent.
 NEUTRAL = {"runtime", "params", "tracking"}
+SPEC = "models/spec.py"  # describes the models for everybody; a stage that needs no network depends on it alone
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -43,7 +45,7 @@ def test_a_stage_reads_exactly_the_settings_that_it_declares(tiny_study: Any, st
 
 
 def test_every_setting_belongs_to_a_stage() -> None:
-    used = {key for stage in STAGES for model in CAPACITIES for key in declared(stage, model)}
+    used = {key for stage in STAGES for model in NETWORKS for key in declared(stage, model)}
     where = {key for key in leaves(load(ROOT / "params.yaml")) if key.startswith("kubernetes.")}
     assert leaves(load(ROOT / "params.yaml")) == used | SPEED_ALONE | where
 
@@ -65,12 +67,16 @@ def reached_by(stage: str) -> set[str]:
     pending = [SOURCE / "stages" / f"{own}.py"]
     while pending:
         path = pending.pop()
-        if path not in reached:
+        if path not in reached and path.relative_to(SOURCE).parts[0] not in NEUTRAL:
             reached.add(path)
             pending += [file for name in imported(path) for file in files_of(name)]
-    parts = [path.relative_to(SOURCE) for path in reached]
-    folders = {part.parts[0] for part in parts if len(part.parts) > 1} - NEUTRAL - {"stages"}
-    return folders | {part.as_posix() for part in parts if part.parts[0] == "stages" and part.stem != "__init__"}
+    units = {unit_of(path.relative_to(SOURCE)) for path in reached if path.name != "__init__.py"}
+    return units - {SPEC} if "models" in units else units
+
+
+def unit_of(path: Path) -> str:
+    """What dvc.yaml names for a module: its folder, or the module itself."""
+    return path.as_posix() if path.parts[0] == "stages" or path.as_posix() == SPEC else path.parts[0]
 
 
 def files_of(name: str) -> list[Path]:
@@ -97,7 +103,8 @@ def test_reaching_goes_through_functions_and_other_modules() -> None:
 def test_code_is_named_by_folders_and_stages() -> None:
     for stage in STAGES:
         for path in code_of(stage):
-            assert (SOURCE / path).is_dir() or path.startswith("stages/"), f"{stage}: {path} is no folder"
+            known = (SOURCE / path).is_dir() or path.startswith("stages/") or path == SPEC
+            assert known, f"{stage}: {path} is no folder"
             assert (SOURCE / path).exists(), path
 
 

@@ -154,12 +154,16 @@ def test_attention_takes_a_single_frame_and_a_constant_map() -> None:
     ("changes", "message"),
     [
         ({"model": "musicnn"}, "Unknown model 'musicnn'; there are waveform, spectrogram"),
-        ({"capacity": {"width": 1.0}}, "expected .*layers.* found"),
-        ({"capacity": CAPACITY["waveform"] | {"layers": 8}}, "expected 7 or 9, found 8"),
+        (
+            {"capacity": CAPACITY["spectrogram"]},
+            r"^Capacity of the waveform model: layers: Field required, found {'width': 0\.125, .*}\.$",
+        ),
+        ({"capacity": CAPACITY["waveform"] | {"mels": 96}}, "mels: Extra inputs are not permitted, found 96"),
+        ({"capacity": CAPACITY["waveform"] | {"layers": 8}}, "layers: Input should be 7 or 9, found 8"),
         ({"capacity": CAPACITY["waveform"] | {"width": 0.001}}, r"model\.waveform\.width: 0\.001 leaves none"),
         (
             {"capacity": CAPACITY["waveform"] | {"pooling": "mean"}},
-            r"model\.backend\.pooling: expected max_mean or attention, found 'mean'",
+            "pooling: Input should be 'max_mean' or 'attention', found 'mean'",
         ),
         ({"sample_rate": 44_100}, "16000 Hz, not at 44100 Hz"),
     ],

@@ -1,39 +1,17 @@
 """From a model's description, as params.yaml and checkpoints carry it, to the model."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from tagscale import SAMPLE_RATE
-from tagscale.models.crnn import CRNN
-from tagscale.models.dieleman import Dieleman
-from tagscale.models.multiscale import Multiscale, SampleCNNMultiscale
-from tagscale.models.samplecnn import SampleCNN
-from tagscale.models.short_chunk import ShortChunkTagger
-from tagscale.models.spectrogram import SpectrogramTagger
+from tagscale.models.spec import NETWORKS, Entry
 from tagscale.models.tagger import Tagger, refuse_short
-from tagscale.models.timbre_cnn import TimbreCNN
-from tagscale.models.transformer import TransformerTagger
-from tagscale.models.vgg import VGG
-from tagscale.models.waveform import WaveformTagger
 from tagscale.runtime.errors import TagscaleError
-
-MODELS: dict[str, type[Tagger]] = {
-    "waveform": WaveformTagger,
-    "spectrogram": SpectrogramTagger,
-    "short_chunk": ShortChunkTagger,  # this and the next came after the paper
-    "transformer": TransformerTagger,
-    "samplecnn": SampleCNN,  # from here on the baselines of its tables 2 to 4
-    "dieleman": Dieleman,
-    "vgg": VGG,
-    "timbre_cnn": TimbreCNN,
-    "crnn": CRNN,
-    "multiscale": Multiscale,
-    "samplecnn_multiscale": SampleCNNMultiscale,
-}
 
 
 @dataclass(frozen=True)
@@ -46,8 +24,8 @@ class Architecture:
     True
     """
 
-    model: str  # a key of MODELS
-    capacity: dict[str, Any]  # what the model's class takes as keywords; values as JSON can hold them
+    model: str  # a key of spec.NETWORKS
+    capacity: dict[str, Any]  # keys of the model's block; values as JSON can hold them
     tags: tuple[str, ...]  # one output each, in this order
     kinds: tuple[str, ...]  # classification | regression, per tag
     patch_seconds: float  # length of the patches that the model is trained on and predicts from
@@ -79,29 +57,45 @@ def build(architecture: Architecture) -> Tagger:
     Shape of the model's forward:
         wave (batch, samples) float32 in [-1, 1] at 16 kHz -> (batch, tags), logits
     Raises:
-        TagscaleError: unknown model, wrong capacity keys, another sample rate than 16 kHz, or patches shorter than
-            the model can take.
+        TagscaleError: unknown model, a capacity that its block refuses, another sample rate than 16 kHz, or patches
+            shorter than the model can take.
     """
-    refuse_short(architecture.patch_samples, shortest_samples(architecture))
-    model: Any = MODELS[architecture.model]
-    tagger: Tagger = model(len(architecture.tags), **architecture.capacity)
+    if architecture.sample_rate != SAMPLE_RATE:
+        raise TagscaleError(f"The models listen at {SAMPLE_RATE} Hz, not at {architecture.sample_rate} Hz.")
+    capacity = checked(architecture.model, architecture.capacity)
+    model: Any = class_of(architecture.model)
+    refuse_short(architecture.patch_samples, model.shortest(**capacity))
+    tagger: Tagger = model(len(architecture.tags), **capacity)
     return tagger
 
 
 def shortest_samples(architecture: Architecture) -> int:
     """The fewest samples that the model of this description can take. Raises TagscaleError as `build`."""
-    _check(architecture)
-    return MODELS[architecture.model].shortest(**architecture.capacity)
+    return class_of(architecture.model).shortest(**checked(architecture.model, architecture.capacity))
 
 
-def capacity_keys(model: str) -> dict[str, bool]:
-    """The capacity that a model takes, in its own order, and whether each key must be given.
+def class_of(model: str) -> type[Tagger]:
+    """The class that computes a model, imported now. Raises TagscaleError where no network has this name."""
+    module, _, name = str(_entry(model).implementation).partition(":")
+    found: type[Tagger] = getattr(import_module(f"tagscale.models.{module}"), name)
+    return found
 
-    >>> capacity_keys("spectrogram")
-    {'width': True, 'filters': True, 'units': True, 'dropout': True, 'pooling': False}
+
+def checked(model: str, capacity: Mapping[str, Any]) -> dict[str, Any]:
+    """The capacity as the model's class takes it: it may come from an edited file, or from before a key existed.
+
+    Raises:
+        TagscaleError: unknown model; a key that is missing or unknown; a value of the wrong type or out of range.
     """
-    parameters = inspect.signature(MODELS[model]).parameters.values()
-    return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
+    entry = _entry(model)
+    try:
+        return entry.capacity.model_validate(capacity).model_dump()
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, found {problem['input']!r}"
+            for problem in error.errors()
+        ]
+        raise TagscaleError(f"Capacity of the {model} model: {'; '.join(problems)}.") from None
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -109,14 +103,7 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _check(architecture: Architecture) -> None:
-    """Refuse a description that no model fits: it may come from an edited file."""
-    if architecture.model not in MODELS:
-        raise TagscaleError(f"Unknown model {architecture.model!r}; there are {', '.join(MODELS)}.")
-    keys, given = capacity_keys(architecture.model), set(architecture.capacity)
-    if not {key for key, needed in keys.items() if needed} <= given <= set(keys):
-        raise TagscaleError(
-            f"Capacity of the {architecture.model} model: expected {sorted(keys)}, found {sorted(given)}."
-        )
-    if architecture.sample_rate != SAMPLE_RATE:
-        raise TagscaleError(f"The models listen at {SAMPLE_RATE} Hz, not at {architecture.sample_rate} Hz.")
+def _entry(model: str) -> Entry:
+    if model not in NETWORKS:
+        raise TagscaleError(f"Unknown model {model!r}; there are {', '.join(NETWORKS)}.")
+    return NETWORKS[model]

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tagscale import SAMPLE_RATE
-from tagscale.models.build import MODELS, Architecture, shortest_samples
+from tagscale.models.build import Architecture, class_of, shortest_samples
 from tagscale.models.costs import COSTS
 from tagscale.models.paper import DROPOUT, ROWS, Row
+from tagscale.models.spec import NETWORKS
 from tagscale.runtime.errors import TagscaleError
 
 DESCRIPTORS = "descriptors"  # trees, no network: nothing of it is built from a capacity
@@ -134,13 +135,17 @@ def entries(model: str | None = None, table: int | None = None) -> list[Entry]:
 
 def architecture_of(entry: Entry) -> Architecture | None:
     """The description that `build` takes; None for what is no network."""
-    if entry.model not in MODELS:
+    if entry.model not in NETWORKS:
         return None
-    model = MODELS[entry.model]
+    model = class_of(entry.model)
     parameters = inspect.signature(model).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
     capacity = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
-    capacity |= entry.capacity
+    capacity = {
+        key: value
+        for key, value in (capacity | entry.capacity).items()
+        if key in NETWORKS[entry.model].capacity.model_fields
+    }
     seconds = entry.patch_seconds or (model.natural(**capacity) or 0) / SAMPLE_RATE
     tags = tuple(f"tag {number}" for number in range(entry.tags))
     return Architecture(entry.model, capacity, tags, ("classification",) * entry.tags, seconds)

@@ -4,15 +4,12 @@ None has a default here, see `tagscale.params.load`.
 """
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
 
-
-class Block(BaseModel):
-    """One block of params.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from tagscale.models.spec import NETWORKS, Baseline, Entry, SharedBackend, base_model
+from tagscale.runtime.block import Block
 
 
 class DatasetParams(Block):
@@ -63,122 +60,49 @@ class PartitionParams(Block):
         return self
 
 
-class WaveformParams(Block):
-    layers: Literal[7, 9]
-    width: float = Field(gt=0, le=16)
+class OwnPatches(Block):
+    """What a model without the shared back-end says beside its capacity."""
+
+    patch_seconds: float | None = Field(ge=0.1, le=120)  # None: the published length, or that of the block `train`
 
 
-class SpectrogramParams(Block):
-    width: float = Field(gt=0, le=16)
+def _stated(entry: Entry) -> type[Block]:
+    """The block of params.yaml that states a model's capacity; of the shared back-end, `model.backend` states it."""
+    fields = _fields(entry.capacity)
+    if entry.shares_backend:
+        fields = {key: field for key, field in fields.items() if key not in SharedBackend.model_fields}
+    return create_model(entry.name, __base__=Block if entry.shares_backend else OwnPatches, **fields)
 
 
-class BackendParams(Block):
-    filters: int = Field(ge=1)
-    units: int = Field(ge=1)
-    dropout: float = Field(ge=0, lt=1)
-    pooling: Literal["max_mean", "attention"]
+def _named(entry: Entry) -> type[Block]:
+    """The block of a further capacity such as waveform-x4: it may also replace single keys of `model.backend`."""
+    backend = _fields(SharedBackend) if entry.shares_backend else {}
+    optional: Any = {key: (kind | None, None) for key, (kind, _) in backend.items()}
+    return create_model(entry.name, __base__=_stated(entry), **optional)
 
 
-class OtherModel(Block):
-    """A model that is whole by itself, without the shared back-end."""
-
-    width: float = Field(gt=0, le=16)
-    patch_seconds: float | None = Field(ge=0.1, le=120)
-
-
-class ShortChunkParams(OtherModel):
-    dropout: float = Field(ge=0, lt=1)
+def _fields(capacity: type[Block]) -> dict[str, Any]:
+    """Fields for `create_model`, none with a default: params.yaml states all of them."""
+    return {
+        key: (Annotated[field.annotation, *field.metadata, Field()], ...)
+        for key, field in capacity.model_fields.items()
+    }
 
 
-class TransformerParams(OtherModel):
-    layers: int = Field(ge=1, le=48)
-    dropout: float = Field(ge=0, lt=1)
+NAMED = {name: _named(entry) for name, entry in NETWORKS.items()}  # what a block such as vgg-narrow may say
+_blocks: dict[str, Any] = {name: (_stated(entry), ...) for name, entry in NETWORKS.items()}
+_Models: Any = create_model(
+    "_Models",
+    __base__=Block,
+    backend=(create_model("backend", __base__=Block, **_fields(SharedBackend)), ...),
+    **_blocks,
+)
 
 
-class SampleCNNParams(OtherModel):
-    dropout: float = Field(ge=0, lt=1)
-
-
-class DielemanParams(OtherModel):
-    frames: int = Field(ge=1)
-
-
-class VGGParams(OtherModel):
-    filters: list[int] = Field(min_length=4, max_length=4)
-    time_pools: list[int] = Field(min_length=4, max_length=4)
-    dropout: float = Field(ge=0, lt=1)
-
-
-class TimbreCNNParams(OtherModel):
-    mels: Literal[96, 128]
-    dropout: float = Field(ge=0, lt=1)
-
-
-class CRNNParams(OtherModel):
-    dropout: float = Field(ge=0, lt=1)
-
-
-class MultiscaleParams(OtherModel):
-    frames: list[int] = Field(min_length=1)
-    units: int = Field(ge=1)
-    dropout: float = Field(ge=0, lt=1)
-
-
-class SampleCNNMultiscaleParams(OtherModel):
-    samples: list[int] = Field(min_length=1)
-    units: int = Field(ge=1)
-    dropout: float = Field(ge=0, lt=1)
-
-
-class OwnBackend(Block):
-    """What a named capacity may say of the back-end, in place of the block `backend`."""
-
-    filters: int | None = Field(default=None, ge=1)
-    units: int | None = Field(default=None, ge=1)
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    pooling: Literal["max_mean", "attention"] | None = None
-
-
-class WaveformCapacity(WaveformParams, OwnBackend):
-    """A waveform model of another capacity."""
-
-
-class SpectrogramCapacity(SpectrogramParams, OwnBackend):
-    """A spectrogram model of another capacity."""
-
-
-CAPACITIES: dict[str, type[Block]] = {  # what a block such as waveform-x4 or vgg-narrow may say
-    "waveform": WaveformCapacity,
-    "spectrogram": SpectrogramCapacity,
-    "short_chunk": ShortChunkParams,
-    "transformer": TransformerParams,
-    "samplecnn": SampleCNNParams,
-    "dieleman": DielemanParams,
-    "vgg": VGGParams,
-    "timbre_cnn": TimbreCNNParams,
-    "crnn": CRNNParams,
-    "multiscale": MultiscaleParams,
-    "samplecnn_multiscale": SampleCNNMultiscaleParams,
-}
-
-
-class ModelParams(Block):
+class ModelParams(_Models):
     """A block per model, the back-end, and further capacities of the models under names such as waveform-x4."""
 
     model_config = ConfigDict(extra="allow")
-
-    waveform: WaveformParams
-    spectrogram: SpectrogramParams
-    backend: BackendParams
-    short_chunk: ShortChunkParams
-    transformer: TransformerParams
-    samplecnn: SampleCNNParams
-    dieleman: DielemanParams
-    vgg: VGGParams
-    timbre_cnn: TimbreCNNParams
-    crnn: CRNNParams
-    multiscale: MultiscaleParams
-    samplecnn_multiscale: SampleCNNMultiscaleParams
 
     @model_validator(mode="before")
     @classmethod
@@ -189,11 +113,11 @@ class ModelParams(Block):
         capacities: dict[str, Block] = {}
         problems: list[Any] = []
         for name in (key for key in content if key not in cls.model_fields):
-            if not re.fullmatch(r"[a-z_]+-[\w-]+", name) or base_model(name) not in CAPACITIES:
+            if not re.fullmatch(r"[a-z_]+-[\w-]+", name) or base_model(name) not in NAMED:
                 problems.append({"type": "extra_forbidden", "loc": (name,), "input": content[name]})
                 continue
             try:
-                capacities[name] = CAPACITIES[base_model(name)].model_validate(content[name])
+                capacities[name] = NAMED[base_model(name)].model_validate(content[name])
             except ValidationError as error:
                 problems += [{**problem, "loc": (name, *problem["loc"])} for problem in error.errors()]
         if problems:
@@ -201,18 +125,9 @@ class ModelParams(Block):
         return content | capacities
 
 
-def base_model(name: str) -> str:
-    """The model that a name in train.models means: the name itself, or what stands before a capacity's hyphen.
-
-    >>> base_model("waveform"), base_model("waveform-x4")
-    ('waveform', 'waveform')
-    """
-    return name.partition("-")[0]
-
-
 class TrainParams(Block):
     models: list[str] = Field(min_length=1)
-    baselines: list[Literal["descriptors"]]
+    baselines: list[Baseline]
     sizes: list[int | Literal["all"]] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     loss: Literal["cross_entropy", "mse"]

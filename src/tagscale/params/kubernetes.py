@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tagscale.params.blocks import Block
 from tagscale.params.stage_names import STAGES
+from tagscale.runtime.block import Block
 
 DEFAULT = "default"
 QUANTITY = r"^\d+([EPTGM]i?|Ki?)?$"  # of bytes, as kfp takes it

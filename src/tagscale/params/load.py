@@ -12,10 +12,10 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError, model_validator
 
+from tagscale.models.spec import base_model
 from tagscale.params.blocks import (
-    CAPACITIES,
+    NAMED,
     BaselineParams,
-    Block,
     DatasetParams,
     EvaluateParams,
     ModelParams,
@@ -26,9 +26,9 @@ from tagscale.params.blocks import (
     TrackingParams,
     TrainParams,
     ValidationParams,
-    base_model,
 )
 from tagscale.params.kubernetes import KubernetesParams
+from tagscale.runtime.block import Block
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 
@@ -146,5 +146,5 @@ def _known_keys(parents: list[str]) -> list[str]:
         elif parent in block.model_fields:
             block = block.model_fields[parent].annotation
         else:
-            block = CAPACITIES[base_model(parent)]
+            block = NAMED[base_model(parent)]
     return list(block.model_fields)

@@ -1,8 +1,7 @@
-"""How a model looks everywhere: its name for readers, its colour, its marker, its line.
+"""How a model is drawn: its colour, its marker, its line, and the shades of its variants.
 
 Front-ends are solid and strong, published baselines thinner and dashed, so that a dozen of them in one figure still
-tell their kind. The colours are after Okabe and Ito 2008 and Paul Tol's schemes, picked so that the closest two of the
-twelve lie as far apart as can be under normal, deuteranope and protanope sight; markers tell apart what colours cannot.
+tell their kind. A model's own colour and marker stand in its entry (`models.spec`).
 """
 
 from typing import Any
@@ -10,46 +9,10 @@ from zlib import crc32
 
 from matplotlib.colors import to_hex, to_rgb
 
-NAMES = {
-    "short_chunk": "short-chunk CNN",
-    "samplecnn": "SampleCNN",
-    "dieleman": "Dieleman & Schrauwen",
-    "vgg": "VGG",
-    "timbre_cnn": "Timbre CNN",
-    "crnn": "CRNN",
-    "multiscale": "multi-level & multi-scale",
-    "samplecnn_multiscale": "multi-scale SampleCNN",
-}  # a model that is not here goes by its name in params.yaml
-COLOURS = {
-    "waveform": "#0072B2",
-    "spectrogram": "#D55E00",
-    "short_chunk": "#44AA99",
-    "transformer": "#B66DFF",
-    "samplecnn": "#332288",
-    "dieleman": "#CCBB44",
-    "vgg": "#661100",
-    "timbre_cnn": "#924900",
-    "crnn": "#882255",
-    "multiscale": "#CAB2D6",
-    "samplecnn_multiscale": "#000000",
-    "descriptors": "#777777",
-}
-MARKERS = {
-    "waveform": "o",
-    "spectrogram": "s",
-    "short_chunk": "^",
-    "transformer": "P",
-    "samplecnn": "v",
-    "dieleman": "<",
-    "vgg": ">",
-    "timbre_cnn": "p",
-    "crnn": "X",
-    "multiscale": "h",
-    "samplecnn_multiscale": "*",
-    "descriptors": "D",
-}
-NEUTRAL_COLOUR, NEUTRAL_MARKER = "#9a9a94", "d"  # of a model that nobody gave a look
-# The markers as CSS polygons in per cent of a square, for legends in the report.
+from tagscale.models.spec import MODELS
+
+NEUTRAL_COLOUR, NEUTRAL_MARKER = "#9a9a94", "d"  # of a model that has no entry
+# The markers as CSS polygons in per cent of a square, for legends in the report. A circle needs none.
 OUTLINES = {
     "s": "0 0, 100 0, 100 100, 0 100",
     "^": "50 0, 100 100, 0 100",
@@ -81,31 +44,21 @@ STYLE: Any = {
 }
 
 
-def name_of(model: str) -> str:
-    """What readers call a model; what follows a hyphen is a variant of it.
-
-    >>> name_of("vgg"), name_of("waveform-x4"), name_of("my_own")
-    ('VGG', 'waveform x4', 'my own')
-    """
-    base, _, variant = model.partition("-")
-    return f"{NAMES.get(base, base.replace('_', ' '))} {variant}".rstrip()
-
-
 def colour_of(model: str) -> str:
-    """The model's colour; a variant, another capacity of the model, has a shade of it.
+    """The model's colour; another capacity of the model has a shade of it.
 
     >>> colour_of("waveform"), colour_of("my_own"), colour_of("waveform") == colour_of("waveform-x4")
     ('#0072B2', '#9a9a94', False)
     """
     base, _, variant = model.partition("-")
-    colour = COLOURS.get(base, NEUTRAL_COLOUR)
+    colour = MODELS[base].colour if base in MODELS else NEUTRAL_COLOUR
     return to_hex(lighter(colour, 0.2 + 0.1 * (crc32(variant.encode()) % 5))) if variant else colour
 
 
 def marker_of(model: str) -> str:
-    """The model's marker; a variant has another one."""
+    """The model's marker; another capacity of the model has another marker."""
     base, _, variant = model.partition("-")
-    marker = MARKERS.get(base, NEUTRAL_MARKER)
+    marker = MODELS[base].marker if base in MODELS else NEUTRAL_MARKER
     others = [one for one in OUTLINES if one != marker]
     return others[crc32(variant.encode()) % len(others)] if variant else marker
 
@@ -126,21 +79,3 @@ def outline_of(model: str) -> str | None:
         + ", ".join(" ".join(f"{number}%" for number in corner.split()) for corner in corners.split(", "))
         + ")"
     )
-
-
-def listed(names: list[str]) -> str:
-    """Names in a sentence.
-
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def at_start(words: str) -> str:
-    """The words at the start of a sentence; `str.capitalize` would make VGG to Vgg.
-
-    >>> at_start("spectrogram"), at_start("multi-scale SampleCNN")
-    ('Spectrogram', 'Multi-scale SampleCNN')
-    """
-    return words[:1].upper() + words[1:]

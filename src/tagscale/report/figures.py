@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from tagscale.report.appearance import DASHES, STYLE, colour_of, lighter, marker_of, name_of
+from tagscale.models.spec import label_of
+from tagscale.report.appearance import DASHES, STYLE, colour_of, lighter, marker_of
 from tagscale.study.compare import fitted_line, line_scale, scored_metrics
 from tagscale.study.grid import LOWER_IS_BETTER, Study
 from tagscale.study.tables import LABELS
@@ -104,7 +105,7 @@ def draw_learning_curves(axes: Axes, study: Study, model: str) -> None:
     losses = study.curves[["train_loss", "valid_loss"]].to_numpy()
     reach = np.nanpercentile(losses, 99) - np.nanmin(losses) or 1.0
     axes.set_ylim(np.nanmin(losses) - 0.05 * reach, np.nanpercentile(losses, 99) + 0.08 * reach)
-    axes.set_title(f"{name_of(model)}: loss")
+    axes.set_title(f"{label_of(model)}: loss")
     axes.set_xlabel("epoch (solid: validation, dotted: training)")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.legend(fontsize=9)
@@ -129,4 +130,4 @@ def _line(study: Study, model: str) -> dict[str, Any]:
 
 def _sample(study: Study, model: str) -> Line2D:
     """A legend's piece of a model's line."""
-    return Line2D([], [], marker=marker_of(model), label=name_of(model), **_line(study, model))
+    return Line2D([], [], marker=marker_of(model), label=label_of(model), **_line(study, model))

@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from tagscale.report.appearance import DASHES, INK, STYLE, colour_of, lighter, marker_of, name_of
+from tagscale.models.spec import label_of
+from tagscale.report.appearance import DASHES, INK, STYLE, colour_of, lighter, marker_of
 from tagscale.report.tag_figures import BAR_REST, bars, bars_legend, row_height
 from tagscale.study.listening import THIRDS
 from tagscale.study.qualitative import Qualitative
@@ -48,7 +49,7 @@ def draw_ratio(axes: Axes, tags: pd.DataFrame, models: Sequence[str]) -> None:
             "markeredgecolor": "white",
             "markeredgewidth": 0.5,
         }
-        axes.plot(*drawn.reshape(-1, 2).T, linewidth=1.8, markersize=7, label=name_of(model), **look)
+        axes.plot(*drawn.reshape(-1, 2).T, linewidth=1.8, markersize=7, label=label_of(model), **look)
     axes.axhline(1, color=INK, linewidth=1, linestyle=DASHES)
     axes.set_xscale("log")
     axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -75,7 +76,7 @@ def draw_lifts(axes: Axes, models: pd.DataFrame) -> None:
         for third, lift in zip(THIRDS, lifts, strict=True):
             colour = lighter(colour_of(row["model"]), FADES[third])
             axes.plot([lift], [place], "o", color=colour, markersize=9, markeredgecolor=colour_of(row["model"]))
-    axes.set_yticks(range(len(rows)), [name_of(model) for model in rows["model"]])
+    axes.set_yticks(range(len(rows)), [label_of(model) for model in rows["model"]])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
@@ -109,7 +110,7 @@ def draw_impossible(axes: Axes, models: pd.DataFrame) -> None:
     (ticks,) = axes.plot(rows["impossible_expected"], range(len(rows)), "|", color=INK, markersize=13)
     ticks.set(markeredgewidth=1.6, path_effects=[withStroke(linewidth=3.6, foreground="white")])
     axes.axvline(rows["impossible_labelled"].iloc[0], color=INK, linewidth=1, linestyle=DASHES)
-    axes.set_yticks(range(len(rows)), [name_of(model) for model in rows["model"]])
+    axes.set_yticks(range(len(rows)), [label_of(model) for model in rows["model"]])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -10,12 +10,14 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from tagscale.models.spec import label_of
 from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
 from tagscale.report import pictures
-from tagscale.report.appearance import colour_of, listed, name_of, outline_of
+from tagscale.report.appearance import colour_of, outline_of
 from tagscale.report.words import NOTHING, duration, interval_words, rate_words, score_words
 from tagscale.runtime.files import read_json
+from tagscale.runtime.words import listed
 from tagscale.study.compare import comparison, line_scale, tag_scores
 from tagscale.study.grid import LOWER_IS_BETTER, Study
 from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
@@ -53,7 +55,7 @@ def render(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["names"] = lambda text: _coloured(str(text), study.everyone)
-    environment.filters["name"] = name_of
+    environment.filters["name"] = label_of
     environment.filters["number"] = lambda value: NOTHING if np.isnan(value) else f"{value:.2f}"
     return environment.get_template("page.html").render(
         study=study,
@@ -222,7 +224,7 @@ def _worst_pairs(found: Qualitative, models: list[str], count: int = 12) -> list
 def _coloured(text: str, models: list[str]) -> Markup:
     """The text, with its models' names marked by their colours."""
     safe = str(escape(text))
-    keys = {str(escape(name_of(model))).lower(): model for model in models}
+    keys = {str(escape(label_of(model))).lower(): model for model in models}
     longest_first = sorted(keys, key=len, reverse=True)  # "multi-scale SampleCNN" before "SampleCNN"
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
     return Markup(pattern.sub(lambda name: f'<span class="model {keys[name[1].lower()]}">{name[1]}</span>', safe))

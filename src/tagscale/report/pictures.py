@@ -7,8 +7,10 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tagscale.models.spec import label_of
 from tagscale.report import figures, listening_figures, tag_figures
-from tagscale.report.appearance import STYLE, listed, name_of
+from tagscale.report.appearance import STYLE
+from tagscale.runtime.words import listed
 from tagscale.study.compare import comparison, group_scores, kinds_of, metric_of, scored_metrics, tag_groups
 from tagscale.study.grid import Study
 from tagscale.study.qualitative import Qualitative
@@ -26,7 +28,7 @@ def training_size(study: Study) -> list[Picture]:
         for model in study.everyone:
             rows = table[table["model"] == model].to_dict("records")
             scores = [f"{row[f'test_{metric}']:.3f} at {row['train_tracks']:,}" for row in rows]
-            words.append(f"{name_of(model)} {', '.join(scores)}")
+            words.append(f"{label_of(model)} {', '.join(scores)}")
         alt = f"{LABELS[metric]} over the number of training tracks: {'; '.join(words)}."
         pictures.append(_picture(alt, figures.panel(figures.draw_training_size, study, metric, width=3.7, height=3.2)))
     return pictures
@@ -40,7 +42,7 @@ def groups(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
         for group, rows in group_scores(tags).query("kind == @kind").groupby("group", sort=False):
             scores = rows.set_index("model")["score"].reindex(models).dropna()
             words.append(
-                f"{group}: {', '.join(f'{name_of(str(model))} {score:.3f}' for model, score in scores.items())}"
+                f"{group}: {', '.join(f'{label_of(str(model))} {score:.3f}' for model, score in scores.items())}"
             )
         alt = f"Bars of mean {LABELS[metric_of(kind)]} per tag group. {'; '.join(words)}."
         height = tag_figures.groups_height(tags, models, kind)
@@ -52,7 +54,7 @@ def tags(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
     """One picture a tag group."""
     pictures = []
     for group, kind in tag_groups(tags):
-        who = listed([name_of(model) for model in models])
+        who = listed([label_of(model) for model in models])
         alt = f"Bars of {LABELS[metric_of(kind)]} of every {group} tag, {who}; the table below has them."
         height = tag_figures.bars_height(tags, models, group, kind)
         details = (tags, models, group, kind)
@@ -70,7 +72,7 @@ def learning_curves(study: Study, models: list[str]) -> list[Picture]:
             f"at epoch {run.nsmallest(1, 'valid_loss')['epoch'].iloc[0]:.0f}"
             for (size, seed), run in curves.groupby(["size", "seed"], sort=False)
         ]
-        alt = f"Learning curves of {name_of(model)}: {'; '.join(words)}."
+        alt = f"Learning curves of {label_of(model)}: {'; '.join(words)}."
         pictures.append(_picture(alt, figures.panel(figures.draw_learning_curves, study, model)))
     return pictures
 
@@ -78,9 +80,9 @@ def learning_curves(study: Study, models: list[str]) -> list[Picture]:
 def popularity(found: Qualitative, models: list[str]) -> list[Picture]:
     """Picks over popularity, and how well popular and rare tags are found."""
     rows = found.models.to_dict("records")
-    ratio = [f"{name_of(row['model'])} {row['correlation']:.2f}" for row in rows if row["model"] in models]
+    ratio = [f"{label_of(row['model'])} {row['correlation']:.2f}" for row in rows if row["model"] in models]
     lifts = [
-        f"{name_of(row['model'])} {row['lift_popular']:.2f}, {row['lift_middle']:.2f}, {row['lift_rare']:.2f}"
+        f"{label_of(row['model'])} {row['lift_popular']:.2f}, {row['lift_middle']:.2f}, {row['lift_rare']:.2f}"
         for row in rows
     ]
     return [
@@ -101,7 +103,7 @@ def popularity(found: Qualitative, models: list[str]) -> list[Picture]:
 
 def exclusive(found: Qualitative, models: list[str]) -> list[Picture]:
     """Tracks with an impossible pair, of every model; pairs in every set, of the given models."""
-    shares = [f"{name_of(row['model'])} {row['impossible']:.1%}" for row in found.models.to_dict("records")]
+    shares = [f"{label_of(row['model'])} {row['impossible']:.1%}" for row in found.models.to_dict("records")]
     return [
         _picture(
             f"Bars of the share of test tracks with an impossible pair of tags: {', '.join(shares)}.",
@@ -111,7 +113,7 @@ def exclusive(found: Qualitative, models: list[str]) -> list[Picture]:
         ),
         _picture(
             "Bars of impossible pairs in every set of exclusive tags, "
-            f"{listed([name_of(model) for model in models])}; the table below has the pairs.",
+            f"{listed([label_of(model) for model in models])}; the table below has the pairs.",
             figures.panel(
                 listening_figures.draw_sets, found.pairs, models, height=listening_figures.sets_height(found, models)
             ),

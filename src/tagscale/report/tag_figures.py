@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from tagscale.report.appearance import INK, STYLE, colour_of, name_of
+from tagscale.models.spec import label_of
+from tagscale.report.appearance import INK, STYLE, colour_of
 from tagscale.study.compare import group_scores, kinds_of, metric_of, tag_groups
 from tagscale.study.grid import LOWER_IS_BETTER
 from tagscale.study.tables import LABELS
@@ -126,7 +127,7 @@ def _balanced(heights: Sequence[float]) -> list[list[int]]:
 
 
 def bars_legend(figure: Figure, models: Sequence[str], chance: bool = False) -> None:
-    handles = [Line2D([], [], color=colour_of(model), linewidth=7, label=name_of(model)) for model in models]
+    handles = [Line2D([], [], color=colour_of(model), linewidth=7, label=label_of(model)) for model in models]
     if chance:
         look: Any = {"marker": "|", "linestyle": "", "markersize": 11, "markeredgewidth": 1.4}
         handles.append(Line2D([], [], color=INK, label="PR-AUC of guessing", **look))

@@ -8,8 +8,6 @@ from typing import Any
 
 from tagscale.runtime.files import read_json, sha256_of
 
-BASELINE = "descriptors"  # the model that is no network
-
 
 def hash_of(content: Any) -> str:
     """First 12 hex digits of the SHA-256 of `content` as sorted JSON.

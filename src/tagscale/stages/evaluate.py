@@ -18,11 +18,12 @@ from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interv
 from tagscale.evaluation.metrics import METRICS, TagMetrics
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.evaluation.predict import predict
+from tagscale.models.spec import BASELINE
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing
-from tagscale.runtime.identity import BASELINE, RunIdentity
+from tagscale.runtime.identity import RunIdentity
 from tagscale.stages.train_trees import read_descriptors
 from tagscale.store.read import Store
 from tagscale.training import checkpoint

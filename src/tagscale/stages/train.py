@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.build import Architecture, parameter_count
+from tagscale.models.spec import BASELINE
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
-from tagscale.runtime.identity import BASELINE, RunIdentity
+from tagscale.runtime.identity import RunIdentity
 from tagscale.stages.architecture import architecture_of
 from tagscale.stages.cell import Cell, say, write_run
 from tagscale.stages.train_trees import train_trees

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tagscale.params.load import base_model
+from tagscale.models.spec import is_front_end
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 from tagscale.runtime.identity import RunIdentity
@@ -31,8 +31,6 @@ from tagscale.study.tables import (
 )
 
 LOWER_IS_BETTER = frozenset({"rmse"})
-# What a study compares; every other model is one that was published elsewhere, for them to be measured against.
-FRONT_ENDS = ("waveform", "spectrogram", "short_chunk", "transformer")
 CONFIDENCE = 0.95  # of intervals, where nothing else is said
 
 
@@ -86,15 +84,6 @@ class Study:
     @property
     def seeds(self) -> list[int]:
         return sorted(self.runs["seed"].unique().tolist())
-
-
-def is_front_end(model: str) -> bool:
-    """Whether the study compares this model, rather than measures others against it.
-
-    >>> is_front_end("waveform"), is_front_end("waveform-x4"), is_front_end("vgg"), is_front_end("descriptors")
-    (True, True, False, False)
-    """
-    return base_model(model) in FRONT_ENDS
 
 
 def read_study(

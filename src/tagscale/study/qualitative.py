@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
+from tagscale.models.spec import label_of
 from tagscale.partition.divide import Partition
-from tagscale.report.appearance import at_start, listed, name_of
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 from tagscale.runtime.identity import RunIdentity, run_name
+from tagscale.runtime.words import at_start, listed
 from tagscale.study import listening
 from tagscale.study.grid import Study
 
@@ -90,7 +91,7 @@ def popularity_words(found: Qualitative, models: Sequence[str]) -> list[str]:
         return []
     tenth = int(any_row["tenth"])
     most = "the most popular tag" if tenth == 1 else f"the {tenth} most popular tags"
-    given = [f"{name_of(model)} {rows[model]['tenth_picked']:.0%}" for model in models]
+    given = [f"{label_of(model)} {rows[model]['tenth_picked']:.0%}" for model in models]
     lead = (
         f"Of all true tags of the test tracks, {any_row['tenth_true']:.0%} are among {most} of {any_row['tags']:.0f}; "
         f"of the tags that the models pick: {listed(given)}."
@@ -101,7 +102,7 @@ def popularity_words(found: Qualitative, models: Sequence[str]) -> list[str]:
         return [lead, f"{who} popular tags, as the paper heard of its network."]
     if biased:
         verb = "favours" if len(biased) == 1 else "favour"
-        return [lead, f"{at_start(listed([name_of(model) for model in biased]))} {verb} popular tags."]
+        return [lead, f"{at_start(listed([label_of(model) for model in biased]))} {verb} popular tags."]
     return [lead, "None of them favours popular tags; the paper heard its network do so."]
 
 
@@ -112,7 +113,7 @@ def exclusive_words(found: Qualitative, front_end: str, baseline: str | None) ->
         return []
     models = [front_end, *([baseline] if baseline else [])]
     told = [
-        f"{name_of(model)} on {_percent(rows[model]['impossible'])} of the test tracks "
+        f"{label_of(model)} on {_percent(rows[model]['impossible'])} of the test tracks "
         f"({_percent(rows[model]['impossible_expected'])} if its tags were independent)"
         for model in models
     ]

@@ -5,7 +5,7 @@ Source: Pons et al. 2018, section 5.1, figure 3.
 
 from collections.abc import Sequence
 
-from tagscale.report.appearance import name_of
+from tagscale.models.spec import label_of
 from tagscale.study.compare import Line, crossing, fitted_line
 from tagscale.study.grid import LOWER_IS_BETTER, Study
 from tagscale.study.tables import LABELS
@@ -45,7 +45,7 @@ def _crossing(
     if meeting is not None and smallest <= meeting <= largest:
         return (
             f"{label}: the fitted lines cross near {_rough(meeting)} training tracks; "
-            f"{name_of(below)} is better below, {name_of(above)} above."
+            f"{label_of(below)} is better below, {label_of(above)} above."
         )
     sentence = f"{label}: the fitted lines do not cross between {smallest:,} and {largest:,} training tracks"
     if meeting is not None and largest < meeting <= FAR * largest:
@@ -62,7 +62,7 @@ def _contradiction(study: Study, metric: str, names: tuple[str, str], lines: tup
         return ""
     leader = names[0] if measured > 0 else names[1]
     return (
-        f" The scores measured at {largest:,.0f} tracks say otherwise: {name_of(leader)} leads there, "
+        f" The scores measured at {largest:,.0f} tracks say otherwise: {label_of(leader)} leads there, "
         "so the lines fit badly."
     )
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tagscale.report.appearance import at_start, listed, name_of
+from tagscale.models.spec import label_of
+from tagscale.runtime.words import at_start, listed
 from tagscale.study.compare import comparison, difference, tag_scores
 from tagscale.study.grid import LOWER_IS_BETTER, Study
 from tagscale.study.tables import LABELS
@@ -102,12 +103,12 @@ def _against_baselines(
     best = front_ends[0]
     if not baselines and not published:
         return None, [
-            f"No baseline is in the grid (train.baselines is empty): nothing says whether {name_of(best)} is any good."
+            f"No baseline is in the grid (train.baselines is empty): nothing says whether {label_of(best)} is any good."
         ]
     what = f"macro {LABELS[metric]} at {rows['train_tracks'].max():,} training tracks"
     first, others = (baselines or published)[0], published if baselines else published[1:]
     ours, theirs = _score(rows, best, metric), _score(rows, first, metric)
-    name, rival = name_of(best), f"the {name_of(first)} baseline"
+    name, rival = label_of(best), f"the {label_of(first)} baseline"
     if pd.isna(ours) or pd.isna(theirs):
         return None, [f"There is no {what} to hold {name} against {rival}."]
     scored = [model for model in others if not pd.isna(_score(rows, model, metric))]
@@ -146,17 +147,17 @@ def _against_published(
     if not published:
         return []
     if ahead:
-        named = listed([f"{name_of(model)} ({_score(rows, model, metric):.3f})" for model in ahead])
+        named = listed([f"{label_of(model)} ({_score(rows, model, metric):.3f})" for model in ahead])
         verb = "is" if len(ahead) == 1 else "are"
         caution = _caution(study, rows, metric, ahead[0], best)
         return [
             f"Of {len(published)} {other}published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least "
-            f"as good as {name_of(best)} ({_score(rows, best, metric):.3f}) on {LABELS[metric]}: {named}{caution}."
+            f"as good as {label_of(best)} ({_score(rows, best, metric):.3f}) on {LABELS[metric]}: {named}{caution}."
         ]
     closest = published[0]
     caution = _caution(study, rows, metric, best, closest)
     return [
-        f"Of the {other}published baselines, {name_of(closest)} comes closest to {name_of(best)}: "
+        f"Of the {other}published baselines, {label_of(closest)} comes closest to {label_of(best)}: "
         f"{_score(rows, closest, metric):.3f} against {_score(rows, best, metric):.3f}{caution}."
     ]
 
@@ -174,13 +175,13 @@ def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]
         if pd.isna(ours) or pd.isna(theirs):
             sentences.append(f"{label}: nothing to compare, no tag of the test part could be scored.")
         elif _gain(rows, metric, first, second) < LEVEL:
-            sentences.append(f"{label}: {name_of(first)} and {name_of(second)} are level at {ours:.3f}{then}.")
+            sentences.append(f"{label}: {label_of(first)} and {label_of(second)} are level at {ours:.3f}{then}.")
         else:
             per_tag = tags.pivot(index="tag", columns="model", values=metric)[[first, second]].dropna()
             ahead = int((sign(metric) * (per_tag[first] - per_tag[second]) > 0).sum())
             caution = _caution(study, rows, metric, first, second)
             sentences.append(
-                f"{label}: {name_of(first)} leads {name_of(second)}, {ours:.3f} to {theirs:.3f}, "
+                f"{label}: {label_of(first)} leads {label_of(second)}, {ours:.3f} to {theirs:.3f}, "
                 f"and is ahead on {ahead} of {len(per_tag)} tags{caution}{then}."
             )
     return sentences
@@ -188,7 +189,7 @@ def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]
 
 def _followers(rows: pd.DataFrame, metric: str, models: list[str]) -> str:
     """The front-ends behind the first two, no more than three by name."""
-    named = [f"{name_of(model)} {_score(rows, model, metric):.3f}" for model in models[:3]]
+    named = [f"{label_of(model)} {_score(rows, model, metric):.3f}" for model in models[:3]]
     more = [f"{len(models) - 3} more"] if len(models) > 3 else []
     return f"; then {listed([*named, *more])}" if models else ""
 

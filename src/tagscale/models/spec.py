@@ -1,0 +1,281 @@
+"""Every model in one entry: what it is called, what its capacity may be, how it looks, and which class computes it.
+
+params.yaml's blocks, the factory, the study, the report and `tagscale models` read these entries. A new model takes
+three steps: its file in this folder, its entry here, its key under `model` in params.yaml.
+
+This module imports no torch, so that reading the settings stays fast. It therefore stands below `params`, and names
+each class in words; `build` imports the class when it builds the model.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from tagscale.runtime.block import Block
+
+Role = Literal["front-end", "pretrained", "published baseline", "descriptors"]
+Baseline = Literal["descriptors"]  # what train.baselines may name
+(BASELINE,) = get_args(Baseline)
+
+Width = Annotated[float, Field(gt=0, le=16)]  # factor on the filters of every layer; 1 is the published design
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+# --- capacities ----------------------------------------------------------------------------------------------------
+# One class a model: the keywords that its class takes. params.yaml states every key. A default stands only where a key
+# is younger than the first checkpoints: it is the value that a checkpoint without the key was trained with.
+
+
+class SharedBackend(Block):
+    """The part of a capacity that all front-ends share: the block `model.backend`."""
+
+    filters: Count  # of each of the three convolutions
+    units: Count  # of the dense layer
+    dropout: Dropout
+    pooling: Literal["max_mean", "attention"] = "max_mean"  # over time
+
+
+class WaveformCapacity(SharedBackend):
+    layers: Literal[7, 9]
+    width: Width
+
+
+class SpectrogramCapacity(SharedBackend):
+    width: Width
+
+
+class ShortChunkCapacity(Block):
+    width: Width
+    dropout: Dropout
+
+
+class TransformerCapacity(Block):
+    width: Width
+    layers: int = Field(ge=1, le=48)
+    dropout: Dropout
+
+
+class SampleCNNCapacity(Block):
+    width: Width
+    dropout: Dropout
+
+
+class DielemanCapacity(Block):
+    width: Width
+    frames: Count  # that the dense layer sees at once
+
+
+class VGGCapacity(Block):
+    width: Width
+    filters: list[Count] = Field(min_length=4, max_length=4)  # of each layer at width 1
+    time_pools: list[Count] = Field([4, 5, 3, 3], min_length=4, max_length=4)  # frames that become one
+    dropout: Dropout
+
+
+class TimbreCNNCapacity(Block):
+    width: Width
+    mels: Literal[96, 128]
+    dropout: Dropout
+
+
+class CRNNCapacity(Block):
+    width: Width
+    dropout: Dropout
+
+
+class MultiscaleCapacity(Block):
+    width: Width
+    frames: list[int] = Field(min_length=1)  # length of each scale's patches
+    units: Count
+    dropout: Dropout
+
+
+class SampleCNNMultiscaleCapacity(Block):
+    width: Width
+    samples: list[int] = Field(min_length=1)  # length of each scale's patches
+    units: Count
+    dropout: Dropout
+
+
+# --- entries -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model.
+
+    The paper's rows name the model that stands for them (`paper.ROWS`). The shortest and the natural input follow from
+    the layers, so the class computes them (`Tagger.shortest`, `Tagger.natural`).
+    """
+
+    name: str  # its key under `model` in params.yaml, in file names, in MLflow
+    label: str  # what readers call it
+    about: str  # what it is, for the table in docs/models.md
+    role: Role
+    colour: str
+    marker: str  # of matplotlib
+    capacity: type[Block] = Block  # what its class takes as keywords; nothing where it is no network
+    implementation: str | None = None  # MODULE:CLASS under tagscale.models; None where it is no network
+
+    @property
+    def shares_backend(self) -> bool:
+        """Whether the model ends in the back-end that all front-ends share."""
+        return issubclass(self.capacity, SharedBackend)
+
+
+# Colours follow Okabe & Ito 2008 and Paul Tol's schemes. The closest two of them lie as far apart as can be under
+# normal, deuteranope and protanope sight; markers tell apart what colours cannot.
+ENTRIES = (
+    Entry(
+        name="waveform",
+        label="waveform",
+        about="the paper's front-end without assumptions, 7 or 9 layers, and the shared back-end",
+        role="front-end",
+        colour="#0072B2",
+        marker="o",
+        capacity=WaveformCapacity,
+        implementation="waveform:WaveformTagger",
+    ),
+    Entry(
+        name="spectrogram",
+        label="spectrogram",
+        about="the paper's front-end of musical knowledge, and the shared back-end",
+        role="front-end",
+        colour="#D55E00",
+        marker="s",
+        capacity=SpectrogramCapacity,
+        implementation="spectrogram:SpectrogramTagger",
+    ),
+    Entry(
+        name="short_chunk",
+        label="short-chunk CNN",
+        about="short-chunk residual CNN (Won et al. 2020)",
+        role="front-end",
+        colour="#44AA99",
+        marker="^",
+        capacity=ShortChunkCapacity,
+        implementation="short_chunk:ShortChunkTagger",
+    ),
+    Entry(
+        name="transformer",
+        label="transformer",
+        about="Music Tagging Transformer (Won et al. 2021)",
+        role="front-end",
+        colour="#B66DFF",
+        marker="P",
+        capacity=TransformerCapacity,
+        implementation="transformer:TransformerTagger",
+    ),
+    Entry(
+        name="samplecnn",
+        label="SampleCNN",
+        about="SampleCNN [14]",
+        role="published baseline",
+        colour="#332288",
+        marker="v",
+        capacity=SampleCNNCapacity,
+        implementation="samplecnn:SampleCNN",
+    ),
+    Entry(
+        name="dieleman",
+        label="Dieleman & Schrauwen",
+        about="Dieleman & Schrauwen [9]",
+        role="published baseline",
+        colour="#CCBB44",
+        marker="<",
+        capacity=DielemanCapacity,
+        implementation="dieleman:Dieleman",
+    ),
+    Entry(
+        name="vgg",
+        label="VGG",
+        about="VGG of Choi et al. [5]",
+        role="published baseline",
+        colour="#661100",
+        marker=">",
+        capacity=VGGCapacity,
+        implementation="vgg:VGG",
+    ),
+    Entry(
+        name="timbre_cnn",
+        label="Timbre CNN",
+        about="Timbre CNN [21]",
+        role="published baseline",
+        colour="#924900",
+        marker="p",
+        capacity=TimbreCNNCapacity,
+        implementation="timbre_cnn:TimbreCNN",
+    ),
+    Entry(
+        name="crnn",
+        label="CRNN",
+        about="CRNN, VGG + RNN [6]",
+        role="published baseline",
+        colour="#882255",
+        marker="X",
+        capacity=CRNNCapacity,
+        implementation="crnn:CRNN",
+    ),
+    Entry(
+        name="multiscale",
+        label="multi-level & multi-scale",
+        about="multi-level and multi-scale aggregation [13]",
+        role="published baseline",
+        colour="#CAB2D6",
+        marker="h",
+        capacity=MultiscaleCapacity,
+        implementation="multiscale:Multiscale",
+    ),
+    Entry(
+        name="samplecnn_multiscale",
+        label="multi-scale SampleCNN",
+        about="the same of SampleCNNs [15]",
+        role="published baseline",
+        colour="#000000",
+        marker="*",
+        capacity=SampleCNNMultiscaleCapacity,
+        implementation="multiscale:SampleCNNMultiscale",
+    ),
+    Entry(
+        name=BASELINE,
+        label="descriptors",
+        about="gradient-boosted trees on timbre, rhythm and harmony [22]",
+        role="descriptors",
+        colour="#777777",
+        marker="D",
+    ),
+)
+MODELS = {entry.name: entry for entry in ENTRIES}
+NETWORKS = {name: entry for name, entry in MODELS.items() if entry.implementation}
+
+
+def base_model(name: str) -> str:
+    """The model that a name in train.models means: the name itself, or what stands before a capacity's hyphen.
+
+    >>> base_model("waveform"), base_model("waveform-x4")
+    ('waveform', 'waveform')
+    """
+    return name.partition("-")[0]
+
+
+def is_front_end(name: str) -> bool:
+    """Whether a study compares this model; it measures the others against those. An unknown model is none.
+
+    >>> [is_front_end(name) for name in ("waveform", "waveform-x4", "vgg", "descriptors")]
+    [True, True, False, False]
+    """
+    entry = MODELS.get(base_model(name))
+    return entry is not None and entry.role == "front-end"
+
+
+def label_of(name: str) -> str:
+    """What readers call a model; the word after a hyphen names a capacity of it.
+
+    >>> label_of("vgg"), label_of("waveform-x4"), label_of("my_own")
+    ('VGG', 'waveform x4', 'my own')
+    """
+    base, _, variant = name.partition("-")
+    label = MODELS[base].label if base in MODELS else base.replace("_", " ")
+    return f"{label} {variant}".rstrip()

@@ -1,0 +1,19 @@
+"""Words in sentences that a program writes."""
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def at_start(words: str) -> str:
+    """The words at the start of a sentence; `str.capitalize` would make VGG to Vgg.
+
+    >>> at_start("spectrogram"), at_start("multi-scale SampleCNN")
+    ('Spectrogram', 'Multi-scale SampleCNN')
+    """
+    return words[:1].upper() + words[1:]
