@@ -1,16 +1,7 @@
-"""The pipelines: data, training, study and retrain, each a choice of the same tasks.
-
-All end with a task that tells MLflow how they ended, whatever happened. Settings are fixed when a pipeline is built,
-since they decide the graph and the keys of the cache: to change them, compile again.
-"""
+"""Which pipelines there are: data, training, study and retrain."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from kfp import dsl
-
-from pipelines.cluster import check_devices
-from pipelines.tasks import Tasks
 from tagscale.models.spec import BASELINE
 from tagscale.params.load import Params, parse
 from tagscale.runtime.errors import TagscaleError
@@ -18,12 +9,12 @@ from tagscale.runtime.errors import TagscaleError
 
 @dataclass(frozen=True)
 class Definition:
-    """What a pipeline does.
+    """What a pipeline does beside preparing the data.
 
     Attributes:
-        about: for people.
-        one_cell: it trains one model, not the whole grid.
-        trains, compares, registers: the parts that it has, beside those that prepare the data.
+        about: its description.
+        one_cell: it trains one cell of the grid, not the whole.
+        trains, compares, registers: the further parts that it has.
     """
 
     about: str
@@ -48,45 +39,8 @@ PIPELINES = {
 
 
 def server_name(name: str) -> str:
-    """What a pipeline is called on a server."""
+    """The pipeline's name on a server."""
     return f"tagscale-{name}"
-
-
-def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
-    """The pipeline of these settings, for kfp's compiler or for a run on this machine.
-
-    Args:
-        name: one of PIPELINES.
-        params: settings; those of a pipeline of one cell should be narrowed to it (`one_cell`).
-        on_this_machine: one task after the other, without what the block `kubernetes` gives tasks on a cluster.
-    Raises:
-        TagscaleError: no pipeline of this name; more devices are wanted than tasks get, or than the study may use.
-    """
-    definition = defined(name)
-    params = one_cell(params) if definition.one_cell else params
-    if not on_this_machine and definition.trains:
-        check_devices(params)
-    tasks = Tasks(params, name, on_this_machine)
-
-    @dsl.pipeline(name=name, description=definition.about)
-    def parts() -> None:
-        tasks.begin()
-        tasks.data()
-        if definition.trains:
-            tasks.cells()
-        if definition.compares:
-            tasks.compare()
-        if definition.registers:
-            tasks.register()
-
-    # A pipeline within the pipeline: directly in an exit handler, kfp 2.17 compiles loops over more than one value
-    # into a graph that takes them from outside, where nobody gives them.
-    @dsl.pipeline(name=server_name(name), description=definition.about)
-    def with_end() -> None:
-        with dsl.ExitHandler(tasks.end(), name=name):
-            parts().set_caching_options(False)  # its tasks say it for themselves
-
-    return with_end
 
 
 def defined(name: str) -> Definition:
@@ -97,7 +51,7 @@ def defined(name: str) -> Definition:
 
 
 def one_cell(params: Params, model: str | None = None, size: str | None = None, seed: int | None = None) -> Params:
-    """Settings whose grid is one training; what is not given is the first model, the largest size, the first seed.
+    """Settings whose grid is one training, by default of the first model, the largest size and the first seed.
 
     Raises:
         TagscaleError: no such model, or a size that is neither a number nor `all`.

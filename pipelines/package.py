@@ -8,8 +8,9 @@ from pathlib import Path
 from kfp import compiler
 
 from pipelines.client.package import Package, check_compiled
-from pipelines.definitions import defined, pipeline
+from pipelines.definitions import defined
 from pipelines.graph import BEGIN, Graph
+from pipelines.tasks import pipeline
 from tagscale.params.load import Params, parse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import git_commit

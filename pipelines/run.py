@@ -13,7 +13,8 @@ from pathlib import Path
 
 from kfp import local
 
-from pipelines.definitions import pipeline, server_name
+from pipelines.definitions import server_name
+from pipelines.tasks import pipeline
 from tagscale.params.load import Params, laid_over, parse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing

@@ -1,13 +1,11 @@
-"""The tasks of every pipeline: the graph of dvc.yaml, from the catalog to the registry.
+"""The pipelines, each a choice of the same tasks: the graph of dvc.yaml, from the catalog to the registry.
 
-Which tasks there are is decided when a pipeline is built: the corpus is composed or lies on the volume
-(`dataset.source`), the store is decoded by one task or in slices (`kubernetes.shards`), and the cells of the grid are
-the items of two loops, one over the front-ends, which read the store, and one over the baselines, which read the
-descriptors: so front-ends do not wait for descriptors. Loops instead of a task for every cell because `dsl.Collected`
-over a loop is the one way that kfp has to hand any number of artifacts to one task, and compare and register take all.
+Settings are fixed when a pipeline is built, since they decide which tasks there are and the keys of the cache: compile
+again to change them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from components.begin import begin
@@ -26,123 +24,136 @@ from components.train import train
 from components.validate import validate
 from kfp import dsl
 
-from pipelines.cluster import on_cluster
+from pipelines.cluster import check_devices, on_cluster
+from pipelines.definitions import Definition, defined, one_cell, server_name
 from pipelines.keys import key_of
+from tagscale.params.kubernetes import KubernetesParams
 from tagscale.params.load import Params
 
 
-class Tasks:
-    """Makes the tasks of one pipeline, each with what it gets on a cluster.
+def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
+    """The pipeline of these settings, for kfp's compiler or for a run on this machine.
+
+    Its last task tells MLflow how it ended, whatever happened.
 
     Args:
-        params: settings, fixed when the pipeline is built.
-        pipeline: its name.
-        on_this_machine: one task after the other, without what the block `kubernetes` gives tasks on a cluster.
+        name: one of PIPELINES.
+        params: settings; those of a pipeline of one cell should be narrowed to it (`one_cell`).
+        on_this_machine: run one task after another, without what the block `kubernetes` gives tasks on a cluster.
+    Raises:
+        TagscaleError: no pipeline of this name; more devices are wanted than tasks get, or than the study may use.
     """
+    definition = defined(name)
+    params = one_cell(params) if definition.one_cell else params
+    if not on_this_machine and definition.trains:
+        check_devices(params)
+    cluster = None if on_this_machine else params.kubernetes
+    run = {"params": params.model_dump_json(), "pipeline": name, "pipeline_run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
 
-    def __init__(self, params: Params, pipeline: str, on_this_machine: bool) -> None:
-        self.params, self.grid, self.on_this_machine = params, params.train, on_this_machine
-        self.about = {
-            "params": params.model_dump_json(),
-            "pipeline": pipeline,
-            "pipeline_run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    @dsl.pipeline(name=name, description=definition.about)
+    def parts() -> None:
+        tasks(definition, params, cluster, run)
+
+    # A pipeline within the pipeline: directly in an exit handler, kfp 2.17 compiles loops over more than one value
+    # into a graph that takes them from outside, where nobody gives them.
+    @dsl.pipeline(name=server_name(name), description=definition.about)
+    def with_end() -> None:
+        with dsl.ExitHandler(on_cluster(end(**run), cluster), name=name):
+            parts().set_caching_options(False)  # its tasks decide for themselves
+
+    return with_end
+
+
+def tasks(definition: Definition, params: Params, cluster: KubernetesParams | None, run: Mapping[str, str]) -> None:
+    """Every task of a pipeline, in the order of the data.
+
+    Args:
+        cluster: what tasks get on a cluster; None: on this machine.
+        run: what identifies the run of the pipeline to its first and last task.
+    """
+    grid, place = params.train, partial(on_cluster, cluster=cluster)
+
+    settings = place(begin(**run)).output
+    corpus = {"root": place(synth(settings=settings)).output} if params.dataset.source == "synth" else {}
+    tables = place(catalog(settings=settings, **corpus)).output
+    store = decode(params, cluster, settings, tables)
+    validated = place(validate(settings=settings, catalog=tables, store=store))
+    validation = validated.outputs["validation"]
+    divided = place(partition(settings=settings, catalog=tables, validation=validation))
+    parts, content = divided.outputs["partition"], divided.outputs["Output"]
+    if grid.baselines:
+        descriptors = place(describe(settings=settings, content=content, partition=parts, store=store)).output
+    if not definition.trains:
+        return
+
+    data = {"settings": settings, "catalog": tables, "partition": parts}
+    cells: dict[str, dict[str, Any]] = {}  # the outputs of each loop; those of the baselines have names of their own
+    if grid.models:
+        cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, content, data | {"inputs": store})
+    if grid.baselines:
+        inputs = data | {"inputs": descriptors}
+        cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, inputs)
+    if definition.compares:
+        place(compare(**data, validation=validation, **collected(cells)))
+    if definition.registers:
+        place(register(**data, store=store, **collected(cells)))
+
+
+def decode(params: Params, cluster: KubernetesParams | None, settings: Any, tables: Any) -> Any:
+    """The address of the store, decoded by one task, or in slices that another task joins (`kubernetes.shards`)."""
+    place, shards = partial(on_cluster, cluster=cluster), params.kubernetes.shards
+    if shards == 1:
+        return place(preprocess(settings=settings, catalog=tables)).output
+    slices = [{"number": str(number), "of": str(shards)} for number in range(1, shards + 1)]
+    with dsl.ParallelFor(slices, name="slices", parallelism=None if cluster else 1) as part:
+        decoded = place(preprocess(settings=settings, catalog=tables, number=part.number, of=part.of))
+    return place(merge(settings=settings, slices=dsl.Collected(decoded.output))).output
+
+
+def train_and_evaluate(
+    kind: str,
+    models: Sequence[str],
+    params: Params,
+    cluster: KubernetesParams | None,
+    content: Any,
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A loop over model x size x seed; returns the outputs that compare and register read.
+
+    A loop instead of a task for every cell, because `dsl.Collected` over a loop is kfp's one way to hand any number of
+    artifacts to one task. Front-ends and baselines have loops of their own, so that front-ends do not wait for the
+    descriptors.
+
+    Args:
+        kind: front-end, or baseline: trees, which have no use for a GPU.
+        content: hash of the data, for the key of the cache.
+        data: the inputs of both tasks.
+    """
+    grid, on_gpus = params.train, kind == "front-end"
+    suffix = "" if on_gpus else f"_{kind}"
+    items = [
+        {
+            "model": model,
+            "size": str(size),
+            "seed": str(seed),
+            "train": key_of(params, f"train{suffix}", model),
+            "evaluate": key_of(params, f"evaluate{suffix}", model),
         }
-
-    def begin(self) -> None:
-        """The first task; every other one takes the settings from it."""
-        self.settings = self.placed(begin(**self.about), "begin").output
-
-    def end(self) -> Any:
-        """The task of an exit handler."""
-        return self.placed(end(**self.about), "end")
-
-    def data(self) -> None:
-        """From the dataset to its parts, and the baselines' descriptors."""
-        root = {}
-        if self.params.dataset.source == "synth":
-            root = {"root": self.placed(synth(settings=self.settings), "synth").output}
-        listed = self.placed(catalog(settings=self.settings, **root), "catalog")
-        self.store = self.stored(listed.output)
-        validated = self.placed(validate(settings=self.settings, catalog=listed.output, store=self.store), "validate")
-        self.validation = validated.outputs["validation"]
-        divided = partition(settings=self.settings, catalog=listed.output, validation=self.validation)
-        self.placed(divided, "partition")
-        self.content = divided.outputs["Output"]
-        self.tables = {"catalog": listed.output, "partition": divided.outputs["partition"]}
-        if self.grid.baselines:
-            described = describe(
-                settings=self.settings, content=self.content, partition=self.tables["partition"], store=self.store
-            )
-            self.descriptors = self.placed(described, "describe").output
-
-    def stored(self, listed: Any) -> Any:
-        """The address of the store, decoded by one task or by several and joined."""
-        shards = self.params.kubernetes.shards
-        if shards == 1:
-            return self.placed(preprocess(settings=self.settings, catalog=listed), "preprocess").output
-        slices = [{"number": str(number), "of": str(shards)} for number in range(1, shards + 1)]
-        with dsl.ParallelFor(slices, name="slices", parallelism=1 if self.on_this_machine else None) as part:
-            decoded = preprocess(settings=self.settings, catalog=listed, number=part.number, of=part.of)
-            self.placed(decoded, "preprocess")
-        joined = merge(settings=self.settings, slices=dsl.Collected(decoded.output))
-        return self.placed(joined, "merge").output
-
-    def cells(self) -> None:
-        """Train and evaluate the whole grid."""
-        self.loops = {}
-        if self.grid.models:
-            self.loops[""] = self.loop("front-end", self.grid.models, self.store)
-        if self.grid.baselines:
-            self.loops["baseline_"] = self.loop("baseline", self.grid.baselines, self.descriptors)
-
-    def compare(self) -> None:
-        compared = compare(settings=self.settings, **self.tables, validation=self.validation, **_gathered(self.loops))
-        self.placed(compared, "compare")
-
-    def register(self) -> None:
-        registered = register(settings=self.settings, store=self.store, **self.tables, **_gathered(self.loops))
-        self.placed(registered, "register")
-
-    def loop(self, kind: str, models: Sequence[str], inputs: Any) -> dict[str, Any]:
-        """A loop over model x size x seed that trains and evaluates; its outputs that compare and register take."""
-        suffix = "_baseline" if kind == "baseline" else ""
-        cells = [
-            {
-                "model": model,
-                "size": str(size),
-                "seed": str(seed),
-                "train": key_of(self.params, f"train{suffix}", model),
-                "evaluate": key_of(self.params, f"evaluate{suffix}", model),
-            }
-            for model in models
-            for size in self.grid.sizes
-            for seed in self.grid.seeds
-        ]
-        at_once = 1 if self.on_this_machine else self.params.kubernetes.parallel
-        with_gpus = kind != "baseline"
-        data = {"settings": self.settings, **self.tables, "inputs": inputs}
-        with dsl.ParallelFor(cells, name=f"{kind}s", parallelism=at_once) as cell:
-            trained = train(
-                model=cell.model,
-                size=cell.size,
-                seed=cell.seed,
-                key=cell.train,
-                content=self.content,
-                image=IMAGE,
-                **data,
-            )
-            follows = with_gpus and self.params.train.nodes > 1  # the pods of a TrainJob train
-            self.placed(trained, "train", with_gpus, follows).set_display_name(f"train {kind}")
-            run, content = trained.outputs["run"], trained.outputs["Output"]
-            evaluated = evaluate(run=run, key=cell.evaluate, content=content, **data)
-            self.placed(evaluated, "evaluate", with_gpus).set_display_name(f"evaluate {kind}")
-        return {"runs": run, "results": evaluated.outputs["results"]}
-
-    def placed(self, task: Any, stage: str, with_gpus: bool = True, follows: bool = False) -> Any:
-        """The task with what it gets on a cluster, where the pipeline is for one."""
-        return task if self.on_this_machine else on_cluster(task, stage, self.params.kubernetes, with_gpus, follows)
+        for model in models
+        for size in grid.sizes
+        for seed in grid.seeds
+    ]
+    with dsl.ParallelFor(items, name=f"{kind}s", parallelism=cluster.parallel if cluster else 1) as cell:
+        name = {"model": cell.model, "size": cell.size, "seed": cell.seed}
+        trained = train(**name, key=cell.train, content=content, image=IMAGE, **data)
+        in_pods = on_gpus and grid.nodes > 1  # a TrainJob trains, and the task follows it
+        on_cluster(trained, cluster, on_gpus, in_pods).set_display_name(f"train {kind}")
+        run = trained.outputs["run"]
+        evaluated = evaluate(run=run, key=cell.evaluate, content=trained.outputs["Output"], **data)
+        on_cluster(evaluated, cluster, on_gpus).set_display_name(f"evaluate {kind}")
+    return {"runs": run, "results": evaluated.outputs["results"]}
 
 
-def _gathered(loops: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The outputs of the loops as lists. For one task each: the compiler changes a Collected while it compiles."""
-    return {prefix + name: dsl.Collected(out) for prefix, outputs in loops.items() for name, out in outputs.items()}
+def collected(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The outputs of the loops as lists, made anew for every task: the compiler changes a Collected."""
+    return {prefix + name: dsl.Collected(out) for prefix, outputs in cells.items() for name, out in outputs.items()}

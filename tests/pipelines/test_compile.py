@@ -10,10 +10,11 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
-from pipelines.definitions import PIPELINES, one_cell, pipeline
+from pipelines.definitions import PIPELINES, one_cell
 from pipelines.graph import Graph, reaches
 from pipelines.keys import key_of
 from pipelines.package import compiled_text
+from pipelines.tasks import pipeline
 
 from tagscale.params.load import load, parse
 from tagscale.params.stage_names import STAGES
