@@ -19,7 +19,8 @@ import soxr
 import typer
 from rich.console import Console
 
-from tagscale.synth.corpus import make_corpus, order
+from tagscale.params.blocks import SynthParams
+from tagscale.synth.corpus import make_corpus
 
 SECONDS = 29.1  # of a clip
 RATE, KBITS = 16_000, 32  # mono MP3 as in the published archive
@@ -39,8 +40,10 @@ def main(
     """Render clips and write them as MagnaTagATune is published."""
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder)
-        ordered = order(tracks=tracks, artists=artists, seconds=SECONDS, seed=3, label_noise=0.02, soundfont=None)
-        make_corpus(corpus, ordered, workers, Console())
+        settings = SynthParams(
+            tracks=tracks, artists=artists, seconds=SECONDS, seed=3, label_noise=0.02, soundfont=None
+        )
+        make_corpus(corpus, settings, workers, Console())
         table = pd.read_csv(corpus / "tracks.csv", dtype=str, keep_default_na=False)
         clips = [_clip(number, row) for number, row in enumerate(table.to_dict("records"), start=2)]
         for clip, path in zip(clips, table["path"], strict=True):

@@ -11,15 +11,16 @@ import pytest
 import soundfile
 import yaml
 
+from tagscale.params.blocks import SynthParams
 from tagscale.runtime.errors import TagscaleError
-from tagscale.synth.corpus import make_corpus, order
+from tagscale.synth.corpus import make_corpus
 from tagscale.synth.tags import TAGS
 
-SMALL = {"tracks": 6, "artists": 3, "seconds": 2.0, "seed": 1, "label_noise": 0.02}
+SMALL = {"tracks": 6, "artists": 3, "seconds": 2.0, "seed": 1, "label_noise": 0.02, "soundfont": None}
 
 
 def make(folder, workers=1, **changes):
-    return make_corpus(folder, order(**(SMALL | changes)), workers)
+    return make_corpus(folder, SynthParams(**(SMALL | changes)), workers)
 
 
 def contents(folder):
@@ -88,8 +89,9 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     sizes = {"tracks": 40, "artists": 20, "seconds": 2.0}
     folder, whole = tmp_path / "corpus", tmp_path / "whole"
     program = (
-        "from pathlib import Path; from tagscale.synth.corpus import make_corpus, order\n"
-        f"if __name__ == '__main__': make_corpus(Path({str(folder)!r}), order(**{SMALL | sizes!r}), 1)"
+        "from pathlib import Path; from tagscale.params.blocks import SynthParams\n"
+        "from tagscale.synth.corpus import make_corpus\n"
+        f"if __name__ == '__main__': make_corpus(Path({str(folder)!r}), SynthParams(**{SMALL | sizes!r}), 1)"
     )
     process = subprocess.Popen([sys.executable, "-c", program])
     journal, deadline = folder / ".finished.jsonl", time.monotonic() + 60
@@ -139,20 +141,20 @@ def test_other_settings_replace_everything(tmp_path, capsys, change):
     assert contents(folder) == contents(tmp_path / "fresh")
 
 
-def test_more_artists_than_tracks():
+def test_more_artists_than_tracks(tmp_path):
     with pytest.raises(TagscaleError, match=r"synth.artists: 7 artists for 6 tracks.*Lower synth.artists"):
-        order(**SMALL | {"artists": 7})
+        make(tmp_path, artists=7)
 
 
 def test_a_soundfont_that_is_not_there(tmp_path):
     with pytest.raises(TagscaleError, match=r"synth.soundfont: .*grand.sf2: no such file"):
-        order(**SMALL, soundfont=str(tmp_path / "grand.sf2"))
+        make(tmp_path, soundfont=str(tmp_path / "grand.sf2"))
 
 
 def test_a_soundfont_that_is_none(tmp_path):
     (tmp_path / "grand.sf2").write_bytes(b"RIFFxxxxWAVE")
     with pytest.raises(TagscaleError, match="not a SoundFont 2 file"):
-        order(**SMALL, soundfont=str(tmp_path / "grand.sf2"))
+        make(tmp_path, soundfont=str(tmp_path / "grand.sf2"))
 
 
 def test_somebody_elses_data_is_left_alone(tmp_path):

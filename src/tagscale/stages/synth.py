@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tagscale.params.load import Params
-from tagscale.synth.corpus import make_corpus, order
+from tagscale.synth.corpus import make_corpus
 
 
 def run(params: Params, *, corpus: Path, workers: int | None = None) -> None:
@@ -25,13 +25,4 @@ def run(params: Params, *, corpus: Path, workers: int | None = None) -> None:
         corpus.mkdir(parents=True, exist_ok=True)
         console.print(f"dataset.source is `{params.dataset.source}`: no corpus to make")
         return
-    settings = params.synth
-    ordered = order(
-        tracks=settings.tracks,
-        artists=settings.artists,
-        seconds=settings.seconds,
-        seed=settings.seed,
-        label_noise=settings.label_noise,
-        soundfont=settings.soundfont,
-    )
-    make_corpus(corpus, ordered, workers, console)
+    make_corpus(corpus, params.synth, workers, console)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
@@ -25,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from tagscale import SAMPLE_RATE
+from tagscale.params.blocks import SynthParams
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of
 from tagscale.runtime.machine import cores
@@ -36,32 +36,9 @@ from tagscale.synth.track import default_soundfont, make_track
 COLUMNS = ("track_id", "path", "artist", "album", "title", "seconds")
 
 
-@dataclass(frozen=True)
-class Order:
-    """What to make; the fields are those of the `synth` block of params.yaml."""
-
-    tracks: int
-    artists: int
-    seconds: float
-    seed: int
-    label_noise: float
-    soundfont: Path
-
-
-def order(
-    tracks: int, artists: int, seconds: float, seed: int, label_noise: float, soundfont: str | None = None
-) -> Order:
-    """Check what is ordered.
-
-    Raises:
-        TagscaleError: more artists than tracks, or no soundfont where one should be.
-    """
-    if artists > tracks:
-        raise TagscaleError(
-            f"synth.artists: {artists} artists for {tracks} tracks, but every artist has at least one. "
-            "Lower synth.artists or raise synth.tracks in params.yaml."
-        )
-    path = Path(soundfont) if soundfont else default_soundfont()
+def soundfont_of(settings: SynthParams) -> Path:
+    """The soundfont that plays the corpus. Raises TagscaleError where the file is missing or no soundfont."""
+    path = Path(settings.soundfont) if settings.soundfont else default_soundfont()
     if not path.is_file():
         raise TagscaleError(
             f"synth.soundfont: {path}: no such file. Give the path of a General MIDI .sf2 file, "
@@ -74,26 +51,26 @@ def order(
             f"synth.soundfont: {path}: not a SoundFont 2 file (it does not begin with RIFF … sfbk). "
             "Give the path of a General MIDI .sf2 file, or null for the soundfont inside the pretty_midi package."
         )
-    return Order(tracks, artists, seconds, seed, label_noise, path)
+    return path
 
 
-def recipe(ordered: Order) -> dict[str, Any]:
-    """All that decides a track; `tracks` and `label_noise` do not, so changing them keeps the audio."""
+def recipe(settings: SynthParams, soundfont: Path) -> dict[str, Any]:
+    """All that decides a track. `tracks` and `label_noise` do not, so a change of them keeps the audio."""
     code = sha256_of(*sorted(Path(__file__).parent.glob("*.py")))[:12]
     return {
         "made_by": "tagscale synth",
-        "artists": ordered.artists,
-        "seconds": ordered.seconds,
-        "seed": ordered.seed,
-        "soundfont": sha256_of(ordered.soundfont)[:12],
+        "artists": settings.artists,
+        "seconds": settings.seconds,
+        "seed": settings.seed,
+        "soundfont": sha256_of(soundfont)[:12],
         "generator": code,
     }
 
 
-def make_corpus(folder: Path, ordered: Order, workers: int | None = None, console: Console | None = None) -> int:
-    """Make a corpus, or what is missing of it, and write its tables.
+def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None, console: Console | None = None) -> int:
+    """Make a corpus, or the missing tracks of it, and write its tables.
 
-    The same order gives the same bytes, whatever the number of workers and however often it was interrupted.
+    The same settings give the same bytes, whatever the number of workers and however often it was interrupted.
 
     Args:
         workers: processes; None: one for every core
@@ -102,30 +79,39 @@ def make_corpus(folder: Path, ordered: Order, workers: int | None = None, consol
         how many tracks had to be made
 
     Raises:
-        TagscaleError: the folder holds somebody else's data, or the soundfont plays nothing.
+        TagscaleError: more artists than tracks, no soundfont, or one that plays nothing; somebody else's data in the
+            folder.
     """
+    if settings.artists > settings.tracks:
+        raise TagscaleError(
+            f"synth.artists: {settings.artists} artists for {settings.tracks} tracks, but every artist has at least "
+            "one. Lower synth.artists or raise synth.tracks in params.yaml."
+        )
+    soundfont = soundfont_of(settings)
     console = console or Console()
     started = time.monotonic()
-    journal = Journal(folder, recipe(ordered))
+    journal = Journal(folder, recipe(settings, soundfont))
     if journal.replaced:
         console.print(f"{folder}: made with other settings or another version before; making it again")
-    journal.limit(ordered.tracks)
-    missing = [number for number in range(ordered.tracks) if number not in journal.records]
+    journal.limit(settings.tracks)
+    missing = [number for number in range(settings.tracks) if number not in journal.records]
     if missing and journal.records:
-        console.print(f"{folder}: {len(journal.records):,} of {ordered.tracks:,} tracks are there; making the others")
-    for record in _shown(_made(folder, ordered, missing, workers), len(missing), console):
+        console.print(f"{folder}: {len(journal.records):,} of {settings.tracks:,} tracks are there; making the others")
+    for record in _shown(_made(folder, settings, soundfont, missing, workers), len(missing), console):
         journal.add(record)
     journal.rewrite()
-    _write_tables(folder, [journal.records[number] for number in range(ordered.tracks)], ordered)
+    _write_tables(folder, [journal.records[number] for number in range(settings.tracks)], settings)
     took = f"made {len(missing):,} in {time.monotonic() - started:.0f} s" if missing else "all there already"
-    console.print(f"{folder}: {ordered.tracks:,} tracks by {ordered.artists:,} artists, {len(TAGS)} tags; {took}")
+    console.print(f"{folder}: {settings.tracks:,} tracks by {settings.artists:,} artists, {len(TAGS)} tags; {took}")
     return len(missing)
 
 
-def _made(folder: Path, ordered: Order, missing: Sequence[int], workers: int | None) -> Iterator[dict[str, Any]]:
+def _made(
+    folder: Path, settings: SynthParams, soundfont: Path, missing: Sequence[int], workers: int | None
+) -> Iterator[dict[str, Any]]:
     """Records of the missing tracks, as they get finished."""
     workers = min(workers or cores(), len(missing))
-    make = partial(_make_file, folder, ordered)
+    make = partial(_make_file, folder, settings, soundfont)
     if workers <= 1:
         yield from map(make, missing)
         return
@@ -149,9 +135,9 @@ def _end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _make_file(folder: Path, ordered: Order, number: int) -> dict[str, Any]:
+def _make_file(folder: Path, settings: SynthParams, soundfont: Path, number: int) -> dict[str, Any]:
     """Make a track's audio file; its record for the journal."""
-    track = make_track(number, ordered.seed, ordered.artists, ordered.seconds, ordered.soundfont)
+    track = make_track(number, settings.seed, settings.artists, settings.seconds, soundfont)
     path = folder / audio_path(number)
     with replacing(path) as fresh:
         samples = np.round(track.samples * 32767).astype(np.int16)
@@ -173,10 +159,10 @@ def _shown(records: Iterator[dict[str, Any]], total: int, console: Console) -> I
         yield from progress.track(records, total=total)
 
 
-def _write_tables(folder: Path, records: Sequence[dict[str, Any]], ordered: Order) -> None:
+def _write_tables(folder: Path, records: Sequence[dict[str, Any]], settings: SynthParams) -> None:
     """tracks.csv and tags.yaml."""
     clean = np.array([[record["labels"][tag] for tag in TAGS] for record in records])
-    labels = mistaken(clean, ordered.label_noise, ordered.seed, [record["number"] for record in records])
+    labels = mistaken(clean, settings.label_noise, settings.seed, [record["number"] for record in records])
     classified = [tag in CLASSIFICATION for tag in TAGS]
     with replacing(folder / "tracks.csv") as fresh, open(fresh, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
