@@ -18,7 +18,7 @@ from kubernetes.client import Configuration
 
 from kubernetes_loopback.rights import granted
 from kubernetes_loopback.server import NAMESPACE, Cluster, serving
-from tagscale.cluster import trainjob, trainjob_watch
+from tagscale.cluster import jobs, trainjob
 from tagscale.cluster.trainjob import job_name, processes_on_nodes, train_on_nodes
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
@@ -79,7 +79,7 @@ class Task:
 
 @pytest.fixture
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
-    monkeypatch.setattr(trainjob_watch, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.05)
     with serving() as cluster:
         yield Task(tmp_path, cluster)
 
@@ -151,7 +151,7 @@ def test_a_pod_that_fails(task: Task) -> None:
 
 def test_a_job_out_of_time_without_pods(task: Task) -> None:
     task.cluster.course = [(), "Failed: Job was active longer than specified deadline"]
-    with pytest.raises(TagscaleError, match=r"longer than specified deadline\)\.\nNo pod that failed is left"):
+    with pytest.raises(TagscaleError, match=r"longer than specified deadline\)\.\nNo failed pod is left"):
         task.train()
 
 
@@ -168,9 +168,11 @@ def test_the_api_goes_away(task: Task, capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_api_stays_away(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainjob_watch, "AWAY_SECONDS", 0.3)
+    monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.3)
     task.cluster.away_after_create = 10_000
-    with pytest.raises(TagscaleError, match=r"Kubernetes has not answered for .*The job goes on; started again, this"):
+    with pytest.raises(
+        TagscaleError, match=r"Kubernetes has not answered for .*The job goes on; start this task again"
+    ):
         task.train()
     assert not task.cluster.deleted
     task.cluster.away_for = 0
@@ -205,13 +207,13 @@ def test_a_repeated_task_follows_the_job_that_runs(task: Task, capfd: pytest.Cap
         raise RuntimeError("killed")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainjob_watch.Jobs, "follow", killed)
+        patch.setattr(jobs.Jobs, "follow", killed)
         with pytest.raises(RuntimeError, match="killed"):
             task.train()
     task.train()
     assert (task.folder / "run" / "run.json").is_file()
     assert len(task.cluster.created) == 1
-    assert "an earlier attempt of this task has started it; it is followed" in capfd.readouterr().out
+    assert "an earlier attempt of this task started it, and this one follows it" in capfd.readouterr().out
 
 
 def test_a_job_that_somebody_deletes(task: Task) -> None:
@@ -255,14 +257,16 @@ def test_a_task_that_is_cancelled_deletes_its_job(task: Task) -> None:
 
 def test_a_job_that_writes_elsewhere(task: Task) -> None:
     task.cluster.at_end = lambda job: None
-    with pytest.raises(TagscaleError, match=r"is complete, but .*run is not there\. Do its pods mount the same volume"):
+    with pytest.raises(
+        TagscaleError, match=r"is complete, but .*run is missing\. Check that its pods mount the same volume"
+    ):
         task.train()
 
 
 def test_a_finished_run_is_taken_without_training_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """The task was killed when the pods were done, before it had taken their run."""
     with monkeypatch.context() as patch:
-        patch.setattr(trainjob, "_take", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        patch.setattr(trainjob, "_fetch", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
             task.train()
     task.train()

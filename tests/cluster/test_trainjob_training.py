@@ -17,7 +17,7 @@ from kubernetes.client import Configuration
 
 from kubernetes_loopback import shares
 from kubernetes_loopback.server import NAMESPACE, Cluster, Step, serving
-from tagscale.cluster import trainjob_watch
+from tagscale.cluster import jobs
 from tagscale.cluster.trainjob import train_on_nodes
 from tagscale.runtime.errors import TagscaleError
 
@@ -83,7 +83,7 @@ def train(cluster: Cluster, folder: Path, **different: Any) -> Path:
 
 @pytest.fixture
 def pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> Iterator[Pods]:
-    monkeypatch.setattr(trainjob_watch, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.5)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     shares.volume(tmp_path, pytestconfig)
     with serving() as cluster:

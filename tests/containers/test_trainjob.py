@@ -17,7 +17,7 @@ from kubeflow.trainer.types.types import TrainJob
 
 from containers.engine import Engine
 from kubernetes_loopback import shares
-from tagscale.cluster import trainjob_watch
+from tagscale.cluster import jobs
 from tagscale.cluster.trainjob import train_on_nodes
 from tagscale.runtime.errors import TagscaleError
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest
     shares.volume(tmp_path, pytestconfig)
     (tmp_path / ".bash_profile").write_text(PROFILE)
     monkeypatch.setattr(utils, "create_workdir", lambda name: str(tmp_path))
-    monkeypatch.setattr(trainjob_watch, "POLL_SECONDS", 1.0)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 1.0)
     before = os.umask(0)
     yield tmp_path
     os.umask(before)

@@ -1,7 +1,6 @@
-"""Begin and end of a pipeline's run: what is checked before anything is computed, and what MLflow is told.
+"""Begin and end of a pipeline's run: checks before anything is computed, and the pipeline's own run in MLflow.
 
-A pipeline has an MLflow run of its own beside its trainings. It is RUNNING from the first task to the last, and says
-how the pipeline ended, whatever happened to its tasks.
+That run is RUNNING from the first task to the last, and shows how the pipeline ended, whatever happened to its tasks.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from tagscale.runtime.identity import run_name
 from tagscale.runtime.provenance import git_commit
 
 PIPELINE, RUN = "tagscale.pipeline", "tagscale.pipeline_run"  # tags: which pipeline, and which run of it
-STATUS = {  # Kubeflow's word -> MLflow's; its servers have had the words of its pages, and those of its metadata store
+STATUS = {  # Kubeflow's state -> MLflow's; servers differ in the words that they use
     "SUCCEEDED": "FINISHED",
     "COMPLETE": "FINISHED",
     "CACHED": "FINISHED",
@@ -29,13 +28,13 @@ _LONGEST_TAG = 2000  # characters of an error; MLflow takes 8,000
 
 
 def begin(params: Params, *, pipeline: str, pipeline_run: str) -> None:
-    """Look whether everything is there that later tasks need, and open the pipeline's own run in MLflow.
+    """Check that later tasks will find what they need, and open the pipeline's own run in MLflow.
 
     Args:
-        pipeline: its name: data, training, study or retrain
-        pipeline_run: name of this run of it, unique on the server
+        pipeline: its name: data, training, study or retrain.
+        pipeline_run: name of this run of it, unique on the server.
     Raises:
-        TagscaleError: no volume, or one that cannot be written to; no dataset on it; no such data version; no MLflow.
+        TagscaleError: the volume is missing or not writable; the dataset, its version or MLflow is missing.
     """
     volume = Volume.of(params)
     root = volume.root_of(params)
@@ -50,20 +49,19 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str) -> None:
     with tracking.explained(client.tracking_uri):
         experiment = tracking.made_experiment(client, params.tracking.experiment)
         _opened(client, experiment, params, pipeline, pipeline_run)
-    told = f"{pipeline} {pipeline_run}: experiment {params.tracking.experiment}, dataset in {root}"
-    Console().print(told, markup=False, soft_wrap=True)
+    _print(f"{pipeline} {pipeline_run}: experiment {params.tracking.experiment}, dataset in {root}")
 
 
 def end(params: Params, *, pipeline: str, pipeline_run: str, status: Mapping[str, Any]) -> None:
-    """Tell MLflow how a pipeline's run ended; its trainings that were lost with their pods are no longer RUNNING.
+    """Record in MLflow how a pipeline's run ended, and end the trainings that were lost with their pods.
 
-    Kubeflow Pipelines up to 2.16 says RUNNING of whatever has loops in it, at its end, too (kubeflow/pipelines#13321).
-    Then a training that was lost is the one sign of a failure, and the state says `unknown`.
+    Kubeflow Pipelines up to 2.16 reports RUNNING for a pipeline with loops even at its end (kubeflow/pipelines#13321).
+    A lost training is then the only sign of a failure, and the recorded state is `unknown`.
 
     Args:
-        status: Kubeflow's final status: state, and error with code and message where there is one
+        status: Kubeflow's final status: state, and error with code and message where there is one.
     Raises:
-        TagscaleError: MLflow cannot be told.
+        TagscaleError: MLflow does not answer.
     """
     state = str(status.get("state") or "nothing")
     state = state if state in STATUS else f"unknown ({state})"
@@ -80,22 +78,29 @@ def end(params: Params, *, pipeline: str, pipeline_run: str, status: Mapping[str
         for training in lost:
             client.set_tag(training.info.run_id, "tagscale.error", f"its pipeline {pipeline_run} ended: {state}")
             client.set_terminated(training.info.run_id, "FAILED")
-    told = f"{pipeline} {pipeline_run}: {state}" + (f": {message}" if message else "")
-    Console().print(f"{told}; {len(lost)} trainings ended with it" if lost else told, markup=False, soft_wrap=True)
+    _print(
+        f"{pipeline} {pipeline_run}: {state}"
+        + (f": {message}" if message else "")
+        + (f"; {len(lost)} trainings were lost with it" if lost else "")
+    )
+
+
+def _print(line: str) -> None:
+    Console().print(line, markup=False, soft_wrap=True)
 
 
 def _opened(client: Any, experiment: str, params: Params, pipeline: str, pipeline_run: str) -> str:
-    """Id of the pipeline's own run: there already where a task is tried again, not yet where the first one failed."""
-    found = client.search_runs([experiment], filter_string=f"tags.`{RUN}` = '{pipeline_run}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    """Id of the pipeline's own run, opened where the first task did not; a retried task finds it."""
+    runs = client.search_runs([experiment], filter_string=f"tags.`{RUN}` = '{pipeline_run}'", max_results=1)
+    if runs:
+        return str(runs[0].info.run_id)
     tags = {PIPELINE: pipeline, RUN: pipeline_run, "mlflow.source.git.commit": git_commit()}
     tags |= {tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED}
     return str(client.create_run(experiment, run_name=f"{pipeline} {pipeline_run}", tags=tags).info.run_id)
 
 
 def _lost(client: Any, experiment: str, params: Params) -> list[Any]:
-    """Runs of the grid that MLflow believes to be running."""
+    """Runs of the grid that are still RUNNING in MLflow."""
     grid = params.train
     cells = [(m, size, seed) for m in [*grid.models, *grid.baselines] for size in grid.sizes for seed in grid.seeds]
     names = {run_name(*cell) for cell in cells}

@@ -1,8 +1,8 @@
-"""One training on several machines of a cluster: a TrainJob of Kubeflow Trainer, started and followed by a task.
+"""One training on several machines of a cluster: a task starts a TrainJob of Kubeflow Trainer and follows it.
 
-The pods of the job and the task share a volume alone. So the task lays what the pods need into a folder there, lets
-them train (`stages.several`, one process for each device), and takes the finished run from there. The job's name
-follows from what it trains: a task that is repeated finds the job that it had started, and goes on following it.
+The task and the pods of the job share nothing but a volume. The task copies what the pods need to a folder there, lets
+them train (`stages.several`, one process for each device), and fetches the finished run from there. The job's name
+follows from what it trains, so a retried task finds the job that it had started, and follows it.
 """
 
 import re
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagscale.cluster.trainjob_watch import COMPLETE, FAILED, Jobs
+from tagscale.cluster.jobs import COMPLETE, FAILED, Jobs
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing, write_json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RUNTIME = "tagscale-torch"  # k8s/base/training-runtime.yaml
 VOLUME = "data"  # the volume's name there
 REQUEST = "request.json"
-MEET_SECONDS = 3600  # the first pod waits so long for the others: nodes may have to be started, images to be pulled
+MEET_SECONDS = 3600  # how long the first pod waits for the others: nodes may have to start, and to pull the image
 
 
 def processes_on_nodes(params: Params) -> int:
@@ -63,20 +63,20 @@ def train_on_nodes(
     backend: "RuntimeBackend | None" = None,
     in_pods: Callable[[Path], Path] = Path,
 ) -> None:
-    """Train one model on `train.nodes` machines, and wait for it; the run is then where `train.run` would put it.
+    """Train one model on `train.nodes` machines and wait for it; leaves the run where `stages.train.run` leaves it.
 
     Args:
-        catalog, partition: may be this task's own; they are copied to where the pods see them
-        inputs: the store, on the volume that this task and the pods mount (or an address of `Store.open`)
-        run: where the finished run goes; may be this task's own
-        unfinished: folder of the training's state, on the volume; what is shared with the pods lies beside it
-        image: of the pods; the runtime's when not given
-        env: environment of the pods beside the runtime's
-        backend: of the Kubeflow SDK; the cluster that this process runs in, or that kubectl talks to, when not given
-        in_pods: where the pods see a path of this machine, when the volume is mounted elsewhere there
+        catalog, partition: anywhere; they are copied to a place that the pods see.
+        inputs: the store, on the volume that this task and the pods mount (or an address of `Store.open`).
+        run: where the finished run goes; anywhere.
+        unfinished: folder of the training's state, on the volume; the folder shared with the pods lies beside it.
+        image: of the pods; default: the runtime's.
+        env: environment of the pods, added to the runtime's.
+        backend: of the Kubeflow SDK; default: the cluster that this process runs in, or that kubectl talks to.
+        in_pods: maps a path of this machine to the pods' path, where they mount the volume elsewhere.
     Raises:
-        TagscaleError: the training failed (its job is kept, to be looked at), or was deleted; the cluster refuses the
-            job, has no runtime for it, or does not answer for long.
+        TagscaleError: the training failed (its job is kept for inspection), or somebody deleted it; the cluster
+            refuses the job, lacks the runtime, or is away for long.
     """
     from tagscale.stages import several
 
@@ -84,22 +84,22 @@ def train_on_nodes(
     shared = {"catalog": folder / "catalog", "partition": folder / "partition", "run": folder / "run"}
     paths: dict[str, Path | str | None] = {"inputs": in_pods(inputs) if isinstance(inputs, Path) else inputs}
     paths |= {name: in_pods(path) for name, path in (shared | {"unfinished": unfinished}).items()}
-    told = several.request(processes, params, {"model": model, "size": size, "seed": seed}, paths)
-    name = job_name(run_name(model, size, seed), [told, image])
+    order = several.request(processes, params, {"model": model, "size": size, "seed": seed}, paths)
+    name = job_name(run_name(model, size, seed), [order, image])
     jobs = Jobs(backend or cluster(), lambda line: print(line, flush=True))
 
-    with ended_from_outside():
+    with stopped_by_sigterm():
         try:
-            if not _is_there(folder, told):
-                if not _goes_on(jobs, name):
-                    _lay_out(folder, told, catalog, partition)
+            if not _is_finished(folder, order):
+                if not _is_running(jobs, name):
+                    _share(folder, order, catalog, partition)
                     request = in_pods(folder / REQUEST)
                     jobs.create(lambda: _start(jobs.backend, params, name, request, image, env or {}))
                     jobs.say(f"TrainJob {name}: {params.train.nodes} nodes train {run_name(model, size, seed)}")
                 jobs.follow(name)
-            _take(folder, told, run, name)
+            _fetch(folder, order, run, name)
         except (KeyboardInterrupt, SystemExit):
-            jobs.say(f"TrainJob {name}: deleted, since this task is ended")
+            jobs.say(f"TrainJob {name}: deleted, because this task was stopped")
             jobs.delete(name)
             raise
     jobs.delete(name)
@@ -107,7 +107,7 @@ def train_on_nodes(
 
 
 def job_name(run: str, content: object) -> str:
-    """Name of the job: the run's, and a hash of what it is asked for; short enough for the names of its pods.
+    """Name of the job: the run's name and a hash of its order, short enough for the names of its pods.
 
     >>> job_name("waveform-x4-all-0", {})
     'train-waveform-x4-all-0-44136fa3'
@@ -117,14 +117,14 @@ def job_name(run: str, content: object) -> str:
 
 
 def train_share(request: str) -> None:
-    """What every process in the pods does. Its source goes there alone, through a shell: no dollar sign in it."""
+    """What every process in the pods runs. Only this source reaches them, through a shell: no dollar sign in it."""
     from tagscale.stages.several import main
 
     main(request)
 
 
 def cluster() -> "RuntimeBackend":
-    """The cluster that this process runs in, or that kubectl talks to. Raises TagscaleError where there is none."""
+    """The cluster that this process runs in, or that kubectl talks to. Raises TagscaleError without one."""
     from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend, KubernetesBackendConfig
     from kubernetes.config import ConfigException  # type: ignore[import-untyped]
 
@@ -132,15 +132,15 @@ def cluster() -> "RuntimeBackend":
         return KubernetesBackend(KubernetesBackendConfig())
     except ConfigException as error:
         raise TagscaleError(
-            f"train.nodes is more than 1, which needs a Kubernetes cluster, and this process knows of none ({error}). "
+            f"train.nodes is more than 1, which needs a Kubernetes cluster, and this process finds none ({error}). "
             "Run it as a task of a pipeline, or set train.nodes: 1."
         ) from None
 
 
 @contextmanager
-def ended_from_outside() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that the job does not train on for nobody."""
-    if threading.current_thread() is not threading.main_thread():  # Python hears signals there alone
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that no job goes on without a task."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -153,25 +153,26 @@ def ended_from_outside() -> Iterator[None]:
 def _start(
     backend: "RuntimeBackend", params: Params, name: str, request: Path, image: str | None, env: Mapping[str, str]
 ) -> None:
-    """Create the job. One process for each device, as torchrun is told here: the runtime would take every core."""
+    """Create the job, with one process for each device; without a number torchrun would start one for every core."""
     from kubeflow.trainer.constants.constants import EXEC_FUNC_SCRIPT
     from kubeflow.trainer.options import ActiveDeadlineSeconds, Name
     from kubeflow.trainer.types.types import CustomTrainer
 
     if not re.fullmatch(r"[\w./@+-]+", str(request)):
-        raise TagscaleError(f"{request}: a shell of the pods reads this path; take letters, digits and ./@+-_ only.")
-    wanted, devices = params.kubernetes.task("train"), params.train.devices or 1
-    threads = {"OMP_NUM_THREADS": str(max(1, int(wanted.cpu) // devices))}  # torch would count the machine's cores
-    resources = {"cpu": f"{wanted.cpu:g}", "memory": wanted.memory}
-    if wanted.gpus:
-        resources[params.kubernetes.gpu.resource] = str(wanted.gpus)
+        raise TagscaleError(f"{request}: a shell of the pods reads this path; use letters, digits and ./@+-_ only.")
+    share, devices = params.kubernetes.task("train"), params.train.devices or 1
+    threads = {"OMP_NUM_THREADS": str(max(1, int(share.cpu) // devices))}  # torch would count the node's cores
+    resources = {"cpu": f"{share.cpu:g}", "memory": share.memory}
+    if share.gpus:
+        resources[params.kubernetes.gpu.resource] = str(share.gpus)
     runtime, options = backend.get_runtime(RUNTIME), list[Any]([Name(name)])
     if hasattr(backend, "core_api"):  # a cluster
-        torchrun = f"exec torchrun --nproc-per-node={devices} --rdzv-conf=timeout={MEET_SECONDS}"  # signals reach it
+        # exec: torchrun takes the place of the shell, so signals reach it
+        torchrun = f"exec torchrun --nproc-per-node={devices} --rdzv-conf=timeout={MEET_SECONDS}"
         runtime.trainer.set_command(("bash", "-c", EXEC_FUNC_SCRIPT.replace("__ENTRYPOINT__", torchrun)))
-        options += [ActiveDeadlineSeconds(round(wanted.hours * 3600)), place(params)]
+        options += [ActiveDeadlineSeconds(round(share.hours * 3600)), place(params)]
     elif devices > 1:
-        resources["gpu"] = str(devices)  # containers start so many processes
+        resources["gpu"] = str(devices)  # the processes that a container starts
     trainer = CustomTrainer(
         func=train_share,
         func_args={"request": str(request)},
@@ -184,7 +185,7 @@ def _start(
 
 
 def place(params: Params) -> "RuntimePatch":
-    """Where the pods run and what they mount, as the block `kubernetes` says it of tasks."""
+    """Where the pods run and what they mount: the same as a task, by the block `kubernetes`."""
     from kubeflow.trainer.options import kubernetes as patches
 
     settings = params.kubernetes
@@ -203,39 +204,39 @@ def place(params: Params) -> "RuntimePatch":
     return patches.RuntimePatch(patches.TrainingRuntimeSpecPatch(template=jobs))
 
 
-def _goes_on(jobs: Jobs, name: str) -> bool:
-    """Whether an earlier attempt of this task has a job that trains; one that has ended is deleted."""
+def _is_running(jobs: Jobs, name: str) -> bool:
+    """Whether the job of an earlier attempt of this task trains; deletes one that has ended."""
     job = jobs.find(name)
     if job is None:
         return False
     if job.status not in (COMPLETE, FAILED):
-        jobs.say(f"TrainJob {name}: an earlier attempt of this task has started it; it is followed")
+        jobs.say(f"TrainJob {name}: an earlier attempt of this task started it, and this one follows it")
         return True
-    jobs.say(f"TrainJob {name}: {job.status} in an earlier attempt of this task; started again")
+    jobs.say(f"TrainJob {name}: {job.status} in an earlier attempt of this task; starting it again")
     jobs.delete(name, wait=True)
     return False
 
 
-def _lay_out(folder: Path, told: Mapping[str, Any], catalog: Path, partition: Path) -> None:
-    """Put what the pods read where they see it."""
+def _share(folder: Path, order: Mapping[str, Any], catalog: Path, partition: Path) -> None:
+    """Copy what the pods read to where they see it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copytree(catalog, folder / "catalog")
     shutil.copytree(partition, folder / "partition")
-    write_json(folder / REQUEST, told)
+    write_json(folder / REQUEST, order)
 
 
-def _is_there(folder: Path, told: Mapping[str, Any]) -> bool:
-    """Whether the pods have written the run that they were asked for."""
-    return (folder / "run" / "run.json").is_file() and read_json(folder / REQUEST) == told
+def _is_finished(folder: Path, order: Mapping[str, Any]) -> bool:
+    """Whether the pods have written the run of this order."""
+    return (folder / "run" / "run.json").is_file() and read_json(folder / REQUEST) == order
 
 
-def _take(folder: Path, told: Mapping[str, Any], run: Path, name: str) -> None:
-    """Copy the finished run to where it was asked for."""
-    if not _is_there(folder, told):
+def _fetch(folder: Path, order: Mapping[str, Any], run: Path, name: str) -> None:
+    """Copy the finished run out of the shared folder."""
+    if not _is_finished(folder, order):
         raise TagscaleError(
-            f"TrainJob {name} is complete, but {folder / 'run'} is not there. Do its pods mount the same volume here "
-            f"(kubernetes.volume, kubernetes.mount), and does nobody else write to {folder}?"
+            f"TrainJob {name} is complete, but {folder / 'run'} is missing. Check that its pods mount the same volume "
+            f"at the same place (kubernetes.volume, kubernetes.mount), and that nobody else writes to {folder}."
         )
     with replacing(run) as fresh:
         shutil.copytree(folder / "run", fresh)

@@ -1,15 +1,14 @@
 """The folder that all tasks of a pipeline share: a volume on a cluster, a plain folder on one machine.
 
-Audio never travels between tasks: it stays here, and what a task hands on is an address (a small JSON file). What lies
-here is written by the stages themselves, which continue where they were and keep what has not changed; so these
-folders are a cache, too, and only what a finished version of the data consists of is never written to again.
+Audio never travels between tasks: it stays here, and a task hands on an address (a small JSON file). The stages write
+these folders, resume what was interrupted and skip what has not changed. Only the versions of the data never change.
 
     <dataset>/corpus                    audio of the composed corpus
     <dataset>/store                     the store that grows with the dataset
-    <dataset>/slices/I-of-N             the stores of slices that are decoded by tasks of their own
-    <dataset>/stores/<hash>             a store as it was at one time (hard links, no copies): what trainings read
+    <dataset>/slices/I-of-N             stores of the slices that tasks of their own decode
+    <dataset>/stores/<hash>             one version of the store (hard links, no copies): what trainings read
     <dataset>/descriptors/<content>     the baseline's descriptors of one partition
-    <dataset>/partitions/<settings>     the partition made last, so that tracks stay in the parts that they have
+    <dataset>/partitions/<settings>     the last partition, so that tracks stay in their parts
     <dataset>/versions/<hash>.json      every version of the data that passed validation
     unfinished/<run>-<content>          state of a training that has not ended
 """
@@ -29,7 +28,7 @@ from tagscale.runtime.identity import hash_of
 
 @dataclass(frozen=True)
 class Volume:
-    """Where things lie in the shared folder of a dataset.
+    """The paths in the shared folder of a dataset.
 
     Attributes:
         root: the shared folder, `kubernetes.mount` in params.yaml.
@@ -41,7 +40,7 @@ class Volume:
 
     @classmethod
     def of(cls, params: Params) -> "Volume":
-        """The volume as the settings say. Raises TagscaleError where it is not mounted."""
+        """The volume of these settings. Raises TagscaleError where it is not mounted."""
         root = Path(params.kubernetes.mount)
         if not root.is_dir():
             raise TagscaleError(
@@ -51,16 +50,16 @@ class Volume:
         return cls(root, params.dataset.name)
 
     def check_writable(self) -> None:
-        """Raises TagscaleError where this process may not write, or nothing fits on it any more."""
+        """Raise TagscaleError where this process may not write, or the volume is full."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"\0" * 4096)
         except OSError as error:
-            who = f"user {os.getuid()}, groups {sorted({os.getgid(), *os.getgroups()})}"
+            user = f"user {os.getuid()}, groups {sorted({os.getgid(), *os.getgroups()})}"
             raise TagscaleError(
-                f"{self.folder}: cannot be written to ({error.strerror}) by {who}. Its owner or group must be one of "
-                "these (starting the job volume-shell once gives it to group 1000), and there must be space on it."
+                f"{self.folder}: cannot be written to ({error.strerror}) by {user}. One of these must own it (starting "
+                "the job volume-shell once gives it to group 1000), and the volume must have space."
             ) from None
 
     @property
@@ -82,9 +81,9 @@ class Volume:
         return self.folder / "descriptors" / content
 
     def newest_descriptors(self) -> Path | None:
-        """The descriptors computed last, of whatever partition: rows of tracks that are the same are taken over."""
-        done = (self.folder / "descriptors").glob("*/descriptors.parquet")
-        newest = max(done, key=lambda file: file.stat().st_mtime, default=None)
+        """The last descriptors of any partition, whose rows are used again for unchanged tracks; None without any."""
+        tables = (self.folder / "descriptors").glob("*/descriptors.parquet")
+        newest = max(tables, key=lambda file: file.stat().st_mtime, default=None)
         return newest.parent if newest else None
 
     def partition(self, params: Params) -> Path:
@@ -98,9 +97,9 @@ class Volume:
         return self.corpus if params.dataset.source == "synth" else self.root / params.dataset.root
 
     def freeze(self, store: Path, digest: str) -> Path:
-        """A store as it is now, under its hash, where nothing will change it.
+        """Keep the store as it is now, under its hash.
 
-        Shards are linked, so this costs no space until the growing store drops one.
+        Shards are linked, so this takes no space until the growing store drops one.
         """
         frozen = self.folder / "stores" / digest
         if not frozen.is_dir():
@@ -111,48 +110,49 @@ class Volume:
         return frozen
 
     def keep_partition(self, partition: Path, params: Params) -> None:
-        """Remember a partition as the one made last."""
+        """Keep a partition as the last one."""
         with replacing(self.partition(params)) as fresh:
             shutil.copytree(partition, fresh)
 
     def record_version(self, digest: str, facts: dict[str, Any]) -> None:
-        """Note a version of the data that passed validation."""
+        """Record a version of the data that passed validation."""
         write_json(self.folder / "versions" / f"{digest}.json", facts)
 
     def check_version(self, params: Params) -> None:
-        """Refuse a data version that is not here, before anything is computed.
+        """Refuse a missing data version before anything is computed.
 
-        Where no version was recorded yet, the validate stage finds out.
+        Where no version is recorded yet, the validate stage finds out.
 
         Raises:
-            TagscaleError: dataset.version names none of the versions that are recorded; names these.
+            TagscaleError: dataset.version is none of the recorded versions; the message names them.
         """
-        known = {file.stem: read_json(file) for file in sorted((self.folder / "versions").glob("*.json"))}
+        recorded = {file.stem: read_json(file) for file in sorted((self.folder / "versions").glob("*.json"))}
         version = params.dataset.version
-        if not version or not known or version.rpartition("@")[2] in known:
+        if not version or not recorded or version.rpartition("@")[2] in recorded:
             return
-        there = ", ".join(f"{facts.get('version') or 'unpublished'} ({digest})" for digest, facts in known.items())
+        names = [f"{facts.get('version') or 'unpublished'} ({digest})" for digest, facts in recorded.items()]
         raise TagscaleError(
             f"dataset.version: {version} does not exist on the volume ({self.folder / 'versions'}); there are: "
-            f"{there}. Name one of them, or run the pipeline `data` with dataset.version: null to make a new one."
+            f"{', '.join(names)}. Name one of them, or run the pipeline `data` with dataset.version: null to make a "
+            "new one."
         )
 
 
 def hand_on(artifact: str, folder: Path, digest: str) -> None:
-    """Write where something lies, as the artifact that a task hands to the next."""
+    """Write the address of a folder, as the artifact that a task hands on."""
     write_json(Path(artifact), {"address": str(folder), "hash": digest})
 
 
 def address_in(artifact: str) -> Path:
-    """The folder that a task before has handed on.
+    """The folder that an earlier task has handed on.
 
     Raises:
-        TagscaleError: it is not there any more: the volume is another one, or it was tidied up.
+        TagscaleError: the folder is gone: the volume is another one, or somebody deleted it.
     """
     folder = Path(read_json(Path(artifact))["address"])
     if not folder.exists():
         raise TagscaleError(
-            f"{folder}: an earlier task wrote it, and it is not there. Is it the same volume, and was nothing deleted? "
-            "Submitted again with --no-cache, the pipeline makes it anew."
+            f"{folder}: an earlier task wrote it, and it is missing. Check that the volume is the same and that nobody "
+            "deleted it. Submit the pipeline with --no-cache to write it again."
         )
     return folder
