@@ -1,4 +1,4 @@
-"""Kubeflow component before all stages: is everything there, and the settings as a file for every later task."""
+"""Kubeflow component before all stages: checks what they need, and writes the settings as a file for them."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Output
@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def begin(params: str, pipeline: str, pipeline_run: str, settings: Output[Artifact]) -> None:
-    """Look for volume, dataset, data version and MLflow; hand the settings on."""
+    """Check volume, dataset, data version and MLflow; hand on the settings."""
     import json
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Kubeflow component of the stage catalog: any dataset as one table of tracks, one of labels and one of tags."""
+"""Kubeflow component of the stage catalog: one table of tracks, one of labels and one of tags from any dataset."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Output

@@ -1,4 +1,4 @@
-"""Kubeflow component of the stage compare: report and numbers of the study are shown in the Kubeflow UI."""
+"""Kubeflow component of the stage compare: shows the report and the numbers of the study in the Kubeflow UI."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
@@ -20,7 +20,7 @@ def compare(
     baseline_runs: Input[list[Model]] = None,
     baseline_results: Input[list[Artifact]] = None,
 ) -> None:
-    """Set all runs of the study side by side: table, figures, report."""
+    """Compare all runs of the study: tables, figures, report."""
     import shutil
     from pathlib import Path
 

@@ -14,7 +14,7 @@ def describe(
     store: Input[Dataset],
     descriptors: Output[Dataset],
 ) -> None:
-    """Compute the baseline's timbre, rhythm and harmony descriptors; hand on where they are."""
+    """Compute the baseline's timbre, rhythm and harmony descriptors; hand on their address."""
     from pathlib import Path
 
     from tagscale.cluster.volume import Volume, address_in, hand_on

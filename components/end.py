@@ -1,4 +1,4 @@
-"""Kubeflow component behind all stages, whatever happened to them: MLflow is told how the pipeline ended."""
+"""Kubeflow component after all stages, whatever happened to them: records in MLflow how the pipeline ended."""
 
 from kfp import dsl
 
@@ -7,7 +7,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def end(params: str, pipeline: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """Tell MLflow how the pipeline ended."""
+    """Record in MLflow how the pipeline ended."""
     import json
 
     from tagscale.cluster import pipeline as stage

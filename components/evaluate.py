@@ -1,4 +1,4 @@
-"""Kubeflow component of the stage evaluate: the test numbers of a run are shown in the Kubeflow UI."""
+"""Kubeflow component of the stage evaluate: shows the test scores of a run in the Kubeflow UI."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
@@ -9,8 +9,8 @@ from components.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
     settings: Input[Artifact],
-    key: str,  # hash of the settings that decide the result, and ...
-    content: str,  # ... of the run: KFP's cache looks at parameters, not at what is in artifacts
+    key: str,  # hash of the settings of this stage, and ...
+    content: str,  # ... hash of the run: KFP's cache compares parameters, not the contents of artifacts
     run: Input[Model],
     catalog: Input[Dataset],
     partition: Input[Dataset],

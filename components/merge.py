@@ -1,4 +1,4 @@
-"""Kubeflow component behind a sharded preprocess: the stores of all slices joined to one."""
+"""Kubeflow component after a preprocess in slices: joins their stores."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Output
@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def merge(settings: Input[Artifact], slices: Input[list[Dataset]], store: Output[Dataset]) -> None:
-    """Join the slices to the store that one task alone would have made; hand on where it is."""
+    """Join the slices to the store that a single task would have made; hand on its address."""
     from pathlib import Path
 
     from tagscale.cluster.volume import Volume, address_in, hand_on

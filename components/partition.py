@@ -10,7 +10,7 @@ from components.image import IMAGE
 def partition(
     settings: Input[Artifact], catalog: Input[Dataset], validation: Input[Artifact], partition: Output[Dataset]
 ) -> str:
-    """Divide into train, valid and test, around the partition made last; the hash of data and parts."""
+    """Divide into train, valid and test, keeping tracks in their last parts; return the hash of data and parts."""
     from pathlib import Path
 
     from tagscale.cluster.volume import Volume

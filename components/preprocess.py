@@ -1,4 +1,4 @@
-"""Kubeflow component of the stage preprocess: every track decoded once into the int16 store on the volume."""
+"""Kubeflow component of the stage preprocess: decodes every track once, into the int16 store on the volume."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Output
@@ -11,10 +11,10 @@ def preprocess(
     settings: Input[Artifact],
     catalog: Input[Dataset],
     store: Output[Dataset],
-    number: str = "1",  # text: fields of a loop's items reach a task as text only
+    number: str = "1",  # text: the items of a loop reach a task as text only
     of: str = "1",
 ) -> None:
-    """Decode every track of the catalog, or of its slice NUMBER of OF, and measure it; hand on where the store is."""
+    """Decode and measure every track of the catalog, or of its slice NUMBER of OF; hand on the store's address."""
     from pathlib import Path
 
     from tagscale.cluster.volume import Volume, hand_on

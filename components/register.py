@@ -18,7 +18,7 @@ def register(
     baseline_runs: Input[list[Model]] = None,
     baseline_results: Input[list[Artifact]] = None,
 ) -> None:
-    """Register the best run; it becomes champion if it beats the present one."""
+    """Register the best run; it becomes champion if it passes the gate."""
     from pathlib import Path
 
     from tagscale.cluster.volume import address_in

@@ -1,4 +1,4 @@
-"""Kubeflow component of the stage synth: compose and render the default corpus, on the volume."""
+"""Kubeflow component of the stage synth: composes and renders the default corpus on the volume."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input
@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def synth(settings: Input[Artifact]) -> str:
-    """Compose and render the default corpus; where it is."""
+    """Compose and render the default corpus; return its folder."""
     from pathlib import Path
 
     from tagscale.cluster.volume import Volume

@@ -9,10 +9,10 @@ from components.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
     settings: Input[Artifact],
-    key: str,  # hash of the settings that decide this training, and ...
-    content: str,  # ... of the data: KFP's cache looks at parameters, not at what is in artifacts
+    key: str,  # hash of the settings of this stage, and ...
+    content: str,  # ... hash of the data: KFP's cache compares parameters, not the contents of artifacts
     model: str,
-    size: str,  # size and seed are text: fields of a loop's items reach a task as text only
+    size: str,  # text, as the seed: the items of a loop reach a task as text only
     seed: str,
     catalog: Input[Dataset],
     partition: Input[Dataset],
@@ -20,7 +20,7 @@ def train(
     image: str,  # for the pods of a TrainJob
     run: Output[Model],
 ) -> str:
-    """Train one model on one training size with one seed; the hash of what came out. Its state is on the volume."""
+    """Train one model on one training size with one seed; return the hash of the run. Its state is on the volume."""
     from functools import partial
     from pathlib import Path
 

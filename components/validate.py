@@ -1,4 +1,4 @@
-"""Kubeflow component of the stage validate: its page of findings is shown in the Kubeflow UI."""
+"""Kubeflow component of the stage validate: shows the page of its findings in the Kubeflow UI."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Output
@@ -14,7 +14,7 @@ def validate(
     validation: Output[Artifact],
     report: Output[HTML],
 ) -> str:
-    """Check tables and audio, quarantine bad files, stop on data that is not to be used; the hash of its version."""
+    """Check tables and audio, quarantine bad tracks, refuse unusable data; return the hash of the data's version."""
     import shutil
     from pathlib import Path
 
@@ -27,7 +27,7 @@ def validate(
     try:
         stage.run(params, catalog=Path(catalog.path), store=address, validation=folder)
     finally:
-        if folder.is_dir():  # the findings that stop a pipeline most of all are to be seen
+        if folder.is_dir():  # show the findings, above all those that stop the pipeline
             shutil.copyfile(folder / "validation.html", report.path)
     findings = read_json(folder / "validation.json")
     facts = {

@@ -1,4 +1,4 @@
-"""What a study costs at most: patches that its trainings see, and the GPU hours that these take at a measured speed."""
+"""The most that a study costs: the patches that its trainings see, and their GPU hours at a measured speed."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from tagscale.runtime.errors import TagscaleError
 
 @dataclass(frozen=True)
 class Cost:
-    """Of all trainings of one model at one size.
+    """The cost of all trainings of one model at one size.
 
     Attributes:
-        model, size: as params.yaml says them.
+        model, size: as in params.yaml.
         runs: trainings, one for each seed.
-        patches: that they see together, when none ends before train.max_epochs.
+        patches: what they see together when none stops before train.max_epochs.
     """
 
     model: str
@@ -22,25 +22,26 @@ class Cost:
     patches: int
 
     def gpu_hours(self, patches_per_second: float) -> float:
-        """Hours of one GPU at its speed; several share them, so their number does not matter."""
+        """Hours of one GPU at this speed; several GPUs share them."""
         return self.patches / patches_per_second / 3600
 
 
 def costs(params: Params, tracks: int | None) -> list[Cost]:
-    """A line for every model and size of the grid; baselines need no GPU and are left out.
+    """The cost of every model and size of the grid. Baselines need no GPU and are left out.
 
     Args:
-        tracks: tracks of the dataset; what the size `all` is follows from it and partition.train.
+        tracks: tracks of the dataset, of which the size `all` is the part partition.train.
+
     Raises:
         TagscaleError: the grid has the size `all`, and the number of tracks is not given.
     """
     grid = params.train
     if tracks is None and "all" in grid.sizes:
-        raise TagscaleError("train.sizes has `all`: say with --tracks how many tracks the dataset has.")
-    found = []
+        raise TagscaleError("train.sizes has `all`: give the number of the dataset's tracks with --tracks.")
+    lines = []
     for model in grid.models:
         for size in grid.sizes:
-            songs = round((tracks or 0) * params.partition.train) if size == "all" else int(size)
-            patches = songs * grid.patches_per_track * grid.max_epochs * len(grid.seeds)
-            found.append(Cost(model, str(size), len(grid.seeds), patches))
-    return found
+            train_tracks = round((tracks or 0) * params.partition.train) if size == "all" else int(size)
+            patches = train_tracks * grid.patches_per_track * grid.max_epochs * len(grid.seeds)
+            lines.append(Cost(model, str(size), len(grid.seeds), patches))
+    return lines

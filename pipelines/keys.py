@@ -1,7 +1,7 @@
-"""What decides the result of a task, as one short hash: the part of the cache's key that comes from the settings.
+"""The part of a task's cache key that comes from the settings, as one short hash.
 
-dvc.yaml says of each stage which settings it reads; the same words decide here, so a task on a cluster runs again
-after the changes after which `dvc repro` would.
+It covers the settings that dvc.yaml names for the stage, so a change of settings runs the same stages on a cluster as
+`dvc repro` does here.
 """
 
 from functools import cache
@@ -20,7 +20,7 @@ def key_of(params: Params, stage: str, model: str = "") -> str:
     """Hash of the settings that a stage of dvc.yaml reads.
 
     Args:
-        model: a name of train.models, for the stages whose settings depend on it
+        model: a name of train.models, for the stages whose settings depend on it.
     """
     content = params.model_dump()
     names = [name.replace("${item.model}", model) for name in _stages()[stage].get("params", [])]

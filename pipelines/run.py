@@ -1,6 +1,6 @@
 """A pipeline on this machine: kfp's local runners, a process or a container for each task.
 
-What is a volume on a cluster is a folder here, so a second run decodes nothing that the first has decoded.
+A folder takes the place of a cluster's volume, so a second run skips what the first has decoded.
 """
 
 import os
@@ -20,43 +20,44 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing
 from tagscale.runtime.identity import run_name
 
-PASSED = ("MLFLOW_", "AWS_", "OMP_")  # beginnings of the variables that containers get
+PASSED = ("MLFLOW_", "AWS_", "OMP_")  # prefixes of the variables that containers get
 
 
 def run_here(name: str, params: Params, runner: str, root: Path | None, output: Path) -> list[tuple[str, Path]]:
-    """Run a pipeline and copy what it made to plain folders; what they are and where they lie.
+    """Run a pipeline and copy its results to plain folders; returns the kind and the path of each result.
 
     Args:
         name: data, training, study or retrain.
         runner: subprocess or docker.
         root: the dataset's folder, in place of dataset.root.
         output: folder for everything.
+
     Raises:
-        TagscaleError: no dataset, no image, no MLflow, or a task that failed.
+        TagscaleError: the dataset, the image or MLflow is missing, or a task failed.
     """
     output = output.absolute()
     settings = settings_here(params, root, output)
     built = pipeline(name, settings, on_this_machine=True)
-    from tagscale import tracking  # mlflow takes seconds to import, and only this needs it
+    from tagscale import tracking  # only this needs mlflow, whose import takes seconds
 
     os.environ["MLFLOW_TRACKING_URI"] = tracking.configure()  # the tasks' processes inherit it
     artifacts = output / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    warnings.filterwarnings("ignore", module=r"kfp\.local")  # image and display names have no effect here: known
+    warnings.filterwarnings("ignore", module=r"kfp\.local")  # warns that image and display names have no effect
     try:
         with _runner(runner, settings, output) as chosen:
-            # Cached tasks would be wrong here: kfp's key does not know the code of the stages.
+            # No caching here: kfp's key does not cover the code of the stages.
             local.init(chosen, str(artifacts), workspace_root=str(artifacts / "workspace"))
             built()
     except RuntimeError as error:
-        told = re.sub(r"\x1b\[\d+m", "", str(error))  # kfp colours task names even where nobody sees it
-        raise TagscaleError(f"{told} What the task said is printed above.") from None
+        message = re.sub(r"\x1b\[\d+m", "", str(error))  # kfp colours the names of tasks
+        raise TagscaleError(f"{message} The output of the task is printed above.") from None
     newest = max(artifacts.glob(f"{server_name(name)}-*"), key=lambda folder: folder.stat().st_mtime)
     return [*_copied(newest, output), ("volume", output / "volume"), ("artifacts", newest)]
 
 
 def settings_here(params: Params, root: Path | None, output: Path) -> Params:
-    """The settings with places of this machine. Raises TagscaleError for a dataset that is not there."""
+    """The settings with paths of this machine. Raises TagscaleError where the dataset is missing."""
     changes: dict[str, dict[str, str]] = {"kubernetes": {"mount": str(output / "volume")}}
     (output / "volume").mkdir(parents=True, exist_ok=True)
     if params.dataset.source == "synth":
@@ -65,20 +66,20 @@ def settings_here(params: Params, root: Path | None, output: Path) -> Params:
     else:
         folder = root or Path(params.dataset.root)
         if not folder.is_dir():
-            raise TagscaleError(f"{folder}: no such folder; give the dataset's with --root or dataset.root.")
+            raise TagscaleError(f"{folder}: no such folder; give the dataset's folder with --root or dataset.root.")
         changes["dataset"] = {"root": str(folder.resolve())}
     return parse(laid_over(params.model_dump(), changes))
 
 
 @contextmanager
 def _runner(kind: str, settings: Params, output: Path) -> Iterator[local.SubprocessRunner | local.DockerRunner]:
-    """Kfp's runner. Containers see the folders that processes would: this one, the output and the dataset."""
+    """A runner of kfp. Containers see the folders that processes would: this one, the output and the dataset."""
     if kind == "subprocess":
         yield local.SubprocessRunner(use_venv=False)
         return
     from pipelines.docker_runner import docker_runner
 
-    here = Path.cwd()  # mlflow.db is in it, and perhaps the tags of a dataset of your own
+    here = Path.cwd()  # has mlflow.db, and perhaps the tags of the user's own dataset
     folders = {here: str(here), output: str(output)}
     if settings.dataset.source != "synth":
         folders.setdefault(Path(settings.dataset.root), f"{settings.dataset.root}:ro")
@@ -89,17 +90,17 @@ def _runner(kind: str, settings: Params, output: Path) -> Iterator[local.Subproc
 
 
 def _copied(run_folder: Path, output: Path) -> list[tuple[str, Path]]:
-    """Copy the results of a run from kfp's folders to plain ones; what they are and where they lie."""
+    """Copy the results of a run from kfp's folders to plain ones; returns the kind and the path of each."""
     sources, shown = {}, []
-    for kind, made, file in (
+    for kind, artifact, file in (
         ("report", "compare/reports", "report.html"),
         ("metrics", "compare/reports", "metrics.json"),
         ("registration", "register/registration", "registration.json"),
         ("validation", "validate/validation", "validation.html"),
     ):
-        for folder in run_folder.rglob(made):
-            sources[Path(made).name] = folder
-            shown.append((kind, output / Path(made).name / file))
+        for folder in run_folder.rglob(artifact):
+            sources[folder.name] = folder
+            shown.append((kind, output / folder.name / file))
     for metrics in sorted(run_folder.rglob("results/metrics.json")):
         identity = read_json(metrics)["identity"]
         name = run_name(identity["model"], identity["size"], identity["seed"])

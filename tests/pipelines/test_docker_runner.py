@@ -95,7 +95,7 @@ def test_a_container_that_took_too_much_memory_says_so(
         local.init(runner, str(tmp_path))
         with pytest.raises(RuntimeError, match="FAILURE"):
             task()
-    assert "exit code 137, for it had no more memory" in capsys.readouterr().out
+    assert "exit code 137, because it ran out of memory" in capsys.readouterr().out
 
 
 def test_no_task_starts_once_the_run_is_stopped(client: Client) -> None:
