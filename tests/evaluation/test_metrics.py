@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tagscale.evaluation.metrics import average_precision, evaluate, rmse, roc_auc
+from tagscale.evaluation.metrics import METRICS, check_known, evaluate, main_metric
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 
 NAN = np.nan
@@ -27,6 +28,12 @@ def labels_and_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return labels, scores
 
 
+def of(metric: str, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """One metric of tags that are all of its kind, (tags,)."""
+    regression = np.full(labels.shape[1], "regression" in METRICS[metric].kinds)
+    return evaluate(labels, scores, regression)[metric]
+
+
 def scorable(labels: np.ndarray) -> bool:
     return 0 < (labels >= 0.5).sum() < len(labels)
 
@@ -35,7 +42,7 @@ def scorable(labels: np.ndarray) -> bool:
 @given(labels_and_scores())
 def test_against_scikit_learn(data: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = data
-    areas, precisions = roc_auc(labels, scores), average_precision(labels, scores)
+    areas, precisions = of("roc_auc", labels, scores), of("pr_auc", labels, scores)
     for tag in range(labels.shape[1]):
         known = ~np.isnan(labels[:, tag])
         positive, given_scores = labels[known, tag] >= 0.5, scores[known, tag]
@@ -51,7 +58,7 @@ def test_against_scikit_learn(data: tuple[np.ndarray, np.ndarray]) -> None:
 @given(labels_and_scores())
 def test_roc_auc_is_the_share_of_pairs_in_the_right_order(data: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = data
-    areas = roc_auc(labels, scores)
+    areas = of("roc_auc", labels, scores)
     for tag in range(labels.shape[1]):
         above = scores[labels[:, tag] >= 0.5, tag]
         below = scores[labels[:, tag] < 0.5, tag]
@@ -66,7 +73,7 @@ def test_rmse_is_the_root_of_the_mean_square(data: tuple[np.ndarray, np.ndarray]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nanmean of nothing, for tags without annotation
         expected = np.sqrt(np.nanmean((labels - scores) ** 2, axis=0))
-    np.testing.assert_allclose(rmse(labels, scores), expected, atol=1e-12)
+    np.testing.assert_allclose(of("rmse", labels, scores), expected, atol=1e-12)
 
 
 def test_the_golden_file() -> None:
@@ -77,7 +84,7 @@ def test_the_golden_file() -> None:
     found = evaluate(labels, scores, np.array(["rmse" in expected["tags"][tag] for tag in tags]))
     for metric in ("roc_auc", "pr_auc", "rmse"):
         wanted = [expected["tags"][tag].get(metric, NAN) for tag in tags]
-        np.testing.assert_allclose(getattr(found, metric), wanted, rtol=0, atol=1e-12, err_msg=metric)
+        np.testing.assert_allclose(found[metric], wanted, rtol=0, atol=1e-12, err_msg=metric)
     assert found.macro() == pytest.approx(expected["macro"], abs=1e-12)
     assert found.reasons == [None] * len(tags)
 
@@ -86,22 +93,22 @@ def test_float32_scores_and_a_hundred_thousand_tracks() -> None:
     random = np.random.default_rng(1)
     labels, scores = random.random((100_000, 1)) < 0.01, random.random((100_000, 1), np.float32)
     found = evaluate(labels.astype(np.float32), scores, np.array([False]))
-    assert found.roc_auc[0] == pytest.approx(roc_auc_score(labels[:, 0], scores[:, 0]), abs=1e-12)
-    assert found.pr_auc[0] == pytest.approx(average_precision_score(labels[:, 0], scores[:, 0]), abs=1e-12)
+    assert found["roc_auc"][0] == pytest.approx(roc_auc_score(labels[:, 0], scores[:, 0]), abs=1e-12)
+    assert found["pr_auc"][0] == pytest.approx(average_precision_score(labels[:, 0], scores[:, 0]), abs=1e-12)
 
 
 def test_by_hand() -> None:
     labels = np.array([[1], [0], [1], [0]])
     scores = np.array([[0.9], [0.4], [0.2], [0.1]])
-    assert roc_auc(labels, scores) == pytest.approx([0.75])
-    assert average_precision(labels, scores) == pytest.approx([(1 + 2 / 3) / 2])
+    assert of("roc_auc", labels, scores) == pytest.approx([0.75])
+    assert of("pr_auc", labels, scores) == pytest.approx([(1 + 2 / 3) / 2])
 
 
 def test_perfect_and_reversed_and_constant_scores() -> None:
     labels = np.array([[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
     scores = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 1, 0.5], [0, 1, 0.5]])
-    assert roc_auc(labels, scores).tolist() == [1, 0, 0.5]
-    assert average_precision(labels, scores).tolist() == [1, 0.25, 0.25]  # of a constant: the prevalence
+    assert of("roc_auc", labels, scores).tolist() == [1, 0, 0.5]
+    assert of("pr_auc", labels, scores).tolist() == [1, 0.25, 0.25]  # of a constant: the prevalence
 
 
 def test_evaluate_gives_each_kind_its_metrics_and_a_reason_where_there_is_none() -> None:
@@ -124,8 +131,8 @@ def test_evaluate_gives_each_kind_its_metrics_and_a_reason_where_there_is_none()
     ]
     assert found.tracks.tolist() == [3, 2, 3, 0, 2, 0]
     assert found.positives.tolist() == [2, 0, 3, 0, 1, 0]
-    np.testing.assert_allclose(found.roc_auc, [0.5, NAN, NAN, NAN, NAN, NAN])
-    np.testing.assert_allclose(found.rmse, [NAN, NAN, NAN, NAN, 0.2, NAN])
+    np.testing.assert_allclose(found["roc_auc"], [0.5, NAN, NAN, NAN, NAN, NAN])
+    np.testing.assert_allclose(found["rmse"], [NAN, NAN, NAN, NAN, 0.2, NAN])
     assert found.macro() == pytest.approx({"roc_auc": 0.5, "pr_auc": 2 / 3, "rmse": 0.2})
 
 
@@ -151,11 +158,21 @@ def test_nothing_to_score_is_nan() -> None:
 )
 def test_malformed_input_is_refused(labels: np.ndarray, scores: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        roc_auc(labels, scores)
-    with pytest.raises(ValueError, match=message):
         evaluate(labels, scores, np.zeros(1, bool))
 
 
 def test_kinds_of_another_number_of_tags_are_refused() -> None:
     with pytest.raises(ValueError, match="regression: expected"):
         evaluate(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros(2, bool))
+
+
+def test_every_kind_of_tags_has_one_main_metric() -> None:
+    for kind in ("classification", "regression"):
+        (main,) = [metric for metric in METRICS.values() if metric.main and kind in metric.kinds]
+        assert main_metric(kind) is main
+
+
+def test_an_unknown_metric_is_named_with_those_that_exist() -> None:
+    check_known("rmse", "registry.metric")
+    with pytest.raises(TagscaleError, match=r"registry\.metric: found 'f1', expected a metric: roc_auc, pr_auc, rmse"):
+        check_known("f1", "registry.metric")

@@ -46,7 +46,7 @@ def test_a_model_learns_to_tell_sounds_apart(sounds: Sounds, model: str, loss: s
     test = slice(VALIDATION.stop, None)
     scores = predict(found.model, architecture(model), sounds, sounds.tracks[test], hop_seconds=0.5)
     metrics = evaluate(sounds.labels[test], scores.to_numpy(), np.array([kind == "regression" for kind in KINDS]))
-    pr_auc = dict(zip(TAGS, metrics.pr_auc, strict=True))
+    pr_auc = dict(zip(TAGS, metrics["pr_auc"], strict=True))
     assert pr_auc["tone"] > 0.9, "half of the sounds are tones"
 
 

@@ -1,15 +1,15 @@
-"""How sure a score is: metrics of resamples of the test tracks, drawn by whole artists.
+"""How sure a score is: metrics in resamples of the test tracks, drawn by whole artists.
 
-Tracks of one artist resemble each other, so they are no independent trials: a resample draws as many artists as there
-are, with replacement, and takes all tracks of an artist as often as it was drawn. An interval lies between two
+Tracks of one artist resemble each other, so they are not independent trials. A resample draws as many artists as there
+are, with replacement, and takes all tracks of an artist as often as the artist was drawn. An interval lies between two
 percentiles of a metric's resamples: what another test part, of as many other artists, might have given.
 
 A resample repeats some artists and lacks others, which with rare tags lifts its PR-AUC by about one of its standard
-deviations. So the resamples are shifted until their mean is the score itself (`centred`), and then their percentiles
-are taken. Percentiles need no formula for the error of an average precision, and a resample stays a number by itself:
-the difference of two models, or the mean over seeds, is had by subtracting or averaging resample by resample. Intervals
-that mirror the resamples or correct their median (basic; BC, and with it BCa) shift twice as far, and hold the mean
-score of such test parts less often: `benchmarks/bootstrap.py` shows it.
+deviations. So the resamples are shifted until their mean is the score itself (`centred`) before their percentiles are
+taken. Percentiles need no formula for the error of an average precision, and each resample remains a score: subtracting
+or averaging resample by resample gives the difference of two models or the mean over seeds. Intervals that mirror the
+resamples or correct their median (basic; BC, and with it BCa) shift twice as far, and hold the mean score of such test
+parts less often: `benchmarks/bootstrap.py` shows it.
 Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapters 8 and 13.
 """
 
@@ -19,18 +19,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from tagscale.evaluation.areas import areas, rmse
-from tagscale.evaluation.metrics import METRICS, POSITIVE, checked, checked_kinds, mean_of_known
+from tagscale.evaluation.metrics import (
+    KINDS,
+    METRICS,
+    ResampledTracks,
+    checked,
+    checked_kinds,
+    mean_of_known,
+    metrics_of,
+)
 from tagscale.runtime.machine import cores
 
-FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a tag rests on
+FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a tag needs
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which artists each resample holds, how often.
+    """How often each resample holds each artist.
 
     artist_of: (tracks,), the number of each track's artist
     counts:    (artists, resamples), how often each resample holds each artist; its columns add up to the artists
@@ -53,11 +59,11 @@ class Draw:
 
 
 def draw(artists: Sequence[str], resamples: int, seed: str) -> Draw:
-    """Draw resamples of the artists of some tracks; the first ones are the same however many are asked for.
+    """Draw resamples of the artists of some tracks; a longer draw begins with the resamples of a shorter one.
 
     Args:
-        artists: of each track, by name
-        seed: any text, as the hash of a partition: the same text and artists give the same resamples
+        artists: the name of each track's artist
+        seed: any text, as the hash of a partition; the same text and artists give the same resamples
 
     >>> draw(["a", "b", "a", "c"], resamples=4, seed="0123456789ab").counts.sum(axis=0).tolist()
     [3, 3, 3, 3]
@@ -72,26 +78,26 @@ def draw(artists: Sequence[str], resamples: int, seed: str) -> Draw:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Metrics of every tag in every resample, each (tags, resamples); NaN where there is none.
+    """Metrics of every tag in every resample, by the metric's key: each (tags, resamples), NaN where there is none.
 
-    A tag that a resample leaves without positives, or without negatives, has no AUC there.
+    A classification tag has no AUC in a resample that leaves it without positives or without negatives.
     certain: (tags,), whether enough artists stand behind a tag for an interval: two with positives and two with
         negatives; for a regression tag, two with annotated tracks.
     """
 
-    roc_auc: np.ndarray
-    pr_auc: np.ndarray
-    rmse: np.ndarray
+    values: dict[str, np.ndarray]
     certain: np.ndarray
 
-    def macro(self) -> pd.DataFrame:
-        """A row a resample, as drawn: `resample`, and the mean of each metric over the tags that have it in it.
+    def __getitem__(self, metric: str) -> np.ndarray:
+        return self.values[metric]
+
+    def macro(self) -> dict[str, np.ndarray]:
+        """The mean of each metric over the tags that have it in a resample, (resamples,), not centred.
 
         So a tag with few positive artists is missing from some of the means. The same tags are missing for every
         model, since that depends on the labels alone.
         """
-        means = {metric: mean_of_known(getattr(self, metric)) for metric in METRICS}
-        return pd.DataFrame({"resample": np.arange(self.roc_auc.shape[1])} | means)
+        return {metric: mean_of_known(values) for metric, values in self.values.items()}
 
     def intervals(self, metric: str, scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of every tag's interval, each (tags,); NaN where the tag has none.
@@ -102,23 +108,24 @@ class Resampled:
             scores: (tags,), the metric on the tracks themselves
         """
         ends = [
-            interval(centred(row, score), confidence) for row, score in zip(getattr(self, metric), scores, strict=True)
+            interval(centred(values, score, METRICS[metric].bounds), confidence)
+            for values, score in zip(self.values[metric], scores, strict=True)
         ]
         low, high = np.array(ends, float).reshape(-1, 2).T
         return np.where(self.certain, low, np.nan), np.where(self.certain, high, np.nan)
 
 
-def centred(values: np.ndarray, score: float) -> np.ndarray:
-    """A metric's resamples, (resamples,), shifted so that their mean is its score, and cut to [0, 1].
+def centred(values: np.ndarray, score: float, bounds: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """A metric's resamples, (resamples,), shifted so that their mean is its score, and cut to the metric's bounds.
 
     >>> centred(np.array([0.5, 0.7, np.nan]), score=0.5)
     array([0.4, 0.6, nan])
     """
-    return np.clip(values + (score - mean_of_known(values)), 0, 1)
+    return np.clip(values + (score - mean_of_known(values)), *bounds)
 
 
 def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The percentiles between which the share `confidence` of the values lies; NaN values count nowhere.
+    """The percentiles between which the share `confidence` of the values lies; NaN values are left out.
 
     >>> interval(np.arange(101.0), confidence=0.5)
     (25.0, 75.0)
@@ -133,10 +140,10 @@ def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Difference:
-    """The first of two models against the second, on the same test tracks.
+    """How much better the first of two models is than the second, on the same test tracks.
 
     difference: first minus second, with the ends `low` and `high` of its interval
-    ahead: share of the resamples in which the first is the better one, a tie counted as half; 0.5 is a draw
+    ahead: share of the resamples in which the first is better, a tie counted as half; 0.5 is a draw
     """
 
     difference: float
@@ -148,11 +155,11 @@ class Difference:
 def paired(
     first: np.ndarray, second: np.ndarray, difference: float, confidence: float, lower_is_better: bool = False
 ) -> Difference:
-    """The difference of two models from their metric in the same resamples, each (resamples,), in the same order.
+    """The difference of two models from a metric of both in the same resamples.
 
     Args:
-        first, second: centred on their scores
-        difference: of the two on the tracks themselves
+        first, second: (resamples,), in the same order, each centred on its score
+        difference: first minus second on the tracks themselves
     """
     gaps = np.asarray(first, float) - np.asarray(second, float)
     gaps = gaps[~np.isnan(gaps)]
@@ -162,40 +169,34 @@ def paired(
 
 
 def resampled_metrics(
-    labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, drawn: Draw, threads: int | None = None
+    labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, draws: Draw, threads: int | None = None
 ) -> Resampled:
-    """ROC-AUC and PR-AUC of the classification tags, √MSE of the regression tags, in every resample.
+    """All metrics of all tags in every resample, each tag by the metrics of its kind.
 
     Args:
         labels, scores, regression: as `metrics.evaluate` takes them
-        threads: tags done at a time; the cores of this process where not given
+        threads: tags scored at a time; the cores of this process where not given
     Raises:
         ValueError: shapes that do not fit, values out of range.
     """
     labels, scores = checked(labels, scores)
     regression = checked_kinds(regression, labels)
-    if drawn.artist_of.shape != labels.shape[:1]:
-        raise ValueError(f"artists: expected {labels.shape[:1]}, found {drawn.artist_of.shape}")
-    found = {metric: np.full((labels.shape[1], drawn.resamples), np.nan) for metric in METRICS}
+    if draws.artist_of.shape != labels.shape[:1]:
+        raise ValueError(f"artists: expected {labels.shape[:1]}, found {draws.artist_of.shape}")
+    values = {metric: np.full((labels.shape[1], draws.resamples), np.nan) for metric in METRICS}
     certain = np.zeros(labels.shape[1], bool)
 
-    def one_tag(tag: int) -> None:
+    def score(tag: int) -> None:
         known = ~np.isnan(labels[:, tag])
-        truth, guess, artist = labels[known, tag], scores[known, tag], drawn.artist_of[known]
-        if regression[tag]:
-            certain[tag] = _artists(artist) >= FEWEST_ARTISTS
-            found["rmse"][tag] = rmse((truth - guess) ** 2, artist, drawn.counts)
-            return
-        positive = truth >= POSITIVE
-        certain[tag] = min(_artists(artist[positive]), _artists(artist[~positive])) >= FEWEST_ARTISTS
-        if positive.any() and not positive.all():
-            found["roc_auc"][tag], found["pr_auc"][tag] = areas(positive, guess, artist, drawn.counts)
+        tracks = ResampledTracks(labels[known, tag], scores[known, tag], draws.artist_of[known], draws.counts)
+        kind = KINDS[int(regression[tag])]
+        classes = [tracks.positive, ~tracks.positive] if kind == "classification" else [np.ones(known.sum(), bool)]
+        certain[tag] = min(len(np.unique(tracks.artist[members])) for members in classes) >= FEWEST_ARTISTS
+        if all(members.any() for members in classes):
+            for metric in metrics_of(kind):
+                values[metric.key][tag] = metric.resampled(tracks)
 
-    with ThreadPoolExecutor(threads or cores()) as pool:  # numpy and scipy let go of the interpreter's lock
-        for _ in pool.map(one_tag, range(labels.shape[1])):
+    with ThreadPoolExecutor(threads or cores()) as pool:  # numpy and scipy release the interpreter's lock
+        for _ in pool.map(score, range(labels.shape[1])):
             pass
-    return Resampled(**found, certain=certain)
-
-
-def _artists(artist: np.ndarray) -> int:
-    return len(np.unique(artist))
+    return Resampled(values, certain)

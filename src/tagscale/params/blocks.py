@@ -163,7 +163,7 @@ class EvaluateParams(Block):
 
 class RegistryParams(Block):
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
-    metric: Literal["pr_auc", "roc_auc", "rmse"]
+    metric: str = Field(pattern=r"^[a-z0-9_]+$")  # a key of evaluation/metrics.py, whom its readers ask
 
 
 class TrackingParams(Block):

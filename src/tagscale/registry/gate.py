@@ -12,13 +12,11 @@ import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation import metrics
+from tagscale.evaluation.metrics import METRICS, evaluate
 from tagscale.evaluation.predict import predict
 from tagscale.partition.divide import Partition
 from tagscale.registry.tagger import AudioTagger
 from tagscale.store.read import Store
-from tagscale.study.grid import LOWER_IS_BETTER
-from tagscale.study.tables import LABELS
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
 WINDOW = "tagscale.window_seconds"  # "None", as in versions without this tag: each model's own patch length
@@ -58,14 +56,14 @@ def judge(metric: str, candidate: float | None, champion: float | None, on: str 
     >>> judge("pr_auc", 0.42, 0.40).passed, judge("pr_auc", 0.40, 0.40).passed, judge("rmse", 0.2, 0.1).passed
     (True, False, False)
     """
-    label = LABELS[metric]
+    label, decimals = METRICS[metric].label, METRICS[metric].decimals
     if candidate is None:
         return Verdict(False, f"the candidate has no {label} on {on}", None, champion)
     if champion is None:
         return Verdict(False, f"the champion has no {label} on {on} to compare with", candidate, None)
-    better = candidate < champion if metric in LOWER_IS_BETTER else candidate > champion
+    better = METRICS[metric].sign * (candidate - champion) > 0
     relation = "better than" if better else "the same as" if candidate == champion else "worse than"
-    digits = 4 if f"{candidate:.4f}" != f"{champion:.4f}" else 6
+    digits = decimals + 1 if round(candidate, decimals + 1) != round(champion, decimals + 1) else decimals + 3
     reason = f"{label} {candidate:.{digits}f} is {relation} the champion's {champion:.{digits}f} on {on}"
     return Verdict(better, reason, candidate, champion)
 
@@ -92,7 +90,7 @@ def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Verdict:
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []
     for scores in (ours, theirs):
-        value = metrics.evaluate(labels, scores[shared].to_numpy(), regression).macro()[metric]
+        value = evaluate(labels, scores[shared].to_numpy(), regression).macro()[metric]
         values.append(None if np.isnan(value) else value)
     on = (
         f"the present test part ({len(tracks)} tracks, {len(shared)} shared tags; the champion comes from another "

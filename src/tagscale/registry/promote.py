@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tagscale.evaluation.metrics import listing
 from tagscale.registry.versions import CHAMPION, Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import user
-from tagscale.study.tables import LABELS
 
 _PREFIX = "tagscale.history."
 _HEADING = "\n\n**Champions**\n\n"  # what stands before it in the description is the user's
@@ -128,8 +128,7 @@ def _told(records: Sequence[dict[str, Any]]) -> str:
         when = datetime.fromisoformat(record["when"]).strftime("%Y-%m-%d %H:%M UTC")
         before = f", in place of version {record['replaced']}" if record["replaced"] else ""
         metrics = record["metrics"].get("champion", {})
-        numbers = ", ".join(f"{LABELS.get(key, key)} {value:.3f}" for key, value in metrics.items())
-        on_test = f" (test part: {numbers})" if numbers else ""
+        on_test = f" (test part: {listing(metrics)})" if metrics else ""
         why = " ".join(record["why"].split())[:_LONGEST_WHY]
         lines.append(f"- {when}: **version {record['champion']}**{before}, by {record['by']}: {why}{on_test}")
     return "\n".join(lines)

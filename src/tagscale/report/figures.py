@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from tagscale.models.spec import label_of
-from tagscale.report.appearance import DASHES, STYLE, colour_of, lighter, marker_of
+from tagscale.evaluation.metrics import METRICS
+from tagscale.report.appearance import DASHES, STYLE, colour_of, lighter, marker_of, name_of
+from tagscale.report.words import better_words
 from tagscale.study.compare import fitted_line, line_scale, scored_metrics
-from tagscale.study.grid import LOWER_IS_BETTER, Study
-from tagscale.study.tables import LABELS
+from tagscale.study.grid import Study
 
 COLUMNS = 3  # panels in a row of the learning curves
 
@@ -70,7 +70,7 @@ def draw_training_size(axes: Axes, study: Study, metric: str) -> None:
             markeredgecolor="white",
             markeredgewidth=0.5,
         )
-    axes.set_title(f"{LABELS[metric]}  ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)")
+    axes.set_title(f"{METRICS[metric].label}  ({better_words(METRICS[metric])})")
     axes.set_xlabel("training tracks" + (" (log scale)" if scale == "log" else ""))
     axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
     axes.xaxis.set_minor_locator(NullLocator())

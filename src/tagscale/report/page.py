@@ -10,18 +10,17 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tagscale.models.spec import label_of
+from tagscale.evaluation.metrics import METRICS, NOTHING, metrics_of
 from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
 from tagscale.report import pictures
-from tagscale.report.appearance import colour_of, outline_of
-from tagscale.report.words import NOTHING, duration, interval_words, rate_words, score_words
+from tagscale.report.appearance import colour_of, listed, name_of, outline_of
+from tagscale.report.words import coverage, directions, duration, interval_words, rate_words
 from tagscale.runtime.files import read_json
 from tagscale.runtime.words import listed
 from tagscale.study.compare import comparison, line_scale, tag_scores
-from tagscale.study.grid import LOWER_IS_BETTER, Study
+from tagscale.study.grid import Study
 from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
-from tagscale.study.tables import LABELS
 from tagscale.study.verdict import Verdict
 
 
@@ -61,7 +60,9 @@ def render(
         study=study,
         verdict=verdict,
         dataset=dataset,
-        labels=LABELS,
+        labels=[metric.label for metric in METRICS.values()],
+        directions=directions(),
+        coverage=coverage(),
         looks={model: {"colour": colour_of(model), "outline": outline_of(model)} for model in study.everyone},
         rates=bool(table["rate"].notna().any()),
         intervals=not study.resamples.empty,
@@ -118,20 +119,30 @@ def training_rates(study: Study) -> np.ndarray:
 
 def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of the rows of one size, as the template shows them."""
-    tops = {m: table[f"test_{m}"].min() if m in LOWER_IS_BETTER else table[f"test_{m}"].max() for m in LABELS}
+    tops = {key: metric.sign * (metric.sign * table[f"test_{key}"]).max() for key, metric in METRICS.items()}
     shown = []
     for row in rows.to_dict("records"):
         scores = []
         for part in ("test", "valid"):
-            for metric in LABELS:
-                mean, deviation = row[f"{part}_{metric}"], row[f"{part}_{metric}_sd"]
-                best = part == "test" and metric in str(row["best"]).split()
-                marks = ["best"] * best + ["top"] * bool(best and mean == tops[metric])
-                spread = "" if np.isnan(deviation) else f"{deviation:.3f}"
-                low, high = (row.get(f"{part}_{metric}_{end}", np.nan) for end in ("low", "high"))
-                words = {"mean": score_words(mean), "deviation": spread, "interval": interval_words(low, high)}
-                words["seeds"] = interval_words(*(row[f"{part}_{metric}_seeds_{end}"] for end in ("low", "high")))
-                scores.append(words | {"marks": " ".join(marks)})
+            for key, metric in METRICS.items():
+                mean, deviation = row[f"{part}_{key}"], row[f"{part}_{key}_sd"]
+                best = part == "test" and key in str(row["best"]).split()
+                marks = ["best"] * best + ["top"] * bool(best and mean == tops[key])
+                over_artists, over_seeds = (
+                    interval_words(
+                        row.get(f"{part}_{key}{low}", np.nan), row.get(f"{part}_{key}{high}", np.nan), metric
+                    )
+                    for low, high in (("_low", "_high"), ("_seeds_low", "_seeds_high"))
+                )
+                scores.append(
+                    {
+                        "mean": metric.words(mean),
+                        "deviation": "" if np.isnan(deviation) else metric.words(deviation),
+                        "interval": over_artists,
+                        "seeds": over_seeds,
+                        "marks": " ".join(marks),
+                    }
+                )
         numbers = {key: f"{row[key]:,}" for key in ("train_tracks", "parameters")}
         ends = {"seconds": duration(row["seconds"]), "rate": rate_words(row["rate"])}
         shown.append({"model": row["model"], **numbers, "scores": scores, **ends})
@@ -142,15 +153,15 @@ def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
     """A table a kind of tags: the metrics of that kind, and one row a tag with its facts and every model's scores."""
     tables = []
     for kind, of_kind in tags.groupby("kind"):
-        metrics = [metric for metric in LABELS if (metric in LOWER_IS_BETTER) == (kind == "regression")]
+        metrics = metrics_of(str(kind))
         rows = []
         for tag, of_tag in of_kind.groupby("tag", sort=False):
             by_model = {row["model"]: row for row in of_tag.to_dict("records")}
             facts = by_model[study.everyone[0]]
-            scores = [score_words(by_model[model][metric]) for model in study.everyone for metric in metrics]
+            scores = [metric.words(by_model[model][metric.key]) for model in study.everyone for metric in metrics]
             counts = {key: f"{facts[key]:,}" for key in ("positives", "tracks")}
             rows.append({"tag": tag, "group": facts["group"], **counts, "scores": scores})
-        tables.append({"kind": kind, "labels": [LABELS[metric] for metric in metrics], "rows": rows})
+        tables.append({"kind": kind, "labels": [metric.label for metric in metrics], "rows": rows})
     return tables
 
 

@@ -7,14 +7,12 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tagscale.models.spec import label_of
+from tagscale.evaluation.metrics import METRICS, main_metric
 from tagscale.report import figures, listening_figures, tag_figures
-from tagscale.report.appearance import STYLE
-from tagscale.runtime.words import listed
-from tagscale.study.compare import comparison, group_scores, kinds_of, metric_of, scored_metrics, tag_groups
+from tagscale.report.appearance import STYLE, listed, name_of
+from tagscale.study.compare import comparison, group_scores, kinds_of, scored_metrics, tag_groups
 from tagscale.study.grid import Study
 from tagscale.study.qualitative import Qualitative
-from tagscale.study.tables import LABELS
 
 Picture = dict[str, str]  # uri, alt
 
@@ -27,9 +25,9 @@ def training_size(study: Study) -> list[Picture]:
         words = []
         for model in study.everyone:
             rows = table[table["model"] == model].to_dict("records")
-            scores = [f"{row[f'test_{metric}']:.3f} at {row['train_tracks']:,}" for row in rows]
-            words.append(f"{label_of(model)} {', '.join(scores)}")
-        alt = f"{LABELS[metric]} over the number of training tracks: {'; '.join(words)}."
+            scores = [f"{METRICS[metric].words(row[f'test_{metric}'])} at {row['train_tracks']:,}" for row in rows]
+            words.append(f"{name_of(model)} {', '.join(scores)}")
+        alt = f"{METRICS[metric].label} over the number of training tracks: {'; '.join(words)}."
         pictures.append(_picture(alt, figures.panel(figures.draw_training_size, study, metric, width=3.7, height=3.2)))
     return pictures
 
@@ -38,13 +36,12 @@ def groups(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
     """One picture a kind of tags."""
     pictures = []
     for kind in kinds_of(tags):
-        words = []
+        metric, words = main_metric(kind), []
         for group, rows in group_scores(tags).query("kind == @kind").groupby("group", sort=False):
             scores = rows.set_index("model")["score"].reindex(models).dropna()
-            words.append(
-                f"{group}: {', '.join(f'{label_of(str(model))} {score:.3f}' for model, score in scores.items())}"
-            )
-        alt = f"Bars of mean {LABELS[metric_of(kind)]} per tag group. {'; '.join(words)}."
+            named = [f"{name_of(str(model))} {metric.words(score)}" for model, score in scores.items()]
+            words.append(f"{group}: {', '.join(named)}")
+        alt = f"Bars of mean {metric.label} per tag group. {'; '.join(words)}."
         height = tag_figures.groups_height(tags, models, kind)
         pictures.append(_picture(alt, figures.panel(tag_figures.draw_groups, tags, models, kind, height=height)))
     return pictures
@@ -54,8 +51,8 @@ def tags(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
     """One picture a tag group."""
     pictures = []
     for group, kind in tag_groups(tags):
-        who = listed([label_of(model) for model in models])
-        alt = f"Bars of {LABELS[metric_of(kind)]} of every {group} tag, {who}; the table below has them."
+        who = listed([name_of(model) for model in models])
+        alt = f"Bars of {main_metric(kind).label} of every {group} tag, {who}; the table below has them."
         height = tag_figures.bars_height(tags, models, group, kind)
         details = (tags, models, group, kind)
         pictures.append(_picture(alt, figures.panel(tag_figures.draw_group_tags, *details, height=height)))

@@ -17,11 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from tagscale.models.spec import label_of
-from tagscale.report.appearance import INK, STYLE, colour_of
-from tagscale.study.compare import group_scores, kinds_of, metric_of, tag_groups
-from tagscale.study.grid import LOWER_IS_BETTER
-from tagscale.study.tables import LABELS
+from tagscale.evaluation.metrics import PR_AUC, Metric, main_metric
+from tagscale.report.appearance import INK, STYLE, colour_of, name_of
+from tagscale.report.words import better_words
+from tagscale.study.compare import group_scores, kinds_of, tag_groups
 
 BAR_REST = 0.75  # inches: title and axis around the bars
 
@@ -42,28 +41,28 @@ def per_tag(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
             for row, place in enumerate(column):
                 draw_group_tags(figure.add_subplot(inner[row, 0]), tags, models, *shown[place])
             figure.add_subplot(inner[len(column), 0]).set_axis_off()
-        bars_legend(figure, models, chance="classification" in kinds_of(tags))
+        bars_legend(figure, models, chance=any(main_metric(kind) is PR_AUC for kind in kinds_of(tags)))
     return figure
 
 
 def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group: str, kind: str) -> None:
     """Bars of one group's tags, best on top by the first model; a tick where guessing would stand (PR-AUC)."""
-    metric = metric_of(kind)
+    metric = main_metric(kind)
     rows = tags[(tags["group"] == group) & (tags["kind"] == kind)]
-    table = rows.pivot(index="tag", columns="model", values=metric)[list(models)].dropna(how="all")
-    table = table.sort_values(models[0], ascending=metric not in LOWER_IS_BETTER)
+    table = rows.pivot(index="tag", columns="model", values=metric.key)[list(models)].dropna(how="all")
+    table = table.sort_values(models[0], ascending=not metric.lower_is_better)
     bars(axes, table)
-    if metric == "pr_auc":
+    if metric is PR_AUC:
         facts = rows.drop_duplicates("tag").set_index("tag").loc[table.index]
         shares = facts["positives"] / facts["tracks"]  # what guessing gets
         (ticks,) = axes.plot(shares, range(len(table)), "|", color=INK, markersize=11, markeredgewidth=1.4)
         ticks.set_path_effects([withStroke(linewidth=3.4, foreground="white")])  # or it is lost on a dark bar
         axes.set_xlim(0, 1)
-    axes.set_title(f"{group}: {LABELS[metric]}" + (" (lower is better)" if metric in LOWER_IS_BETTER else ""))
+    axes.set_title(f"{group}: {metric.label}{_lower(metric)}")
 
 
 def groups(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
-    """Mean score of every tag group and model: PR-AUC of classification groups, √MSE of regression groups."""
+    """Mean score of every tag group and model, a panel a kind of tags."""
     kinds = kinds_of(tags)
     heights = [groups_height(tags, models, kind) for kind in kinds]
     with mpl.rc_context(STYLE):
@@ -76,20 +75,24 @@ def groups(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
 
 
 def draw_groups(axes: Axes, tags: pd.DataFrame, models: Sequence[str], kind: str) -> None:
-    metric = metric_of(kind)
+    metric = main_metric(kind)
     scores = group_scores(tags).query("kind == @kind")
     counts = scores.groupby("group")["tags"].max()
     table = scores.pivot(index="group", columns="model", values="score")[list(models)]
-    table = table.sort_values(models[0], ascending=metric not in LOWER_IS_BETTER)
+    table = table.sort_values(models[0], ascending=not metric.lower_is_better)
     table = table.rename(index=lambda group: f"{group} ({counts[group]})")
     bars(axes, table)
-    lower = " (lower is better)" if metric in LOWER_IS_BETTER else ""
-    axes.set_title(f"mean {LABELS[metric]} per group{lower}")
+    axes.set_title(f"mean {metric.label} per group{_lower(metric)}")
+
+
+def _lower(metric: Metric) -> str:
+    """A word of warning in the title of bars of which the short ones are good."""
+    return f" ({better_words(metric)})" if metric.lower_is_better else ""
 
 
 def bars_height(tags: pd.DataFrame, models: Sequence[str], group: str, kind: str) -> float:
     """Inches for a panel of one group's tags."""
-    rows = tags[(tags["group"] == group) & (tags["kind"] == kind)].dropna(subset=metric_of(kind))
+    rows = tags[(tags["group"] == group) & (tags["kind"] == kind)].dropna(subset=main_metric(kind).key)
     return BAR_REST + row_height(models) * (rows["tag"].nunique() + 0.2)
 
 

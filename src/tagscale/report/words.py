@@ -2,7 +2,8 @@
 
 import numpy as np
 
-NOTHING = "–"
+from tagscale.evaluation.metrics import KINDS, METRICS, NOTHING, Metric, metrics_of
+from tagscale.report.appearance import listed
 
 
 def duration(seconds: float) -> str:
@@ -15,20 +16,43 @@ def duration(seconds: float) -> str:
     return f"{seconds / size:.1f} {unit}"
 
 
-def score_words(score: float) -> str:
-    """A score with three decimals, or a dash where there is none."""
-    return NOTHING if np.isnan(score) else f"{score:.3f}"
-
-
 def rate_words(rate: float) -> str:
     """Patches a second: two digits below ten, none after the point above."""
     return NOTHING if np.isnan(rate) else f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def interval_words(low: float, high: float) -> str:
-    """An interval in brackets; nothing where there is none.
+def interval_words(low: float, high: float, metric: Metric) -> str:
+    """A metric's interval in brackets, with one decimal less than the score; nothing where there is none.
 
-    >>> interval_words(0.6401, 0.7), interval_words(float("nan"), 1.0)
+    >>> interval_words(0.6401, 0.7, METRICS["pr_auc"]), interval_words(float("nan"), 1.0, METRICS["pr_auc"])
     ('[0.64, 0.70]', '')
     """
-    return "" if np.isnan(low) or np.isnan(high) else f"[{low:.2f}, {high:.2f}]"
+    if np.isnan(low) or np.isnan(high):
+        return ""
+    return f"[{low:.{metric.decimals - 1}f}, {high:.{metric.decimals - 1}f}]"
+
+
+def better_words(metric: Metric) -> str:
+    """Which direction of a metric is the good one."""
+    return f"{'lower' if metric.lower_is_better else 'higher'} is better"
+
+
+def directions() -> str:
+    """A clause a direction, with its metrics.
+
+    >>> directions()
+    'ROC-AUC and PR-AUC: higher is better; √MSE: lower is better'
+    """
+    labels: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        labels.setdefault(better_words(metric), []).append(metric.label)
+    return "; ".join(f"{listed(names)}: {direction}" for direction, names in labels.items())
+
+
+def coverage() -> str:
+    """Which metrics are means over which tags.
+
+    >>> coverage()
+    'ROC-AUC and PR-AUC over the classification tags, √MSE over the regression tags'
+    """
+    return ", ".join(f"{listed([one.label for one in metrics_of(kind)])} over the {kind} tags" for kind in KINDS)

@@ -11,19 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from tagscale.catalog.tables import Catalog
+from tagscale.evaluation.metrics import METRICS
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.report import figures, listening_figures, tag_figures
 from tagscale.report.appearance import colour_of
 from tagscale.report.page import read_times, render, training_rates
-from tagscale.report.words import duration, rate_words, score_words
+from tagscale.report.words import directions, duration, interval_words, rate_words
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import run_name
 from tagscale.study.compare import comparison, headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
-from tagscale.study.tables import LABELS
 from tagscale.study.verdict import Verdict, verdict
 
 
@@ -83,27 +83,33 @@ def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     padding = (0, 0 if rates and not wide else 1, 0, 0)
     table = Table(box=box.SIMPLE_HEAD, title="Test scores", title_justify="left", title_style="bold", padding=padding)
     table.add_column("model", no_wrap=True)
-    for heading in ("tracks", "params", *LABELS.values(), "training", *["patch\n/s"] * rates):
+    for heading in (
+        "tracks",
+        "params",
+        *(metric.label for metric in METRICS.values()),
+        "training",
+        *["patch\n/s"] * rates,
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for number, row in enumerate(rows.to_dict("records")):
         cells = [Text(str(row["model"]) if wide else str(row["model"]).replace("_", "_\n", 1), colour_of(row["model"]))]
         cells += [Text(f"{row['train_tracks']:,}"), Text(_short(row["parameters"]))]
-        for metric in LABELS:
-            best = metric in str(row["best"]).split()
-            deviation = row[f"test_{metric}_sd"]
-            spread = "" if np.isnan(deviation) else f" ±{f'{deviation:.3f}'.lstrip('0')}"
-            cells.append(Text(score_words(row[f"test_{metric}"]) + spread, "bold" if best else ""))
-            low, high = row[f"test_{metric}_low"], row[f"test_{metric}_high"]
-            if not (np.isnan(low) or np.isnan(high)):
-                ends = ", ".join(f"{end:.2f}".removeprefix("0") for end in (low, high))
-                cells[-1].append(f"{' ' if wide else chr(10)}[{ends}]", "dim not bold")
+        for key, metric in METRICS.items():
+            best = key in str(row["best"]).split()
+            deviation = row[f"test_{key}_sd"]
+            spread = "" if np.isnan(deviation) else f" ±{metric.words(deviation).lstrip('0')}"
+            cells.append(Text(metric.words(row[f"test_{key}"]) + spread, "bold" if best else ""))
+            ends = interval_words(row[f"test_{key}_low"], row[f"test_{key}_high"], metric)
+            if ends:
+                short = ends.replace("[0.", "[.").replace(" 0.", " .")
+                cells[-1].append(f"{' ' if wide else chr(10)}{short}", "dim not bold")
         cells += [Text(duration(row["seconds"])), *[Text(rate_words(row["rate"]))] * rates]
         last = number + 1 == len(rows) or rows["train_tracks"][number + 1] != row["train_tracks"]
         table.add_row(*cells, end_section=last)
     console.print(table)
     intervals = "" if study.resamples.empty else f" In brackets: {study.confidence:.0%} intervals over test artists."
     console.print(
-        f"[bold]bold[/]: best of its training size. AUCs: higher is better, √MSE: lower is better.{intervals}\n",
+        f"[bold]bold[/]: best of its training size. {directions()}.{intervals}\n",
         style="dim",
     )
     for place, finding in enumerate([*verdict.findings, *verdict.trends, *study.notes]):
@@ -143,8 +149,8 @@ def _save_figures(study: Study, found: Verdict, heard: Qualitative | None, folde
 def _save_plots(study: Study, folder: Path) -> None:
     """Long tables, a row a point, for `dvc plots`."""
     folder.mkdir()
-    scores = study.runs.rename(columns={f"test_{metric}": metric for metric in LABELS})
-    _to_csv(scores[["model", "size", "seed", "train_tracks", *LABELS]], folder / "training_size.csv")
+    scores = study.runs.rename(columns={f"test_{metric}": metric for metric in METRICS})
+    _to_csv(scores[["model", "size", "seed", "train_tracks", *METRICS]], folder / "training_size.csv")
     _to_csv(tag_scores(study, study.largest), folder / "per_tag.csv")
     curves = study.curves[["model", "size", "seed", "epoch", "train_loss", "valid_loss"]]
     _to_csv(curves, folder / "learning_curves.csv")
@@ -173,7 +179,7 @@ def _track(
 
     rows = comparison(study)
     best = rows[rows["size"] == study.largest].to_dict("records")
-    numbers = {f"{row['model']}.{metric}": row[f"test_{metric}"] for row in best for metric in LABELS}
+    numbers = {f"{row['model']}.{metric}": row[f"test_{metric}"] for row in best for metric in METRICS}
     tags = {
         "tagscale.dataset": params.dataset.name,
         "tagscale.dataset_hash": study.dataset_hash,

@@ -1,5 +1,5 @@
-"""Evaluate: the scores of one run for every validation and test track, the metrics of these scores, and how sure
-those of the test part are.
+"""Stage evaluate: one run's scores for every validation and test track, their metrics, and the intervals of those of
+the test part.
 """
 
 import json
@@ -32,15 +32,15 @@ from tagscale.training.memory import keep_freed_memory
 PARTS = ("valid", "test")
 ENDS = ("low", "high")
 DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
-RESAMPLES_DIGITS = 9  # in resamples.parquet: below what the order of a sum changes, so that it has the same bytes
+RESAMPLES_DIGITS = 9  # in resamples.parquet: fewer than the order of a sum changes, so the file has the same bytes
 
 
 def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Path | str, results: Path) -> None:
     """Write the folder `results`: predictions.parquet, per_tag.csv and metrics.json; log the metrics to the run.
 
     With evaluate.resamples, also resamples.parquet: the means over the tags in every bootstrap resample of the test
-    part's artists, centred on the scores. The resamples depend on the partition alone, so they hold the same artists
-    in every run, and runs may be compared resample by resample. Their percentiles are the intervals in the other files.
+    part's artists, centred on the scores. The resamples depend on the partition alone. So they hold the same artists in
+    every run, and runs can be compared resample by resample. Their percentiles are the intervals in the other files.
 
     Args:
         run: folder that the train stage wrote
@@ -54,71 +54,73 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
     identity = RunIdentity(**facts["identity"])
     _check_same_data(run, identity, data, parts)
     tracks = {part: parts.tracks(part) for part in PARTS}
-    everyone = [track for part in PARTS for track in tracks[part]]
-    settings = params.evaluate
-    scores = (
-        _baseline_scores(run, Path(inputs), everyone)
-        if identity.model == BASELINE
-        else _model_scores(run, inputs, everyone, settings.hop_seconds, settings.window_seconds)
-    )[parts.tags]
-    regression = (data.tags.loc[parts.tags, "kind"] == "regression").to_numpy()
-    labels = {part: data.labels.loc[ids, parts.tags].to_numpy() for part, ids in tracks.items()}
-    found = {part: evaluate_tags(labels[part], scores.loc[ids].to_numpy(), regression) for part, ids in tracks.items()}
-    sure = None
-    if settings.resamples:
-        drawn = draw(_artists(parts, tracks["test"]), settings.resamples, parts.hash)
-        again = resampled_metrics(labels["test"], scores.loc[tracks["test"]].to_numpy(), regression, drawn)
-        sure = Certainty(drawn, found["test"], again, settings.confidence)
-    macro = {part: {name: _rounded(value) for name, value in found[part].macro().items()} for part in PARTS}
-    unscored = {part: _unscored(parts.tags, found[part]) for part in PARTS}
-    facts_of_test = sure.facts() if sure else {}
+    scores = _scores(run, identity, inputs, [track for part in PARTS for track in tracks[part]], params)[parts.tags]
+    tags = data.tags.loc[parts.tags]
+    regression = (tags["kind"] == "regression").to_numpy()
+    arrays = {
+        part: (data.labels.loc[ids, parts.tags].to_numpy(), scores.loc[ids].to_numpy(), regression)
+        for part, ids in tracks.items()
+    }
+    metrics = {part: evaluate_tags(*arrays[part]) for part in PARTS}
+    certainty = None
+    if params.evaluate.resamples:
+        draws = draw(_artists(parts, tracks["test"]), params.evaluate.resamples, parts.hash)
+        resampled = resampled_metrics(*arrays["test"], draws)
+        certainty = Certainty(draws, metrics["test"], resampled, params.evaluate.confidence)
+    numbers: dict[str, Any] = {key: facts[key] for key in ("identity", "train_tracks", "parameters")}
+    numbers |= {part: {key: _rounded(value) for key, value in metrics[part].macro().items()} for part in PARTS}
+    numbers["unscored"] = {part: _unscored(parts.tags, metrics[part]) for part in PARTS}
+    numbers |= certainty.facts() if certainty else {}
     with replacing(results) as fresh:
         fresh.mkdir()
         predictions = scores.rename_axis("track_id").reset_index()
         predictions.insert(1, "part", np.repeat(PARTS, [len(tracks[part]) for part in PARTS]))
         predictions.to_parquet(fresh / "predictions.parquet", index=False)
         per_tag = pd.concat(
-            [_table(part, data.tags.loc[parts.tags], found[part], sure if part == "test" else None) for part in PARTS]
+            [_table(part, tags, metrics[part], certainty if part == "test" else None) for part in PARTS]
         )
         per_tag.to_csv(fresh / "per_tag.csv", index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
-        if sure:
-            sure.macro.round(RESAMPLES_DIGITS).to_parquet(fresh / "resamples.parquet", index=False)
-        numbers = {key: facts[key] for key in ("identity", "train_tracks", "parameters")}
-        text = json.dumps(numbers | macro | {"unscored": unscored} | facts_of_test, indent=2, sort_keys=True)
-        (fresh / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        if certainty:
+            certainty.table().to_parquet(fresh / "resamples.parquet", index=False)
+        (fresh / "metrics.json").write_text(json.dumps(numbers, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    intervals = numbers["intervals"]["test"] if certainty else {}
     with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
-        tracked.log_metrics({f"{part}_{name}": macro[part][name] for part in PARTS for name in METRICS})
-        for name, ends in (facts_of_test["intervals"]["test"] if sure else {}).items():
-            tracked.log_metrics({f"test_{name}_{end}": value for end, value in zip(ENDS, ends, strict=True)})
+        tracked.log_metrics({f"{part}_{key}": numbers[part][key] for part in PARTS for key in METRICS})
+        for key, ends in intervals.items():
+            tracked.log_metrics({f"test_{key}_{end}": value for end, value in zip(ENDS, ends, strict=True)})
         for file in ("metrics.json", "per_tag.csv"):
             tracked.log_artifacts(results / file, "results")
-    _say(identity, macro["test"], facts_of_test, unscored["test"], len(tracks["test"]))
+    _print_scores(identity, numbers["test"], intervals, len(numbers["unscored"]["test"]), len(tracks["test"]))
 
 
 class Certainty:
     """How sure the metrics of the test part are: what its resamples say, with intervals of one confidence."""
 
-    def __init__(self, drawn: Draw, found: TagMetrics, again: Resampled, confidence: float) -> None:
-        self.drawn, self.found, self.again, self.confidence = drawn, found, again, confidence
-        means = again.macro()
-        self.macro = means.assign(**{name: centred(means[name].to_numpy(), found.macro()[name]) for name in METRICS})
+    def __init__(self, draws: Draw, metrics: TagMetrics, resampled: Resampled, confidence: float) -> None:
+        self.draws, self.metrics, self.resampled, self.confidence = draws, metrics, resampled, confidence
+        scores = metrics.macro()
+        self.macro = {key: centred(means, scores[key], METRICS[key].bounds) for key, means in resampled.macro().items()}
 
     def facts(self) -> dict[str, Any]:
         """For metrics.json: the intervals of the means, and how they were made."""
-        ends = {name: interval(self.macro[name].to_numpy(), self.confidence) for name in METRICS}
+        ends = {key: interval(means, self.confidence) for key, means in self.macro.items()}
         return {
-            "intervals": {"test": {name: [_rounded(end) for end in both] for name, both in ends.items()}},
+            "intervals": {"test": {key: [_rounded(end) for end in both] for key, both in ends.items()}},
             "bootstrap": {
-                "artists": len(self.drawn.counts),
-                "resamples": self.drawn.resamples,
+                "artists": len(self.draws.counts),
+                "resamples": self.draws.resamples,
                 "confidence": self.confidence,
-                "hash": self.drawn.hash,
+                "hash": self.draws.hash,
             },
         }
 
+    def table(self) -> pd.DataFrame:
+        """For resamples.parquet: the centred means over the tags, a row a resample."""
+        return pd.DataFrame({"resample": np.arange(self.draws.resamples)} | self.macro).round(RESAMPLES_DIGITS)
+
     def of_tags(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of every tag's interval."""
-        return self.again.intervals(metric, getattr(self.found, metric), self.confidence)
+        return self.resampled.intervals(metric, self.metrics[metric], self.confidence)
 
 
 def _artists(parts: Partition, tracks: list[str]) -> list[str]:
@@ -148,51 +150,50 @@ def _check_same_data(run: Path, identity: RunIdentity, data: Catalog, parts: Par
             )
 
 
-def _model_scores(
-    run: Path, store: Path | str, tracks: list[str], hop_seconds: float, window_seconds: float | None
-) -> pd.DataFrame:
+def _scores(run: Path, identity: RunIdentity, inputs: Path | str, tracks: list[str], params: Params) -> pd.DataFrame:
+    """The run's score of every tag for these tracks, (tracks, tags)."""
+    if identity.model == BASELINE:
+        trees = DescriptorTrees.load(run)
+        scores = trees.predict(read_descriptors(Path(inputs), tracks))
+        return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=trees.tags)
     keep_freed_memory()
     model, architecture = checkpoint.load(run)
-    return predict(model, architecture, Store.open(store), tracks, hop_seconds, window_seconds)
+    window = params.evaluate
+    return predict(model, architecture, Store.open(inputs), tracks, window.hop_seconds, window.window_seconds)
 
 
-def _baseline_scores(run: Path, descriptors: Path, tracks: list[str]) -> pd.DataFrame:
-    trees = DescriptorTrees.load(run)
-    scores = trees.predict(read_descriptors(descriptors, tracks))
-    return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=trees.tags)
-
-
-def _table(part: str, tags: pd.DataFrame, found: TagMetrics, sure: Certainty | None) -> pd.DataFrame:
-    columns = {name: getattr(found, name) for name in ("positives", "tracks", *METRICS)}
-    for name in METRICS:
-        low, high = sure.of_tags(name) if sure else (np.nan, np.nan)
-        columns |= {f"{name}_low": low, f"{name}_high": high}
+def _table(part: str, tags: pd.DataFrame, metrics: TagMetrics, certainty: Certainty | None) -> pd.DataFrame:
+    """Rows of per_tag.csv."""
+    columns: dict[str, Any] = {"positives": metrics.positives, "tracks": metrics.tracks} | metrics.values
+    for key in METRICS:
+        low, high = certainty.of_tags(key) if certainty else (np.nan, np.nan)
+        columns |= {f"{key}_low": low, f"{key}_high": high}
     table = tags[["group", "kind"]].rename_axis("tag").reset_index().assign(part=part)
     return table.assign(**columns)
 
 
-def _unscored(tags: list[str], found: TagMetrics) -> dict[str, str]:
-    return {tag: reason for tag, reason in zip(tags, found.reasons, strict=True) if reason is not None}
+def _unscored(tags: list[str], metrics: TagMetrics) -> dict[str, str]:
+    return {tag: reason for tag, reason in zip(tags, metrics.reasons, strict=True) if reason is not None}
 
 
 def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, DIGITS)
 
 
-def _say(
+def _print_scores(
     identity: RunIdentity,
-    macro: dict[str, float | None],
-    sure: dict[str, Any],
-    unscored: dict[str, str],
+    scores: dict[str, float | None],
+    intervals: dict[str, list[float | None]],
+    unscored: int,
     tracks: int,
 ) -> None:
     words = []
-    for name, label in zip(METRICS, ("ROC-AUC", "PR-AUC", "√MSE"), strict=True):
-        if macro[name] is not None:
-            low, high = sure["intervals"]["test"][name] if sure else (None, None)
-            ends = f" ({low:.3f} to {high:.3f})" if low is not None else ""
-            words.append(f"{label} {macro[name]:.3f}{ends}")
-    left_out = f"; {len(unscored)} tags could not be scored" if unscored else ""
+    for key, metric in METRICS.items():
+        value, (low, high) = scores[key], intervals.get(key, (None, None))
+        if value is not None:
+            ends = "" if low is None or high is None else f" ({metric.words(low)} to {metric.words(high)})"
+            words.append(f"{metric.label} {metric.words(value)}{ends}")
+    left_out = f"; {unscored} tags could not be scored" if unscored else ""
     Console().print(
         f"{identity.name} on {tracks} test tracks: {', '.join(words)}{left_out}", highlight=False, soft_wrap=True
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
+from tagscale.evaluation.metrics import METRICS, check_known, listing
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.registry.gate import WINDOW, Trial, Verdict, judge, judge_again, same_test
@@ -20,8 +21,7 @@ from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing, sha256_of, write_json
 from tagscale.runtime.identity import RunIdentity, run_name
-from tagscale.study.grid import LOWER_IS_BETTER, read_study
-from tagscale.study.tables import LABELS
+from tagscale.study.grid import read_study
 from tagscale.training import checkpoint
 
 ABOUT = (
@@ -68,6 +68,7 @@ def run(
         TagscaleError: incomplete study, no front-end with a value of registry.metric, or no MLflow to register with.
     """
     metric, listening = params.registry.metric, params.evaluate
+    check_known(metric, "registry.metric")
     chosen, trained, scored = _choose(params, runs, results)
     groups = Catalog.load(catalog).tags["group"].to_dict()
     model, architecture = checkpoint.load(trained)
@@ -115,9 +116,10 @@ def _choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tu
     metric = params.registry.metric
     best = _best(study.runs, study.models, metric)
     if best is None:
+        tags_of = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
         raise TagscaleError(
-            f"No front-end of the study has a {LABELS[metric]} on the validation part, so none can be chosen. Set "
-            "registry.metric in params.yaml to one that the tags have (rmse: regression tags; others: classification)."
+            f"No front-end of the study has a {METRICS[metric].label} on the validation part, so none can be chosen. "
+            f"Set registry.metric in params.yaml to one that the tags have: {tags_of}."
         )
     baseline = _best(study.runs, study.baselines, metric)
     name = run_name(best["model"], best["size"], best["seed"])
@@ -140,7 +142,7 @@ def _choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tu
 def _best(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
     """The row of the best run of these models on the validation part; of equal ones the first in the grid's order."""
     rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
-    ranked = rows.sort_values(f"valid_{metric}", ascending=metric in LOWER_IS_BETTER, kind="stable")
+    ranked = rows.sort_values(f"valid_{metric}", ascending=METRICS[metric].lower_is_better, kind="stable")
     return dict(ranked.iloc[0]) if len(ranked) else None
 
 
@@ -149,7 +151,7 @@ def _name_of(file: Path) -> str | None:
 
 
 def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:
-    return {metric: float(row[f"{part}_{metric}"]) for metric in LABELS if not pd.isna(row[f"{part}_{metric}"])}
+    return {metric: float(row[f"{part}_{metric}"]) for metric in METRICS if not pd.isna(row[f"{part}_{metric}"])}
 
 
 def _registered(
@@ -183,12 +185,11 @@ def _registered(
 
 def _description(chosen: Candidate, tagger: AudioTagger) -> str:
     identity = RunIdentity(**chosen.identity)
-    numbers = ", ".join(f"{LABELS[key]} {value:.3f}" for key, value in chosen.test.items())
-    against = ", ".join(f"{LABELS[key]} {value:.3f}" for key, value in chosen.baseline_test.items())
     return (
         f"{identity.model} front-end trained on {chosen.train_tracks:,} tracks of {identity.dataset} (run "
         f"{identity.name}); {len(tagger.architecture.tags)} tags, {chosen.parameters:,} parameters. "
-        f"On the test part: {numbers}" + (f"; the baseline {chosen.baseline}: {against}." if chosen.baseline else ".")
+        f"On the test part: {listing(chosen.test)}"
+        + (f"; the baseline {chosen.baseline}: {listing(chosen.baseline_test)}." if chosen.baseline else ".")
     )
 
 

@@ -18,11 +18,12 @@ import pandas as pd
 from scipy.stats import t as student
 
 from tagscale.evaluation.bootstrap import Difference, interval, paired
+from tagscale.evaluation.metrics import METRICS, main_metric
 from tagscale.runtime.errors import TagscaleError
-from tagscale.study.grid import LOWER_IS_BETTER, Study
-from tagscale.study.tables import LABELS, PARTS
+from tagscale.study.grid import Study
+from tagscale.study.tables import PARTS
 
-SCORES = [f"{part}_{metric}" for part in PARTS for metric in LABELS]
+SCORES = [f"{part}_{metric}" for part in PARTS for metric in METRICS]
 Scale = Literal["linear", "log"]
 
 
@@ -57,7 +58,7 @@ def comparison(study: Study) -> pd.DataFrame:
 def _with_intervals(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The table (indexed by model and size) with the ends of the test scores' intervals, each beside its score."""
     means = _means_of_seeds(study.resamples).groupby(["model", "size"], sort=False)
-    for metric in LABELS:
+    for metric in METRICS:
         ends = {cell: interval(rows.to_numpy(float), study.confidence) for cell, rows in means[metric]}
         found = np.array([ends.get(cell, (np.nan, np.nan)) for cell in table.index], float)
         place = table.columns.tolist().index(f"test_{metric}_sd") + 1
@@ -69,7 +70,7 @@ def _with_intervals(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 def _means_of_seeds(resamples: pd.DataFrame) -> pd.DataFrame:
     """Metrics of every resample, mean over seeds: model, size, resample and the metrics."""
     grouped = resamples.groupby(["model", "size", "resample"], sort=False, as_index=False)
-    means: pd.DataFrame = grouped[list(LABELS)].mean()
+    means: pd.DataFrame = grouped[list(METRICS)].mean()
     return means
 
 
@@ -78,7 +79,7 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
 
     The interval is of this difference for other test artists: both models are held against the same resamples, so
     what makes an artist easy or hard for both is gone from it. `ahead` is the share of resamples in which the first
-    is better: the higher AUC, or the lower √MSE. Not numbers (NaN) where there is no such score, or no resamples.
+    is better. Not numbers (NaN) where there is no such score, or no resamples.
 
     Raises:
         TagscaleError: the study has no such model or size.
@@ -98,15 +99,15 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
         by_model[second].to_numpy(float),
         float(scores[first] - scores[second]),
         study.confidence,
-        lower_is_better=metric in LOWER_IS_BETTER,
+        lower_is_better=METRICS[metric].lower_is_better,
     )
 
 
 def _best_of_size(table: pd.DataFrame) -> list[str]:
     """For every row of the comparison, the test metrics on which no row of its size is better."""
     best: list[list[str]] = [[] for _ in range(len(table))]
-    for metric in LABELS:
-        scores = table[f"test_{metric}"] * (-1 if metric in LOWER_IS_BETTER else 1)
+    for metric in METRICS:
+        scores = table[f"test_{metric}"] * METRICS[metric].sign
         tops = scores.groupby(table["size"]).transform("max")
         for row in np.flatnonzero(scores == tops):
             best[row].append(metric)
@@ -118,15 +119,15 @@ def tag_scores(study: Study, size: str, part: str = "test") -> pd.DataFrame:
     rows = study.tags[(study.tags["size"] == size) & (study.tags["part"] == part)]
     rows = rows.assign(group=rows["group"].fillna("other"))
     about = ["model", "tag", "group", "kind", "positives", "tracks"]
-    return rows.groupby(about, sort=False, dropna=False)[list(LABELS)].mean().reset_index()
+    return rows.groupby(about, sort=False, dropna=False)[list(METRICS)].mean().reset_index()
 
 
 def group_scores(tags: pd.DataFrame) -> pd.DataFrame:
     """Mean per tag group and model: group, kind, model, tags (how many were scored), score.
 
-    The score is PR-AUC for groups of classification tags and the root of the mean squared error for regression.
+    The score is the main metric of the group's kind of tags.
     """
-    of_kind = [row[metric_of(row["kind"])] for row in tags.to_dict("records")]
+    of_kind = [row[main_metric(row["kind"]).key] for row in tags.to_dict("records")]
     scored = tags.assign(score=np.array(of_kind, float))
     scored = scored.dropna(subset="score")
     grouped = scored.groupby(["group", "kind", "model"], sort=False)["score"]
@@ -135,12 +136,7 @@ def group_scores(tags: pd.DataFrame) -> pd.DataFrame:
 
 def scored_metrics(study: Study) -> list[str]:
     """The metrics that at least one run has on the test part."""
-    return [metric for metric in LABELS if study.runs[f"test_{metric}"].notna().any()]
-
-
-def metric_of(kind: str) -> str:
-    """The metric that shows a tag of this kind best (section 5.1: PR-AUC tells more than ROC-AUC on rare tags)."""
-    return "pr_auc" if kind == "classification" else "rmse"
+    return [metric for metric in METRICS if study.runs[f"test_{metric}"].notna().any()]
 
 
 def tag_groups(tags: pd.DataFrame) -> list[tuple[str, str]]:
@@ -154,10 +150,10 @@ def kinds_of(tags: pd.DataFrame) -> list[str]:
 
 
 def headline(study: Study) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Test scores as {model: {size: {roc_auc, pr_auc, rmse}}}, four decimals, for `dvc metrics`; None = not scored."""
+    """Test scores as {model: {size: {metric: score}}}, four decimals, for `dvc metrics`; None = not scored."""
     numbers: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in study.everyone}
     for row in comparison(study).to_dict("records"):
-        scores = {metric: row[f"test_{metric}"] for metric in LABELS}
+        scores = {metric: row[f"test_{metric}"] for metric in METRICS}
         numbers[row["model"]][row["size"]] = {m: None if np.isnan(v) else round(v, 4) for m, v in scores.items()}
     return numbers
 

@@ -30,7 +30,8 @@ from tagscale.study.tables import (
     unscored,
 )
 
-LOWER_IS_BETTER = frozenset({"rmse"})
+# What a study compares; every other model is one that was published elsewhere, for them to be measured against.
+FRONT_ENDS = ("waveform", "spectrogram", "short_chunk", "transformer")
 CONFIDENCE = 0.95  # of intervals, where nothing else is said
 
 
@@ -38,14 +39,14 @@ CONFIDENCE = 0.95  # of intervals, where nothing else is said
 class Study:
     """All runs of one grid.
 
-    runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_roc_auc ... test_rmse.
+    runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_<metric> and test_<metric>.
     tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv, with the ends of the tag's
-        interval, `pr_auc_low` ..., NaN where it has none.
+        intervals, `<metric>_low` and `_high`, NaN where it has none.
     curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; of `models` only.
     unscored: part, tag, reason.
     notes: what a reader must know before believing the tables.
-    resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample, roc_auc, pr_auc,
-        rmse, centred on the run's scores; without rows where the results have no intervals. A resample holds the same
+    resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample and the metrics,
+        centred on the run's scores; without rows where the results have no intervals. A resample holds the same
         artists in every run.
     confidence: of the intervals that the results were written with.
     """

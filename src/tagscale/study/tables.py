@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tagscale.evaluation.metrics import METRICS
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import run_name
 
-LABELS = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "rmse": "√MSE"}  # section 5.1
 PARTS = ("valid", "test")
-PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *LABELS)
-ENDS = tuple(f"{metric}_{end}" for metric in LABELS for end in ("low", "high"))  # of a tag's intervals
-RESAMPLES = ("resample", *LABELS)
+PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *METRICS)
+ENDS = tuple(f"{metric}_{end}" for metric in METRICS for end in ("low", "high"))  # of a tag's intervals
+RESAMPLES = ("resample", *METRICS)
 BOOTSTRAP = ("hash", "resamples", "confidence")
 HISTORY = ("epoch", "train_loss", "valid_loss")
 Record = dict[str, Any]  # what a run.json or metrics.json says, with its identity and folder
@@ -48,7 +48,7 @@ def run_row(cell: RunCell, run: Record, result: Record) -> dict[str, Any]:
     """The run's numbers as a row of `Study.runs`."""
     row: dict[str, Any] = {"model": cell.model, "size": cell.size, "seed": cell.seed}
     row |= {key: run[key] for key in ("train_tracks", "parameters", "seconds")}
-    for part, metric in product(PARTS, LABELS):
+    for part, metric in product(PARTS, METRICS):
         value = result[part].get(metric)
         row[f"{part}_{metric}"] = np.nan if value is None else float(value)
     return row

@@ -5,10 +5,10 @@ Source: Pons et al. 2018, section 5.1, figure 3.
 
 from collections.abc import Sequence
 
-from tagscale.models.spec import label_of
+from tagscale.evaluation.metrics import METRICS, Metric
+from tagscale.report.appearance import name_of
 from tagscale.study.compare import Line, crossing, fitted_line
-from tagscale.study.grid import LOWER_IS_BETTER, Study
-from tagscale.study.tables import LABELS
+from tagscale.study.grid import Study
 
 FAR = 10  # lines that meet beyond this many times the largest size are not worth a word
 
@@ -22,42 +22,37 @@ def trends(study: Study, models: Sequence[str]) -> list[str]:
         return [f"No line over the training size is fitted: that takes three sizes, this study has {len(sizes)}."]
     first, second = models
     sentences, basis = [], ""
-    for metric, label in LABELS.items():
-        lines = fitted_line(study, first, metric), fitted_line(study, second, metric)
+    for metric in METRICS.values():
+        lines = fitted_line(study, first, metric.key), fitted_line(study, second, metric.key)
         if lines[0] is not None and lines[1] is not None:
-            sentence = _crossing(label, metric, (first, second), (lines[0], lines[1]), sizes[0], sizes[-1])
+            sentence = _crossing(metric, (first, second), (lines[0], lines[1]), sizes[0], sizes[-1])
             sentences.append(sentence + _contradiction(study, metric, (first, second), (lines[0], lines[1]), sizes[-1]))
             basis = f"Each line rests on {lines[0].points} runs at {lines[0].sizes} sizes: a hint at a trend, no proof."
     return [*sentences, basis] if sentences else []
 
 
-def sign(metric: str) -> int:
-    """1 where a higher score is better, -1 where a lower one is."""
-    return -1 if metric in LOWER_IS_BETTER else 1
-
-
-def _crossing(
-    label: str, metric: str, names: tuple[str, str], lines: tuple[Line, Line], smallest: float, largest: float
-) -> str:
-    below = names[0] if sign(metric) * (lines[0].at(smallest) - lines[1].at(smallest)) > 0 else names[1]
+def _crossing(metric: Metric, names: tuple[str, str], lines: tuple[Line, Line], smallest: float, largest: float) -> str:
+    below = names[0] if metric.sign * (lines[0].at(smallest) - lines[1].at(smallest)) > 0 else names[1]
     above = names[1] if below == names[0] else names[0]
     meeting = crossing(*lines)
     if meeting is not None and smallest <= meeting <= largest:
         return (
-            f"{label}: the fitted lines cross near {_rough(meeting)} training tracks; "
-            f"{label_of(below)} is better below, {label_of(above)} above."
+            f"{metric.label}: the fitted lines cross near {_rough(meeting)} training tracks; "
+            f"{name_of(below)} is better below, {name_of(above)} above."
         )
-    sentence = f"{label}: the fitted lines do not cross between {smallest:,} and {largest:,} training tracks"
+    sentence = f"{metric.label}: the fitted lines do not cross between {smallest:,} and {largest:,} training tracks"
     if meeting is not None and largest < meeting <= FAR * largest:
         sentence += f"; drawn on they would meet near {_rough(meeting)}, where nothing was measured"
     return f"{sentence}."
 
 
-def _contradiction(study: Study, metric: str, names: tuple[str, str], lines: tuple[Line, Line], largest: float) -> str:
+def _contradiction(
+    study: Study, metric: Metric, names: tuple[str, str], lines: tuple[Line, Line], largest: float
+) -> str:
     """What to add where the lines name another leader at the largest size than the scores measured there."""
-    means = study.runs[study.runs["train_tracks"] == largest].groupby("model")[f"test_{metric}"].mean()
-    measured = sign(metric) * (means[names[0]] - means[names[1]])
-    fitted = sign(metric) * (lines[0].at(largest) - lines[1].at(largest))
+    means = study.runs[study.runs["train_tracks"] == largest].groupby("model")[f"test_{metric.key}"].mean()
+    measured = metric.sign * (means[names[0]] - means[names[1]])
+    fitted = metric.sign * (lines[0].at(largest) - lines[1].at(largest))
     if measured * fitted >= 0:
         return ""
     leader = names[0] if measured > 0 else names[1]

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tagscale.models.spec import label_of
-from tagscale.runtime.words import at_start, listed
+from tagscale.evaluation.metrics import KINDS, METRICS, Metric, main_metric
+from tagscale.report.appearance import at_start, listed, name_of
 from tagscale.study.compare import comparison, difference, tag_scores
-from tagscale.study.grid import LOWER_IS_BETTER, Study
-from tagscale.study.tables import LABELS
-from tagscale.study.trends import sign, trends
-
-LEVEL = 0.0005  # scores that agree to three decimals are called level
+from tagscale.study.grid import Study
+from tagscale.study.trends import trends
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Verdict:
 
     beats_baseline: whether the best front-end beats every baseline, the published ones too; None where that cannot be
         said.
-    front_end: the best front-end at the largest size, by test PR-AUC (by √MSE where no PR-AUC exists).
+    front_end: the best front-end at the largest size, by the main metric of the first kind of tags that has one.
     rival: what it is held against: the best baseline on descriptors, else the best published one, else the next
         front-end, else nothing.
     shown: the models of figures that bear no more than four: the two best front-ends, the best published baseline and
@@ -46,7 +43,8 @@ def verdict(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     """Put the study's test scores at the largest training size into words."""
     table = comparison(study)
     rows = table[table["size"] == study.largest].set_index("model")
-    metric = "pr_auc" if rows["test_pr_auc"].notna().any() else "rmse"
+    mains = [main_metric(kind) for kind in KINDS]
+    metric = next((main for main in mains if rows[f"test_{main.key}"].notna().any()), mains[-1])
     front_ends = _ranked(rows, study.front_ends or study.models, metric)
     published = _ranked(rows, study.published if study.front_ends else [], metric)
     baselines = _ranked(rows, study.baselines, metric)
@@ -76,25 +74,25 @@ def hanley_mcneil(roc_auc: float, positives: int, negatives: int) -> float:
     return float(np.sqrt(spread / (positives * negatives)))
 
 
-def _ranked(rows: pd.DataFrame, models: list[str], metric: str) -> list[str]:
+def _ranked(rows: pd.DataFrame, models: list[str], metric: Metric) -> list[str]:
     """The models, best first; those without a score at the end."""
-    ordered = rows.loc[models, f"test_{metric}"].sort_values(ascending=metric in LOWER_IS_BETTER, kind="stable")
+    ordered = rows.loc[models, f"test_{metric.key}"].sort_values(ascending=metric.lower_is_better, kind="stable")
     return [str(name) for name in ordered.index]
 
 
-def _score(rows: pd.DataFrame, model: str, metric: str) -> float:
-    return float(rows[f"test_{metric}"].to_dict()[model])
+def _score(rows: pd.DataFrame, model: str, metric: Metric) -> float:
+    return float(rows[f"test_{metric.key}"].to_dict()[model])
 
 
-def _gain(rows: pd.DataFrame, metric: str, first: str, second: str) -> float:
+def _gain(rows: pd.DataFrame, metric: Metric, first: str, second: str) -> float:
     """By how much the first model is better than the second; negative when it is worse."""
-    return sign(metric) * (_score(rows, first, metric) - _score(rows, second, metric))
+    return metric.sign * (_score(rows, first, metric) - _score(rows, second, metric))
 
 
 def _against_baselines(
     study: Study,
     rows: pd.DataFrame,
-    metric: str,
+    metric: Metric,
     front_ends: list[str],
     baselines: list[str],
     published: list[str],
@@ -105,10 +103,11 @@ def _against_baselines(
         return None, [
             f"No baseline is in the grid (train.baselines is empty): nothing says whether {label_of(best)} is any good."
         ]
-    what = f"macro {LABELS[metric]} at {rows['train_tracks'].max():,} training tracks"
+    what = f"macro {metric.label} at {rows['train_tracks'].max():,} training tracks"
     first, others = (baselines or published)[0], published if baselines else published[1:]
     ours, theirs = _score(rows, best, metric), _score(rows, first, metric)
-    name, rival = label_of(best), f"the {label_of(first)} baseline"
+    numbers = f"{metric.words(ours)} against {metric.words(theirs)}"
+    name, rival = name_of(best), f"the {name_of(first)} baseline"
     if pd.isna(ours) or pd.isna(theirs):
         return None, [f"There is no {what} to hold {name} against {rival}."]
     scored = [model for model in others if not pd.isna(_score(rows, model, metric))]
@@ -117,13 +116,13 @@ def _against_baselines(
     if beaten:
         too = f" and {_all_of(len(scored), bool(baselines))}" if scored and not ahead else ""
         caution = _caution(study, rows, metric, best, first)
-        lead = f"{at_start(name)} beats {rival}{too} on {what}: {ours:.3f} against {theirs:.3f}{caution}."
+        lead = f"{at_start(name)} beats {rival}{too} on {what}: {numbers}{caution}."
     elif len(front_ends) == 1:
         caution = _caution(study, rows, metric, first, best)
-        lead = f"{at_start(name)} does not beat {rival} on {what}: {ours:.3f} against {theirs:.3f}{caution}."
+        lead = f"{at_start(name)} does not beat {rival} on {what}: {numbers}{caution}."
     else:
         better = "better" if len(front_ends) == 2 else "best"
-        has = f"the {better} one, {name}, has {ours:.3f} against {theirs:.3f}"
+        has = f"the {better} one, {name}, has {numbers}"
         lead = f"No front-end beats {rival} on {what}: {has}{_caution(study, rows, metric, first, best)}."
     return beaten and not ahead, [
         lead,
@@ -138,7 +137,7 @@ def _all_of(count: int, published: bool) -> str:
 
 
 def _against_published(
-    study: Study, rows: pd.DataFrame, metric: str, best: str, published: list[str], ahead: list[str], other: str
+    study: Study, rows: pd.DataFrame, metric: Metric, best: str, published: list[str], ahead: list[str], other: str
 ) -> list[str]:
     """The published baselines that are as good as the best front-end, or the one that comes closest.
 
@@ -147,18 +146,19 @@ def _against_published(
     if not published:
         return []
     if ahead:
-        named = listed([f"{label_of(model)} ({_score(rows, model, metric):.3f})" for model in ahead])
+        named = listed([f"{name_of(model)} ({metric.words(_score(rows, model, metric))})" for model in ahead])
         verb = "is" if len(ahead) == 1 else "are"
         caution = _caution(study, rows, metric, ahead[0], best)
         return [
             f"Of {len(published)} {other}published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least "
-            f"as good as {label_of(best)} ({_score(rows, best, metric):.3f}) on {LABELS[metric]}: {named}{caution}."
+            f"as good as {name_of(best)} ({metric.words(_score(rows, best, metric))}) on {metric.label}: "
+            f"{named}{caution}."
         ]
     closest = published[0]
     caution = _caution(study, rows, metric, best, closest)
     return [
-        f"Of the {other}published baselines, {label_of(closest)} comes closest to {label_of(best)}: "
-        f"{_score(rows, closest, metric):.3f} against {_score(rows, best, metric):.3f}{caution}."
+        f"Of the {other}published baselines, {name_of(closest)} comes closest to {name_of(best)}: "
+        f"{metric.words(_score(rows, closest, metric))} against {metric.words(_score(rows, best, metric))}{caution}."
     ]
 
 
@@ -168,46 +168,48 @@ def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]
         return []
     tags = tag_scores(study, study.largest)
     sentences = []
-    for metric, label in LABELS.items():
+    for metric in METRICS.values():
         first, second, *rest = _ranked(rows, [model for model in study.models if model in front_ends], metric)
         ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
         then = _followers(rows, metric, rest)
         if pd.isna(ours) or pd.isna(theirs):
-            sentences.append(f"{label}: nothing to compare, no tag of the test part could be scored.")
-        elif _gain(rows, metric, first, second) < LEVEL:
-            sentences.append(f"{label}: {label_of(first)} and {label_of(second)} are level at {ours:.3f}{then}.")
+            sentences.append(f"{metric.label}: nothing to compare, no tag of the test part could be scored.")
+        elif _gain(rows, metric, first, second) < 0.5 / 10**metric.decimals:  # the same in print
+            sentences.append(
+                f"{metric.label}: {name_of(first)} and {name_of(second)} are level at {metric.words(ours)}{then}."
+            )
         else:
-            per_tag = tags.pivot(index="tag", columns="model", values=metric)[[first, second]].dropna()
-            ahead = int((sign(metric) * (per_tag[first] - per_tag[second]) > 0).sum())
+            per_tag = tags.pivot(index="tag", columns="model", values=metric.key)[[first, second]].dropna()
+            ahead = int((metric.sign * (per_tag[first] - per_tag[second]) > 0).sum())
             caution = _caution(study, rows, metric, first, second)
             sentences.append(
-                f"{label}: {label_of(first)} leads {label_of(second)}, {ours:.3f} to {theirs:.3f}, "
-                f"and is ahead on {ahead} of {len(per_tag)} tags{caution}{then}."
+                f"{metric.label}: {name_of(first)} leads {name_of(second)}, {metric.words(ours)} to "
+                f"{metric.words(theirs)}, and is ahead on {ahead} of {len(per_tag)} tags{caution}{then}."
             )
     return sentences
 
 
-def _followers(rows: pd.DataFrame, metric: str, models: list[str]) -> str:
+def _followers(rows: pd.DataFrame, metric: Metric, models: list[str]) -> str:
     """The front-ends behind the first two, no more than three by name."""
-    named = [f"{label_of(model)} {_score(rows, model, metric):.3f}" for model in models[:3]]
+    named = [f"{name_of(model)} {metric.words(_score(rows, model, metric))}" for model in models[:3]]
     more = [f"{len(models) - 3} more"] if len(models) > 3 else []
     return f"; then {listed([*named, *more])}" if models else ""
 
 
-def _caution(study: Study, rows: pd.DataFrame, metric: str, first: str, second: str) -> str:
+def _caution(study: Study, rows: pd.DataFrame, metric: Metric, first: str, second: str) -> str:
     """A warning where the first model's lead may be chance: over the test's artists, or over seeds."""
     warnings = []
-    found = difference(study, first, second, metric, study.largest)
+    found = difference(study, first, second, metric.key, study.largest)
     if found.low <= 0 <= found.high:
         warnings.append(
             f"could be chance: the {study.confidence:.0%} interval of the difference over test artists, "
-            f"{found.low:.3f} to {found.high:.3f}, includes 0"
+            f"{metric.words(found.low)} to {metric.words(found.high)}, includes 0"
         )
-    deviations = rows[f"test_{metric}_sd"].to_dict()
+    deviations = rows[f"test_{metric.key}_sd"].to_dict()
     spread = float(np.hypot(deviations[first], deviations[second]))  # not a number for a single seed
     if spread >= _gain(rows, metric, first, second):
         also = "seeds" if warnings else "but seeds alone"
-        warnings.append(f"{also} differ by as much: the SD of the difference is {spread:.3f}")
+        warnings.append(f"{also} differ by as much: the SD of the difference is {metric.words(spread)}")
     return f" ({'; '.join(warnings)})" if warnings else ""
 
 

@@ -1,21 +1,26 @@
-"""The metrics of one tag in all resamples of the tracks at once.
+"""Areas under curves, and means, of one tag in all resamples of its artists at once.
 
-Nothing is sorted anew for a resample. A tag's tracks are sorted once; between two neighbouring thresholds (the scores
-of positives) only the number of tracks counts, so the weights of all segments in all resamples are a product of sparse
-(segments x artists) and dense (artists x resamples).
+A tag's tracks are sorted once, not once a resample. Between two neighbouring thresholds (the scores of positives) only
+the number of tracks counts. So the weights of all segments in all resamples are one product: sparse (segments x
+artists) times dense (artists x resamples).
 """
 
 import numpy as np
 from scipy.sparse import csr_array
 
 PRODUCT = 1 << 21  # numbers in one product of segments and resamples: bounds the memory
-CHUNK = 128  # segments whose sums are made at once: small enough for a processor's cache
+CHUNK = 128  # segments summed at once: few enough for a processor's cache
 
 
 def areas(
-    positive: np.ndarray, scores: np.ndarray, artist: np.ndarray, counts: np.ndarray
+    positive: np.ndarray, scores: np.ndarray, artist: np.ndarray, draws: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ROC-AUC and average precision of one tag in all resamples, each (resamples,). Definitions as in metrics.py."""
+    """ROC-AUC and average precision of one tag in all resamples, each (resamples,), as metrics.py defines them.
+
+    Shape:
+        positive, scores, artist: (tracks,); artist is the number of each track's artist
+        draws:                    (artists, resamples), how often each resample holds each artist
+    """
     order = np.argsort(-scores)
     positive, scores, artist = positive[order], scores[order], artist[order]
     tie = np.cumsum(np.append(False, scores[1:] != scores[:-1]))  # tracks of equal scores have one number
@@ -24,18 +29,18 @@ def areas(
     above: np.ndarray = np.cumsum(with_positive) - with_positive
     segment = above[tie]  # of each track: the first threshold that is not above it
     tied = with_positive[tie] & ~positive  # negatives at the height of a threshold
-    shape = (thresholds + 1, len(counts))  # the last segment: negatives below all thresholds
-    exact = np.float32 if len(scores) * int(counts.max(initial=1)) < 2**24 else np.float64  # holds these whole numbers
+    shape = (thresholds + 1, len(draws))  # the last segment: negatives below all thresholds
+    exact = np.float32 if len(scores) * int(draws.max(initial=1)) < 2**24 else np.float64  # holds these whole numbers
     gains = _weights(segment[positive], artist[positive], shape, exact)
     others = _weights(segment[~positive], artist[~positive], shape, exact)
     equals = _weights(segment[tied], artist[tied], shape, exact) if tied.any() else None
-    found = np.empty((2, counts.shape[1]))
+    both = np.empty((2, draws.shape[1]))
     step = min(max(PRODUCT // thresholds, 16), 256)
-    for start in range(0, counts.shape[1], step):
-        times = counts[:, start : start + step].astype(exact)  # (artists, some resamples)
+    for start in range(0, draws.shape[1], step):
+        times = draws[:, start : start + step].astype(exact)  # (artists, some resamples)
         tables = gains @ times, others @ times, None if equals is None else equals @ times
-        found[:, start : start + step] = _areas_of(*tables)
-    return found[0], found[1]
+        both[:, start : start + step] = _areas_of(*tables)
+    return both[0], both[1]
 
 
 def _areas_of(gains: np.ndarray, others: np.ndarray, equals: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -56,9 +61,9 @@ def _areas_of(gains: np.ndarray, others: np.ndarray, equals: np.ndarray | None) 
         true, false = hits[-1].copy(), above[-1].copy()
         disordered += np.einsum("tr,tr->r", gained, above)  # pairs in which the negative is not below the positive
         if equals is not None:
-            disordered -= np.einsum("tr,tr->r", gained, equals[rows]) / 2  # a tie counts half
+            disordered -= np.einsum("tr,tr->r", gained, equals[rows]) / 2  # a tie draws half
         above += hits
-        np.maximum(above, 1, out=above)  # nothing drawn down to here, and then nothing gained either
+        np.maximum(above, 1, out=above)  # no track drawn down to here, so nothing gained either
         precision += np.einsum("tr,tr->r", gained, np.divide(hits, above, out=hits))
     pairs = all_true * all_false
     one_class = pairs == 0
@@ -66,12 +71,12 @@ def _areas_of(gains: np.ndarray, others: np.ndarray, equals: np.ndarray | None) 
     return 1 - disordered / pairs, precision / all_true
 
 
-def rmse(squares: np.ndarray, artist: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Root of the mean squared error of one tag in all resamples, (resamples,)."""
-    sums = np.bincount(artist, squares, len(counts)) @ counts
-    tracks = np.bincount(artist, minlength=len(counts)).astype(np.float64) @ counts
-    found: np.ndarray = np.sqrt(sums / np.where(tracks > 0, tracks, np.nan))
-    return found
+def means(values: np.ndarray, artist: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The mean of one value a track in all resamples, (resamples,); NaN in a resample without tracks."""
+    sums = np.bincount(artist, values, len(draws)) @ draws
+    tracks = np.bincount(artist, minlength=len(draws)).astype(np.float64) @ draws
+    mean: np.ndarray = sums / np.where(tracks > 0, tracks, np.nan)
+    return mean
 
 
 def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype: type) -> csr_array:
