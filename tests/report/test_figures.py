@@ -16,9 +16,10 @@ from study.compare_fixtures import SIZES, make_study
 from study.listening_fixtures import make_catalog, write_predictions
 from tagscale.partition.divide import Partition
 from tagscale.report import appearance, figures, listening_figures, pictures, tag_figures
-from tagscale.study.compare import fitted_line, tag_groups, tag_scores
+from tagscale.study.compare import tag_groups, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
+from tagscale.study.trends import fitted_line
 from tagscale.study.verdict import verdict
 
 MODELS = ["waveform", "spectrogram", "descriptors"]

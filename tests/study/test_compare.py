@@ -13,18 +13,9 @@ from scipy import stats
 from study.compare_fixtures import SIZES, Files, make_study
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
-from tagscale.study.compare import (
-    Line,
-    comparison,
-    crossing,
-    difference,
-    fitted_line,
-    group_scores,
-    headline,
-    line_scale,
-    tag_scores,
-)
+from tagscale.study.compare import difference, group_scores, headline, tag_scores
 from tagscale.study.grid import Study, read_study
+from tagscale.study.trends import Line, crossing, fitted_line, line_scale
 from tagscale.study.verdict import hanley_mcneil, verdict
 
 ONE_SIZE = {"300": 300}
@@ -48,7 +39,7 @@ def change_identity(folder: Path, name: str, **fields: Any) -> None:
 
 def test_means_and_deviations_over_seeds_against_brute_force(tmp_path: Path) -> None:
     files = make_study(tmp_path, seeds=(0, 1, 4))
-    table = comparison(read(files, seeds=[0, 1, 4])).set_index(["model", "size"])
+    table = read(files, seeds=[0, 1, 4]).comparison.set_index(["model", "size"])
     for model in ("waveform", "spectrogram", "descriptors"):
         for size in SIZES:
             cells = [read_json(tmp_path / "results" / f"{model}-{size}-{seed}" / "metrics.json") for seed in (0, 1, 4)]
@@ -64,6 +55,11 @@ def test_means_and_deviations_over_seeds_against_brute_force(tmp_path: Path) -> 
             assert table.loc[(model, size), "train_tracks"] == SIZES[size]
 
 
+def test_the_comparison_is_computed_once(tmp_path: Path) -> None:
+    study = read(make_study(tmp_path, sizes=ONE_SIZE), sizes=[300])
+    assert study.comparison is study.comparison
+
+
 def resamples_of(root: Path, model: str, size: str, seed: int) -> pd.DataFrame:
     return pd.read_parquet(root / "results" / f"{model}-{size}-{seed}" / "resamples.parquet")
 
@@ -72,7 +68,7 @@ def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(t
     study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4), resamples=200), sizes=[300], seeds=[0, 1, 4])
     assert study.resamples.columns.tolist() == ["model", "size", "seed", "resample", "roc_auc", "pr_auc", "rmse"]
     assert len(study.resamples) == 9 * 200
-    table = comparison(study).set_index(["model", "size"])
+    table = study.comparison.set_index(["model", "size"])
     for model in ("waveform", "descriptors"):
         for metric in ("roc_auc", "pr_auc", "rmse"):
             columns = [resamples_of(tmp_path, model, "300", seed)[metric].to_numpy() for seed in (0, 1, 4)]
@@ -91,7 +87,7 @@ def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
         for model in ("spectrogram", "waveform")
     }
     gaps = means["spectrogram"] - means["waveform"]
-    table = comparison(study).set_index(["model", "size"])["test_pr_auc"]
+    table = study.comparison.set_index(["model", "size"])["test_pr_auc"]
     assert found.difference == pytest.approx(table["spectrogram", "300"] - table["waveform", "300"])
     assert (found.low, found.high) == (pytest.approx(np.quantile(gaps, 0.025)), pytest.approx(np.quantile(gaps, 0.975)))
     assert found.ahead == pytest.approx((gaps > 0).mean())
@@ -114,26 +110,26 @@ def test_a_lower_error_is_ahead(tmp_path: Path) -> None:
 def test_what_cannot_be_told_is_not_a_number(tmp_path: Path) -> None:
     without = read(make_study(tmp_path / "a", sizes=ONE_SIZE), sizes=[300])
     assert without.resamples.empty
-    assert comparison(without)["test_pr_auc_low"].isna().all()
+    assert without.comparison["test_pr_auc_low"].isna().all()
     assert without.tags[["pr_auc_low", "rmse_high"]].isna().all(axis=None)
     found = difference(without, "waveform", "spectrogram", "pr_auc", "300")
     assert np.isfinite(found.difference)
     assert np.isnan([found.low, found.high, found.ahead]).all()
     study = read(make_study(tmp_path / "b", sizes=ONE_SIZE, kinds=("classification",), resamples=20), sizes=[300])
     assert np.isnan(difference(study, "waveform", "spectrogram", "rmse", "300").difference)
-    assert comparison(study)["test_rmse_high"].isna().all()
+    assert study.comparison["test_rmse_high"].isna().all()
     with pytest.raises(TagscaleError, match="no runs of vgg at size '300'; its models are waveform, spectrogram"):
         difference(study, "waveform", "vgg", "pr_auc", "300")
 
 
 def test_the_intervals_over_seeds_are_students(tmp_path: Path) -> None:
     study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4)), sizes=[300], seeds=[0, 1, 4])
-    row = comparison(study).set_index(["model", "size"]).loc[("waveform", "300")]
+    row = study.comparison.set_index(["model", "size"]).loc[("waveform", "300")]
     values = study.runs.query("model == 'waveform' and size == '300'")["test_pr_auc"].to_numpy()
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (row["seeds"], row["test_pr_auc_seeds_low"], row["test_pr_auc_seeds_high"]) == pytest.approx((3, low, high))
     once = read(make_study(tmp_path / "one", sizes=ONE_SIZE), sizes=[300])
-    assert comparison(once)["test_pr_auc_seeds_low"].isna().all()
+    assert once.comparison["test_pr_auc_seeds_low"].isna().all()
 
 
 def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:
@@ -190,7 +186,7 @@ def test_rows_are_ordered_and_the_best_of_each_size_is_marked(tmp_path: Path) ->
     scores = {("waveform", 100): 0.2, ("spectrogram", 100): 0.3, ("descriptors", 100): 0.4}
     scores |= {("waveform", 300): 0.6, ("spectrogram", 300): 0.5, ("descriptors", 300): 0.45}
     files = make_study(tmp_path, sizes={"300": 300, "100": 100}, pr_auc=lambda model, tracks, _: scores[model, tracks])
-    table = comparison(read(files, sizes=[300, 100]))
+    table = read(files, sizes=[300, 100]).comparison
     assert table["model"].tolist() == ["waveform", "spectrogram", "descriptors"] * 2
     assert table["train_tracks"].tolist() == [100] * 3 + [300] * 3
     assert table["best"].tolist() == ["", "", "roc_auc pr_auc rmse", "roc_auc pr_auc rmse", "", ""]

@@ -17,10 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from tagscale.evaluation.metrics import METRICS
-from tagscale.report.appearance import DASHES, STYLE, colour_of, lighter, marker_of, name_of
+from tagscale.models.spec import label_of
+from tagscale.report.appearance import DASHES, STYLE, colour_of, lighter, marker_of
 from tagscale.report.words import better_words
-from tagscale.study.compare import fitted_line, line_scale, scored_metrics
+from tagscale.study.compare import scored_metrics
 from tagscale.study.grid import Study
+from tagscale.study.trends import fitted_line, line_scale
 
 COLUMNS = 3  # panels in a row of the learning curves
 

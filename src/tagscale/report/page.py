@@ -11,16 +11,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tagscale.evaluation.metrics import METRICS, NOTHING, metrics_of
+from tagscale.models.spec import label_of
 from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
 from tagscale.report import pictures
-from tagscale.report.appearance import colour_of, listed, name_of, outline_of
+from tagscale.report.appearance import colour_of, outline_of
 from tagscale.report.words import coverage, directions, duration, interval_words, rate_words
 from tagscale.runtime.files import read_json
 from tagscale.runtime.words import listed
-from tagscale.study.compare import comparison, line_scale, tag_scores
+from tagscale.study.compare import tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
+from tagscale.study.trends import line_scale
 from tagscale.study.verdict import Verdict
 
 
@@ -47,7 +49,7 @@ def render(
     Args:
         heard: what listening.py found in the predictions; None leaves the two sections out.
     """
-    table = comparison(study).assign(rate=training_rates(study))
+    table = study.comparison.assign(rate=training_rates(study))
     tags = tag_scores(study, study.largest)
     longest = max((time.seconds for time in times), default=0.0)
     environment = Environment(
@@ -110,7 +112,7 @@ def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
 
 def training_rates(study: Study) -> np.ndarray:
     """Patches a second of training for every row of the comparison: mean over its runs' epochs, NaN where unknown."""
-    rows = comparison(study)[["model", "size"]]
+    rows = study.comparison[["model", "size"]]
     if "patches_per_second" not in study.curves:
         return np.full(len(rows), np.nan)
     means = study.curves.groupby(["model", "size"])["patches_per_second"].mean()

@@ -8,9 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tagscale.evaluation.metrics import METRICS, main_metric
+from tagscale.models.spec import label_of
 from tagscale.report import figures, listening_figures, tag_figures
-from tagscale.report.appearance import STYLE, listed, name_of
-from tagscale.study.compare import comparison, group_scores, kinds_of, scored_metrics, tag_groups
+from tagscale.report.appearance import STYLE
+from tagscale.runtime.words import listed
+from tagscale.study.compare import group_scores, kinds_of, scored_metrics, tag_groups
 from tagscale.study.grid import Study
 from tagscale.study.qualitative import Qualitative
 
@@ -19,14 +21,14 @@ Picture = dict[str, str]  # uri, alt
 
 def training_size(study: Study) -> list[Picture]:
     """One picture a metric."""
-    table = comparison(study)
+    table = study.comparison
     pictures = []
     for metric in scored_metrics(study):
         words = []
         for model in study.everyone:
             rows = table[table["model"] == model].to_dict("records")
             scores = [f"{METRICS[metric].words(row[f'test_{metric}'])} at {row['train_tracks']:,}" for row in rows]
-            words.append(f"{name_of(model)} {', '.join(scores)}")
+            words.append(f"{label_of(model)} {', '.join(scores)}")
         alt = f"{METRICS[metric].label} over the number of training tracks: {'; '.join(words)}."
         pictures.append(_picture(alt, figures.panel(figures.draw_training_size, study, metric, width=3.7, height=3.2)))
     return pictures
@@ -39,7 +41,7 @@ def groups(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
         metric, words = main_metric(kind), []
         for group, rows in group_scores(tags).query("kind == @kind").groupby("group", sort=False):
             scores = rows.set_index("model")["score"].reindex(models).dropna()
-            named = [f"{name_of(str(model))} {metric.words(score)}" for model, score in scores.items()]
+            named = [f"{label_of(str(model))} {metric.words(score)}" for model, score in scores.items()]
             words.append(f"{group}: {', '.join(named)}")
         alt = f"Bars of mean {metric.label} per tag group. {'; '.join(words)}."
         height = tag_figures.groups_height(tags, models, kind)
@@ -51,7 +53,7 @@ def tags(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
     """One picture a tag group."""
     pictures = []
     for group, kind in tag_groups(tags):
-        who = listed([name_of(model) for model in models])
+        who = listed([label_of(model) for model in models])
         alt = f"Bars of {main_metric(kind).label} of every {group} tag, {who}; the table below has them."
         height = tag_figures.bars_height(tags, models, group, kind)
         details = (tags, models, group, kind)

@@ -18,7 +18,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from tagscale.evaluation.metrics import PR_AUC, Metric, main_metric
-from tagscale.report.appearance import INK, STYLE, colour_of, name_of
+from tagscale.models.spec import label_of
+from tagscale.report.appearance import INK, STYLE, colour_of
 from tagscale.report.words import better_words
 from tagscale.study.compare import group_scores, kinds_of, tag_groups
 

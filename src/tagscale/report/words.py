@@ -3,7 +3,7 @@
 import numpy as np
 
 from tagscale.evaluation.metrics import KINDS, METRICS, NOTHING, Metric, metrics_of
-from tagscale.report.appearance import listed
+from tagscale.runtime.words import listed
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from tagscale.report.words import directions, duration, interval_words, rate_wor
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import run_name
-from tagscale.study.compare import comparison, headline, tag_scores
+from tagscale.study.compare import headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
 from tagscale.study.verdict import Verdict, verdict
@@ -57,7 +57,7 @@ def run(
         _save_figures(study, found, heard, fresh)
     with replacing(reports / "plots") as fresh:
         _save_plots(study, fresh)
-    tables = {"comparison": comparison(study)} | (_listening_tables(heard) if catalog else {})
+    tables = {"comparison": study.comparison} | (_listening_tables(heard) if catalog else {})
     for name, table in tables.items():
         with replacing(reports / f"{name}.csv") as fresh:
             _to_csv(table, fresh)
@@ -77,7 +77,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], parti
 
 def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     """The result table (test part) and the findings on the terminal."""
-    rows = comparison(study).assign(rate=training_rates(study))
+    rows = study.comparison.assign(rate=training_rates(study))
     wide = console.width >= 130  # intervals stand beside their scores, else below them
     rates = bool(rows["rate"].notna().any())
     padding = (0, 0 if rates and not wide else 1, 0, 0)
@@ -177,7 +177,7 @@ def _track(
     """The comparison as a run of the study's MLflow experiment."""
     from tagscale import tracking  # here, because `show` does without mlflow, which takes seconds to import
 
-    rows = comparison(study)
+    rows = study.comparison
     best = rows[rows["size"] == study.largest].to_dict("records")
     numbers = {f"{row['model']}.{metric}": row[f"test_{metric}"] for row in best for metric in METRICS}
     tags = {

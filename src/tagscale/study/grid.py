@@ -6,6 +6,7 @@ exactly the cells of the grid, whatever else lies in the folders, and refuses a 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tagscale.models.spec import is_front_end
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 from tagscale.runtime.identity import RunIdentity
+from tagscale.study.comparison import comparison
 from tagscale.study.tables import (
     BOOTSTRAP,
     HISTORY,
@@ -62,6 +64,11 @@ class Study:
     notes: list[str]
     resamples: pd.DataFrame
     confidence: float = CONFIDENCE
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """One row a model and size: see `comparison.comparison`. Computed once."""
+        return comparison(self.runs, self.resamples, self.everyone, self.confidence)
 
     @property
     def everyone(self) -> list[str]:

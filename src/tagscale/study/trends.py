@@ -1,16 +1,86 @@
-"""What the lines over the training size say in words: where two models' lines meet, and whether the scores agree.
+"""The lines over the training size, the paper's Figure 3: fitted, and what they say in words.
 
+A straight line goes through every run's score over the number of training tracks, one for each front-end. It is
+straight in tracks or in their logarithm, see `line_scale`.
 Source: Pons et al. 2018, section 5.1, figure 3.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from tagscale.evaluation.metrics import METRICS, Metric
-from tagscale.report.appearance import name_of
-from tagscale.study.compare import Line, crossing, fitted_line
+from tagscale.models.spec import label_of
 from tagscale.study.grid import Study
 
+Scale = Literal["linear", "log"]
 FAR = 10  # lines that meet beyond this many times the largest size are not worth a word
+
+
+@dataclass(frozen=True)
+class Line:
+    """score = slope * position + intercept, where position is tracks (linear) or log10 of tracks (log)."""
+
+    slope: float
+    intercept: float
+    scale: Scale
+    points: int  # how many runs it rests on
+    sizes: int  # how many different numbers of training tracks
+
+    def at(self, tracks: float | np.ndarray) -> float | np.ndarray:
+        return self.slope * _position(tracks, self.scale) + self.intercept
+
+
+def line_scale(train_tracks: Sequence[float]) -> Scale:
+    """The axis on which the study's sizes are spaced more evenly: the paper's sizes on tracks, doublings on their log.
+
+    >>> line_scale([100_000, 500_000, 1_000_000]), line_scale([100, 200, 400, 800])
+    ('linear', 'log')
+    """
+    sizes = np.unique(np.asarray(train_tracks, dtype=float))
+    if len(sizes) < 3:
+        return "linear"
+
+    def unevenness(positions: np.ndarray) -> float:
+        steps = np.diff(positions)
+        return float(steps.std() / steps.mean())
+
+    return "log" if unevenness(np.log10(sizes)) < unevenness(sizes) else "linear"
+
+
+def fitted_line(study: Study, model: str, metric: str, part: str = "test") -> Line | None:
+    """Least-squares line through all runs of a model; None with fewer than three different sizes (no line to speak of).
+
+    Source: section 5.1, figure 3.
+    """
+    rows = study.runs[study.runs["model"] == model].dropna(subset=f"{part}_{metric}")
+    sizes = rows["train_tracks"].nunique()
+    if sizes < 3:
+        return None
+    scale = line_scale(study.runs["train_tracks"].to_list())
+    positions = _position(rows["train_tracks"].to_numpy(float), scale)
+    slope, intercept = np.polyfit(positions, rows[f"{part}_{metric}"].to_numpy(float), 1)
+    return Line(float(slope), float(intercept), scale, len(rows), sizes)
+
+
+def crossing(first: Line, second: Line) -> float | None:
+    """The number of training tracks at which two lines of the same scale meet; None when they are parallel.
+
+    >>> crossing(Line(2.0, 0.0, "linear", 3, 3), Line(1.0, 50.0, "linear", 3, 3))
+    50.0
+    """
+    if np.isclose(first.slope, second.slope, rtol=1e-9, atol=0):
+        return None
+    position = (second.intercept - first.intercept) / (first.slope - second.slope)
+    if first.scale == "linear":
+        return float(position)
+    return float(10.0**position) if position < 300 else None  # lines that are parallel for all purposes
+
+
+def _position(tracks: float | np.ndarray, scale: Scale) -> float | np.ndarray:
+    return np.log10(tracks) if scale == "log" else tracks
 
 
 def trends(study: Study, models: Sequence[str]) -> list[str]:
@@ -38,7 +108,7 @@ def _crossing(metric: Metric, names: tuple[str, str], lines: tuple[Line, Line], 
     if meeting is not None and smallest <= meeting <= largest:
         return (
             f"{metric.label}: the fitted lines cross near {_rough(meeting)} training tracks; "
-            f"{name_of(below)} is better below, {name_of(above)} above."
+            f"{label_of(below)} is better below, {label_of(above)} above."
         )
     sentence = f"{metric.label}: the fitted lines do not cross between {smallest:,} and {largest:,} training tracks"
     if meeting is not None and largest < meeting <= FAR * largest:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from tagscale.evaluation.metrics import KINDS, METRICS, Metric, main_metric
-from tagscale.report.appearance import at_start, listed, name_of
-from tagscale.study.compare import comparison, difference, tag_scores
+from tagscale.models.spec import label_of
+from tagscale.runtime.words import at_start, listed
+from tagscale.study.compare import difference, tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.trends import trends
 
@@ -41,7 +42,7 @@ class Verdict:
 
 def verdict(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     """Put the study's test scores at the largest training size into words."""
-    table = comparison(study)
+    table = study.comparison
     rows = table[table["size"] == study.largest].set_index("model")
     mains = [main_metric(kind) for kind in KINDS]
     metric = next((main for main in mains if rows[f"test_{main.key}"].notna().any()), mains[-1])
@@ -107,7 +108,7 @@ def _against_baselines(
     first, others = (baselines or published)[0], published if baselines else published[1:]
     ours, theirs = _score(rows, best, metric), _score(rows, first, metric)
     numbers = f"{metric.words(ours)} against {metric.words(theirs)}"
-    name, rival = name_of(best), f"the {name_of(first)} baseline"
+    name, rival = label_of(best), f"the {label_of(first)} baseline"
     if pd.isna(ours) or pd.isna(theirs):
         return None, [f"There is no {what} to hold {name} against {rival}."]
     scored = [model for model in others if not pd.isna(_score(rows, model, metric))]
@@ -146,18 +147,18 @@ def _against_published(
     if not published:
         return []
     if ahead:
-        named = listed([f"{name_of(model)} ({metric.words(_score(rows, model, metric))})" for model in ahead])
+        named = listed([f"{label_of(model)} ({metric.words(_score(rows, model, metric))})" for model in ahead])
         verb = "is" if len(ahead) == 1 else "are"
         caution = _caution(study, rows, metric, ahead[0], best)
         return [
             f"Of {len(published)} {other}published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least "
-            f"as good as {name_of(best)} ({metric.words(_score(rows, best, metric))}) on {metric.label}: "
+            f"as good as {label_of(best)} ({metric.words(_score(rows, best, metric))}) on {metric.label}: "
             f"{named}{caution}."
         ]
     closest = published[0]
     caution = _caution(study, rows, metric, best, closest)
     return [
-        f"Of the {other}published baselines, {name_of(closest)} comes closest to {name_of(best)}: "
+        f"Of the {other}published baselines, {label_of(closest)} comes closest to {label_of(best)}: "
         f"{metric.words(_score(rows, closest, metric))} against {metric.words(_score(rows, best, metric))}{caution}."
     ]
 
@@ -176,14 +177,14 @@ def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]
             sentences.append(f"{metric.label}: nothing to compare, no tag of the test part could be scored.")
         elif _gain(rows, metric, first, second) < 0.5 / 10**metric.decimals:  # the same in print
             sentences.append(
-                f"{metric.label}: {name_of(first)} and {name_of(second)} are level at {metric.words(ours)}{then}."
+                f"{metric.label}: {label_of(first)} and {label_of(second)} are level at {metric.words(ours)}{then}."
             )
         else:
             per_tag = tags.pivot(index="tag", columns="model", values=metric.key)[[first, second]].dropna()
             ahead = int((metric.sign * (per_tag[first] - per_tag[second]) > 0).sum())
             caution = _caution(study, rows, metric, first, second)
             sentences.append(
-                f"{metric.label}: {name_of(first)} leads {name_of(second)}, {metric.words(ours)} to "
+                f"{metric.label}: {label_of(first)} leads {label_of(second)}, {metric.words(ours)} to "
                 f"{metric.words(theirs)}, and is ahead on {ahead} of {len(per_tag)} tags{caution}{then}."
             )
     return sentences
@@ -191,7 +192,7 @@ def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]
 
 def _followers(rows: pd.DataFrame, metric: Metric, models: list[str]) -> str:
     """The front-ends behind the first two, no more than three by name."""
-    named = [f"{name_of(model)} {metric.words(_score(rows, model, metric))}" for model in models[:3]]
+    named = [f"{label_of(model)} {metric.words(_score(rows, model, metric))}" for model in models[:3]]
     more = [f"{len(models) - 3} more"] if len(models) > 3 else []
     return f"; then {listed([*named, *more])}" if models else ""
 
