@@ -36,7 +36,7 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
         def run(stage: str, command: Any, **options: Any) -> None:
             seen = study.keys_read.setdefault(stage, set())
-            patch.setattr(stages, "load", lambda _: Recorder(params, "", seen))
+            patch.setattr(stages, "read", lambda _: Recorder(params, "", seen))
             command(**options)
 
         for name in ("synth", "catalog", "preprocess", "validate", "partition", "describe"):

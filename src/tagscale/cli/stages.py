@@ -1,14 +1,14 @@
-"""One sub-command per stage, in the order of the data.
+"""One sub-command a stage, in the order of the data.
 
 Every path has the default that dvc.yaml uses, so `tagscale catalog` in the project's folder does what the stage does.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ STAGES = "Stages, in the order of the data (`dvc repro` runs them all)"
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Settings.")]
 CorpusFolder = Annotated[Path, typer.Option("--corpus", help="Folder of the composed corpus.")]
+RootFolder = Annotated[Path | None, typer.Option(help="Folder of table and audio; dataset.root when not given.")]
 CatalogFolder = Annotated[Path, typer.Option("--catalog", help="Tracks, labels and tags.")]
 StoreFolder = Annotated[Path, typer.Option("--store", help="Decoded audio, int16 at 16 kHz.")]
 StoreAddress = Annotated[
@@ -44,14 +45,28 @@ RUNS, RESULTS = Path("runs"), Path("results")
 TIMINGS = Path("timings")  # side files: how long each stage took when it last ran
 
 
-@contextmanager
-def timed(stage: str) -> Iterator[None]:
-    """Note beside the results how long a stage took; a failed stage leaves no note."""
-    begin = time.monotonic()
-    yield
-    seconds = round(time.monotonic() - begin, 1)
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(TIMINGS / f"{stage}.json", {"stage": stage, "seconds": seconds, "finished": finished})
+def stage(command: Callable[..., None]) -> Callable[..., None]:
+    """Make the function a sub-command that notes beside the results how long it took; a failure leaves no note."""
+
+    @wraps(command)
+    def timed(**options: Any) -> None:
+        begin = time.monotonic()
+        command(**options)
+        seconds = round(time.monotonic() - begin, 1)
+        cell = f"@{run_name(options['model'], options['size'], options.get('seed', 0))}" if "model" in options else ""
+        name, finished = f"{command.__name__}{cell}", datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(TIMINGS / f"{name}.json", {"stage": name, "seconds": seconds, "finished": finished})
+
+    return app.command(rich_help_panel=STAGES)(timed)
+
+
+def read(params: Path) -> Params:
+    """The settings. A wrong metric is refused here, before days of training, not by the last stage."""
+    from tagscale.evaluation.metrics import check_known
+
+    settings = load(params)
+    check_known(settings.registry.metric, "registry.metric")
+    return settings
 
 
 def grid(params: Params) -> list[str]:
@@ -60,32 +75,26 @@ def grid(params: Params) -> list[str]:
     return [run_name(m, size, seed) for m in models for size in params.train.sizes for seed in params.train.seeds]
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def synth(corpus: CorpusFolder = DATA / "corpus", params: ParamsFile = PARAMS, workers: Workers = None) -> None:
     """Compose and render the default corpus."""
-    from tagscale.stages import synth as stage
+    from tagscale.stages.synth import run
 
-    with timed("synth"):
-        stage.run(load(params), corpus=corpus, workers=workers)
+    run(read(params), corpus=corpus, workers=workers)
 
 
-@app.command(rich_help_panel=STAGES)
-def catalog(
-    root: Annotated[Path | None, typer.Option(help="Folder of table and audio; dataset.root when not given.")] = None,
-    catalog: CatalogFolder = DATA / "catalog",
-    params: ParamsFile = PARAMS,
-) -> None:
+@stage
+def catalog(root: RootFolder = None, catalog: CatalogFolder = DATA / "catalog", params: ParamsFile = PARAMS) -> None:
     """Read any dataset into one table of tracks, one of labels and one of tags."""
-    from tagscale.stages import catalog as stage
+    from tagscale.stages.catalog import run
 
-    with timed("catalog"):
-        settings = load(params)
-        stage.run(settings, root=root or Path(settings.dataset.root), catalog=catalog)
+    settings = read(params)
+    run(settings, root=root or Path(settings.dataset.root), catalog=catalog)
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def preprocess(
-    root: Annotated[Path | None, typer.Option(help="Folder of table and audio; dataset.root when not given.")] = None,
+    root: RootFolder = None,
     catalog: CatalogFolder = DATA / "catalog",
     store: StoreFolder = DATA / "store",
     params: ParamsFile = PARAMS,
@@ -94,17 +103,16 @@ def preprocess(
 ) -> None:
     """Decode every track once, into shards of int16 at 16 kHz, and measure it.
 
-    An interrupted run continues; of a dataset that has grown only new and changed tracks are decoded.
+    An interrupted run resumes; of a dataset that has grown, only new and changed tracks are decoded.
     """
-    from tagscale.stages import preprocess as stage
+    from tagscale.stages.preprocess import run
 
-    with timed("preprocess"):
-        settings = load(params)
-        root = root or Path(settings.dataset.root)
-        stage.run(settings, root=root, catalog=catalog, store=store, workers=workers, shard=_slice(shard))
+    settings = read(params)
+    root = root or Path(settings.dataset.root)
+    run(settings, root=root, catalog=catalog, store=store, workers=workers, shard=_slice(shard))
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def validate(
     catalog: CatalogFolder = DATA / "catalog",
     store: StoreFolder = DATA / "store",
@@ -113,13 +121,12 @@ def validate(
     docs: Annotated[Path | None, typer.Option(help="Write Great Expectations' Data Docs to this folder, too.")] = None,
 ) -> None:
     """Check tables and audio; quarantine bad files; stop when the dataset itself is wrong."""
-    from tagscale.stages import validate as stage
+    from tagscale.stages.validate import run
 
-    with timed("validate"):
-        stage.run(load(params), catalog=catalog, store=store, validation=validation, docs=docs)
+    run(read(params), catalog=catalog, store=store, validation=validation, docs=docs)
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def partition(
     catalog: CatalogFolder = DATA / "catalog",
     validation: ValidationFolder = DATA / "validation",
@@ -127,14 +134,12 @@ def partition(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Divide into train, valid and test: stratified, no artist in two of them."""
-    from tagscale.stages import partition as stage
+    from tagscale.stages.partition import run
 
-    with timed("partition"):
-        folders = {"catalog": catalog, "validation": validation, "partition": partition}
-        stage.run(load(params), **folders, previous=partition)
+    run(read(params), catalog=catalog, validation=validation, partition=partition, previous=partition)
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def describe(
     partition: PartitionFolder = DATA / "partition",
     store: StoreAddress = str(DATA / "store"),
@@ -143,13 +148,12 @@ def describe(
     workers: Workers = None,
 ) -> None:
     """Compute the baseline's timbre, rhythm and harmony descriptors."""
-    from tagscale.stages import describe as stage
+    from tagscale.stages.describe import run
 
-    with timed("describe"):
-        stage.run(load(params), partition=partition, store=store, descriptors=descriptors, workers=workers)
+    run(read(params), partition=partition, store=store, descriptors=descriptors, workers=workers)
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def train(
     model: Model,
     size: Size,
@@ -162,23 +166,21 @@ def train(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train one model on one training size with one seed."""
-    from tagscale.stages import train as stage
+    from tagscale.stages.train import run
 
-    name = run_name(model, size, seed)
-    with timed(f"train@{name}"):
-        stage.run(
-            load(params),
-            model=model,
-            size=_size(size),
-            seed=seed,
-            catalog=catalog,
-            partition=partition,
-            inputs=descriptors if model == "descriptors" else store,
-            run=runs / name,
-        )
+    run(
+        read(params),
+        model=model,
+        size=_size(size),
+        seed=seed,
+        catalog=catalog,
+        partition=partition,
+        inputs=descriptors if model == "descriptors" else store,
+        run=runs / run_name(model, size, seed),
+    )
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def evaluate(
     model: Model,
     size: Size,
@@ -191,22 +193,20 @@ def evaluate(
     results: Results = RESULTS,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Score the valid and test tracks with one run: ROC-AUC, PR-AUC, root of the mean squared error."""
-    from tagscale.stages import evaluate as stage
+    """Score the valid and test tracks with one run: every metric, per tag and overall, with intervals."""
+    from tagscale.stages.evaluate import run
 
-    name = run_name(model, size, seed)
-    with timed(f"evaluate@{name}"):
-        stage.run(
-            load(params),
-            run=runs / name,
-            catalog=catalog,
-            partition=partition,
-            inputs=descriptors if model == "descriptors" else store,
-            results=results / name,
-        )
+    run(
+        read(params),
+        run=runs / run_name(model, size, seed),
+        catalog=catalog,
+        partition=partition,
+        inputs=descriptors if model == "descriptors" else store,
+        results=results / run_name(model, size, seed),
+    )
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def compare(
     runs: Runs = RUNS,
     results: Results = RESULTS,
@@ -217,24 +217,22 @@ def compare(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Set all runs of the study side by side: table, figures, report."""
-    from tagscale.stages import compare as stage
+    from tagscale.stages.compare import run
 
-    with timed("compare"):
-        settings = load(params)
-        names = grid(settings)
-        stage.run(
-            settings,
-            runs=[runs / name for name in names],
-            results=[results / name for name in names],
-            partition=partition,
-            reports=reports,
-            catalog=catalog,
-            validation=validation,
-            timings=TIMINGS,
-        )
+    settings = read(params)
+    run(
+        settings,
+        runs=[runs / name for name in grid(settings)],
+        results=[results / name for name in grid(settings)],
+        partition=partition,
+        catalog=catalog,
+        validation=validation,
+        timings=TIMINGS,
+        reports=reports,
+    )
 
 
-@app.command(rich_help_panel=STAGES)
+@stage
 def register(
     runs: Runs = RUNS,
     results: Results = RESULTS,
@@ -245,20 +243,18 @@ def register(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Register the best front-end's run; it becomes champion if it beats the present one."""
-    from tagscale.stages import register as stage
+    from tagscale.stages.register import run
 
-    with timed("register"):
-        settings = load(params)
-        names = grid(settings)
-        stage.run(
-            settings,
-            runs=[runs / name for name in names],
-            results=[results / name for name in names],
-            partition=partition,
-            store=store,
-            catalog=catalog,
-            registration=registration,
-        )
+    settings = read(params)
+    run(
+        settings,
+        runs=[runs / name for name in grid(settings)],
+        results=[results / name for name in grid(settings)],
+        partition=partition,
+        store=store,
+        catalog=catalog,
+        registration=registration,
+    )
 
 
 def _slice(text: str | None) -> tuple[int, int] | None:
