@@ -46,10 +46,10 @@ print(json.dumps({"code": tagscale.__file__, "scores": scores.to_dict("list"), "
 def champion(store: Path) -> AudioTagger:
     """A tagger that is version 1 and champion of the model `tagger`."""
     tagger = tiny_tagger()
-    registry = Registry.made("tagger", "for tests")
+    registry = Registry.open_or_create("tagger", "for tests")
     with tracking.find_run("study", IDENTITY) as run:
         number = register(registry, run, tagger, IDENTITY.name, {"tagscale.test.pr_auc": 0.5}, "a description")
-    registry.give("champion", number)
+    registry.set_alias("champion", number)
     return tagger
 
 
@@ -174,7 +174,7 @@ def test_moved_artifacts_name_version_and_place(champion: AudioTagger, store: Pa
 
 
 def test_failed_upload_leaves_no_version(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry.made("tagger", "for tests")
+    registry = Registry.open_or_create("tagger", "for tests")
     monkeypatch.setattr(type(registry.client), "log_model_artifacts", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), tracking.find_run("study", IDENTITY) as run:
         register(registry, run, tiny_tagger(), IDENTITY.name, {}, "")

@@ -15,7 +15,7 @@ NAME = "tagger"
 @pytest.fixture
 def registry(store: Path) -> Registry:
     """A model with versions 1 to 4, without a champion; version n has a test PR-AUC of 0.n."""
-    made = Registry.made(NAME, "for tests")
+    made = Registry.open_or_create(NAME, "for tests")
     for number in range(1, 5):
         tags = {"tagscale.test.pr_auc": f"0.{number}", "tagscale.model": "waveform"}
         made.client.create_model_version(NAME, source=(store / "mlartifacts" / "m").as_uri(), tags=tags)
@@ -41,7 +41,7 @@ def test_promotion_moves_the_alias_and_says_who_replaced_whom(registry: Registry
 
 
 def test_a_champion_is_no_longer_challenger(registry: Registry) -> None:
-    registry.give(CHALLENGER, "3")
+    registry.set_alias(CHALLENGER, "3")
     promote(NAME, CHALLENGER)
     assert registry.aliases() == {CHAMPION: "3"}
 

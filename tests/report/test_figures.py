@@ -20,7 +20,7 @@ from tagscale.study.compare import tag_groups, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
 from tagscale.study.trends import fitted_line
-from tagscale.study.verdict import verdict
+from tagscale.study.verdict import conclude
 
 MODELS = ["waveform", "spectrogram", "descriptors"]
 PUBLISHED = ["samplecnn", "dieleman", "vgg", "timbre_cnn", "crnn", "multiscale", "samplecnn_multiscale"]
@@ -193,7 +193,7 @@ def test_the_curves_of_a_dozen_stand_in_rows_of_three(dozen: Study) -> None:
 
 
 def test_bars_show_four_of_a_dozen(dozen: Study) -> None:
-    found = verdict(dozen, 101, 17)
+    found = conclude(dozen, 101, 17)
     assert found.shown == ["short_chunk", "transformer", "samplecnn_multiscale", "descriptors"]
     assert found.compared == ["transformer", "short_chunk", "samplecnn_multiscale", "descriptors"]
     tags = tag_scores(dozen, "all")

@@ -19,7 +19,7 @@ from tagscale.report.page import StageTime, read_times, render
 from tagscale.report.words import duration, rate_words
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import qualitative
-from tagscale.study.verdict import verdict
+from tagscale.study.verdict import conclude
 
 
 def study_of(files: Files, **grid: Any) -> Study:
@@ -29,7 +29,7 @@ def study_of(files: Files, **grid: Any) -> Study:
 
 def page_of(files: Files, study: Study, **changes: Any) -> str:
     given: dict[str, Any] = {"dataset": "fixture", "partition": Partition.load(files.partition), "times": []}
-    return render(study, verdict(study, 101, 17), **(given | changes))
+    return render(study, conclude(study, 101, 17), **(given | changes))
 
 
 def words_of(page: str) -> str:

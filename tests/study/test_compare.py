@@ -16,7 +16,7 @@ from tagscale.runtime.files import read_json, write_json
 from tagscale.study.compare import difference, group_scores, headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.trends import Line, crossing, fitted_line, line_scale
-from tagscale.study.verdict import hanley_mcneil, verdict
+from tagscale.study.verdict import conclude, hanley_mcneil
 
 ONE_SIZE = {"300": 300}
 
@@ -325,7 +325,7 @@ def lines_through(meeting: float) -> Any:
 
 def test_the_verdict_says_where_the_lines_cross(tmp_path: Path) -> None:
     files = make_study(tmp_path, pr_auc=lines_through(500))
-    trends = verdict(read(files), 101, 17).trends
+    trends = conclude(read(files), 101, 17).trends
     assert (
         "PR-AUC: the fitted lines cross near 500 training tracks; spectrogram is better below, waveform above."
         in trends
@@ -340,7 +340,7 @@ def test_measured_scores_that_contradict_the_lines_are_named(tmp_path: Path) -> 
     # The waveform model fails at the smallest size alone, which tilts its line above the spectrogram's at the largest.
     scores = {"waveform": {100: 0.1, 300: 0.5, 802: 0.58}, "spectrogram": {100: 0.4, 300: 0.5, 802: 0.6}}
     files = make_study(tmp_path, pr_auc=lambda model, tracks, _: scores.get(model, {}).get(tracks, 0.3))
-    (sentence,) = [one for one in verdict(read(files), 101, 17).trends if one.startswith("PR-AUC")]
+    (sentence,) = [one for one in conclude(read(files), 101, 17).trends if one.startswith("PR-AUC")]
     assert "spectrogram is better below, waveform above." in sentence
     assert sentence.endswith(
         "The scores measured at 802 tracks say otherwise: spectrogram leads there, so the lines fit badly."
@@ -348,12 +348,12 @@ def test_measured_scores_that_contradict_the_lines_are_named(tmp_path: Path) -> 
 
 
 def test_a_crossing_outside_the_data_is_called_what_it_is(tmp_path: Path) -> None:
-    trends = verdict(read(make_study(tmp_path / "a", pr_auc=lines_through(2000))), 101, 17).trends
+    trends = conclude(read(make_study(tmp_path / "a", pr_auc=lines_through(2000))), 101, 17).trends
     assert (
         "PR-AUC: the fitted lines do not cross between 100 and 802 training tracks; "
         "drawn on they would meet near 2,000, where nothing was measured." in trends
     )
-    trends = verdict(read(make_study(tmp_path / "b", pr_auc=lines_through(20))), 101, 17).trends
+    trends = conclude(read(make_study(tmp_path / "b", pr_auc=lines_through(20))), 101, 17).trends
     assert "PR-AUC: the fitted lines do not cross between 100 and 802 training tracks." in trends
 
 
@@ -362,14 +362,14 @@ def constant(**scores: float) -> Any:
 
 
 def test_the_verdict_says_plainly_whether_the_baseline_is_beaten(tmp_path: Path) -> None:
-    better = verdict(
+    better = conclude(
         read(make_study(tmp_path / "a", pr_auc=constant(waveform=0.5, spectrogram=0.4, descriptors=0.45))), 1, 1
     )
     assert (better.beats_baseline, better.front_end, better.rival) == (True, "waveform", "descriptors")
     assert better.findings[0] == (
         "Waveform beats the descriptors baseline on macro PR-AUC at 802 training tracks: 0.500 against 0.450."
     )
-    worse = verdict(
+    worse = conclude(
         read(make_study(tmp_path / "b", pr_auc=constant(waveform=0.3, spectrogram=0.4, descriptors=0.45))), 1, 1
     )
     assert worse.beats_baseline is False
@@ -379,7 +379,7 @@ def test_the_verdict_says_plainly_whether_the_baseline_is_beaten(tmp_path: Path)
     )
     assert any(finding.startswith("PR-AUC: spectrogram leads waveform, 0.400 to 0.300") for finding in worse.findings)
     files = make_study(tmp_path / "c", models=["waveform"], pr_auc=constant(waveform=0.3, descriptors=0.45))
-    alone = verdict(read(files, models=["waveform"]), 1, 1)
+    alone = conclude(read(files, models=["waveform"]), 1, 1)
     assert alone.findings == [
         "Waveform does not beat the descriptors baseline on macro PR-AUC at 802 training tracks: 0.300 against 0.450."
     ]
@@ -388,13 +388,13 @@ def test_the_verdict_says_plainly_whether_the_baseline_is_beaten(tmp_path: Path)
 
 def test_level_scores_are_called_level(tmp_path: Path) -> None:
     files = make_study(tmp_path, pr_auc=constant(waveform=0.4001, spectrogram=0.4, descriptors=0.3))
-    assert "PR-AUC: waveform and spectrogram are level at 0.400." in verdict(read(files), 101, 17).findings
+    assert "PR-AUC: waveform and spectrogram are level at 0.400." in conclude(read(files), 101, 17).findings
 
 
 def test_a_lead_within_the_spread_of_the_seeds_is_qualified(tmp_path: Path) -> None:
     base = {"waveform": 0.40, "spectrogram": 0.41, "descriptors": 0.30}
     files = make_study(tmp_path, seeds=(0, 1), pr_auc=lambda model, tracks, seed: base[model] + 0.02 * seed)
-    found = verdict(read(files, seeds=[0, 1]), 101, 17)
+    found = conclude(read(files, seeds=[0, 1]), 101, 17)
     assert found.findings[0].endswith("0.420 against 0.310."), "0.11 is far more than the spread"
     lead = next(finding for finding in found.findings if finding.startswith("PR-AUC"))
     assert lead.endswith("(but seeds alone differ by as much: the SD of the difference is 0.020).")
@@ -411,13 +411,13 @@ def test_tags_on_which_the_leader_is_ahead_are_counted(tmp_path: Path) -> None:
         difference = sign * (scores["spectrogram"][metric] - scores["waveform"][metric]).dropna()
         expected = f"is ahead on {(difference > 0).sum()} of {len(difference)} tags."
         label = {"pr_auc": "PR-AUC", "rmse": "√MSE"}[metric]
-        (finding,) = [words for words in verdict(read(files), 101, 17).findings if words.startswith(label)]
+        (finding,) = [words for words in conclude(read(files), 101, 17).findings if words.startswith(label)]
         assert finding.endswith(expected)
 
 
 def test_without_regression_tags_without_baselines_and_with_one_size(tmp_path: Path) -> None:
     files = make_study(tmp_path, baselines=(), sizes={"all": 50}, kinds=("classification",))
-    found = verdict(read(files, baselines=[], sizes=["all"]), 101, 17)
+    found = conclude(read(files, baselines=[], sizes=["all"]), 101, 17)
     assert found.beats_baseline is None
     assert found.rival == "waveform", "the other front-end, where there is no baseline"
     assert found.findings[0].startswith("No baseline is in the grid")
@@ -427,7 +427,7 @@ def test_without_regression_tags_without_baselines_and_with_one_size(tmp_path: P
 
 def test_with_regression_tags_alone_the_error_decides(tmp_path: Path) -> None:
     files = make_study(tmp_path, kinds=("regression",))
-    found = verdict(read(files), 101, 17)
+    found = conclude(read(files), 101, 17)
     assert found.beats_baseline is True
     assert "√MSE" in found.findings[0]
     assert len(found.certainty) == 1, "nothing is said of a ROC-AUC that does not exist"
@@ -445,7 +445,7 @@ def test_the_uncertainty_of_an_auc_against_simulation() -> None:
 
 
 def test_the_certainty_names_the_size_of_the_test_part(tmp_path: Path) -> None:
-    certainty = verdict(read(make_study(tmp_path)), 101, 17).certainty
+    certainty = conclude(read(make_study(tmp_path)), 101, 17).certainty
     assert "101 tracks by 17 artists" in certainty[0]
     assert "half of its 31 scored classification tags have 22 positive tracks or fewer" in certainty[0]
     assert "trained once" in certainty[1]

@@ -7,7 +7,7 @@ import pytest
 
 from study.compare_fixtures import make_study
 from tagscale.study.grid import Study, read_study
-from tagscale.study.verdict import verdict
+from tagscale.study.verdict import conclude
 
 SCORES = {
     "waveform": 0.42, "spectrogram": 0.45, "short_chunk": 0.47, "transformer": 0.40,
@@ -33,7 +33,7 @@ def study_of(
 
 
 def test_every_baseline_is_beaten(tmp_path: Path) -> None:
-    found = verdict(study_of(tmp_path, SCORES, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, SCORES, sizes=("all",)), 101, 17)
     assert found.beats_baseline is True
     assert (found.front_end, found.rival) == ("short_chunk", "descriptors")
     assert found.findings[:2] == [
@@ -46,14 +46,14 @@ def test_every_baseline_is_beaten(tmp_path: Path) -> None:
 
 
 def test_front_ends_are_ranked_among_themselves(tmp_path: Path) -> None:
-    found = verdict(study_of(tmp_path, SCORES | {"samplecnn": 0.6}, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, SCORES | {"samplecnn": 0.6}, sizes=("all",)), 101, 17)
     (lead,) = [words for words in found.findings if words.startswith("PR-AUC")]
     assert lead.startswith("PR-AUC: short-chunk CNN leads spectrogram, 0.470 to 0.450, and is ahead on ")
     assert lead.endswith("; then waveform 0.420 and transformer 0.400.")
 
 
 def test_a_published_baseline_that_is_better_is_named(tmp_path: Path) -> None:
-    found = verdict(study_of(tmp_path, SCORES | {"vgg": 0.49}, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, SCORES | {"vgg": 0.49}, sizes=("all",)), 101, 17)
     assert found.beats_baseline is False
     assert found.findings[0].startswith("Short-chunk CNN beats the descriptors baseline on macro PR-AUC")
     assert found.findings[1] == (
@@ -63,7 +63,7 @@ def test_a_published_baseline_that_is_better_is_named(tmp_path: Path) -> None:
 
 def test_without_descriptors_the_best_published_one_is_the_baseline(tmp_path: Path) -> None:
     scores = {model: score for model, score in SCORES.items() if model != "descriptors"}
-    found = verdict(study_of(tmp_path, scores, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, scores, sizes=("all",)), 101, 17)
     assert (found.beats_baseline, found.rival) == (True, "samplecnn")
     assert found.findings[0].startswith("Short-chunk CNN beats the SampleCNN baseline and the other one on")
     assert found.findings[1].startswith("Of the other published baselines, VGG comes closest to short-chunk CNN")
@@ -71,27 +71,27 @@ def test_without_descriptors_the_best_published_one_is_the_baseline(tmp_path: Pa
 
 
 def test_published_models_alone_are_compared_with_each_other(tmp_path: Path) -> None:
-    found = verdict(study_of(tmp_path, {"vgg": 0.4, "samplecnn": 0.45}, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, {"vgg": 0.4, "samplecnn": 0.45}, sizes=("all",)), 101, 17)
     assert (found.beats_baseline, found.front_end, found.rival) == (None, "samplecnn", "vgg")
     assert any(words.startswith("PR-AUC: SampleCNN leads VGG, 0.450 to 0.400") for words in found.findings)
 
 
 def test_capacities_of_one_model_are_front_ends_too(tmp_path: Path) -> None:
     scores = {"waveform-x4": 0.5, "waveform-x2": 0.48, "waveform-half": 0.4, "dieleman": 0.3}
-    found = verdict(study_of(tmp_path, scores, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, scores, sizes=("all",)), 101, 17)
     assert found.front_end == "waveform-x4"
     assert any("waveform x4 leads waveform x2" in words for words in found.findings)
 
 
 def test_the_lines_are_those_of_the_two_best_front_ends(tmp_path: Path) -> None:
-    trends = verdict(study_of(tmp_path, SCORES), 101, 17).trends
+    trends = conclude(study_of(tmp_path, SCORES), 101, 17).trends
     assert "PR-AUC: the fitted lines do not cross between 100 and 802 training tracks." in trends
 
 
 @pytest.mark.parametrize(("lead", "chance"), [(0.002, True), (0.06, False)])
 def test_a_difference_within_its_interval_may_be_chance(tmp_path: Path, lead: float, chance: bool) -> None:
     scores = {"waveform": 0.4 + lead, "spectrogram": 0.4, "descriptors": 0.2}
-    found = verdict(study_of(tmp_path, scores, resamples=200, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, scores, resamples=200, sizes=("all",)), 101, 17)
     (words,) = [words for words in found.findings if words.startswith("PR-AUC")]
     assert ("could be chance: the 95% interval of the difference over test artists, -0.0" in words) == chance
     assert ("includes 0" in words) == chance
@@ -100,7 +100,7 @@ def test_a_difference_within_its_interval_may_be_chance(tmp_path: Path, lead: fl
 
 def test_a_lost_comparison_may_be_chance_too(tmp_path: Path) -> None:
     scores = {"waveform": 0.4, "spectrogram": 0.38, "descriptors": 0.402}
-    found = verdict(study_of(tmp_path, scores, resamples=200, sizes=("all",)), 101, 17)
+    found = conclude(study_of(tmp_path, scores, resamples=200, sizes=("all",)), 101, 17)
     assert found.beats_baseline is False
     assert found.findings[0].startswith("No front-end beats the descriptors baseline")
     assert "0.400 against 0.402 (could be chance: " in found.findings[0]
@@ -108,7 +108,7 @@ def test_a_lost_comparison_may_be_chance_too(tmp_path: Path) -> None:
 
 def test_intervals_take_the_place_of_the_formula(tmp_path: Path) -> None:
     study = study_of(tmp_path, SCORES, resamples=200, sizes=("all",))
-    certainty = verdict(study, 101, 17).certainty
+    certainty = conclude(study, 101, 17).certainty
     assert (
         "The ROC-AUC of half of these tags is uncertain by ±0.10 or more (95%, bootstrap over artists)" in certainty[0]
     )

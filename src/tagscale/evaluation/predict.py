@@ -1,8 +1,8 @@
 """Tag scores of whole songs: the mean of a model's sigmoid outputs over a moving window.
 
-Windows of many songs make one batch. Threads read the next batches while the model hears the present one, into pinned
-memory where there is a GPU. The model runs in float32: in half precision close scores become equal, and every tie
-that was none moves an AUC.
+A batch holds windows of many songs. Threads read the next batches, into pinned memory where there is a GPU, while the
+model scores the present one. The model runs in float32: half precision makes close scores equal, and every such tie
+moves an AUC.
 Source: Pons et al. 2018, section 4, "Parameters": several predictions are computed for a song by a moving window and
 then averaged, which worked better than one prediction from the whole song.
 """
@@ -20,11 +20,11 @@ from tagscale.audio.patches import Batch, Samples, Windows, to_wave
 from tagscale.models.build import Architecture, shortest_samples
 from tagscale.runtime.errors import TagscaleError
 
-# Of audio in one batch of windows, whatever their length. On a CPU wide models reach their speed at two minutes, narrow
-# ones at four, where the eleven models take 0.6 to 3.2 GB; a GPU wants more to be busy.
+# Seconds of audio in one batch of windows, whatever their length. On a CPU wide models reach their full speed at two
+# minutes, narrow ones at four, where the eleven models take 0.6 to 3.2 GB. A GPU needs more to be busy.
 BATCH_SECONDS = 240
 BATCH_SECONDS_GPU = 960
-READERS = 2  # threads that read ahead, a batch each
+READERS = 2  # threads that read ahead, one batch each
 
 
 def predict(
@@ -37,14 +37,14 @@ def predict(
 ) -> pd.DataFrame:
     """Scores of every track: index track_id in the given order, one float32 column a tag, in [0, 1].
 
-    Windows of all tracks are batched together; only running sums are held. Runs on a GPU where there is one, and
+    Windows of all tracks are batched together, and only running sums are kept. Runs on a GPU where there is one, and
     leaves the model there, in evaluation mode. A track shorter than the window is repeated until it fills one.
 
     Args:
         hop_seconds: step of the window; the last window ends where the track ends
         window_seconds: its length; None for that of the patches that the model was trained on
     Raises:
-        TagscaleError: a track that the store does not hold, or a window shorter than the model can take.
+        TagscaleError: a track that the store does not hold, or a window shorter than the model accepts.
     """
     scores = _mean_scores(model, architecture, store, tracks, hop_seconds, window_seconds)
     return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=list(architecture.tags))
@@ -63,7 +63,7 @@ def scores_of_samples(
         samples: (n,) mono at the architecture's sample rate; int16, or floats in [-1, 1]
         hop_seconds, window_seconds: as `predict` takes them
     Raises:
-        TagscaleError: no samples, floats that are not numbers, or a window shorter than the model can take.
+        TagscaleError: no samples, floats that are not numbers, or a window shorter than the model accepts.
     """
     samples = np.asarray(samples)
     if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
@@ -81,14 +81,14 @@ def window_samples(architecture: Architecture, window_seconds: float | None) -> 
     """
     if window_seconds is None:
         return architecture.patch_samples
-    found, shortest = round(window_seconds * architecture.sample_rate), shortest_samples(architecture)
-    if found < shortest:
+    samples, shortest = round(window_seconds * architecture.sample_rate), shortest_samples(architecture)
+    if samples < shortest:
         raise TagscaleError(
             f"evaluate.window_seconds: found {window_seconds:g}, but the {architecture.model} model of this capacity "
             f"needs at least {shortest} samples ({shortest / architecture.sample_rate:.2f} s). Raise it, or write null "
             f"for the patches of {architecture.patch_seconds:g} s that the model was trained on."
         )
-    return found
+    return samples
 
 
 @torch.inference_mode()
@@ -120,18 +120,18 @@ def _mean_scores(
 
 
 def _scores(model: nn.Module, patches: Tensor) -> Tensor:
-    """(windows, samples) int16 -> (windows, tags); in two halves where the device's memory is too small for one."""
+    """(windows, samples) int16 -> (windows, tags); in two halves where the batch does not fit the device's memory."""
     try:
         return model(to_wave(patches)).float().sigmoid()
     except torch.OutOfMemoryError:
         if len(patches) == 1:
             raise
-    torch.cuda.empty_cache()  # outside the handler, which holds what did not fit
+    torch.cuda.empty_cache()  # outside the handler, which still holds the tensors that did not fit
     return torch.cat([_scores(model, half) for half in patches.tensor_split(2)])
 
 
 def _read_ahead(windows: Windows, batch: int, pin_memory: bool) -> Iterator[Batch]:
-    """All windows in order, in batches; the next ones are read while the caller works on one."""
+    """All windows in order, in batches; the next ones are read while the caller works on the present one."""
 
     def read(start: int) -> Batch:
         patches, rows = windows.__getitems__(list(range(start, min(start + batch, len(windows)))))
@@ -141,11 +141,11 @@ def _read_ahead(windows: Windows, batch: int, pin_memory: bool) -> Iterator[Batc
     try:
         waiting = deque(pool.submit(read, start) for start in range(0, min(len(windows), READERS * batch), batch))
         for start in range(0, len(windows), batch):
-            found = waiting.popleft().result()
+            ready = waiting.popleft().result()
             following = start + READERS * batch
             if following < len(windows):
                 waiting.append(pool.submit(read, following))
-            yield found
+            yield ready
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,7 +1,7 @@
 """The gate: is the candidate better than the champion on the same test tracks?
 
-The champion's recorded metric counts where it was measured on the same labels, tracks and window. Otherwise the
-champion is scored again on the present test part, and both are compared over the tags that both know.
+The champion's recorded metric counts where it was measured on the same labels, tracks and window. Otherwise the gate
+scores the champion again on the present test part, and compares both over the tags that both know.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from tagscale.registry.tagger import AudioTagger
 from tagscale.store.read import Store
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
-WINDOW = "tagscale.window_seconds"  # "None", as in versions without this tag: each model's own patch length
+WINDOW = "tagscale.window_seconds"  # "None", and a version without this tag: the length of the model's own patches
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the gate decided, and why. Values are of the metric on the test part; None where it could not be had."""
+class Decision:
+    """What the gate decided, and why. The values are the metric on the test part; None where there is none."""
 
     passed: bool
     reason: str
@@ -34,7 +34,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Trial:
-    """Where the present test part is found: folders of the stages; `results` is the candidate's."""
+    """The present test part: folders that the stages wrote (`results` is the candidate's), and the moving window."""
 
     catalog: Path
     partition: Path
@@ -46,11 +46,11 @@ class Trial:
     def predictions(self) -> pd.DataFrame:
         """The candidate's scores: (test tracks, tags), index track_id."""
         table = pd.read_parquet(self.results / "predictions.parquet")
-        found = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
-        return found.loc[Partition.load(self.partition).tracks("test")]
+        scores = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
+        return scores.loc[Partition.load(self.partition).tracks("test")]
 
 
-def judge(metric: str, candidate: float | None, champion: float | None, on: str = "the same test tracks") -> Verdict:
+def judge(metric: str, candidate: float | None, champion: float | None, on: str = "the same test tracks") -> Decision:
     """Compare two values of a metric: only a strictly better candidate passes.
 
     >>> judge("pr_auc", 0.42, 0.40).passed, judge("pr_auc", 0.40, 0.40).passed, judge("rmse", 0.2, 0.1).passed
@@ -58,14 +58,14 @@ def judge(metric: str, candidate: float | None, champion: float | None, on: str 
     """
     label, decimals = METRICS[metric].label, METRICS[metric].decimals
     if candidate is None:
-        return Verdict(False, f"the candidate has no {label} on {on}", None, champion)
+        return Decision(False, f"the candidate has no {label} on {on}", None, champion)
     if champion is None:
-        return Verdict(False, f"the champion has no {label} on {on} to compare with", candidate, None)
+        return Decision(False, f"the champion has no {label} on {on} to compare with", candidate, None)
     better = METRICS[metric].sign * (candidate - champion) > 0
     relation = "better than" if better else "the same as" if candidate == champion else "worse than"
     digits = decimals + 1 if round(candidate, decimals + 1) != round(champion, decimals + 1) else decimals + 3
     reason = f"{label} {candidate:.{digits}f} is {relation} the champion's {champion:.{digits}f} on {on}"
-    return Verdict(better, reason, candidate, champion)
+    return Decision(better, reason, candidate, champion)
 
 
 def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool:
@@ -74,7 +74,7 @@ def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool
     return alike and all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
 
 
-def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Verdict:
+def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Decision:
     """Score the champion on the present test part and compare over the tags that both know, of the same kind."""
     catalog, ours = Catalog.load(trial.catalog), trial.predictions()
     kinds = catalog.tags["kind"].to_dict()
@@ -82,10 +82,10 @@ def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Verdict:
     shared = [tag for tag in ours.columns if known.get(tag) == kinds[tag]]
     if not shared:
         reason = "the champion was trained for other tags, none of them shared; `tagscale promote` decides by hand"
-        return Verdict(False, reason, None, None)
+        return Decision(False, reason, None, None)
     tracks = [str(track) for track in ours.index]
-    store, listening = Store.open(trial.store), (trial.hop_seconds, trial.window_seconds)
-    theirs = predict(champion.model, champion.architecture, store, tracks, *listening)
+    window = trial.hop_seconds, trial.window_seconds
+    theirs = predict(champion.model, champion.architecture, Store.open(trial.store), tracks, *window)
     labels = catalog.labels.loc[tracks, shared].to_numpy()
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []

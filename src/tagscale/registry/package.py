@@ -106,9 +106,9 @@ def load_version(name: str, version: str | int = "champion") -> tuple[AudioTagge
         TagscaleError: no such model or version, or its artifact is gone, damaged or of another version of tagscale.
     """
     registry = Registry.open(name)
-    found = registry.version(version)
+    registered = registry.version(version)
     with tempfile.TemporaryDirectory() as temporary:
-        return AudioTagger.load(_fetched(registry, found, Path(temporary))), found
+        return AudioTagger.load(_fetched(registry, registered, Path(temporary))), registered
 
 
 def example_wav(architecture: Architecture) -> bytes:

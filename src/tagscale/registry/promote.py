@@ -1,9 +1,9 @@
-"""Promotion and rollback: who replaced whom as champion, when, by whom, why, and with which metrics.
+"""Promotion and rollback: which version replaced which as champion, when, by whom, why, and with which metrics.
 
-The record lies where the alias lies, in tags of the registered model (`tagscale.history.0007`, one JSON each), so it
-survives the machine that wrote it; the model's description tells the last moves to people. The history reads as a line
-of champions: promoting adds to its end, rolling back goes one step towards its beginning. So after promoting 1, 2 and
-3, two rollbacks lead to 1, and promoting 4 after the first of them makes the line 1, 2, 4.
+The records are tags of the registered model (`tagscale.history.0007`, one JSON each). They lie beside the alias, so
+they survive the machine that wrote them. The model's description shows the last moves to people. The history reads as a
+line of champions: a promotion appends to it, a rollback goes one step back. After promoting 1, 2 and 3, two rollbacks
+lead to 1, and promoting 4 after the first of them makes the line 1, 2, 4.
 """
 
 import json
@@ -17,9 +17,9 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import user
 
 _PREFIX = "tagscale.history."
-_HEADING = "\n\n**Champions**\n\n"  # what stands before it in the description is the user's
-_LONGEST_RECORDED = 1000  # characters of a reason: MLflow limits a tag, too
-_SHOWN, _LONGEST_WHY = 10, 200  # moves and characters in the description, which MLflow limits to 5,000
+_HEADING = "\n\n**Champions**\n\n"  # the user owns the description before it
+_LONGEST_RECORDED = 1000  # characters of a reason; MLflow limits the length of a tag
+_SHOWN, _LONGEST_WHY = 10, 200  # moves, and characters of a reason, in the description: MLflow limits it to 5,000
 
 
 def promote(name: str, version: str | int, why: str = "promoted by hand") -> dict[str, Any]:
@@ -39,11 +39,11 @@ def promote(name: str, version: str | int, why: str = "promoted by hand") -> dic
 def rollback(name: str, why: str = "rolled back by hand") -> dict[str, Any]:
     """Make the champion before the present one champion again; returns the record.
 
-    A version that was deleted meanwhile is passed over. An alias that was moved by other means than tagscale (in
-    MLflow's pages, say) counts as a promotion.
+    Deleted versions are skipped. An alias that was moved without tagscale (in MLflow's pages, say) counts as a
+    promotion.
 
     Raises:
-        TagscaleError: no such model, or the history knows no earlier champion that still exists.
+        TagscaleError: no such model, or no earlier champion that still exists.
     """
     registry = Registry.open(name)
     present = registry.aliases().get(CHAMPION)
@@ -67,7 +67,9 @@ def history(name: str) -> list[dict[str, Any]]:
     registry = Registry.open(name)
     with registry.explained():
         tags = registry.client.get_registered_model(name).tags
-    return sorted((json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)), key=lambda one: one["number"])
+    return sorted(
+        (json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)), key=lambda record: record["number"]
+    )
 
 
 def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[str]:
@@ -86,7 +88,7 @@ def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[st
             line.append(number)
 
     for record in records:
-        reached(record["replaced"])  # differs from the line's end when the alias was moved by other means
+        reached(record["replaced"])  # differs from the line's end where the alias was moved without tagscale
         if record["action"] == "rollback" and record["champion"] in line:
             del line[_last(line, record["champion"]) + 1 :]
         reached(record["champion"])
@@ -95,7 +97,7 @@ def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[st
 
 
 def _move(registry: Registry, action: str, champion: str, replaced: str | None, why: str) -> dict[str, Any]:
-    """Move the alias, then record it: a record never tells of a move that did not happen."""
+    """Move the alias, then record it, so that no record tells of a move that did not happen."""
     records = history(registry.name)
     existing = registry.versions()
     record = {
@@ -112,16 +114,16 @@ def _move(registry: Registry, action: str, champion: str, replaced: str | None, 
             if number in existing
         },
     }
-    registry.give(CHAMPION, champion)
+    registry.set_alias(CHAMPION, champion)
     with registry.explained():
         key = f"{_PREFIX}{record['number']:04d}"
         registry.client.set_registered_model_tag(registry.name, key, json.dumps(record))
         about = (registry.client.get_registered_model(registry.name).description or "").split(_HEADING)[0]
-        registry.client.update_registered_model(registry.name, about + _HEADING + _told([*records, record]))
+        registry.client.update_registered_model(registry.name, about + _HEADING + _last_moves([*records, record]))
     return record
 
 
-def _told(records: Sequence[dict[str, Any]]) -> str:
+def _last_moves(records: Sequence[dict[str, Any]]) -> str:
     """The last moves in Markdown, newest first."""
     lines = []
     for record in reversed(records[-_SHOWN:]):
@@ -135,4 +137,4 @@ def _told(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _last(line: list[str], number: str) -> int:
-    return max(place for place, one in enumerate(line) if one == number)
+    return max(place for place, entry in enumerate(line) if entry == number)

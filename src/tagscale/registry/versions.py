@@ -25,21 +25,25 @@ class Version:
 
     @property
     def test_metrics(self) -> dict[str, float]:
-        """Its metrics on the test part: {"pr_auc": 0.41, ...}; what could not be measured is absent."""
+        """Its metrics on the test part: {"pr_auc": 0.41, ...}, without those that could not be computed."""
         prefix = "tagscale.test."
         return {key.removeprefix(prefix): float(self.tags[key]) for key in self.tags if key.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class Registry:
-    """A registered model that exists, in the store in force."""
+    """A registered model that exists in MLflow's present store."""
 
     name: str
     client: MlflowClient = field(repr=False)
 
     @classmethod
     def open(cls, name: str) -> "Registry":
-        """The registered model of that name. Raises TagscaleError naming those that exist, or the store's address."""
+        """The registered model of that name.
+
+        Raises:
+            TagscaleError: no such model (names those that exist), or the store is out of reach (names its address).
+        """
         client = connect()
         with explained(client.tracking_uri):
             try:
@@ -55,8 +59,8 @@ class Registry:
         return cls(name, client)
 
     @classmethod
-    def made(cls, name: str, description: str) -> "Registry":
-        """As `open`, and made with that description where it does not exist."""
+    def open_or_create(cls, name: str, description: str) -> "Registry":
+        """The registered model of that name; a new one with that description where there is none."""
         client = connect()
         with explained(client.tracking_uri):
             if not any(model.name == name for model in client.search_registered_models(f"name = '{name}'")):
@@ -66,10 +70,10 @@ class Registry:
     def versions(self) -> dict[str, Version]:
         """All versions by their number, oldest first."""
         with self.explained():
-            found = self.client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
+            versions = self.client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
         return {
-            str(one.version): Version(self.name, str(one.version), str(one.run_id), dict(one.tags))
-            for one in sorted(found, key=lambda one: int(one.version))
+            str(version.version): Version(self.name, str(version.version), str(version.run_id), dict(version.tags))
+            for version in sorted(versions, key=lambda version: int(version.version))
         }
 
     def version(self, which: str | int) -> Version:
@@ -86,9 +90,9 @@ class Registry:
         if which == CHAMPION:
             raise TagscaleError(
                 f"Model {self.name!r} has no champion yet. `make run` registers one, and `tagscale promote VERSION` "
-                f"makes a version champion (there: {_listed(versions)})."
+                f"makes a version champion (there: {_numbers(versions)})."
             )
-        raise TagscaleError(f"Model {self.name!r} has no version {which!r}; there: {_listed(versions)}.")
+        raise TagscaleError(f"Model {self.name!r} has no version {which!r}; there: {_numbers(versions)}.")
 
     def holder(self, alias: str) -> Version | None:
         """The version that holds the alias, if one does."""
@@ -100,7 +104,7 @@ class Registry:
             aliases = self.client.get_registered_model(self.name).aliases
         return {alias: str(number) for alias, number in aliases.items()}
 
-    def give(self, alias: str, version: str) -> None:
+    def set_alias(self, alias: str, version: str) -> None:
         """Move an alias to a version; a champion is nobody's challenger."""
         with self.explained():
             self.client.set_registered_model_alias(self.name, alias, version)
@@ -120,5 +124,5 @@ class Registry:
             yield
 
 
-def _listed(versions: Mapping[str, Version]) -> str:
+def _numbers(versions: Mapping[str, Version]) -> str:
     return ", ".join(versions) or "no version at all"

@@ -1,8 +1,8 @@
 """The study's figures over sizes and epochs: scores over the training size, learning curves.
 
-Each figure is made of panels: the `draw_` functions, which the report shows one by one, so that they stack on a phone.
-`training_size` and `learning_curves` put them together for the PNG files. A model looks the same everywhere, see
-appearance.py; bars per tag and group are in tag_figures.py.
+Each figure consists of panels, which the `draw_` functions draw. The report shows them one by one, so that they stack
+on a phone; `training_size` and `learning_curves` combine them for the PNG files. A model looks the same everywhere, see
+appearance.py. Bars of tags and of groups are in tag_figures.py.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""The figures of what the paper looked at by listening: popular tags, and exclusive tags predicted together.
+"""The figures of what the paper studied by listening: popular tags, and exclusive tags predicted together.
 
-`popularity` and `exclusive` put the panels, the `draw_` functions, together for the PNG files. The tables are those of
-qualitative.py.
+`popularity` and `exclusive` combine the panels, which the `draw_` functions draw, for the PNG files. The tables are
+those of qualitative.py.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from tagscale.study.qualitative import Qualitative
 FADES = dict(zip(THIRDS, (0.0, 0.45, 0.75), strict=True))  # how much white a third's dot has
 
 
-def popularity(found: Qualitative, models: Sequence[str]) -> Figure:
-    """Left: who picks popular tags too often, of the given models; right: how well popular and rare tags are found."""
-    height = max(3.8, models_height(found) + 0.4)
+def popularity(heard: Qualitative, models: Sequence[str]) -> Figure:
+    """Left: who picks popular tags too often, of the given models; right: how well popular and rare tags are heard."""
+    height = max(3.8, models_height(heard) + 0.4)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, height), layout="constrained")
-        draw_ratio(figure.add_subplot(1, 2, 1), found.tags, models)
-        draw_lifts(figure.add_subplot(1, 2, 2), found.models)
+        draw_ratio(figure.add_subplot(1, 2, 1), heard.tags, models)
+        draw_lifts(figure.add_subplot(1, 2, 2), heard.models)
     return figure
 
 
@@ -92,13 +92,13 @@ def draw_lifts(axes: Axes, models: pd.DataFrame) -> None:
     axes.figure.legend(handles=handles, title="third of the tags", fontsize=9, loc="outside lower right", ncols=3)
 
 
-def exclusive(found: Qualitative, models: Sequence[str]) -> Figure:
+def exclusive(heard: Qualitative, models: Sequence[str]) -> Figure:
     """Left: tracks with an impossible pair, of every model; right: such pairs in every set, of the given models."""
-    height = max(models_height(found), sets_height(found, models)) + 0.4
+    height = max(models_height(heard), sets_height(heard, models)) + 0.4
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, height), layout="constrained")
-        draw_impossible(figure.add_subplot(1, 2, 1), found.models)
-        draw_sets(figure.add_subplot(1, 2, 2), found.pairs, models)
+        draw_impossible(figure.add_subplot(1, 2, 1), heard.models)
+        draw_sets(figure.add_subplot(1, 2, 2), heard.pairs, models)
         bars_legend(figure, models)
     return figure
 
@@ -131,11 +131,11 @@ def draw_sets(axes: Axes, pairs: pd.DataFrame, models: Sequence[str]) -> None:
     axes.set_title("impossible pairs in 100 test tracks")
 
 
-def models_height(found: Qualitative) -> float:
+def models_height(heard: Qualitative) -> float:
     """Inches for a panel with a row a model."""
-    return BAR_REST + 0.2 + 0.36 * len(found.models)
+    return BAR_REST + 0.2 + 0.36 * len(heard.models)
 
 
-def sets_height(found: Qualitative, models: Sequence[str]) -> float:
+def sets_height(heard: Qualitative, models: Sequence[str]) -> float:
     """Inches for a panel with a row a set of exclusive tags."""
-    return BAR_REST + 1.6 * row_height(models) * (found.pairs["set"].nunique() + 0.2)
+    return BAR_REST + 1.6 * row_height(models) * (heard.pairs["set"].nunique() + 0.2)

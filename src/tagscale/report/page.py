@@ -1,4 +1,4 @@
-"""The study's report: one HTML file that needs nothing else, and the words and numbers it shows."""
+"""The study's report: one self-contained HTML file, and the words and numbers that it shows."""
 
 import re
 from dataclasses import dataclass
@@ -44,10 +44,10 @@ def render(
     times: list[StageTime],
     heard: Qualitative | None = None,
 ) -> str:
-    """The report as HTML without a single reference to anything outside it.
+    """The report as HTML, without a reference to anything outside it.
 
     Args:
-        heard: what listening.py found in the predictions; None leaves the two sections out.
+        heard: the tables of qualitative.py; None leaves their two sections out.
     """
     table = study.comparison.assign(rate=training_rates(study))
     tags = tag_scores(study, study.largest)
@@ -96,7 +96,7 @@ def render(
 
 
 def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
-    """What the command line noted about the stages before compare; of matrix stages only the given runs."""
+    """The times of the stages before compare that the command line noted; of matrix stages, those of the given runs."""
     notes: dict[str, list[float]] = {stage: [] for stage in STAGES[: STAGES.index("compare")]}
     for file in sorted(Path(folder).glob("*.json")) if folder is not None else []:
         try:
@@ -104,14 +104,14 @@ def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
             stage, _, run = str(note["stage"]).partition("@")
             seconds = float(note["seconds"])
         except (ValueError, KeyError, TypeError):
-            continue  # a side file that tells nothing is no reason to withhold the report
+            continue  # an unreadable side file does not stop the report
         if stage in notes and (not run or run in runs):
             notes[stage].append(seconds)
     return [StageTime(stage, len(seconds), sum(seconds)) for stage, seconds in notes.items() if seconds]
 
 
 def training_rates(study: Study) -> np.ndarray:
-    """Patches a second of training for every row of the comparison: mean over its runs' epochs, NaN where unknown."""
+    """Patches a second in training, for every row of the comparison: mean over its runs' epochs, NaN where unknown."""
     rows = study.comparison[["model", "size"]]
     if "patches_per_second" not in study.curves:
         return np.full(len(rows), np.nan)
@@ -152,7 +152,7 @@ def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table a kind of tags: the metrics of that kind, and one row a tag with its facts and every model's scores."""
+    """A table for each kind of tags: the kind's metrics, and a row a tag with its facts and every model's scores."""
     tables = []
     for kind, of_kind in tags.groupby("kind"):
         metrics = metrics_of(str(kind))
@@ -176,7 +176,7 @@ def _parts(partition: Partition) -> list[dict[str, str]]:
 
 
 def _trend_basis(study: Study) -> str:
-    """How the front-ends' lines were drawn."""
+    """How the front-ends' lines are drawn."""
     sizes = study.runs["train_tracks"].nunique()
     if sizes < 3:
         return f"Means are joined; {sizes} size(s) are too few for a fitted line."
@@ -190,41 +190,41 @@ def _trend_basis(study: Study) -> str:
 
 
 def _chosen(study: Study, verdict: Verdict) -> str:
-    """Which models a figure shows that cannot show all; nothing where it shows all."""
+    """Which models a figure shows that has no room for all; "" where it shows all."""
     kinds = {
         "the {}best front-end{}": study.front_ends,
         "the {}best published baseline{}": study.published,
         "the {}best baseline{} on descriptors": study.baselines,
     }
-    told = []
+    groups = []
     for words, models in kinds.items():
         count = len([model for model in models if model in verdict.shown])
         if count:
-            told.append(words.format("two " if count == 2 else "", "s" if count == 2 else ""))
+            groups.append(words.format("two " if count == 2 else "", "s" if count == 2 else ""))
     others = len(study.everyone) - len(verdict.shown)
-    return f"Shown: {listed(told)}; the other {others} are in the tables." if others else ""
+    return f"Shown: {listed(groups)}; the other {others} are in the tables." if others else ""
 
 
-def _heard(study: Study, verdict: Verdict, found: Qualitative | None) -> dict[str, Any] | None:
-    """What the two sections on listening show; None without predictions to look at."""
-    if found is None:
+def _heard(study: Study, verdict: Verdict, heard: Qualitative | None) -> dict[str, Any] | None:
+    """What the two sections on listening show; None without tables."""
+    if heard is None:
         return None
-    told = [verdict.front_end, *([verdict.rival] if verdict.rival else [])]
+    models = [verdict.front_end, *([verdict.rival] if verdict.rival else [])]
     shown: dict[str, Any] = {
-        "popularity": popularity_words(found, told),
-        "popularity_pictures": pictures.popularity(found, verdict.shown),
-        "models": found.models.to_dict("records"),
-        "exclusive": exclusive_words(found, verdict.front_end, verdict.rival if study.baselines else None),
+        "popularity": popularity_words(heard, models),
+        "popularity_pictures": pictures.popularity(heard, verdict.shown),
+        "models": heard.models.to_dict("records"),
+        "exclusive": exclusive_words(heard, verdict.front_end, verdict.rival if study.baselines else None),
     }
     if shown["exclusive"]:
-        shown["exclusive_pictures"] = pictures.exclusive(found, verdict.shown)
-        shown["pairs"] = _worst_pairs(found, verdict.shown)
+        shown["exclusive_pictures"] = pictures.exclusive(heard, verdict.shown)
+        shown["pairs"] = _worst_pairs(heard, verdict.shown)
     return shown
 
 
-def _worst_pairs(found: Qualitative, models: list[str], count: int = 12) -> list[dict[str, Any]]:
+def _worst_pairs(heard: Qualitative, models: list[str], count: int = 12) -> list[dict[str, Any]]:
     """The pairs of exclusive tags that the models predict together most often, in tracks (mean over seeds)."""
-    table = found.pairs[found.pairs["model"].isin(models)]
+    table = heard.pairs[heard.pairs["model"].isin(models)]
     about = ["set", "first", "second", "tracks", "labelled"]
     wide = table.pivot(index=about, columns="model", values="predicted")[models]
     worst = wide.assign(most=wide.sum(axis=1)).sort_values("most", ascending=False, kind="stable").query("most > 0")

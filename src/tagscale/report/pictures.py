@@ -1,4 +1,4 @@
-"""The report's pictures: every panel as an address that holds its SVG, with words for those who do not see it."""
+"""The report's pictures: every panel as a data URI of its SVG, with a text for readers who cannot see it."""
 
 import base64
 import io
@@ -76,9 +76,9 @@ def learning_curves(study: Study, models: list[str]) -> list[Picture]:
     return pictures
 
 
-def popularity(found: Qualitative, models: list[str]) -> list[Picture]:
-    """Picks over popularity, and how well popular and rare tags are found."""
-    rows = found.models.to_dict("records")
+def popularity(heard: Qualitative, models: list[str]) -> list[Picture]:
+    """Picks over popularity, and how well popular and rare tags are heard."""
+    rows = heard.models.to_dict("records")
     ratio = [f"{label_of(row['model'])} {row['correlation']:.2f}" for row in rows if row["model"] in models]
     lifts = [
         f"{label_of(row['model'])} {row['lift_popular']:.2f}, {row['lift_middle']:.2f}, {row['lift_rare']:.2f}"
@@ -87,34 +87,34 @@ def popularity(found: Qualitative, models: list[str]) -> list[Picture]:
     return [
         _picture(
             f"Picks per true tag over the popularity of tags in training; their rank correlation: {', '.join(ratio)}.",
-            figures.panel(listening_figures.draw_ratio, found.tags, models, height=3.8),
+            figures.panel(listening_figures.draw_ratio, heard.tags, models, height=3.8),
         ),
         _picture(
             f"PR-AUC between guessing and perfect on popular, middle and rare tags: {'; '.join(lifts)}.",
             figures.panel(
                 listening_figures.draw_lifts,
-                found.models,
-                height=max(2.4, listening_figures.models_height(found) + 0.4),
+                heard.models,
+                height=max(2.4, listening_figures.models_height(heard) + 0.4),
             ),
         ),
     ]
 
 
-def exclusive(found: Qualitative, models: list[str]) -> list[Picture]:
+def exclusive(heard: Qualitative, models: list[str]) -> list[Picture]:
     """Tracks with an impossible pair, of every model; pairs in every set, of the given models."""
-    shares = [f"{label_of(row['model'])} {row['impossible']:.1%}" for row in found.models.to_dict("records")]
+    shares = [f"{label_of(row['model'])} {row['impossible']:.1%}" for row in heard.models.to_dict("records")]
     return [
         _picture(
             f"Bars of the share of test tracks with an impossible pair of tags: {', '.join(shares)}.",
             figures.panel(
-                listening_figures.draw_impossible, found.models, height=listening_figures.models_height(found) + 0.2
+                listening_figures.draw_impossible, heard.models, height=listening_figures.models_height(heard) + 0.2
             ),
         ),
         _picture(
             "Bars of impossible pairs in every set of exclusive tags, "
             f"{listed([label_of(model) for model in models])}; the table below has the pairs.",
             figures.panel(
-                listening_figures.draw_sets, found.pairs, models, height=listening_figures.sets_height(found, models)
+                listening_figures.draw_sets, heard.pairs, models, height=listening_figures.sets_height(heard, models)
             ),
         ),
     ]

@@ -1,7 +1,7 @@
 """The figures of tags at one training size: bars of every tag's and of every tag group's score.
 
-`per_tag` and `groups` put the panels, the `draw_` functions, together for the PNG files; the report shows them one by
-one. Who is shown is the caller's choice (`Verdict.shown`): with more than four models the bars become hairs.
+`per_tag` and `groups` combine the panels, which the `draw_` functions draw, for the PNG files; the report shows them
+one by one. The caller chooses the models (`Verdict.shown`): with more than four, the bars become too thin to read.
 """
 
 import math
@@ -27,7 +27,7 @@ BAR_REST = 0.75  # inches: title and axis around the bars
 
 
 def per_tag(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
-    """Scores of every tag at one size, group by group in two columns. `tags` as `compare.tag_scores` gives them."""
+    """Scores of every tag at one size, group by group in two columns. `tags` is the table of `compare.tag_scores`."""
     shown = tag_groups(tags)
     heights = [bars_height(tags, models, *group) for group in shown]
     columns = _balanced(heights)
@@ -57,7 +57,7 @@ def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group
         facts = rows.drop_duplicates("tag").set_index("tag").loc[table.index]
         shares = facts["positives"] / facts["tracks"]  # what guessing gets
         (ticks,) = axes.plot(shares, range(len(table)), "|", color=INK, markersize=11, markeredgewidth=1.4)
-        ticks.set_path_effects([withStroke(linewidth=3.4, foreground="white")])  # or it is lost on a dark bar
+        ticks.set_path_effects([withStroke(linewidth=3.4, foreground="white")])  # visible on a dark bar
         axes.set_xlim(0, 1)
     axes.set_title(f"{group}: {metric.label}{_lower(metric)}")
 
@@ -103,7 +103,7 @@ def groups_height(tags: pd.DataFrame, models: Sequence[str], kind: str) -> float
 
 
 def row_height(models: Sequence[str]) -> float:
-    """Inches for a tag; the bars of four models want more."""
+    """Inches for a tag; the bars of four models need more."""
     return 0.3 + 0.1 * max(0, len(models) - 3)
 
 

@@ -24,7 +24,7 @@ from tagscale.runtime.identity import run_name
 from tagscale.study.compare import headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
-from tagscale.study.verdict import Verdict, verdict
+from tagscale.study.verdict import Verdict, conclude
 
 
 def run(
@@ -33,28 +33,28 @@ def run(
     runs: Sequence[Path],
     results: Sequence[Path],
     partition: Path,
-    reports: Path,
     catalog: Path | None = None,
     validation: Path | None = None,
     timings: Path | None = None,
+    reports: Path,
 ) -> None:
     """Compare exactly the grid of params.train and write the folder `reports`; print the table and the findings.
 
     Writes report.html, comparison.csv, metrics.json, plots/*.csv and figures/*.png, and logs them to the study's own
-    MLflow run, with the page on the data from the folder `validation`. With the folder `catalog`, whose labels it
-    takes, also popularity.csv, exclusive.csv and listening.csv (see qualitative.py), their figures and sections.
+    MLflow run, with the page on the data from the folder `validation`. With the labels of the folder `catalog`, also
+    popularity.csv, exclusive.csv and listening.csv (see qualitative.py), their figures and sections.
 
     Raises:
         TagscaleError: a cell of the grid is missing or unreadable; the runs, the partition, or the catalog do not
             belong together.
     """
-    study, parts, found = _findings(params, runs, results, partition)
+    study, parts, verdict = _read(params, runs, results, partition)
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
     heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
     times = read_times(timings, names)
-    page = render(study, found, dataset=params.dataset.name, partition=parts, times=times, heard=heard)
+    page = render(study, verdict, dataset=params.dataset.name, partition=parts, times=times, heard=heard)
     with replacing(reports / "figures") as fresh:
-        _save_figures(study, found, heard, fresh)
+        _save_figures(study, verdict, heard, fresh)
     with replacing(reports / "plots") as fresh:
         _save_plots(study, fresh)
     tables = {"comparison": study.comparison} | (_listening_tables(heard) if catalog else {})
@@ -65,20 +65,20 @@ def run(
         fresh.write_text(page, encoding="utf-8")
     write_json(reports / "metrics.json", headline(study))
     files = [reports / "report.html", *(reports / f"{name}.csv" for name in tables), *_pages(validation)]
-    _track(params, study, found, parts, files, reports)
-    print_results(study, found, Console())
+    _track(params, study, verdict, parts, files, reports)
+    print_results(study, verdict, Console())
 
 
 def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], partition: Path) -> None:
     """Print the table and the findings again, without writing anything. Raises as `run`."""
-    study, _, found = _findings(params, runs, results, partition)
-    print_results(study, found, Console())
+    study, _, verdict = _read(params, runs, results, partition)
+    print_results(study, verdict, Console())
 
 
 def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     """The result table (test part) and the findings on the terminal."""
     rows = study.comparison.assign(rate=training_rates(study))
-    wide = console.width >= 130  # intervals stand beside their scores, else below them
+    wide = console.width >= 130  # intervals beside their scores, else below them
     rates = bool(rows["rate"].notna().any())
     padding = (0, 0 if rates and not wide else 1, 0, 0)
     table = Table(box=box.SIMPLE_HEAD, title="Test scores", title_justify="left", title_style="bold", padding=padding)
@@ -118,7 +118,7 @@ def print_results(study: Study, verdict: Verdict, console: Console) -> None:
         )
 
 
-def _findings(
+def _read(
     params: Params, runs: Sequence[Path], results: Sequence[Path], partition: Path
 ) -> tuple[Study, Partition, Verdict]:
     grid = params.train
@@ -130,20 +130,20 @@ def _findings(
             "Run `dvc repro` to make them again on the present one."
         )
     test = parts.table[parts.table["part"] == "test"]
-    return study, parts, verdict(study, len(test), test["artist"].nunique())
+    return study, parts, conclude(study, len(test), test["artist"].nunique())
 
 
-def _save_figures(study: Study, found: Verdict, heard: Qualitative | None, folder: Path) -> None:
+def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, folder: Path) -> None:
     folder.mkdir()
     tags = tag_scores(study, study.largest)
     figures.save_png(figures.training_size(study), folder / "training_size.png")
-    figures.save_png(tag_figures.groups(tags, found.shown), folder / "groups.png")
-    figures.save_png(tag_figures.per_tag(tags, found.compared), folder / "per_tag.png")
+    figures.save_png(tag_figures.groups(tags, verdict.shown), folder / "groups.png")
+    figures.save_png(tag_figures.per_tag(tags, verdict.compared), folder / "per_tag.png")
     figures.save_png(figures.learning_curves(study), folder / "learning_curves.png")
     if heard is not None:
-        figures.save_png(listening_figures.popularity(heard, found.shown), folder / "popularity.png")
+        figures.save_png(listening_figures.popularity(heard, verdict.shown), folder / "popularity.png")
         if not heard.pairs.empty:
-            figures.save_png(listening_figures.exclusive(heard, found.shown), folder / "exclusive.png")
+            figures.save_png(listening_figures.exclusive(heard, verdict.shown), folder / "exclusive.png")
 
 
 def _save_plots(study: Study, folder: Path) -> None:
@@ -172,21 +172,21 @@ def _pages(validation: Path | None) -> list[Path]:
 
 
 def _track(
-    params: Params, study: Study, found: Verdict, parts: Partition, files: Sequence[Path], reports: Path
+    params: Params, study: Study, verdict: Verdict, parts: Partition, files: Sequence[Path], reports: Path
 ) -> None:
     """The comparison as a run of the study's MLflow experiment."""
     from tagscale import tracking  # here, because `show` does without mlflow, which takes seconds to import
 
     rows = study.comparison
-    best = rows[rows["size"] == study.largest].to_dict("records")
-    numbers = {f"{row['model']}.{metric}": row[f"test_{metric}"] for row in best for metric in METRICS}
+    largest = rows[rows["size"] == study.largest].to_dict("records")
+    numbers = {f"{row['model']}.{metric}": row[f"test_{metric}"] for row in largest for metric in METRICS}
     tags = {
         "tagscale.dataset": params.dataset.name,
         "tagscale.dataset_hash": study.dataset_hash,
         "tagscale.partition_hash": study.partition_hash,
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: parts.split,
-        "tagscale.finding": found.findings[0],
+        "tagscale.finding": verdict.findings[0],
     }
     with tracking.study_run(params.tracking.experiment, name="comparison", tags=tags) as tracked:
         tracked.log_metrics({name: number for name, number in numbers.items() if not np.isnan(number)})

@@ -1,4 +1,4 @@
-"""Register: the best front-end of the study becomes a version in the registry, and champion if it passes the gate."""
+"""Stage register: the study's best front-end becomes a version in the registry, and champion if it passes the gate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import METRICS, check_known, listing
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
-from tagscale.registry.gate import WINDOW, Trial, Verdict, judge, judge_again, same_test
+from tagscale.registry.gate import WINDOW, Decision, Trial, judge, judge_again, same_test
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import promote
 from tagscale.registry.tagger import AudioTagger
@@ -28,13 +28,13 @@ ABOUT = (
     "Music taggers by tagscale. Column `audio` takes the bytes of audio files (WAV, FLAC, OGG, MP3); every tag gets a "
     "score in [0, 1]. `champion` is the version in use, `challenger` the newest that is not."
 )
-GATE = "tagscale.gate"  # tag of a version that the gate has judged: what it said
+GATE = "tagscale.gate"  # a version's tag: what the gate said
 SHA256 = "tagscale.weights_sha256"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best front-end run of the study by the validation part, and the best baseline: alike wherever it is run."""
+    """The study's best front-end run by the validation part, and its best baseline; the same on every machine."""
 
     candidate: str
     identity: dict[str, Any]
@@ -59,46 +59,46 @@ def run(
 ) -> None:
     """Write candidate.json (which run; the same everywhere) and registration.json (which version; what the gate said).
 
-    A run that is registered already, same identity and same weights, gets no second version and is not judged again:
-    a rollback by hand stays.
+    A run that is registered already (same identity, same weights) gets no second version and is not judged again, so a
+    rollback by hand stays.
 
     Args:
-        runs, results: folders of the study's cells, baselines included; others among them are left alone
+        runs, results: folders of the study's runs, baselines included; other folders among them are left alone
     Raises:
-        TagscaleError: incomplete study, no front-end with a value of registry.metric, or no MLflow to register with.
+        TagscaleError: incomplete study, unknown registry.metric, no front-end that has it, or MLflow out of reach.
     """
-    metric, listening = params.registry.metric, params.evaluate
+    metric, window = params.registry.metric, params.evaluate
     check_known(metric, "registry.metric")
     chosen, trained, scored = _choose(params, runs, results)
     groups = Catalog.load(catalog).tags["group"].to_dict()
     model, architecture = checkpoint.load(trained)
     own_groups = {tag: groups[tag] for tag in architecture.tags}
-    tagger = AudioTagger(model, architecture, listening.hop_seconds, own_groups, listening.window_seconds)
-    registry = Registry.made(params.registry.name, ABOUT)
+    tagger = AudioTagger(model, architecture, window.hop_seconds, own_groups, window.window_seconds)
+    registry = Registry.open_or_create(params.registry.name, ABOUT)
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: Partition.load(partition).split,
     }
-    version, is_new = _registered(registry, params.tracking.experiment, chosen, tagger, data)
+    version, is_new = _register(registry, params.tracking.experiment, chosen, tagger, data)
     champion = registry.holder(CHAMPION)
-    verdict = _known_verdict(version, champion, metric)
-    if verdict is None:
-        registry.give(CHALLENGER, version.number)
-        trial = Trial(catalog, partition, store, scored, listening.hop_seconds, listening.window_seconds)
-        verdict = _judged(version, champion, metric, trial)
-        if verdict.passed:
-            promote(registry.name, version.number, why=verdict.reason)
-        registry.tag(version.number, {GATE: f"{'passed' if verdict.passed else 'held back'}: {verdict.reason}"})
+    decision = _earlier_decision(version, champion, metric)
+    if decision is None:
+        registry.set_alias(CHALLENGER, version.number)
+        trial = Trial(catalog, partition, store, scored, window.hop_seconds, window.window_seconds)
+        decision = _decide(version, champion, metric, trial)
+        if decision.passed:
+            promote(registry.name, version.number, why=decision.reason)
+        registry.tag(version.number, {GATE: f"{'passed' if decision.passed else 'held back'}: {decision.reason}"})
     outcome = {
         "name": registry.name,
         "version": version.number,
         "alias": CHAMPION if registry.aliases().get(CHAMPION) == version.number else CHALLENGER,
         "candidate": chosen.candidate,
-        "reason": verdict.reason,
+        "reason": decision.reason,
         "metric": metric,
-        "candidate_value": verdict.candidate_value,
+        "candidate_value": decision.candidate_value,
         "champion_version": champion.number if champion else None,
-        "champion_value": verdict.champion_value,
+        "champion_value": decision.champion_value,
         "baseline": chosen.baseline,
         "baseline_value": chosen.baseline_test.get(metric),
     }
@@ -106,7 +106,7 @@ def run(
         fresh.mkdir()
         write_json(fresh / "candidate.json", asdict(chosen))
         write_json(fresh / "registration.json", outcome)
-    _say(outcome, is_new)
+    _print_outcome(outcome, is_new)
 
 
 def _choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tuple[Candidate, Path, Path]:
@@ -116,10 +116,10 @@ def _choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tu
     metric = params.registry.metric
     best = _best(study.runs, study.models, metric)
     if best is None:
-        tags_of = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
+        choices = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
         raise TagscaleError(
             f"No front-end of the study has a {METRICS[metric].label} on the validation part, so none can be chosen. "
-            f"Set registry.metric in params.yaml to one that the tags have: {tags_of}."
+            f"Set registry.metric in params.yaml to one that the tags have: {choices}."
         )
     baseline = _best(study.runs, study.baselines, metric)
     name = run_name(best["model"], best["size"], best["seed"])
@@ -154,19 +154,19 @@ def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:
     return {metric: float(row[f"{part}_{metric}"]) for metric in METRICS if not pd.isna(row[f"{part}_{metric}"])}
 
 
-def _registered(
+def _register(
     registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger, data: dict[str, str]
 ) -> tuple[Version, bool]:
-    """The candidate's version, and whether it was made just now; `data` are tags that say what its data is called."""
+    """The candidate's version, and whether it is new; `data` are tags that name its data."""
     identity = RunIdentity(**chosen.identity)
-    signs = tracking.identity_tags(identity) | {SHA256: chosen.weights_sha256}
+    marks = tracking.identity_tags(identity) | {SHA256: chosen.weights_sha256}
     for version in registry.versions().values():
-        if signs.items() <= version.tags.items():
+        if marks.items() <= version.tags.items():
             registry.tag(version.number, data)  # the same data may have been published since
             return version, False
     with tracking.find_run(experiment, identity) as tracked:
         tags = (
-            signs
+            marks
             | data
             | {
                 "tagscale.run": identity.name,
@@ -193,34 +193,36 @@ def _description(chosen: Candidate, tagger: AudioTagger) -> str:
     )
 
 
-def _known_verdict(version: Version, champion: Version | None, metric: str) -> Verdict | None:
-    """What is to be said of a version that needs no judging, because it is champion or has been judged before."""
+def _earlier_decision(version: Version, champion: Version | None, metric: str) -> Decision | None:
+    """The decision on a version that is champion or that the gate has judged before; None where the gate must judge."""
     value = version.test_metrics.get(metric)
     if champion is not None and champion.number == version.number:
-        return Verdict(True, f"this run is registered already, as version {version.number}, the champion", value, value)
+        return Decision(
+            True, f"this run is registered already, as version {version.number}, the champion", value, value
+        )
     if GATE not in version.tags:
         return None
     reason = (
         f"this run is registered already, as version {version.number}, and was judged then ({version.tags[GATE]}); "
         f"`tagscale promote {version.number}` makes it champion by hand"
     )
-    return Verdict(False, reason, value, champion.test_metrics.get(metric) if champion else None)
+    return Decision(False, reason, value, champion.test_metrics.get(metric) if champion else None)
 
 
-def _judged(version: Version, champion: Version | None, metric: str, trial: Trial) -> Verdict:
+def _decide(version: Version, champion: Version | None, metric: str, trial: Trial) -> Decision:
     value = version.test_metrics.get(metric)
     if champion is None:
-        return Verdict(True, "the first champion: there was none to compare with", value, None)
+        return Decision(True, "the first champion: there was none to compare with", value, None)
     if same_test(version.tags, champion.tags):
         return judge(metric, value, champion.test_metrics.get(metric))
     try:
         tagger, _ = load_version(champion.name, champion.number)
     except TagscaleError as error:
-        return Verdict(False, f"the champion, version {champion.number}, cannot be scored: {error}", value, None)
+        return Decision(False, f"the champion, version {champion.number}, cannot be scored: {error}", value, None)
     return judge_again(metric, tagger, trial)
 
 
-def _say(outcome: Mapping[str, Any], is_new: bool) -> None:
+def _print_outcome(outcome: Mapping[str, Any], is_new: bool) -> None:
     kept = "" if outcome["alias"] == CHAMPION or not outcome["champion_version"] else " (the champion stays)"
     console = Console(highlight=False, soft_wrap=True)
     console.print(

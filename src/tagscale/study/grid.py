@@ -1,7 +1,7 @@
-"""A study: every run of the grid side by side, after making sure that the runs may be compared at all.
+"""A study: every run of the grid side by side.
 
-Runs are comparable when they learned from the same data and were scored on the same partition. `read_study` takes
-exactly the cells of the grid, whatever else lies in the folders, and refuses a grid with a hole or with mixed data.
+Runs are comparable when they learned from the same data and were scored on the same partition. `read_study` reads
+exactly the cells of the grid, whatever else lies in the folders, and refuses an incomplete grid and mixed data.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ from tagscale.study.tables import (
 
 # What a study compares; every other model is one that was published elsewhere, for them to be measured against.
 FRONT_ENDS = ("waveform", "spectrogram", "short_chunk", "transformer")
-CONFIDENCE = 0.95  # of intervals, where nothing else is said
+CONFIDENCE = 0.95  # of intervals over seeds, where the results have none over artists
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Study:
         intervals, `<metric>_low` and `_high`, NaN where it has none.
     curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; of `models` only.
     unscored: part, tag, reason.
-    notes: what a reader must know before believing the tables.
+    notes: warnings that a reader needs before the tables.
     resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample and the metrics,
         centred on the run's scores; without rows where the results have no intervals. A resample holds the same
         artists in every run.
-    confidence: of the intervals that the results were written with.
+    confidence: of the intervals, as the results have it.
     """
 
     models: list[str]
@@ -76,17 +76,17 @@ class Study:
 
     @property
     def front_ends(self) -> list[str]:
-        """The models that the study compares, at whatever capacity: a name may add one, as waveform-x4 does."""
+        """The models that the study compares, at any capacity (waveform-x4 is a waveform front-end)."""
         return [model for model in self.models if is_front_end(model)]
 
     @property
     def published(self) -> list[str]:
-        """Those of the models that are baselines by publication; `baselines` are those not trained on audio."""
+        """The models that are published baselines; `baselines` are those that are not trained on audio."""
         return [model for model in self.models if not is_front_end(model)]
 
     @property
     def largest(self) -> str:
-        """The size with the most training tracks, as params.yaml says it."""
+        """The size with the most training tracks, as params.yaml writes it."""
         return str(self.runs.sort_values("train_tracks", kind="stable")["size"].iloc[-1])
 
     @property
@@ -142,15 +142,15 @@ def read_study(
 
 
 def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]:
-    """The readable ones of the files by the name of the run that each describes, with the folder it lies in."""
-    found: dict[str, Record] = {}
+    """The contents of the files that exist, each with its folder, by the name of the run that it describes."""
+    records: dict[str, Record] = {}
     for file in files:
         if not file.is_file():
             continue
         try:
             content = read_json(file)
             identity = RunIdentity(**content["identity"])
-            found[identity.name] = {
+            records[identity.name] = {
                 **{key: content[key] for key in wants},
                 "bootstrap": {key: content["bootstrap"][key] for key in BOOTSTRAP}
                 if content.get("bootstrap")
@@ -163,7 +163,7 @@ def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]
                 f"{file}: not as the stages write it ({type(error).__name__}: {error}). "
                 f"Delete the folder {file.parent} and run `dvc repro` to make it again."
             ) from None
-    return found
+    return records
 
 
 def _check_complete(cells: list[RunCell], trained: dict[str, Record], scored: dict[str, Record]) -> None:

@@ -1,13 +1,13 @@
-"""What the paper looked at by listening, as numbers: bias towards popular tags, exclusive tags predicted together.
+"""What the paper studied by listening, as numbers: bias towards popular tags, exclusive tags predicted together.
 
 Pure functions of arrays, for the classification tags of one model. Labels are in [0, 1], NaN where a track is not
 annotated with a tag; such entries count nowhere.
 
-Popularity: every track picks as many tags as it truly has, those with its highest scores. A threshold per tag that
-gives each tag its right share would remove the very bias that is to be measured; these picks keep the number of
-predictions right and leave to the scores which tags get them.
-Exclusive tags: here a threshold per tag is right, fixed on the validation part so that each tag is predicted as often
-as it is true there. A timid model then has no advantage over a bold one.
+Popularity: every track picks as many tags as it truly has, those with its highest scores. A threshold per tag would
+give each tag its right share, and so remove the bias that is to be measured. The picks keep the number of predictions
+right and let the scores decide which tags get them.
+Exclusive tags: here a threshold per tag is right, set on the validation part so that each tag is predicted as often
+as it is true there. A model with low scores then has no advantage over one with high scores.
 Source: Pons et al. 2018, section 5.1, "Qualitative results".
 """
 
@@ -32,7 +32,7 @@ class Popularity:
     lift: where PR-AUC stands between guessing (0: the share of positives) and perfect (1).
     third: 0 popular, 1 middle, 2 rare, by the share in training; -1 where the tag has no lift.
     correlation: rank correlation of (picked + 1/2) / (true + 1/2) with the share in training; 0 is no bias. The halves
-        keep in the tags that the test part happens to lack: without them rare tags would look slighted by everyone.
+        keep the tags that the test part happens to lack; without these, every model would seem to neglect rare tags.
     tenth: bool, the most popular tenth of the tags; tenth_picked, tenth_true: its share of all picks, of all positives.
     lifts: mean lift of each third, popular first; NaN where none of its tags has one.
     """
@@ -55,7 +55,7 @@ class Exclusive:
     """How often mutually exclusive tags were predicted together. Arrays are (pairs,), in the order of `pairs_of`.
 
     tracks: annotated with both tags; labelled, predicted: how many of them have both in the labels, in the
-        predictions; expected: the same for a model whose tags are predicted as often but know nothing of each other.
+        predictions; expected: the same for a model that predicts each tag as often, independently of the others.
     share: of the tracks that are annotated with a pair at all, how many have at least one predicted;
         share_expected, share_labelled: the same for such a model and for the labels.
     mean, mean_labelled: pairs a track.
@@ -160,7 +160,7 @@ def thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     array([0.5])
     """
     labels, scores = _checked(labels, scores)
-    found = np.full(labels.shape[1], np.inf)
+    limits = np.full(labels.shape[1], np.inf)
     for tag in range(labels.shape[1]):
         known = ~np.isnan(labels[:, tag])
         wanted = int((labels[known, tag] >= POSITIVE).sum())
@@ -168,8 +168,8 @@ def thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         candidates = np.append(levels[::-1], np.inf)
         predicted = np.append(np.cumsum(counts[::-1]), 0)
         best = np.lexsort((predicted, np.abs(predicted - wanted)))[0]
-        found[tag] = candidates[best]
-    return found
+        limits[tag] = candidates[best]
+    return limits
 
 
 def pairs_of(sets: Sequence[str]) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The study's predictions, looked at as the paper listened to them: listening.py for every run, as tables and words.
+"""The study's predictions as the paper listened to them: listening.py for every run, as tables and words.
 
-All at the largest training size, on the test part; means over seeds. Regression tags are left out.
+All numbers are of the largest training size and the test part, means over seeds, without the regression tags.
 Source: Pons et al. 2018, section 5.1, "Qualitative results".
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
+from tagscale.evaluation.metrics import PR_AUC
 from tagscale.models.spec import label_of
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
@@ -22,7 +23,7 @@ from tagscale.runtime.words import at_start, listed
 from tagscale.study import listening
 from tagscale.study.grid import Study
 
-CERTAIN = 1.96  # standard errors from which on a difference of two shares is told as one
+CERTAIN = 1.96  # standard errors: a smaller difference of two shares may be chance
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Qualitative:
 
 
 def qualitative(study: Study, partition: Partition, catalog: Catalog, results: Sequence[Path]) -> Qualitative | None:
-    """Look at the predictions of every run of the largest size; None where no tag is to be classified.
+    """Analyse the predictions of every run of the largest size; None where there is no classification tag.
 
     Raises:
         TagscaleError: the catalog lacks tracks or tags of the partition; a run's predictions are missing or belong to
@@ -83,9 +84,9 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
     )
 
 
-def popularity_words(found: Qualitative, models: Sequence[str]) -> list[str]:
-    """What a reader should take from the tables about popular tags, of the given models."""
-    rows = found.by_model()
+def popularity_words(heard: Qualitative, models: Sequence[str]) -> list[str]:
+    """The conclusion of the tables about popular tags, for the given models."""
+    rows = heard.by_model()
     any_row = rows[models[0]]
     if np.isnan(any_row["tenth_true"]):
         return []
@@ -106,25 +107,25 @@ def popularity_words(found: Qualitative, models: Sequence[str]) -> list[str]:
     return [lead, "None of them favours popular tags; the paper heard its network do so."]
 
 
-def exclusive_words(found: Qualitative, front_end: str, baseline: str | None) -> list[str]:
-    """What a reader should take from the tables about exclusive tags: a front-end and a baseline side by side."""
-    rows = found.by_model()
-    if found.pairs.empty or np.isnan(rows[front_end]["impossible"]):
+def exclusive_words(heard: Qualitative, front_end: str, baseline: str | None) -> list[str]:
+    """The conclusion of the tables about exclusive tags, for a front-end and a baseline side by side."""
+    rows = heard.by_model()
+    if heard.pairs.empty or np.isnan(rows[front_end]["impossible"]):
         return []
     models = [front_end, *([baseline] if baseline else [])]
-    told = [
+    shares = [
         f"{label_of(model)} on {_percent(rows[model]['impossible'])} of the test tracks "
         f"({_percent(rows[model]['impossible_expected'])} if its tags were independent)"
         for model in models
     ]
     lead = (
-        f"Two tags that exclude each other are predicted together by {listed(told)}; "
+        f"Two tags that exclude each other are predicted together by {listed(shares)}; "
         f"the labels have it on {_percent(rows[front_end]['impossible_labelled'])}."
     )
     if baseline is None:
         return [lead]
     ours, theirs, tracks = rows[front_end]["impossible"], rows[baseline]["impossible"], rows[front_end]["tracks"]
-    # As of two sets of tracks: they are the same tracks, so this doubts rather too much than too little
+    # The error of two independent sets of tracks. They are the same tracks, so it is rather too large than too small.
     error = np.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / tracks)
     if abs(ours - theirs) <= CERTAIN * error:
         paper = "The paper heard its network tell such tags apart better than its baseline."
@@ -156,12 +157,12 @@ def _check_catalog(partition: Partition, catalog: Catalog) -> None:
 
 def _predictions(results: Sequence[Path]) -> dict[str, Path]:
     """Files of predictions by the name of their run, whatever the folders are called."""
-    found = {}
+    files = {}
     for folder in results:
         if (Path(folder) / "metrics.json").is_file():
             identity = RunIdentity(**read_json(Path(folder) / "metrics.json")["identity"])
-            found[identity.name] = Path(folder) / "predictions.parquet"
-    return found
+            files[identity.name] = Path(folder) / "predictions.parquet"
+    return files
 
 
 def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str]) -> dict[str, np.ndarray]:
@@ -172,9 +173,7 @@ def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str
         table = pd.read_parquet(file, columns=["track_id", *tags]).set_index("track_id")
     except FileNotFoundError:
         raise TagscaleError(f"{file}: no such file. {again}") from None
-    except (
-        Exception
-    ) as error:  # pyarrow has errors of its own for what is no parquet and for columns that are not there
+    except Exception as error:  # pyarrow has its own errors for damaged files and for missing columns
         raise TagscaleError(f"{file}: cannot be read ({type(error).__name__}: {error}). {again}") from None
     scores = {}
     for part in ("valid", "test"):
@@ -196,24 +195,26 @@ def _precision(study: Study, model: str, size: str, seed: int, names: list[str])
     """(tags,): PR-AUC of every tag on the test part, as the run's per_tag.csv has it."""
     rows = study.tags
     rows = rows[(rows["model"] == model) & (rows["size"] == size) & (rows["seed"] == seed) & (rows["part"] == "test")]
-    return rows.set_index("tag")["pr_auc"].reindex(names).to_numpy(float)
+    return rows.set_index("tag")[PR_AUC.key].reindex(names).to_numpy(float)
 
 
-def _tag_rows(found: listening.Popularity, groups: pd.Series, train: np.ndarray, precision: np.ndarray) -> pd.DataFrame:
-    columns = {name: getattr(found, name) for name in ("true", "picked", "ratio", "mean_score")}
-    third = [listening.THIRDS[number] if number >= 0 else "" for number in found.third]
+def _tag_rows(
+    popular: listening.Popularity, groups: pd.Series, train: np.ndarray, precision: np.ndarray
+) -> pd.DataFrame:
+    columns = {name: getattr(popular, name) for name in ("true", "picked", "ratio", "mean_score")}
+    third = [listening.THIRDS[number] if number >= 0 else "" for number in popular.third]
     table = pd.DataFrame({"tag": groups.index, "group": groups.to_numpy(), "train_share": train, **columns})
-    return table.assign(pr_auc=precision, lift=found.lift, third=third, tenth=found.tenth)
+    return table.assign(pr_auc=precision, lift=popular.lift, third=third, tenth=popular.tenth)
 
 
-def _pair_rows(found: listening.Exclusive, names: list[str], sets: list[str]) -> pd.DataFrame:
+def _pair_rows(together: listening.Exclusive, names: list[str], sets: list[str]) -> pd.DataFrame:
     pairs = listening.pairs_of(sets)
     about = {
         "set": [sets[first] for first, _ in pairs],
         "first": [names[first] for first, _ in pairs],
         "second": [names[second] for _, second in pairs],
     }
-    counts = {name: getattr(found, name) for name in ("tracks", "predicted", "expected", "labelled")}
+    counts = {name: getattr(together, name) for name in ("tracks", "predicted", "expected", "labelled")}
     return pd.DataFrame(about | counts)
 
 

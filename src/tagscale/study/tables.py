@@ -55,9 +55,9 @@ def run_row(cell: RunCell, run: Record, result: Record) -> dict[str, Any]:
 
 
 def stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The files of all runs below each other, each row with its run's model, size and seed in front.
+    """One table of the files of all runs; each row begins with its run's model, size and seed.
 
-    columns: those of the table where there is no run.
+    columns: the table's columns where there is no run.
     """
     if not pairs:
         return pd.DataFrame(columns=["model", "size", "seed", *columns])
@@ -71,33 +71,33 @@ def stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tu
 
 
 def read_csv(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A table with these columns and perhaps others. Raises TagscaleError for one that is not."""
+    """A table with at least these columns. Raises TagscaleError where the file has not."""
     try:
         table = pd.read_csv(file, keep_default_na=False, na_values=[""])  # a tag may be called "none" or "NA"
     except (OSError, ValueError) as error:
         raise TagscaleError(f"{file}: cannot be read as a table ({error}). `dvc repro` makes it again.") from None
-    lacking = [column for column in columns if column not in table]
-    if lacking:
-        raise TagscaleError(f"{file}: column(s) {', '.join(lacking)} missing; found {', '.join(table.columns)}.")
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise TagscaleError(f"{file}: column(s) {', '.join(missing)} missing; found {', '.join(table.columns)}.")
     return table
 
 
 def read_tags(pair: Pair) -> pd.DataFrame:
-    """per_tag.csv, with ends of intervals where it has none."""
+    """per_tag.csv; the ends of intervals are NaN where it has none."""
     table = read_csv(pair[2]["folder"] / "per_tag.csv", PER_TAG)
     return table.assign(**{end: np.nan for end in ENDS if end not in table})
 
 
 def read_resamples(pair: Pair) -> pd.DataFrame:
-    """resamples.parquet. Raises TagscaleError where it is not what metrics.json says."""
+    """resamples.parquet. Raises TagscaleError where it is unreadable or does not match metrics.json."""
     file, expected = pair[2]["folder"] / "resamples.parquet", pair[2]["bootstrap"]["resamples"]
-    again = f"`{pair[0].command}` makes it again."
+    remedy = f"`{pair[0].command}` makes it again."
     try:
         table = pd.read_parquet(file, columns=list(RESAMPLES))
     except (OSError, ValueError) as error:
-        raise TagscaleError(f"{file}: cannot be read as resamples of the metrics ({error}). {again}") from None
+        raise TagscaleError(f"{file}: cannot be read as resamples of the metrics ({error}). {remedy}") from None
     if len(table) != expected:
-        raise TagscaleError(f"{file}: {len(table)} resamples, but metrics.json beside it says {expected}. {again}")
+        raise TagscaleError(f"{file}: {len(table)} resamples, but metrics.json beside it says {expected}. {remedy}")
     return table
 
 

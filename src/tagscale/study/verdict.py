@@ -1,4 +1,4 @@
-"""The study's findings in plain words: who leads, whether a front-end beats the baselines, how sure one can be."""
+"""The study's findings in plain words: which model leads, whether a front-end beats the baselines, how sure that is."""
 
 from dataclasses import dataclass
 
@@ -17,15 +17,15 @@ from tagscale.study.trends import trends
 class Verdict:
     """What the report says first.
 
-    beats_baseline: whether the best front-end beats every baseline, the published ones too; None where that cannot be
-        said.
+    beats_baseline: whether the best front-end beats every baseline, the published ones too; None where there is no
+        baseline or no score.
     front_end: the best front-end at the largest size, by the main metric of the first kind of tags that has one.
-    rival: what it is held against: the best baseline on descriptors, else the best published one, else the next
-        front-end, else nothing.
-    shown: the models of figures that bear no more than four: the two best front-ends, the best published baseline and
-        the best on descriptors, in the study's order.
+    rival: the model that it is compared with: the best baseline on descriptors, else the best published one, else the
+        next front-end, else None.
+    shown: the models of figures with room for four: the two best front-ends, the best published baseline and the best
+        on descriptors, in the study's order.
     compared: the models whose single tags are shown, the best front-end first.
-    findings: most important first.
+    findings: the most important one first.
     trends: what the lines over the training size say.
     certainty: how far to trust all of it.
     """
@@ -40,7 +40,7 @@ class Verdict:
     certainty: list[str]
 
 
-def verdict(study: Study, test_tracks: int, test_artists: int) -> Verdict:
+def conclude(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     """Put the study's test scores at the largest training size into words."""
     table = study.comparison
     rows = table[table["size"] == study.largest].set_index("model")
@@ -98,7 +98,7 @@ def _against_baselines(
     baselines: list[str],
     published: list[str],
 ) -> tuple[bool | None, list[str]]:
-    """Whether the best front-end beats every baseline, and the sentences that say so; lists are best first."""
+    """Whether the best front-end beats every baseline, and the sentences that say so; the lists are best first."""
     best = front_ends[0]
     if not baselines and not published:
         return None, [
@@ -132,7 +132,7 @@ def _against_baselines(
 
 
 def _all_of(count: int, published: bool) -> str:
-    """Baselines beside the first; `published` tells them from it."""
+    """Words for the baselines beside the first one; `published`: whether they are published and that one is not."""
     kind = "published" if published else "other"
     return {1: f"the {kind} one", 2: f"both {kind} ones"}.get(count, f"all {count} {kind} ones")
 
@@ -142,7 +142,7 @@ def _against_published(
 ) -> list[str]:
     """The published baselines that are as good as the best front-end, or the one that comes closest.
 
-    other: "other " where one of them was held against it already.
+    other: "other " where a sentence before has named one of them.
     """
     if not published:
         return []
@@ -198,16 +198,16 @@ def _followers(rows: pd.DataFrame, metric: Metric, models: list[str]) -> str:
 
 
 def _caution(study: Study, rows: pd.DataFrame, metric: Metric, first: str, second: str) -> str:
-    """A warning where the first model's lead may be chance: over the test's artists, or over seeds."""
+    """A warning where the first model's lead may be chance: the choice of test artists, or the seeds."""
     warnings = []
-    found = difference(study, first, second, metric.key, study.largest)
-    if found.low <= 0 <= found.high:
+    gap = difference(study, first, second, metric.key, study.largest)
+    if gap.low <= 0 <= gap.high:
         warnings.append(
             f"could be chance: the {study.confidence:.0%} interval of the difference over test artists, "
-            f"{metric.words(found.low)} to {metric.words(found.high)}, includes 0"
+            f"{metric.words(gap.low)} to {metric.words(gap.high)}, includes 0"
         )
     deviations = rows[f"test_{metric.key}_sd"].to_dict()
-    spread = float(np.hypot(deviations[first], deviations[second]))  # not a number for a single seed
+    spread = float(np.hypot(deviations[first], deviations[second]))  # NaN for a single seed
     if spread >= _gain(rows, metric, first, second):
         also = "seeds" if warnings else "but seeds alone"
         warnings.append(f"{also} differ by as much: the SD of the difference is {metric.words(spread)}")
