@@ -71,6 +71,16 @@ def test_an_unknown_preset_names_those_that_exist(project: Path, capsys: pytest.
     assert f"In presets/: {known}" in capsys.readouterr().err
 
 
+def test_the_first_stage_refuses_a_metric_that_the_last_one_does_not_know(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = project / "params.yaml"
+    settings.write_text(settings.read_text().replace("metric: pr_auc", "metric: pr_uac"))
+    assert run("synth") == 1
+    assert "registry.metric: found 'pr_uac', expected a metric: roc_auc, pr_auc, rmse." in capsys.readouterr().err
+    assert not (project / "data").exists()
+
+
 def test_a_wrong_preset_leaves_the_settings_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "presets" / "mine.yaml").write_text("train: {btach: 4}\n")
     assert run("preset", "mine") == 1

@@ -1,4 +1,4 @@
-"""What one does around the stages: lay a preset over the settings, look at results, tag files, move the champion."""
+"""The commands around the stages: lay a preset over the settings, print results, tag files, move the champion."""
 
 import json
 from pathlib import Path
@@ -50,7 +50,7 @@ def results(
     partition: PartitionFolder = DATA / "partition",
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Print the result table of the finished study again, and where to look next."""
+    """Print the result table of the finished study, and where to look next."""
     from tagscale.stages import compare
 
     settings = load(params)
@@ -62,8 +62,8 @@ def results(
         partition=partition,
     )
     console = Console(highlight=False)
-    if (registered := Path("registration/registration.json")).is_file():
-        outcome = read_json(registered)
+    if (registration := Path("registration/registration.json")).is_file():
+        outcome = read_json(registration)
         console.print(
             f"Registered: [bold]{outcome['name']} version {outcome['version']}[/] ({outcome['candidate']}), "
             f"[bold]{outcome['alias']}[/]: {outcome['reason']}"
@@ -87,7 +87,7 @@ def tag(
     from tagscale.serving.tagging import as_json as to_json
     from tagscale.serving.tagging import print_tags, tag_files
 
-    tagger, found = load_version(load(params).registry.name, version)
+    tagger, registered = load_version(load(params).registry.name, version)
     tagged = []
     console = Console()
     for file in tag_files(tagger, files):
@@ -95,7 +95,7 @@ def tag(
         if not as_json:
             print_tags(console, file, tagger, top)
     if as_json:
-        typer.echo(json.dumps(to_json(found, tagged), indent=2))
+        typer.echo(json.dumps(to_json(registered, tagged), indent=2))
     if any(file.error for file in tagged):
         raise typer.Exit(1)
 
@@ -106,10 +106,10 @@ def promote(
     why: Annotated[str, typer.Option(help="Goes into the record.")] = "promoted by hand",
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Make a registered version the champion, and record who replaced whom."""
+    """Make a registered version the champion, and record which version it replaces."""
     from tagscale.registry.promote import promote as move
 
-    _say_moved(load(params).registry.name, move(load(params).registry.name, version, why))
+    _print_move(load(params).registry.name, move(load(params).registry.name, version, why))
 
 
 @app.command(rich_help_panel=USE)
@@ -117,10 +117,10 @@ def rollback(
     why: Annotated[str, typer.Option(help="Goes into the record.")] = "rolled back by hand",
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Make the champion before the present one champion again, and record it."""
+    """Make the previous champion champion again, and record it."""
     from tagscale.registry.promote import rollback as move
 
-    _say_moved(load(params).registry.name, move(load(params).registry.name, why))
+    _print_move(load(params).registry.name, move(load(params).registry.name, why))
 
 
 @app.command(rich_help_panel=USE)
@@ -128,7 +128,8 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="The records, for machines.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Show who replaced whom as champion, when, why and with which metrics."""
+    """Show which version replaced which as champion, when, why and with which metrics."""
+    from tagscale.evaluation.metrics import listing
     from tagscale.registry.promote import history as read
 
     name = load(params).registry.name
@@ -140,7 +141,7 @@ def history(
     for heading in ("when (UTC)", "champion", "replaced", "by", "why", "metrics on its test part"):
         table.add_column(heading)
     for record in records:
-        metrics = ", ".join(f"{key} {value:.3f}" for key, value in record["metrics"].get("champion", {}).items())
+        metrics = listing(record["metrics"].get("champion", {}))
         when = record["when"].removesuffix("+00:00").replace("T", " ")
         table.add_row(
             when, record["champion"], record["replaced"] or "nobody", record["by"], Text(record["why"]), metrics
@@ -148,7 +149,7 @@ def history(
     Console().print(table if records else f"{name} has no record of promotions yet.")
 
 
-def _say_moved(name: str, record: dict[str, Any]) -> None:
+def _print_move(name: str, record: dict[str, Any]) -> None:
     replaced = f"version {record['replaced']}" if record["replaced"] else "nobody"
     Console(highlight=False).print(
         f"{name}: version [bold]{record['champion']}[/] is champion now, in place of {replaced} "

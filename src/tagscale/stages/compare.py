@@ -1,7 +1,8 @@
 """Stage compare: all runs of the study side by side, as tables, figures, a report, and files for DVC and MLflow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import METRICS
+from tagscale.evaluation.metrics import METRICS, Metric
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.report import figures, listening_figures, tag_figures
@@ -77,45 +78,48 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], parti
 
 def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     """The result table (test part) and the findings on the terminal."""
-    rows = study.comparison.assign(rate=training_rates(study))
-    wide = console.width >= 130  # intervals beside their scores, else below them
-    rates = bool(rows["rate"].notna().any())
-    padding = (0, 0 if rates and not wide else 1, 0, 0)
-    table = Table(box=box.SIMPLE_HEAD, title="Test scores", title_justify="left", title_style="bold", padding=padding)
-    table.add_column("model", no_wrap=True)
-    for heading in (
-        "tracks",
-        "params",
-        *(metric.label for metric in METRICS.values()),
-        "training",
-        *["patch\n/s"] * rates,
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for number, row in enumerate(rows.to_dict("records")):
-        cells = [Text(str(row["model"]) if wide else str(row["model"]).replace("_", "_\n", 1), colour_of(row["model"]))]
-        cells += [Text(f"{row['train_tracks']:,}"), Text(_short(row["parameters"]))]
-        for key, metric in METRICS.items():
-            best = key in str(row["best"]).split()
-            deviation = row[f"test_{key}_sd"]
-            spread = "" if np.isnan(deviation) else f" ±{metric.words(deviation).lstrip('0')}"
-            cells.append(Text(metric.words(row[f"test_{key}"]) + spread, "bold" if best else ""))
-            ends = interval_words(row[f"test_{key}_low"], row[f"test_{key}_high"], metric)
-            if ends:
-                short = ends.replace("[0.", "[.").replace(" 0.", " .")
-                cells[-1].append(f"{' ' if wide else chr(10)}{short}", "dim not bold")
-        cells += [Text(duration(row["seconds"])), *[Text(rate_words(row["rate"]))] * rates]
-        last = number + 1 == len(rows) or rows["train_tracks"][number + 1] != row["train_tracks"]
-        table.add_row(*cells, end_section=last)
-    console.print(table)
+    wide = console.width >= 130
+    metrics = list(METRICS.values())
+    each = len(metrics) if wide else 3  # three metrics with their intervals fit on 80 columns
+    for first in range(0, len(metrics), each):
+        console.print(_table(study, metrics[first : first + each], wide))
     intervals = "" if study.resamples.empty else f" In brackets: {study.confidence:.0%} intervals over test artists."
-    console.print(
-        f"[bold]bold[/]: best of its training size. {directions()}.{intervals}\n",
-        style="dim",
-    )
+    console.print(f"[bold]bold[/]: best of its training size. {directions()}.{intervals}\n", style="dim")
     for place, finding in enumerate([*verdict.findings, *verdict.trends, *study.notes]):
         console.print(
             ("" if place == 0 else "- ") + finding, style="bold" if place == 0 else "", markup=False, highlight=False
         )
+
+
+def _table(study: Study, metrics: Sequence[Metric], wide: bool) -> Table:
+    """The comparison's scores of some metrics; intervals stand beside their scores where it is wide, else below."""
+    rows = study.comparison.assign(rate=training_rates(study))
+    rates = bool(rows["rate"].notna().any())
+    padding = (0, 0 if rates and not wide else 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, title="Test scores", title_justify="left", title_style="bold", padding=padding)
+    table.add_column("model", no_wrap=True)
+    for heading in ("tracks", "params", *(metric.label for metric in metrics), "training", *["patch\n/s"] * rates):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, row in enumerate(rows.to_dict("records")):
+        cells = [Text(str(row["model"]) if wide else str(row["model"]).replace("_", "_\n", 1), colour_of(row["model"]))]
+        cells += [Text(f"{row['train_tracks']:,}"), Text(_short(row["parameters"]))]
+        cells += [_score(row, metric, wide) for metric in metrics]
+        cells += [Text(duration(row["seconds"])), *[Text(rate_words(row["rate"]))] * rates]
+        last = number + 1 == len(rows) or rows["train_tracks"][number + 1] != row["train_tracks"]
+        table.add_row(*cells, end_section=last)
+    return table
+
+
+def _score(row: Mapping[Any, Any], metric: Metric, wide: bool) -> Text:
+    """A row's test score with its SD over seeds and its interval, bold where it is the best of its size."""
+    deviation = row[f"test_{metric.key}_sd"]
+    spread = "" if np.isnan(deviation) else f" ±{metric.words(deviation).lstrip('0')}"
+    best = metric.key in str(row["best"]).split()
+    cell = Text(metric.words(row[f"test_{metric.key}"]) + spread, "bold" if best else "")
+    ends = interval_words(row[f"test_{metric.key}_low"], row[f"test_{metric.key}_high"], metric)
+    if ends:
+        cell.append(f"{' ' if wide else chr(10)}{ends.replace('[0.', '[.').replace(' 0.', ' .')}", "dim not bold")
+    return cell
 
 
 def _read(
