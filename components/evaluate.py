@@ -19,7 +19,7 @@ def evaluate(
     metrics: Output[Metrics],
     curve: Output[ClassificationMetrics],
 ) -> None:
-    """Score the valid and test tracks with one run: ROC-AUC, PR-AUC, root of the mean squared error."""
+    """Score the valid and test tracks with one run: every metric, per tag and overall, with intervals."""
     from pathlib import Path
 
     from tagscale.catalog.tables import Catalog

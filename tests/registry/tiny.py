@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tagscale.catalog.tables import Catalog, catalog_of
+from tagscale.evaluation.metrics import METRICS
 from tagscale.evaluation.predict import predict
 from tagscale.models.build import Architecture, build, parameter_count
 from tagscale.params.load import Params, laid_over, parse, read_yaml
@@ -21,6 +22,7 @@ from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.runtime.identity import RunIdentity, run_name
 from tagscale.store.read import Store
 from tagscale.store.writer import StoreWriter
+from tagscale.study.tables import PER_TAG
 from tagscale.training import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +150,6 @@ def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: i
         scores.insert(1, "part", [part for part in ("valid", "test") for _ in partition.tracks(part)])
         scores.to_parquet(results / "predictions.parquet", index=False)
     write_json(run / "run.json", facts | {"seconds": 1.0})
-    numbers = {part: {"roc_auc": 0.5, "pr_auc": 0.5, "rmse": 0.3} for part in ("valid", "test")}
+    numbers = {part: dict.fromkeys(METRICS, 0.5) | {"rmse": 0.3} for part in ("valid", "test")}
     write_json(results / "metrics.json", facts | numbers | {"unscored": {"valid": {}, "test": {}}})
-    (results / "per_tag.csv").write_text("tag,group,kind,part,positives,tracks,roc_auc,pr_auc,rmse\n")
+    (results / "per_tag.csv").write_text(",".join(PER_TAG) + "\n")

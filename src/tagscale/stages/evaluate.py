@@ -15,7 +15,7 @@ from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, resampled_metrics
-from tagscale.evaluation.metrics import METRICS, TagMetrics
+from tagscale.evaluation.metrics import METRICS, PARTS, TagMetrics
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.evaluation.predict import predict
 from tagscale.models.spec import BASELINE
@@ -29,7 +29,6 @@ from tagscale.store.read import Store
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory
 
-PARTS = ("valid", "test")
 ENDS = ("low", "high")
 DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
 RESAMPLES_DIGITS = 9  # in resamples.parquet: fewer than the order of a sum changes, so the file has the same bytes

@@ -13,8 +13,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from tagscale.evaluation.bootstrap import interval
-from tagscale.evaluation.metrics import METRICS
-from tagscale.study.tables import PARTS
+from tagscale.evaluation.metrics import METRICS, PARTS
 
 SCORES = [f"{part}_{metric}" for part in PARTS for metric in METRICS]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tagscale.evaluation.metrics import PARTS
 from tagscale.models.spec import is_front_end
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
@@ -20,7 +21,6 @@ from tagscale.study.comparison import comparison
 from tagscale.study.tables import (
     BOOTSTRAP,
     HISTORY,
-    PARTS,
     RESAMPLES,
     Record,
     RunCell,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import PR_AUC
+from tagscale.evaluation.metrics import PARTS, PR_AUC
 from tagscale.models.spec import label_of
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
@@ -63,7 +63,7 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
         return None
     names = list(about.index)
     train = listening.shares(catalog.labels.loc[partition.training_subset(size), names].to_numpy())
-    labels = {part: catalog.labels.loc[partition.tracks(part), names].to_numpy() for part in ("valid", "test")}
+    labels = {part: catalog.labels.loc[partition.tracks(part), names].to_numpy() for part in PARTS}
     sets = [str(name) for name in about["exclusive"]]
     files = _predictions(results)
     tags, pairs, models = [], [], []
@@ -176,7 +176,7 @@ def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str
     except Exception as error:  # pyarrow has its own errors for damaged files and for missing columns
         raise TagscaleError(f"{file}: cannot be read ({type(error).__name__}: {error}). {again}") from None
     scores = {}
-    for part in ("valid", "test"):
+    for part in PARTS:
         wanted = partition.tracks(part)
         lacking = pd.Index(wanted).difference(table.index)
         if len(lacking) or not table.index.is_unique:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tagscale.evaluation.metrics import METRICS
+from tagscale.evaluation.metrics import METRICS, PARTS
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import run_name
 
-PARTS = ("valid", "test")
 PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *METRICS)
 ENDS = tuple(f"{metric}_{end}" for metric in METRICS for end in ("low", "high"))  # of a tag's intervals
 RESAMPLES = ("resample", *METRICS)
