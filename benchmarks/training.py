@@ -4,7 +4,7 @@
     python benchmarks/training.py --models waveform spectrogram --seconds 3 --quick
     python benchmarks/training.py --device cuda --out benchmarks/results/training-gpu.md    # under 8 minutes
 
-Measured are a training step on a batch that is there already, and a whole epoch with loading: ours with Lightning, the
+Measured are a training step on a batch that is there already, and a whole epoch with loading: ours with the loop, the
 int16 store and everything that a run of tagscale does; theirs a plain loop. Both sides begin with the same weights, and
 that they compute the same loss and the same gradients is made sure of before anything is timed. On a CPU the models
 have the size of params.yaml's default, on a GPU the paper's.
@@ -32,14 +32,16 @@ from turns import Turn, Way
 from tagscale.audio.loading import loader
 from tagscale.audio.patches import RandomPatches, SpacedPatches, to_wave
 from tagscale.models.build import Architecture
+from tagscale.params.blocks import TrainParams
+from tagscale.params.load import load
 from tagscale.store.read import Store
 from tagscale.training.compilation import compiled
-from tagscale.training.fit import run_step
-from tagscale.training.losses import masked_loss
+from tagscale.training.loop import train
 from tagscale.training.memory import keep_freed_memory
-from tagscale.training.module import Settings, Training
-from tagscale.training.two_step import Step, steps_of
+from tagscale.training.recipe import masked_loss, optimizer_of
+from tagscale.training.steps import Step, steps_of
 
+ROOT = Path(__file__).parents[1]
 RATE = 1e-3  # of learning, on both sides
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 2e-2  # relative; float32 through batch norms of few values
 WORKERS = min(8, os.cpu_count() or 1)
@@ -170,38 +172,36 @@ class Bench:
         per_track = -(-self.steps_of_epoch(way) * self.batch // len(store))
         patches = RandomPatches(store, store.track_ids, labels, step.patch_samples, per_track, seed=0)
         fixed = SpacedPatches(store, store.track_ids[:1], labels[:1], step.patch_samples, 1)
-        settings = Settings(
-            "cross_entropy", per_track, self.batch, RATE, 1e-5, self.rounds + 1, self.rounds + 1,
-            way.precision, schedule="constant", compile=way.compile,
-        )  # fmt: skip
-        module = Training(step.network, torch.zeros(turns.TAGS, dtype=torch.bool), settings, steps=1000)
-        self.time_steps(way, step, module, patches, turn)
+        changes = {"patches_per_track": per_track, "batch": self.batch, "learning_rate": RATE, "schedule": "constant"}
+        changes |= {"max_epochs": self.rounds + 1, "patience": self.rounds + 1, "precision": way.precision}
+        settings = load(ROOT / "params.yaml").train.model_copy(update=changes | {"compile": way.compile})
+        self.time_steps(way, step, settings, patches, turn)
         loaders = [loader(part, self.batch, way.workers, self.device == "cuda") for part in (patches, fixed)]
+        objective = {"loss": settings.loss, "regression": torch.zeros(turns.TAGS, dtype=torch.bool)}
 
-        def told(numbers: dict[str, float], epoch: int) -> None:
-            own = {name.rpartition("/")[2]: value for name, value in numbers.items()}  # part_1/data_wait
-            if epoch > 1:
-                turn({name: own[name] for name in ("patches_per_second", "data_wait")} | self.peak())
+        def report(row: dict[str, float]) -> None:
+            if row["epoch"] > 1:
+                turn({name: row[name] for name in ("patches_per_second", "data_wait")} | self.peak())
 
         turn({})
-        run_step(step, module, lambda: loaders, None, None, told)
+        train(step, settings, (0,), objective, lambda: loaders, on_epoch=report)
 
-    def time_steps(self, way: Way, step: Step, module: Training, patches: RandomPatches, turn: Turn) -> None:
-        """Steps without loading and without Lightning."""
+    def time_steps(self, way: Way, step: Step, settings: TrainParams, patches: RandomPatches, turn: Turn) -> None:
+        """Steps without loading and without the loop."""
         network = step.network.to(self.device).train()
         waves, labels = (part.to(self.device) for part in patches.__getitems__(list(range(self.batch))))
-        regression, optimizer = module.regression.to(self.device), module.configure_optimizers()
+        regression, optimizer = torch.zeros(turns.TAGS, device=self.device) > 0, optimizer_of(network, settings)
+        runnable = compiled(network, step.patch_samples) if way.compile else network
         half = torch.autocast(self.device, torch.bfloat16) if way.precision == "bf16-mixed" else nullcontext()
 
         def one() -> None:
             with half:
-                loss = masked_loss(network(to_wave(waves)), labels, regression, "cross_entropy")
+                loss = masked_loss(runnable(to_wave(waves)), labels, regression, "cross_entropy")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
-        with compiled(network, step.patch_samples, way.compile):
-            self.timed(one, turn)
+        self.timed(one, turn)
 
     def run_theirs(self, way: Way, turn: Turn) -> None:
         step = self.step()

@@ -13,7 +13,6 @@ FORKING.set_forkserver_preload(
     [
         "tagscale.stages.train",
         "tagscale.training.fit",
-        "lightning.pytorch.strategies",
         "mlflow.store.tracking.sqlalchemy_store",
         "sounds",
         "killed",
@@ -36,25 +35,25 @@ def _quietly(work: Callable[..., Any], *arguments: Any) -> None:
         work(*arguments)
 
 
-def train_slowly(folder: Path, params: Any, run: str, seconds: float, **options: Any) -> None:
+def train_slowly(folder: Path, params: dict[str, Any], run: str, seconds: float, **options: Any) -> None:
     """The train stage on the study in `folder`, with a pause in every step, and a state saved in almost every one."""
+    from tagscale.params.load import parse
     from tagscale.stages import train
-    from tagscale.training import resume
-    from tagscale.training.module import Training
+    from tagscale.training import loop
 
-    resume.SAVE_SECONDS = 0.05
-    step = Training.training_step
+    loop.SAVE_SECONDS = 0.05
+    step_loss = loop.step_loss
 
-    def slowed(self: Training, *arguments: Any) -> Any:
+    def slowed(state: Any, *arguments: Any) -> Any:
         time.sleep(seconds)
-        (folder / "steps").open("a").write(f"{self.global_step}\n")
-        return step(self, *arguments)
+        (folder / "steps").open("a").write(f"{state.step}\n")
+        return step_loss(state, *arguments)
 
-    Training.training_step = slowed
+    loop.step_loss = slowed
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.chdir(folder)
     train.run(
-        params,
+        parse(params),
         **({"model": "waveform", "size": "all", "seed": 0} | options),
         catalog=folder / "catalog",
         partition=folder / "partition",

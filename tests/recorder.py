@@ -1,5 +1,6 @@
 """Finding out which settings a stage reads."""
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,6 +19,14 @@ class Recorder:
         known = name in type(self._block).model_fields
         self._seen.update([f"{self._prefix}{name}"] if known else leaves(self._block, self._prefix))
         return value
+
+    def model_dump(self, exclude: Collection[str] = (), **options: Any) -> dict[str, Any]:
+        """The keys that are left in are read."""
+        self._seen.update(
+            key for key in leaves(self._block, self._prefix)
+            if key.removeprefix(self._prefix).partition(".")[0] not in exclude
+        )  # fmt: skip
+        return self._block.model_dump(exclude=set(exclude), **options)
 
 
 def leaves(block: BaseModel, prefix: str = "") -> set[str]:

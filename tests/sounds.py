@@ -9,11 +9,13 @@ import pandas as pd
 
 from tagscale.catalog.tables import catalog_of
 from tagscale.models.build import Architecture
+from tagscale.params.blocks import TrainParams
+from tagscale.params.load import read_yaml
 from tagscale.partition.divide import Partition
 from tagscale.store.writer import StoreWriter
 from tagscale.training.fit import Labelled
-from tagscale.training.module import Settings
 
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 TAGS = ("tone", "clicks", "loudness")
 KINDS = ("classification", "classification", "regression")
 CAPACITY = {
@@ -65,7 +67,8 @@ def architecture(model: str = "spectrogram") -> Architecture:
     return Architecture(model, dict(CAPACITY[model]), TAGS, KINDS, patch_seconds=1.5)
 
 
-def settings(**different: Any) -> Settings:
+def settings(**different: Any) -> TrainParams:
+    """The block `train` of params.yaml, for trainings of seconds."""
     usual: dict[str, Any] = {
         "loss": "cross_entropy",
         "patches_per_track": 2,
@@ -76,7 +79,7 @@ def settings(**different: Any) -> Settings:
         "patience": 10,
         "precision": "32-true",
     }
-    return Settings(**(usual | different))
+    return TrainParams.model_validate(read_yaml(PARAMS)["train"] | usual | different)
 
 
 def write_study(folder: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagscale.audio.loading import EpochOrder, TrainingLoader, batches_per_epoch, loader
+from tagscale.audio.loading import EpochOrder, TrainingLoader, loader
 from tagscale.audio.patches import Patches, RandomPatches, SpacedPatches, Windows, to_wave, window_count
 from tagscale.runtime.errors import TagscaleError
 
@@ -43,7 +43,7 @@ def random_patches(store: Ramps, patch: int = 10, per_track: int = 2, seed: int 
 def epoch_of(patches: RandomPatches, epoch: int, workers: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     batches = loader(patches, batch=4, workers=workers, pin_memory=False)
     assert isinstance(batches.sampler, EpochOrder)
-    batches.sampler.set_epoch(epoch)
+    batches.sampler.start_at(epoch)
     return list(batches)
 
 
@@ -97,8 +97,7 @@ def test_training_leaves_out_a_smaller_last_batch_but_not_an_only_one() -> None:
     nine, three = random_patches(Ramps([50] * 9), per_track=1), random_patches(Ramps([50] * 3), per_track=1)
     assert [len(waves) for waves, _ in epoch_of(nine, 0)] == [4, 4]
     assert [len(waves) for waves, _ in epoch_of(three, 0)] == [3]
-    assert batches_per_epoch(nine, 4) == 2
-    assert batches_per_epoch(three, 4) == 1
+    assert [len(loader(patches, 4, workers=0, pin_memory=False)) for patches in (nine, three)] == [2, 1]
 
 
 @given(
@@ -151,65 +150,34 @@ def training(rank: int = 0, world: int = 1, workers: int = 0, batch: int = 4) ->
     return batches
 
 
-def bytes_from(batches: TrainingLoader, first_epoch: int, epochs: int = 3) -> list[bytes]:
+def bytes_from(batches: TrainingLoader, epoch: int = 0, first: int = 0) -> list[bytes]:
+    """The batches of three epochs, from a batch of one of them on."""
     found = []
-    for epoch in range(first_epoch, epochs):
-        batches.order.set_epoch(epoch)
+    for later in range(epoch, 3):
+        batches.start_at(later, first if later == epoch else 0)
         found += [waves.numpy().tobytes() + labels.numpy().tobytes() for waves, labels in batches]
     return found
 
 
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_interrupted_training_goes_on_with_the_batches_that_would_have_come(workers: int, world: int) -> None:
+def test_an_interrupted_training_resumes_with_the_batches_that_would_have_come(workers: int, world: int) -> None:
     for rank in range(world):
-        expected = bytes_from(training(rank, world), 0)
-        per_epoch = len(training(rank, world))
+        batches = training(rank, world, workers)
+        expected, per_epoch = bytes_from(training(rank, world)), len(batches)
         assert len(expected) == 3 * per_epoch
         for stop in (0, 1, per_epoch - 1, per_epoch, per_epoch + 1, 2 * per_epoch + 2):
-            state = position_after(training(rank, world, workers), stop)
-            restored = training(rank, world, workers)
-            restored.load_state_dict(state)
-            assert restored.state_dict() == state
-            assert bytes_from(restored, restored.order.epoch) == expected[stop:]
-
-
-def position_after(batches: TrainingLoader, stop: int) -> dict[str, int]:
-    seen = 0
-    for epoch in range(3):
-        batches.order.set_epoch(epoch)
-        if seen == stop:
-            break
-        for _ in batches:
-            seen += 1
-            if seen == stop:
-                return batches.state_dict()
-    return batches.state_dict()
-
-
-def test_a_position_fits_another_number_of_workers_and_a_used_loader() -> None:
-    expected, state = bytes_from(training(), 0), position_after(training(workers=2), 4)
-    used = training()
-    bytes_from(used, 0)
-    used.load_state_dict(state)
-    assert bytes_from(used, state["epoch"]) == expected[4:]
-    used.load_state_dict(state | {"batches": 0})
-    assert used.state_dict()["batches"] == 0
-
-
-def test_a_position_of_another_loader_is_refused() -> None:
-    state = training().state_dict()
-    with pytest.raises(TagscaleError, match="batch 4, here 5"):
-        training(batch=5).load_state_dict(state)
-    with pytest.raises(TagscaleError, match="world 1, here 2"):
-        training(world=2).load_state_dict(state)
+            assert bytes_from(batches, *divmod(stop, per_epoch)) == expected[stop:]
+        assert bytes_from(batches, 2, per_epoch) == [], (
+            "where it was interrupted between an epoch's last step and its end"
+        )
 
 
 def test_shares_are_disjoint_equal_and_together_one_large_batch() -> None:
     patches = random_patches(Ramps([900] * 13), per_track=2)
     whole, shares = EpochOrder(patches), [EpochOrder(patches, rank, 4) for rank in range(4)]
     for order in (whole, *shares):
-        order.set_epoch(5)
+        order.start_at(5)
     items, parts = list(whole), [list(share) for share in shares]
     assert [len(part) for part in parts] == [len(share) for share in shares] == [6] * 4
     assert sorted(item for part in parts for item in part) == sorted(items[:24])

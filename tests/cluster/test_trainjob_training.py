@@ -120,7 +120,7 @@ def test_a_process_that_is_alone_does_not_train(tmp_path: Path) -> None:
 
 def said_by(request: Path) -> str:
     alone = {key: value for key, value in os.environ.items() if key != "WORLD_SIZE"}
-    words = [sys.executable, "-m", "tagscale.stages.several", str(request)]
+    words = [sys.executable, "-m", "tagscale.cluster.worker", str(request)]
     done = subprocess.run(words, env=alone, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     return done.stderr

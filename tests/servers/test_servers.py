@@ -27,7 +27,7 @@ from tagscale.runtime.identity import RunIdentity
 from tagscale.stages import register
 from tagscale.store.read import Store
 from tagscale.tracking.journal import JOURNAL
-from tagscale.training.module import Training
+from tagscale.training import loop
 
 pytestmark = pytest.mark.slow
 MODEL = "tagscale-tagger"
@@ -138,21 +138,21 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
     outage = study.params(train=settings, tracking={"experiment": "outage"})
     study.train(alone, "spectrogram", 16, 0, "runs/alone")
 
-    step, steps = Training.training_step, 2  # of an epoch
+    step_loss, steps = loop.step_loss, 2  # of an epoch
 
-    def struck(self: Training, *arguments: Any) -> Any:
-        if self.global_step == 1 * steps + 1:  # in epoch 2
+    def struck(state: Any, *arguments: Any) -> Any:
+        if state.step == 1 * steps + 1:  # in epoch 2
             servers.mlflow.stop()
             servers.postgres.stop()
-        elif self.global_step == 3 * steps + 1:  # in epoch 4
+        elif state.step == 3 * steps + 1:  # in epoch 4
             journal = (tmp_path / "runs" / "outage.unfinished" / JOURNAL).read_text()
             assert journal.count('"valid_loss"') == 2
             servers.postgres.start()
             servers.mlflow.start()
-        return step(self, *arguments)
+        return step_loss(state, *arguments)
 
     capsys.readouterr()
-    monkeypatch.setattr(Training, "training_step", struck)
+    monkeypatch.setattr(loop, "step_loss", struck)
     study.train(outage, "spectrogram", 16, 0, "runs/outage")
     told = capsys.readouterr().out
     assert told.count("does not answer (Connection refused). Training goes on") == 1

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 from killed import start, train_slowly
 from tagscale.runtime.errors import TagscaleError
-from tagscale.training import resume
-from tagscale.training.module import Training
+from tagscale.training import loop
 
 SETTINGS = {"train": {"max_epochs": 2, "patches_per_track": 1}}
 ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]  # the rest are times
@@ -43,7 +42,7 @@ def finished(process: Any) -> int:
 @pytest.mark.slow
 def test_killed_at_many_moments_it_ends_as_if_it_had_been_left_alone(study, tmp_path: Path) -> None:
     """Before the first state, within the first epoch, between two epochs, in the last."""
-    params = study.params(**SETTINGS, tracking={"experiment": "killed"})
+    params = study.params(**SETTINGS, tracking={"experiment": "killed"}).model_dump()
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     for folder in (alone, killed):
         folder.mkdir()
@@ -91,25 +90,25 @@ def run_of(study: Any, experiment: str) -> Any:
 def test_an_error_and_ctrl_c_are_told_to_mlflow_and_the_run_goes_on(study, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAILED, KILLED, FINISHED: one run."""
     params = study.params(**SETTINGS, tracking={"experiment": "ended"})
-    step = Training.training_step
-    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
+    step_loss = loop.step_loss
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
 
     def train() -> None:
         study.train(params, "waveform", 16, 5, "runs/ended")
 
     for event, status in ((TagscaleError("enough"), "FAILED"), (KeyboardInterrupt(), "KILLED")):
 
-        def struck(self: Training, *arguments: Any, event: BaseException = event) -> Any:
-            if self.global_step == 3:
+        def struck(state: Any, *arguments: Any, event: BaseException = event) -> Any:
+            if state.step == 3:
                 raise event
-            return step(self, *arguments)
+            return step_loss(state, *arguments)
 
-        monkeypatch.setattr(Training, "training_step", struck)
+        monkeypatch.setattr(loop, "step_loss", struck)
         with pytest.raises(type(event)):
             train()
         assert run_of(study, "ended").info.status == status
         assert (study.root / "runs" / "ended.unfinished" / "model").is_dir()
-    monkeypatch.setattr(Training, "training_step", step)
+    monkeypatch.setattr(loop, "step_loss", step_loss)
     train()
     assert run_of(study, "ended").info.status == "FINISHED"
     assert not (study.root / "runs" / "ended.unfinished").exists()
@@ -128,10 +127,10 @@ def test_a_full_disk_at_the_very_end_costs_nothing(study, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write", full)
-        with pytest.raises(TagscaleError, match=r"The disk is full: .*runs/full could not be written.* the state in"):
+        with pytest.raises(TagscaleError, match=r"The disk is full: .*runs/full could not be written.* The state in"):
             study.train(params, "waveform", 16, 0, "runs/full")
     assert run_of(study, "full").info.status == "FAILED"
-    monkeypatch.setattr(Training, "training_step", untouched)
+    monkeypatch.setattr(loop, "step_loss", untouched)
     assert (study.train(params, "waveform", 16, 0, "runs/full") / "weights.safetensors").is_file()
 
 

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,12 @@ from sounds import Sounds, architecture, make_sounds, settings
 from tagscale.audio.patches import SpacedPatches
 from tagscale.models.backend import SingleChannelNorm
 from tagscale.runtime.errors import TagscaleError
-from tagscale.training import resume, two_step
+from tagscale.training import loop, resume, steps
+from tagscale.training.batch_norm import synchronised
 from tagscale.training.distributed import World, launch, processes_wanted
 from tagscale.training.fit import Fitted, fit
 from tagscale.training.resume import Unfinished
-from tagscale.training.sync_norm import synchronised
-from tagscale.training.two_step import Step, heard
+from tagscale.training.steps import Step, features_of
 
 FEW = slice(48, 53)  # validation tracks, in unequal shares
 
@@ -149,7 +151,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path, model: str) -> None:
 
 def test_two_go_on_where_one_was_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In mid-epoch: the number of processes is no part of the training's state."""
-    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(resume, "KEPT", 100)
     expected = trained(make_sounds(), "waveform", Unfinished(tmp_path / "left", {}))
     for file in sorted((tmp_path / "left" / "model").glob("*.state"))[4:]:
@@ -176,14 +178,17 @@ def test_without_a_gpu_devices_are_processes() -> None:
     assert processes_wanted(2, batch=16) == 2
 
 
+def fail_in_the_second() -> None:
+    assert os.environ["WORLD_SIZE"] == "2"
+    assert os.environ["MASTER_PORT"]
+    if os.environ["RANK"] == "1":
+        sys.exit(3)
+    time.sleep(60)
+
+
 def test_a_process_that_fails_ends_the_others_with_a_word(tmp_path: Path) -> None:
-    program = (
-        "import os, sys, time\n"
-        "assert os.environ['WORLD_SIZE'] == '2' and os.environ['MASTER_PORT']\n"
-        "sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(60)\n"
-    )
     with pytest.raises(TagscaleError, match=r"on 2 processes ended: process 1 failed \(exit status 3\)"):
-        launch(2, "-c", program)
+        launch(2, fail_in_the_second)
 
 
 class Means(nn.Module):
@@ -202,12 +207,12 @@ class Means(nn.Module):
 def features() -> Tensor:
     sounds, means = make_sounds(), Means()
     part = sounds.part(FEW)
-    step = Step("", nn.Identity(), nn.Linear(2, 3), 8000, listener=means)
-    return heard(step, SpacedPatches(sounds, part.tracks, part.labels, 8000, 3), batch=4, workers=0, half=None)
+    step = Step("", nn.Identity(), 8000, encoder=means)
+    return features_of(step, SpacedPatches(sounds, part.tracks, part.labels, 8000, 3), batch=4, workers=0, half=None)
 
 
 def hear_a_share(rank: int, folder: Path) -> None:
-    two_step.EXCHANGED = 6  # three patches at a time
+    steps.EXCHANGED = 6  # three patches at a time
     World.current().connect()
     torch.save(features(), folder / f"{rank}.pt")
 

@@ -3,11 +3,13 @@
 import re
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,10 +19,12 @@ from tagscale.evaluation.metrics import evaluate
 from tagscale.evaluation.predict import predict
 from tagscale.models.backend import BN_MOMENTUM
 from tagscale.models.build import build
+from tagscale.models.spectrogram import SpectrogramTagger
 from tagscale.runtime.errors import TagscaleError
 from tagscale.training.fit import VALIDATION_PATCHES, Fitted, Labelled, fit, start_at_prevalence
-from tagscale.training.losses import masked_loss
-from tagscale.training.module import Training
+from tagscale.training.recipe import deciding, masked_loss, optimizer_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,7 @@ def test_a_fit_tells_of_its_epochs_and_leaves_nothing_behind(
             sounds.part(VALIDATION),
             settings(),
             seed=0,
-            on_epoch=lambda numbers, epoch: told.append((epoch, numbers)),
+            report=lambda numbers, epoch: told.append((epoch, numbers)),
         )
     assert not warned
     assert not list(tmp_path.iterdir())
@@ -151,9 +155,7 @@ def test_the_rate_stays_where_it_is_said_to_stay(sounds: Sounds) -> None:
 
 
 def test_processes_that_read_change_nothing(sounds: Sounds, first_epochs: Fitted) -> None:
-    settings_ = settings(weight_decay=0.01, patches_per_track=1)
-    parts = sounds.part(slice(0, 16)), sounds.part(slice(48, 52))
-    found = fit(architecture(), sounds, *parts, settings_, 0, workers=1)
+    found = few_epochs(sounds, workers=1)
     assert bytes_of(found.model) == bytes_of(first_epochs.model)
 
 
@@ -161,15 +163,15 @@ def test_a_compiled_network_has_the_same_statistics_and_is_compiled_once(
     sounds: Sounds, first_epochs: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without its last, slow stage; rounding apart, the running statistics are averaged as they are without."""
-    compile_, counts = nn.Module.compile, torch._dynamo.utils.counters["stats"]
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    counts = torch._dynamo.utils.counters["stats"]
     counts.clear()
     found = few_epochs(sounds, compile=True, patches_per_track=2)
     assert counts["unique_graphs"] <= 4, "the trial, training, prediction, and prediction of a smaller batch"
     expected = few_epochs(sounds, patches_per_track=2)
     for key, tensor in expected.model.state_dict().items():
         torch.testing.assert_close(found.model.state_dict()[key], tensor, rtol=1e-3, atol=1e-4)
-    assert found.model._compiled_call_impl is None
+    assert isinstance(found.model, SpectrogramTagger), "no wrapper is left"
     assert {norm.momentum for norm in found.model.modules() if isinstance(norm, _BatchNorm)} == {BN_MOMENTUM}
 
 
@@ -179,11 +181,10 @@ def test_a_machine_that_cannot_compile_trains_without(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no compiler\nand more")
 
-    monkeypatch.setattr(nn.Module, "compile", refuse)
+    monkeypatch.setattr(torch, "compile", refuse)
     found = few_epochs(sounds, compile=True)
-    assert "torch.compile does not work here (no compiler); training goes on without it." in capsys.readouterr().out
+    assert "torch.compile does not work here (no compiler); training continues without it." in capsys.readouterr().out
     assert bytes_of(found.model) == bytes_of(first_epochs.model)
-    assert "compile" not in settings(compile=True).deciding()
 
 
 def test_bf16_trains_on_a_cpu_too(sounds: Sounds) -> None:
@@ -230,8 +231,15 @@ def test_a_fresh_model_scores_every_tag_with_its_mean_label() -> None:
 
 def test_only_kernels_decay() -> None:
     model = build(architecture("waveform"))
-    optimizer = Training(model, torch.zeros(3, dtype=torch.bool), settings(), steps=1).configure_optimizers()
-    kernels, others = optimizer.param_groups
+    kernels, others = optimizer_of(model, settings()).param_groups
     assert (kernels["weight_decay"], others["weight_decay"]) == (1e-5, 0)
     assert {parameter.ndim for parameter in kernels["params"]} == {2, 3}
     assert {parameter.ndim for parameter in others["params"]} == {1}
+
+
+def test_the_settings_that_decide_a_run_are_those_that_dvc_watches() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    watched = {name.removeprefix("train.") for name in stage["params"] if name.startswith("train.")}
+    assert set(deciding(settings(), patch_seconds=7.5)) == watched
+    assert deciding(settings(), patch_seconds=7.5) == deciding(settings(compile=True, workers=3, devices=2), 7.5)
+    assert deciding(settings(), 7.5)["patch_seconds"] == 7.5, "the model's own"

@@ -1,7 +1,9 @@
 """From every state that a training saves it goes on to the same end; what cannot be read or written is said."""
 
 import errno
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ from torch import nn
 
 from sounds import Sounds, architecture, make_sounds, settings
 from tagscale.runtime.errors import TagscaleError
-from tagscale.training import resume
+from tagscale.training import loop, resume
 from tagscale.training.fit import Fitted, fit
-from tagscale.training.module import Training
 from tagscale.training.resume import States, Unfinished
+from tagscale.training.state import State
 
 ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]
 FEW = slice(48, 52)
@@ -33,7 +35,7 @@ def train(sounds: Sounds, folder: Path, about: dict[str, Any] = ABOUT, told: Any
     with unfinished.held():
         return fit(
             architecture("waveform"), sounds, sounds.part(slice(0, 16)), sounds.part(FEW),
-            settings(**different), seed=1, on_epoch=told, unfinished=unfinished,
+            settings(**different), seed=1, report=told, unfinished=unfinished,
         )  # fmt: skip
 
 
@@ -46,7 +48,7 @@ def whole(sounds: Sounds, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fit
     """A training left alone, and the folder with all of its states."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resume, "SAVE_SECONDS", 0.0)
+        patch.setattr(loop, "SAVE_SECONDS", 0.0)
         patch.setattr(resume, "KEPT", 100)
         return train(sounds, folder), folder
 
@@ -128,7 +130,7 @@ def test_a_state_that_would_run_code_is_not_run(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "run",)
 
     states = States(tmp_path / "model")
-    states.save_checkpoint({"evil": Evil()}, "")
+    states.save({"evil": Evil()})
     assert states.newest() is None
     assert not (tmp_path / "run").exists()
 
@@ -140,13 +142,13 @@ def test_the_state_of_another_training_is_discarded(
     told: list[int] = []
     train(sounds, tmp_path / "left", {"identity": "another"}, lambda *_: told.append(1), max_epochs=1)
     assert told == [1]
-    assert "other data or settings was left there; it is discarded" in capsys.readouterr().out
+    assert "discarded the states of an unfinished training with other data or settings" in capsys.readouterr().out
 
 
 def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
     with (
         Unfinished(tmp_path, ABOUT).held(),
-        pytest.raises(TagscaleError, match="another process is training this run"),
+        pytest.raises(TagscaleError, match=r"process \d+ on \S+ is training this run"),
         Unfinished(tmp_path, ABOUT).held(),
     ):
         pass
@@ -157,12 +159,12 @@ def in_the_second_epoch(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let something happen in the training's sixth step."""
 
     def happen(event: Any) -> None:
-        step = Training.training_step
+        step_loss = loop.step_loss
 
-        def struck(self: Training, batch: Any, index: int) -> Any:
-            return event(step(self, batch, index)) if self.global_step == 5 else step(self, batch, index)
+        def struck(state: State, *arguments: Any) -> Any:
+            return event(step_loss(state, *arguments)) if state.step == 5 else step_loss(state, *arguments)
 
-        monkeypatch.setattr(Training, "training_step", struck)
+        monkeypatch.setattr(loop, "step_loss", struck)
 
     return happen
 
@@ -172,7 +174,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_state(
 ) -> None:
     """Found before the next state is written, not only at the next look at the loss."""
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "SAVE_SECONDS", 0.0)
+        patch.setattr(loop, "SAVE_SECONDS", 0.0)
         in_the_second_epoch(lambda loss: loss * float("nan"))
         with pytest.raises(TagscaleError, match=r"diverged: .* in epoch 2 .* state is kept in .*model; started again"):
             train(sounds, tmp_path / "left")
@@ -211,13 +213,15 @@ def test_a_full_disk_keeps_the_state_before(
         write(path, content)
 
     monkeypatch.setattr(resume, "_write", full)
-    with pytest.raises(TagscaleError, match=r"The disk is full: the state .* Free space .* state is kept in"):
+    with pytest.raises(TagscaleError, match=r"The disk is full: .*2\.state could not .* state is kept in .* Free"):
         train(sounds, tmp_path / "left")
     assert [path.name for path in (tmp_path / "left" / "model").iterdir()] == ["00000001.state"]
     assert bytes_of(train(sounds, tmp_path / "left").model) == bytes_of(whole[0].model)
 
 
-def test_ctrl_c_is_ctrl_c(sounds: Sounds, tmp_path: Path, in_the_second_epoch: Any) -> None:
+def test_ctrl_c_is_ctrl_c_and_says_what_is_kept(
+    sounds: Sounds, tmp_path: Path, in_the_second_epoch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     def pressed(loss: torch.Tensor) -> None:
         raise KeyboardInterrupt
 
@@ -225,3 +229,35 @@ def test_ctrl_c_is_ctrl_c(sounds: Sounds, tmp_path: Path, in_the_second_epoch: A
     with pytest.raises(KeyboardInterrupt):
         train(sounds, tmp_path / "left")
     assert States(tmp_path / "left" / "model").newest() is not None
+    assert f"Training was interrupted. The last good state is kept in {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("moment", "step", "batch"), [("step", 6, 2), ("validation", 4, 4)])
+def test_sigterm_ends_the_process_when_the_state_is_saved(
+    sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, in_the_second_epoch: Any,
+    moment: str, step: int, batch: int, monkeypatch: Any, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """In the second epoch's second step, or in the validation after the first epoch, the state of which is not lost."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate(loss: torch.Tensor) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss
+
+    if moment == "step":
+        in_the_second_epoch(terminate)
+    else:
+        entry_losses = loop.entry_losses
+        monkeypatch.setattr(
+            loop, "entry_losses", lambda *given, **objective: terminate(entry_losses(*given, **objective))
+        )
+    with pytest.raises(SystemExit) as ended:
+        train(sounds, tmp_path / "left")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "Training was interrupted. The last good state is kept in" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
+    saved = States(tmp_path / "left" / "model").newest()
+    assert saved is not None
+    assert (saved["step"], saved["batch"]) == (step, batch)
+    monkeypatch.undo()
+    assert bytes_of(train(sounds, tmp_path / "left").model) == bytes_of(whole[0].model)

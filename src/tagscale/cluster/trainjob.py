@@ -1,7 +1,7 @@
 """One training on several machines of a cluster: a task starts a TrainJob of Kubeflow Trainer and follows it.
 
 The task and the pods of the job share nothing but a volume. The task copies what the pods need to a folder there, lets
-them train (`stages.several`, one process for each device), and fetches the finished run from there. The job's name
+them train (`cluster.worker`, one process for each device), and fetches the finished run from there. The job's name
 follows from what it trains, so a retried task finds the job that it had started, and follows it.
 """
 
@@ -78,13 +78,13 @@ def train_on_nodes(
         TagscaleError: the training failed (its job is kept for inspection), or somebody deleted it; the cluster
             refuses the job, lacks the runtime, or is away for long.
     """
-    from tagscale.stages import several
+    from tagscale.cluster import worker
 
     processes, folder = processes_on_nodes(params), unfinished.with_name(f"{unfinished.name}.nodes")
     shared = {"catalog": folder / "catalog", "partition": folder / "partition", "run": folder / "run"}
     paths: dict[str, Path | str | None] = {"inputs": in_pods(inputs) if isinstance(inputs, Path) else inputs}
     paths |= {name: in_pods(path) for name, path in (shared | {"unfinished": unfinished}).items()}
-    order = several.request(processes, params, {"model": model, "size": size, "seed": seed}, paths)
+    order = worker.request(processes, params, {"model": model, "size": size, "seed": seed}, paths)
     name = job_name(run_name(model, size, seed), [order, image])
     jobs = Jobs(backend or cluster(), lambda line: print(line, flush=True))
 
@@ -118,7 +118,7 @@ def job_name(run: str, content: object) -> str:
 
 def train_share(request: str) -> None:
     """What every process in the pods runs. Only this source reaches them, through a shell: no dollar sign in it."""
-    from tagscale.stages.several import main
+    from tagscale.cluster.worker import main
 
     main(request)
 

@@ -1,7 +1,7 @@
-"""One training in several processes, on one machine or several: who this process is, and what all agree on.
+"""One training in several processes, on one machine or several: which process this is, and what all agree on.
 
-`torchrun` starts the processes and tells each by its environment (WORLD_SIZE, RANK ...); so does whatever else starts
-them, as a cluster's training operator. `launch` is torchrun's own engine, for the devices of this machine.
+torchrun starts the processes and tells each its place by the environment (WORLD_SIZE, RANK ...); so does whatever else
+starts them, as a cluster's training operator. `launch` is torchrun's own engine, for the devices of this machine.
 """
 
 import atexit
@@ -11,16 +11,13 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.environments import TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy
+from rich.console import Console
 from torch import Tensor
 from torch import distributed as dist
 
@@ -42,14 +39,18 @@ class World:
 
     @classmethod
     def current(cls) -> "World":
-        """As the environment says; one process where it says nothing. Raises TagscaleError when it says half of it."""
+        """The world that the environment describes; one process where it says nothing.
+
+        Raises:
+            TagscaleError: the environment names several processes, but not the place of this one.
+        """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
-        lacking = [name for name in _NEEDED if name not in os.environ]
-        if lacking:
+        missing = [name for name in _NEEDED if name not in os.environ]
+        if missing:
             raise TagscaleError(
-                f"WORLD_SIZE is {size}, but {', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not set. "
+                f"WORLD_SIZE is {size}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. "
                 "Start the processes with torchrun, or unset WORLD_SIZE."
             )
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -70,7 +71,7 @@ class World:
         return batch // self.size
 
     def connect(self) -> None:
-        """Meet the other processes; nothing where there are none, or where they have met."""
+        """Connect to the other processes, where there are any and they are not connected yet."""
         if self.size == 1 or dist.is_initialized():
             return
         if torch.cuda.is_available():
@@ -80,33 +81,6 @@ class World:
         else:
             dist.init_process_group("gloo")
         atexit.register(dist.destroy_process_group)
-
-    def trainer_settings(self) -> dict[str, Any]:
-        """What Lightning's trainer must be told of these processes."""
-        if self.size == 1:
-            return {"devices": 1}
-        # Buffers are alike already: batch norm sees the whole batch (training.sync_norm)
-        strategy = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
-        return {
-            "devices": self.local_size,
-            "num_nodes": self.size // self.local_size,
-            "strategy": strategy,
-            "use_distributed_sampler": False,  # `audio.loading.loader` gives each its share
-            "plugins": [TorchElasticEnvironment()],
-        }
-
-
-class EndedFromOutside(Callback):
-    """Lets each of several processes end at once when it is asked to, as torchrun does when one of them failed.
-
-    Lightning would ask in every step whether any process has been, which makes GPUs wait, and would answer through
-    processes that may be gone.
-    """
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.world_size > 1:
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def together() -> bool:
@@ -122,31 +96,24 @@ def summed(value: Tensor) -> Tensor:
 
 
 def agreed(decision: bool) -> bool:
-    """What the first process decides, in all of them."""
+    """The first process's decision, in all processes."""
     return from_first(b"y" if decision else b"") == b"y"
 
 
 def from_first(content: bytes) -> bytes:
-    """The first process's bytes, in all of them; what the others give does not matter."""
+    """The first process's bytes, in all processes; the bytes of the others are ignored."""
     if not together():
         return content
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    first = dist.get_rank() == 0
-    length = torch.tensor([len(content)], device=device)
-    dist.broadcast(length, src=0)
-    room = torch.empty(int(length.item()), dtype=torch.uint8, device=device)
-    if first and content:
-        room.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    if len(room):
-        dist.broadcast(room, src=0)
-    return content if first else room.cpu().numpy().tobytes()
+    box = [content]
+    dist.broadcast_object_list(box, src=0, device=torch.device("cuda" if dist.get_backend() == "nccl" else "cpu"))
+    return box[0]
 
 
 def processes_wanted(devices: int | None, batch: int) -> int:
     """How many processes `train.devices` asks this process to start; 1 where it is one of several already.
 
     Raises:
-        TagscaleError: more devices than there are GPUs, a batch that they cannot share.
+        TagscaleError: more devices than GPUs, or a batch that the devices cannot share.
     """
     world = World.current()
     if world.size > 1 or devices in (None, 1):
@@ -160,11 +127,13 @@ def processes_wanted(devices: int | None, batch: int) -> int:
     return devices
 
 
-def launch(processes: int, *arguments: str) -> None:
-    """Run `python ARGUMENTS` in so many processes of this machine, and wait for all of them.
+def launch(processes: int, function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in so many processes of this machine, and wait for all of them.
 
+    Args:
+        function, arguments: anything that can be pickled
     Raises:
-        TagscaleError: one of them failed, and so all were ended. Names it; its message is on stderr.
+        TagscaleError: one process failed, and all were ended. Names it; its own message is on stderr.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -178,45 +147,36 @@ def launch(processes: int, *arguments: str) -> None:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes speak for themselves
-    threads = str(max(1, cores() // processes))
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # each process reports its own failure
     try:
-        with _environment("OMP_NUM_THREADS", threads):
-            elastic_launch(config, sys.executable)(*arguments)
+        with _default("OMP_NUM_THREADS", str(max(1, cores() // processes))):
+            elastic_launch(config, run_worker)(function, *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise TagscaleError(
             f"Training on {processes} processes ended: process {rank} failed (exit status {failure.exitcode}), and "
-            "the others were ended. Its message stands above. Started again, training continues where it was saved."
+            "the others were ended. Its message is above. Started again, training resumes from its last state."
         ) from None
 
 
-def end_with_parent() -> None:
-    """Let this process be killed when the one that launched it dies, so that none trains on alone. Linux only."""
+def run_worker(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in one of several processes; exit with 1 and a message on stderr when it raises TagscaleError.
+
+    On Linux the process is killed when its parent dies, so that none trains on alone.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-@contextmanager
-def lost_processes_explained(world: World) -> Iterator[None]:
-    """Say of an error in talking to the other processes what it means: one of them is gone."""
     try:
-        yield
-    except RuntimeError as error:
-        text = str(error)
-        if world.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text):
-            raise
-        raise TagscaleError(
-            f"Process {world.rank} of {world.size} lost another process of this training, which failed or was ended "
-            f"({text.splitlines()[0][:200]}). Look at that one's message; started again, training continues where it "
-            "was saved."
-        ) from error
+        function(*arguments)
+    except TagscaleError as problem:
+        Console(stderr=True).print(f"error {problem}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable that is not set, for a while."""
+def _default(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable inside the block, unless it is set."""
     given = name in os.environ
     os.environ.setdefault(name, value)
     try:

@@ -1,5 +1,6 @@
 """Fitting one tagger: its data, its first weights, and the trainings that make it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -9,26 +10,28 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from tagscale.audio.loading import batches_per_epoch, loader
+from tagscale.audio.loading import TrainingLoader, loader
 from tagscale.audio.logmel import LogMel
-from tagscale.audio.patches import Batch, Patches, RandomPatches, Samples, SpacedPatches, to_wave
+from tagscale.audio.patches import Batch, RandomPatches, Samples, SpacedPatches, to_wave
 from tagscale.models.build import Architecture, build
 from tagscale.models.tagger import Tagger
+from tagscale.params.blocks import TrainParams
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
-from tagscale.training.distributed import World, lost_processes_explained
-from tagscale.training.epochs import OnEpoch
-from tagscale.training.losses import balanced_weights
-from tagscale.training.module import Settings, Training
+from tagscale.training.distributed import World
+from tagscale.training.failures import lost_process_explained
+from tagscale.training.loop import OnEpoch, train
+from tagscale.training.recipe import balanced_weights
 from tagscale.training.resume import Unfinished
-from tagscale.training.sync_norm import synchronised
-from tagscale.training.trainer import run_step
-from tagscale.training.two_step import Step, heard_patches, steps_of
+from tagscale.training.state import State
+from tagscale.training.steps import Step, feature_patches, steps_of
 
 VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to choose the epoch by
 NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
 MOST_WORKERS = 8
 HALF = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+Report = Callable[[dict[str, float], int], None]  # takes numbers of an epoch, and which it was (from 1)
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,7 @@ class Labelled:
 class Fitted:
     """A trained model, with the weights of its best epoch, and how training went.
 
-    history: epoch (from 1), train_loss, valid_loss, learning_rate, patches_per_second, seconds, data_wait,
-        peak_memory_mb; of the last step where the model is trained in several
+    history: a row per epoch, with the columns of `training.loop.train`; of the last step where the model has several
     earlier: histories of the steps before, by their names
     seconds: what training took, in all processes one after another
     """
@@ -61,23 +63,21 @@ def fit(
     store: Samples,
     training: Labelled,
     validation: Labelled,
-    settings: Settings,
+    settings: TrainParams,
     seed: int,
-    on_epoch: OnEpoch | None = None,
+    report: Report | None = None,
     unfinished: Unfinished | None = None,
-    workers: int | None = None,
 ) -> Fitted:
     """Train a fresh model on the training tracks until the validation loss stops falling.
 
     Initial weights, dropout, patches and their order follow from the seed: on the same CPU with the same number of
-    threads the same weights come out, bit by bit. A GPU is used where there is one; sums are then not bit-exact.
-    As one process of several (torchrun) this one takes its share of every batch, and all come out alike.
+    threads the same weights come out, bit by bit. On a GPU, which is used where there is one, sums are not bit-exact.
+    As one of several processes (torchrun) this one takes its share of every batch, and all get equal weights.
 
     Args:
-        on_epoch: told of every epoch, also of those before where the training goes on; names of curves begin with the
-            step's (`part_1/valid_loss`) where a model is trained in several
-        unfinished: where the training's states are kept until it is complete, so that it can go on after it was ended
-        workers: processes that read patches; by the machine when not given
+        report: called with the numbers of every epoch, also of those of before the training was resumed; their names
+            begin with the step's (`part_1/valid_loss`) where the model is trained in several steps
+        unfinished: the folder of the training's states, from which it resumes
     Raises:
         TagscaleError: nothing to learn or to validate from, a loss that is not a number, a precision that the
             machine cannot do, patches too short for the model, not enough memory, a full disk, another process of the
@@ -85,55 +85,58 @@ def fit(
     """
     _check(training, validation, settings)
     world = World.current()
-    share = world.share_of(settings.batch)
+    world.share_of(settings.batch)
     torch.manual_seed(seed)
     model = build(architecture)
-    on_gpu = torch.cuda.is_available()
-    if workers is None:  # a CPU has better things to do than to copy
-        workers = min(MOST_WORKERS, cores() // world.local_size) if on_gpu else 0
     regression = np.array([kind == "regression" for kind in architecture.kinds])
     weights = balanced_weights(training.labels, regression) if settings.class_weights == "balanced" else None
+    objective = {"loss": settings.loss, "regression": torch.from_numpy(regression), "weights": weights}
 
-    histories: dict[str, pd.DataFrame] = {}
-    best_epoch, seconds = 0, 0.0
-    with lost_processes_explained(world):
+    finished: dict[str, State] = {}
+    with lost_process_explained(world):
         world.connect()
         for number, step in enumerate(steps_of(model, architecture.patch_samples)):
-            patches = RandomPatches(
+            random = RandomPatches(
                 store, training.tracks, training.labels, step.patch_samples, settings.patches_per_track, seed
             )
-            fixed = SpacedPatches(store, validation.tracks, validation.labels, step.patch_samples, VALIDATION_PATCHES)
+            spaced = SpacedPatches(store, validation.tracks, validation.labels, step.patch_samples, VALIDATION_PATCHES)
             states = unfinished.states(step.name or "model") if unfinished else None
-            state = states.newest() if states else None
-            if state is None:  # otherwise they are in it
-                fit_normalisation(step.network, patches)
-                start_at_prevalence(step.output, training.labels, weights)
-            module = Training(
-                step.network,
-                torch.from_numpy(regression),
-                settings,
-                steps=settings.max_epochs * batches_per_epoch(patches, share, world.size),
-                weights=weights,
-                seed=(seed, number),
-            )
-            loaders = partial(_loaders, step, patches, fixed, share, workers, settings)
-            with synchronised(step.network):
-                histories[step.name], best_epoch = run_step(step, module, loaders, states, state, on_epoch)
-            seconds += module.seconds
-    history = histories.pop("")
-    return Fitted(model.cpu().eval(), history, best_epoch, histories, seconds)
+            saved = states.newest() if states else None
+            if saved is None:
+                fit_normalisation(step.network, random)
+                start_at_prevalence(step.network.output, training.labels, weights)
+            loaders = partial(_loaders, step, random, spaced, settings)
+            on_epoch = _named(report, step.name) if report and world.first else None
+            finished[step.name] = train(step, settings, (seed, number), objective, loaders, states, saved, on_epoch)
+    histories = {name: pd.DataFrame(state.rows) for name, state in finished.items()}
+    seconds = sum(state.seconds for state in finished.values())
+    return Fitted(model.cpu().eval(), histories.pop(""), finished[""].best_epoch, histories, seconds)
 
 
 def _loaders(
-    step: Step, patches: RandomPatches, fixed: SpacedPatches, share: int, workers: int, settings: Settings
-) -> list[DataLoader[Batch]]:
-    """What a step trains with and validates with; features are heard first, where the step wants them."""
-    world, on_gpu = World.current(), torch.cuda.is_available()
-    data: list[Patches] = [patches, fixed]
-    if step.listener is not None:
-        data = heard_patches(step, patches, fixed, share, workers, HALF[settings.precision])
+    step: Step, random: RandomPatches, spaced: SpacedPatches, settings: TrainParams
+) -> tuple[TrainingLoader, DataLoader[Batch]]:
+    """The batches of a step's training and validation; of features, which are computed first, where it takes those."""
+    world, on_gpu, workers = World.current(), torch.cuda.is_available(), settings.workers
+    share = world.share_of(settings.batch)
+    if workers is None:  # on a CPU they would take its cores from the training
+        workers = min(MOST_WORKERS, cores() // world.local_size) if on_gpu else 0
+    if step.encoder is not None:
+        random, spaced = feature_patches(step, random, spaced, share, workers, HALF[settings.precision])
         workers = 0  # they are in memory
-    return [loader(part, share, workers, on_gpu, world.rank, world.size) for part in data]
+    training, validation = (loader(part, share, workers, on_gpu, world.rank, world.size) for part in (random, spaced))
+    assert isinstance(training, TrainingLoader)
+    return training, validation
+
+
+def _named(report: Report, step: str) -> OnEpoch:
+    """A row's numbers under the name of the step, and the epoch by itself."""
+    prefix = f"{step}/" if step else ""
+
+    def on_epoch(row: dict[str, float]) -> None:
+        report({f"{prefix}{name}": value for name, value in row.items() if name != "epoch"}, int(row["epoch"]))
+
+    return on_epoch
 
 
 def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:
@@ -157,7 +160,7 @@ def start_at_prevalence(output: nn.Linear, labels: np.ndarray, weights: Tensor |
         weights: (2, tags), with which labels of 0 and of 1 count in the loss
     """
     known = ~np.isnan(labels)
-    # One imagined track at 0.5 more: no tag starts at a logit that is infinite, or none at all
+    # One imagined track at 0.5 more: no tag starts at an infinite logit, or at none
     means = (np.nansum(labels, axis=0) + 0.5) / (known.sum(axis=0) + 1)
     bias = np.log(means / (1 - means))
     if weights is not None:
@@ -166,7 +169,7 @@ def start_at_prevalence(output: nn.Linear, labels: np.ndarray, weights: Tensor |
     output.bias.copy_(torch.from_numpy(bias))
 
 
-def _check(training: Labelled, validation: Labelled, settings: Settings) -> None:
+def _check(training: Labelled, validation: Labelled, settings: TrainParams) -> None:
     """Refuse what cannot be trained before anything is computed."""
     for part, data in (("training", training), ("validation", validation)):
         if not (~np.isnan(data.labels)).any():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tagscale.training.losses import Loss, annotated, balanced_weights, entry_losses, masked_loss
+from tagscale.training.recipe import annotated, balanced_weights, entry_losses, masked_loss
 
 NAN = float("nan")
 REGRESSION = torch.tensor([False, False, True])
@@ -20,7 +20,7 @@ def some() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-def test_against_a_loop_over_the_entries(loss: Loss) -> None:
+def test_against_a_loop_over_the_entries(loss: str) -> None:
     logits, labels = some()
     total, count = 0.0, 0
     for logit_row, label_row in zip(logits.tolist(), labels.tolist(), strict=True):
@@ -37,7 +37,7 @@ def test_against_a_loop_over_the_entries(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-def test_a_missing_label_has_no_gradient(loss: Loss) -> None:
+def test_a_missing_label_has_no_gradient(loss: str) -> None:
     logits, labels = some()
     (gradient,) = torch.autograd.grad(masked_loss(logits, labels, REGRESSION, loss), logits)
     assert torch.isfinite(gradient).all()
@@ -46,7 +46,7 @@ def test_a_missing_label_has_no_gradient(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-def test_what_a_model_says_about_a_missing_label_changes_nothing(loss: Loss) -> None:
+def test_what_a_model_says_about_a_missing_label_changes_nothing(loss: str) -> None:
     logits, labels = some()
     moved = logits.detach() + 5 * labels.isnan()
     moved.requires_grad_()

@@ -1,9 +1,4 @@
-"""Batch norm over the whole batch when several processes share it, on CPU and GPU alike.
-
-torch's own SyncBatchNorm does not run on a CPU, and putting it in place of a model's layers loses what subclasses do
-(the back-end's `SingleChannelNorm`). Here a layer keeps its place, its subclass, its parameters and its state, and
-gets another way to its statistics while the model trains.
-"""
+"""Batch norm while a model trains: the momentum of its running statistics, and its whole batch over all processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +12,69 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tagscale.training.distributed import together
 
 
+def statistics_momentum(step: int, slowest: float) -> float:
+    """Weight of a new batch in the running statistics: an average over about the last tenth of the steps.
+
+    The models' own 0.01 holds from step 1,000 on. Before that it would still mix in the initial values and those of
+    much earlier weights, and a training on few tracks ends before.
+
+    >>> [round(statistics_momentum(step, 0.01), 3) for step in (0, 10, 90, 5000)]
+    [1.0, 0.5, 0.1, 0.01]
+    """
+    return max(slowest, 1 / (1 + step / 10))
+
+
+class RunningStatistics:
+    """Updates the running statistics of a network's batch norms with `statistics_momentum`, inside a `with` block.
+
+    torch.compile would compile a network anew for every momentum, and give up after eight. In a compiled network each
+    layer therefore keeps its last batch's statistics, and the average is taken here; it differs by rounding alone.
+    """
+
+    def __init__(self, network: nn.Module, compiled: bool) -> None:
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        self.norms = [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
+        self.compiled = compiled
+        self.previous: list[list[Tensor]] = []
+
+    def __enter__(self) -> "RunningStatistics":
+        if self.compiled:
+            for norm, _ in self.norms:
+                norm.momentum = 1.0  # of the last batch alone
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for norm, momentum in self.norms:
+            norm.momentum = momentum
+
+    def before(self, step: int) -> None:
+        """Before the forward pass of a training step."""
+        if self.compiled:
+            self.previous = [[buffer.clone() for buffer in _buffers(norm)] for norm, _ in self.norms]
+            return
+        for norm, slowest in self.norms:
+            norm.momentum = statistics_momentum(step, slowest)
+
+    @torch.no_grad()
+    def after(self, step: int) -> None:
+        """After the backward pass, which still needs the statistics of the forward pass."""
+        if not self.compiled:
+            return
+        for (norm, slowest), previous in zip(self.norms, self.previous, strict=True):
+            if norm.training:
+                for old, new in zip(previous, _buffers(norm), strict=True):
+                    new.copy_(old.lerp_(new, statistics_momentum(step, slowest)))
+
+
+def _buffers(norm: _BatchNorm) -> list[Tensor]:
+    return [buffer for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
+
+
 class Synchronised(_BatchNorm):
-    """A batch norm whose mean and variance are those of all processes' patches.
+    """A batch norm whose mean and variance are those of all processes' patches, on CPU and GPU alike.
+
+    torch's SyncBatchNorm does not run on a CPU, and replacing a model's layers by it loses what their subclasses do
+    (the back-end's `SingleChannelNorm`). Here a layer keeps its subclass, its parameters and its state.
 
     Shape:
         x, returned: (batch, channels, ...), as the layer it stands in for; `batch` may differ between processes
@@ -47,7 +103,7 @@ class Synchronised(_BatchNorm):
 def whole_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, biased variance and number of values per channel over all processes, with gradients to all of them.
 
-    Each process's mean and sum of squared deviations are put together as Chan et al. 1979 do: no difference of large
+    The processes' means and sums of squared deviations are combined after Chan et al. 1979: no difference of large
     sums, and one exchange.
 
     Shape:
@@ -91,10 +147,10 @@ def gathered(own: Tensor) -> Tensor:
 
 @contextmanager
 def synchronised(model: nn.Module) -> Iterator[None]:
-    """Let a model's batch norms see the whole batch while the block runs; afterwards they are what they were.
+    """Give a model's batch norms the statistics of the whole batch while the block runs.
 
-    The layer's class comes before `Synchronised` among the bases of its stand-in, so what the class does around the
-    normalisation it still does: its `super().forward` finds the one above.
+    Each layer gets a class whose bases are its own class and then `Synchronised`: `super().forward` in its own class
+    finds the synchronised one.
     """
     if not together():
         yield

@@ -13,11 +13,11 @@ from tagscale.audio.patches import RandomPatches, SpacedPatches, to_wave
 from tagscale.models.backend import Backend, FrontEndTagger
 from tagscale.models.tagger import Tagger
 from tagscale.training import fit as fitting
-from tagscale.training import resume
+from tagscale.training import loop, resume
 from tagscale.training.fit import Fitted, fit
-from tagscale.training.module import Training
 from tagscale.training.resume import Unfinished
-from tagscale.training.two_step import Heard, heard, heard_patches, steps_of
+from tagscale.training.state import State
+from tagscale.training.steps import feature_patches, features_of, steps_of
 
 ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]
 FEW = slice(48, 52)
@@ -77,7 +77,7 @@ def two_scales(monkeypatch: pytest.MonkeyPatch) -> None:
 def train(sounds: Sounds, unfinished: Unfinished | None = None, told: Any = None) -> Fitted:
     return fit(
         architecture(), sounds, sounds.part(slice(0, 16)), sounds.part(FEW),
-        settings(max_epochs=2, patches_per_track=1, batch=4), seed=0, on_epoch=told, unfinished=unfinished,
+        settings(max_epochs=2, patches_per_track=1, batch=4), seed=0, report=told, unfinished=unfinished,
     )  # fmt: skip
 
 
@@ -88,18 +88,18 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 def test_every_part_then_the_head(sounds: Sounds, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[tuple[str, int, Tensor]] = []
     parts: list[dict[str, Tensor]] = []  # as they were when features were asked of them
-    step, head_input = Training.training_step, TwoScales.head_input
+    step_loss, head_input = loop.step_loss, TwoScales.head_input
 
-    def listening(self: Training, batch: Any, index: int) -> Any:
-        trained.append((type(self.model).__name__, batch[0].shape[1], batch[0]))
-        return step(self, batch, index)
+    def listening(state: State, model: Any, batch: Any, objective: Any) -> Any:
+        trained.append((type(state.network).__name__, batch[0].shape[1], batch[0]))
+        return step_loss(state, model, batch, objective)
 
     def hearing(self: TwoScales, wave: Tensor) -> Tensor:
         assert not any(module.training for module in self.parts.modules())
         parts.append(tensors_of(self.parts))
         return head_input(self, wave)
 
-    monkeypatch.setattr(Training, "training_step", listening)
+    monkeypatch.setattr(loop, "step_loss", listening)
     monkeypatch.setattr(TwoScales, "head_input", hearing)
     told: list[tuple[int, set[str]]] = []
     found = train(sounds, told=lambda numbers, epoch: told.append((epoch, set(numbers))))
@@ -123,7 +123,7 @@ def test_every_part_then_the_head(sounds: Sounds, monkeypatch: pytest.MonkeyPatc
 def test_it_goes_on_within_any_of_its_trainings(
     sounds: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(resume, "KEPT", 100)
     whole = train(sounds, Unfinished(tmp_path / "whole", {}))
     for step, states in (("part_1", 3), ("part_2", 8), ("model", 2)):
@@ -143,7 +143,7 @@ def test_it_goes_on_within_any_of_its_trainings(
 def test_other_models_are_trained_in_one_step() -> None:
     part = Part(3)
     (step,) = steps_of(part, 16_000)
-    assert (step.network, step.inputs, step.listener) == (part, 16_000, None)
+    assert (step.network, step.inputs, step.encoder) == (part, 16_000, None)
 
 
 def test_features_are_those_of_the_patches_with_their_labels(sounds: Sounds) -> None:
@@ -151,13 +151,12 @@ def test_features_are_those_of_the_patches_with_their_labels(sounds: Sounds) -> 
     *_, last = steps_of(model, 20_000)
     part = sounds.part(FEW)
     patches = SpacedPatches(sounds, part.tracks, part.labels, 20_000, 3)
-    features = heard(last, patches, batch=5, workers=0, half=None)
+    features = features_of(last, patches, batch=5, workers=0, half=None)
     waves, labels = patches.__getitems__(list(range(12)))
     torch.testing.assert_close(features, model.head_input(to_wave(waves)), rtol=1e-5, atol=1e-6)
     random = RandomPatches(sounds, part.tracks, part.labels, 20_000, 3, seed=0)
-    shuffled, in_order = heard_patches(last, random, patches, batch=5, workers=0, half=None)
+    shuffled, in_order = feature_patches(last, random, patches, batch=5, workers=0, half=None)
     for dataset, items in ((in_order, [7, 2, 11]), (shuffled, [12 + 7, 24 + 2, 11])):
-        assert isinstance(dataset, Heard)
         found, theirs = dataset.__getitems__(items)
         assert torch.equal(found, features[[7, 2, 11]])
         assert torch.equal(theirs.nan_to_num(-1), labels[[7, 2, 11]].nan_to_num(-1))

@@ -1,0 +1,51 @@
+"""What a training prints: a line an epoch, and on a terminal a bar that counts the epoch's steps."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from tagscale.runtime.progress import progress_bar
+
+
+class Display:
+    """Prints the progress of one training inside a `with` block.
+
+    Args:
+        name: of the step of the training; may be empty
+        shown: whether anything is printed: by one of several processes
+    """
+
+    def __init__(self, name: str, max_epochs: int, shown: bool) -> None:
+        self.prefix, self.max_epochs, self.shown = f"{name} " if name else "", max_epochs, shown
+        self.console = Console()
+        hidden = not (shown and self.console.is_terminal)
+        self.bar = progress_bar("steps", self.console, transient=True, disable=hidden)
+        self.task = self.bar.add_task("", total=None)
+
+    def __enter__(self) -> "Display":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def start(self, epoch: int, steps: int, done: int) -> None:
+        """Count the steps of an epoch, of which some were done before it was interrupted."""
+        description = f"{self.prefix}epoch {epoch}/{self.max_epochs}"
+        self.bar.reset(self.task, total=steps, completed=done, description=description)
+
+    def advance(self) -> None:
+        self.bar.advance(self.task)
+
+    def print(self, rows: Sequence[dict[str, float]]) -> None:
+        """A line about the last of the finished epochs; a star marks the best one so far."""
+        if self.shown:
+            row = rows[-1]
+            best = row["valid_loss"] <= min(earlier["valid_loss"] for earlier in rows)
+            self.console.print(
+                f"{self.prefix}epoch {row['epoch']:>3}/{self.max_epochs}  train loss {row['train_loss']:.4f}  "
+                f"valid loss {row['valid_loss']:.4f}{'*' if best else ' '}  "
+                f"{row['patches_per_second']:,.0f} patches/s  {row['seconds']:.1f} s",
+                highlight=False,
+                soft_wrap=True,
+            )

@@ -1,0 +1,236 @@
+"""The training loop: epochs of steps and validation on one network, until its validation loss stops falling."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import TorchElasticEnvironment
+from lightning.fabric.plugins.precision import MixedPrecision
+from lightning.fabric.strategies import DDPStrategy
+from torch import Tensor
+
+from tagscale import SAMPLE_RATE
+from tagscale.audio.loading import TrainingLoader
+from tagscale.audio.patches import Batch, to_wave
+from tagscale.params.blocks import TrainParams
+from tagscale.training.batch_norm import RunningStatistics, synchronised
+from tagscale.training.compilation import compiled
+from tagscale.training.display import Display
+from tagscale.training.distributed import World, agreed, summed
+from tagscale.training.failures import interruption_explained, memory_explained, refuse_nonfinite, sigterm_noted
+from tagscale.training.memory import peak_memory, reset_peak_memory
+from tagscale.training.recipe import annotated, entry_losses, is_over, learning_rate, masked_loss, optimizer_of
+from tagscale.training.resume import States
+from tagscale.training.state import State
+from tagscale.training.steps import Step
+
+SAVE_SECONDS = 180.0  # between two states within an epoch
+CHECK_EVERY = 25  # steps between two looks at the loss, and of several processes at the clock: they make a GPU wait
+
+OnEpoch = Callable[[dict[str, float]], None]  # takes the row of a finished epoch
+Loaders = Callable[[], tuple[TrainingLoader, Iterable[Batch]]]
+
+
+def train(
+    step: Step,
+    settings: TrainParams,
+    seed: Sequence[int],
+    objective: dict[str, Any],
+    loaders: Loaders,
+    states: States | None = None,
+    saved: dict[str, Any] | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> State:
+    """Train one network, from a saved state on where there is one, and give it the weights of its best epoch.
+
+    A row of the state: epoch (from 1), train_loss (with dropout, over the epoch's changing weights), valid_loss,
+    learning_rate (at the end of the epoch), patches_per_second (of training alone, over all processes), seconds (of
+    training and validation), data_wait (share of the training's time spent waiting for the next batch),
+    peak_memory_mb (see `peak_memory`). In an epoch that was resumed, the times are those since then.
+
+    Args:
+        seed: numbers that no other training of the same study has; dropout is drawn from them, the step and the
+            process, so that a resumed training draws what it would have drawn
+        objective: loss, regression and weights of `recipe.entry_losses`
+        loaders: gives the batches of training and validation; called only where there is something to train
+        states, saved: where states are kept, and the newest of them
+        on_epoch: gets every row, also those of before the training was resumed
+    Raises:
+        TagscaleError: the loss is not a number, not enough memory, a full disk.
+    """
+    # --- set up: device, precision, processes, and the state to start from
+    begin, world = time.perf_counter(), World.current()
+    fabric = set_up(settings.precision, world)
+    network = fabric.to_device(step.network)
+    optimizer = optimizer_of(network, settings)
+    state = State(network, optimizer, fabric.strategy.precision, torch.zeros((), device=fabric.device))
+    if saved is not None:
+        state.load(saved)
+    begin -= state.seconds
+    report, kept = on_epoch or (lambda row: None), states.describe if states else str
+    for row in state.rows:  # the last one may not have been reported before the interruption
+        report(row)
+    if is_over(state.losses, settings):
+        state.restore_best()
+        return state
+
+    def save() -> None:
+        for value in (state.loss_sum, *(parameter.detach().sum() for parameter in network.parameters())):
+            refuse_nonfinite(value, state.epoch + 1, settings, kept)  # it must not replace a good state
+        state.seconds = time.perf_counter() - begin
+        content = state.as_dict()
+        if states and world.first:
+            states.save(content)
+
+    def end_if(terminated: threading.Event) -> None:
+        if terminated.is_set():
+            save()
+            sys.exit(128 + signal.SIGTERM)
+
+    def save_is_due() -> bool:
+        if states is None or (world.size > 1 and state.batch % CHECK_EVERY):
+            return False
+        return agreed(states.age >= SAVE_SECONDS)
+
+    share = world.share_of(settings.batch)
+    with (
+        interruption_explained(world, kept),
+        memory_explained(share, step.patch_samples / SAMPLE_RATE, kept),
+        synchronised(network),
+    ):
+        batches, validation = loaders()
+        steps = settings.max_epochs * len(batches)
+        runnable = compiled(network.train(), step.inputs) if settings.compile else network
+        model, stepper = fabric.setup(runnable, optimizer)
+        objective = fabric.to_device(objective)
+        with (
+            RunningStatistics(network, compiled=runnable is not network) as statistics,
+            Display(step.name, settings.max_epochs, shown=world.first) as display,
+            sigterm_noted(world) as terminated,
+        ):
+            while not is_over(state.losses, settings):
+                # --- the steps of an epoch, from where it was interrupted
+                started, waited, patches = time.perf_counter(), batches.waited, 0
+                reset_peak_memory()
+                batches.start_at(state.epoch, state.batch)
+                display.start(state.epoch + 1, len(batches), state.batch)
+                model.train()
+                for batch in batches:
+                    torch.manual_seed(step_seed(seed, state.step, world.rank))
+                    for group in optimizer.param_groups:
+                        group["lr"] = learning_rate(settings, state.step, steps, state.losses)
+                    statistics.before(state.step)
+                    loss = step_loss(state, model, fabric.to_device(batch), objective)
+                    if state.batch % CHECK_EVERY == 0:
+                        refuse_nonfinite(loss, state.epoch + 1, settings, kept)
+                    optimizer.zero_grad()
+                    fabric.backward(loss)
+                    statistics.after(state.step)
+                    stepper.step()
+                    state.loss_sum += loss.detach() / world.size
+                    state.step, state.batch = state.step + 1, state.batch + 1
+                    patches += len(batch[0])
+                    display.advance()
+                    end_if(terminated)
+                    if state.batch < len(batches) and save_is_due():
+                        save()
+                train_loss = summed(state.loss_sum.clone()) / len(batches)
+                refuse_nonfinite(train_loss, state.epoch + 1, settings, kept)
+                seconds, waited = time.perf_counter() - started, batches.waited - waited
+
+                # --- validation
+                model.eval()
+                valid_loss = validate(model, validation, fabric, objective, lambda: end_if(terminated))
+                refuse_nonfinite(valid_loss, state.epoch + 1, settings, kept)
+
+                # --- note the row, keep the best weights, save the state, and only then report
+                row = {
+                    "epoch": state.epoch + 1,
+                    "train_loss": float(train_loss),
+                    "valid_loss": float(valid_loss),
+                    "learning_rate": learning_rate(settings, state.step, steps, [*state.losses, float(valid_loss)]),
+                    "patches_per_second": patches * world.size / seconds,
+                    "seconds": time.perf_counter() - started,
+                    "data_wait": waited / seconds,
+                    "peak_memory_mb": peak_memory(),
+                }
+                state.end_epoch(row)
+                display.print(state.rows)
+                save()
+                report(row)
+    state.restore_best()
+    return state
+
+
+def set_up(precision: str, world: World) -> Fabric:
+    """The device, the precision and the other processes, as Lightning Fabric knows them."""
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it anyway
+        torch.backends.cudnn.benchmark = True  # the patches of all steps have one shape
+    plugins: list[Any] = [] if precision == "32-true" else [UnroundedInputs(precision, accelerator)]
+    if world.size == 1:
+        return Fabric(accelerator=accelerator, devices=1, plugins=plugins)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=world.local_size,
+        num_nodes=world.size // world.local_size,
+        # Buffers are equal everywhere: batch norm has the whole batch's statistics (training.batch_norm)
+        strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),
+        plugins=[*plugins, TorchElasticEnvironment()],
+    )
+    fabric.launch()
+    return fabric
+
+
+class UnroundedInputs(MixedPrecision):
+    """Mixed precision whose inputs stay float32: the spectrogram of a waveform in bf16 would be mostly noise."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def step_loss(state: State, model: Any, batch: Batch, objective: dict[str, Any]) -> Tensor:
+    """This process's share of the loss of a step: the mean over the annotated labels of the whole batch.
+
+    Gradients are averaged over the processes, so the share is multiplied by their number.
+    """
+    patches, labels = batch
+    known = summed(annotated(labels))
+    loss = masked_loss(model(network_input(patches)), labels, **objective, known=known)
+    return World.current().size * loss
+
+
+@torch.inference_mode()
+def validate(
+    model: Any, batches: Iterable[Batch], fabric: Fabric, objective: dict[str, Any], check: Callable[[], None]
+) -> Tensor:
+    """Mean loss over the annotated labels of all batches of all processes; calls `check` after every batch."""
+    total = torch.zeros(2, device=fabric.device)
+    for batch in batches:
+        patches, labels = fabric.to_device(batch)
+        losses = entry_losses(model(network_input(patches)), labels, **objective)
+        total += torch.stack([losses.sum(), annotated(labels).to(losses)])
+        check()
+    loss, count = summed(total)
+    return loss / count.clamp(min=1)
+
+
+def network_input(patches: Tensor) -> Tensor:
+    """The waveforms of int16 patches; features, which are float32, as they are."""
+    return to_wave(patches) if patches.dtype == torch.int16 else patches
+
+
+def step_seed(seed: Sequence[int], step: int, rank: int) -> int:
+    """Seed of the random draws of one step in one process.
+
+    >>> step_seed([0], 0, 0) == step_seed([0], 0, 0) != step_seed([0], 1, 0)
+    True
+    """
+    return int(np.random.SeedSequence([*seed, step, rank]).generate_state(1, np.uint64)[0])

@@ -1,0 +1,197 @@
+"""The recipe of a training: its loss over labels of which some are missing, its optimiser, its schedules.
+
+Source: Pons et al. 2018, section 4, "Parameters" (cross-entropy, or mean squared error for the 1.2M songs; Adam at
+0.001), and section 5.1: footnote 7 (every output is sigmoidal, that of a regression tag too), and its end, which leaves
+the data's imbalance to future work.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from tagscale.params.blocks import TrainParams
+
+OPTIMIZERS: dict[str, Any] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+SGD_MOMENTUM = 0.9
+WARM_UP = 0.1  # share of the steps over which the cosine's learning rate rises
+
+GRID = {"models", "baselines", "sizes", "seeds"}  # settings that name the runs of a study
+SPEED = {"compile", "workers", "devices", "nodes"}  # settings that change how fast a run trains
+
+
+def deciding(settings: TrainParams, patch_seconds: float) -> dict[str, Any]:
+    """The settings that decide the weights of a run, beside its place in the grid: for its identity.
+
+    Args:
+        patch_seconds: the model's own, which may differ from `train.patch_seconds`
+    """
+    return settings.model_dump(exclude=GRID | SPEED) | {"patch_seconds": patch_seconds}
+
+
+# --- loss --------------------------------------------------------------------------------------------------------
+
+
+def entry_losses(
+    logits: Tensor, labels: Tensor, regression: Tensor, loss: str, weights: Tensor | None = None
+) -> Tensor:
+    """The loss of every entry; 0, with no gradient, where a label is missing.
+
+    `cross_entropy` takes classification tags by cross-entropy (labels may be fractions) and regression tags by the
+    squared error of the sigmoid; `mse` takes every tag by the squared error.
+
+    Shape:
+        logits, labels: (batch, tags), labels in [0, 1] or NaN
+        regression:     (tags,) bool
+        weights:        (2, tags), of a label 0 and a label 1; a fraction has one in between
+        returns:        (batch, tags) float32
+    """
+    logits = logits.float()  # from half precision, where small losses would vanish
+    known = ~labels.isnan()
+    targets = labels.nan_to_num(0.0)
+    losses = (logits.sigmoid() - targets).square()
+    if loss == "cross_entropy":
+        entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        losses = torch.where(regression, losses, entropy)
+    if weights is not None:
+        losses = losses * torch.lerp(weights[0], weights[1], targets)
+    return torch.where(known, losses, losses.new_zeros(()))
+
+
+def masked_loss(
+    logits: Tensor,
+    labels: Tensor,
+    regression: Tensor,
+    loss: str,
+    weights: Tensor | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
+    """Mean of `entry_losses` over the annotated entries of a batch; 0 (still differentiable) without any.
+
+    Args:
+        known: number of annotated entries of the whole batch, where these are a share of it
+
+    >>> labels = torch.tensor([[1.0, float("nan")]])
+    >>> masked_loss(torch.zeros(1, 2), labels, torch.tensor([False, False]), "cross_entropy")
+    tensor(0.6931)
+    """
+    known = annotated(labels) if known is None else known
+    return entry_losses(logits, labels, regression, loss, weights).sum() / known.clamp(min=1)
+
+
+def annotated(labels: Tensor) -> Tensor:
+    """Number of labels that are not missing."""
+    return (~labels.isnan()).sum()
+
+
+def balanced_weights(labels: np.ndarray, regression: np.ndarray) -> Tensor:
+    """Weights with which a classification tag's positives count as much as its negatives, and 1 on average.
+
+    A tag's labels of 1 get n / 2p and its labels of 0 get n / 2(n - p), for p positives among n annotated tracks. Tags
+    that are regressed get 1.
+
+    >>> balanced_weights(np.array([[1, 0.5], [0, 0.5], [0, 0.5], [0, 0.5]]), np.array([False, True]))
+    tensor([[0.7143, 1.0000],
+            [1.6667, 1.0000]])
+
+    Shape:
+        labels:     (tracks, tags) in [0, 1], NaN = not annotated
+        regression: (tags,) bool
+        returns:    (2, tags) float32, of a label 0 and a label 1
+    """
+    known = (~np.isnan(labels)).sum(axis=0) + 1  # one imagined track at 0.5 more: no tag without positives
+    positive = np.nansum(labels, axis=0) + 0.5
+    weights = known / 2 / np.stack([known - positive, positive])
+    weights[:, regression] = 1
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+# --- optimiser and schedules -------------------------------------------------------------------------------------
+
+
+def optimizer_of(network: nn.Module, settings: TrainParams) -> Optimizer:
+    """The optimiser of a network, on its device; weight decay acts on kernels alone, as in the authors' later code."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    options: dict[str, Any] = {"fused": True} if trained[0].is_cuda else {}  # one kernel for all parameters
+    if settings.optimizer == "sgd":
+        options["momentum"] = SGD_MOMENTUM
+    optimizer: Optimizer = OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate, **options)
+    return optimizer
+
+
+def learning_rate(settings: TrainParams, step: int, steps: int, losses: Sequence[float]) -> float:
+    """The learning rate of a step.
+
+    Args:
+        steps: all steps until `train.max_epochs` end
+        losses: validation losses of the epochs before the step
+    """
+    if settings.schedule == "cosine":
+        return settings.learning_rate * cosine(step, steps)
+    if settings.schedule == "halving":
+        return settings.learning_rate * 0.5 ** halvings(losses, halving_wait(settings.patience))
+    return settings.learning_rate
+
+
+def cosine(step: int, steps: int) -> float:
+    """The schedule `cosine`: a linear rise over the first tenth, then half a cosine down to zero.
+
+    The paper states the initial rate and no schedule. Trainings here are short, and falling to zero within
+    `train.max_epochs` is what makes a short training good.
+
+    >>> [round(cosine(step, 100), 2) for step in (0, 5, 10, 55, 100)]
+    [0.09, 0.55, 1.0, 0.5, 0.0]
+    """
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+
+def halvings(losses: Sequence[float], wait: int) -> int:
+    """The schedule `halving`: how often the rate has been halved after epochs with these validation losses.
+
+    It is halved after `wait` epochs without a better loss, and again after as many more. Source: the authors' later
+    training code, which waits 75 epochs.
+
+    >>> halvings([0.5, 0.4, 0.41, 0.42], wait=2), halvings([0.5, 0.4, 0.41, 0.42, 0.39, 0.4], wait=2)
+    (1, 1)
+    """
+    best, since, count = float("inf"), 0, 0
+    for loss in losses:
+        since += 1
+        if loss < best:
+            best, since = loss, 0
+        elif since >= wait:
+            count, since = count + 1, 0
+    return count
+
+
+def halving_wait(patience: int) -> int:
+    """Epochs without a better loss after which `halving` halves: half of `train.patience`, so once before the end.
+
+    With a patience of 150 it is the 75 of the authors' later training code.
+    """
+    return max(1, patience // 2)
+
+
+def is_over(losses: Sequence[float], settings: TrainParams) -> bool:
+    """Whether a training ends after epochs with these validation losses: `max_epochs`, or `patience` without a better.
+
+    >>> settings = TrainParams.model_construct(max_epochs=9, patience=2)
+    >>> [is_over(losses, settings) for losses in ([], [0.5, 0.6], [0.5, 0.6, 0.5])]
+    [False, False, True]
+    """
+    if not losses:
+        return False
+    best = min(range(len(losses)), key=losses.__getitem__)
+    return len(losses) >= settings.max_epochs or len(losses) - 1 - best >= settings.patience
