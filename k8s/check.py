@@ -1,7 +1,7 @@
 """`python -m k8s.check`: render overlays and validate every resource, without a cluster.
 
-Each resource is held against its schema with unknown fields refused, against our own rules (k8s/rules.py), and whatever
-it names must be there (k8s/references.py).
+Each resource must fit its schema, which refuses unknown fields, and our own rules (k8s/rules.py). Whatever it names
+must exist (k8s/references.py).
 """
 
 import sys
@@ -26,25 +26,24 @@ def faults_of(resources: list[Resource], template: Path) -> list[Fault]:
     """All faults of an overlay's resources.
 
     Args:
-        template: the script that makes the secrets.
+        template: the script that creates the secrets.
     """
-    found = [fault for resource in resources for fault in schema_faults(resource)]
-    if found:
-        return found  # rules and references read fields where the schema has them
-    found += [fault for rule in RULES for fault in rule(resources)]
-    return found + list(reference_faults(resources, secrets_of(template)))
+    faults = [fault for resource in resources for fault in schema_faults(resource)]
+    if faults:
+        return faults  # rules and references rely on the schema's fields
+    faults += [fault for rule in RULES for fault in rule(resources)]
+    return faults + list(reference_faults(resources, secrets_of(template)))
 
 
 def check(overlays: list[str], root: Path = HERE) -> list[Fault]:
-    """Check overlays, print a table and every fault.
+    """Check overlays, print a table, and return the faults.
 
     Args:
-        overlays: names of folders in root/overlays; none for all of them.
+        overlays: names of folders in root/overlays; all where none is given.
         root: the folder that holds base, overlays and secrets.
-    Returns:
-        the faults
+
     Raises:
-        TagscaleError: an overlay that is not there or cannot be rendered; no kubectl.
+        TagscaleError: an overlay is missing or cannot be rendered; kubectl is missing.
     """
     known = sorted(path.name for path in (root / "overlays").iterdir() if path.is_dir())
     for name in overlays:
@@ -55,8 +54,9 @@ def check(overlays: list[str], root: Path = HERE) -> list[Fault]:
     for overlay in overlays or known:
         resources = render(root / "overlays" / overlay)
         counts[overlay] = Counter(resource.kind for resource in resources)
-        faults += (found := faults_of(resources, root / "secrets" / "create.sh"))
-        counts[overlay]["(faults)"] = len(found)
+        own = faults_of(resources, root / "secrets" / "create.sh")
+        counts[overlay]["(faults)"] = len(own)
+        faults += own
     table = Table("resources", *counts, title=f"k8s, against Kubernetes {KUBERNETES[:4]}")
     for kind in sorted({kind for of_overlay in counts.values() for kind in of_overlay}, key=lambda k: (k[0] == "(", k)):
         table.add_row(kind, *(str(of_overlay[kind]) for of_overlay in counts.values()))
@@ -74,7 +74,7 @@ def command(
     except TagscaleError as error:
         typer.echo(f"error {error}", err=True)
         sys.exit(1)
-    for fault in dict.fromkeys(map(str, faults)):  # what the base has wrong is wrong in every overlay: say it once
+    for fault in dict.fromkeys(map(str, faults)):  # print a fault of the base once, not for every overlay
         typer.echo(f"error {fault}", err=True)
     sys.exit(1 if faults else 0)
 

@@ -1,4 +1,4 @@
-"""Everything that a manifest names must be there: in the overlay, or, for secrets, in k8s/secrets/create.sh."""
+"""Everything that a manifest names must exist: in the overlay, or, for secrets, in k8s/secrets/create.sh."""
 
 import re
 from collections.abc import Iterator
@@ -14,44 +14,46 @@ DEFAULT_ACCOUNT = "default"  # every namespace has it
 
 
 def secrets_of(template: Path) -> Keys:
-    """Names and keys of the secrets that the commands of a template make.
+    """Names and keys of the secrets that the commands of a template create.
 
     Raises:
-        TagscaleError: the template is not there, or makes none.
+        TagscaleError: the template is missing, or creates none.
     """
     if not template.is_file():
-        raise TagscaleError(f"{template}: no such file; expected the commands that make the secrets.")
-    made: Keys = {}
+        raise TagscaleError(f"{template}: no such file; expected the commands that create the secrets.")
+    secrets: Keys = {}
     for command in template.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
-        found = re.match(r"\s*kubectl create secret (generic|tls) ([\w.-]+)(.*)", command)
-        if found:
-            kind, name, rest = found.groups()
+        matched = re.match(r"\s*kubectl create secret (generic|tls) ([\w.-]+)(.*)", command)
+        if matched:
+            kind, name, rest = matched.groups()
             named = re.findall(r"--from-(?:literal|file)=([\w.-]+)=", rest)
             keys = {"tls.crt", "tls.key"} if kind == "tls" else set(named)
-            made.setdefault(name, set()).update(keys)
-    if not made:
+            secrets.setdefault(name, set()).update(keys)
+    if not secrets:
         raise TagscaleError(f"{template}: found no `kubectl create secret` command; expected one for each secret.")
-    return made
+    return secrets
 
 
 def reference_faults(resources: list[Resource], secrets: Keys) -> Iterator[Fault]:
-    """Every name in a resource that leads nowhere."""
+    """A fault for every name in a resource that nothing has."""
     config_maps = {
         r.name: {*r.body.get("data", {}), *r.body.get("binaryData", {})} for r in _all(resources, "ConfigMap")
     }
-    there = {kind: {r.name for r in _all(resources, kind)} for kind in {r.kind for r in resources}}
-    there.setdefault("ServiceAccount", set()).add(DEFAULT_ACCOUNT)
+    names = {kind: {r.name for r in _all(resources, kind)} for kind in {r.kind for r in resources}}
+    names.setdefault("ServiceAccount", set()).add(DEFAULT_ACCOUNT)
     for resource in resources:
         for field, kind, name, key in _references(resource):
             if kind in ("Secret", "ConfigMap"):
-                known, where = (secrets, "k8s/secrets/create.sh") if kind == "Secret" else (config_maps, "this overlay")
+                known, source = (
+                    (secrets, "k8s/secrets/create.sh") if kind == "Secret" else (config_maps, "this overlay")
+                )
                 if name not in known:
-                    yield Fault(resource, field, f"{kind} `{name}` is not in {where}; there are {_listed(known)}.")
+                    yield Fault(resource, field, f"{kind} `{name}` is not in {source}; there are {_listed(known)}.")
                 elif key is not None and key not in known[name]:
                     what = f"{kind} `{name}` has no key `{key}`; it has {_listed(known[name])}."
                     yield Fault(resource, field, what)
-            elif name not in there.get(kind, set()):
-                what = f"{kind} `{name}` is not in this overlay; there are {_listed(there.get(kind, set()))}."
+            elif name not in names.get(kind, set()):
+                what = f"{kind} `{name}` is not in this overlay; there are {_listed(names.get(kind, set()))}."
                 yield Fault(resource, field, what)
 
 
@@ -69,7 +71,7 @@ def _listed(names: Any) -> str:
 
 
 def _references(resource: Resource) -> Iterator[tuple[str, str, str, str | None]]:
-    """Field, kind, name and key (where one is named) of everything that a resource refers to."""
+    """Field, kind, name and key (None: any) of everything that a resource refers to."""
     for path, container, _ in containers(resource):
         for number, source in enumerate(container.get("envFrom") or []):
             for group, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):

@@ -1,4 +1,4 @@
-"""An overlay as the cluster would get it, from `kubectl kustomize`: each resource with the file that it comes from."""
+"""An overlay as `kubectl kustomize` renders it for a cluster: each resource, and the file that it comes from."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a resource: the field, as a path into the rendered resource, and what to do."""
+    """A fault of a resource: the field, as a path into the rendered resource, what is wrong, and what to do."""
 
     resource: Resource
     field: str
@@ -56,26 +56,26 @@ def render(overlay: Path) -> list[Resource]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise TagscaleError(
-            "kubectl: no such command on the PATH, and overlays are rendered with `kubectl kustomize`. "
+            "kubectl: no such command on the PATH; `kubectl kustomize` renders the overlays. "
             "Install it (https://kubernetes.io/docs/tasks/tools); it needs no cluster for this."
         )
-    # The origins are for the check alone: an overlay that asked for them would carry them to the cluster.
+    # An outer kustomization asks for the origins: in the overlay itself they would reach the cluster.
     with tempfile.TemporaryDirectory() as folder:
-        around = Path(folder).resolve()
-        asked = {"resources": [os.path.relpath(overlay.resolve(), around)], "buildMetadata": ["originAnnotations"]}
-        (around / "kustomization.yaml").write_text(yaml.safe_dump(asked), encoding="utf-8")
-        done = subprocess.run([kubectl, "kustomize", str(around)], capture_output=True, text=True)
-        if done.returncode:
-            raise TagscaleError(f"{overlay}: kustomize refuses it. {done.stderr.strip()}")
-        bodies = [body for body in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if body]
-        return [_with_origin(body, around, overlay.resolve().parents[1]) for body in bodies]
+        outer = Path(folder).resolve()
+        content = {"resources": [os.path.relpath(overlay.resolve(), outer)], "buildMetadata": ["originAnnotations"]}
+        (outer / "kustomization.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        kustomize = subprocess.run([kubectl, "kustomize", str(outer)], capture_output=True, text=True)
+        if kustomize.returncode:
+            raise TagscaleError(f"{overlay}: kustomize refuses it. {kustomize.stderr.strip()}")
+        bodies = [body for body in yaml.load_all(kustomize.stdout, Loader=yaml.CSafeLoader) if body]
+        return [_with_origin(body, outer, overlay.resolve().parents[1]) for body in bodies]
 
 
-def _with_origin(body: dict[str, Any], around: Path, root: Path) -> Resource:
-    """Take the origin out of a resource's annotations again."""
+def _with_origin(body: dict[str, Any], outer: Path, root: Path) -> Resource:
+    """The resource without the annotation of its origin, which becomes its file."""
     metadata = body["metadata"]
     origin = yaml.safe_load(metadata["annotations"].pop(ORIGIN))
     if not metadata["annotations"]:
         del metadata["annotations"]
-    file = Path(os.path.normpath(around / (origin.get("path") or origin["configuredIn"])))
+    file = Path(os.path.normpath(outer / (origin.get("path") or origin["configuredIn"])))
     return Resource(os.path.relpath(file, root), body)

@@ -1,6 +1,6 @@
 """Our own rules for manifests, each a function that yields the faults of a set of rendered resources.
 
-They say what no schema can: that a container is confined and has limits, and that what a resource names is there.
+They hold what no schema can: that a container is confined and has limits, and that selectors select something.
 """
 
 import re
@@ -9,8 +9,8 @@ from typing import Any
 
 from k8s.render import Fault, Resource
 
-OWN_PLACEHOLDER = "tagscale:latest"  # what the base names; overlays for a registry put its tag in place
-POD_PATHS: dict[str, tuple[str, ...]] = {  # kind -> where its pods' specification lies, below a template or not
+OWN_PLACEHOLDER = "tagscale:latest"  # the base's image; overlays for a registry replace it
+POD_PATHS: dict[str, tuple[str, ...]] = {  # kind -> path of its pods' specification
     "Pod": ("spec",),
     "Deployment": ("spec", "template", "spec"),
     "StatefulSet": ("spec", "template", "spec"),
@@ -45,18 +45,18 @@ def containers(resource: Resource) -> Iterator[tuple[str, dict[str, Any], dict[s
 
 
 def limited(resources: list[Resource]) -> Iterator[Fault]:
-    """Every container says what it needs and what it gets at most."""
+    """Every container states its requests and its limits."""
     for resource in resources:
         for path, container, _ in containers(resource):
             for group in ("requests", "limits"):
                 for quantity in ("cpu", "memory"):
                     if quantity not in container.get("resources", {}).get(group, {}):
                         field = f"{path}.resources.{group}.{quantity}"
-                        yield Fault(resource, field, f"missing; container `{container.get('name')}` must say it.")
+                        yield Fault(resource, field, f"missing; container `{container.get('name')}` must state it.")
 
 
 def confined(resources: list[Resource]) -> Iterator[Fault]:
-    """Every container runs as a plain user, without rights, on a file system that it cannot change."""
+    """Every container runs as a plain user, without privileges, on a read-only file system."""
     for resource in resources:
         for path, container, pod in containers(resource):
             of_pod, own = pod.get("securityContext", {}), container.get("securityContext", {})
@@ -83,7 +83,7 @@ def confined(resources: list[Resource]) -> Iterator[Fault]:
 
 
 def pinned(resources: list[Resource]) -> Iterator[Fault]:
-    """Every image has a digest or a tag that is not `latest`; our own placeholder may stay where nothing is pushed."""
+    """Every image has a digest or a tag other than `latest`; our own placeholder may stay where nothing is pushed."""
     for resource in resources:
         for path, container, _ in containers(resource):
             image = str(container.get("image"))
@@ -94,16 +94,16 @@ def pinned(resources: list[Resource]) -> Iterator[Fault]:
 
 
 def without_secrets(resources: list[Resource]) -> Iterator[Fault]:
-    """Secrets are named here and made by k8s/secrets/create.sh: none is part of a manifest."""
+    """No secret is part of a manifest: manifests name them, and k8s/secrets/create.sh creates them."""
     for resource in resources:
         if resource.kind == "Secret":
             fields = [name for name in ("data", "stringData") if resource.body.get(name)]
-            what = "a secret among the manifests ends in the repository; let k8s/secrets/create.sh make it."
+            what = "a secret among the manifests gets into the repository; let k8s/secrets/create.sh create it."
             yield Fault(resource, ", ".join(fields) or "kind", what)
 
 
 def selecting(resources: list[Resource]) -> Iterator[Fault]:
-    """Services, disruption budgets and workloads select pods that are there."""
+    """Services, disruption budgets and workloads select pods that exist."""
     labelled = [_labels(resource) for resource in resources]
     for resource in resources:
         spec = resource.body.get("spec", {})

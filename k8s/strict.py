@@ -1,7 +1,7 @@
-"""Resources against their schemas, where a field that the schema does not know is a fault.
+"""Resources against their schemas; a field that the schema lacks is a fault.
 
-Kinds of Kubernetes are in the package kubernetes-validate, custom kinds in k8s/schemas (its README says from where).
-Conditions between fields (x-kubernetes-validations, in a language that the API server runs) are not checked.
+The schemas of Kubernetes come from the package kubernetes-validate, those of custom kinds from k8s/schemas (its README
+names their sources). Conditions between fields (x-kubernetes-validations, which the API server runs) are not checked.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from referencing import Resource as Document
 
 from k8s.render import Fault, Resource
 
-KUBERNETES = "1.34.0"  # the version whose schemas hold
+KUBERNETES = "1.34.0"  # the version of the schemas
 SCHEMAS = Path(__file__).parent / "schemas"
 DEFINITIONS = "https://kubernetes.io/api/_definitions.json#/$defs/"
 POD_SPEC = "io.k8s.api.core.v1.PodSpec"
@@ -35,16 +35,14 @@ CUSTOM = {
 
 
 def schema_faults(resource: Resource) -> Iterator[Fault]:
-    """Everything in a resource that its schema refuses; a kind without a schema is a fault, too."""
+    """A fault for everything in a resource that its schema refuses, or for a kind without a schema."""
     validator = _validator(str(resource.body.get("apiVersion")), resource.kind)
     if validator is None:
-        what = (
-            f"no schema for {resource.body.get('apiVersion')}, kind {resource.kind}: is it spelled right? A custom kind"
-        )
-        yield Fault(resource, "kind", f"{what} needs its schema in k8s/schemas.")
+        what = f"no schema for {resource.body.get('apiVersion')}, kind {resource.kind}. Check the spelling"
+        yield Fault(resource, "kind", f"{what}; a custom kind needs its schema in k8s/schemas.")
         return
     for error in validator.iter_errors(resource.body):
-        for field, what in _told(error):
+        for field, what in _messages(error):
             yield Fault(resource, field, what)
 
 
@@ -55,7 +53,7 @@ def _validator(api_version: str, kind: str) -> Draft202012Validator | None:
 
 
 def _known(api_version: str, kind: str) -> dict[str, Any] | None:
-    """The schema of a kind of Kubernetes itself: files are named like deployment-apps-v1.json."""
+    """The schema of a kind of Kubernetes itself, from a file such as deployment-apps-v1.json."""
     group, _, version = api_version.rpartition("/")
     name = "-".join(part for part in (kind.lower(), group.split(".")[0], version) if part)
     try:
@@ -81,13 +79,13 @@ def _custom(api_version: str, kind: str) -> dict[str, Any]:
 
 
 def closed(schema: Any) -> Any:
-    """A schema that refuses fields it does not name; the API server would drop them in silence."""
+    """The schema with unknown fields refused; the API server would drop them silently."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     strict = {key: closed(value) for key, value in schema.items()}
-    if strict.pop("x-tagscale-pod-spec", False):  # our own word: beside these fields, those of a pod
+    if strict.pop("x-tagscale-pod-spec", False):  # our own keyword: the fields of a pod, too
         pod = _definitions()["$defs"][POD_SPEC]["properties"]
         refs = {name: {"$ref": f"{DEFINITIONS}{POD_SPEC}/properties/{name}"} for name in pod}
         strict["properties"] = refs | strict["properties"]
@@ -112,8 +110,8 @@ def _definitions_registry() -> Registry:
     return Document.from_contents(_definitions()) @ Registry()
 
 
-def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
-    """Field and message of each thing that an error of jsonschema stands for."""
+def _messages(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Field and message of an error of jsonschema, one for every unknown field."""
     place = field_path(error.absolute_path)
     if error.validator != "additionalProperties":
         yield place or "(all)", f"{_short(error.message)}."

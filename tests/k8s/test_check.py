@@ -71,11 +71,11 @@ SPOILED = {
     ),
     "no limits": (
         "local", "base/mlflow.yaml", '            limits: {cpu: "2", memory: 3Gi}\n', "",
-        "spec.template.spec.containers[0].resources.limits.memory: missing; container `mlflow` must say it.",
+        "spec.template.spec.containers[0].resources.limits.memory: missing; container `mlflow` must state it.",
     ),
     "no memory request in a runtime": (
         "local", "base/training-runtime.yaml", 'requests: {cpu: "2", memory: 8Gi}', 'requests: {cpu: "2"}',
-        "template.spec.template.spec.containers[0].resources.requests.memory: missing; container `node` must say it.",
+        "template.spec.template.spec.containers[0].resources.requests.memory: missing; container `node` must state it.",
     ),
     "root file system that can be written": (
         "local", "components/postgres/postgres.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false",
@@ -103,7 +103,7 @@ SPOILED = {
     ),
     "secret with a value": (
         "local", "base/config.yaml", "", SECRET,
-        "base/config.yaml: Secret/tagscale-s3: stringData: a secret among the manifests ends in the repository",
+        "base/config.yaml: Secret/tagscale-s3: stringData: a secret among the manifests gets into the repository",
     ),
     "config map that is not there": (
         "local", "base/config.yaml", "name: tagscale-mlflow-settings", "name: tagscale-mlflow-setting",

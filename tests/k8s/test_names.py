@@ -3,7 +3,7 @@
 import yaml
 from k8s.references import secrets_of
 from pipelines.cluster import CONFIG, SECRET
-from pipelines.commands import TASKS_ACCOUNT
+from pipelines.options import TASKS_ACCOUNT
 
 from manifests import K8S
 from tagscale.params.load import load
