@@ -2,18 +2,17 @@
 
 import os
 import time
-from pathlib import Path
 
-from tagscale.decoding.batch import Outcome
+from tagscale.decoding.batch import Job, Outcome
 
 
-def crash(path: Path, known: str) -> Outcome:
+def crash(job: Job) -> Outcome:
     """End the process, as a fault in a C library would."""
     os._exit(7)
 
 
-def hang(path: Path, known: str) -> Outcome:
+def hang(job: Job) -> Outcome:
     """Take for ever over one file, none over others."""
-    if path.name == "hangs":
+    if job.path.name == "hangs":
         time.sleep(600)
     return Outcome(reason="not decoded")

@@ -71,8 +71,8 @@ def test_a_decoder_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_large_file_has_more_time(tmp_path: Path) -> None:
     with open(tmp_path / "large", "wb") as file:
         file.truncate(300_000_000)
-    assert batch._patience(tmp_path / "large") == 120 + 600
-    assert batch._patience(tmp_path / "nowhere") == 120
+    assert batch._patience(Job("large", tmp_path / "large")) == 120 + 600
+    assert batch._patience(Job("nowhere", tmp_path / "nowhere")) == 120
 
 
 def test_any_exception_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -80,14 +80,14 @@ def test_any_exception_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         raise MemoryError("too much")
 
     monkeypatch.setattr(batch, "decode", fail)
-    assert batch._attempt(tmp_path, "").reason == "could not be decoded (MemoryError: too much)"
+    assert batch._attempt(Job("track", tmp_path)).reason == "could not be decoded (MemoryError: too much)"
 
 
 def test_known_bytes_are_not_decoded(files: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source.of(files[0].path)
     monkeypatch.setattr(batch, "decode", None)
-    assert batch._attempt(files[0].path, source.sha256) == Outcome(source=source)
-    assert "could not be decoded" in batch._attempt(files[0].path, "another").reason
+    assert batch._attempt(Job("known", files[0].path, source.sha256)) == Outcome(source=source)
+    assert "could not be decoded" in batch._attempt(Job("other", files[0].path, "another")).reason
 
 
 def test_files_are_taken_as_they_are_needed(files: list[Job]) -> None:

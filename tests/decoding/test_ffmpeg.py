@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audio_files import write
-from tagscale.decoding.batch import _attempt
+from tagscale.decoding.batch import Job, _attempt
 from tagscale.decoding.decode import decode
 from tagscale.decoding.opened import AudioError, MissingDecoder
 from user_folder import tone
@@ -41,4 +41,4 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingDecoder, match=r"tagscale\[aac\]"):
         decode(path)
-    assert _attempt(path, "").source is None  # so that it is tried again once it is installed
+    assert _attempt(Job("track", path)).source is None  # so that it is tried again once it is installed

@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> HostileStore:
 
 def test_a_bad_track_takes_no_other_with_it(store: HostileStore) -> None:
     found = {described.track_id: described for described in describe_all(store, ["deadly", "broken", *TRACKS], 1)}
-    assert list(found) == ["broken", *TRACKS, "deadly"]
+    assert list(found) == ["deadly", "broken", *TRACKS]
     assert found["broken"].reason == "TagscaleError: shard-00000.bin: the disk does not answer"
     assert found["deadly"].reason == "its process was killed twice (too little memory?)"
     for track in TRACKS:
@@ -57,4 +57,4 @@ def test_a_descriptor_that_is_not_finite_is_a_reason(
     from tagscale.descriptors import describing
 
     monkeypatch.setattr(describing, "describe_pieces", lambda read, samples: dict.fromkeys(names(), values))
-    assert describing._described(store, "track0").reason.startswith("not finite: timbre_mfcc0_mean")
+    assert describing._describe(store, "track0").reason.startswith("not finite: timbre_mfcc0_mean")

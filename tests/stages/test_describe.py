@@ -12,7 +12,7 @@ import pytest
 from hostile_store import HostileStore
 from tagscale.descriptors import table
 from tagscale.descriptors.describe import describe as describe_samples
-from tagscale.descriptors.describing import Described, _described
+from tagscale.descriptors.describing import Described, _describe
 from tagscale.params.load import Params, load
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
@@ -71,7 +71,7 @@ class Bench:
             if len(self.computed) == self.stop_after:
                 raise KeyboardInterrupt
             self.computed.append(track)
-            yield _described(store, track)
+            yield _describe(store, track)
 
     @property
     def partial(self) -> Path:

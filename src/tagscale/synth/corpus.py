@@ -6,13 +6,9 @@ corpus.json, .finished.jsonl see journal.py
 """
 
 import csv
-import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +16,14 @@ import numpy as np
 import soundfile
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from tagscale import SAMPLE_RATE
 from tagscale.params.blocks import SynthParams
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of
 from tagscale.runtime.machine import cores
+from tagscale.runtime.processes import Lost, answers
+from tagscale.runtime.progress import progress_bar
 from tagscale.synth.journal import Journal, audio_path
 from tagscale.synth.label_noise import mistaken
 from tagscale.synth.tags import CLASSIFICATION, TAGS
@@ -97,8 +93,10 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
     missing = [number for number in range(settings.tracks) if number not in journal.records]
     if missing and journal.records:
         console.print(f"{folder}: {len(journal.records):,} of {settings.tracks:,} tracks are there; making the others")
-    for record in _shown(_made(folder, settings, soundfont, missing, workers), len(missing), console):
-        journal.add(record)
+    with progress_bar("tracks", console, transient=True, disable=not missing) as progress:
+        records = _made(folder, settings, soundfont, missing, workers)
+        for record in progress.track(records, total=len(missing), description="composing"):
+            journal.add(record)
     journal.rewrite()
     _write_tables(folder, [journal.records[number] for number in range(settings.tracks)], settings)
     took = f"made {len(missing):,} in {time.monotonic() - started:.0f} s" if missing else "all there already"
@@ -115,24 +113,13 @@ def _made(
     if workers <= 1:
         yield from map(make, missing)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
-    try:
-        for future in as_completed([pool.submit(make, number) for number in missing]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let no worker outlive a killed parent, for whose next order it would wait for ever."""
-    parent = parent_process()
-    if parent is not None:
-
-        def watch() -> None:
-            connection.wait([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
+    for number, record in answers(make, missing, workers, in_order=False):
+        if isinstance(record, Lost):
+            raise TagscaleError(
+                f"{folder / audio_path(number)}: its process was killed twice (too little memory?). The finished "
+                "tracks are kept. Run again with fewer --workers."
+            )
+        yield record
 
 
 def _make_file(folder: Path, settings: SynthParams, soundfont: Path, number: int) -> dict[str, Any]:
@@ -145,18 +132,6 @@ def _make_file(folder: Path, settings: SynthParams, soundfont: Path, number: int
     row = {"artist": track.artist.name, "album": track.album, "title": track.title}
     row["seconds"] = f"{len(samples) / SAMPLE_RATE:g}"
     return {"number": number, "bytes": path.stat().st_size, "row": row, "labels": track.labels}
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} tracks/s" if task.speed else "")
-
-
-def _shown(records: Iterator[dict[str, Any]], total: int, console: Console) -> Iterator[dict[str, Any]]:
-    """The records, with a progress bar while they come."""
-    columns = (TextColumn("composing"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not total) as progress:
-        yield from progress.track(records, total=total)
 
 
 def _write_tables(folder: Path, records: Sequence[dict[str, Any]], settings: SynthParams) -> None:

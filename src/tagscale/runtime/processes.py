@@ -1,0 +1,187 @@
+"""Many tasks answered by worker processes. A task that crashes or holds up its worker takes no other with it.
+
+The standard library's ProcessPoolExecutor gives up all tasks when one process dies, and cannot stop one that hangs.
+Here each worker has a pipe of its own, whose end is the sign of the worker's death.
+"""
+
+import math
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ATTEMPTS = 2  # the system may also kill a process for want of memory, which another task has used up
+PER_WORKER = 2  # tasks started, or finished and waiting for an earlier one
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Why a task has no answer.
+
+    seconds: the limit after which its worker was stopped; None: its worker died over it twice.
+    """
+
+    seconds: float | None = None
+
+
+def answers(
+    answer: Callable[[T], R],
+    tasks: Iterable[T],
+    workers: int,
+    *,
+    prepare: Callable[[], Any] | None = None,
+    seconds: Callable[[T], float] | None = None,
+    in_order: bool = True,
+) -> Iterator[tuple[T, R | Lost]]:
+    """Call `answer(task)` in worker processes; give each task with its answer, or with the reason why it has none.
+
+    Tasks are taken as they are needed: no more than two per worker are under way. A task whose worker dies gets a
+    second attempt. The workers end with this generator, and with this process, however it ends.
+
+    Args:
+        answer: an importable function, or a `partial` of one
+        workers: number of processes, which start when they are first needed
+        prepare: what each process calls before its first task; importable as well
+        seconds: how long a task may take; None: for ever
+        in_order: give the answers in the order of the tasks; False: as they come
+
+    Raises:
+        Exception: whatever `answer` raises.
+    """
+    crew = [_Worker(answer, prepare) for _ in range(workers)]
+    source, under_way = iter(tasks), list[_Task]()
+    try:
+        while True:
+            new = islice(source, PER_WORKER * workers - len(under_way))
+            under_way += [_Task(content, seconds(content) if seconds else None) for content in new]
+            if not under_way:
+                return
+            candidates = under_way[:1] if in_order else under_way
+            if finished := next((task for task in candidates if task.answer), None):
+                under_way.remove(finished)
+                yield finished.content, finished.answer[0]
+                continue
+            waiting = (task for task in under_way if task.waits)
+            idle = (worker for worker in crew if worker.task is None)
+            for task, worker in zip(waiting, idle, strict=False):
+                worker.begin(task)
+            _advance([worker for worker in crew if worker.task])
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+@dataclass(eq=False)
+class _Task:
+    content: Any
+    seconds: float | None
+    waits: bool = True  # for a worker
+    attempts: int = 0
+    answer: tuple[Any, ...] = ()  # one element when it is there
+
+
+class _Worker:
+    """A process that answers one task after another. It starts with its first task, and again after it ended."""
+
+    def __init__(self, answer: Callable[[Any], Any], prepare: Callable[[], Any] | None) -> None:
+        self.body = answer, prepare
+        self.pipe: Connection | None = None  # readable when there is an answer, or when the process died
+        self.task: _Task | None = None
+        self.deadline = math.inf
+
+    def begin(self, task: _Task) -> None:
+        """Send a task to the process."""
+        if self.pipe is None:
+            context = get_context("spawn")  # a fork of a process with threads (torch, Great Expectations) can hang
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=_work, args=(theirs, *self.body), daemon=True)
+            self.process.start()
+            theirs.close()
+        self.task, task.waits, task.attempts = task, False, task.attempts + 1
+        self.deadline = math.inf if task.seconds is None else time.monotonic() + task.seconds
+        with suppress(OSError):  # the process has just died: `receive` meets the closed pipe
+            self.pipe.send(task.content)
+
+    def receive(self) -> None:
+        """Take the answer from the pipe, or the process's death. Raises what the process raised."""
+        assert self.task is not None
+        assert self.pipe is not None
+        task, self.task = self.task, None
+        try:
+            answer, error = self.pipe.recv()
+        except (EOFError, OSError):
+            self.stop()
+            task.waits = task.attempts < ATTEMPTS
+            task.answer = () if task.waits else (Lost(),)
+            return
+        if error is not None:
+            raise error
+        task.answer = (answer,)
+
+    def give_up(self) -> None:
+        """Stop a process that is out of time."""
+        assert self.task is not None
+        self.task.answer, self.task = (Lost(self.task.seconds),), None
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        if self.pipe is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.pipe = None
+
+
+def _advance(busy: list[_Worker]) -> None:
+    """Wait until a worker has an answer, has died or is out of time."""
+    deadline = min(worker.deadline for worker in busy)
+    limit = None if deadline == math.inf else max(deadline - time.monotonic(), 0)
+    ready = wait([worker.pipe for worker in busy if worker.pipe], limit)
+    for worker in busy:
+        if worker.pipe in ready:
+            worker.receive()
+        elif time.monotonic() > worker.deadline:
+            worker.give_up()
+
+
+def _work(pipe: Connection, answer: Callable[[Any], Any], prepare: Callable[[], Any] | None) -> None:
+    """What a worker process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and stops this process
+    _end_with_parent()
+    if prepare:
+        prepare()
+    with suppress(EOFError, OSError):  # the parent closed the pipe
+        while True:
+            task = pipe.recv()
+            try:
+                outcome = answer(task), None
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                outcome = None, error
+            pipe.send(outcome)
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent is killed, in the middle of a task as well."""
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
