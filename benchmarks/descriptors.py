@@ -39,7 +39,10 @@ from tagscale.descriptors.baseline import DescriptorTrees, Growth
 from tagscale.descriptors.describing import describe_all
 from tagscale.runtime.machine import cores
 from tagscale.store.read import Store
-from tagscale.store.writer import StoreWriter
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # last: tests have names that benchmarks have too
+
+from stores import write_store
 
 TAGS, REGRESSION, TRACKS, SECONDS = 139, 10, 1000, 30
 GROWTH = Growth(trees=60, leaves=8, learning_rate=0.1, seed=0)
@@ -167,10 +170,8 @@ def _whole(folder: Path) -> list[str]:
     """1,000 tracks of 30 s described and 139 tags grown, by the clock."""
     tracks = [f"track{number:04}" for number in range(TRACKS)]
     some = [sound(number) for number in range(20)]
-    with StoreWriter(folder / "store", shard_megabytes=256) as writer:
-        for number, track in enumerate(tracks):
-            writer.add(track, np.roll(some[number % len(some)], 997 * number), {})
-    opened = Store.open(folder / "store")
+    contents = ((track, np.roll(some[n % len(some)], 997 * n), {}) for n, track in enumerate(tracks))
+    opened = Store.open(write_store(folder / "store", contents, shard_megabytes=256))
     begin = time.perf_counter()
     found = list(describe_all(opened, tracks, cores()))
     described = time.perf_counter() - begin

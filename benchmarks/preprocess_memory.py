@@ -23,7 +23,7 @@ import soundfile
 from tagscale.catalog.tables import catalog_of
 from tagscale.params.load import load
 from tagscale.stages import preprocess
-from tagscale.store.lock import partial_of
+from tagscale.store.grow import partial_of
 
 ROOT = Path(__file__).parents[1]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)

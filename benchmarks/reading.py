@@ -37,7 +37,10 @@ from torch.utils.data import DataLoader, Dataset
 from tagscale.audio.loading import loader
 from tagscale.audio.patches import RandomPatches
 from tagscale.store.read import Store
-from tagscale.store.writer import StoreWriter
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # last: tests have names that benchmarks have too
+
+from stores import write_store
 
 RATE, SECONDS, BATCH = 16000, 30, 32
 WARM_SECONDS = 0.6  # that a warm measurement lasts at least
@@ -106,9 +109,8 @@ def _written(folder: Path, tracks: int) -> dict[str, Callable[[Path, int, int], 
 
 
 def _write_store(folder: Path, different: list[np.ndarray], tracks: int) -> None:
-    with StoreWriter(folder, shard_megabytes=128) as writer:
-        for track in range(tracks):
-            writer.add(f"t{track}", different[track % len(different)], {})
+    contents = ((f"t{track}", different[track % len(different)], {}) for track in range(tracks))
+    write_store(folder, contents, shard_megabytes=128)
 
 
 def _read_store(folder: Path, samples: int, workers: int) -> Iterable[Any]:

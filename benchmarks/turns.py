@@ -30,7 +30,10 @@ from tagscale.models.build import Architecture, build, shortest_samples
 from tagscale.models.spec import NETWORKS
 from tagscale.params.load import load
 from tagscale.stages.architecture import architecture_of
-from tagscale.store.writer import StoreWriter
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # last: tests have names that benchmarks have too
+
+from stores import write_store
 
 SECONDS, TAGS = 30, 50  # of a track
 ROOT = Path(__file__).parents[1]
@@ -103,11 +106,11 @@ def write_tracks(folder: Path, tracks: int) -> None:
     """The same tracks as our store and as one float32 .npy each."""
     (folder / "npy").mkdir()
     different = [track(number) for number in range(min(20, tracks))]
-    with StoreWriter(folder / "store", shard_megabytes=128) as writer:
-        for number in range(tracks):
-            content = different[number % len(different)]
-            writer.add(f"t{number}", content, {})
-            np.save(folder / "npy" / f"{number:05}.npy", content.astype(np.float32) / 32768)
+    contents = [different[number % len(different)] for number in range(tracks)]
+    named = ((f"t{number}", content, {}) for number, content in enumerate(contents))
+    write_store(folder / "store", named, shard_megabytes=128)
+    for number, content in enumerate(contents):
+        np.save(folder / "npy" / f"{number:05}.npy", content.astype(np.float32) / 32768)
 
 
 def labels_of(tracks: int) -> np.ndarray:

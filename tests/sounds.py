@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stores import write_store
 from tagscale.catalog.tables import catalog_of
 from tagscale.models.build import Architecture
 from tagscale.params.blocks import TrainParams
 from tagscale.params.load import read_yaml
 from tagscale.partition.divide import Partition
-from tagscale.store.writer import StoreWriter
 from tagscale.training.fit import Labelled
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -85,9 +85,8 @@ def settings(**different: Any) -> TrainParams:
 def write_study(folder: Path) -> None:
     """The same sounds as the folders catalog, store, descriptors and partition that the earlier stages write."""
     sounds = make_sounds()
-    with StoreWriter(folder / "store", shard_megabytes=1) as writer:
-        for track, samples in sounds.recordings.items():
-            writer.add(track, samples, {"source_rate": 16_000})
+    rate = {"source_rate": 16_000}
+    write_store(folder / "store", ((track, samples, rate) for track, samples in sounds.recordings.items()))
     ids = pd.Index(sounds.tracks, name="track_id")
     tracks = pd.DataFrame({"track_id": ids, "path": [f"{track}.wav" for track in ids], "artist": ids})
     tracks = tracks.assign(seconds=2.0)

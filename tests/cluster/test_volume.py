@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stores import write_store
 from tagscale.cluster.volume import Volume, address_in, hand_on
 from tagscale.params.load import Params, laid_over, load, parse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.store.read import Store
-from tagscale.store.writer import StoreWriter
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,9 +21,9 @@ def settings(mount: Path, **dataset: str | None) -> Params:
     return parse(laid_over(load(ROOT / "params.yaml").model_dump(), changes))
 
 
-def write_store(folder: Path, value: int) -> str:
-    with StoreWriter(folder, shard_megabytes=1) as writer:
-        writer.add("song", np.full(100, value, np.int16), {"audio_sha256": str(value)})
+def write_song(folder: Path, value: int) -> str:
+    """Write a store with one song; returns its hash."""
+    write_store(folder, [("song", np.full(100, value, np.int16), {"audio_sha256": str(value)})])
     return Store.open(folder).hash
 
 
@@ -50,10 +50,10 @@ def test_a_dataset_lies_on_the_volume_or_where_it_says(tmp_path: Path) -> None:
 
 def test_a_frozen_store_stays_what_it_was(tmp_path: Path) -> None:
     volume = Volume(tmp_path, "songs")
-    first = write_store(volume.store, 1)
+    first = write_song(volume.store, 1)
     frozen = volume.freeze(volume.store, first)
     shutil.rmtree(volume.store)  # stores are replaced, never written to again
-    second = write_store(volume.store, 2)
+    second = write_song(volume.store, 2)
     assert second != first
     assert Store.open(frozen).hash == first
     assert Store.open(frozen).read("song", 0, 3).tolist() == [1, 1, 1]
@@ -63,7 +63,7 @@ def test_a_frozen_store_stays_what_it_was(tmp_path: Path) -> None:
 
 def test_freezing_takes_no_space(tmp_path: Path) -> None:
     volume = Volume(tmp_path, "songs")
-    frozen = volume.freeze(volume.store, write_store(volume.store, 1))
+    frozen = volume.freeze(volume.store, write_song(volume.store, 1))
     (shard,) = frozen.glob("*.bin")
     assert shard.stat().st_ino == (volume.store / shard.name).stat().st_ino
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hostile_store import HostileStore
+from stores import write_store
 from tagscale.descriptors.describe import describe, names
 from tagscale.descriptors.describing import describe_all
-from tagscale.store.writer import StoreWriter
 
 TRACKS = [f"track{number}" for number in range(6)]
 
@@ -17,10 +17,11 @@ TRACKS = [f"track{number}" for number in range(6)]
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> HostileStore:
     folder = tmp_path_factory.mktemp("described") / "store"
-    with StoreWriter(folder, shard_megabytes=1) as writer:
-        for number, track in enumerate([*TRACKS, "broken", "deadly"]):
-            samples = np.random.default_rng(number).integers(-900, 900, 8000 * (number + 1)).astype(np.int16)
-            writer.add(track, samples, {"audio_sha256": hashlib.sha256(samples.tobytes()).hexdigest()})
+    tracks = []
+    for number, track in enumerate([*TRACKS, "broken", "deadly"]):
+        samples = np.random.default_rng(number).integers(-900, 900, 8000 * (number + 1)).astype(np.int16)
+        tracks.append((track, samples, {"audio_sha256": hashlib.sha256(samples.tobytes()).hexdigest()}))
+    write_store(folder, tracks)
     store = HostileStore.open(folder)
     assert isinstance(store, HostileStore)
     return store

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from stores import write_store
 from tagscale.catalog.tables import Catalog, catalog_of
 from tagscale.evaluation.metrics import METRICS
 from tagscale.evaluation.predict import predict
@@ -21,7 +22,6 @@ from tagscale.registry.tagger import AudioTagger
 from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.runtime.identity import RunIdentity, run_name
 from tagscale.store.read import Store
-from tagscale.store.writer import StoreWriter
 from tagscale.study.tables import PER_TAG
 from tagscale.training import checkpoint
 
@@ -102,9 +102,8 @@ def make_study(root: Path, *, seed: int = 0, tags: tuple[str, ...] = tuple(KINDS
     study = TinyStudy(root, parse(settings))
     catalog = _catalog(tags)
     catalog.save(root / "catalog")
-    with StoreWriter(root / "store", shard_megabytes=1) as writer:
-        for number, track in enumerate(catalog.tracks["track_id"]):
-            writer.add(track, song(number), {"audio_sha256": f"{number}"})
+    ids = enumerate(catalog.tracks["track_id"])
+    write_store(root / "store", ((track, song(number), {"audio_sha256": f"{number}"}) for number, track in ids))
     partition = _partition(catalog, split)
     partition.save(root / "partition")
     for model in ("waveform", "spectrogram", "descriptors"):

@@ -26,7 +26,7 @@ from tagscale.runtime.files import sha256_of
 from tagscale.runtime.identity import RunIdentity
 from tagscale.stages import register
 from tagscale.store.read import Store
-from tagscale.tracking.journal import JOURNAL
+from tagscale.tracking.unsent import UNSENT
 from tagscale.training import loop
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,7 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
             servers.mlflow.stop()
             servers.postgres.stop()
         elif state.step == 3 * steps + 1:  # in epoch 4
-            journal = (tmp_path / "runs" / "outage.unfinished" / JOURNAL).read_text()
+            journal = (tmp_path / "runs" / "outage.unfinished" / UNSENT).read_text()
             assert journal.count('"valid_loss"') == 2
             servers.postgres.start()
             servers.mlflow.start()
@@ -177,7 +177,7 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
     assert "checkpoint/weights.safetensors" in files[0]
     weights = [tmp_path / "runs" / name / "weights.safetensors" for name in ("alone", "outage")]
     assert sha256_of(weights[0]) == sha256_of(weights[1])
-    assert not (tmp_path / "runs" / "outage" / JOURNAL).exists()
+    assert not (tmp_path / "runs" / "outage" / UNSENT).exists()
 
 
 def test_a_dump_of_the_database_serves_the_same_runs(servers: RealServers, tmp_path: Path) -> None:

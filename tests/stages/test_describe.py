@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from hostile_store import HostileStore
+from stores import write_store
 from tagscale.descriptors import table
 from tagscale.descriptors.describe import describe as describe_samples
 from tagscale.descriptors.describing import Described, _describe
@@ -18,7 +19,6 @@ from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import describe
 from tagscale.store.read import Store
-from tagscale.store.writer import StoreWriter
 
 SAMPLES = {
     "a": np.random.default_rng(1).integers(-5000, 5000, 48_000).astype(np.int16),
@@ -33,11 +33,9 @@ def params() -> Params:
     return load(Path(__file__).parents[2] / "params.yaml")
 
 
-def write_store(folder: Path, tracks: dict[str, np.ndarray]) -> Path:
-    with StoreWriter(folder, shard_megabytes=1) as writer:
-        for track, samples in tracks.items():
-            writer.add(track, samples, {"audio_sha256": hashlib.sha256(samples.tobytes()).hexdigest()})
-    return folder
+def store_of(tracks: dict[str, np.ndarray], folder: Path) -> Path:
+    digests = {track: hashlib.sha256(samples.tobytes()).hexdigest() for track, samples in tracks.items()}
+    return write_store(folder, ((track, tracks[track], {"audio_sha256": digests[track]}) for track in tracks))
 
 
 def partition_of(tracks: Iterable[str], folder: Path) -> Path:
@@ -52,7 +50,7 @@ class Bench:
 
     def __init__(self, params: Params, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.params, self.root = params, root
-        self.store = write_store(root / "store", SAMPLES)
+        self.store = store_of(SAMPLES, root / "store")
         self.output = root / "descriptors"
         self.computed: list[str] = []
         self.stop_after = 99
@@ -108,7 +106,7 @@ def test_only_new_tracks_are_computed(bench: Bench) -> None:
 
 def test_rows_follow_the_samples_not_the_name(bench: Bench) -> None:
     bench.run("a b")
-    bench.store = write_store(bench.root / "renamed", {"a": SAMPLES["c"], "z": SAMPLES["a"], "y": SAMPLES["a"]})
+    bench.store = store_of({"a": SAMPLES["c"], "z": SAMPLES["a"], "y": SAMPLES["a"]}, bench.root / "renamed")
     bench.run("a y z")
     assert bench.computed == ["a"]
     table = pd.read_parquet(bench.output / "descriptors.parquet").set_index("track_id")
@@ -163,9 +161,7 @@ def test_a_table_without_digests_is_computed_anew(bench: Bench) -> None:
     (bench.output / "sources.parquet").unlink()
     assert bench.run("a b") == whole
     assert bench.computed == ["a", "b"]
-    with StoreWriter(bench.root / "bare", shard_megabytes=1) as writer:
-        writer.add("a", SAMPLES["a"], {})
-    bench.store = bench.root / "bare"
+    bench.store = write_store(bench.root / "bare", [("a", SAMPLES["a"], {})])
     for _ in range(2):
         bench.run("a")
         assert bench.computed == ["a"]

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stores import write_store
 from tagscale.params.load import DatasetParams
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import leaks
-from tagscale.store.writer import StoreWriter
 from user_folder import rows, settings, write_table
 
 PARTS = ["train", "valid", "test", "train", "valid", "test", "test"]
@@ -56,9 +56,9 @@ def test_a_partition_instead_of_the_split(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_identical_audio_is_found_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with StoreWriter(tmp_path / "store", 1) as writer:
-        for i, digest in enumerate(["aa", "bb", "cc", "dd", "ee", "aa"]):  # song06, in test, is not in the store
-            writer.add(f"song{i:02}", np.zeros(10, np.int16), {"audio_sha256": digest})
+    digests = ["aa", "bb", "cc", "dd", "ee", "aa"]  # song06, in test, is not in the store
+    tracks = [(f"song{i:02}", np.zeros(10, np.int16), {"audio_sha256": digest}) for i, digest in enumerate(digests)]
+    write_store(tmp_path / "store", tracks)
     leaks.run(dataset(tmp_path), root=tmp_path, store=tmp_path / "store", json_output=True)
     found = json.loads(capsys.readouterr().out)
     assert (found["test_audio"], found["test_audio_in_train"], found["test_tracks_by_train_audio"]) == (2, 1, 1)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stores import write_store
 from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import store as stage
 from tagscale.store.read import Store
-from tagscale.store.writer import StoreWriter
 
 SAMPLES = 120_000  # four tracks a shard of one megabyte
 SHARD = "shard-00001.bin"
@@ -19,14 +19,14 @@ SHARD = "shard-00001.bin"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Ten tracks in three shards, and one that was rejected."""
-    with StoreWriter(tmp_path / "store", 1) as writer:
-        for track in range(10):
-            samples = np.random.default_rng(track).integers(-999, 999, SAMPLES).astype(np.int16)
-            digest = hashlib.sha256(samples.tobytes()).hexdigest()
-            rate = 44100 if track < 7 else 8000
-            writer.add(f"t{track}", samples, {"audio_sha256": digest, "source_rate": rate, "channels": 2})
-        writer.reject("bad", "bad.mp3", "no audio")
-    return tmp_path / "store"
+    tracks = []
+    for track in range(10):
+        samples = np.random.default_rng(track).integers(-999, 999, SAMPLES).astype(np.int16)
+        digest = hashlib.sha256(samples.tobytes()).hexdigest()
+        rate = 44100 if track < 7 else 8000
+        tracks.append((f"t{track}", samples, {"audio_sha256": digest, "source_rate": rate, "channels": 2}))
+    rejected = {"track_id": "bad", "path": "bad.mp3", "reason": "no audio"}
+    return write_store(tmp_path / "store", tracks, rejected=[rejected])
 
 
 def damaged(path: Path, at: int) -> None:
@@ -97,7 +97,6 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_info_of_a_store_without_tracks(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path, 1):
-        pass
+    write_store(tmp_path, [])
     stage.info(tmp_path)
     stage.verify(tmp_path)

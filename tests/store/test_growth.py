@@ -20,7 +20,7 @@ from tagscale.catalog.tables import catalog_of
 from tagscale.decoding import batch
 from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import preprocess
-from tagscale.store.lock import partial_of, writing
+from tagscale.store.grow import partial_of, writing
 from tagscale.store.merge import merge
 from tagscale.store.read import Store
 from user_folder import settings
@@ -115,6 +115,7 @@ def test_only_what_is_whole_is_continued(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     monkeypatch.undo()
+    assert not (tmp_path / "store").exists()
     partial = partial_of(tmp_path / "store")
     journal, shard = partial / "journal.jsonl", partial / "shard-00001.bin"
     if damage == "torn line":
@@ -130,7 +131,7 @@ def test_only_what_is_whole_is_continued(
     capsys.readouterr()
     run(tmp_path)
     left = {"torn line": 8, "lost samples": 8, "wrong samples": 5}.get(damage, 9)
-    assert f"continuing: {left} of 13" in capsys.readouterr().out
+    assert f"resuming: {left} of 13" in capsys.readouterr().out
     assert content(tmp_path / "store") == content(tmp_path / "whole")
 
 
@@ -239,7 +240,7 @@ def test_killed_while_the_store_is_replaced(tmp_path: Path, moment: str) -> None
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
     write(tmp_path, [0])
     code = (
-        "import sys; from pathlib import Path; from tagscale.store.lock import writing\n"
+        "import sys; from pathlib import Path; from tagscale.store.grow import writing\n"
         "with writing(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -270,7 +271,7 @@ def test_no_space_left_keeps_what_is_finished(tmp_path: Path, capsys: pytest.Cap
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         capsys.readouterr()
         run(tmp_path, "disk/store")
-        assert "continuing: " in capsys.readouterr().out
+        assert "resuming: " in capsys.readouterr().out
         assert content(disk / "store") == content(tmp_path / "whole")
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -315,7 +316,7 @@ def test_slices_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         merge([one], tmp_path / "store")
     with pytest.raises(TagscaleError, match=r"2 missing, 1 given twice"):
         merge([one, one], tmp_path / "store")
-    with pytest.raises(TagscaleError, match="is no slice"):
+    with pytest.raises(TagscaleError, match="not a slice"):
         merge([one, tmp_path / "whole"], tmp_path / "store")
     with pytest.raises(TagscaleError, match="slices 3 and 2"):
         merge([one, tmp_path / "third"], tmp_path / "store")

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stores import write_store
 from tagscale.runtime.errors import TagscaleError
 from tagscale.store.read import Store
-from tagscale.store.writer import StoreWriter
 
 
 def samples_of(track: int, count: int) -> np.ndarray:
@@ -24,10 +24,11 @@ def samples_of(track: int, count: int) -> np.ndarray:
 
 
 def write(folder: Path, lengths: list[int], shard_megabytes: int = 1) -> Store:
-    with StoreWriter(folder, shard_megabytes) as writer:
-        for track, count in enumerate(lengths):
-            writer.add(f"t{track}", samples_of(track, count), {"audio_sha256": str(track), "rms_dbfs": -20.0 - track})
-    return Store.open(folder)
+    tracks = (
+        (f"t{track}", samples_of(track, count), {"audio_sha256": str(track), "rms_dbfs": -20.0 - track})
+        for track, count in enumerate(lengths)
+    )
+    return Store.open(write_store(folder, tracks, shard_megabytes))
 
 
 @settings(max_examples=25, deadline=None)
@@ -200,20 +201,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         Store.open(tmp_path)
 
 
-def test_interrupted_writing_leaves_no_store(tmp_path: Path) -> None:
-    def interrupted() -> None:
-        with StoreWriter(tmp_path, 1) as writer:
-            writer.add("t0", samples_of(0, 10), {})
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert not (tmp_path / "store.json").exists()
-
-
 def test_rejected_and_empty(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path, 1) as writer:
-        writer.reject("bad", "a, b.mp3", 'said "no"')
+    write_store(tmp_path, [], rejected=[{"track_id": "bad", "path": "a, b.mp3", "reason": 'said "no"'}])
     store = Store.open(tmp_path)
     assert len(store) == 0
     assert pd.read_csv(tmp_path / "rejected.csv").to_dict("records") == [

@@ -14,23 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stores import write_store
 from tagscale.audio.loading import loader
 from tagscale.audio.patches import RandomPatches
 from tagscale.runtime.errors import TagscaleError
 from tagscale.store import remote
 from tagscale.store.read import Store
 from tagscale.store.remote import BlockCache, Bucket, default_cache
-from tagscale.store.writer import StoreWriter
 
 LENGTHS = [400_000, 700_000, 1, 524_287, 524_289, 60_000]  # 524,288 samples make a block
 
 
 def write(folder: Path) -> Store:
-    with StoreWriter(folder, 3) as writer:
-        for track, count in enumerate(LENGTHS):
-            samples = np.random.default_rng(track).integers(-32768, 32768, count).astype(np.int16)
-            writer.add(f"t{track}", samples, {"audio_sha256": str(track)})
-    return Store.open(folder)
+    tracks = []
+    for track, count in enumerate(LENGTHS):
+        samples = np.random.default_rng(track).integers(-32768, 32768, count).astype(np.int16)
+        tracks.append((f"t{track}", samples, {"audio_sha256": str(track)}))
+    return Store.open(write_store(folder, tracks, 3))
 
 
 @pytest.fixture(scope="module")

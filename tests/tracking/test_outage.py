@@ -14,7 +14,7 @@ from tagscale import tracking
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.tracking import outbox
-from tagscale.tracking.journal import JOURNAL, Journal, is_entry, read
+from tagscale.tracking.unsent import UNSENT, Unsent, is_entry, read
 
 LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
 
@@ -62,7 +62,7 @@ class Training:
 
     @property
     def journal(self) -> Path:
-        return self.unfinished / JOURNAL
+        return self.unfinished / UNSENT
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_an_outage_in_the_middle(server, training, mode: str, capsys: pytest.Cap
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 2, "one line for the outage, one for its end"
     reason = {"refused": "Connection refused", "reset": "connection lost", "lost": "connection lost"}
-    assert f"does not answer ({reason.get(mode, f'status {mode}')}). Training goes on" in told[0]
+    assert f"does not answer ({reason.get(mode, f'status {mode}')}). Training continues" in told[0]
     assert str(training.journal) in told[0]
     assert "answers again" in told[1]
 
@@ -148,11 +148,9 @@ def test_a_server_that_falls_silent_costs_seconds(server, training, monkeypatch:
 def test_away_at_the_end_the_journal_stays_with_the_run_and_evaluate_sends_it(server, training, capsys) -> None:
     training(at={2: server.stop})
     assert not training.unfinished.exists()
-    kept = training.run / JOURNAL
+    kept = training.run / UNSENT
     assert kept.is_file()
-    assert (
-        f"still does not answer. The run is complete; what MLflow has not got is in {kept}" in capsys.readouterr().out
-    )
+    assert f"still does not answer. The run is complete. Unsent entries are in {kept}" in capsys.readouterr().out
     content = kept.read_bytes()
 
     with pytest.raises(TagscaleError, match="no MLflow server answers"):
@@ -163,7 +161,7 @@ def test_away_at_the_end_the_journal_stays_with_the_run_and_evaluate_sends_it(se
     assert run.run_id == training.run_ids[0]
     check_complete(server, training)
     assert kept.read_bytes() == content, "the folder is another stage's, and others hold its hash"
-    assert "5 entries that MLflow had not got were sent." in capsys.readouterr().out
+    assert "5 unsent entries were sent to MLflow." in capsys.readouterr().out
 
     server.asked.clear()
     with tracking.find_run("outage", training.identity, training.run):
@@ -205,7 +203,7 @@ def test_ended_in_an_outage_it_goes_on_in_the_same_run(server, training, how: st
 def test_killed_while_it_sends_nothing_is_there_twice(server, training, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has an entry, and the process dies before it notes that."""
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "keep", lambda *_: crash())
+        patch.setattr(Unsent, "keep", lambda *_: crash())
         with pytest.raises(SystemExit):
             training()
     assert training.journal.is_file()
@@ -245,7 +243,7 @@ def test_lines_that_are_damaged_or_hostile_are_left_out_with_a_line(server, trai
     server.start()
     training()
     check_complete(server, training)
-    assert f"{training.journal}: 4 of {5 + len(lines)} lines cannot be read, the first is line 2" in (
+    assert f"{training.journal}: 4 of {5 + len(lines)} lines are unreadable, the first is line 2" in (
         capsys.readouterr().out
     )
 
@@ -310,10 +308,7 @@ def test_an_entry_that_the_server_refuses_is_left_out_with_a_line(server, traini
     server.start()
     training()
     check_complete(server, training)
-    assert (
-        "2 entries that MLflow had not got were sent; 1 were refused, the first with: INVALID"
-        in capsys.readouterr().out
-    )
+    assert "2 unsent entries were sent to MLflow; 1 were refused, the first with: INVALID" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("status", ["400", "401", "403"])
@@ -333,7 +328,7 @@ def test_files_that_cannot_be_stored_wait(server, training, capsys) -> None:
     """The server answers, but the storage behind it does not."""
     server.mode, server.fails = "500", lambda path: "mlflow-artifacts" in path
     training()
-    kept = read(training.run / JOURNAL)
+    kept = read(training.run / UNSENT)
     assert kept
     assert [next(iter(entry)) for entry in kept[1]] == ["artifacts", "status"]
     server.mode = "well"
@@ -364,7 +359,7 @@ def test_a_full_disk_costs_the_journal_and_not_the_training(server, training, mo
     def gone() -> None:
         server.mode = "503"
 
-    monkeypatch.setattr(Journal, "append", full)
+    monkeypatch.setattr(Unsent, "append", full)
     training(at={2: gone, 4: back})
     check_complete(server, training)
 
@@ -403,10 +398,10 @@ def test_the_stages_themselves(
 
     monkeypatch.setattr(DescriptorTrees, "fit", struck)
     run = study.train(params, "descriptors", "all", 0, "runs/descriptors")
-    assert (run / JOURNAL).is_file()
+    assert (run / UNSENT).is_file()
     assert not (tmp_path / "runs" / "descriptors.unfinished").exists()
     told = [line for line in capsys.readouterr().out.splitlines() if "MLflow" in line]
-    assert ["Training goes on" in told[0], "The run is complete" in told[-1], len(told)] == [True, True, 2]
+    assert ["Training continues" in told[0], "The run is complete" in told[-1], len(told)] == [True, True, 2]
     with pytest.raises(TagscaleError, match="no MLflow server answers"):
         study.evaluate(params, run, "results/trees")
     server.start()

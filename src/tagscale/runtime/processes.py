@@ -164,13 +164,13 @@ def _work(pipe: Connection, answer: Callable[[Any], Any], prepare: Callable[[], 
         prepare()
     with suppress(EOFError, OSError):  # the parent closed the pipe
         while True:
-            task = pipe.recv()
+            task, result, failure = pipe.recv(), None, None
             try:
-                outcome = answer(task), None
+                result = answer(task)
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                outcome = None, error
-            pipe.send(outcome)
+                failure = error
+            pipe.send((result, failure))
 
 
 def _end_with_parent() -> None:

@@ -1,8 +1,9 @@
-"""Preprocess: every track decoded once to mono 16 kHz int16 in a few large shards, and measured on the way."""
+"""Preprocess: decode every track once to mono 16 kHz int16 in a few large shards, and measure it."""
 
 import hashlib
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,14 +16,12 @@ from tagscale.params.load import Params
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.progress import progress_bar
-from tagscale.store.assembly import assemble
-from tagscale.store.lock import writing
+from tagscale.store.grow import PartialStore, finish, writing
 from tagscale.store.previous import Previous, Seen, load_seen, save_seen, unchanged
 from tagscale.store.read import FORMAT
-from tagscale.store.unfinished import Unfinished
 
 SHOWN = 5
-RECENT_NS = 2_000_000_000  # a file written to so shortly before it was hashed may change without a new time
+RECENT_NS = 2_000_000_000  # a file modified so shortly before it was hashed may change again with the same time
 
 
 def run(
@@ -34,19 +33,18 @@ def run(
     workers: int | None = None,
     shard: tuple[int, int] | None = None,
 ) -> None:
-    """Decode the audio of all tracks of the catalog into a new store, which replaces the old one when complete.
+    """Decode the audio of all tracks of the catalog into a new store, which replaces the previous one when complete.
 
-    A run that was interrupted continues. Tracks of the old store whose file has not changed are kept as they are.
+    An interrupted run resumes. Tracks of the previous store are kept where their file has not changed. Files without
+    usable audio do not stop the stage; rejected.csv of the store lists them with the reason.
 
     Args:
-        root: the dataset's folder, which the catalog's paths are relative to. Symbolic links in it are followed.
-        workers: processes, all cores by default; the result is the same for any number.
-        shard: (i, n): only the i-th of n slices of the catalog, 1 <= i <= n; `merge` joins them.
-
-    Files without usable audio do not stop the stage: they are in rejected.csv of the store, with the reason.
+        root: the dataset's folder, which the catalog's paths are relative to; symbolic links in it are followed
+        workers: processes, all cores by default; the result is the same for any number
+        shard: (i, n): only the i-th of n slices of the catalog, 1 <= i <= n; `merge` joins them
 
     Raises:
-        TagscaleError: no track of the catalog could be decoded, no space is left, another process writes this store.
+        TagscaleError: no track of the catalog can be decoded, the disk is full, another process writes this store.
     """
     root, store = Path(root), Path(store)
     tracks = Catalog.load(catalog).tracks
@@ -65,30 +63,27 @@ def run(
             "root": str(root.resolve()),
         }
         plan |= {"tracks": _hash_of(paths), "previous": previous.identity} | more
-        work = Unfinished(partial, plan, megabytes, previous.next_shard)
+        work = PartialStore(partial, plan, megabytes, previous.next_shard)
 
         def kept() -> str:
             return f"{len(work.done)} of {len(paths)} tracks are finished and kept in {partial}."
 
-        try:
-            with full_disk_explained(store, kept):
-                begin = time.monotonic()
-                decoded = _fill(work, previous, root, paths, store, workers)
-                seen = _check(work, root, decoded, time.monotonic() - begin, complete=shard is None)
-                assemble(store, work, previous, megabytes, more)
-        finally:
-            work.close()
+        with closing(work), full_disk_explained(store, kept):
+            begin = time.monotonic()
+            decoded = _fill(work, previous, root, paths, store, workers)
+            seen = _check(work, root, decoded, time.monotonic() - begin, complete=shard is None)
+            finish(store, work, previous, megabytes, more)
     save_seen(store, seen)
 
 
 def _fill(
-    work: Unfinished, previous: Previous, root: Path, paths: dict[str, str], store: Path, workers: int | None
+    work: PartialStore, previous: Previous, root: Path, paths: dict[str, str], store: Path, workers: int | None
 ) -> int:
-    """Bring every track into `work`, with a progress bar; returns how many were decoded."""
+    """Bring every track into `work`, with a progress bar. Returns how many were decoded."""
     console = Console()
     decoded = 0
     if work.done:
-        console.print(f"continuing: {len(work.done)} of {len(paths)} tracks were finished by an earlier run")
+        console.print(f"resuming: {len(work.done)} of {len(paths)} tracks are finished")
     with progress_bar("tracks", console) as progress:
         task = progress.add_task("decoding", total=len(paths), completed=len(work.done))
         jobs = _jobs(work, previous, root, paths, store)
@@ -99,8 +94,8 @@ def _fill(
     return decoded
 
 
-def _jobs(work: Unfinished, previous: Previous, root: Path, paths: dict[str, str], store: Path) -> Iterator[Job]:
-    """Files that must be looked at; the others are brought into `work` at once."""
+def _jobs(work: PartialStore, previous: Previous, root: Path, paths: dict[str, str], store: Path) -> Iterator[Job]:
+    """The files that must be read. Tracks with an unchanged file go into `work` at once."""
     seen = load_seen(store) if previous.identity else {}
     for track, path in paths.items():
         if track in work.done:
@@ -116,20 +111,20 @@ def _jobs(work: Unfinished, previous: Previous, root: Path, paths: dict[str, str
             yield Job(track, root / path, digest)
 
 
-def _take(work: Unfinished, previous: Previous, track: str, path: str, outcome: Outcome) -> None:
+def _take(work: PartialStore, previous: Previous, track: str, path: str, outcome: Outcome) -> None:
     """Bring one track into `work`."""
     if outcome.decoded is not None:
         assert outcome.source is not None
         work.add(track, path, outcome.decoded.samples, outcome.decoded.facts(), outcome.source)
-    elif outcome.reason or track in previous.reasons:  # an unchanged file is as bad as it was
+    elif outcome.reason or track in previous.reasons:  # the file is unchanged, so the reason still holds
         work.reject(track, path, outcome.reason or previous.reasons[track], outcome.source)
     else:
         assert outcome.source is not None
         work.keep(track, path, outcome.source)
 
 
-def _check(work: Unfinished, root: Path, decoded: int, seconds: float, complete: bool) -> Seen:
-    """Say what was done and which files were rejected; returns what to remember of the files."""
+def _check(work: PartialStore, root: Path, decoded: int, seconds: float, complete: bool) -> Seen:
+    """Print what was done and which files were rejected. Returns the states of the files, for the next run."""
     total, rejected = len(work.done), 0
     shown: list[str] = []
     seen: Seen = {}
@@ -142,7 +137,7 @@ def _check(work: Unfinished, root: Path, decoded: int, seconds: float, complete:
             file = str(root / record["path"])
             seen[file] = (record["source_bytes"], record["mtime_ns"], record["source_sha256"])
     if total and rejected == total and complete:
-        work.discard()  # for what will be mended lies outside of it
+        work.discard()  # the mistake is in root or the table, so nothing in it is worth keeping
         raise TagscaleError(
             f"{root}: none of the {rejected} tracks could be decoded. Check dataset.root in params.yaml and "
             "the table's paths, which are relative to it. The first: " + "; ".join(shown[:3])

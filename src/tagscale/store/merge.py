@@ -1,6 +1,5 @@
-"""Slices of one catalog, each decoded by a machine of its own (`--shard I/N`), joined to one store."""
+"""Joins the stores of a catalog's slices, each decoded by a machine of its own (`--shard I/N`)."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import link_or_copy
-from tagscale.store.lock import replace_store, writing
+from tagscale.store.grow import fresh_folder, replace_store, writing
 from tagscale.store.previous import read_rejected
 from tagscale.store.verify import load
 from tagscale.store.writer import INDEX, shard_name, write_index
@@ -30,21 +29,19 @@ class Slice:
 
 
 def merge(stores: Sequence[Path], target: Path) -> None:
-    """Join the stores of all slices of a catalog, in any order, to one store in `target`.
+    """Join the stores of all slices of a catalog, in any order, into one store in `target`.
 
-    Shards are linked, or copied where that is not possible; the slices stay as they are. The result has the hash of
-    a store that was decoded in one go, and grows like one.
+    Shards are linked, or copied where links are impossible; the slices do not change. The result has the hash of a
+    store that was decoded in one go, and grows like one.
 
     Raises:
-        TagscaleError: a slice is missing or there twice, or they are of different catalogs, formats or decoders; a
-            track is in two of them; no track at all; another process is writing `target`.
+        TagscaleError: a slice is missing or given twice; slices differ in catalog, format or decoder; a track is in
+            two of them; there is no track at all; another process is writing `target`.
     """
     target = Path(target)
     slices = _checked([Path(store) for store in stores])
     with writing(target) as partial:
-        new = partial / "new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
+        new = fresh_folder(partial)
         shards: list[dict[str, Any]] = []
         tables = []
         for part in slices:
@@ -62,17 +59,17 @@ def merge(stores: Sequence[Path], target: Path) -> None:
 
 
 def _checked(folders: list[Path]) -> list[Slice]:
-    """The slices in order, once it is sure that they are all of one catalog."""
-    found = []
+    """The slices in order. Raises TagscaleError where they are not all slices of one catalog."""
+    slices = []
     for folder in folders:
         facts, index = load(folder)
         if "slice" not in facts:
-            raise TagscaleError(f"{folder}: is no slice: it was made by `preprocess` without --shard.")
-        found.append(Slice(folder, facts, index[INDEX.names]))
-    if not found:
+            raise TagscaleError(f"{folder}: not a slice: it was made by `preprocess` without --shard.")
+        slices.append(Slice(folder, facts, index[INDEX.names]))
+    if not slices:
         raise TagscaleError("no stores to merge: give the folders of all slices.")
-    first = found[0]
-    for part in found[1:]:
+    first = slices[0]
+    for part in slices[1:]:
         for what, ours, its in (
             ("slices", part.facts["slice"]["of"], first.facts["slice"]["of"]),
             ("catalog", part.facts["slice"]["catalog"], first.facts["slice"]["catalog"]),
@@ -84,7 +81,7 @@ def _checked(folders: list[Path]) -> list[Slice]:
                     "slices of one catalog with one version of tagscale and the same N in --shard I/N."
                 )
     of = first.facts["slice"]["of"]
-    numbers = [part.number for part in found]
+    numbers = [part.number for part in slices]
     missing = sorted(set(range(1, of + 1)) - set(numbers))
     if missing or len(numbers) != of:
         twice = sorted({number for number in numbers if numbers.count(number) > 1})
@@ -92,8 +89,8 @@ def _checked(folders: list[Path]) -> list[Slice]:
             f"of {of} slices {', '.join(map(str, missing)) or 'none'} missing, {', '.join(map(str, twice)) or 'none'} "
             f"given twice; run `tagscale preprocess --shard I/{of}` for each I that is missing."
         )
-    _check_tracks(found)
-    return sorted(found, key=lambda part: part.number)
+    _check_tracks(slices)
+    return sorted(slices, key=lambda part: part.number)
 
 
 def _check_tracks(slices: list[Slice]) -> None:

@@ -1,4 +1,4 @@
-"""The finished store that a new one grows from: what need not be decoded again."""
+"""The finished store that a new one grows from: its tracks need not be decoded again."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -20,8 +20,11 @@ Seen = dict[str, tuple[int, int, str]]  # file -> size, mtime_ns, SHA-256
 class Previous:
     """A finished store.
 
-    identity: SHA-256 of its store.json, "" where there is none to grow from.
-    index: INDEX by track_id. reasons: of its rejected tracks. sources: track_id -> path, SHA-256 of its file.
+    Attributes:
+        identity: SHA-256 of its store.json; "" where there is no store to grow from
+        index: INDEX by track_id
+        reasons: rejected track_id -> why
+        sources: track_id -> path and SHA-256 of its file
     """
 
     folder: Path
@@ -33,12 +36,12 @@ class Previous:
 
     @classmethod
     def load(cls, folder: Path) -> "Previous":
-        """Read the store in `folder`; an empty one where there is none, or none of today's format and decoder."""
+        """Read the store in `folder`; an empty one where it is missing, incomplete or of another format or decoder."""
         path = folder / "store.json"
         if not path.is_file() or not (folder / "sources.parquet").is_file():
             return cls(folder)
         facts = read_json(path)
-        if (facts["format"], facts.get("decoder")) != (FORMAT, DECODER) or not _whole(folder, facts["shards"]):
+        if (facts["format"], facts.get("decoder")) != (FORMAT, DECODER) or not _is_complete(folder, facts["shards"]):
             return cls(folder)
         rejected = read_rejected(folder)
         sources = pd.read_parquet(folder / "sources.parquet")
@@ -53,16 +56,16 @@ class Previous:
 
     @property
     def next_shard(self) -> int:
-        """Number behind that of the last shard."""
+        """Number that follows the last shard's."""
         return max((int(Path(shard["file"]).stem.rpartition("-")[2]) + 1 for shard in self.shards), default=0)
 
     def known(self, track_id: str, path: str) -> str:
-        """SHA-256 that the track's file had; "" for a track that is new, or lies elsewhere now."""
-        before, digest = self.sources.get(track_id, ("", ""))
-        return digest if before == path else ""
+        """SHA-256 of the track's file when it was decoded; "" for a track that is new or has another path now."""
+        old_path, digest = self.sources.get(track_id, ("", ""))
+        return digest if old_path == path else ""
 
 
-def _whole(folder: Path, shards: list[dict[str, Any]]) -> bool:
+def _is_complete(folder: Path, shards: list[dict[str, Any]]) -> bool:
     paths = [(folder / shard["file"], shard["samples"] * BYTES_PER_SAMPLE) for shard in shards]
     return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
@@ -73,12 +76,12 @@ def read_rejected(folder: Path) -> pd.DataFrame:
 
 
 def seen_of(store: Path) -> Path:
-    """File beside a store (its times are those of this machine) that says when a source file was last hashed."""
+    """File beside a store with the size and time of the source files at their last hashing, valid on this machine."""
     return store.with_name(f".{store.name}-seen.parquet")
 
 
 def load_seen(store: Path) -> Seen:
-    """Files that were hashed before; none where that is not known."""
+    """States of the files at their last hashing; empty where none are recorded."""
     if not seen_of(store).is_file():
         return {}
     seen = pd.read_parquet(seen_of(store))
@@ -87,14 +90,14 @@ def load_seen(store: Path) -> Seen:
 
 
 def save_seen(store: Path, seen: Seen) -> None:
-    """Remember files for the next run."""
+    """Record the states of files for the next run."""
     rows = [(file, *state) for file, state in seen.items()]
     with replacing(seen_of(store)) as fresh:
         pd.DataFrame(rows, columns=["file", "bytes", "mtime_ns", "sha256"]).to_parquet(fresh, index=False)
 
 
 def unchanged(seen: Seen, path: Path, digest: str) -> Source | None:
-    """The file as it was, where size and time of modification say that nobody has written to it since."""
+    """The file's recorded state, where its size and time of modification are still the same; otherwise None."""
     size, mtime, hashed = seen.get(str(path), (-1, -1, ""))
     if not digest or hashed != digest:
         return None

@@ -1,8 +1,8 @@
 """The int16 store: every track decoded once, in a few large files that any number of readers read at random.
 
 Files of a store's folder: shard-00000.bin ... (raw little-endian int16, mono, 16 kHz, track after track),
-index.parquet (where each track lies, and what was measured of it), store.json (format, hash, shards with their
-SHA-256) and rejected.csv (tracks without usable audio, with the reason).
+index.parquet (place and measurements of each track), store.json (format, hash, shards with their SHA-256) and
+rejected.csv (tracks without usable audio, with the reason).
 """
 
 import json
@@ -21,7 +21,6 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.store.remote import Bucket, Piece, RemoteShards, default_cache
 
 FORMAT = 1
-READABLE = {1, FORMAT}
 BYTES_PER_SAMPLE = 2
 PLACE_COLUMNS = ["track_id", "shard", "offset", "samples"]
 FACT_COLUMNS = ["source_rate", "channels", "source_seconds", "rms_dbfs", "peak", "clipped", "dc", "audio_sha256"]
@@ -30,13 +29,8 @@ FACT_COLUMNS = ["source_rate", "channels", "source_seconds", "rms_dbfs", "peak",
 class Store:
     """A store opened for reading; safe to share between threads and to send to other processes.
 
-    >>> import tempfile
-    >>> from tagscale.store.writer import StoreWriter
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> with StoreWriter(folder, shard_megabytes=1) as writer:
-    ...     writer.add("song", np.arange(10, dtype=np.int16), {"source_rate": 44100})
-    >>> Store.open(folder).read("song", start=3, count=4)
-    array([3, 4, 5, 6], dtype=int16)
+    store = Store.open("data/store")
+    store.read("song", start=3, count=4)  # array([3, 4, 5, 6], dtype=int16)
     """
 
     def __init__(self, shards: "LocalShards | RemoteShards", index: pd.DataFrame, content_hash: str) -> None:
@@ -53,9 +47,9 @@ class Store:
         """Open the store in a folder, or at an address that fsspec knows, as s3://bucket/prefix.
 
         Args:
-            cache: folder for blocks of a remote store, shared by all processes of a machine; TAGSCALE_CACHE where
-                not given, else ~/.cache/tagscale
-            cache_gb: most that the blocks take there; TAGSCALE_CACHE_GB where not given, else 20
+            cache: folder for blocks of a remote store, shared by all processes of a machine; by default
+                TAGSCALE_CACHE, else ~/.cache/tagscale
+            cache_gb: limit of the blocks there; by default TAGSCALE_CACHE_GB, else 20
         Raises:
             TagscaleError: no store there, another format, a shard that is missing or not of its recorded length, or
                 an object store that does not answer.
@@ -68,7 +62,7 @@ class Store:
         if content is None:
             raise TagscaleError(f"{address}: no store.json in it. Run `tagscale preprocess` first.")
         facts = json.loads(content)
-        if facts["format"] not in READABLE or facts["sample_rate"] != SAMPLE_RATE:
+        if facts["format"] != FORMAT or facts["sample_rate"] != SAMPLE_RATE:
             raise TagscaleError(
                 f"{address}/store.json: format {facts['format']} at {facts['sample_rate']} Hz; expected format "
                 f"{FORMAT} at {SAMPLE_RATE} Hz. Run `tagscale preprocess` again."
@@ -114,9 +108,9 @@ class Store:
         return excerpt
 
     def read_into(self, track_ids: Sequence[str], starts: Sequence[int], excerpts: Sequence[np.ndarray]) -> None:
-        """Fill int16 arrays with as many samples of the tracks from `starts` on; a batch at once, without copies.
+        """Fill int16 arrays with the tracks' samples from `starts` on; a batch at once, without copies.
 
-        The disk, or the object store, is told of all of them before the first is waited for. Raises as `read`.
+        The disk, or the object store, gets all requests before the first is awaited. Raises as `read`.
         """
         rows = [self._row[track_id] for track_id in track_ids]
         for row, track_id, start, excerpt in zip(rows, track_ids, starts, excerpts, strict=True):
@@ -138,10 +132,10 @@ class Store:
 
 
 class LocalShards:
-    """Shards in files, read by position: a file that is cut or a broken disk is an error, never a dead process.
+    """Shards in files, read by position, so that a truncated file or a broken disk raises an error.
 
-    A memory map would be faster where the same process has touched the same pages before, but many times slower on
-    a cold disk, and it ends the process with SIGBUS where the file got shorter.
+    A memory map would be faster on pages that the same process has touched before. It is many times slower on a cold
+    disk, and it kills the process with SIGBUS where the file was truncated.
     """
 
     def __init__(self, paths: list[Path]) -> None:
@@ -150,20 +144,20 @@ class LocalShards:
         weakref.finalize(self, _close, self._handles)
 
     def fill(self, pieces: Iterable[Piece]) -> None:
-        """Fill the pieces' arrays: first what is in memory, then the rest, which the disk is told of at once.
+        """Fill the pieces' arrays: first those in memory, then the rest, which the disk gets as one request.
 
         Raises:
             TagscaleError: a shard cannot be read, or is shorter than it was when the store was opened.
         """
-        late = [piece for piece in pieces if not self._in_memory(piece)]
-        if len(late) > 1 and hasattr(os, "posix_fadvise"):
-            for shard, first, out in late:
+        on_disk = [piece for piece in pieces if not self._in_memory(piece)]
+        if len(on_disk) > 1 and hasattr(os, "posix_fadvise"):
+            for shard, first, out in on_disk:
                 os.posix_fadvise(self._handle(shard), first, out.nbytes, os.POSIX_FADV_WILLNEED)
-        for piece in late:
+        for piece in on_disk:
             self._wait_for(piece)
 
     def _in_memory(self, piece: Piece) -> bool:
-        """Fill from the page cache; False where not all of it is there, or where the system cannot tell."""
+        """Fill from the page cache; False where a part is missing there, or the system cannot tell."""
         shard, first, out = piece
         handle = self._handle(shard)
         if not hasattr(os, "RWF_NOWAIT"):

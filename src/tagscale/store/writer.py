@@ -1,10 +1,9 @@
-"""Writing the int16 store: tracks go into shards one after another, index and checksums come last."""
+"""Writes the int16 store: tracks go into shards one after another; index and checksums come last."""
 
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.files import write_json
+from tagscale.runtime.journal import write_whole
 from tagscale.store.read import BYTES_PER_SAMPLE, FACT_COLUMNS, FORMAT, PLACE_COLUMNS
 
 NUMBERS = {"source_seconds": "float64", "rms_dbfs": "float64", "peak": "float64", "clipped": "float64", "dc": "float64"}
@@ -26,14 +26,17 @@ SOURCES = pa.schema(
     [("track_id", "string"), ("path", "string"), ("source_bytes", "int64"), ("source_sha256", "string")]
 )
 REJECTED = pa.schema([("track_id", "string"), ("path", "string"), ("reason", "string")])
-ROWS = 10_000  # turned into a table at once, so that a million rows are never a million dictionaries
+ROWS = 10_000  # that become a table at once, so that a million rows are never a million dictionaries
 
 
 class ShardWriter:
-    """Appends tracks to numbered shard files; every byte is with the system when `add` returns.
+    """Appends tracks to numbered shard files. Every byte is with the system when `add` returns.
 
-    first: number of the first shard.
-    closed: the shards that are complete: file, samples, sha256.
+    Args:
+        first: number of the first shard
+
+    Attributes:
+        closed: the complete shards, each with file, samples and sha256
     """
 
     def __init__(self, folder: Path, shard_megabytes: int, first: int = 0) -> None:
@@ -46,11 +49,11 @@ class ShardWriter:
         self._digest = hashlib.sha256()
 
     def has_room(self, samples: int) -> bool:
-        """Whether so many samples go into the open shard; a track longer than a shard has one for itself."""
+        """Whether so many samples fit into the open shard. A track longer than a shard has one for itself."""
         return self.samples == 0 or self.samples + samples <= self._limit
 
     def add(self, samples: np.ndarray) -> tuple[int, int]:
-        """Append int16 samples to the open shard; returns the shard's number and the offset in samples."""
+        """Append int16 samples to the open shard. Returns the shard's number and the offset in samples."""
         self.append(samples.astype("<i2", copy=False).tobytes())
         return self.number, self.samples - len(samples)
 
@@ -64,7 +67,7 @@ class ShardWriter:
         self.samples += len(content) // BYTES_PER_SAMPLE
 
     def resume(self, samples: int) -> None:
-        """Take up the open shard after `samples` samples; what is behind them is cut off."""
+        """Resume the open shard behind `samples` samples; cut off the rest."""
         path = self.folder / shard_name(self.number)
         with open(path, "rb") as file:
             for start in range(0, samples * BYTES_PER_SAMPLE, 1 << 20):
@@ -83,63 +86,25 @@ class ShardWriter:
             self.skip()
 
     def skip(self) -> None:
-        """Go on with the next shard."""
+        """Continue with the next shard."""
         self.number += 1
         self.samples = 0
         self._digest = hashlib.sha256()
 
     def release(self) -> None:
-        """Give back the file handle."""
+        """Close the open shard's file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
 
-class StoreWriter:
-    """Writes a new store into an empty or absent folder, track after track, holding one track at a time.
-
-    The index is written when the block ends well; a folder without store.json is no store.
-    """
-
-    def __init__(self, folder: Path, shard_megabytes: int) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._shards = ShardWriter(self.folder, shard_megabytes)
-        self._rows: list[dict[str, Any]] = []
-        self._rejected: list[dict[str, str]] = []
-
-    def add(self, track_id: str, samples: np.ndarray, facts: Mapping[str, Any]) -> None:
-        """Append a track: samples int16, (samples,); facts by the names of FACT_COLUMNS."""
-        if not self._shards.has_room(len(samples)):
-            self._shards.close_shard()
-        shard, offset = self._shards.add(samples)
-        place = {"track_id": track_id, "shard": shard, "offset": offset, "samples": len(samples)}
-        self._rows.append(place | {fact: facts.get(fact) for fact in FACT_COLUMNS})
-
-    def reject(self, track_id: str, path: str, reason: str) -> None:
-        """Record a track that has no usable audio."""
-        self._rejected.append({"track_id": track_id, "path": path, "reason": reason})
-
-    def __enter__(self) -> "StoreWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._shards.release()
-            return
-        self._shards.close_shard()
-        write_index(self.folder, table(self._rows, INDEX), self._shards.closed, table(self._rejected, REJECTED), {})
-
-
 def write_index(
     folder: Path, index: pd.DataFrame, shards: list[dict[str, Any]], rejected: pd.DataFrame, more: dict[str, Any]
 ) -> None:
-    """Write what makes a folder of shards a store: index.parquet, rejected.csv and, last, store.json.
+    """Turn a folder of shards into a store: write index.parquet, rejected.csv and, last, store.json.
 
     Args:
-        more: further entries of store.json.
+        more: further entries of store.json
     """
     index.to_parquet(folder / "index.parquet", index=False)
     rejected.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
@@ -148,7 +113,7 @@ def write_index(
 
 
 def content_hash(index: pd.DataFrame) -> str:
-    """First 12 hex digits of the SHA-256 over the tracks' audio by track id, however it is cut into shards."""
+    """First 12 hex digits of the SHA-256 over the tracks' audio by track id; the cut into shards does not matter."""
     digest = hashlib.sha256()
     for track, audio in sorted(zip(index["track_id"], index["audio_sha256"].astype(str), strict=True)):
         digest.update(f"{track}\x1f{audio}\x1e".encode())
@@ -156,7 +121,7 @@ def content_hash(index: pd.DataFrame) -> str:
 
 
 def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pd.DataFrame:
-    """Rows as a table of the schema's columns; other keys are left out."""
+    """Rows as a table of the schema's columns, without other keys."""
     tables, some = [], []
     for row in rows:
         some.append({name: row.get(name) for name in schema.names})
@@ -173,10 +138,3 @@ def shard_name(number: int) -> str:
     'shard-00007.bin'
     """
     return f"shard-{number:05d}.bin"
-
-
-def write_whole(file: int, content: bytes) -> None:
-    """Write all bytes to a file descriptor, unbuffered: a process that is killed loses none of them."""
-    view = memoryview(content)
-    while view:
-        view = view[os.write(file, view) :]

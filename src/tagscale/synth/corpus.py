@@ -2,7 +2,7 @@
 
 tracks.csv, tags.yaml        what `catalog` reads
 audio/00/track_00001.flac    16 kHz, mono, 16 bit
-corpus.json, .finished.jsonl see journal.py
+corpus.json, .finished.jsonl see finished.py
 """
 
 import csv
@@ -24,7 +24,7 @@ from tagscale.runtime.files import replacing, sha256_of
 from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import Lost, answers
 from tagscale.runtime.progress import progress_bar
-from tagscale.synth.journal import Journal, audio_path
+from tagscale.synth.finished import FinishedTracks, audio_path
 from tagscale.synth.label_noise import mistaken
 from tagscale.synth.tags import CLASSIFICATION, TAGS
 from tagscale.synth.track import default_soundfont, make_track
@@ -86,19 +86,19 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
     soundfont = soundfont_of(settings)
     console = console or Console()
     started = time.monotonic()
-    journal = Journal(folder, recipe(settings, soundfont))
-    if journal.replaced:
+    finished = FinishedTracks(folder, recipe(settings, soundfont))
+    if finished.replaced:
         console.print(f"{folder}: made with other settings or another version before; making it again")
-    journal.limit(settings.tracks)
-    missing = [number for number in range(settings.tracks) if number not in journal.records]
-    if missing and journal.records:
-        console.print(f"{folder}: {len(journal.records):,} of {settings.tracks:,} tracks are there; making the others")
+    finished.limit(settings.tracks)
+    missing = [number for number in range(settings.tracks) if number not in finished.records]
+    if missing and finished.records:
+        console.print(f"{folder}: {len(finished.records):,} of {settings.tracks:,} tracks are there; making the others")
     with progress_bar("tracks", console, transient=True, disable=not missing) as progress:
         records = _made(folder, settings, soundfont, missing, workers)
         for record in progress.track(records, total=len(missing), description="composing"):
-            journal.add(record)
-    journal.rewrite()
-    _write_tables(folder, [journal.records[number] for number in range(settings.tracks)], settings)
+            finished.add(record)
+    finished.sort()
+    _write_tables(folder, [finished.records[number] for number in range(settings.tracks)], settings)
     took = f"made {len(missing):,} in {time.monotonic() - started:.0f} s" if missing else "all there already"
     console.print(f"{folder}: {settings.tracks:,} tracks by {settings.artists:,} artists, {len(TAGS)} tags; {took}")
     return len(missing)
@@ -123,7 +123,7 @@ def _made(
 
 
 def _make_file(folder: Path, settings: SynthParams, soundfont: Path, number: int) -> dict[str, Any]:
-    """Make a track's audio file; its record for the journal."""
+    """Make a track's audio file; its record for the finished."""
     track = make_track(number, settings.seed, settings.artists, settings.seconds, soundfont)
     path = folder / audio_path(number)
     with replacing(path) as fresh:

@@ -5,18 +5,18 @@ so a run is found by the identity in its tags and no global "active run" exists.
 lands in ./mlflow.db and ./mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
 
     server.py    the store in force, and its errors in plain words
-    runs.py      runs, and what is logged to them
-    outbox.py    a training's run, where the server may be away for a while
-    journal.py   what an outbox still has to send, on disk
+    runs.py      runs, and logging to them
+    outbox.py    a training's run, on a server that may be away for a while
+    unsent.py    entries that an outbox has not sent yet, on disk
 """
 
 import os
 
-# Read by mlflow while it is imported, so they are set before.
+# mlflow reads these when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Tried again for a minute, as long as a server takes to be restarted; mlflow's own seven times are over four.
+# Retries take a minute, as long as a server needs to restart; mlflow's default of seven takes over four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
 from tagscale.tracking.runs import (

@@ -1,9 +1,9 @@
-"""A training's run on an MLflow server that may be away for a while: nothing is lost, and nothing waits for it.
+"""A training's run on an MLflow server that may be away for a while: nothing is lost, and the training does not wait.
 
-Everything goes to a journal first and then, in order, to the server. While the server does not answer the training goes
-on, and every now and then what it logs is an occasion to try again. When the training ends and the server is still
-away, the journal goes into the folder of the run, and whoever opens that run next sends it: evaluate, or another start.
-What is sent twice, because an answer was lost, counts once: numbers go with the time at which they were measured.
+Every entry goes to a journal on disk first and then, in order, to the server. During an outage the training continues,
+and logging retries now and then. If the outage outlasts the training, the journal moves into the run's folder, and the
+next stage that opens the run sends it: evaluate, or another start of the training.
+An entry that is sent twice, because an answer was lost, counts once: numbers carry the time of their measurement.
 """
 
 import os
@@ -17,25 +17,26 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
-from tagscale.tracking.journal import JOURNAL, Entry, Journal, digest_of, read, steps_in
-from tagscale.tracking.server import explained, is_away, reason_of, status_of, told
+from tagscale.runtime.disk import full_disk_explained, full_disk_reason
+from tagscale.tracking.server import explained, explanation, is_away, reason_of, status_of
+from tagscale.tracking.unsent import UNSENT, Entry, Unsent, digest_of, read, steps_in
 
-SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder that has been sent
-PATIENCE_SECONDS = 60.0  # at the end of a training, for a server that is away
+SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder, once that has been sent
+PATIENCE_SECONDS = 60.0  # for a server that is away when the training ends
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds between two attempts; doubled each time
-_ANSWER_SECONDS, _STORED_SECONDS = 15, 120  # for an answer; for a file, which passes through to another store
+_ANSWER_SECONDS, _STORED_SECONDS = 15, 120  # limits for an answer, and for a file, which the server passes on
 
 
 class Outbox:
-    """What a training tells MLflow.
+    """What a training logs to MLflow.
 
     Args:
-        run: MLflow's, as it is when the training begins or goes on
-        folder: where the journal is while the training goes on
+        run: MLflow's run, as it is when the training begins or resumes
+        folder: holds the journal during the training
         home: folder of the run, whose files are its artifacts
 
     Attributes:
-        logged: steps of every metric that the run has, or will have when the journal is sent.
+        logged: steps of every metric that the run has, or will have once the journal is sent
     """
 
     def __init__(self, client: MlflowClient, run: Run, folder: Path, home: Path) -> None:
@@ -43,25 +44,27 @@ class Outbox:
         self.logged = {
             key: {point.step for point in client.get_metric_history(self.run_id, key)} for key in run.data.metrics
         }
-        self.journal, self.pending = Journal(folder / JOURNAL, self.run_id), list[Entry]()
+        self.journal, self.pending, self.full = Unsent(folder / UNSENT, self.run_id), list[Entry](), False
         self.away, self.pause, self.next_attempt = False, FIRST_PAUSE, 0.0
 
     def add(self, entry: Entry) -> None:
-        """Log something (see `tagscale.tracking.journal`), now or when the server answers again.
+        """Log an entry (see `tagscale.tracking.unsent`), now or when the server answers again.
 
         Raises:
             TagscaleError: the server answers and refuses.
         """
         self.pending.append(entry)
-        with suppress(OSError):  # a full disk costs the safety of this, not the training
+        try:
             self.journal.append(entry)
+        except OSError as error:  # costs the safety of the entry, not the training
+            self._warn_of_disk(error)
         for key, step in steps_in([entry]):
             self.logged.setdefault(key, set()).add(step)
         if not self.away or time.monotonic() >= self.next_attempt:
             self.send()
 
     def send(self) -> bool:
-        """Send what is pending, in order; whether nothing is left."""
+        """Send the pending entries in order. Returns whether all were sent."""
         done = 0
         try:
             with limited(_ANSWER_SECONDS, retries=0 if self.away else 1):
@@ -70,7 +73,7 @@ class Outbox:
                     done += 1
         except Exception as error:
             if not is_away(error):
-                raise told(self.client.tracking_uri, error) from error
+                raise explanation(self.client.tracking_uri, error) from error
             self._missed(error)
             return False
         finally:
@@ -79,12 +82,12 @@ class Outbox:
                 with suppress(OSError):
                     self.journal.keep(self.pending)
         if self.away:
-            _say(f"MLflow at {self.client.tracking_uri} answers again; what was kept meanwhile was sent.")
+            _say(f"MLflow at {self.client.tracking_uri} answers again. Unsent entries were sent.")
         self.away, self.pause = False, FIRST_PAUSE
         return True
 
     def finish(self) -> None:
-        """Give a server that is away some more time; then leave the journal in the folder of the run."""
+        """Give a server that is away some more time; then move the journal into the folder of the run."""
         end = time.monotonic() + PATIENCE_SECONDS
         pause = 1.0
         while not self.send():
@@ -94,26 +97,37 @@ class Outbox:
             time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE / 6)
         if self.pending:
-            kept = Journal(self.home / JOURNAL, self.run_id)
-            kept.keep(self.pending)
+            moved = Unsent(self.home / UNSENT, self.run_id)
+            with full_disk_explained(moved.file, f"The run is complete; unsent entries are in {self.journal.file}."):
+                moved.keep(self.pending)
             self.journal.keep([])
             _say(
-                f"MLflow at {self.client.tracking_uri} still does not answer. The run is complete; what MLflow has not "
-                f"got is in {kept.file}, and `tagscale evaluate` sends it."
+                f"MLflow at {self.client.tracking_uri} still does not answer. The run is complete. Unsent entries are "
+                f"in {moved.file}; `tagscale evaluate` sends them."
             )
 
     def _missed(self, error: Exception) -> None:
         if not self.away:
             _say(
-                f"warning: MLflow at {self.client.tracking_uri} does not answer ({reason_of(error)}). Training goes "
-                f"on; what it logs is kept in {self.journal.file} and sent when it answers again."
+                f"warning: MLflow at {self.client.tracking_uri} does not answer ({reason_of(error)}). Training "
+                f"continues. Entries are kept in {self.journal.file} and sent when it answers again."
             )
         self.away, self.next_attempt = True, time.monotonic() + self.pause
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
+    def _warn_of_disk(self, error: OSError) -> None:
+        if not self.full:
+            reason = full_disk_reason(error)
+            _say(
+                f"warning: {'The disk is full: ' if reason else ''}{self.journal.file} could not be written "
+                f"({reason or error}). Training continues, but entries that MLflow has not received are lost if it is "
+                "killed. Free space."
+            )
+        self.full = True
+
 
 def deliver(client: MlflowClient, run_id: str, entry: Entry, home: Path | None = None) -> None:
-    """Send one entry of a journal. `home` is the folder of the run, which has the artifacts."""
+    """Send one entry. `home` is the folder of the run, which holds the artifacts."""
     match entry:
         case {"metrics": metrics}:
             client.log_batch(run_id, metrics=[Metric(*metric) for metric in metrics])
@@ -130,35 +144,35 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry, home: Path | None =
 
 
 def send_interrupted(client: MlflowClient, folder: Path) -> None:
-    """Send what a training that was ended left in its folder while MLflow was away; the training goes on now.
+    """Send the unsent entries of an interrupted training, which is resumed now.
 
-    So how it ended is not told, and its files are those that come.
+    Its status and its files are left out: the resumed training gives them later.
 
     Raises:
-        TagscaleError: the server does not answer, or lets this user do nothing.
+        TagscaleError: the server does not answer, or does not allow it.
     """
-    if found := read(folder / JOURNAL):
-        journal, entries = found
+    if content := read(folder / UNSENT):
+        journal, entries = content
         with explained(client.tracking_uri):
             if _run(client, journal.run_id) is not None:
-                going_on = [entry for entry in entries if not entry.keys() & {"artifacts", "status"}]
-                _send_all(client, journal, going_on, folder)
+                valid = [entry for entry in entries if not entry.keys() & {"artifacts", "status"}]
+                _send_all(client, journal, valid, folder)
         journal.keep([])
-    (folder / JOURNAL).unlink(missing_ok=True)  # one without a readable first line
+    (folder / UNSENT).unlink(missing_ok=True)  # one without a readable first line
 
 
 def send_complete(client: MlflowClient, home: Path) -> None:
-    """Send what a training that came to its end left in the folder of its run while MLflow was away.
+    """Send the unsent entries of a complete training, from the folder of its run.
 
-    The folder stays as it is, for others may hold its hash; a tag of MLflow's run says that the journal has been sent.
+    The folder does not change, because other stages hold its hash. A tag of MLflow's run says that they were sent.
 
     Raises:
-        TagscaleError: as above
+        TagscaleError: as `send_interrupted`.
     """
-    file = home / JOURNAL
-    if not file.is_file() or (found := read(file)) is None:
+    file = home / UNSENT
+    if (content := read(file)) is None:
         return
-    journal, entries = found
+    journal, entries = content
     digest = digest_of(file)
     with explained(client.tracking_uri):
         run = _run(client, journal.run_id)
@@ -170,7 +184,7 @@ def send_complete(client: MlflowClient, home: Path) -> None:
 
 @contextmanager
 def limited(seconds: int, retries: int = 1) -> Iterator[None]:
-    """Let mlflow wait no longer than that for an answer inside the block. It takes such limits from the environment."""
+    """Limit mlflow's waiting for an answer inside the block. It reads such limits from the environment."""
     limits = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
@@ -189,8 +203,8 @@ def limited(seconds: int, retries: int = 1) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _send_all(client: MlflowClient, journal: Journal, entries: Sequence[Entry], home: Path) -> None:
-    """Send a journal of an earlier process; what the server refuses, or whose file is gone, is left out with a line."""
+def _send_all(client: MlflowClient, journal: Unsent, entries: Sequence[Entry], home: Path) -> None:
+    """Send an earlier process's entries. Skip, with a line, those that the server refuses or whose file is gone."""
     refused: list[str] = []
     for entry in entries:
         try:
@@ -201,9 +215,8 @@ def _send_all(client: MlflowClient, journal: Journal, entries: Sequence[Entry], 
             if status_of(error) in (401, 403):
                 raise
             refused.append(str(error).strip().splitlines()[0][:200])
-    left_out = f"; {len(refused)} were refused, the first with: {refused[0]}" if refused else ""
-    text = f"{journal.file}: {len(entries) - len(refused)} entries that MLflow had not got were sent{left_out}."
-    _say(text)
+    skipped = f"; {len(refused)} were refused, the first with: {refused[0]}" if refused else ""
+    _say(f"{journal.file}: {len(entries) - len(refused)} unsent entries were sent to MLflow{skipped}.")
 
 
 def _say(text: str) -> None:
@@ -211,7 +224,7 @@ def _say(text: str) -> None:
 
 
 def _run(client: MlflowClient, run_id: str) -> Run | None:
-    """The run, if this store has it and it was not deleted."""
+    """The run; None where this store has none, or it was deleted."""
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
@@ -222,9 +235,9 @@ def _run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def _upload(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
-    """A file, or what is in a directory, but for the journal itself."""
+    """Upload a file, or the content of a directory except the journal."""
     if path.is_dir():
-        for file in sorted(one for one in path.rglob("*") if one.is_file() and one.name != JOURNAL):
+        for file in sorted(one for one in path.rglob("*") if one.is_file() and one.name != UNSENT):
             inside = file.parent.relative_to(path).as_posix()
             client.log_artifact(run_id, str(file), "/".join(part for part in (folder, inside) if part and part != "."))
     else:

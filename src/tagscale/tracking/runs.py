@@ -1,4 +1,4 @@
-"""Runs in MLflow: begun or found again by their identity, what is logged to them, and how they end."""
+"""Runs in MLflow: started or found by their identity, logged to, and ended."""
 
 import json
 import time
@@ -27,7 +27,7 @@ _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request
 class TrackedRun:
     """One MLflow run that is open for writing. Every method raises TagscaleError when the store refuses.
 
-    With an outbox, methods that log do not mind a server that is away.
+    With an outbox, the methods that log work during an outage of the server as well.
     """
 
     run_id: str
@@ -36,19 +36,19 @@ class TrackedRun:
     outbox: Outbox | None = field(default=None, repr=False)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log settings; nested blocks become dotted names. MLflow refuses to change a parameter once logged."""
+        """Log settings. Nested blocks become dotted names. MLflow refuses to change a logged parameter."""
         for some in _chunks(list(flattened(params).items()), _PARAMS_AT_ONCE):
             self._log({"params": dict(some)})
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers at a step (an epoch, for curves); None, a metric with nothing to score, is left out."""
+        """Log numbers at a step (an epoch, for curves). None, a metric with nothing to score, is left out."""
         now = int(time.time() * 1000)
         entries = [[key, float(value), now, step] for key, value in metrics.items() if value is not None]
         for some in _chunks(entries, _METRICS_AT_ONCE):
             self._log({"metrics": some})
 
     def steps_of(self, metric: str) -> set[int]:
-        """Steps at which a metric has been logged, by an earlier process of the run too."""
+        """Steps at which a metric is logged, including those of the run's earlier processes."""
         if self.outbox:
             return set(self.outbox.logged.get(metric, ()))
         with explained(self.client.tracking_uri):
@@ -69,7 +69,7 @@ class TrackedRun:
         self._log({"tags": {key: str(value) for key, value in tags.items()}})
 
     def git_commit(self) -> str:
-        """The commit whose code made this run."""
+        """Git commit of the code that made this run."""
         with explained(self.client.tracking_uri):
             return self.client.get_run(self.run_id).data.tags.get("mlflow.source.git.commit", "unknown")
 
@@ -95,14 +95,14 @@ def start_run(
     folder: Path | None = None,
     unfinished: Path | None = None,
 ) -> Iterator[TrackedRun]:
-    """Open the run of a training that begins now.
+    """Open the run of a training that starts now.
 
-    An interrupted run of the same identity (not FINISHED, and with no parameter that contradicts `params`) is
-    continued, otherwise a new one starts. It is FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C.
+    Resumes an interrupted run of the same identity (not FINISHED, and with no parameter that contradicts `params`);
+    otherwise creates one. It is FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C.
 
     Args:
-        folder, unfinished: of the run, and of its state until it is complete. With these a server may be away once
-            the run is open: what it has not got is kept there, and what an earlier process left there is sent first.
+        folder, unfinished: of the run, and of its state until it is complete. With these the server may be away once
+            the run is open: unsent entries are kept there, and those of an earlier process are sent first.
     """
     client = connect()
     if folder and unfinished:
@@ -130,12 +130,12 @@ def start_run(
 
 @contextmanager
 def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None) -> Iterator[TrackedRun]:
-    """Open the newest run of that identity to add to it; start one where there is none (a new store, say).
+    """Open the newest run of an identity to add to it. Creates one where there is none (in a new store, say).
 
-    The experiment comes first, then all others: a study that has got a new name keeps its trainings.
+    The experiment comes first, then all others: a study keeps its trainings under a new name.
 
     Args:
-        folder: of the run; what its training could not tell MLflow is sent first
+        folder: of the run; unsent entries of its training are sent first
     """
     client = connect()
     if folder:
@@ -154,7 +154,7 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
 
 @contextmanager
 def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[TrackedRun]:
-    """Open the study's own run, for comparison and report: the interrupted one of this name, or a new one."""
+    """Open the study's own run, for comparison and report. Resumes an interrupted one of this name."""
     client = connect()
     own = {"tagscale.study": name}
     with explained(client.tracking_uri):
@@ -169,7 +169,7 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
 
 
 def identity_tags(identity: RunIdentity) -> dict[str, str]:
-    """The tags by which a run and a registered version carry their identity: {"tagscale.model": "waveform", ...}."""
+    """The tags that hold the identity of a run or a registered version: {"tagscale.model": "waveform", ...}."""
     return {f"tagscale.{key}": str(value) for key, value in identity.as_dict().items()}
 
 
@@ -210,7 +210,7 @@ def _create(client: MlflowClient, experiment_id: str, identity: RunIdentity) -> 
 
 
 def _provenance() -> dict[str, str]:
-    """Who ran which code, under the names that MLflow's pages show."""
+    """Who ran which code, as the tags that MLflow's pages show."""
     return {
         "mlflow.user": user(),
         "mlflow.source.name": "tagscale",
@@ -221,12 +221,12 @@ def _provenance() -> dict[str, str]:
 
 @contextmanager
 def _ending(run: TrackedRun, finished: bool = False) -> Iterator[TrackedRun]:
-    """Give the run its final status; one that had `finished` before keeps its end time unless the block raises."""
+    """Give the run its final status. A run that was `finished` before keeps its end time unless the block raises."""
     try:
         yield run
     except BaseException as error:
-        if not isinstance(error, ServerAway):  # which can be told nothing
-            with suppress(Exception):  # the error that ended the block matters more than a store that is gone too
+        if not isinstance(error, ServerAway):
+            with suppress(Exception):  # the error that ended the block matters more than one of the store
                 run.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     if not finished:

@@ -1,4 +1,4 @@
-"""The store that runs go to, a client for it, and what it says when something is wrong, in plain words."""
+"""The store that runs go to, a client for it, and its errors in plain words."""
 
 import logging
 import os
@@ -16,9 +16,9 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.errors import TagscaleError, causes
 
-PROBE_SECONDS = 5.0  # an absent server is told at once; mlflow itself would try again for a minute
+PROBE_SECONDS = 5.0  # an absent server is an error at once; mlflow itself would retry for a minute
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 _NO_ANSWER = (  # `requests` with a server that is away, too slow, or answers 5xx again and again
     requests.exceptions.ConnectionError,
@@ -29,14 +29,14 @@ _NO_ANSWER = (  # `requests` with a server that is away, too slow, or answers 5x
 
 
 class ServerAway(TagscaleError):
-    """The server does not answer, for now."""
+    """The server does not answer for now."""
 
 
 def configure() -> str:
-    """The tracking URI in force: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quietens MLflow's logs."""
+    """The tracking URI in force: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quiets MLflow's logs."""
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every attempt; ours says it once
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every attempt; we warn once
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
@@ -59,7 +59,7 @@ def connect() -> MlflowClient:
 
 
 def _probe(uri: str) -> None:
-    """Ask once whether a server is there at all. Whatever it answers, mlflow deals with (log-in, certificates)."""
+    """Ask once whether a server is there at all. mlflow handles whatever it answers (log-in, certificates)."""
     try:
         urllib.request.urlopen(uri, timeout=PROBE_SECONDS).close()
     except (OSError, HTTPException, ValueError) as error:
@@ -73,7 +73,7 @@ def _probe(uri: str) -> None:
 
 
 def made_experiment(client: MlflowClient, name: str) -> str:
-    """Id of the experiment, made where it does not exist; artifacts of an SQLite store lie beside its database file."""
+    """Id of the experiment, which is created if missing. Artifacts of an SQLite store lie beside its database file."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         database = re.fullmatch(r"sqlite:///(.+)", client.tracking_uri)
@@ -95,15 +95,15 @@ def made_experiment(client: MlflowClient, name: str) -> str:
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turn what MLflow, its database and its artifacts raise inside the block into a TagscaleError naming the store."""
+    """Turn errors of MLflow, its database and its artifact store inside the block into a TagscaleError."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, requests.RequestException) as error:
-        raise told(uri, error) from error
+        raise explanation(uri, error) from error
 
 
-def told(uri: str, error: Exception) -> TagscaleError:
-    """What went wrong at that store, and what to do."""
+def explanation(uri: str, error: Exception) -> TagscaleError:
+    """The error that says what went wrong at a store, and what to do."""
     status = status_of(error)
     if is_away(error):
         return ServerAway(
@@ -113,9 +113,9 @@ def told(uri: str, error: Exception) -> TagscaleError:
     name = os.environ.get(USER)
     who = f"user {name!r}" if name else f"nobody ({USER} is not set)"
     if status == 401:
-        found = f"does not know {who} with the password in {PASSWORD}" if name else f"wants to know who asks: {who}"
+        refusal = f"does not know {who} with the password in {PASSWORD}" if name else f"wants to know who asks: {who}"
         return TagscaleError(
-            f"MLflow at {uri} {found} (401). Set {USER} and {PASSWORD} to those of a user of that server."
+            f"MLflow at {uri} {refusal} (401). Set {USER} and {PASSWORD} to those of a user of that server."
         )
     if status == 403 and "host header" in str(error).lower():
         return ServerAway(
@@ -124,23 +124,23 @@ def told(uri: str, error: Exception) -> TagscaleError:
         )
     if status == 403:
         return TagscaleError(
-            f"MLflow at {uri} does not allow this to {who} (403: {_first_line(error)}). Let its administrator give "
+            f"MLflow at {uri} does not allow {who} to do this (403: {_first_line(error)}). Let its administrator give "
             "the permission, or take another tracking.experiment and registry.name in params.yaml."
         )
     return TagscaleError(f"MLflow at {uri}: {_first_line(error)}. Check MLFLOW_TRACKING_URI and the store behind it.")
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the server does not answer, for now: no connection, no answer in time, 5xx, or too many requests."""
+    """Whether the server is away for now: no connection, no answer in time, 5xx, or too many requests."""
     status = status_of(error)
     if status is not None:
         return status >= 500 or status in (408, 429)
-    return any(isinstance(one, _NO_ANSWER) for one in _chain(error))
+    return any(isinstance(one, _NO_ANSWER) for one in causes(error))
 
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status of the server's answer, where the error is an answer."""
-    for one in _chain(error):
+    for one in causes(error):
         if isinstance(one, RestException):
             return int(one.get_http_status_code())
         if isinstance(one, requests.HTTPError) and one.response is not None:
@@ -158,22 +158,14 @@ def reason_of(error: BaseException) -> str:
     """
     if (status := status_of(error)) is not None:
         return f"status {status}"
-    text = " ".join(str(one) for one in _chain(error))
+    text = " ".join(str(one) for one in causes(error))
     if found := re.search(r"\[Errno -?\d+\] ([^'\")(]+)", text):
         return found[1].strip()
     if found := re.search(r"too many (\d{3}) error responses", text):
         return f"status {found[1]}"
-    if any(isinstance(one, requests.Timeout) for one in _chain(error)) or "timed out" in text.lower():
+    if any(isinstance(one, requests.Timeout) for one in causes(error)) or "timed out" in text.lower():
         return "no answer in time"
     return "connection lost"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it came from; mlflow raises its own without naming them."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
 
 
 def _first_line(error: Exception) -> str:

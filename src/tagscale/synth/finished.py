@@ -1,0 +1,110 @@
+"""The finished tracks of a corpus, by which an interrupted run resumes.
+
+`corpus.json` holds the recipe: all that decides a track. The journal `.finished.jsonl` has a line for each track whose
+audio is in place: its row, its labels before annotators' mistakes, and the size of its file.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, write_json
+from tagscale.runtime.journal import Journal
+
+RECIPE = "corpus.json"
+FINISHED = ".finished.jsonl"
+AUDIO = "audio"
+TABLES = ("tracks.csv", "tags.yaml")
+OURS = re.compile(r"\.?track_\d+\.flac.*")  # audio of a corpus, and leftovers of a killed run
+
+
+def audio_path(number: int) -> str:
+    """Path of a track's audio in its corpus.
+
+    >>> audio_path(0), audio_path(1234)
+    ('audio/00/track_00001.flac', 'audio/12/track_01235.flac')
+    """
+    return f"{AUDIO}/{number // 100:02d}/track_{number + 1:05d}.flac"
+
+
+class FinishedTracks:
+    """The finished tracks of the corpus in a folder.
+
+    Args:
+        folder: created if missing
+        recipe: what decides a track. Tracks of another recipe are made again.
+
+    Attributes:
+        records: number -> record
+        replaced: whether the folder held tracks of another recipe
+
+    Raises:
+        TagscaleError: the folder holds a dataset that `tagscale synth` did not make.
+    """
+
+    def __init__(self, folder: Path, recipe: dict[str, Any]) -> None:
+        self.folder = folder
+        self.records: dict[int, dict[str, Any]] = {}
+        self.replaced = False
+        self._journal = Journal(folder / FINISHED)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / RECIPE).exists():
+            self._refuse_foreign()
+        if self._recipe_on_disk() != recipe:
+            # In this order, a kill at any point leaves no recipe with a track of the other one.
+            self.replaced = (folder / FINISHED).exists()
+            self._journal.remove()
+            write_json(folder / RECIPE, recipe)
+        self._read()
+
+    def _refuse_foreign(self) -> None:
+        foreign = [name for name in (*TABLES, AUDIO) if (self.folder / name).exists()]
+        if foreign:
+            raise TagscaleError(
+                f"{self.folder / foreign[0]}: this folder holds a dataset that `tagscale synth` did not make. It was "
+                f"left untouched. Set dataset.source to `folder` in params.yaml to use it, or dataset.root to "
+                "another folder for the default corpus."
+            )
+
+    def _recipe_on_disk(self) -> Any:
+        try:
+            return read_json(self.folder / RECIPE)
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _read(self) -> None:
+        """Take over the tracks whose audio is in place with the size that was written."""
+        for line in self._journal.lines():
+            if line.record and {"number", "bytes"} <= line.record.keys():
+                audio = self.folder / audio_path(line.record["number"])
+                if audio.is_file() and audio.stat().st_size == line.record["bytes"]:
+                    self.records[line.record["number"]] = line.record
+        self.sort()
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Record a finished track."""
+        self.records[record["number"]] = record
+        self._journal.append(record)
+
+    def limit(self, tracks: int) -> int:
+        """Keep the first `tracks` tracks, and delete other audio and leftovers of a killed run; returns how many."""
+        self.records = {number: record for number, record in self.records.items() if number < tracks}
+        kept = {self.folder / audio_path(number) for number in self.records}
+        removed = 0
+        for path in sorted((self.folder / AUDIO).glob("*/*")):
+            if path in kept or not OURS.fullmatch(path.name):
+                continue
+            removed += path.suffix == ".flac"
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        return removed
+
+    def sort(self) -> None:
+        """Write the journal again, in the order of the tracks."""
+        self._journal.rewrite(self.records[number] for number in sorted(self.records))

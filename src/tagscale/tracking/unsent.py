@@ -1,0 +1,120 @@
+"""Entries of a training that MLflow has not received, on disk: a journal with a line of JSON for each, in order.
+
+The first line names the MLflow run. An entry is written before it is sent, with the time of what it measures. So a
+process that is killed in between leaves an entry that can be sent again: MLflow keeps a number of one time and step
+once.
+
+    {"format": 1, "run": "3f0c..."}
+    {"metrics": [["train_loss", 0.51, 1767225600000, 1]]}
+    {"params": {"parameters": "1234"}}
+    {"tags": {"tagscale.split": "artist"}}
+    {"artifacts": ".", "folder": "checkpoint"}
+    {"status": "FINISHED", "time": 1767225600000}
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tagscale.runtime.journal import Journal
+
+FORMAT = 1
+UNSENT = "unsent.jsonl"  # beside the state of a training, and in the folder of a run that ended in an outage
+STATUS = ("FINISHED", "FAILED", "KILLED")
+
+Entry = dict[str, Any]
+
+
+class Unsent:
+    """The unsent entries of an MLflow run.
+
+    Args:
+        file: may be absent
+        run_id: MLflow's id of the run
+    """
+
+    def __init__(self, file: Path, run_id: str) -> None:
+        self.file, self.run_id = file, run_id
+        self._journal = Journal(file)
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry, which is on the disk when this returns."""
+        if not self.file.exists():
+            self._journal.append(self._head)
+        self._journal.append(entry, durable=True)
+        self._journal.close()
+
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """Replace the content. Without entries the file is removed, and its folder if that is empty."""
+        if entries:
+            self._journal.rewrite([self._head, *entries])
+        else:
+            self._journal.remove()
+            with suppress(OSError):
+                self.file.parent.rmdir()
+
+    @property
+    def _head(self) -> Entry:
+        return {"format": FORMAT, "run": self.run_id}
+
+
+def read(file: Path) -> tuple[Unsent, list[Entry]] | None:
+    """The unsent entries in a file, or None where it names no run. Prints a warning where lines are unreadable.
+
+    A last line that was cut by a kill counts as absent; a training that is resumed logs it again.
+    """
+    if not file.is_file():
+        return None
+    lines = list(Journal(file).lines())
+    head = lines[0].record or {} if lines else {}
+    run_id = head.get("run") if head.get("format") == FORMAT else None
+    named = isinstance(run_id, str) and run_id.isalnum()
+    entries = [line.record for line in lines[1:] if line.record and is_entry(line.record)] if named else []
+    unreadable = [line.number for line in lines[1:] if not is_entry(line.record)] if named else [1]
+    if unreadable:
+        print(
+            f"warning: {file}: {len(unreadable)} of {len(lines) or 1} lines are unreadable, the first is line "
+            f"{unreadable[0]}. They are skipped and missing in MLflow."
+        )
+    return (Unsent(file, str(run_id)), entries) if named else None
+
+
+def digest_of(file: Path) -> str:
+    """Digest by which a tag of MLflow's run says that a file's entries have been sent."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def is_entry(record: Any) -> bool:
+    """Whether a record is one of the kinds above, complete, with values of the right types."""
+    match record:
+        case {"metrics": list(metrics), **rest}:
+            return not rest and all(_is_metric(metric) for metric in metrics)
+        case {"params": dict(values), **rest} | {"tags": dict(values), **rest}:
+            return not rest and all(isinstance(value, str) for value in values.values())
+        case {"artifacts": str(path), "folder": str() | None, **rest}:
+            return not rest and _is_inside(path)
+        case {"status": status, "time": int(), **rest}:
+            return not rest and status in STATUS
+    return False
+
+
+def steps_in(entries: Sequence[Entry]) -> Iterator[tuple[str, int]]:
+    """Every metric in the entries, with its step."""
+    for entry in entries:
+        for key, _, _, step in entry.get("metrics", ()):
+            yield key, step
+
+
+def _is_metric(content: Any) -> bool:
+    match content:
+        case [str(), float() | int() as value, int() as time, int() as step]:
+            return not any(isinstance(number, bool) for number in (value, time, step))
+    return False
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path stays in the run's folder: a journal may come from elsewhere, and its files are uploaded."""
+    parts = PurePosixPath(path)
+    return not parts.is_absolute() and ".." not in parts.parts
