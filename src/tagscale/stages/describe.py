@@ -1,9 +1,8 @@
 """Describe: timbre, rhythm and harmony descriptors of every track in the partition, for the baseline.
 
-What was computed once stays: the table of an earlier run, and the parts that an interrupted one left beside it, are
-taken over where the samples are the same and so is the definition of the descriptors. A row depends on nothing but
-its samples, so the result has the same bytes whether it was computed anew, continued or taken over, by any number of
-processes.
+Nothing is computed twice: rows of an earlier run, and the parts of an interrupted one, are reused where the samples
+and the definition of the descriptors are the same. A row depends on its samples alone, so the result has the same
+bytes whether it is computed, resumed or reused, by any number of processes.
 """
 
 import time
@@ -36,19 +35,20 @@ def run(
     """Write the folder `descriptors`, with one row per track of the partition, sorted by track_id.
 
     Args:
-        workers: processes, all cores by default; the result is the same for any number.
-        previous: folder of an earlier run to take rows over from; by default the one that is replaced.
+        workers: processes, all cores by default; the result is the same for any number
+        previous: folder of an earlier run whose rows are reused; by default the one that is replaced
+
     Raises:
-        TagscaleError: a track of the partition is not in the store; tracks cannot be described, of which the others
-            are kept for the next run; no space is left.
+        TagscaleError: a track of the partition is missing in the store; tracks cannot be described (the others are
+            kept for the next run); the disk is full.
     """
     descriptors = Path(descriptors)
     tracks = Partition.load(partition).table["track_id"].tolist()
     opened = Store.open(store)
-    absent = [track for track in tracks if track not in opened]
-    if absent:
+    missing = [track for track in tracks if track not in opened]
+    if missing:
         raise TagscaleError(
-            f"{store}: {len(absent)} tracks of {partition} are not in it, the first is {absent[0]}. "
+            f"{store}: {len(missing)} tracks of {partition} are not in it, the first is {missing[0]}. "
             "Run `tagscale preprocess`, `validate` and `partition` again."
         )
     table = DescriptorTable(tracks, opened.facts["audio_sha256"].reindex(tracks).fillna("").tolist())
@@ -74,7 +74,7 @@ def run(
 
 
 def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> dict[str, str]:
-    """Describe the tracks that have no row yet; returns those that cannot be described, with the reason."""
+    """Describe the tracks that have no row yet. Returns those that cannot be described, with the reason."""
     failed: dict[str, str] = {}
     missing = table.missing
     try:
@@ -87,7 +87,7 @@ def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> d
                     parts.add(table.put(described.track_id, described.values), described.values)
                 progress.advance(task)
     finally:
-        parts.write()  # what was computed is kept, whatever happened
+        parts.write()  # keeps computed rows, whatever happened
     return failed
 
 

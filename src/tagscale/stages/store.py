@@ -1,4 +1,4 @@
-"""The store at hand: what it holds (info), whether it is undamaged (verify), slices joined to one (merge)."""
+"""The commands of `tagscale store`: what it holds (info), whether it is undamaged (verify), joining slices (merge)."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tagscale.store.verify import verify as verify_store
 def facts_of(store: Path) -> dict[str, Any]:
     """What a store holds, by the names that `store info --json` prints.
 
-    dead_bytes are those of tracks that have gone or changed since their shard was written.
+    dead_bytes belong to tracks that are gone or have changed since their shard was written.
     """
     facts, index = load(Path(store))
     samples, seconds = int(index["samples"].sum()), index["samples"] / SAMPLE_RATE
@@ -70,25 +70,25 @@ def verify(store: Path) -> None:
         TagscaleError: something is damaged; names shards, byte ranges and tracks.
     """
     store = Path(store)
-    total = load(store)[0]["shards"]
-    size = sum(shard["samples"] for shard in total) * BYTES_PER_SAMPLE
-    found = []
+    shards = load(store)[0]["shards"]
+    size = sum(shard["samples"] for shard in shards) * BYTES_PER_SAMPLE
+    damages = []
     with progress_bar("bytes") as progress:
         task = progress.add_task("verifying", total=size)
         for checked, damage in verify_store(store):
             progress.advance(task, checked)
-            found += [damage] if damage else []
-    if found:
-        lines = "\n".join(f"  {damage}" for damage in sorted(found, key=lambda damage: damage.file))
+            damages += [damage] if damage else []
+    if damages:
+        lines = "\n".join(f"  {damage}" for damage in sorted(damages, key=lambda damage: damage.file))
         raise TagscaleError(
-            f"{store}: {len(found)} of {len(total)} shards are damaged:\n{lines}\nRemove the store and run "
-            "`tagscale preprocess` again, or `dvc checkout` the version that was kept."
+            f"{store}: {len(damages)} of {len(shards)} shards are damaged:\n{lines}\nRemove the store and run "
+            "`tagscale preprocess` again, or `dvc checkout` a kept version."
         )
-    print(f"{store}: {len(total)} shards, {size / 1e6:,.1f} MB, all as they were written")
+    print(f"{store}: {len(shards)} shards, {size / 1e6:,.1f} MB, all as they were written")
 
 
 def merge(stores: Sequence[Path], target: Path) -> None:
-    """Join the stores of all slices (`preprocess --shard I/N`) to one. Raises TagscaleError as audio.merge does."""
+    """Join the stores of all slices (`preprocess --shard I/N`). Raises TagscaleError as `store.merge.merge` does."""
     merge_stores(stores, target)
     facts = facts_of(target)
     print(f"{target}: {facts['tracks']:,} tracks, {facts['rejected']:,} rejected, from {len(stores)} slices")

@@ -1,15 +1,13 @@
 """Shards on an object store, read in blocks through fsspec, with a bounded cache of blocks on the local disk.
 
-The cache is our own because fsspec's `blockcache` and `filecache` never delete what they hold before it expires and
-rewrite one file of metadata from every process. Here a block is a file; all processes of a machine share the folder.
+The cache is our own because fsspec's `blockcache` and `filecache` delete nothing before it expires, and rewrite one
+file of metadata from every process. Here a block is a file, and all processes of a machine share the folder.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,11 @@ import fsspec
 import numpy as np
 
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.lock import in_turn
 
-BLOCK = 1 << 20  # bytes of one request: 32 s of audio. Smaller ones cost more requests, larger ones more traffic
+BLOCK = 1 << 20  # bytes of one request: 32 s of audio. Smaller blocks cost more requests, larger ones more traffic
 CACHE_GB = 20.0  # of disk, unless TAGSCALE_CACHE_GB or an argument says otherwise
-KEPT = 0.9  # of the bound, after old blocks were deleted: so that not every new block has to look for an old one
+KEPT = 0.9  # of the limit, after old blocks are deleted, so that not every new block searches for an old one
 
 Piece = tuple[int, int, np.ndarray]  # shard, first byte in it, and the int16 array to fill from there on
 
@@ -28,10 +27,10 @@ _log = logging.getLogger(__name__)
 
 
 class BlockCache:
-    """Files of at most `limit` bytes together in `folder`; the ones that were not used for longest go first.
+    """Blocks in files of `folder`, at most `limit` bytes together; the least recently used are deleted first.
 
-    Any number of processes may use one folder. Writers take turns (flock), readers never wait: a block appears by
-    rename, whole. A folder that cannot be written to, or a full disk, only means that nothing is kept.
+    Any number of processes may use one folder. Writers take turns; readers never wait, because a block appears whole,
+    by a rename. In a folder that is full or read-only nothing is kept, and reading goes on without the cache.
 
     >>> import tempfile
     >>> cache = BlockCache(Path(tempfile.mkdtemp()), limit=100)
@@ -46,7 +45,7 @@ class BlockCache:
         self._warned = False
 
     def read(self, key: str, size: int, begin: int, out: np.ndarray) -> bool:
-        """Fill `out` from byte `begin` of a block that is `size` bytes long; False where the cache has none such."""
+        """Fill `out` from byte `begin` of a block that is `size` bytes long; False where the cache lacks it."""
         try:
             handle = os.open(self.folder / key, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -54,7 +53,7 @@ class BlockCache:
         try:
             whole = os.fstat(handle).st_size == size and os.preadv(handle, [out.data], begin) == out.nbytes
             if whole:
-                os.utime(handle)  # the time of use, by which old ones are found
+                os.utime(handle)  # the time of use, by which old blocks are found
             return whole
         except OSError:
             return False
@@ -62,13 +61,15 @@ class BlockCache:
             os.close(handle)
 
     def put(self, key: str, block: bytes) -> None:
-        """Keep a block, and delete the oldest ones before where there is no room for it."""
+        """Keep a block. Deletes the oldest ones first where there is no room for it."""
         if len(block) > self.limit:
             return
         try:
-            with self._turn() as ledger:
+            with in_turn(self.folder / "ledger") as ledger:
                 total = self._room(ledger, key, len(block))
-                os.pwrite(ledger, b"%020d" % (total + len(block)), 0)  # before the file: never less than there is
+                os.pwrite(
+                    ledger, b"%020d" % (total + len(block)), 0
+                )  # before the file, so that it never counts too little
                 fresh = self.folder / f"{key}.new"
                 try:
                     fresh.write_bytes(block)
@@ -77,23 +78,23 @@ class BlockCache:
                     fresh.unlink(missing_ok=True)
         except OSError as error:
             if not self._warned:
-                _log.warning("%s: cannot keep blocks there (%s); reading goes on without", self.folder, error)
+                _log.warning("%s: cannot keep blocks there (%s); reading continues without", self.folder, error)
             self._warned = True
 
     def _room(self, ledger: int, key: str, size: int) -> int:
-        """Bytes in the folder, as noted in the ledger, when there is room for `size` more."""
-        noted = os.pread(ledger, 20, 0)
-        known = len(noted) == 20 and noted.isdigit() and not (self.folder / key).exists()
-        if known and int(noted) + size <= self.limit:
-            return int(noted)
+        """Make room for `size` bytes more. Returns the bytes in the folder, by the ledger or by counting."""
+        total_noted = os.pread(ledger, 20, 0)
+        known = len(total_noted) == 20 and total_noted.isdigit() and not (self.folder / key).exists()
+        if known and int(total_noted) + size <= self.limit:
+            return int(total_noted)
         (self.folder / key).unlink(missing_ok=True)
         files = []
         for path in self.folder.iterdir():
             if path.suffix == ".new":
-                path.unlink()  # of a process that was killed: whoever writes now has the turn
+                path.unlink()  # left by a killed process: nobody else writes during our turn
             elif path.name != "ledger":
-                found = path.stat()
-                files.append((found.st_mtime_ns, path, found.st_size))
+                state = path.stat()
+                files.append((state.st_mtime_ns, path, state.st_size))
         total = sum(length for _, _, length in files)
         if total + size > self.limit:
             for _, path, length in sorted(files):
@@ -103,22 +104,12 @@ class BlockCache:
                 total -= length
         return total
 
-    @contextmanager
-    def _turn(self) -> Iterator[int]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        ledger = os.open(self.folder / "ledger", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(ledger, fcntl.LOCK_EX)
-            yield ledger
-        finally:
-            os.close(ledger)  # gives the lock back
-
 
 def default_cache(folder: Path | None = None, gigabytes: float | None = None) -> BlockCache:
     """The cache by arguments, else by TAGSCALE_CACHE (folder) and TAGSCALE_CACHE_GB, else 20 GB in ~/.cache/tagscale.
 
     Raises:
-        TagscaleError: TAGSCALE_CACHE_GB is no number, or below 0.
+        TagscaleError: TAGSCALE_CACHE_GB is not a number, or below 0.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagscale"
     folder = folder or Path(os.environ.get("TAGSCALE_CACHE") or home)
@@ -135,7 +126,7 @@ def default_cache(folder: Path | None = None, gigabytes: float | None = None) ->
 class Bucket:
     """A folder behind an fsspec address: s3://bucket/prefix, memory://name and the like.
 
-    Keys and endpoint come from where the protocol's own tools look: for S3 AWS_ACCESS_KEY_ID,
+    Keys and endpoint come from where the protocol's own tools take them: for S3 AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL, or ~/.aws. Errors become TagscaleErrors that name the object.
     """
 
@@ -144,7 +135,7 @@ class Bucket:
         self._opened: tuple[int, Any, str] | None = None
 
     def connection(self) -> tuple[Any, str]:
-        """File system and path in it, opened anew after a fork: connections do not survive one."""
+        """File system and path in it. Reopened after a fork, which connections do not survive."""
         if self._opened is None or self._opened[0] != os.getpid():
             try:
                 self._opened = (os.getpid(), *fsspec.core.url_to_fs(self.address))
@@ -153,7 +144,7 @@ class Bucket:
         return self._opened[1], self._opened[2]
 
     def content(self, name: str) -> bytes | None:
-        """All bytes of a small object; None where there is no such object."""
+        """All bytes of a small object; None if it is missing."""
         files, root = self.connection()
         try:
             return files.cat_file(f"{root}/{name}")
@@ -163,7 +154,7 @@ class Bucket:
             raise self._failure(name, error) from error
 
     def size(self, name: str) -> int | None:
-        """Length of an object in bytes; None where there is no such object."""
+        """Length of an object in bytes; None if it is missing."""
         files, root = self.connection()
         try:
             return files.size(f"{root}/{name}")
@@ -173,22 +164,22 @@ class Bucket:
             raise self._failure(name, error) from error
 
     def ranges(self, wanted: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """The bytes `begin` to `end` of objects, requested at the same time where the protocol can."""
+        """The bytes `begin` to `end` of objects, requested at the same time where the protocol allows it."""
         files, root = self.connection()
         names, begins, ends = (list(column) for column in zip(*wanted, strict=True))
         try:
-            found = files.cat_ranges([f"{root}/{name}" for name in names], begins, ends, on_error="return")
+            blocks = files.cat_ranges([f"{root}/{name}" for name in names], begins, ends, on_error="return")
         except Exception as error:
             raise self._failure(names[0], error) from error
-        for (name, begin, end), block in zip(wanted, found, strict=True):
+        for (name, begin, end), block in zip(wanted, blocks, strict=True):
             if isinstance(block, BaseException):
                 raise self._failure(f"{name}, bytes {begin} to {end}", block) from block
             if len(block) != end - begin:
                 raise TagscaleError(
                     f"{self.address}/{name}: {len(block)} bytes came for bytes {begin} to {end}, expected "
-                    f"{end - begin}. The object was changed or cut; upload the store again."
+                    f"{end - begin}. The object was changed or truncated; upload the store again."
                 )
-        return found
+        return blocks
 
     def _failure(self, what: str, error: BaseException) -> TagscaleError:
         return TagscaleError(
@@ -204,8 +195,8 @@ class RemoteShards:
     """The shards of a store in a bucket, read block by block through the cache.
 
     Args:
-        shards: as in store.json; the SHA-256 of a shard names its blocks in the cache, so that a store that was
-            written anew under its old address never meets blocks of the old one
+        shards: as in store.json. The SHA-256 of a shard names its blocks in the cache, so that a store that was
+            replaced under its address never meets blocks of the old one
     """
 
     def __init__(self, bucket: Bucket, shards: list[dict[str, Any]], bytes_of: list[int], cache: BlockCache) -> None:
@@ -215,10 +206,10 @@ class RemoteShards:
         self._bytes = bytes_of
 
     def fill(self, pieces: Iterable[Piece]) -> None:
-        """Fill the pieces' arrays; what the cache lacks is fetched all at once, every block once.
+        """Fill the pieces' arrays. Blocks missing in the cache are requested at once, each one once.
 
         Raises:
-            TagscaleError: the object store does not answer, or with something else than asked.
+            TagscaleError: the object store does not answer, or sends something else.
         """
         missing: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
         for shard, first, out in pieces:
@@ -239,7 +230,7 @@ class RemoteShards:
 
 
 def _parts(first: int, out: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Cut a piece at block borders: number of the block, first byte in it, the part of `out` that it fills."""
+    """Cut a piece at block borders: number of the block, first byte in it, and the part of `out` that it fills."""
     done = 0
     while done < out.nbytes:
         number, begin = divmod(first + done, BLOCK)

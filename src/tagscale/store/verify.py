@@ -1,4 +1,4 @@
-"""Is every byte of a store what it was when it was written? If not: which shard, which bytes, which tracks."""
+"""Checks every byte of a store against its checksums, and names damaged shards, byte ranges and tracks."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,10 +21,11 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Damage:
-    """A shard that is not what it was.
+    """A damaged shard.
 
-    ranges: of bytes that are damaged, [begin, end), as narrow as the tracks' checksums can tell.
-    tracks: whose samples are in them.
+    Attributes:
+        ranges: damaged bytes, [begin, end), as narrow as the tracks' checksums can tell
+        tracks: those with samples in the ranges
     """
 
     file: str
@@ -35,8 +36,10 @@ class Damage:
     def __str__(self) -> str:
         where = ", ".join(f"bytes {begin} to {end - 1}" for begin, end in self.ranges[:SHOWN])
         more = f" and {len(self.tracks) - SHOWN} more" if len(self.tracks) > SHOWN else ""
-        hit = f"; tracks {', '.join(self.tracks[:SHOWN])}{more}" if self.tracks else "; no track of the store is in it"
-        return f"{self.file}: {self.what}" + (f": {where}" if where else "") + hit
+        tracks = (
+            f"; tracks {', '.join(self.tracks[:SHOWN])}{more}" if self.tracks else "; no track of the store is in it"
+        )
+        return f"{self.file}: {self.what}" + (f": {where}" if where else "") + tracks
 
 
 def load(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -54,7 +57,7 @@ def load(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def verify(folder: Path) -> Iterator[tuple[int, Damage | None]]:
-    """Check a store's shards in parallel, as (bytes checked, damage found), in the order in which they are done.
+    """Check a store's shards in parallel. Gives (bytes checked, damage) for each, in the order of their completion.
 
     Raises:
         TagscaleError: as `load`; or the index does not belong to store.json.
@@ -68,7 +71,7 @@ def verify(folder: Path) -> Iterator[tuple[int, Damage | None]]:
         )
     of_shard = dict(list(index.sort_values("offset").groupby("shard")))
     none = index.iloc[:0]
-    with ThreadPoolExecutor(cores()) as threads:  # hashing lets go of the interpreter's lock
+    with ThreadPoolExecutor(cores()) as threads:  # hashing releases the interpreter's lock
         waiting = [
             threads.submit(_examine, folder, shard, of_shard.get(number, none))
             for number, shard in enumerate(facts["shards"])
@@ -81,19 +84,19 @@ def _examine(folder: Path, shard: dict[str, Any], tracks: pd.DataFrame) -> tuple
     path, expected = folder / shard["file"], shard["samples"] * BYTES_PER_SAMPLE
     if not path.is_file():
         return 0, Damage(shard["file"], "missing", [(0, expected)], tracks["track_id"].tolist())
-    found = path.stat().st_size
+    size = path.stat().st_size
     with open(path, "rb") as file:
-        if found == expected and _digest(file, 0, expected) == shard["sha256"]:
-            return found, None
-        ranges, hit = [], []
+        if size == expected and _digest(file, 0, expected) == shard["sha256"]:
+            return size, None
+        ranges, damaged = [], []
         columns = (tracks[name].tolist() for name in ("track_id", "offset", "samples", "audio_sha256"))
         for track, offset, samples, digest in zip(*columns, strict=True):
             begin, length = offset * BYTES_PER_SAMPLE, samples * BYTES_PER_SAMPLE
             if _digest(file, begin, length) != digest:
                 ranges.append((begin, begin + length))
-                hit.append(track)
-    what = "not the bytes that were written" if found == expected else f"{found} bytes long, expected {expected}"
-    return found, Damage(shard["file"], what, ranges, hit)
+                damaged.append(track)
+    what = "not the bytes that were written" if size == expected else f"{size} bytes long, expected {expected}"
+    return size, Damage(shard["file"], what, ranges, damaged)
 
 
 def _digest(file: Any, begin: int, length: int) -> str:

@@ -107,7 +107,7 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
 def _made(
     folder: Path, settings: SynthParams, soundfont: Path, missing: Sequence[int], workers: int | None
 ) -> Iterator[dict[str, Any]]:
-    """Records of the missing tracks, as they get finished."""
+    """Make the missing tracks; give their records in the order in which they are finished."""
     workers = min(workers or cores(), len(missing))
     make = partial(_make_file, folder, settings, soundfont)
     if workers <= 1:
@@ -123,7 +123,7 @@ def _made(
 
 
 def _make_file(folder: Path, settings: SynthParams, soundfont: Path, number: int) -> dict[str, Any]:
-    """Make a track's audio file; its record for the finished."""
+    """Make a track's audio file. Returns its record for the journal."""
     track = make_track(number, settings.seed, settings.artists, settings.seconds, soundfont)
     path = folder / audio_path(number)
     with replacing(path) as fresh:
