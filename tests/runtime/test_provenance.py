@@ -1,4 +1,4 @@
-"""Who and which commit: told, found, or unknown; never an error."""
+"""Who and which commit: given, found, or unknown; never an error."""
 
 import getpass
 import os
@@ -17,8 +17,8 @@ def test_commit_is_the_one_checked_out(tmp_path: Path, monkeypatch: pytest.Monke
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
     assert len(git_commit()) == 40
-    monkeypatch.setenv("TAGSCALE_GIT_COMMIT", "told")
-    assert git_commit() == "told"
+    monkeypatch.setenv("TAGSCALE_GIT_COMMIT", "given")
+    assert git_commit() == "given"
 
 
 def test_commit_is_unknown_without_repository_or_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Writing results so that an interrupted process leaves the old result or the new one, never half of one."""
+"""Writes results so that an interrupted process leaves the old result or the new one, never half of one."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ from typing import Any
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a fresh path beside `target`; when the block ends well, rename it over `target`.
+    """Give a fresh path beside `target`, and rename it over `target` when the block ends without an error.
 
-    The block creates either a file or a directory at the given path. If the block raises, what it wrote is
-    removed and `target` stays as it was.
+    The block creates either a file or a directory at the given path. If the block raises, that is removed and
+    `target` does not change.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -60,7 +60,7 @@ def sha256_of(*paths: Path) -> str:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name; a copy where the file system has no hard links. Neither may be written to again."""
+    """Give a file a second name, or a copy where the file system has no hard links. Nobody may write to either."""
     try:
         os.link(Path(source).resolve(), target)  # resolved: DVC may have put a symbolic link into its cache there
     except OSError:

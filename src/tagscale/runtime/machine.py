@@ -4,5 +4,5 @@ import os
 
 
 def cores() -> int:
-    """Processor cores that this process may use: a container or a scheduler may have given it fewer than there are."""
+    """Processor cores that this process may use; a container or a scheduler may grant fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -67,9 +67,8 @@ class BlockCache:
         try:
             with in_turn(self.folder / "ledger") as ledger:
                 total = self._room(ledger, key, len(block))
-                os.pwrite(
-                    ledger, b"%020d" % (total + len(block)), 0
-                )  # before the file, so that it never counts too little
+                # Before the file, so that the ledger never says too little.
+                os.pwrite(ledger, b"%020d" % (total + len(block)), 0)
                 fresh = self.folder / f"{key}.new"
                 try:
                     fresh.write_bytes(block)
