@@ -349,7 +349,7 @@ def test_a_journal_of_another_store_is_left_alone(server, training, tmp_path, re
     assert run.run_id != training.run_ids[0]
 
 
-def test_a_full_disk_costs_the_journal_and_not_the_training(server, training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_the_journal_and_not_the_training(server, training, monkeypatch, capsys) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -362,6 +362,8 @@ def test_a_full_disk_costs_the_journal_and_not_the_training(server, training, mo
     monkeypatch.setattr(Unsent, "append", full)
     training(at={2: gone, 4: back})
     check_complete(server, training)
+    warning = f"warning: The disk is full: {training.journal} could not be written (no space left on the device)."
+    assert capsys.readouterr().out.count(warning) == 1
 
 
 def test_an_outage_of_other_stages_is_a_clear_error(server, training, monkeypatch: pytest.MonkeyPatch) -> None:
