@@ -155,7 +155,7 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
     monkeypatch.setattr(loop, "step_loss", struck)
     study.train(outage, "spectrogram", 16, 0, "runs/outage")
     told = capsys.readouterr().out
-    assert told.count("does not answer (Connection refused). Training goes on") == 1
+    assert told.count("does not answer (Connection refused). Training continues") == 1
     assert "answers again" in told
 
     client = tracking.connect()
