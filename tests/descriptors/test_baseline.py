@@ -1,21 +1,22 @@
-"""Boosted trees: the same scores as scikit-learn's own, from files that hold nothing but numbers."""
+"""Boosted trees: the same as scikit-learn grows, in a file that holds nothing but data."""
 
-import json
-from dataclasses import replace
+import gzip
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from safetensors.numpy import load_file, save_file
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from tagscale.descriptors.baseline import BINS, SHARE, DescriptorTrees, Growth
+from tagscale.descriptors import baseline
+from tagscale.descriptors.baseline import FILE, LEAF, DescriptorTrees, Targets
+from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.errors import TagscaleError
 
-GROWTH = Growth(trees=12, leaves=5, learning_rate=0.2, seed=3)
+PARAMS = BaselineParams(trees=12, leaves=5, learning_rate=0.2)
 TAGS = ["loud", "fast", "energy", "silent", "human", "rare", "level"]
 KINDS = ["classification", "classification", "regression", "classification", "classification", "classification"]
 KINDS = [*KINDS, "regression"]
@@ -38,32 +39,84 @@ def annotations(features: pd.DataFrame) -> np.ndarray:
     return np.stack([loud, fast, energy, *same], axis=1).astype(np.float32)
 
 
+def fit(features: pd.DataFrame, labels: np.ndarray, **settings: Any) -> DescriptorTrees:
+    """Trees with the settings above, on one thread."""
+    known = {"tags": TAGS, "kinds": KINDS, "params": PARAMS, "seed": 3, "threads": 1}
+    return DescriptorTrees.fit(features, labels, **known | settings)
+
+
 @pytest.fixture(scope="module")
 def trees() -> DescriptorTrees:
     features = descriptors(300, seed=0)
-    return DescriptorTrees.fit(features, annotations(features), TAGS, KINDS, GROWTH, workers=1)
+    return fit(features, annotations(features))
 
 
 @pytest.mark.parametrize("tag", [0, 1, 2])
-def test_scores_are_those_of_scikit_learn(trees: DescriptorTrees, tag: int) -> None:
-    features, new = descriptors(300, seed=0), descriptors(100, seed=1)
-    labels = annotations(features)[:, tag].astype(np.float64)
-    known = ~np.isnan(labels)
-    regression = KINDS[tag] == "regression"
-    reference = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(
-        max_iter=12,
-        max_leaf_nodes=5,
-        learning_rate=0.2,
-        max_bins=BINS,
-        max_features=SHARE,
-        early_stopping=False,
-        random_state=3,
-    )
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_scores_are_those_of_scikit_learn(tag: int, class_weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On few distinct values, so that both consider the same splits, with all descriptors and no least leaf."""
+    monkeypatch.setattr(baseline, "SHARE", 1.0)
+    monkeypatch.setattr(baseline, "LEAF", 0)
+    features = descriptors(300, seed=0).round(1)
+    labels = annotations(features)
+    scores = fit(features, labels, class_weights=class_weights).predict(features)[:, tag]
+    known = ~np.isnan(labels[:, tag])
+    settings = {
+        "max_iter": 12,
+        "max_leaf_nodes": 5,
+        "learning_rate": 0.2,
+        "min_samples_leaf": 1,
+        "early_stopping": False,
+    }
     x = features.to_numpy(np.float64)
-    reference.fit(x[known], labels[known] if regression else labels[known] >= 0.5)
-    new_x = new.to_numpy(np.float64)
-    expected = np.clip(reference.predict(new_x), 0, 1) if regression else reference.predict_proba(new_x)[:, 1]
-    np.testing.assert_allclose(trees.predict(new)[:, tag], expected, atol=1e-6)
+    if KINDS[tag] == "regression":
+        regressor = HistGradientBoostingRegressor(**settings).fit(x[known], labels[known, tag].astype(np.float64))
+        expected = np.clip(regressor.predict(x), 0, 1)
+    else:
+        weights = None if class_weights == "none" else class_weights
+        classifier = HistGradientBoostingClassifier(**settings, class_weight=weights)
+        expected = classifier.fit(x[known], labels[known, tag] >= 0.5).predict_proba(x)[:, 1]
+    np.testing.assert_allclose(scores[known], expected[known], atol=1e-4)
+
+
+def test_a_leaf_holds_a_least_weight() -> None:
+    """The mean weight of a track is 1 for every tag, the rare one too."""
+    tracks = 2 * LEAF
+    features = pd.DataFrame({"x": np.arange(tracks)})
+    step = (np.arange(tracks) >= LEAF).astype(np.float32)[:, None]
+    one = {"tags": ["step"], "kinds": ["regression"]}
+    assert np.ptp(fit(features, step, **one).predict(features)) > 0.5
+    assert np.ptp(fit(features[1:], step[1:], **one).predict(features)) == 0
+    rare = Targets(np.where(np.arange(200) < 4, 1.0, 0.0)[:, None], ["classification"])
+    _, weight = rare.gradients(np.tile(rare.start, (200, 1)).astype(np.float32))
+    np.testing.assert_allclose(weight.sum(), 200, rtol=1e-5)
+
+
+def test_gradients_are_those_of_the_loss() -> None:
+    """Against differences of the loss itself, up to the scale of each tag; 0 where a tag is not annotated."""
+    labels = np.array([[1, 0.2], [0, 0.9], [np.nan, 0.4], [0, np.nan]])
+    targets = Targets(labels, ["classification", "regression"])
+    scores = np.array([[0.3, 0.5], [-1.0, 0.1], [0.2, 0.7], [2.0, 0.0]])
+
+    def loss(scores: np.ndarray) -> np.ndarray:
+        entropy = np.log1p(np.exp(scores[:, 0])) - labels[:, 0] * scores[:, 0]
+        return np.nan_to_num(np.stack([entropy, (scores[:, 1] - labels[:, 1]) ** 2 / 2], axis=1))
+
+    first, second = targets.gradients(scores.astype(np.float32))
+    step = 1e-4
+    slope = (loss(scores + step) - loss(scores - step)) / (2 * step)
+    bend = (loss(scores + step) - 2 * loss(scores) + loss(scores - step)) / step**2
+    scale = 3 / bend.sum(axis=0)
+    np.testing.assert_allclose(first, slope * scale, atol=1e-4)
+    np.testing.assert_allclose(second, bend * scale, atol=1e-4)
+
+
+def test_trees_find_what_decides_a_tag(trees: DescriptorTrees) -> None:
+    new = descriptors(500, seed=5)
+    x, scores = new.to_numpy(np.float64), trees.predict(new)
+    energy = 1 / (1 + np.exp(-x[:, 3] - x[:, 4]))
+    assert ((scores[:, 0] > 0.5) == (x[:, 0] > 0)).mean() > 0.95
+    assert np.corrcoef(scores[:, 2], energy)[0, 1] > 0.8
 
 
 def test_scores_stay_between_0_and_1(trees: DescriptorTrees) -> None:
@@ -90,23 +143,31 @@ def test_saved_and_loaded(trees: DescriptorTrees, tmp_path: Path) -> None:
     assert np.array_equal(loaded.predict(new), trees.predict(new))
     assert (loaded.tags, loaded.kinds, loaded.constant) == (TAGS, KINDS, trees.constant)
     assert loaded.parameters == trees.parameters > 3 * 12
-    again = tmp_path / "again"
-    again.mkdir()
-    loaded.save(again)
-    for name in ("trees.json", "trees.safetensors"):
-        assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
+    second = tmp_path / "second"
+    second.mkdir()
+    loaded.save(second)
+    assert (second / FILE).read_bytes() == (tmp_path / FILE).read_bytes()
 
 
-def test_the_number_of_workers_changes_nothing(trees: DescriptorTrees) -> None:
+def test_neither_threads_nor_the_number_of_tracks_change_a_score(trees: DescriptorTrees) -> None:
     features, new = descriptors(300, seed=0), descriptors(40, seed=1)
-    two = DescriptorTrees.fit(features, annotations(features), TAGS, KINDS, GROWTH, workers=2)
-    assert np.array_equal(two.predict(new), trees.predict(new))
+    two = fit(features, annotations(features), threads=2)
+    scores = trees.predict(new)
+    np.testing.assert_array_equal(two.predict(new), scores)
+    np.testing.assert_array_equal(np.concatenate([trees.predict(new[:1]), trees.predict(new[1:])]), scores)
+    assert trees.predict(new[:0]).shape == (0, len(TAGS))
+
+
+def test_the_seed_draws_the_descriptors(trees: DescriptorTrees) -> None:
+    features, new = descriptors(300, seed=0), descriptors(40, seed=1)
+    other, same = (fit(features, annotations(features), seed=seed).predict(new) for seed in (4, 3))
+    np.testing.assert_array_equal(same, trees.predict(new))
+    assert not np.array_equal(other, same)
 
 
 def test_few_tracks() -> None:
     features = descriptors(4, seed=0)
-    trees = DescriptorTrees.fit(features, annotations(features), TAGS, KINDS, replace(GROWTH, trees=3), workers=1)
-    assert np.isfinite(trees.predict(features)).all()
+    assert np.isfinite(fit(features, annotations(features)).predict(features)).all()
 
 
 def test_columns_are_found_by_name(trees: DescriptorTrees) -> None:
@@ -124,79 +185,51 @@ def test_descriptors_that_are_not_finite(trees: DescriptorTrees) -> None:
 
 
 def test_damaged_files(trees: DescriptorTrees, tmp_path: Path) -> None:
-    with pytest.raises(TagscaleError, match="Train the baseline again"):
-        DescriptorTrees.load(tmp_path)
+    """Cut short, changed, of another kind, or of a version that kept the trees in other files."""
     trees.save(tmp_path)
-    whole = (tmp_path / "trees.safetensors").read_bytes()
-    (tmp_path / "trees.safetensors").write_bytes(whole[:-100])
-    with pytest.raises(TagscaleError, match="no readable trees"):
+    file, whole = tmp_path / FILE, (tmp_path / FILE).read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    for content in (
+        whole[:-100],
+        whole[:5],
+        b"",
+        bytes(changed),
+        b"trees",
+        gzip.compress(b"trees"),
+        gzip.compress(b"{}"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(TagscaleError, match=r"(?s)trees.ubj.gz: no readable trees \(.*Run `tagscale train` again"):
+            DescriptorTrees.load(tmp_path)
+    file.unlink()
+    (tmp_path / "trees.safetensors").write_bytes(whole)
+    with pytest.raises(TagscaleError, match="Run `tagscale train` again"):
         DescriptorTrees.load(tmp_path)
 
 
-def test_progress_and_rare_tags_are_told() -> None:
+def test_progress_and_rare_tags_are_shown() -> None:
     features = descriptors(60, seed=0)
     labels = np.zeros((60, 3), np.float32)
     labels[:30, 0], labels[:2, 1], labels[:, 2] = 1, 1, np.linspace(0, 1, 60)
-    said = Console(file=StringIO(), width=200)
+    console = Console(file=StringIO(), width=200)
     kinds = ["classification", "classification", "regression"]
-    DescriptorTrees.fit(features, labels, ["half", "two", "level"], kinds, GROWTH, workers=1, console=said)
-    assert isinstance(said.file, StringIO)
-    told = said.file.getvalue()
-    assert "growing trees" in told
-    assert "3/3" in told
-    assert "tags/s" in told
-    assert "their scores mean little: two (2 of 60)" in told
+    fit(features, labels, tags=["half", "two", "level"], kinds=kinds, console=console)
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert "growing trees" in shown
+    assert "12/12" in shown
+    assert "rounds/s" in shown
+    assert "their scores mean little: two (2 of 60)" in shown
 
 
-def test_balanced_weights_are_those_of_scikit_learn() -> None:
+def test_balanced_weights_raise_the_scores_of_rare_tags() -> None:
     """Off unless asked for; regression does not know them."""
     features = descriptors(300, seed=0)
     x = features.to_numpy(np.float64)
     labels = np.stack([x[:, 0] > 1.2, 1 / (1 + np.exp(-x[:, 1]))], axis=1).astype(np.float32)
-    kinds = ["classification", "regression"]
-    plain, balanced = (
-        DescriptorTrees.fit(features, labels, ["loud", "level"], kinds, growth, workers=1).predict(features)
-        for growth in (GROWTH, replace(GROWTH, class_weights="balanced"))
-    )
-    reference = HistGradientBoostingClassifier(
-        max_iter=12,
-        max_leaf_nodes=5,
-        learning_rate=0.2,
-        max_bins=BINS,
-        max_features=SHARE,
-        early_stopping=False,
-        random_state=3,
-        class_weight="balanced",
-    ).fit(x, labels[:, 0] >= 0.5)
-    np.testing.assert_allclose(balanced[:, 0], reference.predict_proba(x)[:, 1], atol=1e-6)
+    two = {"tags": ["loud", "level"], "kinds": ["classification", "regression"]}
+    plain = fit(features, labels, **two).predict(features)
+    balanced = fit(features, labels, class_weights="balanced", **two).predict(features)
     assert balanced[:, 0].mean() > plain[:, 0].mean() + 0.05
     np.testing.assert_array_equal(balanced[:, 1], plain[:, 1])
-
-
-def test_a_file_of_an_earlier_version_loads(tmp_path: Path) -> None:
-    """What was written before there was anything but trees.json and trees.safetensors, format 1."""
-    facts = {"features": ["x"], "tags": ["a"], "kinds": ["classification"], "constant": {}}
-    (tmp_path / "trees.json").write_text(json.dumps({"format": 1} | facts))
-    nodes = {
-        "feature": np.array([0, 0, 0], np.int32),
-        "threshold": np.array([0.5, 0, 0]),
-        "left": np.array([1, 1, 2], np.int32),
-        "right": np.array([2, 1, 2], np.int32),
-        "value": np.array([0, -1.0, 2.0]),
-        "root": np.array([0], np.int32),
-        "tag": np.array([0], np.int32),
-        "start": np.array([0.25]),
-    }
-    save_file(nodes, tmp_path / "trees.safetensors")
-    scores = DescriptorTrees.load(tmp_path).predict(pd.DataFrame({"x": [0.0, 0.5, 0.6]}))
-    np.testing.assert_allclose(scores[:, 0], 1 / (1 + np.exp([0.75, 0.75, -2.25])), rtol=1e-6)
-
-
-def test_trees_that_lead_nowhere_are_not_loaded(trees: DescriptorTrees, tmp_path: Path) -> None:
-    """A file that would read beyond its arrays, or never end."""
-    trees.save(tmp_path)
-    arrays = load_file(tmp_path / "trees.safetensors")
-    arrays["left"][0] = 0
-    save_file(arrays, tmp_path / "trees.safetensors")
-    with pytest.raises(TagscaleError, match=r"leads out of its tree.*Train the baseline again"):
-        DescriptorTrees.load(tmp_path)

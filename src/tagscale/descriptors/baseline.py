@@ -1,61 +1,40 @@
-"""The baseline of table 1: a feature extractor and gradient-boosted trees, one model per tag.
+"""The baseline of table 1: a feature extractor and gradient-boosted trees, an ensemble for each tag.
 
-Source: Pons et al. 2018, section 5.1, after Prockup et al. 2015 [22]. scikit-learn grows the trees. What is kept is
-their thresholds and leaf values as plain arrays (`baselines.trees`): loading a file executes no code and does not
-depend on the version of scikit-learn.
+Source: Pons et al. 2018, section 5.1, after Prockup et al. 2015 [22]. XGBoost grows the trees of all tags side by side,
+on gradients that are computed here: a track counts for the tags that are annotated on it, and for no other. The file
+of a trained baseline is XGBoost's own (UBJSON, compressed); loading one executes no code from it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-from scipy.special import expit
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from threadpoolctl import threadpool_limits
+from scipy.special import expit, logit
 
-from tagscale.descriptors.trees import Ensemble, Walk, flattened
+from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, write_json
+from tagscale.runtime.progress import progress_bar
 
-FORMAT = 1
+if TYPE_CHECKING:  # importing it takes a second, and evaluating any other model needs none of it
+    from xgboost import Booster, DMatrix
+
+FILE = "trees.ubj.gz"
+FACTS = "tagscale"  # the attribute of XGBoost's model that holds tags, kinds and constants as JSON
 BINS = 64  # candidate thresholds per descriptor: twice as fast as 255, and no worse
-RARE = 5  # positive tracks; with fewer the trees are grown all the same (better than chance), and the tag is named
-SHARE = 0.2  # of the descriptors that each split chooses from, drawn anew: better on small training sets than all
-DESCRIPTION, NODES = "trees.json", "trees.safetensors"
-Grown = tuple[list[np.ndarray], float, str]  # of a tag: scikit-learn's nodes of each tree, the start, why it has none
-NOTHING: Grown = ([], 0.0, "")
-
-
-@dataclass(frozen=True)
-class Growth:
-    """How trees are grown: the block `baseline` of params.yaml, and the seed."""
-
-    trees: int  # boosting rounds per tag
-    leaves: int  # of one tree
-    learning_rate: float
-    seed: int
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: positives weigh as much as negatives, tag by tag
-
-
-class TagsPerSecond(ProgressColumn):
-    """Speed over the last half minute."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} tags/s")
+SHARE = 0.15  # of the descriptors, drawn for each split: fewer rank better (PR-AUC), more regress better (RMSE)
+LEAF = 20  # least weight of a leaf, where the tracks of a tag weigh 1 on average
+SURE = 30.0  # log-odds of a tag that no training track contradicts: its sigmoid is 1 in float32
+RARE = 5  # positive or negative tracks; a tag with fewer is learned (better than chance) and named
 
 
 class DescriptorTrees:
-    """Gradient-boosted trees on descriptors, one ensemble per tag.
+    """Gradient-boosted trees on descriptors, an ensemble for each tag.
 
     Attributes:
         features: names of the descriptors
@@ -63,17 +42,13 @@ class DescriptorTrees:
         constant: tags that the training tracks say nothing about -> why; their score is the same for every track
     """
 
-    def __init__(
-        self,
-        features: Sequence[str],
-        tags: Sequence[str],
-        kinds: Sequence[str],
-        trees: Ensemble,
-        constant: Mapping[str, str],
-    ) -> None:
-        self.features, self.tags, self.kinds = list(features), list(tags), list(kinds)
-        self.constant = dict(constant)
-        self._trees = trees
+    def __init__(self, booster: "Booster") -> None:
+        self._booster = booster
+        self.features: list[str] = booster.feature_names
+        facts = json.loads(booster.attr(FACTS))
+        self.tags: list[str] = facts["tags"]
+        self.kinds: list[str] = facts["kinds"]
+        self.constant: dict[str, str] = facts["constant"]
 
     @classmethod
     def fit(
@@ -82,8 +57,10 @@ class DescriptorTrees:
         labels: np.ndarray,
         tags: Sequence[str],
         kinds: Sequence[str],
-        growth: Growth,
-        workers: int | None = None,
+        params: BaselineParams,
+        seed: int,
+        class_weights: Literal["none", "balanced"] = "none",
+        threads: int | None = None,
         console: Console | None = None,
     ) -> "DescriptorTrees":
         """Grow the trees of every tag on the tracks where it is annotated.
@@ -91,37 +68,55 @@ class DescriptorTrees:
         Args:
             features: a row per track, a column per descriptor, all finite
             labels: (tracks, tags) in [0, 1], NaN = not annotated; a classification label counts as positive from 0.5
-            workers: processes, default all cores; the trees do not depend on it
+            class_weights: balanced: a tag's positives weigh as much as its negatives
+            threads: default all cores; the trees do not depend on it
             console: where the progress is shown, default the terminal
         Raises:
             TagscaleError: a descriptor is not finite.
         """
-        names = [str(name) for name in features.columns]
-        values = _matrix(features, names)
-        columns = np.asarray(labels, dtype=np.float64).T
-        jobs = (
-            delayed(_grow)(row, values, column, kind, growth)
-            for row, (column, kind) in enumerate(zip(columns, kinds, strict=True))
-        )
-        grown: list[Grown] = [NOTHING] * len(tags)
-        shown = (TextColumn("growing trees"), BarColumn(), MofNCompleteColumn(), TagsPerSecond(), TimeRemainingColumn())
-        with Progress(*shown, console=console) as progress:
-            done = Parallel(n_jobs=workers or -1, return_as="generator_unordered")(jobs)
-            for row, result in progress.track(done, total=len(tags)):
-                grown[row] = result
-        forests, starts, reasons = zip(*grown, strict=True) if grown else ((), (), ())
-        constant = {tag: reason for tag, reason in zip(tags, reasons, strict=True) if reason}
-        _tell_rare(console or Console(), columns, tags, kinds)
-        return cls(names, tags, kinds, flattened(forests, starts), constant)
+        import xgboost
 
-    @cached_property
-    def _walk(self) -> Walk:
-        return Walk(self._trees)
+        names = [str(name) for name in features.columns]
+        targets = Targets(labels, kinds, balanced=class_weights == "balanced")
+        constant = {tag: reason for tag, reason in zip(tags, targets.constant, strict=True) if reason}
+        facts = {"tags": list(tags), "kinds": list(kinds), "constant": constant}
+        settings = {
+            "max_leaves": params.leaves,
+            "max_depth": 0,  # no limit but the leaves: the split that gains most comes first
+            "grow_policy": "lossguide",
+            "learning_rate": params.learning_rate,
+            "max_bin": BINS,
+            "colsample_bynode": SHARE,
+            "min_child_weight": LEAF,
+            "reg_lambda": 0,
+            "base_score": targets.start.tolist(),
+            "disable_default_eval_metric": True,
+            "seed": seed,
+            "nthread": threads or 0,
+        }
+        data = xgboost.QuantileDMatrix(
+            _matrix(features, names), targets.values, feature_names=names, max_bin=BINS, nthread=threads
+        )
+        with progress_bar("rounds", console) as progress:
+            rounds = progress.add_task("growing trees", total=params.trees)
+
+            def gradients(scores: np.ndarray, _: "DMatrix") -> tuple[np.ndarray, np.ndarray]:
+                progress.advance(rounds)
+                return targets.gradients(scores)
+
+            booster = xgboost.train(settings, data, params.trees, obj=gradients)
+        booster.set_attr(**{FACTS: json.dumps(facts)})
+        if rare := targets.rare(tags):
+            said = f"fewer than {RARE} positive or negative training tracks, so their scores mean little: "
+            (console or Console()).print(said + ", ".join(rare), highlight=False, markup=False, soft_wrap=True)
+        return cls(booster)
 
     @property
     def parameters(self) -> int:
         """Numbers that were learned: a threshold per split, a value per leaf and a start per tag."""
-        return len(self._trees.value) + len(self.tags)
+        splits = sum(self._booster.get_score(importance_type="weight").values())
+        trees = self._booster.num_boosted_rounds() * len(self.tags)
+        return int(2 * splits) + trees + len(self.tags)  # a tree has one leaf more than it has splits
 
     def predict(self, features: pd.DataFrame) -> np.ndarray:
         """Scores (tracks, tags) float32 in [0, 1]; for regression tags the value itself.
@@ -129,93 +124,106 @@ class DescriptorTrees:
         Raises:
             TagscaleError: a descriptor is missing or not finite.
         """
-        raw = self._walk.scores(_matrix(features, self.features))
-        regression = np.array([kind == "regression" for kind in self.kinds], dtype=bool)
-        return np.where(regression, np.clip(raw, 0, 1), expit(raw)).astype(np.float32)
+        values = _matrix(features, self.features)
+        scores = self._booster.inplace_predict(values, predict_type="margin").reshape(len(values), len(self.tags))
+        regression = np.array(self.kinds) == "regression"
+        return np.where(regression, np.clip(scores, 0, 1), expit(scores)).astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        """Add trees.json and trees.safetensors to a folder; the same trees give the same bytes."""
-        save_file(vars(self._trees), folder / NODES)
-        facts = {"features": self.features, "tags": self.tags, "kinds": self.kinds, "constant": self.constant}
-        write_json(folder / DESCRIPTION, {"format": FORMAT} | facts)
+        """Add the file of the trees to a folder; the same trees give the same bytes."""
+        (folder / FILE).write_bytes(gzip.compress(self._booster.save_raw("ubj"), compresslevel=6, mtime=0))
 
     @classmethod
     def load(cls, folder: Path) -> "DescriptorTrees":
         """Read what `save` wrote.
 
         Raises:
-            TagscaleError: a file is missing, damaged or of another format.
+            TagscaleError: the file is missing, damaged or of another kind.
         """
-        folder = Path(folder)
+        import xgboost
+
+        file = Path(folder) / FILE
         try:
-            facts = read_json(folder / DESCRIPTION)
-            if facts["format"] != FORMAT:
-                raise ValueError(f"format {facts['format']}, expected {FORMAT}")
-            trees = Ensemble(**load_file(folder / NODES))
-            trees.check(len(facts["features"]), len(facts["tags"]))
-            return cls(facts["features"], facts["tags"], facts["kinds"], trees, facts["constant"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise TagscaleError(
-                f"{folder}: no readable trees ({DESCRIPTION}, {NODES}): {error}. Train the baseline again."
-            ) from None
+            content = gzip.decompress(file.read_bytes())  # its checksum finds damage, at which XGBoost would crash
+            if not content:
+                raise ValueError("the file is empty")
+            return cls(xgboost.Booster(model_file=bytearray(content)))
+        except (OSError, EOFError, zlib.error, xgboost.core.XGBoostError, ValueError, KeyError, TypeError) as error:
+            raise TagscaleError(f"{file}: no readable trees ({error}). Run `tagscale train` again.") from None
+
+
+class Targets:
+    """What the trees of every tag learn, and how far their scores are from it.
+
+    The loss is the cross-entropy of a classification tag and half the squared error of a regression tag.
+
+    Args:
+        labels: (tracks, tags) in [0, 1], NaN = not annotated; a classification label counts as positive from 0.5
+        kinds: (tags,), classification | regression
+        balanced: a tag's positives weigh as much as its negatives
+    Attributes:
+        values: (tracks, tags) float32: 0 or 1 for classification, the label for regression, 0 where not annotated
+        start: (tags,) float64: the score before any tree; log-odds for classification
+        constant: (tags,) why the trees of a tag have nothing to learn, None where they do
+    """
+
+    def __init__(self, labels: np.ndarray, kinds: Sequence[str], balanced: bool = False) -> None:
+        self.regression = np.array(kinds) == "regression"
+        self.annotated = ~np.isnan(labels)
+        values = np.where(self.regression, labels, labels >= 0.5)
+        self.values = np.where(self.annotated, values, 0).astype(np.float32)
+        self.tracks = self.annotated.sum(axis=0)
+        self.positives = self.values.sum(axis=0, dtype=np.float64)
+        mean = np.divide(self.positives, self.tracks, out=np.full(len(kinds), 0.5), where=self.tracks > 0)
+        self.constant = [_reason(*column) for column in zip(self.values.T, self.annotated.T, strict=True)]
+        learned = np.array([reason is None for reason in self.constant])
+        self.weights = (self.annotated & learned).astype(np.float32)
+        if balanced:
+            weighed = learned & ~self.regression
+            ratio = np.where(weighed, 1 / mean.clip(1e-9) - 1, 1).astype(np.float32)  # negatives per positive
+            self.weights *= np.where(self.values == 1, ratio, 1)
+            mean[weighed] = 0.5
+        self.start = np.where(self.regression, mean, logit(mean).clip(-SURE, SURE))
+
+    def gradients(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and second derivative of the loss by the scores, all (tracks, tags) float32.
+
+        The second derivative is the weight of a track in a leaf. It is small for rare tags and shrinks as the trees
+        learn, so both derivatives are scaled to a mean weight of 1, tag by tag and round by round: `LEAF` means the
+        same for every tag. The best split and the values of its leaves do not depend on that scale.
+        """
+        scores = scores.reshape(self.values.shape)
+        estimate = np.where(self.regression, scores, expit(scores))
+        weight = self.weights * np.where(self.regression, 1, estimate * (1 - estimate))
+        total = weight.sum(axis=0, dtype=np.float64)
+        scale = np.divide(self.tracks, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
+        return self.weights * (estimate - self.values) * scale, weight * scale
+
+    def rare(self, tags: Sequence[str]) -> list[str]:
+        """The classification tags with few positive or few negative tracks, each with its counts."""
+        fewer = np.minimum(self.positives, self.tracks - self.positives)
+        few = np.flatnonzero(~self.regression & (fewer > 0) & (fewer < RARE)).tolist()
+        return [f"{tags[tag]} ({self.positives[tag]:.0f} of {self.tracks[tag]})" for tag in few]
+
+
+def _reason(values: np.ndarray, annotated: np.ndarray) -> str | None:
+    """Why a tag's score is the same for every track, None where trees can learn it."""
+    values = values[annotated]
+    if len(values) == 0:
+        return "not annotated in the training tracks"
+    return f"{values[0]:g} in all annotated training tracks" if (values == values[0]).all() else None
 
 
 def _matrix(features: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """(tracks, descriptors) float64, columns as `names`."""
+    """(tracks, descriptors) float32, columns as `names`."""
     missing = [name for name in names if name not in features.columns]
     if missing:
         raise TagscaleError(
             f"Descriptors: {len(missing)} missing that the trees ask for ({', '.join(missing[:3])} ...). "
             "Run `tagscale describe` again, or train the baseline again."
         )
-    values = features.loc[:, list(names)].to_numpy(np.float64)
-    bad = [name for name, fine in zip(names, np.isfinite(values).all(axis=0), strict=True) if not fine]
+    values = features.loc[:, list(names)].to_numpy(np.float32)
+    bad = [name for name, finite in zip(names, np.isfinite(values).all(axis=0), strict=True) if not finite]
     if bad:
         raise TagscaleError(f"Descriptors: not finite: {', '.join(bad[:3])}. Run `tagscale describe` again.")
     return values
-
-
-def _tell_rare(console: Console, columns: np.ndarray, tags: Sequence[str], kinds: Sequence[str]) -> None:
-    """Name the classification tags with few positive tracks, or few negative ones."""
-    rare = []
-    for tag, kind, labels in zip(tags, kinds, columns, strict=True):
-        positive, negative = int((labels >= 0.5).sum()), int((labels < 0.5).sum())
-        if kind != "regression" and 0 < min(positive, negative) < RARE:
-            rare.append(f"{tag} ({positive} of {positive + negative})")
-    if rare:
-        told = f"fewer than {RARE} positive or negative training tracks, so their scores mean little: {', '.join(rare)}"
-        console.print(told, highlight=False, markup=False, soft_wrap=True)
-
-
-def _grow(row: int, values: np.ndarray, labels: np.ndarray, kind: str, growth: Growth) -> tuple[int, Grown]:
-    """The row of a tag, and what was grown for it."""
-    known = ~np.isnan(labels)
-    if not known.all():
-        values, labels = values[known], labels[known]
-    regression = kind == "regression"
-    targets = labels if regression else (labels >= 0.5).astype(np.float64)
-    if len(targets) == 0:
-        return row, ([], 0.5 if regression else 0.0, "not annotated in the training tracks")  # 0 is a score of 0.5
-    if targets.min() == targets.max():
-        value = float(targets[0])
-        start = value if regression else (30.0 if value else -30.0)  # sigmoid(30) is 1 in float32
-        return row, ([], start, f"{value:g} in all annotated training tracks")
-    settings = {
-        "max_iter": growth.trees,
-        "max_leaf_nodes": growth.leaves,
-        "learning_rate": growth.learning_rate,
-        "max_bins": BINS,
-        "max_features": SHARE,
-        "early_stopping": False,
-        "random_state": growth.seed,
-    }
-    weights = "balanced" if growth.class_weights == "balanced" else None
-    model = (
-        HistGradientBoostingRegressor(**settings)
-        if regression
-        else HistGradientBoostingClassifier(**settings, class_weight=weights)
-    )
-    with threadpool_limits(1):  # trees this small: threads would spend ten times the work on waiting for each other
-        model.fit(values, targets)
-    # The grown trees have no public name in scikit-learn; a test holds these lines to its own predictions.
-    return row, ([tree.nodes for (tree,) in model._predictors], float(np.ravel(model._baseline_prediction)[0]), "")

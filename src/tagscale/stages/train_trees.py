@@ -13,25 +13,30 @@ from tagscale.stages.cell import Cell, say, write_run
 
 
 def train_trees(params: Params, cell: Cell, descriptors: Path | str, run: Path, folder: Path) -> None:
-    """Grow the trees, write the run's folder and log both to MLflow; `folder` is for what MLflow cannot take now."""
-    from tagscale.descriptors.baseline import DescriptorTrees, Growth
+    """Grow the trees, write the run's folder and log both to MLflow.
 
-    baseline = params.baseline
-    growth = Growth(baseline.trees, baseline.leaves, baseline.learning_rate, cell.seed, params.train.class_weights)
-    told = {"baseline": baseline.model_dump() | {"class_weights": growth.class_weights}}
-    identity = cell.identity(told)
+    Args:
+        descriptors: folder that the describe stage wrote
+        folder: where metrics wait while MLflow cannot be reached
+    """
+    from tagscale.descriptors.baseline import DescriptorTrees
+
+    class_weights = params.train.class_weights
+    settings = {"baseline": params.baseline.model_dump() | {"class_weights": class_weights}}
+    identity = cell.identity(settings)
     begin = time.perf_counter()
-    told_too = told | {"train_tracks": len(cell.training)}
-    with tracking.start_run(params.tracking.experiment, identity, told_too, run, folder) as run_:
-        run_.set_tags(cell.data_tags(params))
+    logged = settings | {"train_tracks": len(cell.training)}
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, folder) as tracked:
+        tracked.set_tags(cell.data_tags(params))
         features = read_descriptors(descriptors, cell.training)
-        trees = DescriptorTrees.fit(features, cell.labels(cell.training), cell.tags, cell.kinds, growth)
+        labels = cell.labels(cell.training)
+        trees = DescriptorTrees.fit(features, labels, cell.tags, cell.kinds, params.baseline, cell.seed, class_weights)
         with replacing(run) as fresh:
             fresh.mkdir()
             trees.save(fresh)
             write_run(fresh, identity, len(cell.training), trees.parameters, time.perf_counter() - begin)
-        run_.log_params({"parameters": trees.parameters, "descriptors": features.shape[1]})
-        run_.log_artifacts(run, "checkpoint")
+        tracked.log_params({"parameters": trees.parameters, "descriptors": features.shape[1]})
+        tracked.log_artifacts(run, "checkpoint")
     say(identity, cell, trees.parameters, begin, f"{features.shape[1]} descriptors")
 
 
