@@ -70,26 +70,35 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
     numbers |= {part: {key: _rounded(value) for key, value in metrics[part].macro().items()} for part in PARTS}
     numbers["unscored"] = {part: _unscored(parts.tags, metrics[part]) for part in PARTS}
     numbers |= certainty.facts() if certainty else {}
+    predictions = scores.rename_axis("track_id").reset_index()
+    predictions.insert(1, "part", np.repeat(PARTS, [len(tracks[part]) for part in PARTS]))
+    per_tag = [_table(part, tags, metrics[part], certainty if part == "test" else None) for part in PARTS]
     with replacing(results) as fresh:
         fresh.mkdir()
-        predictions = scores.rename_axis("track_id").reset_index()
-        predictions.insert(1, "part", np.repeat(PARTS, [len(tracks[part]) for part in PARTS]))
         predictions.to_parquet(fresh / "predictions.parquet", index=False)
-        per_tag = pd.concat(
-            [_table(part, tags, metrics[part], certainty if part == "test" else None) for part in PARTS]
-        )
-        per_tag.to_csv(fresh / "per_tag.csv", index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+        table = pd.concat(per_tag)
+        table.to_csv(fresh / "per_tag.csv", index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
         if certainty:
             certainty.table().to_parquet(fresh / "resamples.parquet", index=False)
         (fresh / "metrics.json").write_text(json.dumps(numbers, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    intervals = numbers["intervals"]["test"] if certainty else {}
     with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
-        tracked.log_metrics({f"{part}_{key}": numbers[part][key] for part in PARTS for key in METRICS})
-        for key, ends in intervals.items():
-            tracked.log_metrics({f"test_{key}_{end}": value for end, value in zip(ENDS, ends, strict=True)})
-        for file in ("metrics.json", "per_tag.csv"):
-            tracked.log_artifacts(results / file, "results")
-    _print_scores(identity, numbers["test"], intervals, len(numbers["unscored"]["test"]), len(tracks["test"]))
+        _log(tracked, numbers, results)
+    _print_scores(identity, numbers, len(tracks["test"]))
+
+
+def _log(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
+    """The contents of metrics.json, and the files, into the run's MLflow run."""
+    tracked.log_metrics({f"{part}_{key}": numbers[part][key] for part in PARTS for key in METRICS})
+    for key, ends in _intervals(numbers).items():
+        tracked.log_metrics({f"test_{key}_{end}": value for end, value in zip(ENDS, ends, strict=True)})
+    for file in ("metrics.json", "per_tag.csv"):
+        tracked.log_artifacts(results / file, "results")
+
+
+def _intervals(numbers: dict[str, Any]) -> dict[str, list[float | None]]:
+    """The ends of the test metrics' intervals in the contents of metrics.json; {} without resamples."""
+    intervals: dict[str, list[float | None]] = numbers.get("intervals", {}).get("test", {})
+    return intervals
 
 
 class Certainty:
@@ -179,19 +188,14 @@ def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, DIGITS)
 
 
-def _print_scores(
-    identity: RunIdentity,
-    scores: dict[str, float | None],
-    intervals: dict[str, list[float | None]],
-    unscored: int,
-    tracks: int,
-) -> None:
+def _print_scores(identity: RunIdentity, numbers: dict[str, Any], tracks: int) -> None:
     words = []
     for key, metric in METRICS.items():
-        value, (low, high) = scores[key], intervals.get(key, (None, None))
+        value, (low, high) = numbers["test"][key], _intervals(numbers).get(key, (None, None))
         if value is not None:
             ends = "" if low is None or high is None else f" ({metric.words(low)} to {metric.words(high)})"
             words.append(f"{metric.label} {metric.words(value)}{ends}")
+    unscored = len(numbers["unscored"]["test"])
     left_out = f"; {unscored} tags could not be scored" if unscored else ""
     Console().print(
         f"{identity.name} on {tracks} test tracks: {', '.join(words)}{left_out}", highlight=False, soft_wrap=True
