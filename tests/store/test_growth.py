@@ -194,6 +194,21 @@ def test_a_rejected_file_that_was_mended_is_decoded(tmp_path: Path, capsys: pyte
     assert decoded(capsys) == (1, 2, 0)
 
 
+@pytest.mark.parametrize("file", ["store.json", "index.parquet", "sources.parquet", "rejected.csv"])
+def test_a_damaged_store_is_made_again(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, [0, 1])
+    run(tmp_path)
+    before, damaged = content(tmp_path / "store"), tmp_path / "store" / file
+    damaged.write_bytes(damaged.read_bytes()[:5])
+    if file in ("store.json", "index.parquet"):
+        with pytest.raises(TagscaleError, match=rf"{file}: damaged .* Run `tagscale preprocess` again"):
+            Store.open(tmp_path / "store")
+    capsys.readouterr()
+    run(tmp_path)
+    assert decoded(capsys) == (2, 0, 1)
+    assert content(tmp_path / "store") == before
+
+
 def test_growth_that_is_interrupted_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, list(range(7)))
     run(tmp_path)

@@ -36,20 +36,22 @@ class Previous:
 
     @classmethod
     def load(cls, folder: Path) -> "Previous":
-        """Read the store in `folder`; an empty one where it is missing, incomplete or of another format or decoder."""
+        """Read the store in `folder`; an empty one where it is missing, damaged or of another format or decoder."""
         path = folder / "store.json"
-        if not path.is_file() or not (folder / "sources.parquet").is_file():
+        try:
+            facts = read_json(path)
+            if (facts["format"], facts.get("decoder")) != (FORMAT, DECODER) or not _has_shards(folder, facts["shards"]):
+                return cls(folder)
+            rejected = read_rejected(folder)
+            sources = pd.read_parquet(folder / "sources.parquet")
+            index = pd.read_parquet(folder / "index.parquet")[INDEX.names].set_index("track_id")
+        except (OSError, ValueError, KeyError):
             return cls(folder)
-        facts = read_json(path)
-        if (facts["format"], facts.get("decoder")) != (FORMAT, DECODER) or not _is_complete(folder, facts["shards"]):
-            return cls(folder)
-        rejected = read_rejected(folder)
-        sources = pd.read_parquet(folder / "sources.parquet")
         return cls(
             folder,
             hashlib.sha256(path.read_bytes()).hexdigest(),
             facts["shards"],
-            pd.read_parquet(folder / "index.parquet")[INDEX.names].set_index("track_id"),
+            index,
             dict(zip(rejected["track_id"], rejected["reason"], strict=True)),
             dict(zip(sources["track_id"], zip(sources["path"], sources["source_sha256"], strict=True), strict=True)),
         )
@@ -65,7 +67,7 @@ class Previous:
         return digest if old_path == path else ""
 
 
-def _is_complete(folder: Path, shards: list[dict[str, Any]]) -> bool:
+def _has_shards(folder: Path, shards: list[dict[str, Any]]) -> bool:
     paths = [(folder / shard["file"], shard["samples"] * BYTES_PER_SAMPLE) for shard in shards]
     return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 

@@ -8,7 +8,7 @@ rejected.csv (tracks without usable audio, with the reason).
 import json
 import os
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ class Store:
                 TAGSCALE_CACHE, else ~/.cache/tagscale
             cache_gb: limit of the blocks there; by default TAGSCALE_CACHE_GB, else 20
         Raises:
-            TagscaleError: no store there, another format, a shard that is missing or not of its recorded length, or
-                an object store that does not answer.
+            TagscaleError: no store there, another format, damaged tables, a shard that is missing or not of its
+                recorded length, or an object store that does not answer.
         """
         bucket = Bucket(str(address)) if "://" in str(address) else None
         if bucket is not None and bucket.address.startswith(("file://", "local://")):
@@ -61,7 +61,7 @@ class Store:
         content = _local(folder / "store.json") if bucket is None else bucket.content("store.json")
         if content is None:
             raise TagscaleError(f"{address}: no store.json in it. Run `tagscale preprocess` first.")
-        facts = json.loads(content)
+        facts = _parsed(f"{address}/store.json", lambda: json.loads(content))
         if facts["format"] != FORMAT or facts["sample_rate"] != SAMPLE_RATE:
             raise TagscaleError(
                 f"{address}/store.json: format {facts['format']} at {facts['sample_rate']} Hz; expected format "
@@ -83,7 +83,7 @@ class Store:
             shards = LocalShards([folder / shard["file"] for shard in facts["shards"]])
         else:
             shards = RemoteShards(bucket, facts["shards"], lengths, default_cache(cache, cache_gb))
-        return cls(shards, pd.read_parquet(BytesIO(index)), facts["hash"])
+        return cls(shards, _parsed(f"{address}/index.parquet", lambda: pd.read_parquet(BytesIO(index))), facts["hash"])
 
     @property
     def track_ids(self) -> list[str]:
@@ -202,6 +202,13 @@ class LocalShards:
 def _close(handles: dict[int, int]) -> None:
     for handle in handles.values():
         os.close(handle)
+
+
+def _parsed(file: str, parse: Callable[[], Any]) -> Any:
+    try:
+        return parse()
+    except (OSError, ValueError) as error:  # pyarrow raises both
+        raise TagscaleError(f"{file}: damaged ({error}). Run `tagscale preprocess` again.") from None
 
 
 def _local(path: Path) -> bytes | None:
