@@ -219,8 +219,9 @@ def evaluate(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) -> 
 
     >>> labels = np.array([[1, 0.25], [0, np.nan], [1, 0.5], [0, np.nan]])
     >>> scores = np.array([[0.9, 0.5], [0.1, 0.9], [0.2, 0.75], [0.1, 0.0]])
-    >>> evaluate(labels, scores, regression=np.array([False, True])).macro()
-    {'roc_auc': 1.0, 'pr_auc': 1.0, 'rmse': 0.25}
+    >>> macro = evaluate(labels, scores, regression=np.array([False, True])).macro()
+    >>> macro["roc_auc"], macro["pr_auc"], macro["rmse"]
+    (1.0, 1.0, 0.25)
     """
     labels, scores = checked(labels, scores)
     regression = checked_kinds(regression, labels)

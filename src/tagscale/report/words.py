@@ -1,8 +1,10 @@
 """Numbers as the report and the terminal print them."""
 
+from collections.abc import Collection, Iterable
+
 import numpy as np
 
-from tagscale.evaluation.metrics import KINDS, METRICS, NOTHING, Metric, metrics_of
+from tagscale.evaluation.metrics import KINDS, NOTHING, Metric
 from tagscale.runtime.words import listed
 
 
@@ -24,7 +26,8 @@ def rate_words(rate: float) -> str:
 def interval_words(low: float, high: float, metric: Metric) -> str:
     """A metric's interval in brackets, with one decimal less than the score; nothing where there is none.
 
-    >>> interval_words(0.6401, 0.7, METRICS["pr_auc"]), interval_words(float("nan"), 1.0, METRICS["pr_auc"])
+    >>> from tagscale.evaluation.metrics import PR_AUC
+    >>> interval_words(0.6401, 0.7, PR_AUC), interval_words(float("nan"), 1.0, PR_AUC)
     ('[0.64, 0.70]', '')
     """
     if np.isnan(low) or np.isnan(high):
@@ -37,22 +40,25 @@ def better_words(metric: Metric) -> str:
     return f"{'lower' if metric.lower_is_better else 'higher'} is better"
 
 
-def directions() -> str:
+def directions(metrics: Iterable[Metric]) -> str:
     """A clause a direction, with its metrics.
 
-    >>> directions()
+    >>> from tagscale.evaluation.metrics import PR_AUC, RMSE, ROC_AUC
+    >>> directions([ROC_AUC, PR_AUC, RMSE])
     'ROC-AUC and PR-AUC: higher is better; √MSE: lower is better'
     """
     labels: dict[str, list[str]] = {}
-    for metric in METRICS.values():
+    for metric in metrics:
         labels.setdefault(better_words(metric), []).append(metric.label)
     return "; ".join(f"{listed(names)}: {direction}" for direction, names in labels.items())
 
 
-def coverage() -> str:
+def coverage(metrics: Collection[Metric]) -> str:
     """Which metrics are means over which tags.
 
-    >>> coverage()
+    >>> from tagscale.evaluation.metrics import PR_AUC, RMSE, ROC_AUC
+    >>> coverage([ROC_AUC, PR_AUC, RMSE])
     'ROC-AUC and PR-AUC over the classification tags, √MSE over the regression tags'
     """
-    return ", ".join(f"{listed([one.label for one in metrics_of(kind)])} over the {kind} tags" for kind in KINDS)
+    labels = {kind: [metric.label for metric in metrics if kind in metric.kinds] for kind in KINDS}
+    return ", ".join(f"{listed(names)} over the {kind} tags" for kind, names in labels.items())

@@ -84,7 +84,7 @@ def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     for first in range(0, len(metrics), each):
         console.print(_table(study, metrics[first : first + each], wide))
     intervals = "" if study.resamples.empty else f" In brackets: {study.confidence:.0%} intervals over test artists."
-    console.print(f"[bold]bold[/]: best of its training size. {directions()}.{intervals}\n", style="dim")
+    console.print(f"[bold]bold[/]: best of its training size. {directions(metrics)}.{intervals}\n", style="dim")
     for place, finding in enumerate([*verdict.findings, *verdict.trends, *study.notes]):
         console.print(
             ("" if place == 0 else "- ") + finding, style="bold" if place == 0 else "", markup=False, highlight=False

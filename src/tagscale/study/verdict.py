@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tagscale.evaluation.metrics import KINDS, METRICS, Metric, main_metric
+from tagscale.evaluation.metrics import KINDS, METRICS, ROC_AUC, Metric, main_metric
 from tagscale.models.spec import label_of
 from tagscale.runtime.words import at_start, listed
 from tagscale.study.compare import difference, tag_scores
@@ -216,7 +216,7 @@ def _caution(study: Study, rows: pd.DataFrame, metric: Metric, first: str, secon
 
 def _certainty(study: Study, test_tracks: int, test_artists: int) -> list[str]:
     tags = tag_scores(study, study.largest)
-    scored = tags[(tags["kind"] == "classification") & tags["roc_auc"].notna()].drop_duplicates("tag")
+    scored = tags[(tags["kind"] == "classification") & tags[ROC_AUC.key].notna()].drop_duplicates("tag")
     sentences = []
     measured = _measured_margin(study)
     if len(scored):
@@ -260,5 +260,5 @@ def _certainty(study: Study, test_tracks: int, test_artists: int) -> list[str]:
 def _measured_margin(study: Study) -> float | None:
     """Half the width of the median tag's ROC-AUC interval at the largest size; None where none was measured."""
     rows = study.tags[(study.tags["size"] == study.largest) & (study.tags["part"] == "test")]
-    width = float((rows["roc_auc_high"] - rows["roc_auc_low"]).median())
+    width = float((rows[f"{ROC_AUC.key}_high"] - rows[f"{ROC_AUC.key}_low"]).median())
     return None if np.isnan(width) else width / 2
