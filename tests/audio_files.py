@@ -23,7 +23,7 @@ def write(path: Path, channels: list[np.ndarray], rate: int) -> Path:
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
     muxer = {".aac": "adts", ".m4a": "mp4"}.get(path.suffix)
     with av.open(str(path), "w", format=muxer) as container:
-        stream = container.add_stream(container.default_audio_codec, rate=rate, layout=layout)
+        stream = container.add_stream(container.default_audio_codec, rate=rate, layout=layout, bit_rate=128_000)
         frame = av.AudioFrame.from_ndarray(np.stack(channels).astype(np.float32), format="fltp", layout=layout)
         frame.sample_rate = rate
         container.mux(stream.encode(frame))
