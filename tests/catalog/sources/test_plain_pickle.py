@@ -92,7 +92,23 @@ def test_nothing_is_executed(tmp_path: Path, case: str, protocol: int) -> None:
     assert not mark.exists()
 
 
+class Flagless:
+    """The dtype of objects, without the flags that say so."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0))
+
+
+class Pointers:
+    """An array of objects whose dtype claims to hold plain bytes: NumPy would take the bytes for addresses."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (1, (1,), Flagless(), False, b"A" * 8)
+        return (np.arange(1).__reduce__()[0], (np.ndarray, (0,), b"b"), state)
+
+
 CRAFTED = {
+    "addresses": (pickle.dumps([Pointers()], 2), "an array of O8, which are no plain numbers"),
     "deeply nested key": (b"}(" + b")" + b"\x85" * 1_000_000 + b"K\x01u.", "neither text nor a number"),
     "deeply nested key of one item": (b"})" + b"\x85" * 1_000_000 + b"K\x01s.", "neither text nor a number"),
     "deeply nested key of a dict": (b"()" + b"\x85" * 1_000_000 + b"K\x01d.", "neither text nor a number"),
@@ -102,7 +118,7 @@ CRAFTED = {
     "an instance": (b"(iposix\nsystem\np0\n.", "objects or sets"),
     "an extension": (b"\x80\x02\x82\x01.", "objects or sets"),
     "a persistent id": (b"Pname\n.", "objects or sets"),
-    "attributes of a function": (b"cnumpy\ndtype\n}S'x'\nK\x01sb.", "changes something else than an array"),
+    "attributes of a function": (b"cnumpy\ndtype\n}S'x'\nK\x01sb.", "changes something other than an array"),
 }
 
 
