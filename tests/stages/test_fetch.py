@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from rich.console import Console
 
 from loopback import Loopback, serving
 from tagscale.fetch.download import Patience
 from tagscale.fetch.published import PUBLISHED, Archive, Dataset, File
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.lock import exclusive
 from tagscale.stages import fetch
 
 QUICK = Patience(connect=20, stall=20, tries=2, pause=0.01)
@@ -91,8 +91,8 @@ def test_nothing_is_brought_twice(server: Loopback, tmp_path: Path) -> None:
     server.asked.clear()
     out = bring(tmp_path)
     assert not server.asked
-    assert "annotations_final.csv is there already, sha256" in out
-    assert "mp3 is there already, unpacked" in out
+    assert "annotations_final.csv exists, sha256" in out
+    assert "mp3 exists, unpacked" in out
 
 
 def test_the_default_folder_needs_no_setting(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_archives_are_kept_where_wanted(server: Loopback, tmp_path: Path) -> Non
     server.asked.clear()
     out = bring(tmp_path, only="audio", keep_archives=True)
     assert not server.asked
-    assert "mp3.zip.002 is there already" in out
+    assert "mp3.zip.002 exists, sha256" in out
     assert (tmp_path / "mp3" / "c" / "clip.mp3").read_bytes() == CLIPS["c/clip.mp3"]
 
 
@@ -167,7 +167,8 @@ def test_too_little_room_is_found_before_the_download(
     free = SimpleNamespace(free=size + 20_000 - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
     with pytest.raises(
-        TagscaleError, match=rf"about {size:,} bytes to download and 20,000 to unpack, {free.free:,} are"
+        TagscaleError,
+        match=rf"\({size:,} to download, 20,000 to unpack\) needs {size + 20_000:,} bytes, {free.free:,} are",
     ):
         bring(tmp_path)
     assert not server.asked
@@ -184,7 +185,10 @@ def test_a_folder_that_cannot_be_written(server: Loopback, tmp_path: Path) -> No
 
 
 def test_two_processes_do_not_write_the_same_half(server: Loopback, tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".fetch.lock"), pytest.raises(TagscaleError, match="another `tagscale fetch` is at work"):
+    with (
+        exclusive(tmp_path / ".fetch.lock", ""),
+        pytest.raises(TagscaleError, match="another `tagscale fetch` is at work"),
+    ):
         bring(tmp_path)
     assert not server.asked
 

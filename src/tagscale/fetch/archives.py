@@ -1,8 +1,8 @@
-"""Unpacking published zip files, whole or cut into parts, where a member may be hostile and a process may be killed.
+"""Unpacking published zip files, whole or cut into parts, of which a member may be hostile.
 
-The parts are read as if they were one file, so the joined one never lies on the disk. Every member is looked at before
-anything is written. What is unpacked goes to NAME.unpacking and is renamed when every byte is there; in it,
-.unpacked.json says of which archive it is.
+The parts are read as one file, so no joined copy is written. Every member is checked before anything is written.
+Members are unpacked to NAME.unpacking, which is renamed when every byte is there; .unpacked.json in it names the
+archive.
 """
 
 import errno
@@ -12,34 +12,25 @@ import shutil
 import zipfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from tagscale.fetch.download import Progress
 from tagscale.fetch.members import NOTE, checked
-from tagscale.fetch.part import writing
+from tagscale.fetch.part import require_space, writing
 from tagscale.fetch.published import Archive
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
 
 BLOCK = 1 << 18  # bytes copied at once
-PER_MEMBER = 4096  # bytes of a file system's block, half of which a file wastes on average; and its entry in the folder
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OSError,
-)  # of zipfile
-
-Progress = Callable[[str, int, int | None], None]  # "unpack", bytes so far, bytes in all
+PER_MEMBER = 4096  # bytes of a file system's block: half is wasted on average, and a file has its entry in the folder
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 
 class Joined(io.RawIOBase):
-    """Files as one, one after the other, to read only. A read ends where a file does: `io.BufferedReader` goes on.
+    """Files read as one, in order. A read ends where a file ends; `io.BufferedReader` continues with the next one.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -61,9 +52,6 @@ class Joined(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._position
-
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._ends[-1]}[whence]
         if start + offset < 0:
@@ -72,7 +60,7 @@ class Joined(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer from the file at the position, not beyond its end."""
+        """Fill the buffer from the file at the position, up to its end."""
         index = bisect_right(self._ends, self._position)
         if index == len(self._files):
             return 0
@@ -89,122 +77,102 @@ class Joined(io.RawIOBase):
 
 
 def unpack(archive: Archive, root: Path, progress: Progress | None = None) -> None:
-    """Unpack an archive whose parts lie in `root` to `root`/folder. Checks every member's CRC-32 and size.
+    """Unpack an archive whose parts are in `root` to `root`/folder. Checks every member's CRC-32 and size.
 
     Raises:
-        TagscaleError: the target is there already, `checked` refuses a member, the archive is damaged, or the disk is
-            full. Nothing is left of it then, and the archive is kept.
+        TagscaleError: the target exists, `checked` refuses a member, the archive is damaged, or the disk is full. The
+            archive is kept, and nothing unpacked.
     """
     target = root / archive.folder
     if os.path.lexists(target):
-        raise TagscaleError(f"{target}: is there already, expected nothing. Move it away, then fetch again.")
+        raise TagscaleError(f"{target}: exists, expected nothing. Move it away, then fetch again.")
     label = str(root / archive.parts[0].name)
     unfinished = root / f"{archive.folder}.unpacking"
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     joined = Joined([root / part.name for part in archive.parts])
     try:
-        with joined, io.BufferedReader(joined, BLOCK) as file, _opened(file, label) as content:
+        with joined, io.BufferedReader(joined, BLOCK) as file:
+            try:
+                content = zipfile.ZipFile(file)
+            except DAMAGE as error:
+                raise TagscaleError(
+                    f"{label}: not a whole zip file ({error}). Delete it and its parts, then fetch again."
+                ) from error
             members = checked(content.infolist(), archive, label)
-            _check_space(members, root, label)
+            require_space(root, sum(member.file_size + PER_MEMBER for member in members), f"unpacking {label}")
             _extract(content, members, unfinished, label, progress or (lambda *_: None))
         inner = unfinished / archive.inner
-        note = {"digests": [part.digest for part in archive.parts]} | _measured(inner)
         with writing(target):
-            write_json(inner / NOTE, note)
-            os.sync()  # once for all members: what the rename shows must be on the disk
+            files, size = _size_of(inner)
+            write_json(inner / NOTE, {"digests": [p.digest for p in archive.parts], "files": files, "bytes": size})
+            os.sync()  # once for all members: whatever the rename shows must be on the disk
             inner.rename(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def is_unpacked(archive: Archive, root: Path) -> bool:
-    """Whether just this archive lies unpacked in `root`, as many files and bytes as it had.
+    """Whether this very archive is unpacked in `root`, with as many files and bytes as it had.
 
     Raises:
-        TagscaleError: something else lies there, or it has changed since.
+        TagscaleError: something else is there, or it has changed since.
     """
     target = root / archive.folder
     if not os.path.lexists(target):
         return False
-    advice = "It was left as it is. Move it away and fetch again, or leave it and fetch with --only annotations."
     try:
         note = read_json(target / NOTE)
-        digests, was = note["digests"], {"files": note["files"], "bytes": note["bytes"]}
+        digests, expected = note["digests"], (note["files"], note["bytes"])
     except (OSError, ValueError, TypeError, KeyError):
-        raise TagscaleError(f"{target}: not unpacked by `tagscale fetch` (no sound {NOTE} in it). {advice}") from None
-    if digests != [part.digest for part in archive.parts]:
-        raise TagscaleError(f"{target}: unpacked from {digests}, expected {archive.parts[0].digest} ... {advice}")
-    found = _measured(target)
-    if found != was:
-        raise TagscaleError(
-            f"{target}: {found['files']:,} files with {found['bytes']:,} bytes, expected {was['files']:,} with "
-            f"{was['bytes']:,} as unpacked: it was changed since. {advice}"
-        )
-    return True
-
-
-def _opened(file: IO[bytes], label: str) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(file)
-    except DAMAGE as error:
-        raise TagscaleError(
-            f"{label}: not a whole zip file ({error}). Delete it and its parts, and fetch again."
-        ) from error
-
-
-def _check_space(members: list[zipfile.ZipInfo], root: Path, label: str) -> None:
-    needed = sum(member.file_size + PER_MEMBER for member in members)
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise TagscaleError(
-            f"{label}: {needed:,} bytes to unpack into {root}, {free:,} are free on this disk. Nothing was unpacked, "
-            "the archive is kept: make room, and run the same command again."
-        )
+        why = f"not unpacked by `tagscale fetch` (no sound {NOTE} in it)"
+    else:
+        size = _size_of(target)
+        if digests != [part.digest for part in archive.parts]:
+            why = f"unpacked from {digests}, expected {archive.parts[0].digest} ..."
+        elif size != expected:
+            why = f"{size[0]} files with {size[1]} bytes, expected {expected[0]} with {expected[1]}: changed since"
+        else:
+            return True
+    raise TagscaleError(
+        f"{target}: {why}. It was left as it is. Move it away and fetch again, or leave it and fetch with --only "
+        "annotations."
+    )
 
 
 def _extract(
     content: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, label: str, progress: Progress
 ) -> None:
-    """Write every member below `folder`, each into a file that is not there yet."""
+    """Write every member below `folder`, each to a file that does not exist yet."""
     done, total = 0, sum(member.file_size for member in members)
     for member in members:
-        path, written = folder / member.orig_filename, 0
-        try:
-            source = content.open(member)
-        except DAMAGE as error:
-            raise _damaged(label, member, error) from error
+        path = folder / member.orig_filename
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with source, open(path, "xb") as out:
-                while block := _read(source, member, label):
+            with open(path, "xb") as out:
+                for block in _blocks(content, member, label):
                     out.write(block)
-                    written += len(block)
-                    progress("unpack", done + written, total)
-        if written != member.file_size:
-            raise _damaged(label, member, f"{written:,} bytes, expected {member.file_size:,}")
-        done += written
+                    done += len(block)
+                    progress("unpack", done, total)
 
 
-def _read(source: Any, member: zipfile.ZipInfo, label: str) -> bytes:
+def _blocks(content: zipfile.ZipFile, member: zipfile.ZipInfo, label: str) -> Iterator[bytes]:
+    """A member's bytes. Raises TagscaleError where they are damaged, or not as many as the directory says."""
+    size = 0
     try:
-        return bytes(source.read(BLOCK))
+        with content.open(member) as source:
+            while block := source.read(BLOCK):
+                size += len(block)
+                yield block
+        if size != member.file_size:
+            raise EOFError(f"{size:,} bytes, expected {member.file_size:,}")
     except DAMAGE as error:
-        raise _damaged(label, member, error) from error
+        raise TagscaleError(
+            f"{label}: member {member.orig_filename!r} is damaged ({error}). What was unpacked of the archive was "
+            "removed; delete the archive, then fetch again."
+        ) from error
 
 
-def _damaged(label: str, member: zipfile.ZipInfo, why: object) -> TagscaleError:
-    return TagscaleError(
-        f"{label}: member {member.orig_filename!r} is damaged ({why}). What was unpacked of it was removed; "
-        "delete the archive and fetch again."
-    )
-
-
-def _measured(folder: Path) -> dict[str, int]:
-    """How many files, and bytes in them, a folder holds; without hidden files, as the note or a file manager's own."""
-    sizes = [
-        os.lstat(Path(place) / name).st_size
-        for place, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".")
-    ]
-    return {"files": len(sizes), "bytes": sum(sizes)}
+def _size_of(folder: Path) -> tuple[int, int]:
+    """Files and bytes in a folder, without hidden files, as the note or a file manager's own."""
+    sizes = [path.stat().st_size for path in folder.rglob("[!.]*") if path.is_file()]
+    return len(sizes), sum(sizes)

@@ -1,4 +1,4 @@
-"""Which members of a zip file may be unpacked: what a hostile or damaged archive could do is refused beforehand."""
+"""Which members of a zip file may be unpacked: hostile and damaged archives are refused beforehand."""
 
 import re
 import stat
@@ -7,14 +7,14 @@ import zipfile
 from tagscale.fetch.published import Archive
 from tagscale.runtime.errors import TagscaleError
 
-NOTE = ".unpacked.json"  # in the unpacked folder: of which archive it is
+NOTE = ".unpacked.json"  # in the unpacked folder: names its archive
 
 
 def checked(members: list[zipfile.ZipInfo], archive: Archive, label: str) -> list[zipfile.ZipInfo]:
-    """The members that are files, in the archive's order, after all were looked at.
+    """The members that are files, in the archive's order, after all were checked.
 
     Raises:
-        TagscaleError: names the first member that is refused, and why.
+        TagscaleError: a member is refused; names the first one, and why.
     """
     files: dict[str, zipfile.ZipInfo] = {}
     folders: set[str] = set()
@@ -23,7 +23,7 @@ def checked(members: list[zipfile.ZipInfo], archive: Archive, label: str) -> lis
         why = _refused(member, archive.inner)
         path = name.rstrip("/")
         if not why and not member.is_dir() and path in files:
-            why = "a name that another member has"
+            why = "another member has the same name"
         if why:
             raise _refusal(label, f"member {name!r}: {why}")
         parts = path.split("/")
@@ -62,6 +62,6 @@ def _refused(member: zipfile.ZipInfo, inner: str) -> str:
 
 def _refusal(label: str, why: str) -> TagscaleError:
     return TagscaleError(
-        f"{label}: {why}. Refused; nothing of it was unpacked. This is not the published archive: delete it and fetch "
-        "again from the data set's own address."
+        f"{label}: {why}. Refused; nothing of it was unpacked. This is not the published archive: delete it, then "
+        "fetch again from the dataset's own address."
     )

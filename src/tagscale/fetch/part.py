@@ -1,35 +1,27 @@
-"""The unfinished half of a download: NAME.part, and NAME.part.json that says of which state of which file it is a half.
+"""A download on its way: NAME.part, and NAME.part.json, which says of which state of the file it is a part.
 
-The note is written before the first byte, so that bytes without a note, or with an unreadable one, are never continued.
+The note is written before the first byte, so that bytes without a readable note are never continued.
 """
 
-import json
 import os
-import re
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
+import requests
+
+from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import write_json
+from tagscale.runtime.files import read_json, write_json
 
-
-def shown(address: str) -> str:
-    """An address without user name, password and query, for messages and notes.
-
-    >>> shown("https://me:secret@example.org/a.zip?key=1")
-    'https://example.org/a.zip'
-    """
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+KEPT = "What was downloaded is kept."
 
 
 @dataclass(frozen=True)
-class Note:
-    """A state of a file on a server, by what the server says about it; size in bytes, None = it does not say."""
+class State:
+    """A state of a file on a server, as the server describes it; size in bytes, None = it does not say."""
 
     address: str
     etag: str | None
@@ -44,99 +36,66 @@ class Note:
 
 
 class Part:
-    """The unfinished half of the file `target`.
+    """The part of the file `target` that is on the disk.
 
     Attributes:
-        note: of which state it is a half; None: there is no half.
-        glued: whether its bytes are of more than one answer, so that a wrong digest may be the fault of an old half.
+        state: of which state of the file it is a part; None: there is no part.
+        mixed: whether its bytes come from several answers, so that an older one may be to blame for a wrong digest.
     """
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(f"{target.name}.part")
-        self._note_path = target.with_name(f"{target.name}.part.json")
-        self.note = self._read_note()
-        self.glued = self.size > 0
+        self.note = target.with_name(f"{target.name}.part.json")
+        self.state: State | None = None
+        with suppress(OSError, ValueError, TypeError):  # no note, or a damaged one
+            self.state = State(**read_json(self.note))
+        self.mixed = self.size > 0
 
     @property
     def size(self) -> int:
-        """How many bytes there are of it."""
-        return self.path.stat().st_size if self.note and self.path.is_file() else 0
+        """Its bytes."""
+        return self.path.stat().st_size if self.state and self.path.is_file() else 0
 
-    def headers(self, address: str) -> dict[str, str]:
-        """What to ask the server at `address` for: the rest of the same state, or everything."""
-        if not self.note or not self.size:
-            return {}
-        asked = {"Range": f"bytes={self.size}-"}
-        if self.note.address == shown(address) and self.note.validator:
-            asked["If-Range"] = self.note.validator
-        return asked  # another server names its states otherwise: the size must be the same, and the digest decides
-
-    def begin(self, note: Note) -> None:
-        """Forget what there is; the next bytes are the first ones of the state `note`."""
+    def begin(self, state: State) -> None:
+        """Discard the bytes; the next ones are the first of `state`."""
         with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            open(self.path, "wb").close()
-            write_json(self._note_path, asdict(note))
-        self.note, self.glued = note, False
-
-    def append(self, blocks: Iterator[bytes]) -> Iterator[int]:
-        """Write the blocks behind what there is; gives the size after each."""
-        with writing(self.path):
-            file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (unbuffered: the file holds what was counted)
-        with file:
-            size = self.size
-            for block in blocks:
-                view = memoryview(block)
-                with writing(self.path):
-                    while view:
-                        view = view[file.write(view) :]
-                size += len(block)
-                yield size
-            with writing(self.path):
-                os.fsync(file.fileno())
+            self.path.write_bytes(b"")
+            write_json(self.note, asdict(state))
+        self.state, self.mixed = state, False
 
     def discard(self) -> None:
-        """Delete the half and its note."""
+        """Delete the part and its note."""
         self.path.unlink(missing_ok=True)
-        self._note_path.unlink(missing_ok=True)
-        self.note, self.glued = None, False
+        self.note.unlink(missing_ok=True)
+        self.state, self.mixed = None, False
 
     def finish(self, target: Path) -> None:
-        """Give the complete half its name."""
+        """Rename the complete part to the file."""
         with writing(target):
             os.replace(self.path, target)
-        self._note_path.unlink(missing_ok=True)
-
-    def _read_note(self) -> Note | None:
-        try:
-            found = Note(**json.loads(self._note_path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-        texts = (found.address, found.etag or "", found.last_modified or "")
-        sound = all(isinstance(text, str) and not re.search(r"[\r\n]", text) for text in texts)
-        return found if sound and isinstance(found.size, int | None) else None
+        self.note.unlink(missing_ok=True)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name the file and what to do where the disk refuses: requests' errors are OSErrors too, so it is asked here."""
+    """Name the file that the disk refuses, and what to do. The network's errors, which are OSErrors too, pass."""
     try:
-        yield
+        with full_disk_explained(path, KEPT):
+            yield
+    except requests.RequestException:
+        raise
     except OSError as error:
         raise TagscaleError(
-            f"{error.filename or path}: {error.strerror or error}. What was downloaded is kept: make room or mend the "
-            "disk, and run the same command again to go on from there."
+            f"{error.filename or path}: {error.strerror or error}. {KEPT} Check the folder and "
+            "its permissions, then run the same command again."
         ) from error
 
 
-def content_range(header: Any) -> tuple[int | None, int | None]:
-    """First byte and size of the whole in a Content-Range header; None where it does not say.
-
-    >>> content_range("bytes 100-199/1000"), content_range("bytes */1000"), content_range("bytes 5-9/*")
-    ((100, 1000), (None, 1000), (5, None))
-    """
-    found = re.fullmatch(r"\s*bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)\s*", str(header), re.IGNORECASE)
-    if not found:
-        return None, None
-    first, size = found.groups()
-    return (int(first) if first else None), (int(size) if size != "*" else None)
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raise TagscaleError where the disk of `folder` has fewer free bytes than are needed; `what` says what for."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise TagscaleError(
+            f"{folder}: {what} needs {needed:,} bytes, {free:,} are free on this disk. {KEPT} Free space, or give a "
+            "--root on another disk, then run the same command again."
+        )
