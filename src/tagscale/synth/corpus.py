@@ -7,7 +7,7 @@ corpus.json, .finished.jsonl see finished.py
 
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tagscale.runtime.progress import progress_bar
 from tagscale.synth.finished import FinishedTracks, audio_path
 from tagscale.synth.label_noise import mistaken
 from tagscale.synth.tags import CLASSIFICATION, TAGS
-from tagscale.synth.track import default_soundfont, make_track
+from tagscale.synth.track import Track, default_soundfont, make_track
 
 COLUMNS = ("track_id", "path", "artist", "album", "title", "seconds")
 
@@ -109,7 +109,10 @@ def _made(
 ) -> Iterator[dict[str, Any]]:
     """Make the missing tracks; give their records in the order in which they are finished."""
     workers = min(workers or cores(), len(missing))
-    make = partial(_make_file, folder, settings, soundfont)
+    compose = partial(
+        make_track, seed=settings.seed, artists=settings.artists, seconds=settings.seconds, soundfont=soundfont
+    )
+    make = partial(_make_file, folder, compose)
     if workers <= 1:
         yield from map(make, missing)
         return
@@ -122,9 +125,9 @@ def _made(
         yield record
 
 
-def _make_file(folder: Path, settings: SynthParams, soundfont: Path, number: int) -> dict[str, Any]:
+def _make_file(folder: Path, compose: Callable[[int], Track], number: int) -> dict[str, Any]:
     """Make a track's audio file. Returns its record for the journal."""
-    track = make_track(number, settings.seed, settings.artists, settings.seconds, soundfont)
+    track = compose(number)
     path = folder / audio_path(number)
     with replacing(path) as fresh:
         samples = np.round(track.samples * 32767).astype(np.int16)
