@@ -47,7 +47,7 @@ def finish(params: Params, state: str, message: str = "") -> None:
     end(params, pipeline="study", pipeline_run=RUN, status={"state": state, "error": {"message": message}})
 
 
-def test_a_pipeline_has_a_run_of_its_own_once(params: Params) -> None:
+def test_a_pipeline_has_exactly_one_run_of_its_own(params: Params) -> None:
     start(params)
     start(params)  # the task is tried again
     run = pipeline_run(params)
@@ -58,7 +58,7 @@ def test_a_pipeline_has_a_run_of_its_own_once(params: Params) -> None:
     ("state", "status"),
     [("SUCCEEDED", "FINISHED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED")],
 )
-def test_the_end_is_told(params: Params, state: str, status: str) -> None:
+def test_the_end_is_recorded(params: Params, state: str, status: str) -> None:
     start(params)
     finish(params, state, "no node has a GPU")
     run = pipeline_run(params)
@@ -66,20 +66,20 @@ def test_the_end_is_told(params: Params, state: str, status: str) -> None:
     assert run.data.tags["tagscale.error"] == "no node has a GPU"
 
 
-def test_an_end_without_a_beginning_is_told_too(params: Params) -> None:
+def test_an_end_without_a_begin_is_recorded_too(params: Params) -> None:
     finish(params, "FAILED")
     assert pipeline_run(params).info.status == "FAILED"
 
 
 def training(params: Params, model: str) -> None:
-    """A training whose pod is gone: its run was never ended."""
+    """A training whose pod is gone: its run is still RUNNING."""
     identity = RunIdentity(model, "all", 0, "songs", "a" * 12, "b" * 12, "c" * 12)
     with tracking.start_run(params.tracking.experiment, identity, {}) as run:
         pass
     tracking.connect().update_run(run.run_id, status="RUNNING")
 
 
-def test_trainings_that_were_lost_do_not_run_for_ever(params: Params) -> None:
+def test_lost_trainings_are_ended(params: Params) -> None:
     start(params)
     training(params, "waveform")
     training(params, "somebody-elses")
@@ -90,7 +90,7 @@ def test_trainings_that_were_lost_do_not_run_for_ever(params: Params) -> None:
 
 
 @pytest.mark.parametrize("state", ["RUNNING", ""])
-def test_a_server_that_does_not_know(params: Params, state: str) -> None:
+def test_a_server_that_does_not_report_the_state(params: Params, state: str) -> None:
     start(params)
     finish(params, state)
     run = pipeline_run(params)
@@ -100,7 +100,7 @@ def test_a_server_that_does_not_know(params: Params, state: str) -> None:
     assert pipeline_run(params).info.status == "FAILED", "a training was lost"
 
 
-def test_after_success_nothing_is_touched(params: Params) -> None:
+def test_success_changes_no_training(params: Params) -> None:
     start(params)
     training(params, "waveform")
     finish(params, "SUCCEEDED")
@@ -112,7 +112,7 @@ def test_a_dataset_that_is_not_on_the_volume(params: Params) -> None:
         start(changed(params, dataset={"source": "folder", "root": "mp3s"}))
 
 
-def test_without_mlflow_nothing_begins(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_begin_fails_without_mlflow(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(TagscaleError, match="no MLflow server answers there"):
         start(params)

@@ -1,4 +1,4 @@
-"""A training on several nodes, through the Kubeflow SDK, on a Kubernetes API server of this machine."""
+"""A training on several nodes, through the Kubeflow SDK and a Kubernetes API server on this machine."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def params_with(**changes: Any) -> Params:
 
 @dataclass
 class Task:
-    """A pipeline's task, with its artifacts and the volume, and the cluster that it asks."""
+    """A pipeline's task with its artifacts, the volume and the cluster."""
 
     folder: Path
     cluster: Cluster
@@ -64,7 +64,7 @@ class Task:
         return self.folder / "volume" / "unfinished" / "waveform-all-0.nodes"
 
     def write_run(self, job: dict[str, Any]) -> None:
-        """What the pods do in the end; what they were told must lie where they look."""
+        """What the pods do at their end; their input must lie where their request says."""
         assert (self.shared / "catalog" / "table").read_text() == "catalog"
         request = json.loads((self.shared / "request.json").read_text())
         assert f"train_share(**{{'request': '{self.shared}/request.json'}})" in job["spec"]["trainer"]["command"][2]
@@ -85,17 +85,17 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
 
 
 def test_a_job_that_trains(task: Task, capfd: pytest.CaptureFixture[str]) -> None:
-    """The run comes back, logs of both pods are shown, nothing is left; and no right of the account is for nothing."""
+    """The run comes back, both pods' logs are printed, nothing is left; and the account has no right too many."""
     seen: list[dict[str, Any]] = []
     task.cluster.at_end = lambda job: (seen.append(job), task.write_run(job))
     task.train()
     assert (task.folder / "run" / "run.json").read_text() == '{"who": "the pods"}'
     assert not task.shared.exists()
     assert task.cluster.deleted == [task.name]
-    told = capfd.readouterr().out
-    assert "node-0 | hello from the first\n" in told
-    assert "node-1 | hello from the second\n" in told
-    assert f"TrainJob {task.name}: node-0 Running, node-1 Running" in told
+    output = capfd.readouterr().out
+    assert "node-0 | hello from the first\n" in output
+    assert "node-1 | hello from the second\n" in output
+    assert f"TrainJob {task.name}: node-0 Running, node-1 Running" in output
     assert task.cluster.used == granted()
 
     (job,) = seen
@@ -134,11 +134,11 @@ def test_a_pod_that_fails(task: Task) -> None:
     task.cluster.course = [("Running", "Running"), ("Running", "Failed"), why]
     with pytest.raises(TagscaleError) as error:
         task.train()
-    told, pod = str(error.value), f"{task.name}-node-0-1-x7k2p"
-    assert f"TrainJob {task.name} failed (JobsFailed: jobset failed due to" in told
-    assert f"node-1 (pod {pod}) failed; its last lines:\n    line 21\n" in told
-    assert "    error no patches\n" in told
-    assert f"kubectl -n tagscale describe trainjob {task.name}; kubectl -n tagscale logs {pod}" in told
+    message, pod = str(error.value), f"{task.name}-node-0-1-x7k2p"
+    assert f"TrainJob {task.name} failed (JobsFailed: jobset failed due to" in message
+    assert f"node-1 (pod {pod}) failed; its last lines:\n    line 21\n" in message
+    assert "    error no patches\n" in message
+    assert f"kubectl -n tagscale describe trainjob {task.name}; kubectl -n tagscale logs {pod}" in message
     assert not task.cluster.deleted
     assert not (task.folder / "run").exists()
 
@@ -156,14 +156,14 @@ def test_a_job_out_of_time_without_pods(task: Task) -> None:
 
 
 def test_the_api_goes_away(task: Task, capfd: pytest.CaptureFixture[str]) -> None:
-    """While the job is followed, and between creating it and hearing so."""
+    """While the job is followed, and between its creation and the answer."""
     task.cluster.course = [("Running", "Running")] * 3 + ["Complete"]
     task.cluster.away_after_create = 12
     task.train()
     assert len(task.cluster.created) == 1
-    told = capfd.readouterr().out
-    assert "Kubernetes does not answer (RemoteDisconnected" in told
-    assert told.count("hello from the first") == 1
+    output = capfd.readouterr().out
+    assert "Kubernetes does not answer (RemoteDisconnected" in output
+    assert output.count("hello from the first") == 1
     assert (task.folder / "run" / "run.json").is_file()
 
 
@@ -181,10 +181,10 @@ def test_the_api_stays_away(task: Task, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(("verb", "resource"), [("create", "trainjobs"), ("list", "pods"), ("get", "trainjobs")])
-def test_a_right_that_is_missing(task: Task, verb: str, resource: str) -> None:
+def test_a_missing_right(task: Task, verb: str, resource: str) -> None:
     task.cluster.rights = {right for right in task.cluster.rights if (right.verb, right.resource) != (verb, resource)}
-    told = rf"Kubernetes refuses: {resource}.* cannot {verb} resource .*apply k8s/base/pipeline-account\.yaml"
-    with pytest.raises(TagscaleError, match=told):
+    message = rf"Kubernetes refuses: {resource}.* cannot {verb} resource .*apply k8s/base/pipeline-account\.yaml"
+    with pytest.raises(TagscaleError, match=message):
         task.train()
 
 
@@ -200,8 +200,8 @@ def test_without_the_runtime(task: Task) -> None:
         task.train()
 
 
-def test_a_repeated_task_follows_the_job_that_runs(task: Task, capfd: pytest.CaptureFixture[str]) -> None:
-    """The first attempt lost its node, and had no time to say goodbye."""
+def test_a_retried_task_follows_the_running_job(task: Task, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first attempt lost its node without any clean-up."""
 
     def killed(*_: Any) -> None:
         raise RuntimeError("killed")
@@ -263,8 +263,8 @@ def test_a_job_that_writes_elsewhere(task: Task) -> None:
         task.train()
 
 
-def test_a_finished_run_is_taken_without_training_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task was killed when the pods were done, before it had taken their run."""
+def test_a_finished_run_is_fetched_without_training_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task was killed after the pods had ended, before it fetched their run."""
     with monkeypatch.context() as patch:
         patch.setattr(trainjob, "_fetch", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
@@ -275,7 +275,7 @@ def test_a_finished_run_is_taken_without_training_again(task: Task, monkeypatch:
     assert (task.folder / "run" / "run.json").is_file()
 
 
-def test_a_path_that_a_shell_would_read_otherwise(task: Task) -> None:
+def test_a_path_that_a_shell_would_change(task: Task) -> None:
     with pytest.raises(TagscaleError, match=r"a shell of the pods reads this path"):
         task.train(unfinished=task.folder / "volume" / "waveform $HOME")
     assert not task.cluster.created

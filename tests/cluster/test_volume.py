@@ -1,4 +1,4 @@
-"""The folder that a pipeline's tasks share: what is where, what stays as it is, and what is said of what is missing."""
+"""The folder that a pipeline's tasks share: its paths, versions that never change, errors for what is missing."""
 
 import json
 import shutil
@@ -41,14 +41,14 @@ def test_a_volume_that_cannot_be_written_to(tmp_path: Path) -> None:
         Volume(tmp_path, "taken").check_writable()
 
 
-def test_a_dataset_lies_on_the_volume_or_where_it_says(tmp_path: Path) -> None:
+def test_a_relative_root_lies_on_the_volume(tmp_path: Path) -> None:
     volume = Volume.of(settings(tmp_path))
     assert volume.root_of(settings(tmp_path)) == tmp_path / "songs" / "corpus"
     assert volume.root_of(settings(tmp_path, source="folder", root="mp3s")) == tmp_path / "mp3s"
     assert volume.root_of(settings(tmp_path, source="folder", root="/elsewhere")) == Path("/elsewhere")
 
 
-def test_a_frozen_store_stays_what_it_was(tmp_path: Path) -> None:
+def test_a_frozen_store_never_changes(tmp_path: Path) -> None:
     volume = Volume(tmp_path, "songs")
     first = write_song(volume.store, 1)
     frozen = volume.freeze(volume.store, first)
@@ -58,7 +58,7 @@ def test_a_frozen_store_stays_what_it_was(tmp_path: Path) -> None:
     assert Store.open(frozen).hash == first
     assert Store.open(frozen).read("song", 0, 3).tolist() == [1, 1, 1]
     assert volume.freeze(volume.store, second) != frozen
-    assert volume.freeze(frozen, first) == frozen, "a version that is there is not made again"
+    assert volume.freeze(frozen, first) == frozen, "an existing version is not written again"
 
 
 def test_freezing_takes_no_space(tmp_path: Path) -> None:
@@ -74,13 +74,13 @@ def test_addresses_are_handed_on(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "artifact").read_text()) == {"address": str(tmp_path), "hash": "0123"}
 
 
-def test_an_address_with_nothing_there(tmp_path: Path) -> None:
+def test_an_address_of_a_missing_folder(tmp_path: Path) -> None:
     hand_on(str(tmp_path / "artifact"), tmp_path / "gone", "0123")
     with pytest.raises(TagscaleError, match=r"gone: an earlier task wrote it, and it is missing.*--no-cache"):
         address_in(str(tmp_path / "artifact"))
 
 
-def test_the_partition_made_last_is_found_by_its_settings(tmp_path: Path) -> None:
+def test_the_last_partition_is_kept_for_its_settings(tmp_path: Path) -> None:
     volume, params = Volume(tmp_path, "songs"), settings(tmp_path)
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "partition.json").write_text("{}")
@@ -90,7 +90,7 @@ def test_the_partition_made_last_is_found_by_its_settings(tmp_path: Path) -> Non
     assert volume.partition(other) != volume.partition(params)
 
 
-def test_descriptors_computed_last_are_found(tmp_path: Path) -> None:
+def test_the_newest_descriptors(tmp_path: Path) -> None:
     volume = Volume(tmp_path, "songs")
     assert volume.newest_descriptors() is None
     volume.descriptors("a").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The command line of the pipelines, told to use a server of this machine."""
+"""The command line of the pipelines, against a server on this machine."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def call(command: str, server: KfpLoopback, *arguments: str, status: int = 0) -> str:
-    """What a command prints."""
+    """The output of a command."""
     given = () if command in ("wait", "cancel") else ("--params", str(ROOT / "params.yaml"))
     done = CliRunner().invoke(app, [command, "--host", server.address, *given, *arguments])
     if isinstance(done.exception, TagscaleError):
@@ -21,8 +21,8 @@ def call(command: str, server: KfpLoopback, *arguments: str, status: int = 0) ->
     return done.output
 
 
-def only(found: dict[str, dict]) -> dict:
-    (one,) = found.values()
+def only(records: dict[str, dict]) -> dict:
+    (one,) = records.values()
     return one
 
 

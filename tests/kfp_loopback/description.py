@@ -1,4 +1,4 @@
-"""Requests and answers held against the description of KFP's v2beta1 API: nothing unknown, nothing of a wrong type."""
+"""Checks of requests and answers against the description of KFP's v2beta1 API: no unknown field, no wrong type."""
 
 import gzip
 import json
@@ -41,9 +41,9 @@ def operation(method: str, path: str) -> tuple[dict[str, Any], dict[str, str]] |
     return None
 
 
-def faults_of_request(found: dict[str, Any], query: dict[str, str], body: Any, files: set[str]) -> list[str]:
+def faults_of_request(described: dict[str, Any], query: dict[str, str], body: Any, files: set[str]) -> list[str]:
     """What is wrong with a request of a known operation."""
-    parameters = found.get("parameters", [])
+    parameters = described.get("parameters", [])
     known = {one["name"]: one for one in parameters if one["in"] == "query"}
     faults = [f"unknown query parameter {name!r}" for name in query if name not in known]
     for name, text in query.items():
@@ -65,9 +65,9 @@ def faults_of_request(found: dict[str, Any], query: dict[str, str], body: Any, f
     return faults
 
 
-def faults_of_answer(found: dict[str, Any], content: Any) -> list[str]:
+def faults_of_answer(described: dict[str, Any], content: Any) -> list[str]:
     """What is wrong with an answer of a known operation."""
-    return faults_of(content, found["responses"]["200"].get("schema", {}))
+    return faults_of(content, described["responses"]["200"].get("schema", {}))
 
 
 def faults_of(content: Any, schema: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A Kubeflow Pipelines server on this machine: the v2beta1 calls that tagscale uses, with state, and strict."""
+"""A strict Kubeflow Pipelines server on this machine, with state: the v2beta1 calls that tagscale uses."""
 
 import itertools
 import socket
@@ -32,16 +32,15 @@ class KfpLoopback:
     """State and behaviour of the server.
 
     Attributes:
-        faults: what requests and answers had that the API's description does not have; tests end with none.
+        faults: what the API's description lacks of requests and answers; a test must end with none.
         asked: (method, path, headers) of each request.
-        script: what the next answers do instead, each used once: a status ("500"), `page` (HTML of a login), `redirect`
-            (to a login), `drop` (the connection, before anything is done), `drop-after` (when it is done),
-            `stall` (no answer while the server is there).
-        always: the same for every answer.
-        token, cookie: where they are set, requests need them.
+        script: what the next answers do instead, one after another: a status ("500"), `page` (HTML of a login),
+            `redirect` (to a login), `drop` (the connection, before anything is done), `drop-after` (after it is done),
+            `stall` (no answer while the server runs).
+        token, cookie: requests need them where they are set.
         multi_user: every list and experiment needs a namespace; without it a namespace is refused.
-        old: version of a server of the first generation, which knows no v2beta1.
-        course: (state, {task: state}) that one question after another about a run sees; "task": "FAILED: why".
+        old: version of a server of the first generation, which lacks v2beta1.
+        course: (state, {task: state}) for one request after another about a run; "task": "FAILED: reason".
     """
 
     def __init__(self) -> None:
@@ -53,12 +52,12 @@ class KfpLoopback:
         self.faults: list[str] = []
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.script: list[str] = []
-        self.always = self.token = self.cookie = self.old = ""
+        self.token = self.cookie = self.old = ""
         self.multi_user = False
         self.course: Course = [("SUCCEEDED", {})]
         self.courses: dict[str, Iterator[tuple[str, dict[str, str]]]] = {}
         self.ending = threading.Event()
-        self.following = threading.Event()  # somebody has asked for a run
+        self.following = threading.Event()  # a client has requested a run
         self.address = ""
         self._ids = itertools.count(1)
 
@@ -68,9 +67,10 @@ class KfpLoopback:
     def answer(self) -> Response:
         """The answer to the request at hand."""
         self.asked.append((request.method, request.path, dict(request.headers)))
-        what = self.script.pop(0) if self.script else self.always
+        what = self.script.pop(0) if self.script else ""
         if what.isdigit():
-            return jsonify({"error": f"told to say {what}", "code": 2, "message": f"told to say {what}"}), int(what)
+            message = f"scripted error {what}"
+            return jsonify({"error": message, "code": 2, "message": message}), int(what)
         if what == "page":
             return Response(LOGIN_PAGE, mimetype="text/html")
         if what == "redirect":
@@ -124,19 +124,19 @@ class KfpLoopback:
         if namespace and not self.multi_user:
             raise Fault(400, "In single-user mode, the namespace must be empty.")
 
-    def _page(self, found: dict[str, dict[str, Any]], query: dict[str, str], **equal: str) -> list[dict[str, Any]]:
-        """What a list request asks for; names are compared as MySQL does, without case."""
-        chosen = [one for one in found.values() if all(one.get(key) == value for key, value in equal.items())]
+    def _page(self, records: dict[str, dict[str, Any]], query: dict[str, str], **equal: str) -> list[dict[str, Any]]:
+        """The answer to a list request; it compares names without case, as MySQL does."""
+        chosen = [one for one in records.values() if all(one.get(key) == value for key, value in equal.items())]
         for predicate in predicates(query):
             assert predicate["operation"] == "EQUALS", predicate
             wanted = predicate["string_value"].lower()
             chosen = [one for one in chosen if one[predicate["key"]].lower() == wanted]
         return chosen[: int(query.get("page_size", 10))]
 
-    def _one(self, found: dict[str, dict[str, Any]], identifier: str) -> dict[str, Any]:
-        if identifier not in found:
+    def _one(self, records: dict[str, dict[str, Any]], identifier: str) -> dict[str, Any]:
+        if identifier not in records:
             raise Fault(404, f"{identifier} not found.")
-        return found[identifier]
+        return records[identifier]
 
     # The calls, named by the last word of their operation's identifier.
 
@@ -216,7 +216,7 @@ class KfpLoopback:
         return {}
 
     def _check_job(self, body: dict[str, Any]) -> None:
-        """What runs and recurring runs need: an experiment that is in use, a version, arguments that it takes."""
+        """Check what runs and recurring runs need: an experiment in use, a version, arguments that it takes."""
         if self._one(self.experiments, body["experiment_id"])["storage_state"] == "ARCHIVED":
             raise Fault(400, "The experiment is archived.")
         reference = body["pipeline_version_reference"]
@@ -232,7 +232,7 @@ class KfpLoopback:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    """An uploaded pipeline as the server gives it back: parsed into protobuf, and one object of both parts."""
+    """An uploaded pipeline as the server returns it: parsed into protobuf, both parts in one object."""
     documents = list(yaml.load_all(content, Loader=yaml.CSafeLoader))
     try:
         pipeline = json_format.ParseDict(documents[0], PipelineSpec(), ignore_unknown_fields=False)
@@ -263,7 +263,7 @@ class _Silent(WSGIRequestHandler):
 
 @contextmanager
 def serving(certificate: tuple[str, str] | None = None) -> Iterator[KfpLoopback]:
-    """A server in a thread, until the block ends. Fails where a request or an answer was not as described.
+    """A server in a thread, until the block ends. Fails where a request or an answer differs from the description.
 
     Args:
         certificate: files of a certificate for `localhost` and of its key, for https.

@@ -1,4 +1,4 @@
-"""The server of the other tests refuses what KFP's API description does not have."""
+"""The loopback server refuses what KFP's API description lacks."""
 
 import re
 
@@ -11,7 +11,7 @@ EXPERIMENTS, RUNS = "/apis/v2beta1/experiments", "/apis/v2beta1/runs"
 
 
 def ask(server_and_status: list, method: str, path: str, **sent) -> None:
-    """One request to a server of its own, which looks back on it when it ends."""
+    """One request to a server of its own, which checks it at its end."""
     with serving() as server:
         server_and_status += [server, requests.request(method, server.address + path, timeout=10, **sent).status_code]
 
@@ -39,5 +39,5 @@ def test_refuses(method, path, sent, fault):
         ask(seen, method, path, **sent)
     server, status = seen
     assert status in (400, 404, 501)
-    (told,) = server.faults
-    assert re.search(fault, told)
+    (message,) = server.faults
+    assert re.search(fault, message)

@@ -1,4 +1,4 @@
-"""What the tasks of a compiled pipeline get on a cluster, as the block `kubernetes` of params.yaml says."""
+"""The share of a cluster that the tasks of a compiled pipeline get, by the block `kubernetes` of params.yaml."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ kubernetes:
 
 
 def compiled(folder: Path, preset: str = PLACE, name: str = "study") -> tuple[dict, dict]:
-    """The pipeline, and of every executor what is for Kubernetes alone."""
+    """The pipeline, and the Kubernetes part of every executor."""
     (folder / "preset.yaml").write_text(preset)
     text = compiled_text(name, load(ROOT / "params.yaml", folder / "preset.yaml"))
     pipeline, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
@@ -55,7 +55,7 @@ def test_requests_are_limits_and_come_from_the_stage_or_the_default(cluster: tup
     assert all(resources(pipeline, name) for name in pipeline["deploymentSpec"]["executors"])
 
 
-def test_gpus_go_to_networks_alone(cluster: tuple[dict, dict]) -> None:
+def test_only_networks_get_gpus(cluster: tuple[dict, dict]) -> None:
     pipeline, platform = cluster
     given = {name for name in pipeline["deploymentSpec"]["executors"] if "accelerator" in resources(pipeline, name)}
     assert given == {"exec-train"}  # exec-train-2 grows trees, evaluate has none by the settings
@@ -86,12 +86,12 @@ def test_a_task_does_not_start_without_its_address(cluster: tuple[dict, dict]) -
         assert "MLFLOW_TRACKING_URI" in [key["envVar"] for key in config["configMapAsEnv"][0]["keyToEnv"]]
 
 
-def test_without_a_secret_nobody_is_told_who_they_are(tmp_path: Path) -> None:
+def test_without_a_secret_no_task_gets_credentials(tmp_path: Path) -> None:
     _, platform = compiled(tmp_path, "kubernetes: {secret: null}")
     assert not any("secretAsEnv" in config for config in platform.values())
 
 
-def test_time_repetitions_and_how_many_at_once(cluster: tuple[dict, dict]) -> None:
+def test_time_retries_and_parallelism(cluster: tuple[dict, dict]) -> None:
     pipeline, platform = cluster
     assert platform["exec-train"]["activeDeadlineSeconds"] == "1800"
     graph = Graph.of(pipeline)
@@ -99,28 +99,28 @@ def test_time_repetitions_and_how_many_at_once(cluster: tuple[dict, dict]) -> No
     assert [loop.at_once for loop in graph.loops] == [3, 3]
 
 
-def test_trainings_and_their_scores_alone_are_taken_from_the_cache(cluster: tuple[dict, dict]) -> None:
-    """The others write to the volume, where they find what they did before, or have to happen every time."""
+def test_only_trainings_and_evaluations_are_cached(cluster: tuple[dict, dict]) -> None:
+    """The others skip what is done on the volume, or have to run every time."""
     pipeline, _ = cluster
     graph = Graph.of(pipeline)
     cached = {name for name, task in graph.tasks.items() if task["cachingOptions"].get("enableCache")}
     assert {graph.functions[name] for name in cached} == {"train", "evaluate"}
-    for name in cached:  # what the cache looks at
+    for name in cached:  # what the cache compares
         assert {"key", "content"} <= set(graph.tasks[name]["inputs"]["parameters"])
 
 
-def test_batches_pass_through_shared_memory_that_is_large_enough(cluster: tuple[dict, dict]) -> None:
+def test_loaders_get_enough_shared_memory(cluster: tuple[dict, dict]) -> None:
     platform = cluster[1]
     assert {name for name, config in platform.items() if "emptyDirMounts" in config} == {"exec-train", "exec-evaluate"}
     (mounted,) = platform["exec-train"]["emptyDirMounts"]
     assert (mounted["mountPath"], mounted["medium"], mounted["sizeLimit"]) == ("/dev/shm", "Memory", "4Gi")
 
 
-def test_an_image_that_is_on_the_node_is_not_pulled(cluster: tuple[dict, dict]) -> None:
+def test_an_image_on_the_node_is_not_pulled(cluster: tuple[dict, dict]) -> None:
     assert {config["imagePullPolicy"] for config in cluster[1].values()} == {"IfNotPresent"}
 
 
-def test_who_follows_a_job_over_nodes_has_no_gpu_itself(tmp_path: Path) -> None:
+def test_a_task_that_follows_a_trainjob_gets_no_gpu(tmp_path: Path) -> None:
     pipeline, platform = compiled(tmp_path, "{train: {nodes: 2}, kubernetes: {gpu: {most: 16}}}", "training")
     train = resources(pipeline, "exec-train")
     assert "accelerator" not in train
@@ -129,18 +129,18 @@ def test_who_follows_a_job_over_nodes_has_no_gpu_itself(tmp_path: Path) -> None:
     assert "accelerator" in resources(pipeline, "exec-evaluate")
 
 
-def test_slices_and_their_join_get_what_decoding_gets(tmp_path: Path) -> None:
+def test_slices_and_their_join_get_the_share_of_preprocess(tmp_path: Path) -> None:
     pipeline, _ = compiled(tmp_path, "kubernetes: {shards: 2}", "data")
     assert resources(pipeline, "exec-preprocess") == resources(pipeline, "exec-merge")
 
 
-def test_is_what_kubernetes_is_told(cluster: tuple[dict, dict]) -> None:
+def test_parses_into_the_kubernetes_message(cluster: tuple[dict, dict]) -> None:
     for config in cluster[1].values():
         json_format.ParseDict(config, KubernetesExecutorConfig(), ignore_unknown_fields=False)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ("train: {devices: 4}", "train.devices: 4, but kubernetes.tasks.train gives a training gpus: 1"),
         (
@@ -152,13 +152,13 @@ def test_is_what_kubernetes_is_told(cluster: tuple[dict, dict]) -> None:
         ("train: {nodes: 3}", "train.batch 16 cannot be divided evenly over train.nodes 3"),
     ],
 )
-def test_more_devices_than_a_training_gets(tmp_path: Path, settings: str, told: str) -> None:
-    with pytest.raises(TagscaleError, match=told):
+def test_more_devices_than_a_training_gets(tmp_path: Path, settings: str, message: str) -> None:
+    with pytest.raises(TagscaleError, match=message):
         compiled(tmp_path, settings)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"tasks": {"trian": {"cpu": 1}}}, "tasks.trian: no such stage; there are default, synth, catalog"),
         ({"tasks": {"train": {"gpu": 1}}}, "kubernetes.tasks.train.gpu: unknown key; did you mean `gpus`"),
@@ -171,12 +171,12 @@ def test_more_devices_than_a_training_gets(tmp_path: Path, settings: str, told: 
         ({"mount": "data"}, "kubernetes.mount"),
     ],
 )
-def test_bad_settings(settings: dict, told: str) -> None:
-    with pytest.raises(TagscaleError, match=told):
+def test_bad_settings(settings: dict, message: str) -> None:
+    with pytest.raises(TagscaleError, match=message):
         parse(laid_over(read_yaml(ROOT / "params.yaml"), {"kubernetes": settings}))
 
 
-def test_what_a_stage_does_not_say_comes_from_the_default() -> None:
+def test_a_stage_without_a_value_gets_the_default() -> None:
     kubernetes = load(ROOT / "params.yaml").kubernetes
     assert kubernetes.task("evaluate").hours == kubernetes.task("catalog").hours == 12
     assert (kubernetes.task("evaluate").gpus, kubernetes.task("catalog").gpus) == (1, 0)

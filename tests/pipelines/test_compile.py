@@ -25,7 +25,7 @@ DATA = {"begin", "synth", "catalog", "preprocess", "validate", "partition", "end
 
 
 def compiled(folder: Path, name: str = "study", preset: str = "") -> Graph:
-    """A pipeline, with a preset given as text; behind it in the file is what is for a cluster."""
+    """A pipeline, compiled with a preset given as text; the platform's part of the file is left out."""
     (folder / "preset.yaml").write_text(preset or "{}")
     text = compiled_text(name, load(ROOT / "params.yaml", folder / "preset.yaml"))
     return Graph.of(next(yaml.load_all(text, Loader=yaml.CSafeLoader)))
@@ -53,8 +53,8 @@ def test_parses_into_the_pipeline_spec(graphs, name):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_no_graph_takes_what_nobody_gives(graphs, name):
-    """kfp 2.17 compiles loops within an exit handler into graphs that ask for inputs that nobody has."""
+def test_every_input_has_a_source(graphs, name):
+    """kfp 2.17 compiles loops directly within an exit handler into graphs with inputs that have no source."""
 
     def check(inputs: dict, tasks: dict) -> None:
         for task, spec in tasks.items():
@@ -79,7 +79,7 @@ def test_compiles_to_the_same_bytes():
     assert compiled_text("study", load(ROOT / "params.yaml")) == compiled_text("study", load(ROOT / "params.yaml"))
 
 
-def test_what_the_pipelines_do(graphs):
+def test_the_tasks_of_each_pipeline(graphs):
     done = {name: set(graph.functions.values()) for name, graph in graphs.items()}
     assert done["study"] == {*STAGES, "begin", "end"}
     assert done["training"] == DATA | {"train", "evaluate"}
@@ -102,21 +102,21 @@ def test_a_training_is_one_cell(graphs):
     assert grid(graphs["training"]) == grid(graphs["retrain"]) == [("waveform", "all", "0")]
 
 
-def test_which_cell_may_be_said():
+def test_a_chosen_cell():
     chosen = one_cell(load(ROOT / "params.yaml"), "spectrogram", "200", 3).train
     assert (chosen.models, chosen.sizes, chosen.seeds, chosen.baselines) == (["spectrogram"], [200], [3], [])
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         (("wavefrom", None, None), "no block model.wavefrom"),
         (("waveform", "many", None), "--size many: expected a number"),
         (("descriptors", None, None), "the baseline is trained by the pipeline study"),
     ],
 )
-def test_a_cell_that_does_not_exist(cell, told):
-    with pytest.raises(TagscaleError, match=told):
+def test_a_cell_that_does_not_exist(cell, message):
+    with pytest.raises(TagscaleError, match=message):
         one_cell(load(ROOT / "params.yaml"), *cell)
 
 
@@ -131,7 +131,7 @@ def test_carries_the_settings_unchanged(study):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_its_end_is_told_whatever_happened(graphs, name):
+def test_the_last_task_runs_whatever_happened(graphs, name):
     end = graphs[name].pipeline["root"]["dag"]["tasks"]["end"]
     assert end["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
     assert end["inputs"]["parameters"]["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
@@ -169,7 +169,7 @@ def test_the_image_comes_from_the_environment(tmp_path, monkeypatch):
     assert {e["container"]["image"] for e in graph.executors.values()} == {"registry.example/tagscale:1"}
 
 
-def test_bad_settings_are_told_without_a_traceback(tmp_path):
+def test_bad_settings_are_an_error_without_a_traceback(tmp_path):
     (tmp_path / "preset.yaml").write_text("train: {batches: 4}")
     command = [sys.executable, "-m", "pipelines", "compile", "--output", str(tmp_path / "out")]
     done = subprocess.run(
@@ -182,7 +182,7 @@ def test_bad_settings_are_told_without_a_traceback(tmp_path):
 
 
 def test_is_the_graph_of_dvc(study):
-    """What a stage of dvc.yaml reads is there before the component reads it, and nothing is read that DVC does not."""
+    """A component reads what its stage in dvc.yaml reads, after the task that writes it, and nothing else."""
     dvc = dvc_edges(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     for writer, reader in dvc:
         pairs = product(named(study, writer), named(study, reader))
@@ -211,7 +211,7 @@ def dvc_edges(stages: dict[str, dict]) -> set[tuple[str, str]]:
     return {(writer.split("_")[0], reader.split("_")[0]) for writer, reader in edges}
 
 
-def test_the_cache_looks_at_what_dvc_looks_at(tmp_path):
+def test_the_cache_and_dvc_compare_the_same_settings(tmp_path):
     """A task's key changes exactly with the settings that dvc.yaml declares for its stage."""
     params = load(ROOT / "params.yaml")
 
@@ -229,7 +229,7 @@ def test_the_cache_looks_at_what_dvc_looks_at(tmp_path):
     assert not changed("evaluate: {hop_seconds: 1}", "evaluate_baseline", "descriptors")
 
 
-def test_trainings_are_told_the_content_of_their_data(study):
+def test_trainings_get_the_hash_of_their_data(study):
     parameters = study.tasks["train"]["inputs"]["parameters"]
     assert parameters["content"] == {"componentInputParameter": "pipelinechannel--partition-Output"}
     assert ("partition", "train") in study.edges

@@ -1,4 +1,4 @@
-"""What components hand to their stages of the volume, called as Kubeflow's executor calls them."""
+"""The paths on the volume that components hand to their stages, called as Kubeflow's executor calls them."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def settings(place: Path, **blocks: Any) -> SimpleNamespace:
 
 
 def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform", **blocks: Any) -> dict[str, Any]:
-    """What the component train gives to the stage, or to the TrainJob, and which of them it was."""
+    """What the component train hands to the stage or to the TrainJob; `who` says to which of them."""
     given: dict[str, Any] = {}
 
     def note(who: str) -> Any:
@@ -55,7 +55,7 @@ def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform
     found = train.python_func(
         settings=settings(place, **blocks), inputs=artifact(place / "address"), **(CELL | {"model": model}), **names
     )
-    assert len(found) == 12, "the hash that evaluate's cache looks at"
+    assert len(found) == 12, "the hash that evaluate's cache compares"
     return given
 
 
@@ -67,17 +67,17 @@ def test_a_training_keeps_its_state_on_the_volume(place: Path, monkeypatch: pyte
     assert (given["size"], given["seed"]) == ("all", 3)
 
 
-def test_a_training_over_nodes_is_a_job(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_on_several_nodes_is_a_trainjob(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = trained(place, monkeypatch, train={"nodes": 2})
     assert (given["who"], given["image"]) == ("nodes", "tagscale:1")
     assert given["unfinished"].is_relative_to(place / "volume")
 
 
-def test_trees_are_grown_by_the_task_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_task_itself_trains_the_trees(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained(place, monkeypatch, model="descriptors", train={"nodes": 2})["who"] == "stage"
 
 
-def test_a_partition_is_made_around_the_one_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_starts_from_the_last_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = []
 
     def run(params: Any, *, previous: Path, partition: Path, **_: Any) -> None:

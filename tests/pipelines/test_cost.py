@@ -1,4 +1,4 @@
-"""What a study costs: patches counted by hand, and the hours that follow."""
+"""The cost of a study: patches counted by hand, and their GPU hours."""
 
 from pathlib import Path
 
@@ -26,14 +26,14 @@ def test_patches_are_tracks_times_patches_times_epochs_times_seeds() -> None:
     assert everything.gpu_hours(10) == pytest.approx(48_000 / 10 / 3600)
 
 
-def test_all_tracks_of_how_many() -> None:
+def test_the_size_all_needs_the_number_of_tracks() -> None:
     with pytest.raises(TagscaleError, match="--tracks"):
         costs(settings(), tracks=None)
 
 
 def test_the_table_ends_with_the_sum() -> None:
     given = ["cost", "--patches-per-second", "2000", "--tracks", "1000", "--params", str(ROOT / "params.yaml")]
-    told = CliRunner().invoke(app, given)
-    assert told.exit_code == 0, told.output
-    last = told.output.splitlines()[-1].split()
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 0, result.output
+    last = result.output.splitlines()[-1].split()
     assert last == ["all", "6", "42,000", "0.01"]  # 2 models x (50 + 200 + 800) tracks x 2 patches x 10 epochs

@@ -1,4 +1,4 @@
-"""The mended DockerRunner without an engine: what it asks of one, what it says when none answers."""
+"""The repaired DockerRunner without an engine: its calls to one, and its error when none answers."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tagscale.runtime.errors import TagscaleError
 
 
 class Container:
-    """Ends with a code after it said something, in chunks that end anywhere."""
+    """Prints something in chunks that end anywhere, then ends with a code."""
 
     def __init__(self, code: int, killed: bool = False) -> None:
         self.code, self.steps = code, []
@@ -42,7 +42,7 @@ class Container:
 
 
 class Client:
-    """Of the docker package, what the runner uses."""
+    """The part of the docker package that the runner uses."""
 
     def __init__(self, container: Container | None = None, **info: Any) -> None:
         self.container, self.created = container, {}
@@ -87,7 +87,7 @@ def test_a_container_is_waited_for_and_then_removed(
     assert "    one\n    zwölf\n    end\n    The container ended with exit code 3.\n" in said
 
 
-def test_a_container_that_took_too_much_memory_says_so(
+def test_a_container_out_of_memory_is_reported(
     client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client.container = Container(137, killed=True)
@@ -106,7 +106,7 @@ def test_no_task_starts_once_the_run_is_stopped(client: Client) -> None:
     assert client.container.steps == ["remove"]
 
 
-def test_kfp_and_signals_are_as_before_afterwards(client: Client) -> None:
+def test_kfp_and_signals_are_restored(client: Client) -> None:
     before = docker_task_handler.run_docker_container, signal.getsignal(signal.SIGINT)
     with docker_runner():
         assert docker_task_handler.run_docker_container is not before[0]
@@ -115,7 +115,7 @@ def test_kfp_and_signals_are_as_before_afterwards(client: Client) -> None:
     assert (docker_task_handler.run_docker_container, signal.getsignal(signal.SIGINT)) == before
 
 
-def test_folders_are_mounted_and_have_to_be_there(client: Client, tmp_path: Path) -> None:
+def test_folders_are_mounted_and_must_exist(client: Client, tmp_path: Path) -> None:
     with docker_runner({tmp_path: "/songs:ro", tmp_path / "..": "/all"}) as runner:
         songs, everything = runner.container_run_args["mounts"]
     assert (songs["Source"], songs["Target"], songs["ReadOnly"]) == (str(tmp_path), "/songs", True)
@@ -124,14 +124,14 @@ def test_folders_are_mounted_and_have_to_be_there(client: Client, tmp_path: Path
         pass
 
 
-def test_gpus_are_handed_on_and_a_rootless_engines_root_is_the_user() -> None:
+def test_gpus_are_passed_on_and_the_root_of_a_rootless_engine_is_the_user() -> None:
     assert set(module._of_engine({})) == {"user"}
     found = module._of_engine({"SecurityOptions": ["name=seccomp", "name=rootless"], "Runtimes": {"nvidia": {}}})
     assert found["user"] == "0:0"
     assert found["device_requests"][0]["Capabilities"] == [["gpu"]]
 
 
-def test_without_an_engine_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_engine_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     with pytest.raises(TagscaleError, match=r"no docker engine answers at unix:.*start docker"), docker_runner():
         pass

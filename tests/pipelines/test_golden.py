@@ -1,6 +1,6 @@
-"""The compiled pipelines are those in golden/, so that a change of what a cluster gets is seen in review.
+"""The compiled pipelines equal those in golden/, so that a review shows every change of what a cluster gets.
 
-Where such a change is meant, this writes the files anew:
+Where a change is intended, renew the files:
 
     python -m pipelines compile --output tests/pipelines/golden
 """
@@ -31,7 +31,7 @@ def test_compiles_to_the_golden_file(name):
     golden = (GOLDEN / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     now = compiled_text(name, load(ROOT / "params.yaml")).splitlines()
     changes = list(difflib.unified_diff(golden, now, f"golden/{name}.yaml", "compiled now", lineterm="", n=1))
-    assert not changes, "\n".join([*changes[:60], f"Where this is meant: {RENEW}"])
+    assert not changes, "\n".join([*changes[:60], f"Where this is intended: {RENEW}"])
 
 
 @pytest.mark.parametrize("name", PIPELINES)

@@ -33,7 +33,7 @@ def test_every_task_is_a_node_and_every_edge_an_arrow(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_every_way_leads_from_begin_to_end(name: str) -> None:
+def test_every_path_leads_from_begin_to_end(name: str) -> None:
     edges = shown_edges(golden(name))
     tasks = set(golden(name).tasks)
     assert tasks - {reader for _, reader in edges} == {"begin"}

@@ -19,7 +19,7 @@ def folder_settings(tmp_path: Path) -> Params:
     return load(ROOT / "params.yaml", tmp_path / "preset.yaml")
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_missing_folder(tmp_path):
     with pytest.raises(TagscaleError, match="nowhere: no such folder; give the dataset's"):
         settings_here(folder_settings(tmp_path), Path("nowhere"), tmp_path)
 
@@ -29,7 +29,7 @@ def test_a_root_for_a_composed_corpus(tmp_path):
         settings_here(load(ROOT / "params.yaml", TINY), tmp_path, tmp_path)
 
 
-def test_the_volume_is_a_folder_of_the_output_and_the_dataset_stays_where_it_is(tmp_path, monkeypatch):
+def test_the_volume_is_a_folder_of_the_output_and_the_dataset_keeps_its_own(tmp_path, monkeypatch):
     (tmp_path / "songs").mkdir()
     monkeypatch.chdir(tmp_path)
     settings = settings_here(folder_settings(tmp_path), None, tmp_path / "out")
@@ -39,12 +39,12 @@ def test_the_volume_is_a_folder_of_the_output_and_the_dataset_stays_where_it_is(
 
 
 def test_an_unknown_runner():
-    told = CliRunner().invoke(app, ["run", "--runner", "podman"])
-    assert told.exit_code == 2
-    assert "'podman' is not one of" in told.output
+    result = CliRunner().invoke(app, ["run", "--runner", "podman"])
+    assert result.exit_code == 2
+    assert "'podman' is not one of" in result.output
 
 
 def test_an_unknown_pipeline(tmp_path):
-    told = CliRunner().invoke(app, ["run", "--pipeline", "studdy", "--params", str(ROOT / "params.yaml")])
-    assert isinstance(told.exception, TagscaleError)
-    assert "no pipeline 'studdy'" in str(told.exception)
+    result = CliRunner().invoke(app, ["run", "--pipeline", "studdy", "--params", str(ROOT / "params.yaml")])
+    assert isinstance(result.exception, TagscaleError)
+    assert "no pipeline 'studdy'" in str(result.exception)

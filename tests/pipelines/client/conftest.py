@@ -16,7 +16,7 @@ COMPILE = package.compiled_text
 
 
 def compiled_once(name: str, settings: Params) -> str:
-    """What the compiler writes, without compiling the same settings for every test."""
+    """The compiler's output, compiled once for the same settings."""
     key = (name, settings.model_dump_json())
     if key not in TEXTS:
         TEXTS[key] = COMPILE(name, settings)
@@ -31,9 +31,8 @@ def server() -> Iterator[KfpLoopback]:
 
 @pytest.fixture(autouse=True)
 def outside_of_git(tmp_path, monkeypatch):
-    """A folder that is no repository, and a commit that is told: the version's name is known."""
+    """A folder that is no repository, with the commit in the environment, so that the version's name is known."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))  # kfp reads ~/.config/kfp
     monkeypatch.setenv("TAGSCALE_GIT_COMMIT", COMMIT)
     monkeypatch.setattr(follow, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(package, "compiled_text", compiled_once)

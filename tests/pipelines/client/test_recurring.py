@@ -26,7 +26,7 @@ def test_a_schedule_of_the_same_name_is_replaced(server):
     assert crons == {"weekly": "@weekly", "nightly": "0 30 4 * * MON"}
 
 
-def test_a_schedule_that_cannot_be_made_leaves_the_one_before(server):
+def test_a_failed_schedule_leaves_the_old_one(server):
     call("schedule", server, "--cron", "0 3 * * *")
     server.script = [""] * 5 + ["500"]
     with pytest.raises(TagscaleError, match="status 500"):
@@ -50,7 +50,7 @@ def test_removes_a_schedule(server):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--cron", "0 3 * * *", "--remove")])
-def test_neither_when_nor_remove(server, arguments):
+def test_either_cron_or_remove(server, arguments):
     with pytest.raises(TagscaleError, match="expected either --cron"):
         call("schedule", server, *arguments)
 
@@ -68,7 +68,7 @@ def test_neither_when_nor_remove(server, arguments):
         ("@often", "1 fields"),
     ],
 )
-def test_a_time_that_is_none(server, cron, message):
+def test_an_invalid_cron_expression(server, cron, message):
     with pytest.raises(TagscaleError, match=re.escape(message)):
         call("schedule", server, "--cron", cron)
     assert server.asked == []

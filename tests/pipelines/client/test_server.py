@@ -44,7 +44,7 @@ def test_a_cookie(server, tmp_path, content, sent):
     assert len(server.runs) == 1
 
 
-def test_no_credentials_where_some_are_needed(server):
+def test_missing_credentials(server):
     server.cookie = "authservice_session=abc"
     with pytest.raises(TagscaleError, match=r"redirects to /dex/auth: a login page\? No token or cookie was sent"):
         call("submit", server)
@@ -54,10 +54,10 @@ def test_no_credentials_where_some_are_needed(server):
     ("script", "message"),
     [
         (["401"], r"does not know the user \(401\)\. No token or cookie was sent"),
-        (["403"], r"refuses \(403\): told to say 403\. .*their owner lacks this right in namespace"),
+        (["403"], r"refuses \(403\): scripted error 403\. .*their owner lacks this right in namespace"),
         (["page"], r"answers with a page \(text/html.*a proxy's login page, or an address that is no API.*/pipeline"),
         (["redirect"], "redirects to /dex/auth: a login page"),
-        (["500"], "answers with status 500: told to say 500"),
+        (["500"], "answers with status 500: scripted error 500"),
         (["drop"], r"does not answer \(.*\)\. Is it the right address"),
         (["", "403"], r"refuses \(403\)"),
         (["404", "404"], "has no Kubeflow Pipelines API"),
@@ -70,14 +70,14 @@ def test_a_server_that_refuses(server, script, message):
     assert lists(server)["runs"] == 0
 
 
-def test_a_silent_server_is_not_waited_for_forever(server, monkeypatch):
+def test_a_silent_server_times_out(server, monkeypatch):
     monkeypatch.setattr(transport, "TIMEOUT", (5, 0.2))
     server.script = ["stall"]
     with pytest.raises(TagscaleError, match=r"does not answer \(.*[Tt]imed out"):
         call("submit", server)
 
 
-def test_a_certificate_of_an_authority_of_our_own(tmp_path):
+def test_a_certificate_of_a_private_authority(tmp_path):
     certificate = make_ssl_devcert(str(tmp_path / "own"), host="localhost")
     with serving(certificate) as secure:
         with pytest.raises(TagscaleError, match=r"no secure connection \(.*certificate verify failed.*--ca-file FILE"):
@@ -86,7 +86,7 @@ def test_a_certificate_of_an_authority_of_our_own(tmp_path):
     assert len(secure.runs) == 1
 
 
-def test_a_host_that_has_no_address(server):
+def test_an_unknown_host_name(server):
     server.address = "http://nowhere.invalid"
     with pytest.raises(
         TagscaleError, match=r"http://nowhere.invalid does not answer \(Failed to resolve .*\)\. Is it the right"
@@ -94,7 +94,7 @@ def test_a_host_that_has_no_address(server):
         call("submit", server)
 
 
-def test_a_connection_lost_while_the_run_is_made(server):
+def test_a_connection_lost_while_the_run_is_created(server):
     call("submit", server)
     server.script = [""] * 4 + ["drop-after"]
     with pytest.raises(TagscaleError, match="may or may not have done what was asked: check before"):
@@ -122,7 +122,7 @@ def test_the_namespace_of_kubeflow_itself(server):
     assert only(server.experiments)["namespace"] == "kubeflow"
 
 
-def test_a_namespace_where_there_is_one_user(server):
+def test_a_namespace_on_a_server_for_one_user(server):
     with pytest.raises(TagscaleError, match=r"--namespace ann: .* serves one user; leave it out"):
         call("submit", server, "--namespace", "ann")
 

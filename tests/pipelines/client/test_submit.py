@@ -15,7 +15,7 @@ from tagscale.runtime.errors import TagscaleError
 
 
 def test_makes_pipeline_version_experiment_and_run(server):
-    told = call("submit", server)
+    output = call("submit", server)
     pipeline, version, experiment, run = map(only, (server.pipelines, server.versions, server.experiments, server.runs))
     assert pipeline["display_name"] == "tagscale-study"
     assert version["display_name"] == "0d40257"
@@ -25,7 +25,7 @@ def test_makes_pipeline_version_experiment_and_run(server):
     assert run["service_account"] == "tagscale-pipeline"
     name = r"default-study 0d40257 waveform\+spectrogram\+descriptors x 3 sizes x 1 seed \d{4}-\d\d-\d\d \d\d:\d\d"
     assert re.fullmatch(name, run["display_name"])
-    assert f"{server.address}/#/runs/details/{run['run_id']}" in told
+    assert f"{server.address}/#/runs/details/{run['run_id']}" in output
 
 
 def test_a_version_shows_its_settings(server):
@@ -38,9 +38,11 @@ def test_a_version_shows_its_settings(server):
 def test_every_pipeline(server, pipeline):
     call("submit", server, "--pipeline", pipeline)
     assert only(server.pipelines)["display_name"] == f"tagscale-{pipeline}"
-    told = {"data": "default-corpus", "study": r"waveform\+spectrogram\+descriptors x 3 sizes x 1 seed"}
+    subjects = {"data": "default-corpus", "study": r"waveform\+spectrogram\+descriptors x 3 sizes x 1 seed"}
     one = "waveform x 1 size x 1 seed"
-    assert re.fullmatch(rf"default-study 0d40257 {told.get(pipeline, one)} [\d: -]+", only(server.runs)["display_name"])
+    assert re.fullmatch(
+        rf"default-study 0d40257 {subjects.get(pipeline, one)} [\d: -]+", only(server.runs)["display_name"]
+    )
 
 
 def test_one_cell_of_the_grid(server):
@@ -55,11 +57,11 @@ def test_a_study_has_its_grid_in_the_settings(server):
         call("submit", server, "--model", "waveform")
 
 
-def test_what_is_there_is_used(server):
+def test_existing_entries_are_used_again(server):
     call("submit", server)
-    told = call("submit", server)
+    output = call("submit", server)
     assert lists(server) == {"pipelines": 1, "versions": 1, "experiments": 1, "runs": 2, "recurring": 0}
-    assert told.count("there already") == 2
+    assert output.count("there already") == 2
 
 
 def test_a_new_commit_is_a_new_version(server, monkeypatch):
@@ -81,7 +83,7 @@ def test_other_settings_at_the_same_commit_are_another_version(server, tmp_path)
     assert runs == [first["pipeline_version_id"], second["pipeline_version_id"], second["pipeline_version_id"]]
 
 
-def test_a_dirty_tree_is_told_in_the_version(server, tmp_path, monkeypatch):
+def test_the_version_shows_a_dirty_tree(server, tmp_path, monkeypatch):
     monkeypatch.delenv("TAGSCALE_GIT_COMMIT")
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
     (tmp_path / "file").write_text("committed")
@@ -113,7 +115,7 @@ def test_without_caching_no_task_is_cached(server):
     assert uncached["display_name"] == "0d40257-no-cache"
 
 
-def test_names_are_compared_with_case(server):
+def test_names_differ_in_case(server):
     server.experiments["other"] = {
         "experiment_id": "other",
         "display_name": "DEFAULT-STUDY",
@@ -128,7 +130,7 @@ def test_an_experiment_of_another_name(server):
     assert only(server.experiments)["display_name"] == "mine"
 
 
-def test_an_experiment_that_must_be_there(server):
+def test_an_experiment_that_must_exist(server):
     call("submit", server, "--experiment", "jazz-study")
     with pytest.raises(TagscaleError, match="no experiment 'jaz-study'; did you mean 'jazz-study'"):
         call("submit", server, "--experiment", "jaz-study", "--existing-experiment")
@@ -142,7 +144,7 @@ def test_an_archived_experiment(server):
         call("submit", server)
 
 
-def test_somebody_else_makes_the_pipeline_at_the_same_time(server, monkeypatch):
+def test_somebody_else_creates_the_pipeline_at_the_same_time(server, monkeypatch):
     call("submit", server)
     listed, answers = server.ListPipelines, iter([{"pipelines": []}])
     monkeypatch.setattr(server, "ListPipelines", lambda **given: next(answers, None) or listed(**given))
@@ -172,7 +174,7 @@ def test_submits_a_compiled_file(server, tmp_path):
         (('"registry":', '"registries":'), "registr"),
     ],
 )
-def test_a_package_that_is_not_ours(server, tmp_path, change, message):
+def test_a_package_of_another_kind(server, tmp_path, change, message):
     CliRunner().invoke(app, ["compile", "--output", ".", "--params", str(ROOT / "params.yaml")])
     file = tmp_path / "training.yaml"
     before, after = change
@@ -184,7 +186,7 @@ def test_a_package_that_is_not_ours(server, tmp_path, change, message):
     assert server.asked == []
 
 
-def test_a_package_that_is_not_there(server):
+def test_a_missing_package(server):
     with pytest.raises(TagscaleError, match=r"nowhere\.yaml: cannot be read"):
         call("submit", server, "--package", "nowhere.yaml")
 
