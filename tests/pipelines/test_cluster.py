@@ -160,9 +160,9 @@ def test_more_devices_than_a_training_gets(tmp_path: Path, settings: str, messag
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tasks": {"trian": {"cpu": 1}}}, "tasks.trian: no such stage; there are default, synth, catalog"),
+        ({"tasks": {"trian": {"cpu": 1}}}, "tasks.trian: no such stage; expected default, synth, catalog"),
         ({"tasks": {"train": {"gpu": 1}}}, "kubernetes.tasks.train.gpu: unknown key; did you mean `gpus`"),
-        ({"tasks": {"default": {"cpu": None}}}, "tasks.default must say cpu"),
+        ({"tasks": {"default": {"cpu": None}}}, "tasks.default must state cpu"),
         ({"tasks": {"train": {"memory": "32 GB"}}}, "kubernetes.tasks.train.memory: .* found '32 GB'"),
         (
             {"gpu": {"tolerations": [{"keys": "a"}]}},

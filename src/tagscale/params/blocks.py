@@ -1,6 +1,7 @@
-"""The blocks of params.yaml, one class each: which keys they have, of which types, in which range.
+"""The blocks of params.yaml, one class each: their keys, with types and ranges.
 
-None has a default here, see `tagscale.params.load`.
+No key has a default here, see `tagscale.params.load`. The blocks under `model` are made from the entries of
+`models.spec`.
 """
 
 import re
@@ -67,7 +68,7 @@ class OwnPatches(Block):
 
 
 def _stated(entry: Entry) -> type[Block]:
-    """The block of params.yaml that states a model's capacity; of the shared back-end, `model.backend` states it."""
+    """The block that states a model's capacity. The keys of the shared back-end stand in `model.backend` instead."""
     fields = _fields(entry.capacity)
     if entry.shares_backend:
         fields = {key: field for key, field in fields.items() if key not in SharedBackend.model_fields}
@@ -107,7 +108,7 @@ class ModelParams(_Models):
     @model_validator(mode="before")
     @classmethod
     def check_capacities(cls, content: Any) -> Any:
-        """Every name beyond the models' must be a model's, a hyphen and a word; its block stands by itself."""
+        """Check the named capacities: a model's name, a hyphen, a word; each block is complete by itself."""
         if not isinstance(content, dict):
             return content
         capacities: dict[str, Block] = {}

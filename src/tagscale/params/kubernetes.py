@@ -1,4 +1,4 @@
-"""The block `kubernetes` of params.yaml: how the tasks of a pipeline run on a cluster. No result depends on it."""
+"""The block `kubernetes` of params.yaml: how a pipeline's tasks run on a cluster. No result depends on it."""
 
 from typing import Literal
 
@@ -8,20 +8,20 @@ from tagscale.params.stage_names import STAGES
 from tagscale.runtime.block import Block
 
 DEFAULT = "default"
-QUANTITY = r"^\d+([EPTGM]i?|Ki?)?$"  # of bytes, as kfp takes it
+QUANTITY = r"^\d+([EPTGM]i?|Ki?)?$"  # of bytes, as kfp writes it
 
 
 class Resources(Block):
-    """What a task gets, as request and as limit."""
+    """What a task gets: its request and its limit at once."""
 
     cpu: float = Field(gt=0)
     memory: str = Field(pattern=QUANTITY)
     gpus: int = Field(ge=0)
-    hours: float = Field(gt=0)  # after which the task is ended
+    hours: float = Field(gt=0)  # the longest that a task may run
 
 
 class TaskParams(Block):
-    """What a stage's tasks get; what it does not say comes from `default`."""
+    """What a stage's tasks get. A key that is left out comes from `default`."""
 
     cpu: float | None = Field(default=None, gt=0)
     memory: str | None = Field(default=None, pattern=QUANTITY)
@@ -30,7 +30,7 @@ class TaskParams(Block):
 
 
 class Toleration(Block):
-    """A taint of nodes that does not keep GPU tasks away, in the words of Kubernetes."""
+    """A taint of nodes that GPU tasks tolerate, in the words of Kubernetes."""
 
     key: str | None = None
     operator: Literal["Equal", "Exists"] | None = None
@@ -39,7 +39,7 @@ class Toleration(Block):
 
 
 class GpuParams(Block):
-    """Where tasks with GPUs run."""
+    """Which nodes run the tasks with GPUs."""
 
     resource: str = Field(min_length=1)  # the device plugin's name for a GPU
     node_selector: dict[str, str]
@@ -48,7 +48,7 @@ class GpuParams(Block):
 
 
 class KubernetesParams(Block):
-    """All of the block."""
+    """The whole block."""
 
     volume: str = Field(min_length=1)
     mount: str = Field(pattern=r"^/.+$")
@@ -64,14 +64,14 @@ class KubernetesParams(Block):
     def tasks_are_known(self) -> "KubernetesParams":
         unknown = [name for name in self.tasks if name != DEFAULT and name not in STAGES]
         if unknown:
-            raise ValueError(f"tasks.{unknown[0]}: no such stage; there are {DEFAULT}, {', '.join(STAGES)}")
+            raise ValueError(f"tasks.{unknown[0]}: no such stage; expected {DEFAULT}, {', '.join(STAGES)}")
         given = self.tasks.get(DEFAULT, TaskParams()).model_dump()
         missing = [name for name, value in given.items() if value is None]
         if missing:
-            raise ValueError(f"tasks.{DEFAULT} must say {', '.join(missing)}, for the stages that do not")
+            raise ValueError(f"tasks.{DEFAULT} must state {', '.join(missing)}, for the stages that do not")
         return self
 
     def task(self, stage: str) -> Resources:
-        """What a stage's tasks get."""
+        """What a stage's tasks get, the keys of `default` filled in."""
         own = self.tasks.get(stage, TaskParams()).model_dump(exclude_none=True)
         return Resources.model_validate(self.tasks[DEFAULT].model_dump() | own)

@@ -1,8 +1,8 @@
 """The only reader of params.yaml: typed, complete, and strict about names.
 
-No setting has a default here: params.yaml shows all of them, and a preset states only what differs from it. Only a
-named capacity (model.waveform-x4) may leave out what it takes from the block `backend`, and a stage's resources on a
-cluster what it takes from `kubernetes.tasks.default`.
+No setting has a default here: params.yaml states all of them, and a preset states only the differences. Two kinds of
+block may leave out keys: a named capacity (model.waveform-x4) takes the others from `model.backend`, and a stage's
+resources on a cluster take them from `kubernetes.tasks.default`.
 """
 
 import difflib
@@ -76,17 +76,17 @@ def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params
 
 
 def parse(content: dict[str, Any], origin: str = "params") -> Params:
-    """Check settings that are already a dictionary, as the pipeline passes them. Raises as `load`."""
+    """Check settings that are a dictionary already, as in a pipeline. Raises as `load`."""
     return _checked(Params, content, origin)
 
 
 def load_json(path: Path) -> Params:
-    """Settings that a pipeline handed on as a file. Raises as `load`."""
+    """Read settings from the JSON file that a pipeline hands on. Raises as `load`."""
     return parse(read_json(path), origin=str(path))
 
 
 def dataset_of(content: dict[str, Any]) -> DatasetParams:
-    """The block `dataset` alone, as the command line gives it. Raises as `load`."""
+    """Check the block `dataset` alone, as the command line gives it. Raises as `load`."""
     return _checked(DatasetParams, content, "the dataset")
 
 
@@ -125,7 +125,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _explain(problem: Any) -> str:
-    """One line on one of pydantic's findings."""
+    """One line on one of pydantic's errors: the key, what is wrong, what to do."""
     *parents, key = (str(part) for part in problem["loc"] or ("",))
     where = ".".join([*parents, key])
     if problem["type"] == "extra_forbidden":
@@ -141,7 +141,7 @@ def _explain(problem: Any) -> str:
 def _known_keys(parents: list[str]) -> list[str]:
     block: Any = Params
     for parent in parents:
-        if inner := get_args(block):  # the parent is a place in a list or a name in a dict
+        if inner := get_args(block):  # the parent is an index of a list or a key of a dict
             block = inner[-1]
         elif parent in block.model_fields:
             block = block.model_fields[parent].annotation

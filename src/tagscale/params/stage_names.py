@@ -1,4 +1,4 @@
-"""What the stages are called, in the order of the data: a stage of dvc.yaml, a module of `stages`, a component each."""
+"""Names of the stages, in the order of the data: stages of dvc.yaml, modules of `stages`, components."""
 
 STAGES = (
     "synth",
