@@ -1,4 +1,4 @@
-"""What the tests of this folder share: a docker engine, and the image built in it."""
+"""A docker engine for the tests of this folder, and the image built in it."""
 
 import signal
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from containers.images import built
 
 
 def pytest_configure() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended or interrupted: what was started is cleaned up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up after SIGTERM as after Ctrl-C
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """A docker engine. DOCKER_HOST leads to it, so programs, kfp and the Kubeflow SDK find it too."""
+    """A docker engine. DOCKER_HOST names it, so programs, kfp and the Kubeflow SDK find it, too."""
     with running() as found:
         yield found
 

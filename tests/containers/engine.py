@@ -1,8 +1,8 @@
-"""A docker engine for the tests of this folder: the one that answers, or one of their own that leaves nothing behind.
+"""A docker engine for the tests of this folder: the one that answers, or their own, which leaves nothing behind.
 
-The engine of their own needs root and `dockerd`. Its socket, images and containers lie in a folder that is removed with
-it, and it changes nothing else on the machine: no firewall rules, no default bridge (so builds use the host's network,
-and containers find each other on networks that are made for them).
+Their own engine needs root and `dockerd`. Its socket, images and containers lie in a folder that is removed with it. It
+changes nothing else on the machine: no firewall rules, no default bridge (so builds use the host's network, and
+containers find each other on networks created for them).
 """
 
 import os
@@ -21,7 +21,7 @@ import pytest
 
 from tagscale.runtime.errors import TagscaleError
 
-FREE_GB = 20  # an image is 6 GB, and for a while there are its parts beside it
+FREE_GB = 20  # an image has 6 GB, and its layers exist beside it during a build
 FLAGS = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--default-ulimit=nofile=20000:20000"]
 
 
@@ -42,10 +42,10 @@ class Engine:
 
 @contextmanager
 def running() -> Iterator[Engine]:
-    """The docker engine that answers, else one that runs until the block ends; DOCKER_HOST says which.
+    """The docker engine that answers, else one that runs until the block ends; DOCKER_HOST names it.
 
     Raises:
-        TagscaleError: none answers and none can be started: what is missing.
+        TagscaleError: none answers and none can be started; the message says what is missing.
     """
     present = _answering()
     if present is not None:
@@ -62,18 +62,18 @@ def running() -> Iterator[Engine]:
 
 
 def remove(found: list[Any]) -> None:
-    """Remove containers (also running ones) or networks; those that went away meanwhile are no error."""
+    """Remove containers (running ones, too) or networks; those that are gone already are no error."""
     for one in found:
         with suppress(docker.errors.NotFound):
             one.remove(**({"force": True, "v": True} if hasattr(one, "kill") else {}))
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove an engine's folder, and first what an engine that was killed left mounted in it."""
+    """Unmount what a killed engine left mounted in its folder, and remove the folder."""
     mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for place in sorted((place for place in mounted if place.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", place], check=False)
-    # It takes half a minute: a process that goes on where Ctrl-C ends us.
+    # This takes half a minute: a process of its own survives Ctrl-C.
     subprocess.Popen(["rm", "-rf", "--one-file-system", folder], start_new_session=True).wait()
 
 
@@ -90,7 +90,7 @@ def _check() -> None:
     where = os.environ.get("DOCKER_HOST", "the default socket")
     begun = f"no docker engine answers at {where}, and none can be started here: "
     if os.geteuid() != 0:
-        raise TagscaleError(f"{begun}that takes root. Start docker, or set DOCKER_HOST to one that you may use.")
+        raise TagscaleError(f"{begun}that needs root. Start docker, or set DOCKER_HOST to one that you may use.")
     if shutil.which("dockerd") is None:
         raise TagscaleError(f"{begun}no program dockerd. On Debian and Ubuntu .ci/install.sh installs it.")
     free = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
@@ -105,7 +105,7 @@ def _started(folder: Path) -> Iterator[Engine]:
     address = f"unix://{folder}/docker.sock"
     places = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
     with (folder / "log").open("w") as log:
-        # Ended with us even when we are killed; and not by the Ctrl-C that we get: containers are removed first.
+        # It ends with this process, even a killed one, but not by Ctrl-C: containers must be removed first.
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", "dockerd", f"--host={address}", *places, *FLAGS],
             stdin=subprocess.DEVNULL,
@@ -117,7 +117,7 @@ def _started(folder: Path) -> Iterator[Engine]:
         client = _connected(address, process, folder / "log")
         try:
             yield Engine(address, client, own=True)
-        finally:  # the engine would leave the bridges of networks on the machine
+        finally:  # the engine leaves the bridges of networks on the machine
             remove(client.containers.list(all=True))
             remove([network for network in client.networks.list() if network.name not in ("bridge", "host", "none")])
             client.close()
@@ -134,6 +134,6 @@ def _connected(address: str, process: subprocess.Popen[bytes], log: Path, second
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and process.poll() is None:
         with suppress(docker.errors.DockerException):
-            return docker.DockerClient(base_url=address, timeout=600)  # asks the engine for its version
+            return docker.DockerClient(base_url=address, timeout=600)  # requests the engine's version
         time.sleep(0.2)
-    raise TagscaleError(f"dockerd did not start; its last words:\n{log.read_text()[-2000:]}")
+    raise TagscaleError(f"dockerd did not start; its last output:\n{log.read_text()[-2000:]}")

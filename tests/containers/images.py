@@ -1,4 +1,4 @@
-"""The image of these tests: `make image`, on a stand-in for the base image where no registry can be reached."""
+"""The image of these tests: `make image`, on a stand-in for the base image where no registry is reachable."""
 
 import os
 import shutil
@@ -17,18 +17,18 @@ ROOT = Path(__file__).parents[2]
 BASE = "python:3.11-slim-bookworm"
 STAND_IN = "tagscale-stand-in:bookworm"
 NAME = "tagscale-test"
-STAGE = "tagscale.stage=build"  # label of the stages that are no image
+STAGE = "tagscale.stage=build"  # label of the intermediate stages
 BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")
 
 
 @contextmanager
 def built(engine: Engine) -> Iterator[str]:
-    """The image's name until the block ends; then image and what ran in it are gone.
+    """The image's name until the block ends; then the image and its containers are removed.
 
     TAGSCALE_IMAGE names one that the docker engine has already; that one stays.
 
     Raises:
-        TagscaleError: no base image, or the build failed; what it said is printed.
+        TagscaleError: no base image, or the build failed, after its output.
     """
     if os.environ.get("TAGSCALE_IMAGE"):
         yield os.environ["TAGSCALE_IMAGE"]
@@ -40,15 +40,15 @@ def built(engine: Engine) -> Iterator[str]:
         words = ["make", "image", f"IMAGE={NAME}", f"BASE={base}", f"DOCKER={program}", "BUILD_FLAGS=--network=host"]
         done = subprocess.run(words, cwd=ROOT, env=os.environ | environment)
         if done.returncode:
-            raise TagscaleError(f"`{' '.join(words)}` failed; what it said is printed above.")
+            raise TagscaleError(f"`{' '.join(words)}` failed; its output is printed above.")
         yield f"{NAME}:latest"
     finally:
-        if not engine.own:  # with an engine of our own everything goes
+        if not engine.own:  # our own engine is removed whole
             _clean(engine, before)
 
 
 def base_image(engine: Engine) -> str:
-    """BASE of the environment, else the Dockerfile's own, else the stand-in, which is made once per engine."""
+    """BASE of the environment, else the Dockerfile's own, else the stand-in, built once for each engine."""
     if os.environ.get("BASE"):
         return os.environ["BASE"]
     for name in (BASE, STAND_IN):
@@ -64,7 +64,7 @@ def base_image(engine: Engine) -> str:
 
 
 def builder() -> tuple[str, dict[str, str]]:
-    """A docker program that builds with BuildKit (twice as fast), else any, and what it needs in the environment."""
+    """A docker program that builds with BuildKit (twice as fast), else any, and its environment."""
     found = [program for program in (shutil.which("docker"), "/usr/bin/docker") if program and Path(program).exists()]
     if not found:
         raise TagscaleError("no program docker: .ci/install.sh installs it on Debian and Ubuntu.")
@@ -72,16 +72,16 @@ def builder() -> tuple[str, dict[str, str]]:
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
         major = int(version.split("version ")[1].split(".")[0])
         plugin = subprocess.run([program, "buildx", "version"], capture_output=True).returncode == 0
-        if plugin or major < 23:  # until then it was part of the program
+        if plugin or major < 23:  # older programs have it built in
             return program, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
     return found[0], {"DOCKER_BUILDKIT": "0"}
 
 
 def _import_stand_in(engine: Engine) -> None:
-    """Debian's own Python 3.11, as the base has it: the same C library, another folder."""
+    """Import Debian's own Python 3.11, with the C library of the base image, in another folder."""
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise TagscaleError(
-            f"{BASE} cannot be pulled, and a stand-in takes root and debootstrap (.ci/install.sh "
+            f"{BASE} cannot be pulled, and a stand-in needs root and debootstrap (.ci/install.sh "
             "installs it). Or set BASE to an image with Python 3.11 that this docker engine has."
         )
     folder = Path(tempfile.mkdtemp(prefix="tagscale-base-"))
@@ -91,7 +91,7 @@ def _import_stand_in(engine: Engine) -> None:
         with subprocess.Popen(["tar", "-C", folder, *apart, "-c", "."], stdout=subprocess.PIPE) as tar:
             engine.client.api.import_image_from_data(tar.stdout, *STAND_IN.split(":"))
     finally:
-        remove_folder(folder)  # where it is interrupted, debootstrap may leave /proc mounted in it
+        remove_folder(folder)  # an interrupted debootstrap may leave /proc mounted in it
 
 
 def _debian(root: Path) -> None:
@@ -102,7 +102,7 @@ def _debian(root: Path) -> None:
         raise TagscaleError(f"debootstrap failed: {made.stdout[-1000:]}{made.stderr[-1000:]}")
     (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink(missing_ok=True)
     (root / "usr/bin/python").symlink_to("python3")
-    with suppress(FileNotFoundError):  # certificates that this machine trusts: of a proxy, for instance
+    with suppress(FileNotFoundError):  # certificates that this machine trusts, for instance a proxy's
         shutil.copyfile(Path("/") / BUNDLE, root / BUNDLE)
 
 
@@ -114,7 +114,7 @@ def _clean(engine: Engine, before: set[str]) -> None:
         client.images.remove(tag)
     for image in client.images.list(filters={"label": STAGE, "dangling": True}):
         if image.id not in before:
-            with suppress(docker.errors.APIError):  # in use by somebody else's build
+            with suppress(docker.errors.APIError):  # another build uses it
                 client.images.remove(image.id)
     with suppress(docker.errors.ImageNotFound):
         client.images.remove(STAND_IN)

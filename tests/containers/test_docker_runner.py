@@ -1,4 +1,4 @@
-"""kfp's DockerRunner as pipelines/docker_runner.py mends it, on a real engine: failures are seen, nothing is left."""
+"""pipelines/docker_runner.py on a real engine: every failure is reported, and no container is left."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def test_every_failure_is_seen(engine: Engine, image: str, tmp_path: Path, capsy
     assert ours(engine) == []
 
 
-def test_a_task_reads_writes_and_is_the_user(
+def test_a_task_reads_and_writes_as_the_user(
     engine: Engine, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @dsl.component(base_image=image, install_kfp_package=False)
@@ -78,7 +78,7 @@ def test_a_task_reads_writes_and_is_the_user(
     assert "süß" in capsys.readouterr().out
 
 
-def test_an_image_that_is_missing_is_named(engine: Engine, tmp_path: Path) -> None:
+def test_the_error_names_a_missing_image(engine: Engine, tmp_path: Path) -> None:
     with docker_runner() as runner:
         local.init(runner, str(tmp_path))
         with pytest.raises(TagscaleError, match=r"nowhere/tagscale:v1: .* no such image\. `make image` builds"):
@@ -95,10 +95,10 @@ def test_a_task_may_be_silent_for_longer_than_the_clients_timeout(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_ends_and_leaves_no_container(
+def test_an_interrupted_run_leaves_no_container(
     engine: Engine, image: str, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """In a loop, where kfp has a thread for each task and waits for them, with more items to come."""
+    """In a loop, where kfp waits for a thread of each task, and more items follow."""
     (tmp_path / "interrupted.py").write_text(LOOP)
     process = subprocess.Popen(
         [sys.executable, "-u", "interrupted.py", image],
@@ -106,7 +106,7 @@ def test_interrupted_it_ends_and_leaves_no_container(
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
         stdout=(said := tmp_path / "said").open("w"),
         stderr=subprocess.STDOUT,
-        # A process that is started in the background ignores Ctrl-C; this one is to hear it.
+        # A background process ignores Ctrl-C by default; this one must not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:

@@ -1,4 +1,4 @@
-"""The image as a cluster runs it: a user without rights, a read-only root file system, /tmp alone to write to."""
+"""The image as a cluster runs it: an unprivileged user, a read-only root file system, only /tmp writable."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ from containers.engine import Engine
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements-image.lock").read_text()
-# What the pods of k8s/ are: without rights, with a volume for /tmp.
+# As the pods of k8s/: without privileges, with a volume for /tmp.
 CONFINED = {
     "read_only": True,
     "tmpfs": {"/tmp": "exec"},
@@ -39,7 +39,7 @@ def attributes(engine: Engine, image: str) -> dict[str, Any]:
 
 
 def said(engine: Engine, image: str, *command: str, **options: Any) -> str:
-    """What a command prints in a confined container."""
+    """The output of a command in a confined container."""
     output: bytes = engine.client.containers.run(image, list(command), remove=True, **CONFINED | options)
     return output.decode()
 

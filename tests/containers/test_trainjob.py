@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest
 
 
 class Backend(ContainerBackend):
-    """Knows the jobs of a test alone, in an engine that may have others."""
+    """Sees only the jobs of a test, in an engine that may have others."""
 
     others: frozenset[str] = frozenset()
 
@@ -87,6 +87,6 @@ def test_two_containers_train_what_one_process_does(folder: Path, backend: Backe
 def test_a_container_that_cannot_train_says_why(folder: Path, backend: Backend, image: str) -> None:
     with pytest.raises(TagscaleError, match=r"(?s)TrainJob train-waveform-24-0-\w+ failed.*error .*no-store: no store"):
         train(folder, backend, image, inputs=folder / "no-store")
-    (job,) = backend.left()  # kept, to be looked at
+    (job,) = backend.left()  # kept for inspection
     assert job.status == "Failed"
     assert not (folder / "run").exists()
