@@ -1,7 +1,7 @@
-"""The networks of `straightforward.py`: tagscale's models as their papers write them, layer by layer in plain PyTorch.
+"""The paper's two models as one would first write them, layer by layer in PyTorch's functions.
 
-Every class takes a tagscale model, copies its layers with their weights, and computes the same from a waveform, or
-from the log-mel spectrogram that the dataset made.
+Each class takes a tagscale model, copies its layers for their weights, and uses none of their code. The other models
+need no second writing: `Plain` computes them layer by layer, without tagscale's fast paths.
 """
 
 import copy
@@ -12,43 +12,49 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel
-from tagscale.models.crnn import CRNN, PADDING, POOLS
-from tagscale.models.dieleman import POOL, Dieleman
-from tagscale.models.multiscale import MelCNN
-from tagscale.models.samplecnn import SampleCNN
-from tagscale.models.short_chunk import ShortChunkTagger
+from tagscale.models import kernels
 from tagscale.models.spectrogram import SpectrogramTagger
-from tagscale.models.timbre_cnn import TimbreCNN
-from tagscale.models.transformer import TransformerTagger
-from tagscale.models.vgg import VGG
 from tagscale.models.waveform import WaveformTagger
 
 
-def plain(model: nn.Module) -> nn.Module:
-    """The plain network with the weights of a model, without the model's log-mel layer where it has one.
+def plain(model: nn.Module, hears_spectrogram: bool) -> nn.Module:
+    """A plain network with the weights of a model, with or without the model's log-mel layer."""
+    if isinstance(model, WaveformTagger):
+        return Waveform(model)
+    if isinstance(model, SpectrogramTagger) and hears_spectrogram:
+        return Spectrogram(model)
+    return Plain(model, hears_spectrogram)
 
-    That of the models of several parts is tagscale's own.
-    """
-    kind = NETWORKS.get(type(model))
-    return kind(model) if kind else copy.deepcopy(model)
+
+class Plain(nn.Module):
+    """A copy of a model that computes every layer as it is written."""
+
+    def __init__(self, model: Any, hears_spectrogram: bool = False) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        if hears_spectrogram:
+            self.model.log_mel = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with kernels.plain():
+            return self.model.logits(x)
 
 
 class Network(nn.Module):
     """A copy of a model's layers."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         for name, layer in model.named_children():
             if not isinstance(layer, LogMel):
                 self.add_module(name, copy.deepcopy(layer))
-        self.model_pools = getattr(model, "pools", ())
 
 
 class Waveform(Network):
     def forward(self, wave: Tensor) -> Tensor:
         x = wave.unsqueeze(1)
-        for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = over_time(norm, F.relu(conv(x)))
+        for depth, (layer, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = normalise(norm, F.relu(conv(layer, x)))
             if depth > 0:
                 x = F.max_pool1d(x, 3)
         return back_end(self.backend, x)
@@ -56,125 +62,34 @@ class Waveform(Network):
 
 class Spectrogram(Network):
     def forward(self, spectrogram: Tensor) -> Tensor:
-        energy = spectrogram.mean(dim=1, keepdim=True)
-        found = []
+        branches = []
         for branch in self.timbral:
-            x = branch.norm(F.relu(branch.conv(spectrogram.unsqueeze(1))))
-            found.append(x.amax(dim=2))
+            layer = branch.conv
+            x = F.conv2d(spectrogram.unsqueeze(1), layer.weight, layer.bias, padding=layer.padding)
+            branches.append(normalise(branch.norm, F.relu(x)).amax(dim=2))
+        energy = spectrogram.mean(dim=1, keepdim=True)
         for branch in self.temporal:
             taps = branch.conv.kernel_size[0]
-            x = branch.conv(F.pad(energy, ((taps - 1) // 2, taps // 2)))
-            found.append(over_time(branch.norm, F.relu(x)))
-        return back_end(self.backend, torch.cat(found, dim=1))
-
-
-class ShortChunk(Network):
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        x = self.blocks(spectrogram.unsqueeze(1)).amax(dim=(2, 3))
-        return self.output(self.dropout(F.relu(self.norm(self.dense(x)))))
-
-
-class Transformer(Network):
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
-        self.token, self.positions = copy.deepcopy(model.token), copy.deepcopy(model.positions)
-
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        x = spectrogram.unsqueeze(1)
-        for conv in self.convs:
-            residual = conv.norm2(conv.conv2(F.relu(conv.norm1(conv.conv1(x)))))
-            x = x if conv.shortcut is None else conv.shortcut(x)
-            x = F.max_pool2d(F.relu(x + residual), conv.pool)
-        x = self.embed(x.permute(0, 3, 2, 1).flatten(2))
-        x = torch.cat([self.token.expand(len(x), 1, -1), x], dim=1) + self.positions[: 1 + x.shape[1]]
-        return self.output(self.norm(self.layers(self.dropout(x))[:, 0]))
-
-
-class PlainVGG(Network):
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        x = spectrogram.unsqueeze(1)
-        for depth, (conv, norm, pool) in enumerate(zip(self.convs, self.norms, self.model_pools, strict=True)):
-            x = F.max_pool2d(norm(F.relu(conv(x))), pool)
-            x = self.conv_dropout(x) if depth < len(self.convs) - 1 else x
-        return self.output(self.dropout(x.mean(dim=(2, 3))))
-
-
-class PlainCRNN(Network):
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        x = self.input_norm(F.pad(spectrogram, (PADDING, PADDING)).unsqueeze(1))
-        for conv, norm, pool in zip(self.convs, self.norms, POOLS, strict=True):
-            x = self.conv_dropout(F.max_pool2d(F.elu(norm(conv(x))), pool))
-        steps, _ = self.recurrent(x.squeeze(2).transpose(1, 2))
-        return self.output(self.dropout(steps[:, -1]))
-
-
-class PlainTimbreCNN(Network):
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        x = torch.cat([F.elu(shape(spectrogram.unsqueeze(1))).amax(dim=2) for shape in self.shapes], dim=1)
-        x = F.max_pool1d(F.elu(self.conv(F.max_pool1d(x, POOL))), POOL)
-        return self.output(self.dropout(F.elu(self.dense(self.dropout(x))).mean(dim=1)))
-
-
-class PlainDieleman(Network):
-    def forward(self, wave: Tensor) -> Tensor:
-        x = F.relu(self.strided(wave.unsqueeze(1)))
-        for conv in (self.conv1, self.conv2):
-            x = F.max_pool1d(F.relu(conv(x)), POOL)
-        return self.output(F.relu(self.dense(x)).mean(dim=1))
-
-
-class PlainSampleCNN(Network):
-    def forward(self, wave: Tensor) -> Tensor:
-        x = conv_block(self.strided, wave.unsqueeze(1))
-        return self.output(self.dropout(stack(self.stack, x).mean(dim=2)))
-
-
-class PlainMelCNN(Network):
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        return self.output(self.dropout(stack(self.stack, spectrogram).mean(dim=2)))
+            x = F.conv1d(F.pad(energy, ((taps - 1) // 2, taps // 2)), branch.conv.weight, branch.conv.bias)
+            branches.append(normalise(branch.norm, F.relu(x)))
+        return back_end(self.backend, torch.cat(branches, dim=1))
 
 
 def back_end(layers: Any, x: Tensor) -> Tensor:
-    """The paper's shared back-end: three convolutions over time, pooling, two dense layers."""
-    x = over_time(layers.norm1, F.relu(layers.conv1(x)))
-    x = over_the_map(layers.norm2, F.relu(layers.conv2(x))) + x
+    """The shared back-end: three convolutions over time, pooling, two dense layers."""
+    x = normalise(layers.norm1, F.relu(conv(layers.conv1, x)))
+    x = normalise(layers.norm2, F.relu(conv(layers.conv2, x)).unsqueeze(1)).squeeze(1) + x
     x = F.max_pool1d(x, 2)
-    x = over_the_map(layers.norm3, F.relu(layers.conv3(x))) + x
+    x = normalise(layers.norm3, F.relu(conv(layers.conv3, x)).unsqueeze(1)).squeeze(1) + x
     x = torch.cat([x.max(dim=2).values, x.mean(dim=2)], dim=1)
     x = layers.dense_norm(F.relu(layers.dense(layers.dropout(x))))
     return layers.output(layers.dropout(x))
 
 
-def stack(layers: Any, x: Tensor) -> Tensor:
-    for block, pool in zip(layers.blocks, layers.pools, strict=True):
-        x = F.max_pool1d(conv_block(block, x), pool)
-    return conv_block(layers.last, x)
+def conv(layer: Any, x: Tensor) -> Tensor:
+    return F.conv1d(x, layer.weight, layer.bias, layer.stride, layer.padding)
 
 
-def conv_block(block: Any, x: Tensor) -> Tensor:
-    return F.relu(over_time(block.norm, block.conv(F.pad(x, (0, 1)) if block.odd_zero else x)))
-
-
-def over_time(norm: Any, x: Tensor) -> Tensor:
-    """A batch norm of (batch, channels, length), as nn.BatchNorm1d applies it."""
+def normalise(norm: Any, x: Tensor) -> Tensor:
     statistics = norm.running_mean, norm.running_var, norm.weight, norm.bias
     return F.batch_norm(x, *statistics, norm.training, norm.momentum, norm.eps)
-
-
-def over_the_map(norm: Any, x: Tensor) -> Tensor:
-    """A batch norm over a map with a single channel."""
-    return over_time(norm, x.unsqueeze(1)).squeeze(1)
-
-
-NETWORKS: dict[type, type[Network]] = {
-    WaveformTagger: Waveform,
-    SpectrogramTagger: Spectrogram,
-    ShortChunkTagger: ShortChunk,
-    TransformerTagger: Transformer,
-    VGG: PlainVGG,
-    CRNN: PlainCRNN,
-    TimbreCNN: PlainTimbreCNN,
-    Dieleman: PlainDieleman,
-    SampleCNN: PlainSampleCNN,
-    MelCNN: PlainMelCNN,
-}

@@ -1,10 +1,9 @@
-"""The other side of the speed benchmarks: the same models and loading as one would first write them in plain PyTorch.
+"""The other side of the speed benchmarks: models and loading as one would first write them in plain PyTorch.
 
 One float32 .npy per track, read through a memory map; a dataset that gives one patch after the other, as a log-mel
-spectrogram by torchaudio where the model wants one; a DataLoader with its defaults; float32; a plain training loop that
-reads the loss in every step; songs tagged one by one. The networks are those of
-`plain_networks.py`. `reference` gives them the weights of a tagscale model, so that both sides compute the same:
-`training.py` and `inference.py` make sure of it before they time anything.
+spectrogram by torchaudio where the model takes one; a DataLoader with its defaults; float32; a training loop that reads
+the loss in every step; songs tagged one by one. `plain_networks.py` has the networks. `reference` gives them the
+weights of a tagscale model, and `training.py` and `inference.py` check that both sides agree before they time anything.
 """
 
 import copy
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from tagscale import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
 
 Transform = Callable[[Tensor], Tensor]  # (samples,) -> what the network takes of it
@@ -50,9 +48,9 @@ class LogMelSpectrogram:
     """torchaudio's mel spectrogram with the settings of a model's own, compressed and normalised like it."""
 
     def __init__(self, layer: LogMel) -> None:
-        self.layer = layer
+        self.layer, self.resample = layer, copy.deepcopy(layer.resample)
         self.mel = torchaudio.transforms.MelSpectrogram(
-            SAMPLE_RATE,
+            layer.rate,
             n_fft=layer.n_fft,
             hop_length=layer.hop,
             n_mels=len(layer.filters),
@@ -63,6 +61,7 @@ class LogMelSpectrogram:
         self.mean, self.std = float(layer.mean), float(layer.std)
 
     def __call__(self, wave: Tensor) -> Tensor:
+        wave = self.resample(wave)
         mel = self.mel(wave)[:, : len(wave) // self.layer.hop]
         if self.layer.compression is None:
             mel = 10 * torch.log10(mel.clamp(min=1e-10))
@@ -75,11 +74,8 @@ def reference(model: nn.Module) -> tuple[nn.Module, Transform | None]:
     """A network with the weights of a tagscale model, on the CPU, and what the dataset does to a patch for it."""
     layers = [layer for layer in model.modules() if isinstance(layer, LogMel)]
     if len(layers) != 1:  # none; or one per time scale, each on pieces of the patch: they stay in the network
-        return plain(model), None
-    if isinstance(layers[0].resample, nn.Identity):
-        return plain(model), LogMelSpectrogram(layers[0])
-    layer = copy.deepcopy(layers[0])  # of another sample rate: torchaudio's filter is not ours
-    return plain(model), lambda wave: layer(wave[None])[0]
+        return plain(model, hears_spectrogram=False), None
+    return plain(model, hears_spectrogram=True), LogMelSpectrogram(layers[0])
 
 
 def loader(files: Files, batch: int, workers: int = 0) -> DataLoader:

@@ -46,7 +46,12 @@ RATE = 1e-3  # of learning, on both sides
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 2e-2  # relative; float32 through batch norms of few values
 WORKERS = min(8, os.cpu_count() or 1)
 PLAIN = Way("straightforward", ours=False)
-CPU_WAYS = [PLAIN, Way("tagscale", ours=True), Way("tagscale, bf16", ours=True, precision="bf16-mixed")]
+CPU_WAYS = [
+    PLAIN,
+    Way("tagscale, plain layers", ours=True, plain=True),
+    Way("tagscale", ours=True),
+    Way("tagscale, bf16", ours=True, precision="bf16-mixed"),
+]
 GPU_WAYS = [
     PLAIN,
     Way("straightforward, workers", ours=False, workers=WORKERS),
@@ -161,7 +166,8 @@ class Bench:
     def run(self, way: Way, turn: Turn) -> None:
         """Rounds of steps, then rounds of epochs; the first of each warms up."""
         torch.set_num_threads(self.threads)
-        (self.run_ours if way.ours else self.run_theirs)(way, turn)
+        with turns.layers(way):
+            (self.run_ours if way.ours else self.run_theirs)(way, turn)
 
     def run_ours(self, way: Way, turn: Turn) -> None:
         keep_freed_memory()  # as the train stage does
@@ -305,6 +311,8 @@ NOTES = [
     "without validation. Data wait: share of an epoch in which the next batch was not there yet.",
     "- Where a model cannot take so short a patch, it has the shortest that it can take. Of models that are trained in "
     "parts: the longest part.",
+    "- Plain layers: tagscale without the fast paths of its layers (`tagscale.models.kernels.plain`). The "
+    "straightforward way has them, too, but for the paper's two models, which are written a second time.",
 ]
 CPU_NOTES = [
     "- The size is that of params.yaml's default (width 0.25). Memory: the most that the process took, libraries "

@@ -12,6 +12,7 @@ import statistics
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from tagscale import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
+from tagscale.models import kernels
 from tagscale.models.build import Architecture, build, shortest_samples
 from tagscale.models.spec import NETWORKS
 from tagscale.params.load import load
@@ -48,6 +50,7 @@ class Way:
 
     name: str
     ours: bool
+    plain: bool = False  # ours, without the fast paths of tagscale.models.kernels
     precision: str = "32-true"
     compile: bool = False
     workers: int = 0
@@ -83,6 +86,11 @@ def prepared(built: Architecture) -> nn.Module:
     for norm in norms:
         norm.momentum = norm.usual
     return model
+
+
+def layers(way: Way) -> AbstractContextManager[None]:
+    """The fast paths of tagscale's layers, or none, while the block runs."""
+    return kernels.plain() if way.plain else nullcontext()
 
 
 def waves_of(count: int, samples: int) -> Tensor:

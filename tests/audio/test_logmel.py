@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torchaudio.functional import resample
 
-from tagscale.audio.logmel import ROLL_OFF, ZERO_CROSSINGS, LogMel, Resample, samples_of
+from tagscale.audio.logmel import LogMel, Resampler, samples_of
 from tagscale.runtime.errors import TagscaleError
 
 TOLERANCE = 1e-4  # absolute, on values from 0 to about 6: float32 against float64
@@ -70,26 +69,34 @@ def test_against_numpy(design: dict[str, object]) -> None:
 
 
 def test_another_rate_against_numpy() -> None:
-    """Choi et al.: decibels at 12 kHz, here after torchaudio's resampling."""
+    """Choi et al.: decibels at 12 kHz."""
     wave = torch.tensor(chirp(5_000), dtype=torch.float32)
-    at_12_khz = resample(wave, 16_000, 12_000, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
+    at_12_khz = resampled(wave.double().numpy(), 12_000)
     found = LogMel(rate=12_000, compression=None)(wave[None])[0].numpy()
-    expected = reference(at_12_khz.double().numpy(), rate=12_000, compression=None)
+    expected = reference(at_12_khz, rate=12_000, compression=None)
     assert found.shape == (96, 14)
     np.testing.assert_allclose(found, expected, atol=0.05)
 
 
+def resampled(wave: np.ndarray, rate: int) -> np.ndarray:
+    """A sinc of 12 zero crossings to each side under a squared cosine, cut off at 0.95 of the lower Nyquist."""
+    cutoff = 0.95 * min(16_000, rate)  # twice, Hz
+    seconds = np.arange(int(np.ceil(len(wave) * rate / 16_000)))[:, None] / rate - np.arange(len(wave)) / 16_000
+    window = np.where(abs(seconds * cutoff) < 12, np.cos(np.pi * seconds * cutoff / 24) ** 2, 0)
+    return (np.sinc(seconds * cutoff) * window * cutoff / 16_000) @ wave
+
+
 @pytest.mark.parametrize("samples", [1_000, 1_001, 1_002, 1_003])
-@pytest.mark.parametrize("rate", [12_000, 11_025, 22_050])
-def test_resampling_against_torchaudio(rate: int, samples: int) -> None:
+@pytest.mark.parametrize("rate", [12_000, 22_050])
+def test_resampling_against_its_formula(rate: int, samples: int) -> None:
     torch.manual_seed(0)
-    wave = torch.randn(2, samples)
-    expected = resample(wave.double(), 16_000, rate, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
-    torch.testing.assert_close(Resample(rate)(wave), expected.float(), atol=1e-5, rtol=1e-5)
+    wave = torch.randn(samples)
+    expected = resampled(wave.double().numpy(), rate)
+    np.testing.assert_allclose(Resampler(rate)(wave[None])[0].numpy(), expected, atol=1e-4 if rate > 16_000 else 1e-5)
 
 
 def test_resampling_keeps_what_the_lower_rate_can_hold_and_nothing_above() -> None:
-    layer = Resample(12_000)
+    layer = Resampler(12_000)
 
     def inside(hertz: float) -> np.ndarray:
         """Without the ends, where the tone begins and stops."""
@@ -114,7 +121,7 @@ def test_defaults_are_bit_for_bit_what_they_were() -> None:
 @pytest.mark.parametrize(("frames", "hop", "rate"), [(1, 256, 16_000), (9, 372, 16_000), (22, 256, 12_000)])
 def test_fewest_samples_of_frames(frames: int, hop: int, rate: int) -> None:
     samples = samples_of(frames, hop=hop, rate=rate)
-    length = [Resample(rate)(torch.zeros(1, n)).shape[1] if rate != 16_000 else n for n in (samples, samples - 1)]
+    length = [Resampler(rate)(torch.zeros(1, n)).shape[1] if rate != 16_000 else n for n in (samples, samples - 1)]
     assert [n // hop for n in length] == [frames, frames - 1]
 
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from tagscale.models import spectrogram
 from tagscale.models.build import Architecture, build, parameter_count
-from tagscale.models.kernels import norm_max
+from tagscale.models.kernels import plain
 from tagscale.models.samplecnn import SampleCNN
 from tagscale.models.waveform import FILTERS
 
@@ -55,10 +54,9 @@ def test_operations_of_the_waveform_model_by_its_formula() -> None:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_against_a_real_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@plain()
+def test_against_a_real_run(name: str) -> None:
     """The meta device computes nothing, and must count what the CPU counts and keep what the CPU keeps."""
-    for module in (spectrogram, norm_max):  # layer by layer: the short way keeps less, and multiplies with some zeros
-        monkeypatch.setattr(module, "shortcut", lambda *_, ordered=False: False)
     architecture = described(name, TINY[name])
     model = build(architecture).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from killed import start
 from sounds import Sounds, architecture, make_sounds, settings
 from tagscale.audio.patches import SpacedPatches
-from tagscale.models.backend import SingleChannelNorm
+from tagscale.models.kernels import NormPool, SingleChannelNorm
 from tagscale.runtime.errors import TagscaleError
 from tagscale.training import loop, resume, steps
 from tagscale.training.batch_norm import synchronised
@@ -63,8 +63,8 @@ class Norms(nn.Module):
         torch.manual_seed(0)
         self.conv = nn.Conv1d(1, 3, 5)
         self.norm = nn.BatchNorm1d(3, momentum=0.3)
-        self.single = SingleChannelNorm()
-        self.plane = nn.BatchNorm2d(3, affine=False)
+        self.single = SingleChannelNorm(1e-3, 0.01)
+        self.plane = NormPool(3, affine=False)
         self.dense = nn.Linear(3, 4)
         self.flat = nn.BatchNorm1d(4)
 

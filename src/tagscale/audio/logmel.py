@@ -5,13 +5,12 @@ Window, hop and compression, log10(1 + 10000 x), are those of the authors' relea
 for other rates, windows, numbers of bands and compressions: all are arguments, and the defaults are the paper's.
 """
 
-import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
+from torchaudio.transforms import Resample
 
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.errors import TagscaleError
@@ -64,8 +63,8 @@ class LogMel(nn.Module):
         compression: float | None = COMPRESSION,
     ) -> None:
         super().__init__()
-        self.n_fft, self.hop, self.power, self.compression = n_fft, hop, power, compression
-        self.resample = Resample(rate) if rate != SAMPLE_RATE else nn.Identity()
+        self.rate, self.n_fft, self.hop, self.power, self.compression = rate, n_fft, hop, power, compression
+        self.resample = Resampler(rate) if rate != SAMPLE_RATE else nn.Identity()
         bank = melscale_fbanks(n_fft // 2 + 1, 0.0, rate / 2, mels, rate, norm="slaney", mel_scale="slaney")
         self.register_buffer("filters", bank.T.contiguous(), persistent=False)  # (mels, n_fft // 2 + 1)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
@@ -113,37 +112,22 @@ class LogMel(nn.Module):
         self.std.fill_(variance**0.5)
 
 
-class Resample(nn.Module):
-    """16 kHz to another rate: a windowed sinc, as matrix products.
-
-    Not as a convolution: GPUs run those at reduced precision (TF32) by default, and its error would stand above the
-    quiet bands of a spectrogram.
+class Resampler(Resample):
+    """torchaudio's windowed sinc from 16 kHz to another rate. The rate fixes its kernel, so no checkpoint holds it.
 
     Shape:
         wave:    (batch, samples) at 16 kHz, float32
         returns: (batch, ceil(samples * rate / 16000))
     """
 
-    kernel: Tensor
-
     def __init__(self, rate: int) -> None:
-        super().__init__()
-        common = math.gcd(SAMPLE_RATE, rate)
-        self.step, self.phases = SAMPLE_RATE // common, rate // common  # `step` samples become `phases`
-        cutoff = ROLL_OFF * min(self.step, self.phases)
-        self.reach = math.ceil(ZERO_CROSSINGS * self.step / cutoff)  # samples that an output hears to each side
-        inputs = torch.arange(-self.reach, self.reach + self.step, dtype=torch.float64) / self.step
-        outputs = torch.arange(self.phases, dtype=torch.float64)[:, None] / self.phases
-        distance = ((inputs - outputs) * cutoff).clamp(-ZERO_CROSSINGS, ZERO_CROSSINGS)  # in zero crossings
-        hann = torch.cos(distance * torch.pi / (2 * ZERO_CROSSINGS)) ** 2
-        kernel = torch.sinc(distance) * hann * cutoff / self.step
-        self.register_buffer("kernel", kernel.float(), persistent=False)  # (phases, 2 reach + step)
+        super().__init__(SAMPLE_RATE, rate, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
+        self.register_buffer("kernel", self.kernel, persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
-        padded = F.pad(wave, (self.reach, self.reach + self.step))
-        windows = padded.unfold(1, self.kernel.shape[1], self.step)  # (B, samples // step + 1, taps)
-        length = -(-wave.shape[1] * self.phases // self.step)
-        return (windows @ self.kernel.T).flatten(1)[:, :length]
+        # A GPU's default for convolutions, TF32, errs by more than the quiet bands of a spectrogram
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return super().forward(wave)
 
 
 def samples_of(frames: int, *, hop: int = HOP, rate: int = SAMPLE_RATE) -> int:

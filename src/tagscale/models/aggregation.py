@@ -1,13 +1,13 @@
-"""What a multi-level and multi-scale tagger does with its parts: the features of a whole clip, and a head on them.
+"""Multi-level and multi-scale taggers: features of a whole clip from several networks, and a head on them.
 
 Source: Lee & Nam 2017, "Multi-level and multi-scale feature aggregation using pretrained convolutional neural networks
 for music auto-tagging" [13]: the activations of the last three layers, the maximum within a segment, the mean over
-segments, concatenated over layers and scales, and dense layers on that. The parts are trained first, each as a tagger
-of its own; then they stay as they are, and the head is trained.
+segments, concatenated over layers and scales, and dense layers on that. The parts train first, each as a tagger of its
+own; then their weights are frozen, and the head trains.
 
-The segments of a part lie next to each other, evenly spread from the first sample to the last where they do not fill
-the patch (so they overlap a little), as in the authors' released code. Its head has two hidden layers of 8,192 units,
-151M weights for eight scales; here `units` is 1,024 unless set, with dropout, which that code has not.
+The segments of a part lie next to each other. Where they do not fill the patch, they spread evenly from its first
+sample to its last and overlap a little, as in the authors' released code. Its head has two hidden layers of 8,192
+units, 151M weights for eight scales, and no dropout; here `units` is 1,024 by default, with dropout.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ UNITS = 1024
 
 
 class MultiscaleTagger(Tagger):
-    """Parts of one time scale each, and a head that hears the features of all.
+    """Parts of one time scale each, and a head on the features of all.
 
     Attributes:
         parts: single-scale taggers, each trained on patches of its own length
@@ -110,7 +110,7 @@ def aggregate(part: SingleScale, pieces: Tensor, at_once: int) -> Tensor:
 
     Args:
         pieces: (batch, segments, samples)
-        at_once: segments of a wave that the part hears at a time; it bounds the memory, and changes nothing else
+        at_once: segments of a wave that the part computes together; it bounds the memory and does not change the result
     Returns:
         (batch, sum of the part's `level_filters`)
     """

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.models.kernels.maps import conv1d
-from tagscale.models.kernels.norm_max import norm_max
+from tagscale.models.kernels import NormPool, SingleChannelNorm, TimeConv, pool_time
 from tagscale.models.tagger import Tagger
 from tagscale.runtime.errors import TagscaleError
 
@@ -62,25 +61,24 @@ class Backend(nn.Module):
         super().__init__()
         if pooling not in POOLINGS:
             raise TagscaleError(f"model.backend.pooling: expected {' or '.join(POOLINGS)}, found {pooling!r}.")
-        self.conv1 = nn.Conv1d(channels, filters, KERNEL)
-        self.norm1 = batch_norm2d(filters)
-        self.conv2 = nn.Conv1d(filters, filters, KERNEL, padding=KERNEL // 2)
-        self.norm2 = SingleChannelNorm()
-        self.conv3 = nn.Conv1d(filters, filters, KERNEL, padding=KERNEL // 2)
-        self.norm3 = SingleChannelNorm()
+        self.conv1 = TimeConv(channels, filters, KERNEL)
+        self.norm1 = relu_norm(filters)
+        self.conv2 = TimeConv(filters, filters, KERNEL, same=True)
+        self.norm2 = norm_of_map()
+        self.conv3 = TimeConv(filters, filters, KERNEL, same=True)
+        self.norm3 = norm_of_map()
         self.pooling = POOLINGS[pooling](filters)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(2 * filters, units)
-        self.dense_norm = batch_norm(units)
+        self.dense_norm = nn.BatchNorm1d(units, BN_EPS, BN_MOMENTUM)
         self.output = nn.Linear(units, tags)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = conv1d(self.conv1, features.unsqueeze(2))  # (B, filters, 1, T - 6)
-        x = norm_max(x, self.norm1, rectify=True)
-        x = self.norm2(F.relu(conv1d(self.conv2, x))) + x  # no ReLU after the sum
-        x = F.max_pool2d(x, (1, 2))  # (B, filters, 1, (T - 6) // 2)
-        x = self.norm3(F.relu(conv1d(self.conv3, x))) + x
-        x = self.pooling(x.squeeze(2))  # (B, 2 filters): whatever the length, section 4
+        x = self.norm1(self.conv1(features))  # (B, filters, T - 6)
+        x = self.norm2(F.relu(self.conv2(x))) + x  # no ReLU after the sum
+        x = pool_time(x, 2)  # (B, filters, (T - 6) // 2)
+        x = self.norm3(F.relu(self.conv3(x))) + x
+        x = self.pooling(x)  # (B, 2 filters): whatever the length, section 4
         x = self.dense_norm(F.relu(self.dense(self.dropout(x))))  # (B, units)
         return self.output(self.dropout(x))  # (B, tags)
 
@@ -133,52 +131,18 @@ POOLINGS: dict[str, type[MaxMean] | type[AttentiveStatistics]] = {
 }
 
 
-class SingleChannelNorm(nn.BatchNorm1d):
-    """Batch norm of a whole feature map by one mean, one variance, one gamma and one beta.
+def relu_norm(channels: int, pool: int = 1) -> NormPool:
+    """ReLU, batch norm per channel, and a max-pool over so many moments."""
+    return NormPool(channels, (1, pool), relu=True, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+def norm_of_map() -> SingleChannelNorm:
+    """Batch norm over a whole map.
 
     The reference transposes its maps before the second and the third batch norm, so these two see a map with a single
     channel. The published parameter counts come out only with this.
-
-    Attributes as of nn.BatchNorm1d; the running statistics are always kept.
-
-    Shape:
-        x, returned: (batch, channels, 1, frames)
     """
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-    momentum: float
-
-    def __init__(self) -> None:
-        super().__init__(1, eps=BN_EPS, momentum=BN_MOMENTUM)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda and self.training and type(self) is SingleChannelNorm:
-            return self.over_all(x)
-        values = x.movedim(1, -1)  # as they lie in memory; their order does not matter
-        return super().forward(values.flatten(1).unsqueeze(1)).view_as(values).movedim(-1, 1)
-
-    def over_all(self, x: Tensor) -> Tensor:
-        """The same in training, by reductions that all of a GPU works on: its batch norm gives a channel one block."""
-        wide = x.to(self.running_mean.dtype)
-        variance, mean = torch.var_mean(wide, correction=0)
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (x.numel() / (x.numel() - 1)), self.momentum)
-            self.num_batches_tracked.add_(1)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (wide * scale + (self.bias - mean * scale)).to(x.dtype)
-
-
-def batch_norm(channels: int) -> nn.BatchNorm1d:
-    """Batch norm per channel, for (batch, channels)."""
-    return nn.BatchNorm1d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
-
-
-def batch_norm2d(channels: int) -> nn.BatchNorm2d:
-    """Batch norm per channel, for (batch, channels, height, width)."""
-    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+    return SingleChannelNorm(BN_EPS, BN_MOMENTUM)
 
 
 def he_initialise(model: nn.Module) -> None:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel, samples_of
-from tagscale.models.kernels.maps import channels_last
-from tagscale.models.kernels.norm_max import norm_max
+from tagscale.models.kernels import MapConv, NormPool
 from tagscale.models.tagger import Tagger, scaled
 
 RATE, MELS, FRAMES = 12_000, 96, 1366
@@ -24,12 +23,13 @@ FILTERS = (169, 339, 339, 339)
 POOLS = (2, 3, 4, 4)  # of bands and of frames alike: 96 bands to one
 STEP = 96  # frames that make one step of the recurrent layers: the product of POOLS
 UNITS = 169  # of each recurrent layer
+BN_EPS, BN_MOMENTUM = 1e-5, 0.01  # Keras' constants of that time
 
 
 class CRNN(Tagger):
     """Log-mel spectrogram, four convolutions, two GRU layers, and a dense layer on their last state.
 
-    Patches shorter than the natural length give fewer steps, longer ones more: the state after the last step is used.
+    A shorter patch gives fewer steps, a longer one more; the dense layer sees the state after the last step.
 
     Args:
         tags: number of outputs
@@ -48,11 +48,14 @@ class CRNN(Tagger):
         counts = [scaled(count, width, "crnn") for count in FILTERS]
         units = scaled(UNITS, width, "crnn")
         self.log_mel = LogMel(rate=RATE, mels=MELS, compression=None)
-        self.input_norm = batch_norm(1)
+        self.input_norm = nn.BatchNorm2d(1, BN_EPS, BN_MOMENTUM)
         self.convs = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 3, padding=1) for inputs, outputs in zip([1, *counts[:-1]], counts, strict=True)
+            MapConv(inputs, outputs, 3, padding=1) for inputs, outputs in zip([1, *counts[:-1]], counts, strict=True)
         )
-        self.norms = nn.ModuleList(batch_norm(count) for count in counts)
+        self.norms = nn.ModuleList(
+            NormPool(count, (pool, pool), eps=BN_EPS, momentum=BN_MOMENTUM)
+            for count, pool in zip(counts, POOLS, strict=True)
+        )
         self.recurrent = nn.GRU(counts[-1], units, num_layers=2, batch_first=True)
         self.conv_dropout, self.dropout = nn.Dropout(conv_dropout), nn.Dropout(dropout)
         self.output = nn.Linear(units, tags)
@@ -69,9 +72,9 @@ class CRNN(Tagger):
 
     def logits(self, wave: Tensor) -> Tensor:
         x = F.pad(self.log_mel(wave), (PADDING, PADDING)).unsqueeze(1)  # (B, 1, 96, T + 74)
-        x = channels_last(self.input_norm(x))
-        for conv, norm, pool in zip(self.convs, self.norms, POOLS, strict=True):
-            x = self.conv_dropout(F.elu(norm_max(conv(x), norm, (pool, pool))))  # ELU keeps the order: less to do
+        x = self.input_norm(x)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = self.conv_dropout(F.elu(norm(conv(x))))  # pooled before the ELU, which keeps the order: less to do
         steps, _ = self.recurrent(x.squeeze(2).transpose(1, 2))  # (B, 339, 1, steps) -> (B, steps, 169)
         return self.output(self.dropout(steps[:, -1]))
 
@@ -88,8 +91,3 @@ class CRNN(Tagger):
                 continue
             for gate in torch.chunk(parameter.detach(), 3):  # reset, update, new: views of the parameter
                 (nn.init.orthogonal_ if "_hh_" in name else nn.init.xavier_uniform_)(gate)
-
-
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """With Keras' constants of that time."""
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.01)

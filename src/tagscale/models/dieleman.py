@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tagscale import SAMPLE_RATE
 from tagscale.models.backend import he_initialise
-from tagscale.models.kernels.maps import conv1d
+from tagscale.models.kernels import TimeConv, pool_time
 from tagscale.models.tagger import Tagger, scaled
 
 STRIDE = 256  # samples per frame, and the length of the filters on the waveform
@@ -28,8 +28,8 @@ class Dieleman(Tagger):
         tags: number of outputs
         width: factor on the filters of every convolution
         units: of the dense layer
-        frames: pooled frames that the dense layer sees at once: 36 are 10 s, 9 are 3 s. On longer patches it sees
-            every such window, and the mean over windows is taken.
+        frames: pooled frames that the dense layer sees at once: 36 are 10 s, 9 are 3 s. A longer patch has several such
+            windows; the model takes the mean over them.
     Raises:
         TagscaleError: no filter left at this width.
     """
@@ -40,9 +40,9 @@ class Dieleman(Tagger):
         super().__init__()
         self.shortest_samples = self.shortest(frames=frames)
         bands, filters = scaled(128, width, "dieleman"), scaled(32, width, "dieleman")
-        self.strided = nn.Conv1d(1, bands, STRIDE, stride=STRIDE)
-        self.conv1 = nn.Conv1d(bands, filters, TAPS)
-        self.conv2 = nn.Conv1d(filters, filters, TAPS)
+        self.strided = TimeConv(1, bands, STRIDE, stride=STRIDE)
+        self.conv1 = TimeConv(bands, filters, TAPS)
+        self.conv2 = TimeConv(filters, filters, TAPS)
         self.dense = SlidingDense(filters, frames, units)
         self.output = nn.Linear(units, tags)
         he_initialise(self)
@@ -62,12 +62,11 @@ class Dieleman(Tagger):
         return -(-Dieleman.shortest(frames=frames) // SAMPLE_RATE) * SAMPLE_RATE
 
     def logits(self, wave: Tensor) -> Tensor:
-        pieces = wave[:, : wave.shape[1] // STRIDE * STRIDE].unflatten(1, (-1, STRIDE))
-        x = F.linear(pieces, self.strided.weight.squeeze(1), self.strided.bias)  # (B, samples // 256, 128)
-        x = F.relu(x).transpose(1, 2).unsqueeze(2)  # (B, 128, 1, samples // 256)
+        x = F.relu(self.strided(wave.unsqueeze(1)))  # (B, 128, samples // 256)
         for conv in (self.conv1, self.conv2):
-            x = F.relu(F.max_pool2d(conv1d(conv, x), (1, POOL)))  # the maximum first: less to rectify
-        return self.output(F.relu(self.dense(x.squeeze(2))).mean(dim=1))  # of (B, 32, frames)
+            x = F.relu(pool_time(conv(x), POOL))  # (B, 32, a quarter); the maximum first: less to rectify
+        x = F.relu(self.dense(x)).mean(dim=1)  # (B, units)
+        return self.output(x)
 
 
 class SlidingDense(nn.Module):

@@ -2,8 +2,8 @@
 
 Source: Lee & Nam 2017 [13] (`aggregation` says what it does), and Lee et al. 2018, "SampleCNN: end-to-end deep
 convolutional neural networks using very small filters for music classification" [15], which does the same with
-SampleCNNs. We know the two by their abstracts, by what the paper says of them, and by the authors' released code for
-other tasks: what none of these says was chosen, and is marked so below.
+SampleCNNs. The sources are their abstracts, what the paper says of them, and the authors' released code for other
+tasks. What none of these says is our choice, and comments say so.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from tagscale.runtime.errors import TagscaleError
 
 # Samples at 22,050 Hz: 372, 557, 627, 743, 893, 1486, 2678 and 3543 ms, the list of the authors' code for DCASE 2017
 SAMPLES = (8_192, 12_288, 13_824, 16_384, 19_683, 32_768, 59_049, 78_125)
-# 27 frames (627 ms) are named in the authors' code; the scales around it, up to 5 s, were chosen
+# 27 frames (627 ms) are named in the authors' code; the scales around it, up to 5 s, are our choice
 FRAMES = (18, 27, 54, 108, 216)
 # 128 bands of magnitude, log10(1 + 10 x), 1024 and 512 samples at 22,050 Hz: here 46.5 and 23.25 ms at 16 kHz
 N_FFT, HOP, MELS, COMPRESSION = 744, 372, 128, 10.0
@@ -129,9 +129,9 @@ class SampleCNNMultiscale(MultiscaleTagger):
 class MelCNN(SingleScale):
     """A part of `Multiscale`: convolutions over time on a log-mel spectrogram, its bands as channels.
 
-    Chosen after the authors' later released code for mel spectrograms: 128 filters in every pooled layer, as many taps
-    as it pools frames, 256 filters of one tap at the end; conv -> batch norm -> ReLU -> pool. Each layer pools by a
-    prime factor of the number of frames, so one frame is left.
+    Our choice, after the authors' later released code for mel spectrograms: 128 filters in every pooled layer, as many
+    taps as it pools frames, 256 filters of one tap at the end; conv -> batch norm -> ReLU -> pool. Each layer pools by
+    a prime factor of the number of frames, so one frame is left.
 
     Args:
         tags: number of outputs
@@ -153,7 +153,7 @@ class MelCNN(SingleScale):
         keras_initialise(self)
 
     def levels(self, wave: Tensor) -> list[Tensor]:
-        return self.stack.levels(self.log_mel(wave).unsqueeze(2))
+        return self.stack.levels(self.log_mel(wave))
 
 
 def _refuse(key: str, lengths: Sequence[int], factors: int, default: Sequence[int]) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.models.kernels.maps import conv1d
-from tagscale.models.kernels.norm_max import norm_max
+from tagscale.models.kernels import NormPool, TimeConv, pool_time
 from tagscale.models.tagger import Tagger, scaled
 from tagscale.runtime.errors import TagscaleError
 
@@ -104,56 +103,54 @@ class SampleCNN(SingleScale):
         return SampleCNN.shortest(pools=pools)
 
     def levels(self, wave: Tensor) -> list[Tensor]:
-        return self.stack.levels(self.strided(wave[:, None, None]))
+        return self.stack.levels(self.strided(wave.unsqueeze(1)))
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, max-pooling, ReLU: as published, but for the last two, which give the same either way.
+    """Convolution, batch norm, max-pooling, ReLU. The published order pools last, with the same result.
 
     Shape:
-        x:        (batch, inputs, 1, length)
-        returned: (batch, outputs, 1, length // pool), or length // stride with a stride (as many taps as it strides)
+        x:       (batch, inputs, length)
+        returns: (batch, outputs, length // pool), or length // stride with a stride (as many taps as it strides)
     """
 
-    def __init__(self, inputs: int, outputs: int, taps: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, taps: int, *, stride: int = 1, pool: int = 1) -> None:
         super().__init__()
-        same = stride == 1  # 'same' where nothing is skipped
-        self.conv = nn.Conv1d(inputs, outputs, taps, stride=stride, padding=(taps - 1) // 2 if same else 0)
-        self.norm = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.01)
-        self.odd_zero = same and taps % 2 == 0  # an even filter gets one zero more at the end
+        self.conv = TimeConv(inputs, outputs, taps, stride=stride, same=stride == 1)
+        self.norm = NormPool(outputs, (1, pool), eps=1e-5, momentum=0.01)
 
-    def forward(self, x: Tensor, pool: int = 1) -> Tensor:
-        x = conv1d(self.conv, F.pad(x, (0, 1)) if self.odd_zero else x)
-        return F.relu(norm_max(x, self.norm, (1, pool)))
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
 
 
 class Stack(nn.Module):
     """Convolutions with as many taps as the pooling after them takes frames; a last one without pooling.
 
     Shape:
-        x: (batch, inputs, 1, frames), frames at least the product of `pools`
+        x: (batch, inputs, frames), frames at least the product of `pools`
     """
 
     def __init__(self, inputs: int, counts: Sequence[int], pools: Sequence[int], last: int, last_taps: int) -> None:
         super().__init__()
-        self.pools = tuple(pools)
+        shapes = list(zip([inputs, *counts[:-1]], counts, pools, strict=True))
+        self.below = len(pools) + 1 - LEVELS  # layers that are no level
+        self.last_pools = tuple(pools[self.below :])
         self.blocks = nn.ModuleList(
-            ConvBlock(before, after, pool)
-            for before, after, pool in zip([inputs, *counts[:-1]], counts, pools, strict=True)
+            ConvBlock(before, after, pool, pool=pool if depth < self.below else 1)
+            for depth, (before, after, pool) in enumerate(shapes)
         )
         self.last = ConvBlock(counts[-1], last, last_taps)
         self.level_filters = (*counts, last)[-LEVELS:]
 
     def levels(self, x: Tensor) -> list[Tensor]:
         """The activations of the last three layers, before pooling: each (batch, filters, frames)."""
-        levels: list[Tensor] = []
-        for depth, (block, pool) in enumerate(zip(self.blocks, self.pools, strict=True), start=LEVELS):
-            if depth <= len(self.pools):
-                x = block(x, pool)
-            else:
-                levels.append(block(x))
-                x = F.max_pool2d(levels[-1], (1, pool))
-        return [level.squeeze(2) for level in (*levels, self.last(x))]
+        for block in self.blocks[: self.below]:
+            x = block(x)
+        levels = []
+        for block, pool in zip(self.blocks[self.below :], self.last_pools, strict=True):
+            levels.append(block(x))
+            x = pool_time(levels[-1], pool)
+        return [*levels, self.last(x)]
 
 
 def keras_initialise(model: nn.Module) -> None:

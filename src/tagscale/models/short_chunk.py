@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import N_FFT, LogMel
-from tagscale.models.kernels.maps import channels_last
-from tagscale.models.kernels.norm_max import norm_max
+from tagscale.models.kernels import MapConv, NormPool
 from tagscale.models.tagger import Tagger, scaled
 
 MELS = 128
@@ -56,7 +55,7 @@ class ShortChunkTagger(Tagger):
         return SHORTEST_SAMPLES
 
     def logits(self, wave: Tensor) -> Tensor:
-        x = channels_last(self.log_mel(wave).unsqueeze(1))  # (B, 1, 128, T)
+        x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 128, T)
         x = self.blocks(x)  # (B, 512 width, 1, T / 128, rounded up)
         x = x.amax(dim=(2, 3))  # (B, 512 width): whatever the length
         x = F.relu(self.norm(self.dense(x)))
@@ -73,13 +72,13 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
-        self.shortcut_norm = nn.BatchNorm2d(outputs)
+        self.conv1 = MapConv(inputs, outputs, 3, stride=2, padding=1)
+        self.norm1 = NormPool(outputs)
+        self.conv2 = MapConv(outputs, outputs, 3, padding=1)
+        self.norm2 = NormPool(outputs)
+        self.shortcut = MapConv(inputs, outputs, 3, stride=2, padding=1)
+        self.shortcut_norm = NormPool(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = norm_max(self.conv2(F.relu(norm_max(self.conv1(x), self.norm1))), self.norm2)
-        return F.relu(norm_max(self.shortcut(x), self.shortcut_norm) + residual)
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(self.shortcut_norm(self.shortcut(x)) + residual)

@@ -1,4 +1,4 @@
-"""What every tagger is, whoever designed it: a waveform in, a logit per tag out."""
+"""What all taggers have in common: a waveform in, a logit per tag out."""
 
 import math
 from typing import Any, ClassVar
@@ -10,12 +10,12 @@ from tagscale.runtime.errors import TagscaleError
 
 
 class Tagger(nn.Module):
-    """A model that hears a waveform. Subclasses take (tags, *, capacity as keywords) and define `logits`.
+    """A model of a waveform. Subclasses take (tags, *, capacity as keywords) and define `logits`.
 
     Attributes:
         shortest_samples: the fewest samples that it can take
         output: the last layer, one output a tag
-        NATURAL_SAMPLES: length of the patches that the published design is made for; None where it takes any
+        NATURAL_SAMPLES: patch length of the published design; None where it takes any
     Shape:
         wave:    (batch, samples), mono 16 kHz in [-1, 1], samples >= `shortest_samples`
         returns: (batch, tags), logits

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel, samples_of
 from tagscale.models.dieleman import POOL, TAPS, SlidingDense, frames_before
-from tagscale.models.kernels.maps import conv1d
-from tagscale.models.kernels.tall_filters import at_bands, band_windows
+from tagscale.models.kernels import Bands, TallConv, TimeConv, pool_time
 from tagscale.models.tagger import Tagger, scaled
 from tagscale.runtime.errors import TagscaleError
 
@@ -51,12 +50,10 @@ class TimbreCNN(Tagger):
             for height, counts in zip(heights, FILTERS, strict=True)
             for span, count in zip(WIDTHS, counts, strict=True)
         ]
-        self.shapes = nn.ModuleList(
-            nn.Conv2d(1, count, (height, span), padding=(0, span // 2)) for height, span, count in shapes
-        )
+        self.shapes = nn.ModuleList(TallConv(count, height, span) for height, span, count in shapes)
         channels = sum(count for _, _, count in shapes)  # 184, or 92
         filters = scaled(32 * factor, width, "timbre_cnn")
-        self.conv = nn.Conv1d(channels, filters, TAPS)
+        self.conv = TimeConv(channels, filters, TAPS)
         self.dense = SlidingDense(filters, frames, units)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(units, tags)
@@ -80,27 +77,12 @@ class TimbreCNN(Tagger):
         return DESIGNS[mels][3]
 
     def logits(self, wave: Tensor) -> Tensor:
-        spectrogram = self.log_mel(wave)  # (B, mels, T)
-        x = F.elu(torch.cat(self.timbres(spectrogram), dim=1))  # (B, 184, 1, T)
-        x = F.elu(conv1d(self.conv, F.max_pool2d(x, (1, POOL))))
-        x = F.max_pool2d(x, (1, POOL)).squeeze(2)  # (B, 64, frames)
+        bands = Bands(self.log_mel(wave))  # of (B, mels, T)
+        x = torch.cat([shape(bands).max() for shape in self.shapes], dim=1)  # (B, 184, T): the best place in frequency
+        x = pool_time(F.elu(x), POOL)  # (B, 184, T // 4)
+        x = pool_time(F.elu(self.conv(x)), POOL)  # (B, 64, frames)
         x = F.elu(self.dense(self.dropout(x))).mean(dim=1)  # (B, units)
         return self.output(self.dropout(x))
-
-    def timbres(self, spectrogram: Tensor) -> list[Tensor]:
-        """Every shape's maximum over all places in frequency: (B, filters, 1, T). ELU, which keeps order, is next."""
-        shapes: list[Any] = list(self.shapes)
-        found, windows = [], dict[int, Tensor]()
-        for shape in shapes:
-            bands, frames = shape.kernel_size
-            together = together_of(spectrogram.shape[1] - bands + 1) if spectrogram.is_cpu else 1
-            if bands not in windows:
-                windows[bands] = band_windows(spectrogram, bands, together)
-            weight = at_bands(shape.weight.squeeze(1), together, windows[bands].shape[1]).unsqueeze(2)
-            x = F.conv2d(windows[bands], weight, shape.bias.repeat(together), padding=(0, frames // 2))
-            x = F.max_pool2d(x, (x.shape[2], 1))  # (B, together * filters, 1, T)
-            found.append(x.unflatten(1, (together, -1)).amax(dim=1))
-        return found
 
     def _initialise(self) -> None:
         """As the released code: by He's uniform rule with a gain of 1, the output by Glorot's; biases are zero."""
@@ -110,12 +92,3 @@ class TimbreCNN(Tagger):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.output.weight)
-
-
-def together_of(places: int) -> int:
-    """The fewest places, at least four, that divide all of them: so many a CPU takes at once.
-
-    >>> [together_of(places) for places in (21, 40, 78, 29, 54, 104)]
-    [7, 4, 6, 29, 6, 4]
-    """
-    return next(count for count in range(min(4, places), places + 1) if places % count == 0)

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel
-from tagscale.models.kernels.maps import channels_last
-from tagscale.models.kernels.norm_max import norm_max
+from tagscale.models.kernels import MapConv, NormPool
 from tagscale.models.tagger import Tagger, scaled
 
 MELS, N_FFT, HOP = 128, 1024, 512
@@ -67,7 +66,7 @@ class TransformerTagger(Tagger):
         return SHORTEST_SAMPLES
 
     def logits(self, wave: Tensor) -> Tensor:
-        x = channels_last(self.log_mel(wave).unsqueeze(1))  # (B, 1, 128, T)
+        x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 128, T)
         for conv in self.convs:
             x = conv(x)
         x = self.embed(x.permute(0, 3, 2, 1).flatten(2))  # (B, 128 width, 16, T // 4) -> (B, T // 4, 256 width)
@@ -97,21 +96,19 @@ class PooledBlock(nn.Module):
 
     def __init__(self, inputs: int, filters: int, pool: tuple[int, int]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, filters, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(filters)
-        self.conv2 = nn.Conv2d(filters, filters, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(filters)
-        self.shortcut: nn.Sequential | None = None
+        self.conv1 = MapConv(inputs, filters, 3, padding=1)
+        self.norm1 = NormPool(filters)
+        self.conv2 = MapConv(filters, filters, 3, padding=1)
+        self.norm2 = NormPool(filters)
+        self.shortcut: nn.Module = nn.Identity()
         if inputs != filters:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, filters, 3, padding=1), nn.BatchNorm2d(filters))
+            self.shortcut = nn.Sequential(MapConv(inputs, filters, 3, padding=1), NormPool(filters))
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = norm_max(self.conv2(F.relu(norm_max(self.conv1(x), self.norm1))), self.norm2)
-        if self.shortcut is not None:
-            conv, norm = self.shortcut
-            x = norm_max(conv(x), norm)
-        return F.relu(F.max_pool2d(x + residual, self.pool))  # the maximum first: less to rectify
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        x = self.shortcut(x) + residual
+        return F.relu(F.max_pool2d(x, self.pool))  # the maximum first: less to rectify
 
 
 class EncoderLayer(nn.Module):

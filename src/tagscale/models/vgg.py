@@ -2,13 +2,12 @@
 
 Source: the fully convolutional network FCN-4 of Choi et al. 2016, "Automatic tagging using deep convolutional neural
 networks" [5], as the paper reproduces it with 450k parameters: 128 filters in each of the four layers, on 3 s of the
-paper's own spectrogram. 450,482 come out with batch norms that have no gamma and no beta; the order conv -> ReLU ->
-batch norm -> pool -> dropout is that of the authors' later training code.
+paper's own spectrogram. Batch norms without gamma and beta make it 450,482; the order conv -> ReLU -> batch norm ->
+pool -> dropout is that of the authors' later training code.
 
-The original has 128, 384, 768 and 2,048 filters on 29 s at 12 kHz: `filters: [128, 384, 768, 2048]` with
-`time_pools: [4, 5, 8, 8]` are its layers, with 17,359,282 parameters (17,365,938 with the gammas and betas). That is
-not the 22M that the paper prints for it. What else was counted is not known to us; one more layer of 2,048 filters of
-1 x 1 would give 21.6M.
+The original has 128, 384, 768 and 2,048 filters on 29 s at 12 kHz: `filters: [128, 384, 768, 2048]` and
+`time_pools: [4, 5, 8, 8]`, with 17,359,282 parameters (17,365,938 with gammas and betas). The paper prints 22M for it;
+we do not know what else it counts. One more layer of 2,048 filters of 1 x 1 would give 21.6M.
 """
 
 import math
@@ -19,8 +18,7 @@ from torch import Tensor, nn
 
 from tagscale.audio.logmel import LogMel, samples_of
 from tagscale.models.backend import BN_EPS, BN_MOMENTUM, he_initialise
-from tagscale.models.kernels.maps import channels_last
-from tagscale.models.kernels.norm_max import norm_max
+from tagscale.models.kernels import MapConv, NormPool
 from tagscale.models.tagger import Tagger, scaled
 from tagscale.runtime.errors import TagscaleError
 
@@ -30,7 +28,7 @@ TIME_POOLS = (4, 5, 3, 3)  # the first two as published; all four leave one of 1
 
 
 class VGG(Tagger):
-    """Four layers of 3 x 3 filters, each with max-pooling; the mean over the places that a longer patch leaves.
+    """Four layers of 3 x 3 filters, each with max-pooling; the mean over the places that are left of a longer patch.
 
     Args:
         tags: number of outputs
@@ -61,12 +59,12 @@ class VGG(Tagger):
             raise TagscaleError(f"model.vgg.filters: found {list(filters)}; expected one number for each of 4 layers.")
         counts = [scaled(count, width, "vgg") for count in filters]
         self.log_mel = LogMel()
-        self.pools = tuple(zip(BAND_POOLS, time_pools, strict=True))
         self.convs = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 3, padding=1) for inputs, outputs in zip([1, *counts[:-1]], counts, strict=True)
+            MapConv(inputs, outputs, 3, padding=1) for inputs, outputs in zip([1, *counts[:-1]], counts, strict=True)
         )
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(count, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False) for count in counts
+            NormPool(count, pool, relu=True, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False)
+            for count, pool in zip(counts, zip(BAND_POOLS, time_pools, strict=True), strict=True)
         )
         self.conv_dropout, self.dropout = nn.Dropout(conv_dropout), nn.Dropout(dropout)
         self.output = nn.Linear(counts[-1], tags)
@@ -91,9 +89,9 @@ class VGG(Tagger):
         return max(VGG.NATURAL_SAMPLES, VGG.shortest(time_pools=time_pools))
 
     def logits(self, wave: Tensor) -> Tensor:
-        x = channels_last(self.log_mel(wave).unsqueeze(1))  # (B, 1, 96, T)
-        for depth, (conv, norm, pool) in enumerate(zip(self.convs, self.norms, self.pools, strict=True)):
-            x = norm_max(conv(x), norm, pool, rectify=True)
-            if depth < len(self.pools) - 1:
+        x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 96, T)
+        for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(conv(x))  # ReLU, batch norm, max-pool
+            if depth < len(self.convs) - 1:
                 x = self.conv_dropout(x)
         return self.output(self.dropout(x.mean(dim=(2, 3))))  # (B, filters, 1, places) -> (B, tags)

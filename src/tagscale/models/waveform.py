@@ -7,16 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tagscale.models.backend import (
-    SHORTEST_FRAMES,
-    Backend,
-    FrontEndTagger,
-    Pooling,
-    batch_norm2d,
-    he_initialise,
-)
-from tagscale.models.kernels.maps import conv1d
-from tagscale.models.kernels.norm_max import NO_POOL, norm_max
+from tagscale.models.backend import SHORTEST_FRAMES, Backend, FrontEndTagger, Pooling, he_initialise, relu_norm
+from tagscale.models.kernels import TimeConv
 from tagscale.models.tagger import scaled
 from tagscale.runtime.errors import TagscaleError
 
@@ -53,10 +45,10 @@ class WaveformTagger(FrontEndTagger):
         self.shortest_samples = self.shortest(layers=layers)
         counts = [scaled(count, width, "waveform") for count in FILTERS[layers]]
         self.convs = nn.ModuleList(
-            nn.Conv1d(inputs, outputs, 3, stride=3 if depth == 0 else 1)
+            TimeConv(inputs, outputs, 3, stride=3 if depth == 0 else 1)
             for depth, (inputs, outputs) in enumerate(zip([1, *counts[:-1]], counts, strict=True))
         )
-        self.norms = nn.ModuleList(batch_norm2d(count) for count in counts)
+        self.norms = nn.ModuleList(relu_norm(count, pool=3 if depth > 0 else 1) for depth, count in enumerate(counts))
         self.backend = Backend(counts[-1], tags, filters, units, dropout, pooling)
         he_initialise(self)
 
@@ -76,8 +68,7 @@ class WaveformTagger(FrontEndTagger):
 
     def front_end(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, 256 width, frames): 20 frames for 3 s and 108 for 15 s with seven layers."""
-        x = wave[:, None, None]  # (B, 1, 1, samples)
-        for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            pool = (1, 3) if depth > 0 else NO_POOL  # leaves about a third of the length
-            x = norm_max(conv1d(conv, x), norm, pool, rectify=True)
-        return x.squeeze(2)
+        x = wave.unsqueeze(1)  # (B, 1, samples)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = norm(conv(x))  # (B, filters, a third of the length)
+        return x

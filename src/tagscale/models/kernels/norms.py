@@ -1,12 +1,12 @@
-"""Batch norm between a ReLU and a maximum, for training on a CPU: exact on maps with channels last, and short.
+"""Batch norm with what stands before and after it: a ReLU and a maximum.
 
-PyTorch's own norm of a map with channels last adds up float32 numbers one after the other: over the 256,000 places of
-a batch the gradients of the waveform model are off by a tenth. Here the sums are of about a thousand each, and put
-together in float64 (Chan, Golub & LeVeque 1979).
+Two reasons for a path of its own, for training on a CPU. PyTorch's norm of a map with channels last adds up float32
+numbers one after the other: over the 256,000 places of a batch the gradients of the waveform model are off by a tenth.
+Here the sums are of about a thousand each, and put together in float64 (Chan, Golub & LeVeque 1979).
 
-And a norm with gammas that are not negative keeps the order of values. So the maximum can be taken first, and scale and
-shift be applied to what is left: the normalised map is never written, read or kept. The gradient at the map is a
-straight line of its own values, and at the maxima that of the maximum too:
+And a norm whose gammas are not negative keeps the order of values. So the maximum can come first, and scale and shift
+apply to what is left: the normalised map is never written, read or kept. The gradient at the map is a straight line of
+its own values, and at the maxima that of the maximum too:
 
     d loss / d x = s g [x is the maximum] - s / count * (sum of g + (x - mean) / variance * sum of g (maximum - mean))
 
@@ -21,72 +21,124 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from tagscale.models.kernels.maps import channels_last
+from tagscale.models.kernels.convolutions import channels_last
+from tagscale.models.kernels.switch import fast, fast_on_cpu
 
 aten = torch.ops.aten
 Size = tuple[int, int]  # height and width
 NO_POOL = (1, 1)
-MANY = 10_000  # places from which on it matters
+MANY = 10_000  # values of a channel from which on the path of its own is faster
 ROWS = 1024  # numbers that are added up in float32 ...
 COLUMNS = 1024  # ... in so many sums beside each other, which a core's nearest memory holds
 
 
-class Groups(NamedTuple):
-    """Channels of a map that share those of its norm: the norm's, `times` over, one set after the other.
+class NormPool(nn.BatchNorm2d):
+    """Batch norm and max-pooling: `max_pool2d(norm(x), pool)`, or with `relu` `max_pool2d(norm(relu(x)), pool)`.
 
-    The last `left_out` sets end one row earlier than the others; what a map holds there counts for nothing. (Only where
-    there is a ReLU and the maximum is over all rows.)
+    Args:
+        pool: height and width of what is pooled, and its step
+        relu: rectify first, the order of the paper
+        eps, momentum, affine: as of nn.BatchNorm2d
+    Shape:
+        x:       (batch, channels, height, width), or (batch, channels, length)
+        returns: (batch, channels, height // pool[0], width // pool[1]), or (batch, channels, length // pool[1])
     """
 
-    times: int = 1
+    def __init__(
+        self,
+        channels: int,
+        pool: Size = NO_POOL,
+        *,
+        relu: bool = False,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+    ) -> None:
+        super().__init__(channels, eps, momentum, affine)
+        self.pool, self.relu = pool, relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 3:
+            return self.forward(x.unsqueeze(2)).squeeze(2)
+        if type(self) is NormPool and x.numel() >= MANY * x.shape[1]:  # no subclass that normalises in its own way
+            if shortcut(self, x, ordered=self.pool != NO_POOL):
+                return norm_max(x, self, self.pool, relu=self.relu)
+            if shortcut(self, x):
+                return F.max_pool2d(norm_max(x, self, NO_POOL, relu=self.relu), self.pool)
+        x = self.normalise(F.relu(x) if self.relu else x)
+        return x if self.pool == NO_POOL else F.max_pool2d(x, self.pool)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """PyTorch's own batch norm of (batch, channels, height, width)."""
+        return super().forward(x)
+
+
+class SingleChannelNorm(nn.BatchNorm1d):
+    """Batch norm of a whole map by one mean, one variance, one gamma and one beta. Running statistics are kept.
+
+    Shape:
+        x, returned: (batch, channels, frames)
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def __init__(self, eps: float, momentum: float) -> None:
+        super().__init__(1, eps, momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if fast() and x.is_cuda and self.training and type(self) is SingleChannelNorm:
+            return self.over_all(x)
+        values = x.transpose(1, 2) if fast() else x  # as they lie in memory: their order does not matter
+        values = super().forward(values.flatten(1).unsqueeze(1)).view_as(values)
+        return values.transpose(1, 2) if fast() else values
+
+    def over_all(self, x: Tensor) -> Tensor:
+        """The same in training, by reductions that all of a GPU works on: its batch norm gives a channel one block."""
+        wide = x.to(self.running_mean.dtype)
+        variance, mean = torch.var_mean(wide, correction=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (x.numel() / (x.numel() - 1)), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (wide * scale + (self.bias - mean * scale)).to(x.dtype)
+
+
+class Groups(NamedTuple):
+    """Sets of channels that share the channels of a norm, one set after the other in a map.
+
+    The last `left_out` sets end one row earlier than the others; what a map holds there does not count. (Only with a
+    ReLU and a maximum over all rows.)
+    """
+
+    sets: int = 1
     left_out: int = 0
 
 
 ALONE = Groups()
 
 
-def norm_max(x: Tensor, norm: nn.Module, pool: Size = NO_POOL, *, rectify: bool = False) -> Tensor:
-    """`max_pool2d(norm(x), pool)`, or with `rectify` `max_pool2d(norm(relu(x)), pool)`.
-
-    Args:
-        norm: nn.BatchNorm2d, or what stands in for one
-        pool: what is pooled, and its step
-    Shape:
-        x:       (batch, channels, height, width)
-        returns: (batch, channels, height // pool[0], width // pool[1])
-    """
-    if x.numel() >= MANY * x.shape[1]:
-        if shortcut(norm, x, ordered=pool != NO_POOL):
-            return at_once(x, norm, pool, rectify)
-        if shortcut(norm, x):
-            return F.max_pool2d(at_once(x, norm, NO_POOL, rectify), pool)
-    x = norm(F.relu(x) if rectify else x)
-    return x if pool == NO_POOL else F.max_pool2d(x, pool)
-
-
-def shortcut(norm: nn.Module, x: Tensor, ordered: bool = False) -> bool:
-    """Whether `at_once` may take the place of this norm: on a CPU.
-
-    Not for what stands in for a norm (processes that share a batch), and not for gradients in evaluation.
+def shortcut(norm: nn.BatchNorm2d, x: Tensor, ordered: bool = False) -> bool:
+    """Whether `norm_max` may take the place of this norm: on a CPU, and not for gradients in evaluation.
 
     Args:
         ordered: a maximum is taken, so no gamma may be negative
     """
     return (
-        x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and type(norm) is nn.BatchNorm2d
+        fast_on_cpu(x)
         and (norm.momentum is not None if norm.training else not torch.is_grad_enabled())
         and not (ordered and norm.affine and bool((norm.weight < 0).any()))
     )
 
 
-def at_once(x: Tensor, norm: nn.Module, pool: Size, rectify: bool, groups: Groups = ALONE) -> Tensor:
-    """As `norm_max`, of a norm that allows the `shortcut`; with `groups`, for each set of channels.
+def norm_max(x: Tensor, norm: nn.BatchNorm2d, pool: Size, *, relu: bool, groups: Groups = ALONE) -> Tensor:
+    """What `NormPool` computes, of a norm that allows the `shortcut`; with `groups`, for each set of channels.
 
-    In evaluation, `x` is written to where groups are left out.
+    Evaluation overwrites `x` where groups are left out.
     """
-    assert isinstance(norm, nn.BatchNorm2d)
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
@@ -94,18 +146,23 @@ def at_once(x: Tensor, norm: nn.Module, pool: Size, rectify: bool, groups: Group
     if norm.training:
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
-        constants = norm.momentum, norm.eps, pool, rectify, groups
-        found: Tensor = _AtOnce.apply(x, norm.weight, norm.bias, mean, variance, *constants)
-        return found
+        constants = norm.momentum, norm.eps, pool, relu, groups
+        result: Tensor = _NormMax.apply(x, norm.weight, norm.bias, mean, variance, *constants)
+        return result
     if groups.left_out:
         _empty(x, groups)
     largest, _ = _largest(x, pool)
-    largest = largest.clamp_min(0) if rectify else largest  # the same, with less to rectify
+    largest = largest.clamp_min(0) if relu else largest  # the same, with less to rectify
     scale = _times(torch.rsqrt(variance + norm.eps), norm.weight)
     return _line(largest, scale, _shift(mean, scale, norm.bias))
 
 
-class _AtOnce(torch.autograd.Function):
+def largest_of_sets(x: Tensor, sets: int) -> Tensor:
+    """(batch, sets * channels, 1, frames) -> (batch, channels, frames): for every channel its largest set."""
+    return x.squeeze(2).unflatten(1, (sets, -1)).amax(dim=1)
+
+
+class _NormMax(torch.autograd.Function):
     """Training's forward and backward pass."""
 
     @staticmethod
@@ -119,10 +176,10 @@ class _AtOnce(torch.autograd.Function):
         momentum: float,
         eps: float,
         pool: Size,
-        rectify: bool,
+        relu: bool,
         groups: Groups,
     ) -> Tensor:
-        x = _rectified(x, groups) if rectify else x
+        x = _rectified(x, groups) if relu else x
         mean, variance, count = _moments(x, groups)
         running_mean.lerp_(mean.to(running_mean), momentum)
         running_var.lerp_((variance * count / max(count - 1, 1)).to(running_var), momentum)
@@ -131,7 +188,7 @@ class _AtOnce(torch.autograd.Function):
         largest, places = _largest(x, pool)
         scale = _times(inverse, gamma)
         ctx.save_for_backward(x, largest, places, mean, inverse, scale)
-        ctx.pool, ctx.rectify, ctx.groups, ctx.count = pool, rectify, groups, count
+        ctx.pool, ctx.relu, ctx.groups, ctx.count = pool, relu, groups, count
         ctx.affine = gamma is not None, beta is not None
         return _line(largest, scale, _shift(mean, scale, beta))
 
@@ -149,7 +206,7 @@ class _AtOnce(torch.autograd.Function):
             at_maxima = _line(gradient, scale, torch.zeros_like(scale))
             options = ctx.pool, ctx.pool, (0, 0), (1, 1), False
             back += aten.max_pool2d_with_indices_backward(at_maxima, x, *options, places)
-        if ctx.rectify:
+        if ctx.relu:
             aten.threshold_backward.grad_input(back, x, 0, grad_input=back)
         has_gamma, has_beta = ctx.affine
         return (back, along if has_gamma else None, total if has_beta else None, *[None] * 7)
@@ -165,7 +222,7 @@ def _rectified(x: Tensor, groups: Groups) -> Tensor:
 
 def _empty(x: Tensor, groups: Groups) -> None:
     """Write 0 where a map has no places."""
-    x[:, -groups.left_out * (x.shape[1] // groups.times) :, -1] = 0
+    x[:, -groups.left_out * (x.shape[1] // groups.sets) :, -1] = 0
 
 
 def _largest(x: Tensor, pool: Size) -> tuple[Tensor, Tensor | None]:
@@ -183,7 +240,7 @@ def _shift(mean: Tensor, scale: Tensor, beta: Tensor | None) -> Tensor:
 
 def _moments(x: Tensor, groups: Groups) -> tuple[Tensor, Tensor, int]:
     """Mean, biased variance (float64) and number of values for each of the norm's channels."""
-    channels = x.shape[1] // groups.times
+    channels = x.shape[1] // groups.sets
     means, variances, counts = [], [], []
     for part in _tables(x):
         unused = torch.zeros(2, part.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))  # for its type
@@ -201,7 +258,7 @@ def _moments(x: Tensor, groups: Groups) -> tuple[Tensor, Tensor, int]:
 
 def _sums(gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
     """The sum of the gradient, and that of its products with (x - mean) * inverse, for each of the norm's channels."""
-    channels = x.shape[1] // groups.times
+    channels = x.shape[1] // groups.sets
     totals = torch.zeros(2, channels, dtype=torch.float64)
     for ours, theirs in zip(_tables(gradient), _tables(x), strict=True):
         sets = ours.shape[1] // channels
@@ -228,7 +285,7 @@ def _tables(x: Tensor) -> list[Tensor]:
 
 
 def _line(x: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
-    """slope * x + offset by the norm's channels. A norm that is told all it needs is the fastest kernel for it."""
+    """slope * x + offset by the norm's channels. Batch norm with given statistics is the fastest kernel for it."""
     groups = x.shape[1] // len(slope)
     zeros, ones = (torch.full_like(slope, value).repeat(groups) for value in (0.0, 1.0))
     return torch.batch_norm(x, slope.repeat(groups), offset.repeat(groups), zeros, ones, False, 0.0, 0.0, False)

@@ -1,0 +1,76 @@
+"""Convolutions whose maps hold the channels of a place side by side in memory ("channels last").
+
+With few channels and many moments, as in the first layers of a model that listens to samples, convolutions, norms and
+pooling are about twice as fast that way on a CPU, and the tensor cores of a GPU need not transpose every map first.
+PyTorch has the layout for maps of two dimensions ("Channels Last Memory Format" among its tutorials), so a map over
+time alone is one of height 1 inside these layers. Shapes do not change with the layout.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tagscale.models.kernels.switch import fast
+
+LONG = 16  # taps from which on a filter with one input channel is multiplied with windows of the signal
+
+
+class MapConv(nn.Conv2d):
+    """nn.Conv2d on maps with channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(channels_last(x) if fast() else x)
+
+
+class TimeConv(nn.Conv1d):
+    """nn.Conv1d, neither dilated nor grouped.
+
+    Args:
+        same: as many moments come out as go in (with a stride of 1); an even filter gets the odd zero at the end
+    Shape:
+        x:       (batch, inputs, length)
+        returns: (batch, outputs, length), or (length - taps) // stride + 1 moments unless `same`
+    """
+
+    def __init__(self, inputs: int, outputs: int, taps: int, *, stride: int = 1, same: bool = False) -> None:
+        zeros = (taps - 1) // 2 if same else 0
+        super().__init__(inputs, outputs, taps, stride, zeros)
+        self.zeros = (zeros, zeros)  # before and after, by the convolution itself
+        self.odd_zero = same and taps % 2 == 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs, inputs, taps = self.weight.shape
+        before, after = self.zeros
+        if fast() and inputs == 1 and taps >= LONG:
+            return self._of_windows(F.pad(x, (before, after + self.odd_zero)).squeeze(1))
+        if not fast():
+            return super().forward(F.pad(x, (0, 1)) if self.odd_zero else x)
+        x = x.unsqueeze(2)  # (B, inputs, 1, length)
+        x = channels_last(F.pad(x, (0, 1)) if self.odd_zero else x)
+        weight = self.weight.view(outputs, inputs, 1, taps)
+        return F.conv2d(x, weight, self.bias, (1, *self.stride), (0, before)).squeeze(2)
+
+    def _of_windows(self, signal: Tensor) -> Tensor:
+        """A product with every window of the signal: (batch, length) -> (batch, outputs, places)."""
+        windows = signal.unfold(1, *self.kernel_size, *self.stride)  # (B, places, taps)
+        return F.linear(windows, self.weight.squeeze(1), self.bias).transpose(1, 2)
+
+
+def pool_time(x: Tensor, size: int) -> Tensor:
+    """The maximum of every `size` moments: (batch, channels, length) -> (batch, channels, length // size).
+
+    In evaluation on a CPU, `F.max_pool1d` would transpose a map with channels last.
+    """
+    return F.max_pool2d(x.unsqueeze(2), (1, size)).squeeze(2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same map (batch, channels, height, width) with channels last in memory; a view where it is so.
+
+    A map of one channel does not move, but PyTorch, which goes by the strides, sees channels last. On the meta device,
+    where costs are counted, maps have no place in memory.
+    """
+    if x.is_meta:
+        return x
+    batch, channels, height, width = x.shape
+    values = x.permute(0, 2, 3, 1).flatten()
+    return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
