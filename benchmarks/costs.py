@@ -31,11 +31,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tagscale import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
 from tagscale.models.aggregation import MultiscaleTagger
+from tagscale.models.architecture import architecture_of
 from tagscale.models.build import Architecture, build, class_of, parameter_count, shortest_samples
 from tagscale.models.paper import ROWS, Row
 from tagscale.models.spec import ENTRIES, NETWORKS, base_model, label_of
 from tagscale.params.load import laid_over, parse, read_yaml
-from tagscale.stages.architecture import architecture_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "models.md"

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from tagscale import SAMPLE_RATE
 from tagscale.audio.logmel import LogMel
 from tagscale.models import kernels
+from tagscale.models.architecture import architecture_of
 from tagscale.models.build import Architecture, build, shortest_samples
 from tagscale.models.spec import NETWORKS
 from tagscale.params.load import load
-from tagscale.stages.architecture import architecture_of
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # last: tests have names that benchmarks have too
 

@@ -30,10 +30,13 @@ def train(
     from tagscale.params.load import load_json
     from tagscale.runtime.identity import content_of_run, run_name
     from tagscale.stages import train as stage
+    from tagscale.stages import train_baseline
 
     params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
-    on_nodes = params.train.nodes > 1 and model != BASELINE
-    run_stage = partial(train_on_nodes, image=image) if on_nodes else stage.run
+    if model == BASELINE:
+        run_stage = train_baseline.run
+    else:
+        run_stage = partial(train_on_nodes, image=image) if params.train.nodes > 1 else stage.run
     run_stage(
         params,
         model=model,

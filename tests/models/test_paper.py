@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tagscale.models.architecture import architecture_of
 from tagscale.models.build import build, parameter_count
 from tagscale.models.paper import ROWS, Row, printed
 from tagscale.models.spec import MODELS, base_model
 from tagscale.params.load import Params, load
-from tagscale.stages.architecture import architecture_of
 
 ROOT = Path(__file__).parents[2]
 OURS = [row for row in ROWS if row.exact is not None]

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from tagscale.models.architecture import architecture_of
 from tagscale.models.build import build, parameter_count
 from tagscale.models.spec import NETWORKS
 from tagscale.params.load import laid_over, load, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
-from tagscale.stages.architecture import architecture_of
 
 ROOT = Path(__file__).parents[2]
 

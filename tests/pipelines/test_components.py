@@ -14,6 +14,7 @@ from tagscale.cluster.volume import hand_on
 from tagscale.params.load import laid_over, load
 from tagscale.stages import partition as partition_stage
 from tagscale.stages import train as train_stage
+from tagscale.stages import train_baseline
 
 ROOT = Path(__file__).parents[2]
 CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
@@ -50,6 +51,7 @@ def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform
         return run
 
     monkeypatch.setattr(train_stage, "run", note("stage"))
+    monkeypatch.setattr(train_baseline, "run", note("baseline"))
     monkeypatch.setattr(trainjob, "train_on_nodes", note("nodes"))
     names = {name: artifact(place / name) for name in ("catalog", "partition", "run")}
     found = train.python_func(
@@ -74,7 +76,7 @@ def test_a_training_on_several_nodes_is_a_trainjob(place: Path, monkeypatch: pyt
 
 
 def test_the_task_itself_trains_the_trees(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trained(place, monkeypatch, model="descriptors", train={"nodes": 2})["who"] == "stage"
+    assert trained(place, monkeypatch, model="descriptors", train={"nodes": 2})["who"] == "baseline"
 
 
 def test_a_partition_starts_from_the_last_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

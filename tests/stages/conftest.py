@@ -9,7 +9,7 @@ import pytest
 from registry.tiny import empty_store
 from sounds import write_study
 from tagscale.params.load import Params, laid_over, parse, read_yaml
-from tagscale.stages import evaluate, train
+from tagscale.stages import evaluate, train, train_baseline
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {
@@ -36,8 +36,9 @@ class SoundStudy:
 
     def train(self, params: Params, model: str, size: int | str, seed: int, run: str) -> Path:
         folders = {name: self.root / name for name in ("catalog", "partition")}
-        inputs = self.root / ("descriptors" if model == "descriptors" else "store")
-        train.run(params, model=model, size=size, seed=seed, inputs=inputs, run=self.root / run, **folders)
+        baseline = model == "descriptors"
+        inputs, stage = self.root / ("descriptors" if baseline else "store"), train_baseline if baseline else train
+        stage.run(params, model=model, size=size, seed=seed, inputs=inputs, run=self.root / run, **folders)
         return self.root / run
 
     def evaluate(self, params: Params, run: Path, results: str) -> Path:

@@ -12,10 +12,10 @@ from sklearn.metrics import average_precision_score
 
 from sounds import TAGS, make_sounds
 from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.descriptors.table import read_descriptors
 from tagscale.evaluation.bootstrap import draw
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
-from tagscale.stages.train_trees import read_descriptors
 
 
 @pytest.fixture

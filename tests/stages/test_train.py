@@ -12,11 +12,11 @@ from mlflow import MlflowClient
 
 from sounds import TAGS
 from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.descriptors.table import read_descriptors
 from tagscale.models.build import build, parameter_count
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
-from tagscale.stages.train_trees import read_descriptors
 from tagscale.training import checkpoint
 
 SHORT = {"train": {"max_epochs": 1}}

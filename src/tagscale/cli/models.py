@@ -46,10 +46,10 @@ def models(
 
 def rows_of(params: Any) -> list[dict[str, Any]]:
     """One row for every block of `model`, named capacities included, and one for the baseline."""
+    from tagscale.models.architecture import architecture_of
     from tagscale.models.build import build, parameter_count, shortest_samples
     from tagscale.models.paper import ROWS
     from tagscale.models.spec import BASELINE, MODELS, base_model
-    from tagscale.stages.architecture import architecture_of
 
     rows = []
     for name in [*params.model.model_dump(exclude={"backend"}), BASELINE]:

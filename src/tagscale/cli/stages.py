@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tagscale.models.spec import BASELINE
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import write_json
@@ -166,7 +167,10 @@ def train(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train one model on one training size with one seed."""
-    from tagscale.stages.train import run
+    if model == BASELINE:
+        from tagscale.stages.train_baseline import run
+    else:
+        from tagscale.stages.train import run
 
     run(
         read(params),
@@ -175,7 +179,7 @@ def train(
         seed=seed,
         catalog=catalog,
         partition=partition,
-        inputs=descriptors if model == "descriptors" else store,
+        inputs=descriptors if model == BASELINE else store,
         run=runs / run_name(model, size, seed),
     )
 
@@ -201,7 +205,7 @@ def evaluate(
         run=runs / run_name(model, size, seed),
         catalog=catalog,
         partition=partition,
-        inputs=descriptors if model == "descriptors" else store,
+        inputs=descriptors if model == BASELINE else store,
         results=results / run_name(model, size, seed),
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.descriptors.describe import VERSION, names
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
 
 TABLE, SOURCES = "descriptors.parquet", "sources.parquet"
@@ -118,3 +119,18 @@ class Parts:
     def remove(self) -> None:
         """The table is finished: nobody needs the parts any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def read_descriptors(folder: Path | str, tracks: list[str]) -> pd.DataFrame:
+    """Descriptors of the tracks in the given order, one column each. Raises TagscaleError when some are missing."""
+    file = Path(folder) / TABLE
+    if not file.is_file():
+        raise TagscaleError(f"{file}: no such file. Run `tagscale describe` first.")
+    table = pd.read_parquet(file).set_index("track_id")
+    missing = [track for track in tracks if track not in table.index]
+    if missing:
+        raise TagscaleError(
+            f"{file}: no descriptors of {len(missing)} of {len(tracks)} tracks, the first is {missing[0]!r}. "
+            "Run `tagscale describe` again."
+        )
+    return table.loc[tracks]

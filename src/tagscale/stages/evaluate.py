@@ -14,6 +14,7 @@ from rich.console import Console
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.descriptors.table import read_descriptors
 from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, resampled_metrics
 from tagscale.evaluation.metrics import METRICS, PARTS, TagMetrics
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
@@ -24,7 +25,6 @@ from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing
 from tagscale.runtime.identity import RunIdentity
-from tagscale.stages.train_trees import read_descriptors
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory

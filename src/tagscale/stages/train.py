@@ -1,4 +1,4 @@
-"""Train: one model on one training size with one seed; weights, history and identity go to a run's folder."""
+"""Train: one network on one training size with one seed; weights, history and identity go to a run's folder."""
 
 import time
 from collections.abc import Mapping
@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
+from tagscale.models.architecture import architecture_of
 from tagscale.models.build import Architecture, parameter_count
-from tagscale.models.spec import BASELINE
 from tagscale.params.load import Params, parse
 from tagscale.partition.divide import Partition
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.files import replacing
 from tagscale.runtime.identity import RunIdentity
-from tagscale.stages.architecture import architecture_of
 from tagscale.stages.cell import Cell, say, write_run
-from tagscale.stages.train_trees import train_trees
 from tagscale.store.read import Store
 
-if TYPE_CHECKING:  # Lightning takes seconds to import; the baseline and the command line do without
+if TYPE_CHECKING:  # Lightning takes seconds to import; the command line does without
     from tagscale.training.fit import Fitted
 
 
@@ -36,32 +34,30 @@ def run(
     run: Path,
     unfinished: Path | None = None,
 ) -> None:
-    """Train and write the run's folder: run.json, and model.json, weights.safetensors and history.csv, or the trees.
+    """Train and write the run's folder: run.json, model.json, weights.safetensors and history.csv.
 
     An interrupted training resumes when it is started again, in the same MLflow run. What an MLflow server that is
     away misses is sent later (`tagscale.tracking.outbox`).
 
     Args:
-        model: a name of `train.models`, or descriptors (the baseline)
+        model: a name of `train.models`
         size: number of training tracks, or "all"
-        inputs: the store (a folder, or an address of `Store.open`); for the baseline the folder of descriptors
+        inputs: the store: a folder, or an address of `Store.open`
         unfinished: folder of the training's state until it is complete; RUN.unfinished, beside the run, when not given
     Raises:
         TagscaleError: the training part is smaller than `size`; see also `tagscale.training.fit.fit`.
     """
     unfinished = unfinished or run.with_name(f"{run.name}.unfinished")
-    if model != BASELINE:
-        from tagscale.training.distributed import launch, processes_wanted
+    from tagscale.training.distributed import launch, processes_wanted
 
-        processes = processes_wanted(params.train.devices, params.train.batch)
-        if processes > 1:
-            arguments = {"model": model, "size": size, "seed": seed, "catalog": catalog, "partition": partition}
-            arguments |= {"inputs": inputs, "run": run, "unfinished": unfinished}
-            launch(processes, train_share, params.model_dump(mode="json"), arguments)
-            return
+    processes = processes_wanted(params.train.devices, params.train.batch)
+    if processes > 1:
+        arguments = {"model": model, "size": size, "seed": seed, "catalog": catalog, "partition": partition}
+        arguments |= {"inputs": inputs, "run": run, "unfinished": unfinished}
+        launch(processes, train_share, params.model_dump(mode="json"), arguments)
+        return
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
-    train = train_trees if model == BASELINE else train_network
-    train(params, cell, inputs, run, unfinished)
+    train_network(params, cell, inputs, run, unfinished)
 
 
 def train_share(params: dict[str, Any], arguments: Mapping[str, Any]) -> None:
