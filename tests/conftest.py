@@ -1,11 +1,13 @@
 """One tiny study for all tests that need finished stages: real audio, real training, a real SQLite store."""
 
+import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from recorder import Recorder
 
@@ -19,23 +21,39 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 @dataclass
 class Study:
     folder: Path  # working directory with data/, runs/, results/, reports/, registration/ and mlflow.db
-    keys_read: dict[str, set[str]] = field(default_factory=dict)  # DVC stage -> settings that it read
+    keys_read: dict[str, set[str]]  # DVC stage -> settings that it read
 
 
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Every stage through the command line's own functions, on the settings of tests/tiny.yaml."""
+    """Every stage through the command line's own functions, on the settings of tests/tiny.yaml; nobody changes it.
+
+    All worker processes of pytest share one: the first makes it, the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny-study"
+    keys_read = folder / "keys_read.json"
+    with FileLock(f"{folder}.lock"):
+        if not keys_read.exists():
+            folder.mkdir()
+            seen = run_every_stage(folder)
+            keys_read.write_text(json.dumps({stage: sorted(keys) for stage, keys in seen.items()}))
+    return Study(folder, {stage: set(keys) for stage, keys in json.loads(keys_read.read_text()).items()})
+
+
+def run_every_stage(folder: Path) -> dict[str, set[str]]:
+    """Run every stage in a folder. Returns the settings that each DVC stage read."""
     from tagscale.cli import stages
     from tagscale.params.load import load
 
-    study = Study(tmp_path_factory.mktemp("study"))
+    keys_read: dict[str, set[str]] = {}
     params = load(ROOT / "params.yaml", ROOT / "tests" / "tiny.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(study.folder)
+        patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
         def run(stage: str, command: Any, **options: Any) -> None:
-            seen = study.keys_read.setdefault(stage, set())
+            seen = keys_read.setdefault(stage, set())
             patch.setattr(stages, "read", lambda _: Recorder(params, "", seen))
             command(**options)
 
@@ -49,4 +67,4 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
                         run(stage, getattr(stages, step), model=model, size=str(size))
         run("compare", stages.compare)
         run("register", stages.register)
-    return study
+    return keys_read
