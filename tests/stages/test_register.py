@@ -180,6 +180,14 @@ def test_champion_of_another_partition_is_scored_again(study: TinyStudy) -> None
     assert aliases() == ({CHAMPION: "2"} if won else {CHAMPION: "1", CHALLENGER: "2"})
 
 
+def test_champion_that_is_older_than_the_metric_is_scored_again(study: TinyStudy) -> None:
+    registered(study)
+    tracking.connect().delete_model_version_tag(NAME, "1", "tagscale.test.pr_auc")
+    outcome = registered(another(study, 1, valid=0.7, test=0.65))
+    assert "the present test part (4 tracks, 3 shared tags; the champion was scored again)" in str(outcome["reason"])
+    assert outcome["champion_value"] is not None
+
+
 def test_same_model_on_another_partition_scores_the_same(study: TinyStudy) -> None:
     """The champion's new score is what evaluating it there gives: with equal weights, a tie."""
     registered(study)

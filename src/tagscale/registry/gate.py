@@ -1,7 +1,8 @@
 """The gate: is the candidate better than the champion on the same test tracks?
 
-The champion's recorded metric counts where it was measured on the same labels, tracks and window. Otherwise the gate
-scores the champion again on the present test part, and compares both over the tags that both know.
+The champion's recorded metric counts where it was measured on the same labels, tracks and window. Otherwise, and where
+the champion is older than the metric, the gate scores the champion again on the present test part, and compares both
+over the tags that both know.
 """
 
 from collections.abc import Mapping
@@ -74,8 +75,11 @@ def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool
     return alike and all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
 
 
-def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Decision:
-    """Score the champion on the present test part and compare over the tags that both know, of the same kind."""
+def judge_again(metric: str, champion: AudioTagger, trial: Trial, same: bool = False) -> Decision:
+    """Score the champion on the present test part and compare over the tags that both know, of the same kind.
+
+    same: whether the champion was registered with this test part, and learned from none of its tracks
+    """
     catalog, ours = Catalog.load(trial.catalog), trial.predictions()
     kinds = catalog.tags["kind"].to_dict()
     known = dict(zip(champion.architecture.tags, champion.architecture.kinds, strict=True))
@@ -92,8 +96,10 @@ def judge_again(metric: str, champion: AudioTagger, trial: Trial) -> Decision:
     for scores in (ours, theirs):
         value = evaluate(labels, scores[shared].to_numpy(), regression).macro()[metric]
         values.append(None if np.isnan(value) else value)
+    origin = "" if same else "comes from another partition and "
+    doubt = "" if same else ", perhaps on tracks that it learned from"
     on = (
-        f"the present test part ({len(tracks)} tracks, {len(shared)} shared tags; the champion comes from another "
-        "partition and was scored again, perhaps on tracks that it learned from)"
+        f"the present test part ({len(tracks)} tracks, {len(shared)} shared tags; the champion {origin}was scored "
+        f"again{doubt})"
     )
     return judge(metric, values[0], values[1], on)

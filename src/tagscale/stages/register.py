@@ -213,13 +213,14 @@ def _decide(version: Version, champion: Version | None, metric: str, trial: Tria
     value = version.test_metrics.get(metric)
     if champion is None:
         return Decision(True, "the first champion: there was none to compare with", value, None)
-    if same_test(version.tags, champion.tags):
-        return judge(metric, value, champion.test_metrics.get(metric))
+    same, recorded = same_test(version.tags, champion.tags), champion.test_metrics.get(metric)
+    if same and recorded is not None:
+        return judge(metric, value, recorded)
     try:
         tagger, _ = load_version(champion.name, champion.number)
     except TagscaleError as error:
         return Decision(False, f"the champion, version {champion.number}, cannot be scored: {error}", value, None)
-    return judge_again(metric, tagger, trial)
+    return judge_again(metric, tagger, trial, same)
 
 
 def _print_outcome(outcome: Mapping[str, Any], is_new: bool) -> None:
