@@ -93,12 +93,12 @@ def test_what_the_server_refuses_is_told(servers: RealServers, monkeypatch: pyte
         refused(rf"{servers.address} does not know user '{NAME}' with the password in MLFLOW_TRACKING_PASSWORD \(401\)")
         patch.delenv("MLFLOW_TRACKING_PASSWORD")
         patch.delenv("MLFLOW_TRACKING_USERNAME")
-        refused(r"nobody \(MLFLOW_TRACKING_USERNAME is not set\) \(401\)\. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRA")
+        refused(r"refuses an anonymous user \(MLFLOW_TRACKING_USERNAME is not set\) \(401\)\. Set MLFLOW_TRACKING_U")
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
         patch.setenv("MLFLOW_TRACKING_PASSWORD", ADMIN_PASSWORD)
         tracking.connect().create_experiment("of the administrator")
-    refused(rf"does not allow this to user '{NAME}' \(403: .*[Pp]ermission.*\)", "of the administrator")
+    refused(rf"does not allow user '{NAME}' to do this \(403: .*[Pp]ermission.*\)", "of the administrator")
 
     found = socket.getaddrinfo
     with monkeypatch.context() as patch:  # a name that leads here, but that the server does not know as its own

@@ -111,9 +111,9 @@ def explanation(uri: str, error: Exception) -> TagscaleError:
             "correct MLFLOW_TRACKING_URI."
         )
     name = os.environ.get(USER)
-    who = f"user {name!r}" if name else f"nobody ({USER} is not set)"
+    who = f"user {name!r}" if name else f"an anonymous user ({USER} is not set)"
     if status == 401:
-        refusal = f"does not know {who} with the password in {PASSWORD}" if name else f"wants to know who asks: {who}"
+        refusal = f"does not know {who} with the password in {PASSWORD}" if name else f"refuses {who}"
         return TagscaleError(
             f"MLflow at {uri} {refusal} (401). Set {USER} and {PASSWORD} to those of a user of that server."
         )
