@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagscale.partition.divide import Partition, divide
-from tagscale.partition.growth import PARTS, carried, crossing_artists, earlier_assignments, moved, no_assignments
+from tagscale.partition.growth import (
+    PARTS,
+    crossing_artists,
+    earlier_assignments,
+    inherit,
+    moved_tracks,
+    no_assignments,
+)
 from tagscale.runtime.errors import TagscaleError
 
 SHARES = {"train": 0.7, "valid": 0.15, "test": 0.15}
@@ -54,7 +61,7 @@ def test_new_tracks_follow_present_tracks_of_their_artist_rather_than_earlier_on
         }
     )
     tracks = pd.DataFrame({"track_id": ["a", "b", "c", "d", "e"], "artist": ["z", "z", "x", "x", "y"]})
-    part_of, place = carried(assigned, tracks)
+    part_of, place = inherit(assigned, tracks)
     assert part_of.tolist() == [2, 2, 0, 0, 0]  # d by c, which is x's now; e by y's only track, whose artist is x now
     assert place.tolist() == [-1, -1, 0, -1, -1]
 
@@ -159,7 +166,7 @@ def test_merged_artists_cross_and_their_tracks_stay() -> None:
     assert back.hash == first.hash
     assert crossing_artists(back.table) == []
     later = pd.DataFrame({"track_id": ["new one", "new other"], "artist": [one, other]})
-    assert [PARTS[i] for i in carried(first.assigned, later)[0]] == ["train", "test"]
+    assert [PARTS[i] for i in inherit(first.assigned, later)[0]] == ["train", "test"]
 
 
 def test_a_renamed_artist_takes_its_new_tracks_along() -> None:
@@ -229,4 +236,4 @@ def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
 def test_moved() -> None:
     before = pd.DataFrame({"track_id": ["a", "b", "c"], "part": ["train", "test", "valid"]})
     after = pd.DataFrame({"track_id": ["a", "b", "d"], "part": ["train", "train", "valid"]})
-    assert moved(before, after) == ["b (test -> train)"]
+    assert moved_tracks(before, after) == ["b (test -> train)"]

@@ -75,9 +75,9 @@ def test_fewer_artists_than_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"passed": False}, r"the dataset did not pass; see validation\.html"),
+        ({"passed": False}, r"the dataset did not pass. Open validation\.html"),
         ({"other_version": "params.yaml: dataset.version is v1"}, "dataset.version is v1"),
-        ({"catalog": "000000000000"}, "made from another catalog. Run `tagscale validate` again"),
+        ({"catalog": "000000000000"}, "belongs to another catalog. Run `tagscale validate` again"),
     ],
 )
 def test_validation_must_have_passed_for_this_catalog(tmp_path: Path, changed: dict[str, Any], message: str) -> None:

@@ -69,7 +69,7 @@ def test_good_tables_pass() -> None:
         ("labels", 0, "highest", 1.01, "no label is above 1", ["rock"]),
         ("labels", 0, "exclusive_together", 3, "exclusive tags never occur together", ["rock"]),
         ("audio", 2, "state", "unknown", "every track was decoded or rejected", ["t2"]),
-        ("audio", 2, "unmeasured", "t2", "what was measured are finite numbers", ["t2"]),
+        ("audio", 2, "unmeasured", "t2", "all measurements are finite numbers", ["t2"]),
         ("audio", 2, "fault", "cut off", "the dataset's authors know of no fault", ["t2"]),
         ("audio", 3, "not_numbers", "NaN", "no value is NaN or infinite", ["t3"]),
         ("audio", 0, "source_rate", 384_001, "sampled at 4000 to 384000 Hz", ["t0"]),
@@ -128,7 +128,7 @@ def partition() -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("column", "value", "says", "failing"),
     [
-        ("track_id", "a", "no track is in it twice", ["a", "a"]),
+        ("track_id", "a", "no track occurs twice", ["a", "a"]),
         ("track_id", "", "every track has an id", [""]),
         ("part", "dev", "a part is train, valid or test", ["d"]),
         ("part", "test", "no part is empty", []),

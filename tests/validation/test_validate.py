@@ -241,7 +241,7 @@ def test_facts_that_are_no_numbers_stop() -> None:
     measured = facts(dataset)
     measured.loc["t1", "rms_dbfs"] = np.nan
     (stop,) = validate(dataset, measured, NONE_REJECTED, SETTINGS).stops
-    assert stop == "audio: expected that what was measured are finite numbers, found: 1 of 10 fail (first: t1)"
+    assert stop == "audio: expected that all measurements are finite numbers, found: 1 of 10 fail (first: t1)"
 
 
 def test_known_faults_are_quarantined_and_do_not_count() -> None:
@@ -296,7 +296,7 @@ def partition() -> Partition:
 @pytest.mark.parametrize(
     ("row", "column", "value", "reason"),
     [
-        (1, "track_id", "a", "no track is in it twice"),
+        (1, "track_id", "a", "no track occurs twice"),
         (1, "part", "dev", "a part is train, valid or test"),
         (3, "part", "valid", "no part is empty"),
         (4, "rank", 0, "ranks are 0, 1, 2"),

@@ -1,6 +1,7 @@
 """Loading: batches of patches for one process or several, shuffled anew in every epoch, from any batch on.
 
-What is read is settled by `tagscale.audio.patches`; here, in which order, by which process, and from where on.
+`tagscale.audio.patches` decides what is read. This module decides in which order, by which process, and from which
+position.
 """
 
 import time
@@ -15,11 +16,11 @@ from tagscale.runtime.errors import TagscaleError
 
 
 class EpochOrder(Sampler[int]):
-    """Another order of a RandomPatches in every epoch, by its seed; `start_at` chooses the epoch.
+    """The order of a RandomPatches in each epoch, by its seed; `start_at` chooses the epoch.
 
     Each of `world` processes takes every world-th item of the one order, from its `rank` on: shares are disjoint
-    and equally long, and what the processes read in one step is what a single one would read with a `world` times
-    larger batch. The len % world items at the end of the order are left out; in the next epoch they are others.
+    and equally long, and in one step the processes read what a single one would read with a `world` times larger
+    batch. The last len % world items of the order are left out; they are others in the next epoch.
     """
 
     def __init__(self, patches: RandomPatches, rank: int = 0, world: int = 1) -> None:
@@ -53,7 +54,7 @@ class TrainingLoader(DataLoader[Batch]):
     ...         ...
     """
 
-    waited = 0.0  # seconds that the caller had to wait for batches, in all epochs
+    waited = 0.0  # seconds for which the caller waited for batches, over all epochs
 
     def start_at(self, epoch: int, batch: int = 0) -> None:
         """Let the next iteration give the batches of this epoch, from this one on."""
@@ -75,8 +76,8 @@ def loader(
     """Whole batches of a dataset: shuffled for training patches (a `TrainingLoader`), in order for all others.
 
     Of `world` processes, the one numbered `rank` gets its share: of training patches as `EpochOrder` says, of all
-    others a contiguous one, nothing left out. The last, smaller batch of a training epoch is left out unless it is
-    the only one: batch norm cannot learn from a batch of one, and the next epoch's order is another one.
+    others a contiguous one, so that none is left out. The last, smaller batch of a training epoch is left out unless it
+    is the only one: batch norm cannot learn from a batch of one, and the next epoch has another order.
 
     Raises:
         TagscaleError: fewer training patches than processes.

@@ -22,7 +22,7 @@ FULL_SCALE = 32768  # int16 at 1.0
 
 
 class Samples(Protocol):
-    """What patches need of a store."""
+    """The part of a store that patches need."""
 
     def samples(self, track_id: str) -> int: ...
 
@@ -30,15 +30,15 @@ class Samples(Protocol):
 
 
 class Patches(Dataset[Batch]):
-    """Common to all patch datasets: which tracks, what belongs to each, how a patch is read.
+    """A patch dataset: the tracks, the targets of each, and how a patch is read.
 
     Args:
         tracks: track ids
-        targets: one row per track, given with every patch of it: labels (tracks, tags) in training, row numbers
+        targets: one row per track, which comes with every patch of it: labels (tracks, tags) in training, row numbers
             (tracks,) in prediction
         patch_samples: length of a patch; a shorter track is repeated until it fills one
     Raises:
-        TagscaleError: tracks that the store does not hold.
+        TagscaleError: the store lacks a track.
     """
 
     def __init__(self, store: Samples, tracks: Sequence[str], targets: np.ndarray, patch_samples: int) -> None:
@@ -56,7 +56,7 @@ class Patches(Dataset[Batch]):
 
     def __getitems__(self, items: list[int]) -> Batch:
         rows, starts = self.places(np.asarray(items, np.int64))
-        wave = _room((len(rows), self.patch_samples))
+        wave = _buffer((len(rows), self.patch_samples))
         patches = wave.numpy()
         counts = np.minimum(self.lengths[rows], self.patch_samples).tolist()
         tracks, places = [self.tracks[row] for row in rows], starts.tolist()
@@ -73,10 +73,10 @@ class Patches(Dataset[Batch]):
 
 
 class RandomPatches(Patches):
-    """Training patches: in every epoch `per_track` patches of each track from random places.
+    """Training patches: `per_track` patches from random places of each track in every epoch.
 
     The places depend on seed, epoch and track alone, whatever the number of workers. An item's number carries its
-    epoch: item i of epoch e is e * len(self) + i, which `EpochOrder` counts; so workers hold no state.
+    epoch: item i of epoch e is e * len(self) + i, which `EpochOrder` counts, so workers hold no state.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class RandomPatches(Patches):
 
     def places(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch = int(items[0]) // len(self)
-        if epoch != self._epoch:  # one draw for the whole epoch; per patch it would cost more than reading it
+        if epoch != self._epoch:  # one draw for the whole epoch; a draw per patch would take longer than reading it
             self._fractions = np.random.default_rng([self.seed, epoch]).random(len(self))
             self._epoch = epoch
         within = items % len(self)
@@ -159,7 +159,7 @@ def _lengths(store: Samples, tracks: list[str]) -> np.ndarray:
     if missing:
         raise TagscaleError(
             f"{len(missing)} of {len(tracks)} tracks are not in the store, the first is {missing[0]!r}: partition and "
-            "store are of different datasets. Run `tagscale preprocess`, `validate` and `partition` again."
+            "store belong to different datasets. Run `tagscale preprocess`, `validate` and `partition` again."
         )
     return np.array(lengths, np.int64)
 
@@ -173,8 +173,8 @@ def window_count(lengths: np.ndarray, patch_samples: int, hop_samples: int) -> n
     return np.maximum(-(-(lengths - patch_samples) // hop_samples), 0) + 1
 
 
-def _room(shape: tuple[int, int]) -> Tensor:
-    """An int16 tensor to read into; in a data loader's worker already in the memory that it shares, a copy less."""
+def _buffer(shape: tuple[int, int]) -> Tensor:
+    """An int16 tensor to read into. In a data loader's worker it lies in shared memory, which saves a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.int16)
     storage = torch.UntypedStorage._new_shared(shape[0] * shape[1] * 2, device="cpu")

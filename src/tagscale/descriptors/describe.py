@@ -1,4 +1,4 @@
-"""Timbre, rhythm and harmony descriptors of a track: what people computed from music before networks learned to.
+"""Timbre, rhythm and harmony descriptors of a track: what people computed from music before networks learned it.
 
 They feed the baseline of table 1 (Pons et al. 2018, section 5.1: "timbre, rhythm, and harmony descriptors", after
 Prockup et al. 2015). Each family's module cites where its definitions come from; NumPy and SciPy alone compute them.
@@ -18,14 +18,14 @@ from tagscale.descriptors.harmony import chroma_of, harmony
 from tagscale.descriptors.rhythm import rhythm
 from tagscale.descriptors.timbre import FLOOR, shapes_of, timbre
 
-VERSION = 2  # of the values: raise it whenever one of them changes, and all tracks are described again
+VERSION = 2  # of the values; raise it whenever one of them changes, so that all tracks are described again
 FRAME, HOP = 1024, 256  # 64 ms every 16 ms: timbre (every other frame) and rhythm
 LONG_FRAME, LONG_HOP = 8192, 4096  # 0.5 s every 0.26 s: harmony, which needs semitones apart at 110 Hz
 BLOCK = 512  # frames at once, 8 s: what a core's cache holds
 LONG_BLOCK = 32
 MEL_BANDS = 40
 PIECE_SECONDS = 600  # most of a track at once
-CHOICES = {  # one of several: a mean over pieces would be none of them
+CHOICES = {  # one of a set of values, so a mean over pieces would be meaningless
     "rhythm_tempo",
     "rhythm_beats_first",
     "rhythm_beats_second",
@@ -37,7 +37,7 @@ def describe(samples: np.ndarray) -> dict[str, float]:
     """All descriptors of a track, always under the same names in the same order, and always finite.
 
     Shape:
-        samples: (samples,) int16, mono, 16 kHz; any length (what is shorter than half a second is filled with silence)
+        samples: (samples,) int16, mono, 16 kHz; any length (silence fills up what is shorter than half a second)
 
     >>> tone = (8000 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 16000)).astype(np.int16)
     >>> round(describe(tone)["timbre_centroid_mean"], -1)
@@ -47,18 +47,18 @@ def describe(samples: np.ndarray) -> dict[str, float]:
 
 
 def describe_pieces(read: Callable[[int, int], np.ndarray], samples: int) -> dict[str, float]:
-    """The same of a track that is read piece by piece, each at most ten minutes long, all equally long.
+    """All descriptors of a track that is read in equally long pieces of at most ten minutes.
 
-    A descriptor of several pieces is the mean over them; of a tempo or a key it is the middle one.
+    A descriptor is the mean over the pieces; a tempo or a key is the middle one of their values.
 
     Args:
-        read: from which sample, how many -> int16
+        read: (first sample, number of samples) -> int16
         samples: length of the track
     """
     pieces = max(1, -(-samples // (PIECE_SECONDS * SAMPLE_RATE)))
     bounds = [samples * number // pieces for number in range(pieces + 1)]
-    found = [_described(read(low, high - low)) for low, high in pairwise(bounds)]
-    return {name: _joined(name, [values[name] for values in found]) for name in found[0]}
+    each = [_describe_piece(read(low, high - low)) for low, high in pairwise(bounds)]
+    return {name: _join(name, [values[name] for values in each]) for name in each[0]}
 
 
 @cache
@@ -67,11 +67,11 @@ def names() -> tuple[str, ...]:
     return tuple(describe(np.zeros(0, np.int16)))
 
 
-def _joined(name: str, values: list[float]) -> float:
+def _join(name: str, values: list[float]) -> float:
     return sorted(values)[(len(values) - 1) // 2] if name in CHOICES else sum(values) / len(values)
 
 
-def _described(samples: np.ndarray) -> dict[str, float]:
+def _describe_piece(samples: np.ndarray) -> dict[str, float]:
     signal = samples.astype(np.float32) / 32768
     if len(signal) < LONG_FRAME:
         signal = np.pad(signal, (0, LONG_FRAME - len(signal)))
@@ -94,7 +94,7 @@ def _described(samples: np.ndarray) -> dict[str, float]:
 
 
 def _power(signal: np.ndarray, size: int, hop: int, block: int) -> Iterator[np.ndarray]:
-    """(at most `block` frames, size // 2 + 1) float32 after another; a sine of amplitude 1 has a peak of 1."""
+    """Power spectra, (at most `block` frames, size // 2 + 1) float32 at once; a sine of amplitude 1 peaks at 1."""
     window = np.hanning(size + 1)[:-1].astype(np.float32)
     window *= 2 / window.sum()
     frames = sliding_window_view(signal, size)[::hop]

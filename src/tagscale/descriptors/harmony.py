@@ -54,29 +54,29 @@ def harmony(chroma: np.ndarray, tonality: np.ndarray) -> dict[str, float]:
     mean = chroma.mean(axis=0)
     fits = _key_fits(mean[None])[0]  # major, then minor keys
     tonic = int(fits.argmax()) % 12
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name, row in (("chroma_mean", mean), ("chroma_std", chroma.std(axis=0)), ("degree", np.roll(mean, -tonic))):
-        found |= {f"{name}{number}": value for number, value in enumerate(row)}
-    found |= {"major_fit": fits[:12].max(), "minor_fit": fits[12:].max(), "tonic": tonic}
-    found["major_over_minor"] = found["major_fit"] - found["minor_fit"]
-    found["key_clarity"] = fits.max() - np.sort(fits)[-2]
+        values |= {f"{name}{number}": value for number, value in enumerate(row)}
+    values |= {"major_fit": fits[:12].max(), "minor_fit": fits[12:].max(), "tonic": tonic}
+    values["major_over_minor"] = values["major_fit"] - values["minor_fit"]
+    values["key_clarity"] = fits.max() - np.sort(fits)[-2]
     centroid = tonal_centroid(chroma)
     for name, row in (("tonal_mean", centroid.mean(axis=0)), ("tonal_std", centroid.std(axis=0))):
-        found |= {f"{name}{number}": value for number, value in enumerate(row)}
+        values |= {f"{name}{number}": value for number, value in enumerate(row)}
 
     passing = _key_fits(uniform_filter1d(chroma, 15, axis=0, mode="nearest")[::7])  # keys of 4 s, every 2 s
     lead = passing[:, :12].max(axis=1) - passing[:, 12:].max(axis=1)
     keys = passing.argmax(axis=1)
-    found |= {"local_mode_mean": lead.mean(), "local_mode_std": lead.std(), "local_major_share": (lead > 0).mean()}
-    found["key_changes"] = (np.diff(keys, prepend=keys[:1]) != 0).mean()
+    values |= {"local_mode_mean": lead.mean(), "local_mode_std": lead.std(), "local_major_share": (lead > 0).mean()}
+    values["key_changes"] = (np.diff(keys, prepend=keys[:1]) != 0).mean()
     for name, notes in CHORDS.items():
-        found[f"chord_{name}"] = _chord_fit(chroma, notes)
-    for interval in range(1, 7):  # semitones; however the track is transposed
-        found[f"interval{interval}"] = (chroma * np.roll(chroma, interval, axis=1)).sum(axis=1).mean()
+        values[f"chord_{name}"] = _chord_fit(chroma, notes)
+    for interval in range(1, 7):  # semitones; independent of transposition
+        values[f"interval{interval}"] = (chroma * np.roll(chroma, interval, axis=1)).sum(axis=1).mean()
     entropy = -(chroma * np.log2(chroma + TINY)).sum(axis=1)
     for name, series in (("tonality", tonality), ("entropy", entropy), *_movement(chroma, centroid)):
-        found |= {f"{name}_mean": series.mean(), f"{name}_std": series.std()}
-    return found
+        values |= {f"{name}_mean": series.mean(), f"{name}_std": series.std()}
+    return values
 
 
 def tonal_centroid(chroma: np.ndarray) -> np.ndarray:

@@ -22,8 +22,8 @@ PEAKS = 3  # of each excerpt that count in the beat histogram
 NEAR = 1.1  # tempi whose ratio is smaller are one peak of the beat histogram
 PATTERN_BANDS = 8  # of the onset patterns, each of five mel bands
 PERIODICITIES = np.geomspace(0.5, 16, 21)  # Hz: four an octave
-PATTERN_COEFFICIENTS = (3, 8)  # that are kept, over bands and over periodicities
-SCALES = 12  # that are kept of the scale transform
+PATTERN_COEFFICIENTS = (3, 8)  # over bands and over periodicities
+SCALES = 12  # coefficients of the scale transform
 SCALE_LAGS = np.geomspace(0.06, 6, 256)  # seconds
 PHASES = 12  # of a beat: halves, thirds and quarters of it fall on one each
 LAGS = {  # beats; duple, triple and dotted relations tell metres and feels apart
@@ -47,7 +47,7 @@ def rhythm(decibels: np.ndarray, centres: np.ndarray, rate: float) -> dict[str, 
         centres:  (bands,) Hz, rising
     """
     envelopes = _onset_envelopes(decibels, centres)
-    level = envelopes - uniform_filter1d(envelopes, round(rate), axis=1, mode="nearest")  # less what takes seconds
+    level = envelopes - uniform_filter1d(envelopes, round(rate), axis=1, mode="nearest")  # without slow changes
     excerpts, tempogram = _tempogram(_blurred(level), round(WINDOW_SECONDS * rate))
     overall, *bands = tempogram.mean(axis=1)  # autocorrelation by lag in frames
     lags = 60 * rate / TEMPI
@@ -57,23 +57,23 @@ def rhythm(decibels: np.ndarray, centres: np.ndarray, rate: float) -> dict[str, 
     beat = lags[best]  # frames
     passing = TEMPI[[int(np.argmax(_at(column, lags) * likely)) for column in tempogram[0]]]
 
-    found = _onsets(envelopes[0], rate)
+    values = _onsets(envelopes[0], rate)
     for name, envelope in zip(("all", "bass", "middle", "treble"), envelopes, strict=True):
-        found |= {f"onset_{name}_mean": envelope.mean(), f"onset_{name}_std": envelope.std()}
-    found |= {"tempo": TEMPI[best], "beat_strength": strength[best], "tempo_wander": np.log2(passing).std()}
-    found["pulse_clarity"] = overall[round(60 * rate / TEMPI[-1]) :].max()
+        values |= {f"onset_{name}_mean": envelope.mean(), f"onset_{name}_std": envelope.std()}
+    values |= {"tempo": TEMPI[best], "beat_strength": strength[best], "tempo_wander": np.log2(passing).std()}
+    values["pulse_clarity"] = overall[round(60 * rate / TEMPI[-1]) :].max()
     for band, part in enumerate(np.array_split(strength, TEMPO_BANDS)):
-        found[f"tempo_band{band}"] = part.max()
+        values[f"tempo_band{band}"] = part.max()
     for name, value in zip(LAGS, _at(overall, beat * np.array(list(LAGS.values()))), strict=True):
-        found[f"lag_{name}"] = value
+        values[f"lag_{name}"] = value
     for name, column in zip(("bass", "middle", "treble"), bands, strict=True):
         for beats, value in zip((1, 2, 3), _at(column, beat * np.arange(1, 4)), strict=True):
-            found[f"{name}_lag_{beats}"] = value
+            values[f"{name}_lag_{beats}"] = value
     for phase, share in enumerate(_beat_pattern(excerpts[0], tempogram[0], beat)):
-        found[f"beat_phase{phase}"] = share
-    found |= _beat_histogram(tempogram[0], lags)
-    found |= _scale_transform(overall, rate)
-    return found | _onset_patterns(decibels, rate) | _modulation(level, rate)
+        values[f"beat_phase{phase}"] = share
+    values |= _beat_histogram(tempogram[0], lags)
+    values |= _scale_transform(overall, rate)
+    return values | _onset_patterns(decibels, rate) | _modulation(level, rate)
 
 
 def _onset_envelopes(decibels: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -84,13 +84,13 @@ def _onset_envelopes(decibels: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def _blurred(rows: np.ndarray) -> np.ndarray:
-    """Five values to one, the middle one with a third of the weight: a beat of 23.4 frames is then as clear as one of
-    23 frames."""
+    """Weighted means of five values, a third of the weight on the middle one. A beat of 23.4 frames is then as clear as
+    one of 23."""
     return uniform_filter1d(uniform_filter1d(rows, 3, axis=-1, mode="nearest"), 3, axis=-1, mode="nearest")
 
 
 def _rise(decibels: np.ndarray) -> np.ndarray:
-    """(frames - 1, bands): by how much each band gets louder, of what is less than 60 dB below the loudest."""
+    """(frames - 1, bands): the rise of each band, above a floor of 60 dB below the loudest."""
     audible = np.maximum(decibels, decibels.max() - 60)
     return np.maximum(np.diff(audible, axis=0), 0)
 
@@ -133,7 +133,7 @@ def _beat_pattern(excerpts: np.ndarray, tempogram: np.ndarray, beat: float) -> n
     frames = np.arange(excerpts.shape[1])
     pattern = np.zeros(PHASES)
     for excerpt, column in zip(excerpts, tempogram, strict=True):
-        period = near[np.argmax(_at(column, near))]  # the tempo of a player moves a little
+        period = near[np.argmax(_at(column, near))]  # a player's tempo varies a little
         phase = (frames / period * PHASES).astype(int) % PHASES
         counts = np.bincount(phase, weights=np.maximum(excerpt, 0), minlength=PHASES)
         pattern += np.roll(counts, -int(counts.argmax()))
@@ -144,7 +144,7 @@ def _beat_histogram(tempogram: np.ndarray, lags: np.ndarray) -> dict[str, float]
     """The two main tempi, their shares, and how strong the beats are in all (the six features of Tzanetakis and Cook).
 
     The strongest peaks of each excerpt count with their height. An autocorrelation that is stretched to twice the lag
-    is taken off first, so that a beat does not count again at half its tempo.
+    is subtracted first, so that a beat does not count again at half its tempo.
 
     Shape:
         tempogram: (excerpts, window)
@@ -199,7 +199,7 @@ def _onset_patterns(decibels: np.ndarray, rate: float) -> dict[str, float]:
     excerpts = (excerpts - excerpts.mean(axis=2, keepdims=True)) * np.hanning(length + 1)[:-1]
     spectrum = np.abs(rfft(excerpts, axis=2)).mean(axis=1)  # (8, length // 2 + 1)
     pattern = np.stack([np.interp(PERIODICITIES * length / rate, np.arange(len(row)), row) for row in spectrum])
-    pattern = np.sqrt(pattern / (pattern.mean() + TINY))  # however loud
+    pattern = np.sqrt(pattern / (pattern.mean() + TINY))  # independent of loudness
     kept = dctn(pattern, norm="ortho")[: PATTERN_COEFFICIENTS[0], : PATTERN_COEFFICIENTS[1]]
     return {f"onset_pattern{band}_{number}": value for (band, number), value in np.ndenumerate(kept)}
 
@@ -208,11 +208,11 @@ def _modulation(level: np.ndarray, rate: float) -> dict[str, float]:
     """Share of each envelope's energy in octaves of modulation frequency, 0.5 to 16 Hz."""
     power = np.abs(rfft(level, axis=1)) ** 2
     edges = np.searchsorted(np.linspace(0, rate / 2, power.shape[1]), [0.5, 1, 2, 4, 8, 16])
-    found = {}
+    values = {}
     for name, row in zip(("bass", "middle", "treble"), power[1:], strict=True):
         for octave, (low, high) in enumerate(pairwise(edges)):
-            found[f"{name}_modulation{octave}"] = row[low:high].sum() / (row.sum() + TINY)
-    return found
+            values[f"{name}_modulation{octave}"] = row[low:high].sum() / (row.sum() + TINY)
+    return values
 
 
 def _at(periodicity: np.ndarray, lags: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Descriptors on disk: the table of a finished run, and the parts that an interrupted one leaves beside it.
+"""Descriptors on disk: the table of a finished run, and the parts that an interrupted run leaves beside it.
 
-A row belongs to samples, not to a name: it is found by their SHA-256, and believed where the definition of the
-descriptors (`VERSION`) is today's. So a track that was renamed, or that comes back, need not be described again.
+A row belongs to samples, not to a name: their SHA-256 is its key, and it is valid for one `VERSION` of the descriptors.
+So a track that is renamed, or that comes back, keeps its row.
 
 Files of the folder: descriptors.parquet (track_id, then a float32 column per descriptor) and sources.parquet
 (track_id, audio_sha256, version).
@@ -21,15 +21,15 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
 
 TABLE, SOURCES = "descriptors.parquet", "sources.parquet"
-PART_SECONDS = 10.0  # at most so much work is lost with a process that is killed
+PART_SECONDS = 10.0  # the most work that is lost with a killed process
 
 
 class DescriptorTable:
-    """Rows of the tracks that are asked for, some of them filled.
+    """The rows of a list of tracks, some of them filled.
 
     Attributes:
         tracks: their ids
-        digests: SHA-256 of their samples; "" where it is not known, and such a row is never taken over
+        digests: SHA-256 of their samples; "" where it is unknown, and such a row is never reused
         values: (tracks, descriptors) float32
         filled: (tracks,) bool
     """
@@ -46,31 +46,31 @@ class DescriptorTable:
         self.values[row], self.filled[row] = values, True
         return str(self.digests[row])
 
-    def take_over(self, digests: np.ndarray, values: np.ndarray) -> None:
+    def reuse(self, digests: np.ndarray, values: np.ndarray) -> None:
         """Fill rows from others that belong to the same samples."""
-        theirs = pd.Index(digests)
-        first = np.flatnonzero(~theirs.duplicated() & (theirs != ""))
-        found = theirs[first].get_indexer(pd.Index(self.digests))
-        rows = np.flatnonzero((found >= 0) & ~self.filled)
-        self.values[rows], self.filled[rows] = values[first[found[rows]]], True
+        known = pd.Index(digests)
+        first = np.flatnonzero(~known.duplicated() & (known != ""))
+        source = known[first].get_indexer(pd.Index(self.digests))
+        rows = np.flatnonzero((source >= 0) & ~self.filled)
+        self.values[rows], self.filled[rows] = values[first[source[rows]]], True
 
     @property
     def missing(self) -> list[str]:
         """Tracks without a row yet."""
         return [self.tracks[row] for row in np.flatnonzero(~self.filled)]
 
-    def take_over_folder(self, folder: Path) -> None:
-        """Fill rows from a finished table of today's version, if there is one."""
+    def reuse_table(self, folder: Path) -> None:
+        """Fill rows from a finished table of the current version, if there is one."""
         try:
             sources = pd.read_parquet(folder / SOURCES)
             if len(sources) and (sources["version"] == VERSION).all():
                 values = pd.read_parquet(folder / TABLE, columns=list(names())).to_numpy(np.float32)
-                self.take_over(sources["audio_sha256"].to_numpy(object), values[: len(sources)])
-        except (OSError, ValueError, KeyError):  # none, or none that can be read: then all is computed anew
+                self.reuse(sources["audio_sha256"].to_numpy(object), values[: len(sources)])
+        except (OSError, ValueError, KeyError):  # missing or unreadable: every row is computed
             return
 
     def save(self, folder: Path) -> None:
-        """Write the two files of a finished table, which replace the old ones together."""
+        """Write the two files of a finished table; they replace the old ones together."""
         table = pd.DataFrame(self.values, columns=list(names()))
         table.insert(0, "track_id", pd.Series(self.tracks, dtype=str))
         sources = {"track_id": table["track_id"], "audio_sha256": self.digests, "version": VERSION}
@@ -81,43 +81,43 @@ class DescriptorTable:
 
 
 class Parts:
-    """Rows of an unfinished table, in files of some seconds' work each: whole, or not there."""
+    """Rows of an unfinished table, in files of some seconds' work each. A file is complete or missing."""
 
     def __init__(self, descriptors: Path) -> None:
         self.folder = descriptors.with_name(f".{descriptors.name}.partial")
         self._rows: list[tuple[str, np.ndarray]] = []
         self._written = time.monotonic()
 
-    def take_over_into(self, table: DescriptorTable) -> None:
-        """Fill a table's rows with those that are here."""
+    def fill(self, table: DescriptorTable) -> None:
+        """Fill a table's rows from the parts."""
         for path in sorted(self.folder.glob("*.parquet")):
             try:
                 part = pd.read_parquet(path)
                 if (part.pop("version") == VERSION).all():
-                    table.take_over(part.pop("audio_sha256").to_numpy(object), part[list(names())].to_numpy(np.float32))
-            except (OSError, ValueError, KeyError):  # a disk's fault: computed anew
+                    table.reuse(part.pop("audio_sha256").to_numpy(object), part[list(names())].to_numpy(np.float32))
+            except (OSError, ValueError, KeyError):  # damaged: its rows are computed again
                 continue
 
     def add(self, digest: str, values: np.ndarray) -> None:
-        """Keep a row; it is on disk some seconds later."""
+        """Add a row; it is on disk some seconds later."""
         self._rows.append((digest, values))
         if time.monotonic() - self._written > PART_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Bring what is only in memory to disk."""
+        """Write the rows that are only in memory."""
         if self._rows:
             digests, values = zip(*self._rows, strict=True)
             part = pd.DataFrame(np.stack(values), columns=list(names()))
             part.insert(0, "audio_sha256", pd.Series(digests, dtype=str))
             part.insert(0, "version", VERSION)
-            name = f"{time.time_ns()}-{os.getpid()}.parquet"  # another process on the same work writes others
+            name = f"{time.time_ns()}-{os.getpid()}.parquet"  # two processes on the same table write different files
             with replacing(self.folder / name) as fresh:
                 part.to_parquet(fresh, index=False)
         self._rows, self._written = [], time.monotonic()
 
     def remove(self) -> None:
-        """The table is finished: nobody needs the parts any more."""
+        """Remove the parts of a finished table."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ from scipy.fft import dct
 from tagscale import SAMPLE_RATE
 
 FLOOR = 1e-5  # amplitude: -100 dB
-TINY = 1e-9  # keeps divisions by nothing finite
+TINY = 1e-9  # keeps divisions by zero finite
 COEFFICIENTS = 20
 FRAME = 1024  # of the loudness, 64 ms
 CROSSING_FRAME = 512
@@ -23,25 +23,25 @@ ROLLOFF = 0.85  # share of the magnitudes below it
 
 
 def timbre(signal: np.ndarray, shapes: dict[str, np.ndarray], decibels: np.ndarray) -> dict[str, float]:
-    """Statistics over time of what is measured frame by frame.
+    """Statistics over time of the measurements of each frame.
 
     Shape:
         signal:   (samples,) in [-1, 1], at least 2,048
         shapes:   (frames,) each, from `shapes_of`
         decibels: (frames, bands), mel spectrum
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     cepstrum = dct(decibels, norm="ortho", axis=1)[:, :COEFFICIENTS]
     for number, series in enumerate(cepstrum.T):
         delta = series[2:] - series[:-2]
         second = series[2:] - 2 * series[1:-1] + series[:-2]
-        found |= {f"mfcc{number}_mean": series.mean(), f"mfcc{number}_std": series.std()}
-        found |= {f"mfcc{number}_delta": delta.std(), f"mfcc{number}_delta2": second.std()}
+        values |= {f"mfcc{number}_mean": series.mean(), f"mfcc{number}_std": series.std()}
+        values |= {f"mfcc{number}_delta": delta.std(), f"mfcc{number}_delta2": second.std()}
     for name, series in (shapes | {"zero_crossings": _zero_crossings(signal)}).items():
-        found |= {f"{name}_mean": series.mean(), f"{name}_std": series.std()}
+        values |= {f"{name}_mean": series.mean(), f"{name}_std": series.std()}
         if not name.startswith("contrast"):
-            found |= {f"{name}_p10": np.percentile(series, 10), f"{name}_p90": np.percentile(series, 90)}
-    return found | _dynamics(signal)
+            values |= {f"{name}_p10": np.percentile(series, 10), f"{name}_p90": np.percentile(series, 90)}
+    return values | _dynamics(signal)
 
 
 def shapes_of(spectra: np.ndarray, before: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -102,13 +102,13 @@ def _zero_crossings(signal: np.ndarray) -> np.ndarray:
 def _contrasts(spectra: np.ndarray) -> dict[str, np.ndarray]:
     """Decibels between the peaks and the valleys of each octave, per frame."""
     edges = np.searchsorted(np.linspace(0, SAMPLE_RATE / 2, spectra.shape[1]), OCTAVES)
-    found = {}
+    values = {}
     for number, (low, high) in enumerate(pairwise(edges)):
         ordered = np.sort(spectra[:, low:high], axis=1)
         fifth = max(1, (high - low) // 5)
         peaks, valleys = ordered[:, -fifth:].mean(axis=1), ordered[:, :fifth].mean(axis=1)
-        found[f"contrast{number}"] = 20 * np.log10((peaks + FLOOR) / (valleys + FLOOR))
-    return found
+        values[f"contrast{number}"] = 20 * np.log10((peaks + FLOOR) / (valleys + FLOOR))
+    return values
 
 
 def _dynamics(signal: np.ndarray) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 Parts are made of whole artists (a model that knows an artist's sound must not be tested on it) and stratified over
 all tags, unless the dataset brings its own split. Training subsets are prefixes of one order, so a larger subset
-holds every smaller one, and each prefix has the tags about as often as the whole. When the dataset grows, what was
-decided stays: new tracks follow their artist, new artists are placed around the others, and the order is continued.
+holds every smaller one, and each prefix has the tags about as often as the whole. When the dataset grows, tracks keep
+their parts: new tracks follow their artist, new artists are placed around the others, and the order continues.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import pandas as pd
 
 from tagscale.catalog.tables import artist_keys
 from tagscale.partition.features import Features, sums_by
-from tagscale.partition.growth import NOWHERE, PARTS, carried, no_assignments, with_new
+from tagscale.partition.growth import NOWHERE, PARTS, add_assignments, inherit, no_assignments
 from tagscale.partition.quality import TagSums, quality_of, subset_quality
 from tagscale.partition.stratify import artist_parts, balanced_order
 from tagscale.runtime.errors import TagscaleError
@@ -31,8 +31,8 @@ class Partition:
         n is `part == "train" and rank < n`, so subsets are nested; rank is -1 outside train.
     tags: the tags to learn, in the order of a model's outputs.
     split: name of the dataset's split that the parts are, or "stratified".
-    data_hash: of the data version (catalog and decoded audio) that was divided; validate computes it.
-    settings: what decided the parts beside the data; another partition continues this one if they are the same.
+    data_hash: of the divided data (catalog and decoded audio); validate computes it.
+    settings: what decides the parts beside the data; a later partition with the same settings continues this one.
     by_tag: prevalence of every tag in every part (quality.py), for quality.csv; not loaded.
     assigned: every assignment ever made with these settings (growth.py), for assigned.parquet; not loaded.
     """
@@ -138,14 +138,14 @@ def divide(
         TagscaleError: fewer artists than parts, or a split or earlier assignments that leave a part empty.
     """
     own = bool(tracks["split"].notna().any())
-    if own:  # tracks that the dataset's split does not list are in no part
+    if own:  # tracks outside the dataset's split get no part
         listed = tracks["split"].notna().to_numpy()
         tracks, labels = tracks[listed], labels[listed]
     assigned = no_assignments() if own or assigned is None else assigned
     values = np.ascontiguousarray(labels.to_numpy(np.float32))
     tracks = tracks.assign(artist=artist_keys(tracks))[["track_id", "artist", "split"]]
     artist_of, artists = pd.factorize(tracks["artist"].to_numpy(object), sort=True)
-    part_of, place = carried(assigned, tracks)
+    part_of, place = inherit(assigned, tracks)
     if own:
         part_of = _own_split(tracks)
     elif len(artists) < len(PARTS):
@@ -153,7 +153,7 @@ def divide(
             f"the dataset has {len(artists)} artist(s), and each of {', '.join(PARTS)} takes whole artists: at "
             f"least {len(PARTS)} are needed. Add tracks of other artists, or a `split` column to the table."
         )
-    # an artist's tracks that are in one part, or in none yet, go together
+    # a group: the tracks of one artist that are in one part, or that have none yet
     groups, group_of = np.unique(artist_of * (len(PARTS) + 1) + part_of - NOWHERE, return_inverse=True)
     artist_of_group, part_of_group = np.divmod(groups, len(PARTS) + 1)
     part_of_group += NOWHERE
@@ -164,7 +164,7 @@ def divide(
         due = np.array([shares[part] for part in PARTS])
         part_of_group = artist_parts(amounts, sums.positive > 0, due, seed, part_of_group)
         part_of = part_of_group[group_of]
-        _check_all_filled(part_of)
+        _check_no_part_is_empty(part_of)
     place = _places(features, part_of, place, int(assigned["place"].max()) + 1 if len(assigned) else 0, seed)
     order = np.flatnonzero(part_of == 0)
     order = order[np.argsort(place[order])]
@@ -175,11 +175,11 @@ def divide(
     tags = pd.DataFrame({"tag": list(labels.columns), "kind": kinds})
     quality, by_tag = quality_of(sums, part_of_group, artist_of_group, tags, shares, seed)
     crossing = int((np.bincount(artist_of_group) > 1).sum())
-    found = {"source": "split column" if own else "stratified", "artists_crossing": crossing}
+    origin = {"source": "split column" if own else "stratified", "artists_crossing": crossing}
     partition = Partition(table, list(labels.columns), by_tag=by_tag)
     if not own:
-        partition.assigned = with_new(assigned, table.assign(place=place))
-    return partition, found | quality | {"subsets": subset_quality(values, order, seed)}
+        partition.assigned = add_assignments(assigned, table.assign(place=place))
+    return partition, origin | quality | {"subsets": subset_quality(values, order, seed)}
 
 
 def _own_split(tracks: pd.DataFrame) -> np.ndarray:
@@ -192,7 +192,7 @@ def _own_split(tracks: pd.DataFrame) -> np.ndarray:
     return part_of
 
 
-def _check_all_filled(part_of: np.ndarray) -> None:
+def _check_no_part_is_empty(part_of: np.ndarray) -> None:
     if empty := _empty(part_of):
         raise TagscaleError(
             f"no usable track is left in {', '.join(empty)}, and tracks never move from one part to another. Bring "
@@ -205,7 +205,7 @@ def _empty(part_of: np.ndarray) -> list[str]:
 
 
 def _places(features: Features, part_of: np.ndarray, place: np.ndarray, following: int, seed: int) -> np.ndarray:
-    """Places of training tracks: those that they have, and from `following` on for the new ones, in balanced order."""
+    """Places of training tracks: inherited ones, and for new tracks those from `following` on, in balanced order."""
     ahead = np.flatnonzero((part_of == 0) & (place != NOWHERE))
     new = np.flatnonzero((part_of == 0) & (place == NOWHERE))
     before = sums_by(np.zeros(len(ahead), np.int64), 1, len(features), lambda some: features.of(ahead[some]))[0]

@@ -1,7 +1,7 @@
 """What stratification balances: the tracks themselves, their labels, and where labels are missing.
 
-Computed for a batch of tracks at a time, because all of it for a million tracks would be as large as their labels
-once or twice more; sums over groups of tracks (artists, parts) are all that stays.
+Features are computed for a batch of tracks at a time: those of a million tracks would take as much memory as their
+labels, or twice as much. Only sums over groups of tracks (artists, parts) are stored.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ class Features:
     """Features of tracks, as non-negative amounts.
 
     They are: the track itself (1), always the first; each classification label; each regression label as membership
-    of its lower, middle or upper third; and whether a tag is annotated, where it is not everywhere (tags annotated on
-    the same tracks share one). Features that no track has are left out.
+    of its lower, middle or upper third; and whether a tag is annotated, unless it is on all tracks (tags annotated on
+    the same tracks share one feature). Features that no track has are left out.
     """
 
     def __init__(self, labels: np.ndarray, kinds: list[str]) -> None:
@@ -29,22 +29,22 @@ class Features:
         self._labels = labels
         annotated = np.concatenate([_annotated(labels[some]) for some in _batches(len(labels))])  # (bytes, tags)
         everywhere = np.packbits(np.ones(len(labels), bool)).tobytes()
-        masks: dict[bytes, int] = {}  # who is annotated -> the first such tag
+        masks: dict[bytes, int] = {}  # on which tracks a tag is annotated -> the first such tag
         self._classification: list[tuple[int, int]] = []  # tag, its column
         self._regression: list[tuple[int, int, np.ndarray]] = []  # tag, its first column, borders of the thirds
         columns = 1
         for tag, kind in enumerate(kinds):
-            there = annotated[:, tag]
+            known = annotated[:, tag]
             if kind == "classification":
                 self._classification.append((tag, columns))
                 columns += 1
-            elif there.any():
+            elif known.any():
                 values = labels[:, tag]
                 borders = np.arange(1, REGRESSION_BINS) / REGRESSION_BINS
                 self._regression.append((tag, columns, np.quantile(values[~np.isnan(values)], borders)))
                 columns += REGRESSION_BINS
-            if (who := there.tobytes()) != everywhere:
-                masks.setdefault(who, tag)
+            if (mask := known.tobytes()) != everywhere:
+                masks.setdefault(mask, tag)
         self._masks, self._columns = list(masks.values()), columns + len(masks)
         some = [self._all_of(np.arange(len(labels))[batch]).any(axis=0) for batch in _batches(len(labels))]
         self._used = np.flatnonzero(np.any(some, axis=0))
@@ -61,26 +61,26 @@ class Features:
 
     def _all_of(self, tracks: np.ndarray) -> np.ndarray:
         values = self._labels[tracks]
-        there = ~np.isnan(values)
+        known = ~np.isnan(values)
         amounts = np.zeros((len(tracks), self._columns), np.float32)
         amounts[:, 0] = 1
         if self._classification:
             tags, columns = np.array(self._classification).T
-            amounts[:, columns] = np.where(there[:, tags], values[:, tags], 0)
+            amounts[:, columns] = np.where(known[:, tags], values[:, tags], 0)
         for tag, column, borders in self._regression:
             third = np.searchsorted(borders, values[:, tag])
             for i in range(REGRESSION_BINS):
-                amounts[:, column + i] = there[:, tag] & (third == i)
-        amounts[:, self._columns - len(self._masks) :] = there[:, self._masks]
+                amounts[:, column + i] = known[:, tag] & (third == i)
+        amounts[:, self._columns - len(self._masks) :] = known[:, self._masks]
         return amounts
 
 
 def sums_by(group_of: np.ndarray, groups: int, width: int, rows: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Sums of what tracks have, over the tracks of each group: float64, (groups, width).
+    """Sums of the tracks' rows over each group: float64, (groups, width).
 
     Args:
         group_of: (tracks,), the group of each track, 0 to groups - 1.
-        rows: gives what the tracks at some positions have: (tracks,) -> (tracks, width).
+        rows: gives the rows of the tracks at some positions: (tracks,) -> (tracks, width).
     """
     sums = np.zeros((groups, width))
     order = np.argsort(group_of, kind="stable")
@@ -96,5 +96,5 @@ def _batches(count: int) -> list[slice]:
 
 
 def _annotated(labels: np.ndarray) -> np.ndarray:
-    """Which labels are there, eight tracks a byte: (tracks, tags) -> (tracks / 8, tags)."""
+    """Which labels are annotated, eight tracks a byte: (tracks, tags) -> (tracks / 8, tags)."""
     return np.packbits(~np.isnan(labels), axis=0)

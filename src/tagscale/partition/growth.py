@@ -1,7 +1,7 @@
 """What earlier partitions of a growing dataset decided, so that no track ever moves from one part to another.
 
-A partition's folder keeps every assignment that was ever made with its settings (assigned.parquet), also those of
-tracks and artists that are quarantined or gone at present: when they come back, they come back to their part.
+A partition's folder keeps every assignment ever made with its settings (assigned.parquet), with those of tracks and
+artists that are quarantined or missing now: when they come back, they come back to their part.
 """
 
 from pathlib import Path
@@ -15,24 +15,24 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 
 PARTS = ("train", "valid", "test")
-NOWHERE = -1  # index of no part, and place of a track that is in no order
+NOWHERE = -1  # part of a track without one, and place of a track outside the order
 
 
 def no_assignments() -> pd.DataFrame:
-    """A table of assignments before the first: track_id, artist, part, place.
+    """An empty table of assignments: track_id, artist, part, place.
 
-    One row for each track and each artist that it was ever listed under. place: where a training track is in the
-    order of all that ever were; -1 for valid and test.
+    It has one row for each track and each artist that the track was ever listed under. place: the position of a
+    training track among all that there ever were; -1 for valid and test.
     """
     return pd.DataFrame(columns=["track_id", "artist", "part", "place"], dtype=object).astype({"place": np.int64})
 
 
 def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[pd.DataFrame, str]:
-    """The assignments that an earlier partition leaves to keep, and in words why there are none.
+    """The assignments of an earlier partition that a new one keeps, and in words why there are none.
 
     Args:
-        folder: of the earlier partition; None or a folder without partition.json: there was none.
-        settings: those of the partition to make; an earlier one that was made with others is not continued.
+        folder: of the earlier partition; None, or a folder without partition.json, where there is none.
+        settings: those of the new partition; it continues only an earlier one with the same settings.
 
     Raises:
         TagscaleError: the folder's assignments are missing or unreadable.
@@ -41,20 +41,20 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
         return no_assignments(), ""
     if not (folder / "partition.json").is_file():
         return no_assignments(), (
-            f"no earlier partition in {folder}: every track gets its part for the first time. If there was one "
-            "elsewhere, bring its folder here (`dvc pull`) and run this again: only then no track moves."
+            f"no earlier partition in {folder}: every track gets its part for the first time. If there is one "
+            "elsewhere, bring its folder here (`dvc pull`) and run this again, so that no track moves."
         )
     before = read_json(folder / "partition.json").get("settings", {})
     changed = [name for name in settings if before.get(name) != settings[name]]
     if changed:
         named = ", ".join(f"{name} {before.get(name, 'not stated')} -> {settings[name]}" for name in changed)
         return no_assignments(), (
-            f"{folder} was made with other settings ({named}): all tracks are divided afresh, and may change part."
+            f"{folder} was made with other settings ({named}): all tracks are divided afresh and may change their part."
         )
     file = folder / "assigned.parquet"
     advice = "Restore it (`dvc checkout`, `dvc pull`), or delete the folder to divide all tracks afresh."
     if not file.is_file():
-        raise TagscaleError(f"{file}: no such file, and only it says which tracks must not move. {advice}")
+        raise TagscaleError(f"{file}: no such file, and it alone says which tracks must not move. {advice}")
     try:
         table = pd.read_parquet(file, columns=["track_id", "artist", "part", "place"])
     except (OSError, ValueError, pyarrow.ArrowException) as error:
@@ -62,12 +62,12 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
     return table, ""
 
 
-def carried(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """What the assignments mean for tracks: index of the part of each, and its place; -1 = not decided yet.
+def inherit(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The part (its index) and the place of each track by earlier assignments; -1 = not decided yet.
 
     A track keeps its part, whatever its artist is called now. A new track follows the present tracks of its
-    artist, or those that the artist ever had; if they are in several parts (two names turned out to be one artist's),
-    it goes where most of them are.
+    artist, or else those that the artist ever had; if they are in several parts (two names proved to be one artist),
+    it follows most of them.
 
     Args:
         tracks: track_id and artist.
@@ -76,24 +76,24 @@ def carried(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, n
     if assigned.empty:
         return part_of, place
     known = assigned.drop_duplicates("track_id")
-    at = pd.Index(known["track_id"]).get_indexer(tracks["track_id"])
-    there = at >= 0
-    part_of[there] = known["part"].map(PARTS.index).to_numpy(np.int64)[at[there]]
-    place[there] = known["place"].to_numpy()[at[there]]
-    present = pd.DataFrame({"artist": tracks["artist"][there], "part": np.array(PARTS, object)[part_of[there]]})
-    for voters in (present, assigned):  # what was listed under the artist once counts only where nothing is now
+    row = pd.Index(known["track_id"]).get_indexer(tracks["track_id"])
+    inherited = row >= 0
+    part_of[inherited] = known["part"].map(PARTS.index).to_numpy(np.int64)[row[inherited]]
+    place[inherited] = known["place"].to_numpy()[row[inherited]]
+    present = pd.DataFrame({"artist": tracks["artist"][inherited], "part": np.array(PARTS, object)[part_of[inherited]]})
+    for voters in (present, assigned):  # earlier tracks of an artist count only where there are none now
         votes = _by_artist(voters)
-        at = votes.index.get_indexer(pd.Index(tracks["artist"]))
-        follows = (part_of == NOWHERE) & (at >= 0)
-        part_of[follows] = votes.to_numpy().argmax(axis=1)[at[follows]]
+        row = votes.index.get_indexer(pd.Index(tracks["artist"]))
+        follows = (part_of == NOWHERE) & (row >= 0)
+        part_of[follows] = votes.to_numpy().argmax(axis=1)[row[follows]]
     return part_of, place
 
 
-def with_new(assigned: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The assignments, and those of a new partition among them, sorted by track and artist.
+def add_assignments(assigned: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The assignments with those of a new partition, sorted by track and artist.
 
     Args:
-        table: track_id, artist, part and place of the tracks at present.
+        table: track_id, artist, part and place of the new partition's tracks.
     """
     rows = pd.concat([assigned, table[["track_id", "artist", "part", "place"]]]) if len(assigned) else table
     rows = rows.drop_duplicates(["track_id", "artist"]).astype({"track_id": object, "artist": object, "part": object})
@@ -116,11 +116,11 @@ def crossing_artists(table: pd.DataFrame) -> list[str]:
 
 
 def _by_artist(table: pd.DataFrame) -> pd.DataFrame:
-    """How many rows each artist has in each part: (artists, parts), index artist."""
+    """Number of rows of each artist in each part: (artists, parts), index artist."""
     return table.groupby(["artist", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
 
 
-def moved(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+def moved_tracks(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     """Tracks that two partitions put into different parts, in words: "song1 (train -> test)".
 
     Args:

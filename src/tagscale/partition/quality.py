@@ -1,8 +1,8 @@
-"""How well a partition keeps the prevalence of the tags, beside what chance does.
+"""How well a partition keeps the prevalence of the tags, beside random divisions.
 
 Prevalence: mean label of a tag over the tracks on which it is annotated. Parts are compared with each other, training
-subsets with the whole training part; what whole artists (tracks, for subsets) put there in random order reach is the
-measure of both, as the mean over RANDOM_TRIES.
+subsets with the whole training part. The measure of both is what random divisions by whole artists (random tracks, for
+subsets) reach, as the mean over RANDOM_TRIES.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from tagscale.partition.features import sums_by
 from tagscale.partition.growth import PARTS
 
 RANDOM_TRIES = 10
-SUBSETS = (100, 1_000, 10_000, 100_000)  # tracks; those that the training part has
+SUBSETS = (100, 1_000, 10_000, 100_000)  # tracks; sizes that the training part exceeds
 WORST = 5  # tags named in partition.json
 
 
@@ -32,11 +32,11 @@ class TagSums:
 
         def rows(tracks: np.ndarray) -> np.ndarray:
             some = values[tracks]
-            there = ~np.isnan(some)
-            return np.concatenate([np.where(there, some, 0), there, (some >= 0.5) & classification], axis=1)
+            known = ~np.isnan(some)
+            return np.concatenate([np.where(known, some, 0), known, (some >= 0.5) & classification], axis=1)
 
-        found = sums_by(group_of, groups, 3 * tags, rows)
-        self.labels, self.annotated, self.positive = np.split(found, 3, axis=1)  # (groups, tags) each
+        sums = sums_by(group_of, groups, 3 * tags, rows)
+        self.labels, self.annotated, self.positive = np.split(sums, 3, axis=1)  # (groups, tags) each
         self.tracks = np.bincount(group_of, minlength=groups)
 
     def prevalence(self, part_of: np.ndarray) -> np.ndarray:
@@ -52,9 +52,9 @@ class TagSums:
 
 def differences(prevalence: np.ndarray) -> np.ndarray:
     """The largest difference of each tag between any two parts that have it annotated: (parts, tags) -> (tags,)."""
-    there = ~np.isnan(prevalence)
-    spread = np.where(there, prevalence, -np.inf).max(axis=0) - np.where(there, prevalence, np.inf).min(axis=0)
-    return np.where(there.any(axis=0), spread, 0)
+    known = ~np.isnan(prevalence)
+    spread = np.where(known, prevalence, -np.inf).max(axis=0) - np.where(known, prevalence, np.inf).min(axis=0)
+    return np.where(known.any(axis=0), spread, 0)
 
 
 def quality_of(
@@ -73,7 +73,7 @@ def quality_of(
         kind, annotated, prevalence, train, valid, test, difference, random_difference.
     """
     prevalence = sums.prevalence(part_of)
-    found = differences(prevalence)
+    gaps = differences(prevalence)
     tracks_of_artist = np.bincount(artist_of, sums.tracks)
     random = np.random.default_rng(seed)
     tries = [_random_parts(tracks_of_artist, shares, random)[artist_of] for _ in range(RANDOM_TRIES)]
@@ -83,7 +83,7 @@ def quality_of(
         annotated=annotated.astype(np.int64),
         prevalence=sums.labels.sum(axis=0) / np.maximum(annotated, 1),
         **dict(zip(PARTS, prevalence, strict=True)),
-        difference=found,
+        difference=gaps,
         random_difference=chance.mean(axis=0),
     )
     rounded = table.round(6)
@@ -91,7 +91,7 @@ def quality_of(
     positive = [sums.positive[part_of == i].any(axis=0) for i in range(len(PARTS))]
     classification = tags["kind"].to_numpy() == "classification"
     return {
-        "deviation": _beside_chance(found, chance),
+        "deviation": _beside_chance(gaps, chance),
         "worst_tags": [
             {"tag": row["tag"]} | {key: _number(row[key]) for key in (*PARTS, "difference")}
             for row in worst.to_dict("records")
@@ -114,7 +114,7 @@ def subset_quality(values: np.ndarray, order: np.ndarray, seed: int) -> dict[str
     whole = _means(values, order) if sizes else np.empty(0)
 
     def gaps(tracks: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(np.abs(_means(values, tracks) - whole))  # NaN: not annotated, so not off
+        return np.nan_to_num(np.abs(_means(values, tracks) - whole))  # NaN: not annotated, so no difference
 
     return {
         str(size): _beside_chance(
@@ -127,9 +127,9 @@ def subset_quality(values: np.ndarray, order: np.ndarray, seed: int) -> dict[str
 
 def _means(values: np.ndarray, tracks: np.ndarray) -> np.ndarray:
     def rows(some: np.ndarray) -> np.ndarray:
-        found = values[tracks[some]]
-        there = ~np.isnan(found)
-        return np.concatenate([np.where(there, found, 0), there], axis=1)
+        labels = values[tracks[some]]
+        annotated = ~np.isnan(labels)
+        return np.concatenate([np.where(annotated, labels, 0), annotated], axis=1)
 
     sums = sums_by(np.zeros(len(tracks), np.int64), 1, 2 * values.shape[1], rows)
     labels, annotated = np.split(sums[0], 2)
@@ -137,10 +137,10 @@ def _means(values: np.ndarray, tracks: np.ndarray) -> np.ndarray:
         return labels / annotated
 
 
-def _beside_chance(found: np.ndarray, chance: np.ndarray) -> dict[str, float]:
+def _beside_chance(gaps: np.ndarray, chance: np.ndarray) -> dict[str, float]:
     numbers = {
-        "max": found.max(initial=0),
-        "mean": found.mean() if found.size else 0,
+        "max": gaps.max(initial=0),
+        "mean": gaps.mean() if gaps.size else 0,
         "random_max": chance.max(axis=1, initial=0).mean(),
         "random_mean": chance.mean() if chance.size else 0,
     }
@@ -148,7 +148,7 @@ def _beside_chance(found: np.ndarray, chance: np.ndarray) -> dict[str, float]:
 
 
 def _random_parts(tracks: np.ndarray, shares: dict[str, float], random: np.random.Generator) -> np.ndarray:
-    """Whole artists in random order, filling train, then valid, then test: what one would do without stratifying."""
+    """Whole artists in random order fill train, then valid, then test: a division without stratification."""
     order = random.permutation(len(tracks))
     before = np.cumsum(tracks[order]) - tracks[order]
     borders = np.cumsum([shares[part] for part in PARTS])[:-1] * tracks.sum()

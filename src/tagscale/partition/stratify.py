@@ -3,14 +3,14 @@
 Both are greedy on one chi-square distance: the sum over the features (features.py) of (present - due)^2 / due. The
 idea is that of Sechidis et al. 2011 ("On the stratification of multi-label data": the next item goes to the part that
 lacks its labels most, rarest labels first), carried over to groups and to fractional labels. A step costs one small
-matrix-vector product, so a million tracks take minutes. Costs are rounded before they are compared, so that the last
-bits of a sum, which differ between machines, decide nothing.
+matrix-vector product, so a million tracks take minutes. Costs are rounded before they are compared: the last bits
+of a sum differ between machines, and must decide nothing.
 """
 
 import numpy as np
 
-SWEEPS = 4  # of the local search; after these hardly any artist moves
-SWEEP_ARTISTS = 10_000  # offered a change in one sweep; with more artists the greedy result is close already
+SWEEPS = 4  # of the local search; hardly any artist moves after these
+SWEEP_ARTISTS = 10_000  # that one sweep visits; with more artists the greedy result is close already
 PARTNERS = 32  # artists of other parts that each artist is compared with for a swap
 UNCOVERED = 10.0  # cost of a tag without any positive in one part, in units of the distance
 CANDIDATES = 512  # tracks that compete for the next place; must exceed the features, or the unwanted fill it
@@ -18,7 +18,7 @@ ORDERED_TRACKS = 200_000  # the order is random from here on: a prefix this long
 
 
 class _Balance:
-    """How far the parts are from their shares while artists come and go."""
+    """The distance of the parts from their shares, updated as artists move."""
 
     def __init__(self, amounts: np.ndarray, positive: np.ndarray, shares: np.ndarray) -> None:
         total = amounts.sum(axis=0)
@@ -33,7 +33,7 @@ class _Balance:
         self.artists = np.zeros(len(shares), np.int64)
 
     def settle(self, part_of: np.ndarray) -> None:
-        """Put all artists at once where they are to be; -1 = nowhere. For a state in which no artist is anywhere."""
+        """Put all artists into their parts at once, before any other is put; -1 = no part."""
         self.part_of = part_of.copy()
         members = (part_of == np.arange(len(self.shares))[:, None]).astype(np.float64)  # (parts, artists)
         self.lacking -= members @ self.amounts
@@ -41,7 +41,7 @@ class _Balance:
         self.artists += members.sum(axis=1).astype(np.int64)
 
     def put(self, artist: int, part: int) -> None:
-        """Put an artist into a part, out of the one where it is, if any."""
+        """Put an artist into a part, and take it out of its present one, if any."""
         for place, sign in ((self.part_of[artist], -1), (part, 1)):
             if place >= 0:
                 self.lacking[place] -= sign * self.amounts[artist]
@@ -50,11 +50,11 @@ class _Balance:
         self.part_of[artist] = part
 
     def cost(self, artist: int) -> np.ndarray:
-        """What the distance grows by when an artist that is nowhere comes to each part: (parts,)."""
+        """Growth of the distance when an artist without a part comes to each part: (parts,)."""
         return ((self.own[artist] - 2 * (self.lacking @ self.scaled[artist])) / self.shares).round(9)
 
     def move_gains(self, artist: int) -> np.ndarray:
-        """What is won when the artist goes from its part to each part: (parts,), zero for its own."""
+        """Gain when the artist moves from its part to each part: (parts,), zero for its own."""
         here = self.part_of[artist]
         lacking, carriers = self.lacking.copy(), self.carriers.copy()
         lacking[here] += self.amounts[artist]
@@ -64,7 +64,7 @@ class _Balance:
         return (cost[here] - cost).round(9)
 
     def swap_gains(self, artist: int, partners: np.ndarray) -> np.ndarray:
-        """What is won when the artist changes places with each partner, who are in other parts: (partners,)."""
+        """Gain when the artist changes places with each partner, who are in other parts: (partners,)."""
         here, there = self.part_of[artist], self.part_of[partners]
         change = self.amounts[artist] - self.amounts[partners]  # (partners, features), what their parts gain
         scaled = change * self.weight
@@ -112,7 +112,7 @@ def artist_parts(
 
 
 def _sweep(state: _Balance, free: np.ndarray, random: np.random.Generator) -> bool:
-    """Offer free artists a move, or a swap with one of a random few; returns whether anything changed."""
+    """Move each free artist, or swap it with one of a random few, where that helps; returns whether any moved."""
     changed = False
     for artist in free[random.permutation(len(free))[:SWEEP_ARTISTS]]:
         here = state.part_of[artist]
@@ -163,6 +163,6 @@ def balanced_order(amounts: np.ndarray, seed: int, before: np.ndarray | None = N
             pool[best] = (amounts[competing[best]][some] - mean) / scale
             norm[best] = pool[best] @ pool[best]
         else:
-            norm[best] = np.inf  # taken, and nobody follows
+            norm[best] = np.inf  # taken, and no track is left to replace it
     rest = [competing[np.isfinite(norm)], stream[len(competing) + ORDERED_TRACKS :]]
     return np.concatenate([np.array(order, np.int64), *rest])

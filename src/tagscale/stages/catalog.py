@@ -1,4 +1,4 @@
-"""Catalog: any dataset becomes one table of tracks, one of labels and one of tags."""
+"""Catalog: turn any dataset into one table of tracks, one of labels and one of tags."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ def run(params: Params, *, root: Path, catalog: Path) -> None:
         TagscaleError: annotations missing or malformed; see `tagscale.catalog.sources.read`.
     """
     dataset = params.dataset
-    found = sources.read(root, dataset)
-    found.save(catalog, source=dataset.source, root=Path(root).as_posix())
-    kinds = ", ".join(f"{count} {kind}" for kind, count in found.tags["kind"].value_counts(sort=False).items())
-    artists = artist_keys(found.tracks).nunique()
-    line = f"{dataset.name}: {len(found.tracks)} tracks by {artists} artists, {len(found.tags)} tags ({kinds})"
-    line += f", split `{found.split.name}` ({found.split_hash})" if found.split else ""
+    tables = sources.read(root, dataset)
+    tables.save(catalog, source=dataset.source, root=Path(root).as_posix())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in tables.tags["kind"].value_counts(sort=False).items())
+    artists = artist_keys(tables.tracks).nunique()
+    line = f"{dataset.name}: {len(tables.tracks)} tracks by {artists} artists, {len(tables.tags)} tags ({kinds})"
+    line += f", split `{tables.split.name}` ({tables.split_hash})" if tables.split else ""
     Console().print(line, markup=False, highlight=False, soft_wrap=True)

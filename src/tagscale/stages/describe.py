@@ -54,8 +54,8 @@ def run(
     table = DescriptorTable(tracks, opened.facts["audio_sha256"].reindex(tracks).fillna("").tolist())
     parts = Parts(descriptors)
     begin = time.monotonic()
-    table.take_over_folder(Path(previous or descriptors))
-    parts.take_over_into(table)
+    table.reuse_table(Path(previous or descriptors))
+    parts.fill(table)
     reused = int(table.filled.sum())
     with full_disk_explained(descriptors, f"What was written before is kept in {parts.folder}."):
         failed = _fill(table, parts, opened, workers or cores())

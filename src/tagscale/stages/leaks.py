@@ -30,29 +30,29 @@ def run(
     json_output: bool = False,
     console: Console | None = None,
 ) -> None:
-    """Print what crosses a dataset's split: a table and a conclusion, or JSON. Needs annotations only.
+    """Print what crosses a dataset's split: a table and a conclusion, or JSON. It needs the annotations alone.
 
     Args:
         root: folder of the annotations.
-        store: of decoded audio, from preprocess; where given, identical audio is looked for, too.
-        partition: folder of a partition to check instead of the dataset's own split.
+        store: decoded audio, from preprocess; None skips the search for identical audio.
+        partition: folder of a partition to check; None checks the dataset's own split.
         json_output: print JSON instead of the table.
 
     Raises:
-        TagscaleError: the dataset has no split and no partition is given, or the partition is of other tracks.
+        TagscaleError: the dataset has no split and no partition is given, or the partition has other tracks.
     """
     if dataset.split == STRATIFIED and partition is None:
         raise TagscaleError(_nothing_to_check("dataset.split is `stratified`"))
     catalog = read(Path(root), dataset)
-    name, claim = _divided(catalog, partition)
-    found = crossings(catalog.tracks, _audio(store))
+    name, claim = _take_parts(catalog, partition)
+    leaks = crossings(catalog.tracks, _audio(store))
     facts = {"split": name, "split_hash": catalog.split_hash, "artist_filtered": claim}
-    known = found[0].unknown < found[0].test_tracks
-    facts |= {"artist_filter_holds": artist_filtered(found) if known else None}
+    known = leaks[0].unknown < leaks[0].test_tracks
+    facts |= {"artist_filter_holds": artist_filtered(leaks) if known else None}
     if json_output:
-        print(json.dumps(facts | as_json(found), indent=2))
+        print(json.dumps(facts | as_json(leaks), indent=2))
         return
-    _show(console or Console(), f"{catalog.name}, {name} ({catalog.split_hash})", found, claim)
+    _show(console or Console(), f"{catalog.name}, {name} ({catalog.split_hash})", leaks, claim)
 
 
 def _nothing_to_check(why: str) -> str:
@@ -62,8 +62,8 @@ def _nothing_to_check(why: str) -> str:
     )
 
 
-def _divided(catalog: Catalog, partition: Path | None) -> tuple[str, bool]:
-    """Name of the split to check, and whether it claims to be artist-filtered; a partition's parts replace it."""
+def _take_parts(catalog: Catalog, partition: Path | None) -> tuple[str, bool]:
+    """Name of the split to check, and whether it claims to be artist-filtered. A partition replaces it."""
     if partition is None:
         if catalog.split is None:
             raise TagscaleError(_nothing_to_check(f"{catalog.name} has no split of its own"))
@@ -72,8 +72,8 @@ def _divided(catalog: Catalog, partition: Path | None) -> tuple[str, bool]:
     unknown = sorted(set(made.table["track_id"]) - set(catalog.tracks["track_id"]))
     if unknown:
         raise TagscaleError(
-            f"{partition}: {len(unknown)} of its tracks, {unknown[0]} for one, are not in {catalog.name}. It was made "
-            "from another dataset; check --partition, --source and --root."
+            f"{partition}: {len(unknown)} of its tracks, {unknown[0]} for one, are not in {catalog.name}. It belongs "
+            "to another dataset. Check --partition, --source and --root."
         )
     parts = catalog.tracks["track_id"].map(made.table.set_index("track_id")["part"]).astype(object)
     catalog.tracks["split"] = parts.where(parts.notna(), None)
@@ -88,14 +88,14 @@ def _audio(store: Path | None) -> pd.Series | None:
     return Store.open(store).facts["audio_sha256"]
 
 
-def _show(console: Console, title: str, found: list[Crossing], claim: bool) -> None:
+def _show(console: Console, title: str, leaks: list[Crossing], claim: bool) -> None:
     table = Table("", "in test", "of them in train", "test tracks", "share", "unknown", title=escape(title))
-    for one in found:
-        share = one.test_tracks_by_train / max(one.test_tracks, 1)
-        numbers = (one.test_keys, one.test_keys_in_train, one.test_tracks_by_train)
-        table.add_row(one.kind, *(f"{number:,}" for number in numbers), f"{share:.1%}", f"{one.unknown:,}")
+    for leak in leaks:
+        share = leak.test_tracks_by_train / max(leak.test_tracks, 1)
+        numbers = (leak.test_keys, leak.test_keys_in_train, leak.test_tracks_by_train)
+        table.add_row(leak.kind, *(f"{number:,}" for number in numbers), f"{share:.1%}", f"{leak.unknown:,}")
     console.print(table)
-    artists = found[0]
+    artists = leaks[0]
     both = artists.crossing[(artists.crossing["train"] > 0) & (artists.crossing["test"] > 0)].head(SHOWN)
     for name, counts in zip(both.index, both.to_numpy(np.int64).tolist(), strict=True):
         parts = "{:,} tracks in train, {:,} in valid, {:,} in test".format(*counts)
@@ -105,13 +105,13 @@ def _show(console: Console, title: str, found: list[Crossing], claim: bool) -> N
 
 def _conclusion(artists: Crossing, claim: bool) -> str:
     if artists.unknown == artists.test_tracks:
-        return "The artists of the test tracks are unknown: whether they are in train, too, cannot be told."
+        return "The artists of the test tracks are unknown, so nobody can tell whether they are in train, too."
     if artists.crossing.empty:
         some = f" The artists of {artists.unknown:,} test tracks are unknown." if artists.unknown else ""
         return f"No artist is in more than one part.{some}"
-    said = " The split claims that no artist is in two parts: it is wrong." if claim else ""
+    warning = " The split claims that no artist is in two parts, which is wrong." if claim else ""
     return (
         f"{artists.test_keys_in_train:,} of {artists.test_keys:,} test artists are in train, too: "
         f"{artists.test_tracks_by_train:,} of {artists.test_tracks:,} test tracks are by artists that the models have "
-        f"heard; {len(artists.crossing):,} artists are in more than one part. Expect scores that are too good.{said}"
+        f"heard; {len(artists.crossing):,} artists are in more than one part. Expect scores that are too good.{warning}"
     )

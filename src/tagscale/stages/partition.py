@@ -10,7 +10,7 @@ from rich.table import Table
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
-from tagscale.partition.growth import PARTS, crossing_artists, earlier_assignments, moved, no_assignments
+from tagscale.partition.growth import PARTS, crossing_artists, earlier_assignments, moved_tracks, no_assignments
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 from tagscale.validation.validate import check_partition
@@ -20,64 +20,66 @@ SHOWN = 5
 
 
 def run(params: Params, *, catalog: Path, validation: Path, partition: Path, previous: Path | None = None) -> None:
-    """Divide the tracks that validation left into parts; learn the tags that it kept.
+    """Divide the tracks that validation accepted into parts, and keep the tags that it accepted.
 
     Args:
-        previous: folder of the partition made last (may be `partition` itself): where it was made with the same
-            settings, its tracks stay in their parts.
+        previous: folder of the earlier partition (may be `partition` itself). Its tracks stay in their parts if it was
+            made with the same settings.
 
     Raises:
-        TagscaleError: validation failed or is of another catalog, fewer artists than parts, an unusable split, a
-            previous partition that lacks a file or leaves a part empty, or a result that fails its checks.
+        TagscaleError: the validation is missing, failed or belongs to another catalog; there are fewer artists than
+            parts; the split is unusable; the earlier partition lacks a file or leaves a part empty; or the new
+            partition fails its checks.
     """
     dataset = Catalog.load(catalog)
-    findings = _passed(dataset, Path(validation))
+    findings = _read_findings(dataset, Path(validation))
     tags = list(findings["tags"])
     quarantine = pd.read_csv(Path(validation) / "quarantine.csv", dtype=str, keep_default_na=False)
     usable = ~dataset.tracks["track_id"].isin(quarantine["track_id"]).to_numpy()
-    chosen = params.partition
-    shares = {"train": chosen.train, "valid": chosen.valid, "test": chosen.test}
+    shares = {part: getattr(params.partition, part) for part in PARTS}
+    seed = params.partition.seed
     split = dataset.split.name if dataset.split else STRATIFIED
-    settings = {"dataset": dataset.name, "split": split, **shares, "seed": chosen.seed}
-    before, note = Path(previous) if previous else None, ""
+    settings = {"dataset": dataset.name, "split": split, **shares, "seed": seed}
+    earlier_folder, note = Path(previous) if previous else None, ""
     assigned = no_assignments()
     if not dataset.split:
-        assigned, note = earlier_assignments(before, settings)
+        assigned, note = earlier_assignments(earlier_folder, settings)
     kinds = dataset.tags.loc[tags, "kind"].tolist()
-    found, quality = divide(
-        dataset.tracks[usable], dataset.labels.loc[usable, tags], kinds, shares, chosen.seed, assigned
-    )
-    found.split, found.settings, found.data_hash = split, settings, findings["data_hash"]
-    crossing_allowed = not dataset.split.artist_filtered if dataset.split else _crossed_before(found, assigned)
-    _check(found, crossing_allowed, Path(partition))
-    notes = [note, _kept(found, assigned), _crossing(found), *_changed_split(found, before)]
-    found.save(partition, quality)
-    _show(found, quality, [line for line in notes if line])
+    parts, quality = divide(dataset.tracks[usable], dataset.labels.loc[usable, tags], kinds, shares, seed, assigned)
+    parts.split, parts.settings, parts.data_hash = split, settings, findings["data_hash"]
+    crossing_allowed = not dataset.split.artist_filtered if dataset.split else _crossing_is_inherited(parts, assigned)
+    _check_sound(parts, crossing_allowed, Path(partition))
+    notes = [note, _growth_note(parts, assigned), _crossing_note(parts), *_split_change_notes(parts, earlier_folder)]
+    parts.save(partition, quality)
+    _show(parts, quality, [line for line in notes if line])
 
 
-def _passed(dataset: Catalog, validation: Path) -> dict[str, Any]:
-    """What validation found, if it was about this catalog and let it pass."""
+def _read_findings(dataset: Catalog, validation: Path) -> dict[str, Any]:
+    """The content of validation.json. Raises TagscaleError unless this catalog passed."""
     if not (validation / "validation.json").is_file():
         raise TagscaleError(f"{validation / 'validation.json'}: no such file. Run `tagscale validate` first.")
     findings = read_json(validation / "validation.json")
     if findings["catalog"] != dataset.hash:
-        raise TagscaleError(f"{validation}: made from another catalog. Run `tagscale validate` again.")
+        raise TagscaleError(f"{validation}: belongs to another catalog. Run `tagscale validate` again.")
     if not findings["passed"]:
-        raise TagscaleError(f"{validation}: the dataset did not pass; see validation.html there and mend it.")
+        raise TagscaleError(
+            f"{validation}: the dataset did not pass. Open validation.html there, mend the dataset and run "
+            "`tagscale validate` again."
+        )
     if findings["other_version"]:
         raise TagscaleError(f"{validation}: {findings['other_version']}")
     return dict(findings)
 
 
-def _crossed_before(found: Partition, assigned: pd.DataFrame) -> bool:
-    """Whether artists are in more than one part only because tracks that had their parts already are."""
-    parts = assigned.drop_duplicates("track_id").set_index("track_id")["part"]
-    kept = pd.DataFrame({"artist": found.table["artist"], "part": found.table["track_id"].map(parts)}).dropna()
-    return len(crossing_artists(kept)) == len(crossing_artists(found.table)) > 0
+def _crossing_is_inherited(parts: Partition, assigned: pd.DataFrame) -> bool:
+    """Whether every artist in more than one part got there by the tracks of an earlier partition."""
+    part_of = assigned.drop_duplicates("track_id").set_index("track_id")["part"]
+    inherited = pd.DataFrame({"artist": parts.table["artist"], "part": parts.table["track_id"].map(part_of)}).dropna()
+    return len(crossing_artists(inherited)) == len(crossing_artists(parts.table)) > 0
 
 
-def _check(found: Partition, crossing_allowed: bool, partition: Path) -> None:
-    if stops := check_partition(found, crossing_allowed):
+def _check_sound(parts: Partition, crossing_allowed: bool, partition: Path) -> None:
+    if stops := check_partition(parts, crossing_allowed):
         reasons = "\n".join(f"  {stop}" for stop in stops)
         raise TagscaleError(
             f"the new partition is not sound, so {partition} stays as it was:\n{reasons}\n"
@@ -85,65 +87,65 @@ def _check(found: Partition, crossing_allowed: bool, partition: Path) -> None:
         )
 
 
-def _kept(found: Partition, assigned: pd.DataFrame) -> str:
-    """How much of the partition was decided earlier, in words."""
+def _growth_note(parts: Partition, assigned: pd.DataFrame) -> str:
+    """How many tracks keep their part, are new, or are missing, in words."""
     if assigned.empty:
         return ""
-    known = found.table["track_id"].isin(assigned["track_id"])
-    new = found.table["artist"][~known]
-    newcomers = new[~new.isin(found.table["artist"][known]) & ~new.isin(assigned["artist"])].nunique()
-    gone = assigned["track_id"].nunique() - int(known.sum())
+    known = parts.table["track_id"].isin(assigned["track_id"])
+    new = parts.table["artist"][~known]
+    newcomers = new[~new.isin(parts.table["artist"][known]) & ~new.isin(assigned["artist"])].nunique()
+    missing = assigned["track_id"].nunique() - int(known.sum())
     return (
         f"{known.sum()} tracks stay where the previous partition put them, {len(new)} are new ({newcomers} new "
-        f"artists), {gone} of earlier ones are not there at present"
+        f"artists), {missing} of the earlier ones are missing now"
     )
 
 
-def _crossing(found: Partition) -> str:
+def _crossing_note(parts: Partition) -> str:
     """Artists in more than one part, in words."""
-    artists = crossing_artists(found.table)
+    artists = crossing_artists(parts.table)
     if not artists:
         return ""
     why = (
-        "their tracks were listed under other artists when they got their parts, and tracks never move; change "
+        "their tracks were listed under other artists when they got their parts, and tracks never move. Change "
         "partition.seed to divide all tracks afresh"
-        if found.split == STRATIFIED
-        else f"the dataset's own split ({found.split}) has it so"
+        if parts.split == STRATIFIED
+        else f"the dataset's own split ({parts.split}) puts them there"
     )
     return (
-        f"{len(artists)} artists have tracks in more than one part: {_some(artists)}: {why}. "
+        f"{len(artists)} artists have tracks in more than one part: {_name_first(artists)}; {why}. "
         "Expect scores that are too good."
     )
 
 
-def _changed_split(found: Partition, before: Path | None) -> list[str]:
-    """What is to be said when a dataset's own split puts tracks elsewhere than it did."""
-    if found.split == STRATIFIED or before is None or not (before / "partition.json").is_file():
+def _split_change_notes(parts: Partition, earlier_folder: Path | None) -> list[str]:
+    """A warning where the dataset's own split has moved tracks since the earlier partition; empty where it has not."""
+    if parts.split == STRATIFIED or earlier_folder is None or not (earlier_folder / "partition.json").is_file():
         return []
-    earlier = Partition.load(before)
-    if any(earlier.settings.get(name) != found.settings[name] for name in ("dataset", "split")):
+    earlier = Partition.load(earlier_folder)
+    if any(earlier.settings.get(name) != parts.settings[name] for name in ("dataset", "split")):
         return []
-    tracks = moved(earlier.table, found.table)
+    tracks = moved_tracks(earlier.table, parts.table)
     if not tracks:
         return []
     return [
-        f"the dataset's own split ({found.split}) has changed since {before} was made: {len(tracks)} tracks are in "
-        f"another part now: {_some(tracks)}. Results on the earlier parts are not comparable."
+        f"the dataset's own split ({parts.split}) has changed since {earlier_folder} was made: {len(tracks)} tracks "
+        f"are in another part now: {_name_first(tracks)}. Results on the earlier parts are not comparable."
     ]
 
 
-def _some(names: list[str]) -> str:
+def _name_first(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _show(found: Partition, quality: dict[str, Any], notes: list[str]) -> None:
+def _show(parts: Partition, quality: dict[str, Any], notes: list[str]) -> None:
     console = Console()
     table = Table("part", "tracks", "share", "artists", title=f"Partition ({quality['source']})")
     for part in PARTS:
-        rows = found.table[found.table["part"] == part]
-        table.add_row(part, str(len(rows)), f"{len(rows) / len(found.table):.1%}", str(rows["artist"].nunique()))
+        rows = parts.table[parts.table["part"] == part]
+        table.add_row(part, str(len(rows)), f"{len(rows) / len(parts.table):.1%}", str(rows["artist"].nunique()))
     console.print(table)
-    console.print(_gaps(quality))
+    console.print(_gap_table(quality))
     worst = ", ".join(f"{row['tag']} {row['difference']:.4f}" for row in quality["worst_tags"])
     notes = [*notes, f"largest differences between two parts: {worst}; all tags: quality.csv"]
     for part, tags in quality["no_positive"].items():
@@ -153,8 +155,8 @@ def _show(found: Partition, quality: dict[str, Any], notes: list[str]) -> None:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _gaps(quality: dict[str, Any]) -> Table:
-    """Differences of tag prevalence, each beside what chance does."""
+def _gap_table(quality: dict[str, Any]) -> Table:
+    """Differences of tag prevalence, each beside that of a random division."""
     table = Table("difference of tag prevalence", "largest", "mean")
 
     def add(name: str, chance: str, numbers: dict[str, float]) -> None:

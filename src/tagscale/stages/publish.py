@@ -1,4 +1,4 @@
-"""Publish: the data at hand gets a name, so that settings, runs and models can say which data they mean."""
+"""Publish: give the current data a name, so that settings, runs and models can say which data they mean."""
 
 import re
 from pathlib import Path
@@ -13,36 +13,38 @@ from tagscale.store.read import Store
 
 
 def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Path) -> str:
-    """The data version NAME@HASH of the validated data at hand, for `dataset.version` in params.yaml.
+    """The version NAME@HASH of the current, validated data, for `dataset.version` in params.yaml.
 
     Raises:
-        TagscaleError: a name that git or params.yaml would not take, data that is not validated, did not pass or has
-            changed since, or a name that params.yaml already gives to other data.
+        TagscaleError: git or params.yaml would refuse the name; the data is not validated, did not pass or has changed
+            since; or params.yaml already gives the name to other data.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise TagscaleError(
-            f"{name!r}: a data version's name has letters, digits, `.`, `_` and `-`, as `v2` or `2026-11`."
+            f"{name!r}: a data version's name has letters, digits, `.`, `_` and `-`, such as `v2` or `2026-11`."
         )
-    findings = _validated(Path(validation))
-    found = data_hash(Catalog.load(catalog).hash, Store.open(store).hash)
-    if found != findings["data_hash"]:
+    findings = _read_findings(Path(validation))
+    current = data_hash(Catalog.load(catalog).hash, Store.open(store).hash)
+    if current != findings["data_hash"]:
         raise TagscaleError(
-            f"{validation}: validated data {findings['data_hash']}, but {catalog} and {store} are {found} now. "
+            f"{validation}: validated data {findings['data_hash']}, but {catalog} and {store} hold {current} now. "
             "Run `dvc repro validate` first."
         )
     published = params.dataset.version
-    if published and published != f"{name}@{found}" and published.split("@")[0] == name:
+    if published and published != f"{name}@{current}" and published.split("@")[0] == name:
         raise TagscaleError(
-            f"dataset.version: {name} is {published.split('@')[1]} already, and the data at hand is {found}. A "
+            f"dataset.version: {name} is {published.split('@')[1]} already, and the current data is {current}. A "
             "published version never changes: give this one another name."
         )
-    return f"{name}@{found}"
+    return f"{name}@{current}"
 
 
-def _validated(validation: Path) -> dict[str, Any]:
+def _read_findings(validation: Path) -> dict[str, Any]:
     if not (validation / "validation.json").is_file():
         raise TagscaleError(f"{validation / 'validation.json'}: no such file. Run `dvc repro validate` first.")
     findings: dict[str, Any] = read_json(validation / "validation.json")
     if not findings["passed"]:
-        raise TagscaleError(f"{validation}: the data did not pass validation; see validation.html there and mend it.")
+        raise TagscaleError(
+            f"{validation}: the data did not pass validation. Open validation.html there and mend the data."
+        )
     return findings

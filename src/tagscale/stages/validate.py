@@ -1,4 +1,4 @@
-"""Validate: checks on tables and audio, quarantine with reasons, a readable report; stops on what is not to be used."""
+"""Validate: check tables and audio, quarantine tracks with a reason, write a report, stop on data that is unusable."""
 
 from pathlib import Path
 
@@ -23,20 +23,20 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: P
     """Check the catalog and what preprocess measured; write quarantine.csv, validation.json and validation.html.
 
     Args:
-        docs: folder for Great Expectations' own Data Docs of the suites, replaced if it exists; None: none are written.
+        docs: folder for Great Expectations' own Data Docs of the suites, replaced if it exists; None writes none.
 
     Raises:
-        TagscaleError: the tables contradict themselves or each other, too many tracks are quarantined, no tag can be
-            learnt, the dataset's split is not artist-filtered although it claims so, or the data is not the version
-            that dataset.version names. The files are written before it is raised.
+        TagscaleError: the tables contradict themselves or each other; too many tracks are quarantined; no tag can be
+            learnt; the dataset's split claims to be artist-filtered and is not; or the data is not the version that
+            dataset.version names. The files are written first.
     """
     dataset, opened = Catalog.load(catalog), Store.open(store)
     rejected = pd.read_csv(Path(store) / "rejected.csv", dtype=str, keep_default_na=False)
     examination = Examination()
     findings = validate(dataset, opened.facts, rejected, params.validation, examination)
-    found = data_hash(dataset.hash, opened.hash)
-    findings.version = {"catalog": dataset.hash, "store": opened.hash, "data_hash": found}
-    other_version = _other_version(params.dataset, found)
+    current = data_hash(dataset.hash, opened.hash)
+    findings.version = {"catalog": dataset.hash, "store": opened.hash, "data_hash": current}
+    other_version = _other_version(params.dataset, current)
     with replacing(validation) as fresh:
         fresh.mkdir()
         findings.quarantine.to_csv(fresh / "quarantine.csv", index=False, lineterminator="\n")
@@ -49,21 +49,21 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: P
         reasons = "\n".join(f"  {stop}" for stop in findings.stops)
         raise TagscaleError(
             f"{dataset.name} did not pass validation:\n{reasons}\n"
-            f"All findings are in {Path(validation) / 'validation.html'}. Mend the dataset, or the limits in the "
-            "validation block of params.yaml."
+            f"All findings are in {Path(validation) / 'validation.html'}. Mend the dataset, or change the limits in "
+            "the block `validation` of params.yaml."
         )
     if other_version:
         raise TagscaleError(other_version)
     _show(findings, params.dataset, Path(validation), docs)
 
 
-def _other_version(dataset: DatasetParams, found: str) -> str | None:
-    """What is to be said where params.yaml names another version of the data."""
-    if dataset.version is None or dataset.version.endswith(f"@{found}"):
+def _other_version(dataset: DatasetParams, current: str) -> str | None:
+    """The error where params.yaml names another version of the data, None where it names this one or none."""
+    if dataset.version is None or dataset.version.endswith(f"@{current}"):
         return None
     name, _, expected = dataset.version.rpartition("@")
     return (
-        f"params.yaml: dataset.version is {dataset.version}, but the data here has the hash {found}, not {expected}. "
+        f"params.yaml: dataset.version is {dataset.version}, but the data here has the hash {current}, not {expected}. "
         f"To get that data back, run `git checkout data-{name}` and `dvc pull`; to keep this data, give it a name of "
         "its own with `tagscale publish NAME`; or set dataset.version to null, which allows any data."
     )
@@ -82,8 +82,8 @@ def _show(findings: Findings, dataset: DatasetParams, validation: Path, docs: Pa
     for leak in findings.leaks:
         if leak["test_keys_in_train"]:
             say(
-                f"  {leak['kind']}: {leak['test_keys_in_train']} of {leak['test_keys']} of the test part are in train "
-                f"too, and with them {leak['test_tracks_by_train']} of its {leak['test_tracks']} tracks"
+                f"  {leak['kind']}: {leak['test_keys_in_train']} of {leak['test_keys']} of the test part are in train, "
+                f"too; they have {leak['test_tracks_by_train']} of its {leak['test_tracks']} tracks"
             )
     for row in findings.quarantine.head(SHOWN).itertuples():
         say(f"  quarantined: {row.path}: {row.reason}")

@@ -13,21 +13,21 @@ from typing import Any
 
 import pandas as pd
 
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when it is imported
-logging.getLogger("great_expectations").setLevel(logging.ERROR)  # its import is talkative where logging is set up
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # its import reads this
+logging.getLogger("great_expectations").setLevel(logging.ERROR)  # its import logs warnings where logging is set up
 import great_expectations as gx  # noqa: E402
 import great_expectations.expectations as gxe  # noqa: E402
 from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
 
 STOP, QUARANTINE, DROP, MENTION = "stop", "quarantine", "drop", "mention"
 
-# Failing rows by position: asking for their keys, or for a query that finds them, costs 35 s for 100,000 rows.
+# Positions of failing rows: their keys, or a query for them, would take 35 s for 100,000 rows.
 RESULT_FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation on one table, what it says in plain words, and what follows when it fails."""
+    """One expectation on one table, its meaning in plain words, and the consequence of a failure."""
 
     table: str
     says: str
@@ -37,7 +37,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """How one check came out: `observed` in short, and the keys (track ids or tags) of the rows that failed."""
+    """The result of one check: `observed` in short, and the keys (track ids or tags) of the rows that failed."""
 
     table: str
     column: str
@@ -107,7 +107,7 @@ class Examination:
 
         Args:
             tables: by name, each with the name of its key column. Missing values (None, NaN) pass every check of
-                single values, so text that must be there comes as "" where it is missing.
+                single values, so required text must be "" where it is missing.
         """
         numbered = list(enumerate(checks))
         results: dict[int, Result] = {}
@@ -149,12 +149,12 @@ def examine(tables: dict[str, tuple[pd.DataFrame, str]], checks: Iterable[Check]
 
 
 def _result(check: Check, result: Any, keys: pd.Series) -> Result:
-    config, found = result.expectation_config, result.result
-    failing = keys.iloc[found.get("unexpected_index_list") or []].astype(str).tolist()
-    if "observed_value" in found:
-        observed = str(found["observed_value"])
-    elif "unexpected_count" in found:
-        observed = f"{found['unexpected_count']} of {len(keys)} fail"
+    config, outcome = result.expectation_config, result.result
+    failing = keys.iloc[outcome.get("unexpected_index_list") or []].astype(str).tolist()
+    if "observed_value" in outcome:
+        observed = str(outcome["observed_value"])
+    elif "unexpected_count" in outcome:
+        observed = f"{outcome['unexpected_count']} of {len(keys)} fail"
     else:
         observed = f"could not be checked: {result.exception_info}"
     return Result(

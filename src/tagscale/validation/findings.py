@@ -1,4 +1,4 @@
-"""What validation found out about a dataset: for validation.json, the page and the console."""
+"""The findings of validation about a dataset: for validation.json, the page and the console."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,20 +12,20 @@ KEPT_KEYS = 20  # of the failing rows of one check, in validation.json
 
 @dataclass
 class Findings:
-    """What validation found out.
+    """The findings of validation.
 
     name: of the dataset.
     tracks: how many the catalog has.
     known_broken: how many of them the dataset's authors know to be broken.
     results: of all checks, in their order.
     audio: one row a track: seconds, rms_dbfs, source_rate ..., NaN where the file could not be decoded.
-    split: what the dataset's own split is and claims, or that tagscale will divide the tracks, in a sentence.
+    split: a sentence on the dataset's own split and its claim, or that tagscale will divide the tracks.
     leaks: one row a kind of crossing (artist, album, audio ...), as dictionaries; empty without a split of its own.
     quarantine: track_id, path, reason, one row a track.
     reasons: how many tracks have each kind of reason; a track may have several.
     usable: index tag; group, kind, exclusive, annotated, positives, distinct, mean, over the tracks that are left.
     dropped: tag and reason of the tags that cannot be learnt.
-    mentions: what is worth knowing and has no other consequence, in sentences.
+    mentions: sentences on failed checks without another consequence.
     stops: why the pipeline must stop; empty when the dataset passes.
     version: hash of the catalog, of the store and of both (data_hash); the stage fills it in.
     """
@@ -53,7 +53,7 @@ class Findings:
 
     @property
     def usable_tracks(self) -> int:
-        """How many tracks are left; only meaningful when the tables passed."""
+        """Number of tracks outside quarantine; meaningful only when the tables passed."""
         return self.tracks - len(self.quarantine)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Leaks: artists, albums and recordings that have tracks in more than one part of a split.
 
-A model that heard an artist in training recognises the artist in the test tracks, and its scores are too good; an
-album shares the recording studio as well, and an identical recording everything (Flexer 2007, "A closer look on artist
-filters for musical genre classification"). All but identical audio is known from annotations alone.
+A model that heard an artist in training recognises that artist in the test tracks, and its scores are too good. Tracks
+of one album share the studio as well, and identical recordings share everything (Flexer 2007, "A closer look on artist
+filters for musical genre classification"). Annotations alone tell all of this but identical audio.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Crossing:
     kind: artist, album, recording or audio.
     test_keys: different keys in test; test_keys_in_train: those of them that train has, too.
     test_tracks: tracks in test; test_tracks_by_train: those of them whose key train has, too.
-    unknown: tracks in test whose key is unknown. They count as crossing nothing.
+    unknown: tracks in test whose key is unknown; they cross nothing.
     crossing: index key, columns train, valid and test (numbers of tracks), one row a key in more than one part, the
         keys with most test tracks first.
     """
@@ -41,7 +41,7 @@ class Crossing:
 
 
 def crossings(tracks: pd.DataFrame, audio: pd.Series | None = None) -> list[Crossing]:
-    """What crosses a split: a Crossing for artists, albums and recordings, and for identical audio where it is known.
+    """What crosses a split: a Crossing for artists, albums, recordings and, where hashes are given, identical audio.
 
     An unknown key ("") is never the same as another unknown one. Albums are told apart by artist and album together:
     many artists have a "Greatest Hits". So an album of several artists counts as one of each, and an album whose
@@ -49,7 +49,7 @@ def crossings(tracks: pd.DataFrame, audio: pd.Series | None = None) -> list[Cros
 
     Args:
         tracks: track_id, artist, album, recording and split (train, valid, test; None = not in the split).
-        audio: hash of each track's decoded audio, index track_id, tracks may be missing; None: not known of any.
+        audio: hash of each track's decoded audio, index track_id; tracks may be missing. None: unknown for all.
     """
     used = tracks[tracks["split"].isin(PARTS)]
     part = pd.Categorical(used["split"], categories=PARTS).codes
@@ -82,17 +82,17 @@ def _crossing(kind: str, keys: pd.Series, part: np.ndarray) -> Crossing:
     )
 
 
-def artist_filtered(found: list[Crossing]) -> bool:
+def artist_filtered(leaks: list[Crossing]) -> bool:
     """Whether no artist has tracks in two parts, as far as artists are known."""
-    return all(crossing.crossing.empty for crossing in found if crossing.kind == "artist")
+    return all(crossing.crossing.empty for crossing in leaks if crossing.kind == "artist")
 
 
-def as_json(found: list[Crossing]) -> dict[str, Any]:
+def as_json(leaks: list[Crossing]) -> dict[str, Any]:
     """The numbers by name: `test_tracks`, and for artists (albums, recordings, audio): `test_artists`,
     `test_artists_in_train`, `test_tracks_by_train_artists`, `test_tracks_without_artist` (unknown),
     `artists_in_train_and_valid` and `artists_in_valid_and_test`. None = not known of any track."""
-    numbers: dict[str, Any] = {"test_tracks": found[0].test_tracks}
-    by_kind = {crossing.kind: crossing for crossing in found}
+    numbers: dict[str, Any] = {"test_tracks": leaks[0].test_tracks}
+    by_kind = {crossing.kind: crossing for crossing in leaks}
     for kind in KINDS:
         some, one = by_kind.get(kind), f"{kind}s" if kind != "audio" else kind
         numbers |= {

@@ -1,4 +1,4 @@
-"""validation.html: what validation found, on one page that reads well offline and stays small for any dataset."""
+"""validation.html: the findings on one page that reads well offline and stays small for any dataset."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ import pandas as pd
 
 from tagscale.validation.findings import Findings
 
-SHOWN_ROWS = 500  # of quarantined tracks and of tags; the files beside the page have all
+SHOWN_ROWS = 500  # of quarantined tracks and of tags; the files beside the page hold all of them
 BINS = 40
 
 
 def page(findings: Findings) -> str:
-    """The content of validation.html: no script, nothing from elsewhere."""
+    """The content of validation.html, without scripts and external files."""
     source = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -40,25 +40,25 @@ def page(findings: Findings) -> str:
 
 
 def pictures(audio: pd.DataFrame) -> list[dict[str, Any]]:
-    """Histograms of duration, level and sample rate of the decoded files; none of them when nothing was decoded."""
-    drawn = [
+    """Histograms of duration, level and sample rate of the decoded files; empty when no file was decoded."""
+    histograms = [
         histogram(audio["seconds"], "Duration", "s", "{:.4g}"),
         histogram(audio["rms_dbfs"], "Level (RMS)", "dBFS", "{:.0f}"),
         rates(audio["source_rate"]),
     ]
-    return [picture for picture in drawn if picture]
+    return [picture for picture in histograms if picture]
 
 
 def histogram(values: pd.Series, title: str, unit: str, form: str) -> dict[str, Any] | None:
     """Bars of equal width between the smallest and the largest value: x, height (share of the highest), label."""
-    there = values.to_numpy(float)
-    there = there[np.isfinite(there)]
-    if not len(there):
+    known = values.to_numpy(float)
+    known = known[np.isfinite(known)]
+    if not len(known):
         return None
-    low, high = float(there.min()), float(there.max())
+    low, high = float(known.min()), float(known.max())
     if high - low < 1e-9 * max(abs(high), 1):
         low, high = low - 0.5, high + 0.5
-    counts, edges = np.histogram(there, bins=BINS, range=(low, high))
+    counts, edges = np.histogram(known, bins=BINS, range=(low, high))
     bars = [
         {
             "x": i / BINS,
@@ -70,13 +70,13 @@ def histogram(values: pd.Series, title: str, unit: str, form: str) -> dict[str, 
         if count
     ]
     ticks = [f"{form.format(low)}", f"{form.format((low + high) / 2)}", f"{form.format(high)} {unit}"]
-    middle = f"median {form.format(float(np.median(there)))} {unit}"
-    return {"title": title, "note": f"{middle}; {form.format(there.min())} to {form.format(there.max())}", "bars": bars,
+    middle = f"median {form.format(float(np.median(known)))} {unit}"
+    return {"title": title, "note": f"{middle}; {form.format(known.min())} to {form.format(known.max())}", "bars": bars,
             "ticks": ticks}  # fmt: skip
 
 
 def rates(values: pd.Series) -> dict[str, Any] | None:
-    """A bar for each of the commonest sample rates, in rising order; what is left in one more."""
+    """A bar for each of the commonest sample rates, in rising order, and one bar for all others."""
     counts = values.dropna().astype(int).value_counts()
     if counts.empty:
         return None

@@ -1,4 +1,4 @@
-"""Which tracks are put aside, each with every reason in words and numbers."""
+"""The tracks in quarantine, each with all its reasons in words and numbers."""
 
 from collections.abc import Callable
 
@@ -36,9 +36,9 @@ def quarantine(
         return pd.DataFrame(columns=COLUMNS, dtype=str), {}
     every = pd.concat(entries, ignore_index=True).sort_values(["track_id", "order"], kind="stable")
     grouped = every.groupby("track_id", sort=True)
-    found = grouped.agg(path=("path", "first"), reason=("reason", "; ".join)).reset_index()
+    reasons = grouped.agg(path=("path", "first"), reason=("reason", "; ".join)).reset_index()
     counts = every["kind"].value_counts()
-    return found[COLUMNS], {str(kind): int(count) for kind, count in counts.items()}
+    return reasons[COLUMNS], {str(kind): int(count) for kind, count in counts.items()}
 
 
 def _numbers(column: pd.Series, digits: int) -> pd.Series:

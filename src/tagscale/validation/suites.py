@@ -1,6 +1,6 @@
-"""What a dataset must be, declared: the suites tracks, labels, tags, audio, usable and partition.
+"""The checks of a dataset: the suites tracks, labels, tags, audio, usable and partition.
 
-Each suite is about the table of its name, which `tagscale.validation.validate` prepares: `tracks` is the catalog's;
+Each suite checks the table of its name, which `tagscale.validation.validate` prepares: `tracks` is the catalog's;
 `labels` sums up each tag's labels; `tags` describes the tags; `audio` is what decoding measured of every track;
 `usable` sums up each tag's labels among the tracks that are not quarantined; `partition` is the stage's output.
 """
@@ -28,8 +28,8 @@ from tagscale.validation.expectations import (
 KINDS = ["classification", "regression"]
 PARTS = ["train", "valid", "test"]
 OUTSIDE = r"^(?:[/\\]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)"  # absolute paths, and those that leave the folder
-RATES = (4_000, 384_000)  # Hz; what is beyond is a damaged header, not a recording
-FULL_BAND = 16_000  # Hz; a source below holds nothing where the models' upper mel bands listen
+RATES = (4_000, 384_000)  # Hz; a rate beyond these is a damaged header, not a recording
+FULL_BAND = 16_000  # Hz; a source below has nothing in the models' upper mel bands
 
 
 def checks_of_tables(settings: ValidationParams) -> list[Check]:
@@ -75,7 +75,7 @@ def _audio(settings: ValidationParams) -> list[Check]:
     clipped, dc = settings.max_clipped, settings.max_dc
     return [
         Check("audio", "every track was decoded or rejected", STOP, one_of("state", ["decoded", "rejected"])),
-        Check("audio", "what was measured are finite numbers", STOP, absent("unmeasured")),
+        Check("audio", "all measurements are finite numbers", STOP, absent("unmeasured")),
         Check("audio", "the dataset's authors know of no fault", QUARANTINE, absent("fault")),
         Check("audio", "the file could be decoded", QUARANTINE, absent("rejected")),
         Check("audio", "no value is NaN or infinite", QUARANTINE, absent("not_numbers")),
@@ -91,7 +91,7 @@ def _audio(settings: ValidationParams) -> list[Check]:
 
 
 def checks_of_usable(settings: ValidationParams) -> list[Check]:
-    """Checks on `usable`: which tags can be learnt from the tracks that are left."""
+    """Checks on `usable`: which tags can be learnt from the usable tracks."""
     least = settings.min_positives
     return [
         Check("usable", f"at least {least} positive tracks (classification)", DROP, at_least("positives", least)),
@@ -105,7 +105,7 @@ def checks_of_partition(crossing_allowed: bool) -> list[Check]:
     crossing = MENTION if crossing_allowed else STOP
     return [
         Check("partition", "every track has an id", STOP, filled("track_id")),
-        Check("partition", "no track is in it twice", STOP, unique("track_id")),
+        Check("partition", "no track occurs twice", STOP, unique("track_id")),
         Check("partition", "a part is train, valid or test", STOP, one_of("part", PARTS)),
         Check("partition", "no part is empty", STOP, every_one_of("part", PARTS)),
         Check("partition", "ranks are 0, 1, 2 ... in train and -1 elsewhere", STOP, same("rank", "rank_due")),

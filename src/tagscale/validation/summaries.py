@@ -1,11 +1,11 @@
-"""The tables that the suites are about: one row a track or a tag, from the catalog and from what decoding measured."""
+"""The tables that the suites check: one row a track or a tag, from the catalog and the measurements of decoding."""
 
 import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
 
-POSITIVE = 0.5  # a classification label from here on is a positive one
+POSITIVE = 0.5  # a classification label is positive from here on
 MEASURED = ["source_rate", "source_seconds", "rms_dbfs", "clipped", "dc"]
 NOT_NUMBERS = r"\bNaN\b"  # in the reason for which a file was rejected
 
@@ -40,7 +40,7 @@ def labels_table(catalog: Catalog) -> pd.DataFrame:
 
 
 def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, tolerance: float) -> pd.DataFrame:
-    """One row a track: what decoding measured, set against what was annotated.
+    """One row a track: what decoding measured beside what the dataset annotates.
 
     Args:
         facts: the store's, index track_id.
@@ -68,7 +68,7 @@ def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, t
         offset=numbers["dc"].abs(),
     )
     table["seconds_off"] = (table["seconds"] - table["annotated"]).abs()
-    # of equal files the first is kept; a sound one before a faulty one, one as long as annotated before one that is not
+    # the first of equal files is kept: sound files before faulty ones, those as long as annotated before the others
     order = np.lexsort((table["seconds_off"] > tolerance, fault != ""))
     audio = measured["audio_sha256"].iloc[order]
     first = table["track_id"].iloc[order].groupby(audio).transform("first").reindex(table.index)
@@ -94,7 +94,7 @@ def usable_table(catalog: Catalog, usable: np.ndarray) -> pd.DataFrame:
 
 
 def partition_table(table: pd.DataFrame) -> pd.DataFrame:
-    """A partition's table with the rank that each row is due, and in how many parts its artist is."""
+    """A partition's table with the rank that each row must have, and the number of parts of its artist."""
     train = (table["part"] == "train").to_numpy()
     rank_due = np.full(len(table), -1)
     rank_due[train] = table.loc[train, "rank"].rank(method="first").to_numpy().astype(int) - 1

@@ -1,4 +1,6 @@
-"""What the checks mean: which tracks are quarantined and why, which tags are learnt, whether the dataset passes."""
+"""What follows from the checks: which tracks are quarantined and why, which tags are learnt, whether the dataset
+passes.
+"""
 
 import pandas as pd
 
@@ -51,9 +53,9 @@ def validate(
     findings.stops = _stops(results)
     if findings.stops:
         return findings
-    found = crossings(catalog.tracks, facts["audio_sha256"]) if catalog.split else []
-    findings.split, findings.stops = _split(catalog), _broken_claim(catalog, found)
-    findings.leaks = [{field: getattr(crossing, field) for field in OF_LEAKS} for crossing in found]
+    leaks = crossings(catalog.tracks, facts["audio_sha256"]) if catalog.split else []
+    findings.split, findings.stops = _split(catalog), _broken_claim(catalog, leaks)
+    findings.leaks = [{field: getattr(crossing, field) for field in OF_LEAKS} for crossing in leaks]
     findings.quarantine, findings.reasons = quarantine(audio, results, settings)
     findings.mentions = _mentions(audio, results, settings) + _unknown_artists(catalog)
     _check_share(findings, audio, settings)
@@ -64,12 +66,12 @@ def validate(
     findings.results += of_usable
     findings.dropped = _dropped(findings.usable, of_usable, settings)
     if not findings.tags:
-        findings.stops.append("no tag can be learnt from the tracks that are left; see the dropped tags for why")
+        findings.stops.append("no tag can be learnt from the usable tracks; the dropped tags say why")
     return findings
 
 
 def check_partition(partition: Partition, crossing_allowed: bool) -> list[str]:
-    """Why a partition must not be used; empty when it is sound.
+    """Reasons against a partition; empty when it is sound.
 
     Args:
         crossing_allowed: whether an artist may have tracks in two parts, as in some datasets' own splits.
@@ -98,11 +100,11 @@ def _split(catalog: Catalog) -> str:
     return f"Split `{catalog.split.name}` of the dataset ({counts}{rest}) {claim} to be artist-filtered."
 
 
-def _broken_claim(catalog: Catalog, found: list[Crossing]) -> list[str]:
+def _broken_claim(catalog: Catalog, leaks: list[Crossing]) -> list[str]:
     """The reason to stop where a split claims that no artist is in two parts, and one is."""
-    if catalog.split is None or not catalog.split.artist_filtered or artist_filtered(found):
+    if catalog.split is None or not catalog.split.artist_filtered or artist_filtered(leaks):
         return []
-    artists = next(crossing.crossing for crossing in found if crossing.kind == "artist")
+    artists = next(crossing.crossing for crossing in leaks if crossing.kind == "artist")
     named = "; ".join(
         f"{artist} ({', '.join(f'{count} {part}' for part, count in row.items() if count)})"
         for artist, row in artists.head(SHOWN).iterrows()
@@ -125,7 +127,7 @@ def _unknown_artists(catalog: Catalog) -> list[str]:
 
 
 def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[str]:
-    """One sentence for each failed check that has no other consequence; missing artists are in _unknown_artists."""
+    """A sentence for each failed check without another consequence; `_unknown_artists` tells of missing artists."""
     by_id = audio.drop_duplicates("track_id").set_index("track_id")
     sentences = []
     for result in results:
@@ -133,13 +135,13 @@ def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationPa
             continue
         named = ", ".join(result.failing[:SHOWN])
         if result.table != "audio":
-            sentences.append(f"not so: {result.says}: {result.observed} ({named})")
+            sentences.append(f"not true: {result.says}: {result.observed} ({named})")
             continue
         values = by_id.loc[result.failing, result.column].astype(float)
         tracks = f"{len(values):,} track{'s' if len(values) > 1 else ''}"
         place = int(values.argmin() if result.column == "source_rate" else values.argmax())
         worst, number = values.index[place], float(values.iloc[place])
-        said = {
+        sentence = {
             "clipped": f"clipped, more than {settings.max_clipped:.1%} of the values at full scale: {tracks}; "
             f"the worst: {worst} ({number:.1%})",
             "offset": f"DC offset, a mean beyond {settings.max_dc:g} of full scale: {tracks}; "
@@ -147,12 +149,12 @@ def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationPa
             "source_rate": f"sampled below {FULL_BAND:,} Hz, so nothing above half the rate: {tracks}; "
             f"the lowest: {worst} ({number:,.0f} Hz)",
         }
-        sentences.append(said[result.column])
+        sentences.append(sentence[result.column])
     return sentences
 
 
 def _check_share(findings: Findings, audio: pd.DataFrame, settings: ValidationParams) -> None:
-    """Stop when too many tracks that were believed sound are quarantined, or all tracks are."""
+    """Stop when all tracks are quarantined, or too many of those that the dataset calls sound."""
     if findings.usable_tracks == 0:
         counted, of = len(findings.quarantine), findings.tracks
     else:
@@ -175,8 +177,8 @@ def _dropped(usable: pd.DataFrame, results: list[Result], settings: ValidationPa
         if tag in failing["annotated"]:
             dropped.append({"tag": str(tag), "reason": "not annotated on any track"})
         elif tag in failing["positives"]:
-            found = f"{row['positives']:.0f} positive tracks"
-            dropped.append({"tag": str(tag), "reason": f"{found}, fewer than {settings.min_positives}"})
+            counted = f"{row['positives']:.0f} positive tracks"
+            dropped.append({"tag": str(tag), "reason": f"{counted}, fewer than {settings.min_positives}"})
         elif tag in failing["distinct"]:
             same = "positive" if row["kind"] == "classification" else f"labelled {row['mean']:g}"
             dropped.append({"tag": str(tag), "reason": f"{same} on every annotated track"})
