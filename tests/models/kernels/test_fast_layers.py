@@ -32,7 +32,7 @@ from tagscale.models.kernels import (
     pool_time,
     tall,
 )
-from tagscale.models.kernels.norms import Groups, norm_max, shortcut
+from tagscale.models.kernels.norms import norm_max, shortcut
 from tagscale.models.kernels.tall import band_windows
 from tagscale.models.spec import NETWORKS
 
@@ -187,7 +187,7 @@ def test_norm_and_maximum_of_sets_of_channels(
 
     with torch.set_grad_enabled(training):
         assert shortcut(norm, x, ordered=True)
-        found = norm_max(x, norm, (rows, 1), relu=True, groups=Groups(sets, left_out))
+        found = norm_max(x, norm, (rows, 1), relu=True, sets=sets, left_out=left_out)
         found = found.unflatten(1, (sets, channels)).amax(dim=1).squeeze(2)
         expected = layers()
     same([found, *norm.buffers()], [expected, *reference.buffers()])

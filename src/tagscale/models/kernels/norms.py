@@ -14,7 +14,7 @@ with s = gamma / deviation (Ioffe & Szegedy 2015, "Batch normalization", section
 layer: there the kernels are exact and fast, and torch.compile fuses them.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,20 +107,6 @@ class SingleChannelNorm(nn.BatchNorm1d):
         return (wide * scale + (self.bias - mean * scale)).to(x.dtype)
 
 
-class Groups(NamedTuple):
-    """Sets of channels that share the channels of a norm, one set after the other in a map.
-
-    The last `left_out` sets end one row earlier than the others; what a map holds there does not count. (Only with a
-    ReLU and a maximum over all rows.)
-    """
-
-    sets: int = 1
-    left_out: int = 0
-
-
-ALONE = Groups()
-
-
 def shortcut(norm: nn.BatchNorm2d, x: Tensor, ordered: bool = False) -> bool:
     """Whether `norm_max` may take the place of this norm: on a CPU, and not for gradients in evaluation.
 
@@ -134,10 +120,13 @@ def shortcut(norm: nn.BatchNorm2d, x: Tensor, ordered: bool = False) -> bool:
     )
 
 
-def norm_max(x: Tensor, norm: nn.BatchNorm2d, pool: Size, *, relu: bool, groups: Groups = ALONE) -> Tensor:
-    """What `NormPool` computes, of a norm that allows the `shortcut`; with `groups`, for each set of channels.
+def norm_max(x: Tensor, norm: nn.BatchNorm2d, pool: Size, *, relu: bool, sets: int = 1, left_out: int = 0) -> Tensor:
+    """What `NormPool` computes, of a norm that allows the `shortcut`.
 
-    Evaluation overwrites `x` where groups are left out.
+    Args:
+        sets: a map may hold the norm's channels so many times, one set after the other
+        left_out: so many of the last sets end one row earlier, and what the map holds there does not count; only with a
+            ReLU and a maximum over all rows. Evaluation overwrites it.
     """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
@@ -146,15 +135,20 @@ def norm_max(x: Tensor, norm: nn.BatchNorm2d, pool: Size, *, relu: bool, groups:
     if norm.training:
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
-        constants = norm.momentum, norm.eps, pool, relu, groups
+        constants = norm.momentum, norm.eps, pool, relu, sets, left_out
         result: Tensor = _NormMax.apply(x, norm.weight, norm.bias, mean, variance, *constants)
         return result
-    if groups.left_out:
-        _empty(x, groups)
+    fill_left_out(x, sets, left_out, 0)
     largest, _ = _largest(x, pool)
     largest = largest.clamp_min(0) if relu else largest  # the same, with less to rectify
     scale = _times(torch.rsqrt(variance + norm.eps), norm.weight)
     return _line(largest, scale, _shift(mean, scale, norm.bias))
+
+
+def fill_left_out(x: Tensor, sets: int, left_out: int, value: float) -> None:
+    """Write a value where the last sets of channels end one row earlier than the map."""
+    if left_out:
+        x[:, -left_out * (x.shape[1] // sets) :, -1] = value
 
 
 def largest_of_sets(x: Tensor, sets: int) -> Tensor:
@@ -177,10 +171,13 @@ class _NormMax(torch.autograd.Function):
         eps: float,
         pool: Size,
         relu: bool,
-        groups: Groups,
+        sets: int,
+        left_out: int,
     ) -> Tensor:
-        x = _rectified(x, groups) if relu else x
-        mean, variance, count = _moments(x, groups)
+        if relu:
+            x = x.clamp_min(0)
+            fill_left_out(x, sets, left_out, 0)  # no larger than the maximum, and without a gradient
+        mean, variance, count = _moments(x, sets, left_out)
         running_mean.lerp_(mean.to(running_mean), momentum)
         running_var.lerp_((variance * count / max(count - 1, 1)).to(running_var), momentum)
         wide = running_mean.dtype
@@ -188,7 +185,7 @@ class _NormMax(torch.autograd.Function):
         largest, places = _largest(x, pool)
         scale = _times(inverse, gamma)
         ctx.save_for_backward(x, largest, places, mean, inverse, scale)
-        ctx.pool, ctx.relu, ctx.groups, ctx.count = pool, relu, groups, count
+        ctx.pool, ctx.relu, ctx.count = pool, relu, count
         ctx.affine = gamma is not None, beta is not None
         return _line(largest, scale, _shift(mean, scale, beta))
 
@@ -197,7 +194,7 @@ class _NormMax(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, largest, places, mean, inverse, scale = ctx.saved_tensors
         gradient = channels_last(gradients[0])
-        total, along = _sums(gradient, largest, mean, inverse, ctx.groups)  # the gradients of beta and gamma
+        total, along = _sums(gradient, largest, mean, inverse)  # the gradients of beta and gamma
         slope = -scale * inverse * along / ctx.count
         back = _line(x, slope, -scale * total / ctx.count - slope * mean)
         if ctx.pool == NO_POOL:
@@ -209,20 +206,7 @@ class _NormMax(torch.autograd.Function):
         if ctx.relu:
             aten.threshold_backward.grad_input(back, x, 0, grad_input=back)
         has_gamma, has_beta = ctx.affine
-        return (back, along if has_gamma else None, total if has_beta else None, *[None] * 7)
-
-
-def _rectified(x: Tensor, groups: Groups) -> Tensor:
-    """The positive part, and 0 where a map has no places: no larger than its maximum, and without a gradient."""
-    x = x.clamp_min(0)
-    if groups.left_out:
-        _empty(x, groups)
-    return x
-
-
-def _empty(x: Tensor, groups: Groups) -> None:
-    """Write 0 where a map has no places."""
-    x[:, -groups.left_out * (x.shape[1] // groups.sets) :, -1] = 0
+        return (back, along if has_gamma else None, total if has_beta else None, *[None] * 8)
 
 
 def _largest(x: Tensor, pool: Size) -> tuple[Tensor, Tensor | None]:
@@ -238,9 +222,9 @@ def _shift(mean: Tensor, scale: Tensor, beta: Tensor | None) -> Tensor:
     return -mean * scale if beta is None else beta - mean * scale
 
 
-def _moments(x: Tensor, groups: Groups) -> tuple[Tensor, Tensor, int]:
+def _moments(x: Tensor, sets: int, left_out: int) -> tuple[Tensor, Tensor, int]:
     """Mean, biased variance (float64) and number of values for each of the norm's channels."""
-    channels = x.shape[1] // groups.sets
+    channels = x.shape[1] // sets
     means, variances, counts = [], [], []
     for part in _tables(x):
         unused = torch.zeros(2, part.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))  # for its type
@@ -249,16 +233,16 @@ def _moments(x: Tensor, groups: Groups) -> tuple[Tensor, Tensor, int]:
         variances.append(variance.double().view(-1, channels))
         counts += [len(part)] * len(means[-1])
     weights, mean, variance = torch.tensor(counts)[:, None], torch.cat(means), torch.cat(variances)
-    left_out = groups.left_out * len(x) * x.shape[3]  # places where x is 0
-    count = int(weights.sum()) - left_out
+    zeros = left_out * len(x) * x.shape[3]  # places that do not count, where x is 0
+    count = int(weights.sum()) - zeros
     whole = (mean * weights).sum(dim=0) / count
     squares = ((variance + (mean - whole).square()) * weights).sum(dim=0)
-    return whole, (squares - left_out * whole.square()) / count, count
+    return whole, (squares - zeros * whole.square()) / count, count
 
 
-def _sums(gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+def _sums(gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
     """The sum of the gradient, and that of its products with (x - mean) * inverse, for each of the norm's channels."""
-    channels = x.shape[1] // groups.sets
+    channels = len(mean)
     totals = torch.zeros(2, channels, dtype=torch.float64)
     for ours, theirs in zip(_tables(gradient), _tables(x), strict=True):
         sets = ours.shape[1] // channels

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.models.kernels.norms import Groups, NormPool, largest_of_sets, norm_max, shortcut
+from tagscale.models.kernels.norms import NormPool, fill_left_out, largest_of_sets, norm_max, shortcut
 from tagscale.models.kernels.switch import fast, fast_on_cpu
 
 CHANNELS = 8  # a GPU's tensor cores take so many at once
@@ -41,9 +41,7 @@ class Places(NamedTuple):
 
     def max(self) -> Tensor:
         """The maximum over frequency: (batch, filters, frames). Writes to `values` where there is no place."""
-        if self.left_out:
-            filters = self.values.shape[1] // self.sets
-            self.values[:, -self.left_out * filters :, -1] = -torch.inf
+        fill_left_out(self.values, self.sets, self.left_out, -torch.inf)
         return largest_of_sets(F.max_pool2d(self.values, (self.values.shape[2], 1)), self.sets)
 
 
@@ -107,7 +105,7 @@ class NormMax(NormPool):
         values, sets, left_out = x
         if type(self) is NormMax and shortcut(self, values, ordered=True):
             pool = (values.shape[2], 1)
-            return largest_of_sets(norm_max(values, self, pool, relu=True, groups=Groups(sets, left_out)), sets)
+            return largest_of_sets(norm_max(values, self, pool, relu=True, sets=sets, left_out=left_out), sets)
         return self.normalise(F.relu(x.in_order())).amax(dim=2)
 
 
