@@ -1,6 +1,6 @@
-"""The catalog: one table of tracks, one of labels and one of tags, whatever the dataset looked like on disk.
+"""The catalog: one table of tracks, one of labels and one of tags, whatever the dataset looks like on disk.
 
-Every later stage reads this and knows nothing of where the data came from. Files of a catalog's folder:
+Every later stage reads the catalog and knows nothing of the dataset's own files. A catalog is a folder of
 tracks.parquet, labels.parquet (same row order), tags.csv and dataset.json (name, source, root, hash, counts).
 """
 
@@ -24,7 +24,7 @@ class Split:
     """The dataset's own division into train, valid and test.
 
     name: as the dataset's users call it ("original", "clean", "split-0").
-    artist_filtered: whether it claims that no artist is in two parts.
+    artist_filtered: whether its authors claim that no artist is in two parts.
     """
 
     name: str
@@ -37,12 +37,11 @@ class Catalog:
 
     tracks: one row a track: track_id, path (POSIX, relative to the dataset's root), artist, album, recording (which
         clips are cut from the same one) and title ("" = unknown), seconds (annotated duration, NaN = unknown), split
-        (train, valid, test; None = not in the split) and fault (what the dataset's authors say is wrong with it, "" =
-        nothing).
+        (train, valid, test; None = not in the split) and fault (as the dataset's authors state it, "" = none).
     labels: (tracks, tags) float32 in [0, 1], NaN = not annotated; index track_id in the order of `tracks`.
     tags: index tag in the order of the columns of `labels`; group, kind (classification or regression),
         exclusive (name of the set of mutually exclusive tags that it belongs to, "" = none).
-    split: which split the column holds; None: the dataset has none, or tagscale is to divide it.
+    split: which split the column holds; None: the dataset has none, or the partition stage divides it.
     """
 
     name: str
@@ -53,7 +52,7 @@ class Catalog:
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of the content; the name is no part of it."""
+        """First 12 hex digits of the SHA-256 of the content, without the name."""
         digest = hashlib.sha256()
         for column in TRACK_COLUMNS:
             _add_column(digest, self.tracks[column])
@@ -61,19 +60,19 @@ class Catalog:
         for column in TAG_COLUMNS:
             _add_column(digest, self.tags[column])
         values = self.labels.to_numpy("<f4", copy=True)
-        values[np.isnan(values)] = np.nan  # NaNs differ in their bits; these do not
+        values[np.isnan(values)] = np.nan  # one bit pattern for all NaNs
         digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()[:12]
 
     @property
     def split_hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of the split's lists of ids, whatever else the catalog holds."""
+        """First 12 hex digits of the SHA-256 of the split's lists of ids alone."""
         listed = self.tracks[self.tracks["split"].notna()]
         rows = sorted(zip(listed["split"], listed["track_id"], strict=True))
         return hashlib.sha256("\x1e".join(f"{part}\x1f{track}" for part, track in rows).encode()).hexdigest()[:12]
 
     def save(self, folder: Path, source: str = "folder", root: str = "") -> None:
-        """Write the catalog's folder, replacing what was there.
+        """Write the catalog's folder, replacing an older one.
 
         Args:
             source: where the data came from, for dataset.json ("synth", "folder", "mtt").
@@ -82,7 +81,7 @@ class Catalog:
         with replacing(folder) as fresh:
             fresh.mkdir()
             self.tracks.to_parquet(fresh / "tracks.parquet", index=False)
-            labels = self.labels.copy()  # a copy is one block; pandas complains about many
+            labels = self.labels.copy()  # a copy is one block of memory; pandas warns of many
             labels.rename_axis("track_id").reset_index().to_parquet(fresh / "labels.parquet", index=False)
             self.tags.rename_axis("tag").to_csv(fresh / "tags.csv", lineterminator="\n")
             facts = {"name": self.name, "source": source, "root": root, "hash": self.hash}
@@ -96,7 +95,7 @@ class Catalog:
 
     @classmethod
     def load(cls, folder: Path) -> "Catalog":
-        """Read a catalog's folder. Raises TagscaleError when a file of it is missing."""
+        """Read a catalog's folder. Raises TagscaleError where a file is missing."""
         folder = Path(folder)
         for file in ("tracks.parquet", "labels.parquet", "tags.csv", "dataset.json"):
             if not (folder / file).is_file():
@@ -118,7 +117,7 @@ class Catalog:
 def catalog_of(
     name: str, tracks: pd.DataFrame, labels: pd.DataFrame, tags: pd.DataFrame, split: Split | None
 ) -> Catalog:
-    """A catalog from what a source knows: sorted by track id, with the columns that it left out.
+    """Make a catalog from what a source knows: sort it by track id, add the columns that the source left out.
 
     Args:
         tracks: track_id, path and any other of TRACK_COLUMNS.
@@ -138,12 +137,12 @@ def catalog_of(
 
 
 def artist_keys(tracks: pd.DataFrame) -> pd.Series:
-    """The artist of each track; a track whose artist is unknown counts as the only one of an artist of its own."""
+    """The artist of each track; a track of an unknown artist counts as the only track of an artist of its own."""
     return tracks["artist"].where(tracks["artist"] != "", "unknown artist of " + tracks["track_id"].astype(str))
 
 
 def _add_column(digest: "hashlib._Hash", column: pd.Series) -> None:
-    """Feed one column to the digest so that neither order nor cell borders can be confused."""
+    """Add one column to the digest, with marks between cells and columns, so that no two contents look alike."""
     digest.update(f"\x1d{column.name}\x1d".encode())
     if column.dtype.kind == "f":
         digest.update(np.where(column.isna(), np.nan, column.to_numpy("<f8")).tobytes())

@@ -1,9 +1,9 @@
 """What the authors of the datasets publish, and where: addresses, sizes, digests, licences, how to cite.
 
 MagnaTagATune's digests are SHA-256. FMA's authors publish SHA-1 sums (README of github.com/mdeff/fma): they find a
-damaged download just as well, but are no proof against somebody who forges a file on purpose. FMA's exact sizes are
-what users of its server have recorded (the README has them rounded); those of fma_full.zip and of the parts of
-MagnaTagATune's archive are not known.
+damaged download just as well, but do not protect from a forged file. FMA's exact sizes are those that users of its
+server have recorded (the README has them rounded); the sizes of fma_full.zip and of the parts of MagnaTagATune's
+archive are unknown.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class File:
     Attributes:
         name: below the dataset's address, and in the user's folder.
         digest: algorithm (a name of hashlib) and hexadecimal digest, as `sha256:99b9...`.
-        size: bytes, exact; None: not known, the server's word is taken and the digest decides.
-        about: bytes, for the disk space to ask for where `size` is not known.
+        size: exact bytes; None: unknown, so that the server's size counts and the digest decides.
+        about: roughly the bytes, for the check of disk space where `size` is unknown.
     """
 
     name: str
@@ -29,7 +29,7 @@ class File:
 
     @property
     def expected(self) -> int:
-        """Bytes to plan disk space with."""
+        """Bytes for the check of disk space."""
         return self.size if self.size is not None else self.about
 
 
@@ -39,10 +39,10 @@ class Archive:
 
     Attributes:
         parts: files that, one after the other, are the zip file.
-        folder: where it is unpacked to, below the user's folder.
-        inner: the one folder in the archive that becomes `folder`; "": all that is in it.
-        unpacked: bytes that it takes unpacked, roughly; for the disk space to ask for before the download.
-        most: bytes that it may take unpacked; an archive that claims more is refused.
+        folder: where it is unpacked, below the user's folder.
+        inner: the one folder in the archive that becomes `folder`; "": the whole archive does.
+        unpacked: roughly the bytes that it takes unpacked, for the check of disk space before the download.
+        most: bytes that it may take unpacked; an archive that announces more is refused.
     """
 
     parts: tuple[File, ...]
@@ -66,7 +66,7 @@ class Dataset:
 
 
 def _fma(name: str, sha1: str, size: int | None, unpacked: int, about: int = 0) -> Archive:
-    """An archive of FMA. MP3 does not get smaller in a zip file, so far more than its size is no archive of theirs."""
+    """An archive of FMA. Zip files hardly compress MP3, so an archive that unpacks to far more bytes is not theirs."""
     file = File(f"{name}.zip", f"sha1:{sha1}", size, about)
     return Archive((file,), folder=name, inner=name, unpacked=unpacked, most=unpacked * 3 // 2)
 

@@ -222,7 +222,7 @@ def test_lines_are_counted_over_quoted_line_breaks(tmp_path: Path) -> None:
 
 
 def test_missing_and_unreadable_table(tmp_path: Path) -> None:
-    with pytest.raises(TagscaleError, match=r"tracks\.csv: no such table\. dataset\.root"):
+    with pytest.raises(TagscaleError, match=r"tracks\.csv: no such table\. Set dataset\.root"):
         read(tmp_path)
     (tmp_path / "tracks.csv").write_bytes("track_id,path,artist\na,b,Ä".encode("latin-1"))
     with pytest.raises(TagscaleError, match=r"not UTF-8 text.*Save it as UTF-8"):

@@ -116,7 +116,7 @@ def test_bad_input(tmp_path: Path, change: Callable[[Rows, Rows], None], message
 
 
 def test_missing_and_empty_files(tmp_path: Path) -> None:
-    with pytest.raises(TagscaleError, match=r"annotations_final\.csv: no such file, nor .*dataset\.root says where"):
+    with pytest.raises(TagscaleError, match=r"annotations_final\.csv: no such file, nor .*Set dataset\.root to"):
         catalog(tmp_path)
     write(tmp_path)
     (tmp_path / mtt.CLIPS).write_text("")

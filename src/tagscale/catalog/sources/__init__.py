@@ -1,7 +1,7 @@
-"""Where datasets come from: one module for each that is published, and `folder` for one's own.
+"""Sources of datasets: one module for each published dataset, and `folder` for the user's own.
 
-Every module has `read(root, dataset) -> Catalog`, which looks at annotations only, and says what it knows in SPLITS
-(by name, the first is the default), TAG_SETS and VARIANTS (names, the first is the default; empty: there is no choice).
+Every module has `read(root, dataset) -> Catalog`, which reads annotations only. It lists its choices in SPLITS (by
+name), TAG_SETS and VARIANTS (names; empty = no choice); the first of each is the default.
 """
 
 from difflib import get_close_matches
@@ -25,7 +25,7 @@ SOURCES = {
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """The catalog of a dataset whose annotations lie in `root`. Opens no audio and executes nothing.
+    """Read the catalog of a dataset whose annotations are in `root`. Opens no audio, executes nothing.
 
     Raises:
         TagscaleError: an unknown split, tag set or variant, or annotations that are missing or malformed.
@@ -36,7 +36,9 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
         _check("tags", dataset.tags, list(source.TAG_SETS), dataset.source)
     _check("variant", dataset.variant, list(source.VARIANTS), dataset.source)
     if not Path(root).is_dir():
-        raise TagscaleError(f"{root}: no such folder. dataset.root in params.yaml says where the annotations lie.")
+        raise TagscaleError(
+            f"{root}: no such folder. Set dataset.root in params.yaml to the folder of the annotations."
+        )
     return source.read(Path(root), dataset)
 
 

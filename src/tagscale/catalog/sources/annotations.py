@@ -1,7 +1,7 @@
 """Annotation files as their authors publish them: delimited text, gzipped or not, read strictly.
 
-Every cell stays text until a source says what it is, and every error names the file and the line. The rows' index is
-their line number in the file, which `refuse` uses to say where a value stands.
+Cells stay text until a source converts them, and every error names the file and the line. The index of the rows is
+their line number in the file, by which `refuse` names the place of a value.
 """
 
 import csv
@@ -19,11 +19,11 @@ import pandas as pd
 from tagscale.runtime.errors import TagscaleError
 
 CHUNK_ROWS = 50_000
-SHOWN = 5  # of many findings of one kind
+SHOWN = 5  # findings of one kind that a message lists
 
 
 def locate(root: Path, name: str, purpose: str = "") -> Path:
-    """The file `name`, or `name`.gz, in `root`; `purpose` ends the message of the error raised where neither is there.
+    """The file `name`, or `name`.gz, in `root`; `purpose` ends the error's message where neither exists.
 
     Raises:
         TagscaleError: no such file.
@@ -37,18 +37,18 @@ def locate(root: Path, name: str, purpose: str = "") -> Path:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a file of `locate` as UTF-8 text, unpacked where its name ends in .gz; line ends as they are.
+    """Open a file of `locate` as UTF-8 text, decompressed where its name ends in .gz; line ends stay as they are.
 
     Raises:
-        TagscaleError: while it is read, for bytes that are not UTF-8 or a damaged gzip file.
+        TagscaleError: bytes that are not UTF-8 or a damaged gzip file; raised while the text is read.
     """
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as unpacked:
-                yield unpacked
+            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as text:
+                yield text
         else:
-            with open(path, encoding="utf-8-sig", newline="") as plain:
-                yield plain
+            with open(path, encoding="utf-8-sig", newline="") as text:
+                yield text
     except UnicodeDecodeError as error:
         raise TagscaleError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Fetch the file again, or save it as UTF-8."
@@ -67,16 +67,16 @@ def read_table(
     unique: str | None = None,
     quoted: bool = True,
 ) -> pd.DataFrame:
-    """The cells of a delimited file as stripped text, "" = empty; index `line`, the line number of each row.
+    """Read the cells of a delimited file as stripped text, "" = empty; index `line`, the line number of each row.
 
     Args:
         path: of `locate`.
         columns: names that the header must hold; it may hold more.
         header: the names of the columns where the file itself has no header line.
-        rest: name of the last column where rows may go on beyond it: it takes all remaining cells, with the delimiter
-            between them ("" where the row ends before it).
+        rest: name of the last column where rows may have more cells: it takes all remaining cells, joined by the
+            delimiter ("" where the row ends before it).
         unique: column whose cells must be filled and all different.
-        quoted: whether double quotes surround cells; False: they are characters like any other.
+        quoted: whether double quotes may surround cells; False: they are ordinary characters.
 
     Raises:
         TagscaleError: an empty file, no rows, a header without some of `columns` or with a name twice, a row with too
@@ -131,7 +131,7 @@ def _rows(path: Path, reader: Any, names: list[str], rest: str | None, delimiter
 
 
 def check_unique(path: Path, cells: pd.Series) -> None:
-    """Raise TagscaleError where a cell is empty or there twice; the index says the lines."""
+    """Raise TagscaleError where a cell is empty or repeated; the index holds the lines."""
     refuse(path, cells, cells == "", f"empty {cells.name}", "every row needs one")
     double = cells.duplicated(keep=False)
     refuse(path, cells.sort_values(), double, f"{cells.name} used more than once", "every row needs its own")
@@ -156,20 +156,20 @@ def numbers(path: Path, cells: pd.Series, low: float = 0.0, high: float = 1.0) -
     Raises:
         TagscaleError: a cell that is no number from `low` to `high`.
     """
-    found = pd.to_numeric(cells.replace("", None), errors="coerce").astype(np.float64)
-    wrong = (cells != "") & ~((found >= low) & (found <= high))
+    values = pd.to_numeric(cells.replace("", None), errors="coerce").astype(np.float64)
+    wrong = (cells != "") & ~((values >= low) & (values <= high))
     refuse(
         path, cells, wrong, f"value of `{cells.name}` that is no number from {low:g} to {high:g}", "correct the file"
     )
-    return found
+    return values
 
 
 def refuse(path: Path, cells: pd.Series, wrong: pd.Series, what: str, remedy: str) -> None:
-    """Raise TagscaleError when any cell is wrong, naming the first ones with their line numbers.
+    """Raise TagscaleError where any cell is wrong, naming the first ones with their line numbers.
 
     Args:
-        cells: what to show, with line numbers as index.
-        wrong: whether each cell is, with the same index in any order.
+        cells: the values, with line numbers as index.
+        wrong: whether each cell is wrong, with the same index in any order.
         what, remedy: the message: "PATH: WHAT: line 3 `x`, line 7 `y`; REMEDY."
     """
     if not wrong.any():
@@ -179,7 +179,7 @@ def refuse(path: Path, cells: pd.Series, wrong: pd.Series, what: str, remedy: st
 
 
 def refusal(path: Path, shown: list[tuple[Any, str]], count: int, what: str, remedy: str) -> TagscaleError:
-    """The error of `refuse` for `count` wrong cells, of which the first ones are `shown`: line and text."""
+    """The error of `refuse` for `count` wrong cells; `shown` holds the first ones: line and text."""
     places = ", ".join(f"line {line}" + (f" `{cell}`" if cell else "") for line, cell in shown)
     more = f" and {count - len(shown)} more" if count > len(shown) else ""
     return TagscaleError(f"{path}: {what}: {places}{more}; {remedy}.")

@@ -1,4 +1,4 @@
-"""Which columns of a user's table are tags, and of which kind: as tags.yaml declares, or inferred from the values."""
+"""The tag columns of a user's table and their kinds, as tags.yaml declares them or inferred from the values."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,18 +21,18 @@ KEYS = ["kind", "group", "exclusive"]
 
 @dataclass(frozen=True)
 class TagColumn:
-    """One tag column. A `category` holds one text a track, and each of its values becomes a tag."""
+    """One tag column. A column of kind `category` holds one text a track, and each of its values becomes a tag."""
 
     name: str
     kind: str  # classification | regression | category
     group: str
-    exclusive: str = ""  # set of mutually exclusive tags that it belongs to
+    exclusive: str = ""  # name of its set of mutually exclusive tags
 
 
 def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
     """The tag columns among `columns` (of `table`) as the YAML file `path` declares them, in the table's order.
 
-    The first entry whose name or pattern matches a column decides. The group is "tags" unless the entry says another.
+    The first entry whose name or pattern matches a column decides. The group is "tags" unless the entry names another.
 
     Raises:
         TagscaleError: no such file or not YAML, unknown kind or key, a column that no entry matches, an entry that
@@ -49,14 +49,14 @@ def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
             f"{path}: no entry for column {', '.join(f'`{column}`' for column in unmatched)} of {table}. "
             "Add one, with `kind: ignore` for columns that are no tags."
         )
-    found = [TagColumn(column, **entries[pattern]) for column, pattern in matches.items() if pattern is not None]
-    return [column for column in found if column.kind != "ignore"]
+    tags = [TagColumn(column, **entries[pattern]) for column, pattern in matches.items() if pattern is not None]
+    return [tag for tag in tags if tag.kind != "ignore"]
 
 
 def kinds(path: Path, columns: list[str]) -> dict[str, str]:
-    """The kind of each of `columns` that an entry of the YAML file matches, for reading only what is needed.
+    """The kind of each of `columns` that an entry of the YAML file matches, so that only needed columns are read.
 
-    Without the file none is known, which is for `declared` to say once the table has been read.
+    Empty where the file is missing: `declared` raises the error once the table has been read.
 
     Raises:
         TagscaleError: not YAML, unknown kind or key.
@@ -69,7 +69,7 @@ def kinds(path: Path, columns: list[str]) -> dict[str, str]:
 
 
 def _entries(path: Path) -> dict[str, dict[str, str]]:
-    """The checked entries of the YAML file by pattern, in its order."""
+    """The checked entries of the YAML file by pattern, in the file's order."""
     if not path.is_file():
         raise TagscaleError(
             f"{path}: no such file. It maps columns to kinds; write `tags: null` in the dataset block of params.yaml "
@@ -107,19 +107,19 @@ def _near(word: str, known: list[str]) -> str:
 
 
 def inferred(table: Path, cells: pd.DataFrame, columns: list[str]) -> list[TagColumn]:
-    """The tag columns among `columns` by their values, printed as a table for the user to check.
+    """Infer the tag columns among `columns` from their values, and print them as a table for the user to check.
 
-    Only 0 and 1: classification. Other numbers from 0 to 1: regression. Anything else is no tag.
+    Only 0 and 1: classification. Other numbers from 0 to 1: regression. Anything else: no tag.
     """
     shown = Table("column", "kind", "because", title=f"No tags.yaml: kinds inferred from {escape(str(table))}")
-    found: list[TagColumn] = []
+    tags: list[TagColumn] = []
     for column in columns:
         kind, because = _kind_of(cells[column])
         shown.add_row(escape(column), kind, escape(because))
         if kind != "ignore":
-            found.append(TagColumn(column, kind, group=kind))
+            tags.append(TagColumn(column, kind, group=kind))
     Console().print(shown)
-    return found
+    return tags
 
 
 def _kind_of(cells: pd.Series) -> tuple[str, str]:
@@ -136,7 +136,7 @@ def _kind_of(cells: pd.Series) -> tuple[str, str]:
 
 
 def one_hot(column: str, cells: pd.Series) -> dict[str, np.ndarray]:
-    """A text column as one tag per value, `<column>_<value>`: float32, (tracks,), NaN where the cell is empty.
+    """Turn a text column into one tag per value, `<column>_<value>`: float32, (tracks,), NaN where the cell is empty.
 
     >>> one_hot("genre", pd.Series(["rock", "hip hop", "", "rock"]))["genre_rock"]
     array([ 1.,  0., nan,  1.], dtype=float32)

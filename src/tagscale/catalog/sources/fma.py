@@ -1,7 +1,7 @@
 """FMA: 106,574 tracks by 16,341 artists under a hierarchy of 161 genres (Defferrard et al. 2017).
 
-`tracks.csv` and `genres.csv`, plain or gzipped, lie in `fma_metadata` in the dataset's folder, or in that folder.
-Audio: `fma_small/000/000002.mp3`; medium, large and full likewise. The variants contain each other; all but full are
+`tracks.csv` and `genres.csv`, plain or gzipped, are in the dataset's folder or in `fma_metadata` there. Audio:
+`fma_small/000/000002.mp3`; medium, large and full likewise. Each variant contains the smaller ones; all but full are
 clips of 30 s.
 """
 
@@ -20,7 +20,7 @@ from tagscale.runtime.errors import TagscaleError
 SPLITS = {"fma": Split("fma", artist_filtered=True)}
 TAG_SETS = ("top", "all")
 VARIANTS = ("small", "medium", "large", "full")
-PUBLISHED = "dataset.root is to be the folder that holds fma_metadata, of github.com/mdeff/fma."
+PUBLISHED = "Set dataset.root to the folder that holds fma_metadata, of github.com/mdeff/fma."
 PARTS = {"training": "train", "validation": "valid", "test": "test"}
 COLUMNS = ["set.split", "set.subset", "track.genre_top", "track.genres_all", "track.title", "track.duration"]
 COLUMNS += ["artist.id", "album.id"]
@@ -28,7 +28,7 @@ HEADER_LINES = 3
 EXCLUSIVE = "genre"  # where each track has exactly one top-level genre
 CLIP_SECONDS = 30.0
 DAY = 86_400.0  # seconds; no track is longer
-# Seconds of the clips of fma_medium that the dataset's wiki lists as shorter than 30 s; those of fma_large are more.
+# Seconds of the clips of fma_medium that the dataset's wiki lists as shorter than 30 s; fma_large has more of them.
 SHORT = {
     **{"001486": 0.0, "005574": 0.0, "065753": 0.0, "080391": 0.0, "098558": 0.0, "098559": 0.0, "098560": 0.0},
     **{"098565": 1.6, "098566": 6.2, "098567": 0.5, "098568": 6.6, "098569": 1.5, "098571": 0.0, "099134": 0.0},
@@ -37,7 +37,7 @@ SHORT = {
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """FMA's catalog: the tracks of one variant. Opens no audio and executes nothing.
+    """Read FMA's catalog: the tracks of one variant. Opens no audio, executes nothing.
 
     Track ids have six digits, as in the names of the files; artists and albums are the dataset's ids, and every track
     is a recording of its own. A genre that a track does not have counts as 0; a track without any is not annotated.
@@ -125,7 +125,7 @@ def _genres(path: Path) -> pd.DataFrame:
 
 
 def _lineage(genre: int, parent: "pd.Series[int]") -> list[int]:
-    """A genre and its ancestors; longer than there are genres where they go in circles."""
+    """A genre and its ancestors; longer than the number of genres where they form a circle."""
     line = [genre]
     while parent[line[-1]] and len(line) <= len(parent):
         line.append(int(parent[line[-1]]))

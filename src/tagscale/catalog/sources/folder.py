@@ -1,10 +1,10 @@
 """A dataset of the user's own: a table (CSV), a folder of audio, and a small YAML that says which columns are tags.
 
-The table has one row a track: track_id, path (relative to the folder) and artist, where known artist_id (what tells
-artists apart where names do not), album, recording (which tracks are cut from the same one), title, seconds, split
-(train, valid, test) and fault (why a track is not to be used), and the tag columns. The YAML, `columns:`, maps names
-or patterns of columns to `{kind, group, exclusive}`; without one the kinds are inferred from the values. The composed
-corpus has this format too.
+The table has one row a track: track_id, path (relative to the folder), artist and the tag columns; optional are
+artist_id (distinguishes artists of one name), album, recording (shared by tracks that are cut from the same one),
+title, seconds, split (train, valid, test) and fault (why not to use the track). The YAML, `columns:`, maps names or
+patterns of columns to `{kind, group, exclusive}`; without it the kinds are inferred from the values. The composed
+corpus has this format, too.
 """
 
 from difflib import get_close_matches
@@ -30,7 +30,7 @@ ARTIST_ID = "artist_id"
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """Read a table and its audio folder into a catalog. Opens no audio file and executes nothing.
+    """Read a table into a catalog. Opens no audio, executes nothing.
 
     Args:
         root: folder that holds the table and the audio.
@@ -39,7 +39,7 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
             (None: infer, and print what was inferred); `split`, "column" (the default where the table has a column
             `split`) or "stratified".
 
-    A track without an artist counts as the only track of an artist of its own; how many there are is printed.
+    A track without an artist counts as the only track of an artist of its own; their number is printed.
 
     Raises:
         TagscaleError: the table or the YAML is missing, malformed or contradicts itself; the message names the file,
@@ -57,7 +57,7 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
 
 
 def _split(path: Path, tracks: pd.DataFrame, wanted: str | None) -> Split | None:
-    """The table's own split; empties the column when tagscale is to divide the tracks instead."""
+    """The table's own split; empties the column where the partition stage divides the tracks instead."""
     if wanted == STRATIFIED:
         tracks["split"] = None
     without = tracks[tracks["split"].isna()]

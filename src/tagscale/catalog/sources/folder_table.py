@@ -1,6 +1,6 @@
-"""The user's own table of tracks, read in pieces: text stays text, labels become numbers at once.
+"""The user's own table of tracks, read in chunks: text stays text, labels become numbers at once.
 
-A million rows of a hundred labels fill the memory as text, which is why this is not annotations.read_table.
+As text, a million rows of a hundred labels would fill the memory; so `annotations.read_table` does not suffice.
 """
 
 import csv
@@ -23,18 +23,18 @@ from tagscale.runtime.errors import TagscaleError
 REQUIRED = ["track_id", "path", "artist"]
 NUMBERS = ("classification", "regression")  # kinds whose cells become numbers while the table is read
 CHUNK_ROWS = 10_000
-WRONG = -1.0  # stands for a cell that is no number from 0 to 1
-REMEMBERED = 100_000  # distinct cells of a chunk's labels whose numbers are kept
+WRONG = -1.0  # marks a cell that is no number from 0 to 1
+REMEMBERED = 100_000  # distinct cells of a chunk's labels whose numbers are cached
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the file holds; the index of `cells` is the line number of each row.
+    """The content of the file; the index of `cells` is the line number of each row.
 
     columns: all names of the header.
     cells: stripped text, "" = empty, of the columns that are neither numbers nor ignored.
     numbers: (rows, tags) float32 of the columns `places` names, NaN where empty, WRONG where no number from 0 to 1.
-    wrong: the first lines and texts of such cells, and how many there are, by column.
+    wrong: by column, line and text of the first such cells, and how many there are.
     """
 
     columns: list[str]
@@ -45,7 +45,7 @@ class Table:
 
 
 class _Numbers(dict[str, float]):
-    """Cells of label columns to numbers; few differ, so that a look-up replaces most conversions."""
+    """Maps cells of label columns to numbers; few cells differ, so a look-up replaces most conversions."""
 
     def __missing__(self, cell: str) -> float:
         text = cell.strip()
@@ -61,10 +61,10 @@ class _Numbers(dict[str, float]):
 
 
 def read_table(path: Path, tags: Path | None) -> Table:
-    """Read the table in pieces; labels become numbers at once, since a million rows of them as text fill the memory."""
+    """Read the table in chunks; columns that `tags` declares as labels become numbers at once."""
     if not path.is_file():
         raise TagscaleError(
-            f"{path}: no such table. dataset.root and dataset.table in params.yaml say where it lies; it is a CSV file "
+            f"{path}: no such table. Set dataset.root and dataset.table in params.yaml to a CSV file "
             f"with the columns {', '.join(REQUIRED)} and one column a tag."
         )
     try:
@@ -75,7 +75,7 @@ def read_table(path: Path, tags: Path | None) -> Table:
             header = [name.strip() for name in next(reader, [])]
             _check_header(path, header)
             known = {} if tags is None else kinds(tags, [name for name in header if name not in TRACK_COLUMNS])
-            return _gathered(path, header, known, _rows(path, reader, header))
+            return _collect(path, header, known, _rows(path, reader, header))
     except UnicodeDecodeError as error:
         raise TagscaleError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
@@ -92,8 +92,8 @@ def _open(path: Path) -> TextIO:
     return open(path, encoding="utf-8-sig", newline="")
 
 
-def _gathered(path: Path, header: list[str], known: dict[str, str], rows: Iterator[tuple[int, list[str]]]) -> Table:
-    """The rows, piece by piece, as text or numbers as the kind of the column wants it."""
+def _collect(path: Path, header: list[str], known: dict[str, str], rows: Iterator[tuple[int, list[str]]]) -> Table:
+    """Collect the rows, chunk by chunk, as text or numbers according to the kinds of the columns."""
     labels = [name for name in header if known.get(name) in NUMBERS]
     texts = [name for name in header if name not in labels and known.get(name) != "ignore"]
     wrong: dict[str, tuple[list[tuple[int, str]], int]] = {}

@@ -1,8 +1,8 @@
 """GTZAN: 1,000 excerpts of 30 s in ten genres (Tzanetakis & Cook 2002), with the fault-filtered split.
 
 The split (Kereliuk et al. 2015) leaves out repetitions, mislabelings and distortions that Sturm (2013) found. Its
-lists, `train_filtered.txt`, `valid_filtered.txt` and `test_filtered.txt`, one path a line, lie in the dataset's
-folder; the audio in `genres/` beside them, or directly there, as .wav or .au.
+lists, `train_filtered.txt`, `valid_filtered.txt` and `test_filtered.txt`, one path a line, are in the dataset's
+folder; the audio is in `genres/` beside them, or directly there, as .wav or .au.
 """
 
 import re
@@ -15,7 +15,7 @@ from tagscale.catalog.sources.annotations import check_paths, locate, read_table
 from tagscale.catalog.tables import Catalog, Split, catalog_of
 from tagscale.params.load import DatasetParams
 
-# The split was made artist by artist, but the files name no artist, so the claim could not be checked: none is made.
+# The split was made artist by artist, but the files name no artist: the claim could not be checked, so none is made.
 SPLITS = {"filtered": Split("filtered", artist_filtered=False)}
 TAG_SETS = ("genre",)
 VARIANTS: tuple[str, ...] = ()
@@ -27,24 +27,24 @@ NAME = re.compile(r"([a-z]+)/(\1\.\d{5})\.(?:wav|au)")
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """GTZAN's catalog: ten mutually exclusive genre tags. Opens no audio and executes nothing.
+    """Read GTZAN's catalog: ten mutually exclusive genre tags. Opens no audio, executes nothing.
 
     Raises:
         TagscaleError: a list is missing, empty or malformed, or a file is in two lists; names file and line.
     """
     root = Path(root)
     parts = [_list(root, part, name) for part, name in LISTS.items()]
-    everyone = pd.concat([cells.assign(file=path.name) for path, cells in parts])
+    listed = pd.concat([cells.assign(file=path.name) for path, cells in parts])
     path = parts[-1][0]
-    double = everyone["path"].duplicated(keep=False)
-    refuse(path, everyone["file"] + ": " + everyone["path"], double, "file listed more than once", "list it once")
-    genre, stem = everyone["path"].str.extract(NAME).T.to_numpy()
+    double = listed["path"].duplicated(keep=False)
+    refuse(path, listed["file"] + ": " + listed["path"], double, "file listed more than once", "list it once")
+    genre, stem = listed["path"].str.extract(NAME).T.to_numpy()
     tracks = pd.DataFrame(
         {
             "track_id": stem,
-            "path": [_place(root, listed) for listed in everyone["path"]],
+            "path": [_place(root, path) for path in listed["path"]],
             "seconds": 30.0,
-            "split": everyone["part"].to_numpy(),
+            "split": listed["part"].to_numpy(),
             "fault": np.where(np.isin(stem, BROKEN), "known to be broken in the published archive", ""),
         }
     )
@@ -66,7 +66,7 @@ def _list(root: Path, part: str, name: str) -> tuple[Path, pd.DataFrame]:
 
 
 def _place(root: Path, listed: str) -> str:
-    """Where the file lies: in `genres/` or not, .wav or .au; `genres/...wav` where it is not there at all."""
+    """The path of the file that exists: in `genres/` or not, .wav or .au; in `genres/`, as listed, where none does."""
     for folder in ("genres/", ""):
         for ending in (".wav", ".au"):
             candidate = folder + str(Path(listed).with_suffix(ending))

@@ -33,7 +33,7 @@ DAY = 86_400.0  # seconds; no track is longer
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """MTG-Jamendo's catalog: the tracks of one split's three lists. Opens no audio and executes nothing.
+    """Read MTG-Jamendo's catalog: the tracks of one split's three lists. Opens no audio, executes nothing.
 
     A tag that a track does not have counts as 0. Every track is a recording of its own. With the split "stratified"
     the tracks are those of split-0.
@@ -49,13 +49,14 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
     double = cells.loc[cells["TRACK_ID"].duplicated(), "TRACK_ID"]
     if len(double):
         raise TagscaleError(f"{folder}: {len(double)} tracks are in more than one list, {double.iloc[0]} for one.")
+    paths = cells["PATH"]
+    if dataset.variant == "low":
+        paths = paths.str.replace(r"\.mp3$", ".low.mp3", regex=True)
     labels, tags = _labels(cells["tags"])
     tracks = pd.DataFrame(
         {
             "track_id": cells["TRACK_ID"],
-            "path": cells["PATH"]
-            if dataset.variant != "low"
-            else cells["PATH"].str.replace(r"\.mp3$", ".low.mp3", regex=True),
+            "path": paths,
             "artist": cells["ARTIST_ID"],
             "album": cells["ALBUM_ID"],
             "recording": cells["TRACK_ID"],
@@ -69,7 +70,7 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
 
 
 def _folder(root: Path, split: str, file: str) -> Path:
-    """The folder of a split's lists: below root as in the repository, or root itself unless it is another split's."""
+    """The folder of a split's lists: below `root` as in the repository, or `root` unless that is another split's."""
     places = [root / "splits" / split, root / "data" / "splits" / split, root / split]
     if not any(root.resolve().name.endswith(other) for other in SPLITS if other != split):
         places.append(root)
@@ -78,8 +79,8 @@ def _folder(root: Path, split: str, file: str) -> Path:
             return place
     looked = ", ".join(str(place) for place in places)
     raise TagscaleError(
-        f"{root}: no {file} (nor .gz) of {split}. Looked in {looked}. dataset.root is to be the folder `data` of a "
-        "clone of github.com/MTG/mtg-jamendo-dataset, or a folder that holds its `splits`."
+        f"{root}: no {file} (nor .gz) of {split}. Looked in {looked}. Set dataset.root to the folder `data` of a "
+        "clone of github.com/MTG/mtg-jamendo-dataset, or to a folder that holds its `splits`."
     )
 
 

@@ -1,8 +1,8 @@
 """MGPHot: 58 musicological attributes of songs in the Billboard Hot 100, 1958 to 2022 (Oramas et al. 2025).
 
-`mgphot_gene_values.tsv` and `mgphot_genes.tsv`, plain or gzipped, lie in the dataset's folder. The audio is the user's
-own: `<mgphot_track_id>.mp3` there, or in a folder `audio` there. The dataset has no split; the one of the repository
-MGPHot-audio is used where its `genome_index_split_without_gene.json` (or `genome_index_split.json`) lies there too.
+`mgphot_gene_values.tsv` and `mgphot_genes.tsv`, plain or gzipped, are in the dataset's folder. The audio is the user's
+own: `<mgphot_track_id>.mp3` there, or in a folder `audio` there. The dataset has no split; the split of the repository
+MGPHot-audio is used where its `genome_index_split_without_gene.json` (or `genome_index_split.json`) is there, too.
 """
 
 import json
@@ -22,18 +22,18 @@ TAG_SETS = ("genes",)
 VARIANTS: tuple[str, ...] = ()
 VALUES, GENES = "mgphot_gene_values.tsv", "mgphot_genes.tsv"
 INDEXES = ("genome_index_split_without_gene.json", "genome_index_split.json")
-PUBLISHED = "dataset.root says where it lies; it is published at zenodo.org/records/15372063."
+PUBLISHED = "Set dataset.root to its folder; it is published at zenodo.org/records/15372063."
 PARTS = {"train": "train", "val": "valid", "test": "test"}
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """MGPHot's catalog: every song a track, every attribute a regression tag. Opens no audio and executes nothing.
+    """Read MGPHot's catalog: every song a track, every attribute a regression tag. Opens no audio, executes nothing.
 
-    Tags are grouped by the published category. With `dataset.split` None the split is "mtg" where its index is there,
+    Tags are grouped by the published category. With `dataset.split` None the split is "mtg" where its index exists,
     else none. A song that the index leaves out is in no part.
 
     Raises:
-        TagscaleError: a file is missing or malformed, or "mtg" is asked for without its index.
+        TagscaleError: a file is missing or malformed, or the split "mtg" has no index.
     """
     root = Path(root)
     genes = _genes(locate(root, GENES, PUBLISHED))
@@ -97,7 +97,7 @@ def _values(text: str) -> list[float] | None:
 
 
 def _split(root: Path, tracks: pd.DataFrame, wanted: str | None) -> Split | None:
-    """Fills the column `split` from the index, whose keys are track ids; None where there is to be no split."""
+    """Fill the column `split` from the index, whose keys are track ids; None: no split."""
     there = [root / name for name in INDEXES if (root / name).is_file()]
     if wanted not in (None, "mtg") or (wanted is None and not there):
         return None

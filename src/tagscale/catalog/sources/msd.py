@@ -1,11 +1,11 @@
 """The Million Song Dataset with its 50 most frequent Last.fm tags: 241,889 previews (Bertin-Mahieux et al. 2011).
 
-The dataset's folder holds the public split (Lee et al. 2017) in either of two forms, with 50tagList.txt beside it:
+The dataset's folder holds 50tagList.txt and the public split (Lee et al. 2017) in one of two forms:
 - pickles: msd_id_to_tag_vector.cP (id -> 50 labels), filtered_list_train.cP, whose first 201,680 ids are for training
   and the rest for validation, and filtered_list_test.cP; MSD_id_to_7D_id.pkl and 7D_id_to_path.pkl for the previews.
-- arrays: {train,valid,test}_x_msd_id.txt, _x_7d_id.txt and _y.npy, in the order of each other; parts that are there.
-Pickles are read without executing anything of them. unique_tracks.txt of the dataset itself, where it is there too,
-gives artists and titles.
+- arrays: {train,valid,test}_x_msd_id.txt, _x_7d_id.txt and _y.npy, in the same order, for any of the parts.
+Reading the pickles executes nothing in them. The dataset's own unique_tracks.txt, which is optional, gives artists and
+titles.
 """
 
 import re
@@ -37,7 +37,7 @@ WITHOUT_PREVIEW = (  # no usable audio, as the split's users found
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """The catalog of MSD's top 50. Opens no audio and executes nothing.
+    """Read the catalog of MSD's top 50. Opens no audio, executes nothing.
 
     Raises:
         TagscaleError: a file is missing, damaged or contradicts another, a pickle holds anything but plain data, or a
@@ -71,18 +71,18 @@ def _tag_names(root: Path) -> list[str]:
 
 
 def _from_pickles(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Ids and parts of the pickled lists, and their labels."""
+    """Ids, parts and labels of the pickled lists."""
     labels = plain_pickle.read(root / LABELS)
     if not isinstance(labels, dict):
         raise TagscaleError(f"{root / LABELS}: holds a {type(labels).__name__}, expected a dict from id to labels.")
     training = _ids(root, "filtered_list_train.cP")
     lists = [training[:TRAINING], training[TRAINING:], _ids(root, "filtered_list_test.cP")]
-    ids = [track for some in lists for track in some]
+    ids = [track for part in lists for track in part]
     missing = [track for track in ids if track not in labels]
     if missing:
         raise TagscaleError(f"{root / LABELS}: no labels of {len(missing)} tracks of the lists, as {missing[0]}.")
     seven = _optional_dict(root, "MSD_id_to_7D_id.pkl")
-    tracks = pd.DataFrame({"track_id": ids, "split": np.repeat(PARTS, [len(some) for some in lists])})
+    tracks = pd.DataFrame({"track_id": ids, "split": np.repeat(PARTS, [len(part) for part in lists])})
     tracks["seven"] = [str(seven.get(track, "")) for track in ids]
     try:
         values = np.stack([np.asarray(labels[track], np.float32).reshape(tags) for track in ids])
@@ -95,23 +95,23 @@ def _ids(root: Path, name: str) -> list[str]:
     path = root / name
     if not path.is_file():
         raise TagscaleError(f"{path}: no such file. {NEEDED}")
-    found = plain_pickle.read(path)
-    if not isinstance(found, list) or not found or not all(isinstance(track, str) for track in found):
+    ids = plain_pickle.read(path)
+    if not isinstance(ids, list) or not ids or not all(isinstance(track, str) for track in ids):
         raise TagscaleError(f"{path}: expected a list of track ids, at least one.")
-    return found
+    return ids
 
 
 def _optional_dict(root: Path, name: str) -> dict[Any, Any]:
     if not (root / name).is_file():
         return {}
-    found = plain_pickle.read(root / name)
-    if not isinstance(found, dict):
-        raise TagscaleError(f"{root / name}: holds a {type(found).__name__}, expected a dict.")
-    return found
+    content = plain_pickle.read(root / name)
+    if not isinstance(content, dict):
+        raise TagscaleError(f"{root / name}: holds a {type(content).__name__}, expected a dict.")
+    return content
 
 
 def _from_arrays(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Ids, 7digital ids and labels of the parts that are there as text and .npy."""
+    """Ids, 7digital ids and labels of the parts that exist as text and .npy."""
     tables, values = [], []
     for part in PARTS:
         if not (root / f"{part}_y.npy").is_file():
@@ -141,7 +141,7 @@ def _lines(root: Path, name: str) -> list[str]:
 
 
 def _paths(root: Path, tracks: pd.DataFrame, variant: str) -> pd.Series:
-    """Where each preview lies, below `root`."""
+    """The path of each preview below `root`."""
     if variant == "msd":
         return tracks["track_id"].map(lambda track: f"{track[2]}/{track[3]}/{track[4]}/{track}.mp3")
     unknown = ~tracks["seven"].str.fullmatch(r"\d{2,}")

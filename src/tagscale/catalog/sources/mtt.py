@@ -1,7 +1,7 @@
 """MagnaTagATune: 25,863 annotated clips of 29 s by 230 artists, 188 tags (Law et al. 2009).
 
-`annotations_final.csv` and `clip_info_final.csv`, as published or gzipped, lie in the dataset's folder. The audio lies
-there too (`f/american_bach_soloists-...mp3`), or in a folder `mp3` or `audio` beside them.
+`annotations_final.csv` and `clip_info_final.csv`, as published or gzipped, are in the dataset's folder. The audio is
+there, too (`f/american_bach_soloists-...mp3`), or in a folder `mp3` or `audio` beside them.
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ SPLITS = {
 TAG_SETS = ("top50", "all")
 VARIANTS: tuple[str, ...] = ()
 ANNOTATIONS, CLIPS = "annotations_final.csv", "clip_info_final.csv"
-PUBLISHED = "dataset.root says where it lies; it is published at mirg.city.ac.uk/datasets/magnatagatune."
-REMEDY = "the original split goes by these folders; fetch the file again"
+PUBLISHED = "Set dataset.root to its folder; it is published at mirg.city.ac.uk/datasets/magnatagatune."
+REMEDY = "the original split is made of these folders; fetch the file again"
 COLUMNS = ["clip_id", "title", "artist", "album", "original_url"]
 AUDIO_FOLDERS = ("", "mp3", "audio")
 BROKEN = ("35644", "55753", "57881")  # empty files in the published archive
@@ -36,9 +36,9 @@ SWEEPS = 20
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
-    """MagnaTagATune's catalog. Opens no audio and executes nothing.
+    """Read MagnaTagATune's catalog. Opens no audio, executes nothing.
 
-    The recording is the song that a clip is cut from, and the three broken clips have a fault and are in no split.
+    The recording is the song that a clip is cut from. The three broken clips have a fault and are in no split.
 
     Raises:
         TagscaleError: a file is missing or malformed; the message names file, line and what was expected.
@@ -65,7 +65,7 @@ def _labels(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
         raise TagscaleError(
             f"{path}, line 1: {len(cells.columns)} tag columns, expected {TOP} or more (published: 188)."
         )
-    if cells.isin(["0", "1"]).all(axis=None):  # as published; the loop takes ten times as long
+    if cells.isin(["0", "1"]).all(axis=None):  # as published; the loop below takes ten times as long
         return (cells == "1").astype(np.float32)
     found = {}
     for tag in cells.columns:
@@ -101,7 +101,7 @@ def _tracks(root: Path, path: Path, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _audio_folder(root: Path) -> str:
-    """`mp3/` or `audio/` where the sixteen folders of audio lie there, else ""."""
+    """`mp3/` or `audio/` where the sixteen folders of audio are there, else ""."""
     for folder in AUDIO_FOLDERS:
         if any((root / folder / digit).is_dir() for digit in "0123456789abcdef"):
             return f"{folder}/" if folder else ""
@@ -120,11 +120,11 @@ def _parts(name: str, tracks: pd.DataFrame, paths: pd.Series, top: pd.DataFrame)
 
 
 def _artist_parts(tracks: pd.DataFrame, top: pd.DataFrame) -> pd.Series:
-    """Whole artists into parts that come close to SHARES of the clips and of each of the top-50 tags.
+    """Assign whole artists to parts whose shares of the clips and of each top-50 tag come close to SHARES.
 
-    Largest artists first, each goes where the chi-square distance grows least; then artists move as long as that
-    reduces it. It is a published list in the form of a program: deliberately not the partition stage's method, so
-    that the list stays the same when that is improved, and nothing in it is random.
+    Artists are assigned in order of size, each where the chi-square distance grows least; then artists move as long
+    as that reduces the distance. This is a published list in the form of a program: it deliberately does not use the
+    partition stage's method, so the list stays the same when that improves, and nothing in it is random.
     """
     amounts = top.assign(clips=1.0).groupby(tracks["artist"]).sum().astype(np.float64)  # (artists, tags + 1)
     amounts = amounts.loc[(-amounts["clips"]).sort_index().sort_values(kind="stable").index]
