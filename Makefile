@@ -23,6 +23,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export GX_ANALYTICS_ENABLED := false
 
+# A worker process takes a whole file of tests, in the order of tests/conftest.py.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+
 .PHONY: help setup run results ui test test-fast test-containers image lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
@@ -54,10 +57,10 @@ ui: setup ## MLflow on the local store: experiments compared, the registered mod
 	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
 
 test: setup lint ## Check style and types, run all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: setup ## All tests but the slow ones
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-containers: setup ## The tests that need a docker engine: builds the image, runs tasks in it (starts an engine if root)
 	@$(BIN)/python -m pytest -s tests/containers

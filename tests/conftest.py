@@ -68,3 +68,9 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
         run("compare", stages.compare)
         run("register", stages.register)
     return keys_read
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that have slow tests first, so that no worker process is alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from kfp_loopback.server import KfpLoopback, serving
+from pipelines import __main__ as commands
 from pipelines import package
 from pipelines.client import follow
 from tagscale.params.load import Params
@@ -35,6 +36,7 @@ def outside_of_git(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TAGSCALE_GIT_COMMIT", COMMIT)
     monkeypatch.setattr(follow, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(package, "compiled_text", compiled_once)
+    for module in (package, commands):
+        monkeypatch.setattr(module, "compiled_text", compiled_once)
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
