@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -127,3 +128,20 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme(
+    tiny_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first Python block works as it stands, on a registry with a champion and a song beside it."""
+    block = re.search(r"^```python\n(.*?)^```", PAGES[0].read_text(), re.MULTILINE | re.DOTALL)
+    assert block
+    song = next((tiny_study.folder / "data" / "corpus" / "audio").rglob("*.flac"))
+    shutil.copy(song, tmp_path / "song.mp3")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny_study.folder / 'mlflow.db'}")
+    names: dict[str, Any] = {}
+    exec(block[1], names)
+    assert "version 1:" in capsys.readouterr().out
+    assert set(names["scores"]) == set(names["tagger"].architecture.tags)
