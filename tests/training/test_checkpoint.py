@@ -95,7 +95,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a flipped bit": (flip_a_bit, "SHA-256"),
     "a weight too few": (lambda f: change_weights(f, lambda w: w.pop(KEY)), f"`{KEY}`.* is missing"),
-    "a weight too many": (lambda f: change_weights(f, lambda w: w.update(extra=torch.ones(1))), "`extra` is none of"),
+    "a weight too many": (
+        lambda f: change_weights(f, lambda w: w.update(extra=torch.ones(1))),
+        "`extra` is not one of",
+    ),
     "not a number": (lambda f: change_weights(f, lambda w: w[KEY].fill_(float("nan"))), f"`{KEY}` holds values"),
 }
 

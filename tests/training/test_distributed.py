@@ -1,7 +1,9 @@
 """Two processes train as one: the same patches in a step, the same statistics, the same loss, within rounding."""
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -189,6 +191,21 @@ def fail_in_the_second() -> None:
 def test_a_process_that_fails_ends_the_others_with_a_word(tmp_path: Path) -> None:
     with pytest.raises(TagscaleError, match=r"on 2 processes ended: process 1 failed \(exit status 3\)"):
         launch(2, fail_in_the_second)
+
+
+@pytest.mark.slow
+def test_a_signal_ends_all_processes_without_a_traceback() -> None:
+    work = "import time; print('up', flush=True); time.sleep(60)"
+    program = f"from tagscale.training.distributed import launch\nlaunch(2, exec, {work!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["up\n", "up\n"]
+        process.terminate()
+        _, messages = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in messages
 
 
 class Means(nn.Module):

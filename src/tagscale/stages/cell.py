@@ -1,4 +1,4 @@
-"""A cell of the study's grid as a training sees it: its data, who it is, and what it leaves."""
+"""A cell of the study's grid, as a training sees it: its data, its identity, the files of its run."""
 
 import time
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Cell:
         return self.catalog.labels.loc[tracks, self.tags].to_numpy(np.float32)
 
     def data_tags(self, params: Params) -> dict[str, str]:
-        """What the data is called, for people; what it is, the identity's hashes say."""
+        """The names of the data version and of its split, for people; the identity holds their hashes."""
         version = params.dataset.version or tracking.UNPUBLISHED
         return {tracking.DATA_VERSION: version, tracking.SPLIT: self.partition.split}
 
@@ -48,13 +48,13 @@ class Cell:
 
 
 def write_run(folder: Path, identity: RunIdentity, tracks: int, parameters: int, seconds: float) -> None:
-    """Write run.json: who the run is, what it learned from, its size, how long training took."""
-    facts = {"identity": identity.as_dict(), "train_tracks": tracks, "parameters": parameters}
-    write_json(folder / "run.json", facts | {"seconds": round(seconds, 1)})
+    """Write run.json: identity, number of training tracks, number of parameters, seconds of training."""
+    content = {"identity": identity.as_dict(), "train_tracks": tracks, "parameters": parameters}
+    write_json(folder / "run.json", content | {"seconds": round(seconds, 1)})
 
 
 def say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcome: str) -> None:
-    """A line about a finished training; `begin` as time.perf_counter gives it."""
+    """Print a line about a finished training that began at `begin` (time.perf_counter)."""
     Console().print(
         f"{identity.name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, "
         f"{time.perf_counter() - begin:.0f} s",

@@ -1,4 +1,4 @@
-"""Checkpoints: weights as safetensors beside a JSON that says what they are the weights of. Loading executes no code.
+"""Checkpoints: weights as safetensors, and a JSON that describes their model. Loading one executes no code.
 
 Files of a checkpoint's folder: model.json (format, architecture, SHA-256 of the weights) and weights.safetensors.
 """
@@ -22,18 +22,18 @@ AGAIN = "Train the run again, or fetch the whole folder again."
 
 
 def save(folder: Path, model: nn.Module, architecture: Architecture) -> None:
-    """Write the checkpoint as a folder of its own, replacing what was there."""
+    """Write the checkpoint as a folder of its own; an earlier one is replaced."""
     with replacing(folder) as fresh:
         fresh.mkdir()
         write(fresh, model, architecture)
 
 
 def write(folder: Path, model: nn.Module, architecture: Architecture) -> None:
-    """Add the checkpoint's two files to a folder; the same weights give the same bytes."""
+    """Write the checkpoint's two files into a folder; equal weights give equal bytes."""
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    facts = {"format": FORMAT, "architecture": architecture.as_dict(), "sha256": sha256_of(folder / WEIGHTS)}
-    write_json(folder / DESCRIPTION, facts)
+    description = {"format": FORMAT, "architecture": architecture.as_dict(), "sha256": sha256_of(folder / WEIGHTS)}
+    write_json(folder / DESCRIPTION, description)
 
 
 def load(folder: Path) -> tuple[nn.Module, Architecture]:
@@ -81,7 +81,7 @@ def _weights(path: Path, expected: str) -> dict[str, Tensor]:
     if found != expected:
         raise TagscaleError(
             f"{path}: SHA-256 {found[:12]}…, but `sha256` in {path.parent / DESCRIPTION} says {str(expected)[:12]}…: "
-            f"one of the two files is not of this run, or was changed. {AGAIN}"
+            f"one of the two files belongs to another run, or was changed. {AGAIN}"
         )
     return weights
 
@@ -92,7 +92,7 @@ def _check_fit(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]
         if key not in found:
             raise TagscaleError(f"{path}: weight `{key}`, which {DESCRIPTION} asks for, is missing. {AGAIN}")
         if key not in expected:
-            raise TagscaleError(f"{path}: weight `{key}` is none of the model that {DESCRIPTION} describes. {AGAIN}")
+            raise TagscaleError(f"{path}: weight `{key}` is not one of the model in {DESCRIPTION}. {AGAIN}")
         if found[key].shape != expected[key].shape:
             raise TagscaleError(
                 f"{path}: weight `{key}` has shape {tuple(found[key].shape)}, but {DESCRIPTION} asks for "

@@ -134,7 +134,9 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any) -> No
         function, arguments: anything that can be pickled
     Raises:
         TagscaleError: one process failed, and all were ended. Names it; its own message is on stderr.
+        KeyboardInterrupt, SystemExit: Ctrl-C or another signal ended all of them.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -151,6 +153,10 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any) -> No
     try:
         with _default("OMP_NUM_THREADS", str(max(1, cores() // processes))):
             elastic_launch(config, run_worker)(function, *arguments)
+    except SignalException as error:
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        sys.exit(128 + error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise TagscaleError(
