@@ -124,6 +124,7 @@ class Resampler(Resample):
         super().__init__(SAMPLE_RATE, rate, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
         self.register_buffer("kernel", self.kernel, persistent=False)
 
+    @torch.compiler.disable  # torchaudio slices by a tensor
     def forward(self, wave: Tensor) -> Tensor:
         # A GPU's default for convolutions, TF32, errs by more than the quiet bands of a spectrogram
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
