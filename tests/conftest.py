@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from recorder import Recorder
 
@@ -30,10 +29,12 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
     All worker processes of pytest share one: the first makes it, the others wait.
     """
+    from tagscale.runtime.lock import in_turn
+
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny-study"
     keys_read = folder / "keys_read.json"
-    with FileLock(f"{folder}.lock"):
+    with in_turn(folder.with_suffix(".lock")):
         if not keys_read.exists():
             folder.mkdir()
             seen = run_every_stage(folder)
