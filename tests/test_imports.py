@@ -1,4 +1,4 @@
-"""Imports point downwards, in the order of docs and DESIGN: from runtime and params up to the pipelines."""
+"""Imports point downwards, from the pipelines to runtime, in the order that docs/architecture.md draws."""
 
 import ast
 import subprocess
