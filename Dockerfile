@@ -1,19 +1,19 @@
 # The container image of tagscale: pipeline tasks, TrainJobs, the MLflow server and the served champion all run in it.
 #
-# `make image` builds it. Nothing here needs BuildKit. Arguments that say where packages come from, which may hold
-# passwords, are arguments of a stage that is thrown away: neither they nor uv or pip are in the image or its history.
+# `make image` builds it. Nothing here needs BuildKit. The addresses of package indexes may hold passwords, so they are
+# arguments of a stage that is thrown away. Neither they nor uv and pip are in the image or its history.
 
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
 LABEL tagscale.stage=build
-# As pip reads them from the environment; of an index of your own, or behind a proxy with a certificate of its own.
+# pip's own variables, for a private index, or for a proxy with its own certificate.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_CERT
-# Without CUDA, for an image of a third of the size: the address of an index that has the locked versions of torch and
-# torchaudio as builds for CPUs, as PyTorch's own has. No hashes are checked for these two (the lock's are those of the
-# CUDA builds), so that index has to be trusted; of everything else they are.
+# TORCH_INDEX makes an image without CUDA, of a third of the size. It is the address of an index with CPU builds of the
+# locked versions of torch and torchaudio, such as PyTorch's own. The lock holds only the hashes of the CUDA builds, so
+# the hashes of these two packages are not checked and the index must be trusted. All other hashes are checked.
 ARG TORCH_INDEX
 ARG UV="uv==0.13.9 --hash=sha256:d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
 ENV VIRTUAL_ENV=/opt/tagscale
@@ -42,8 +42,8 @@ RUN set -eu; \
             $(sed -n -E 's/^(torch|torchaudio)==([^ ;]+).*/\1==\2/p' requirements-image.lock); \
     fi; \
     uv/bin/uv pip check; \
-    # Nothing can write bytecode later, and without it every task would compile its imports anew, for many seconds.
-    # Unchecked: no copy or mount that changes the time of a file makes it stale.
+    # Nothing can write bytecode later, and without it every task would compile its imports again, for many seconds.
+    # Unchecked bytecode does not become stale when a copy or mount changes the time of a file.
     python -m compileall -q -j 0 -x '/tests/' --invalidation-mode unchecked-hash "$VIRTUAL_ENV/lib"; \
     rm "$VIRTUAL_ENV/.lock"
 
@@ -56,11 +56,11 @@ RUN set -eu; \
     rm -f installed/.lock
 
 FROM ${BASE}
-# Login shells, which some start tasks with, set a PATH of their own.
+# Some systems start tasks in login shells, which set a PATH of their own.
 RUN groupadd --gid 1000 tagscale && \
     useradd --uid 1000 --gid 1000 --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tagscale && \
     echo 'PATH=/opt/tagscale/bin:$PATH' >/etc/profile.d/tagscale.sh
-# The packages in a layer of their own: it changes with the lock, and not with every commit.
+# The packages have a layer of their own, which changes with the lock and not with every commit.
 COPY --from=packages /opt/tagscale /opt/tagscale
 COPY --from=tagscale /build/installed /opt/tagscale
 WORKDIR /app
@@ -68,8 +68,8 @@ COPY params.yaml dvc.yaml ./
 COPY presets presets
 COPY components components
 COPY pipelines pipelines
-# /tmp is what can be written where the root file system is read-only, whoever the user; torch would ask for the name
-# of the user, and fail to import where there is none.
+# Every user can write to /tmp, even if the root file system is read-only. Without TORCHINDUCTOR_CACHE_DIR torch asks
+# for the name of the user, and its import fails if the user has no name.
 ENV PATH=/opt/tagscale/bin:$PATH \
     HOME=/tmp \
     TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor \

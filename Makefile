@@ -7,8 +7,8 @@ UV_VERSION := 0.13.9
 PYTHON ?= python3
 PORT ?= 5000
 
-# The container image: `make image IMAGE=ghcr.io/us/tagscale`. BASE, TORCH_INDEX, PIP_INDEX_URL and the others that
-# are named here may also be in the environment; what they are for stands in the Dockerfile.
+# The container image: `make image IMAGE=ghcr.io/us/tagscale`. BASE, TORCH_INDEX, PIP_INDEX_URL and the other build
+# arguments below may also come from the environment. The Dockerfile explains them.
 IMAGE ?= tagscale
 DOCKER ?= docker
 BUILD_FLAGS ?=
@@ -16,14 +16,14 @@ BUILD_ARGUMENTS := BASE TORCH_INDEX PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_CERT \
 	HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
 
 export PATH := $(abspath $(BIN)):$(PATH)
-# Every stage is a process of its own: without bytecode files each would compile its imports anew, for many seconds.
+# Every stage is a process of its own. Without bytecode files each would compile its imports again, for many seconds.
 unexport PYTHONDONTWRITEBYTECODE
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export GX_ANALYTICS_ENABLED := false
 
-# A worker process takes a whole file of tests, in the order of tests/conftest.py.
+# Each worker process runs whole files of tests, in the order of tests/conftest.py.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup run results ui test test-fast test-containers image lint k8s-check format lock clean
@@ -52,17 +52,17 @@ run: setup ## Run every stage on the default corpus, or say that all is up to da
 results: setup ## Print the result table again, and where to look
 	@tagscale results
 
-ui: setup ## MLflow on the local store: experiments compared, the registered model
+ui: setup ## Start MLflow on the local store: compare experiments, see the registered model
 	@echo "MLflow: http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)"
 	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
 
 test: setup lint ## Check style and types, run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
-test-fast: setup ## All tests but the slow ones
+test-fast: setup ## Run all tests except the slow ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-test-containers: setup ## The tests that need a docker engine: builds the image, runs tasks in it (starts an engine if root)
+test-containers: setup ## Run the tests that need a docker engine: build the image, run tasks in it (as root, start an engine)
 	@$(BIN)/python -m pytest -s tests/containers
 
 image: ## Build the container image, tagged latest and by git commit
@@ -77,7 +77,7 @@ image: ## Build the container image, tagged latest and by git commit
 		--tag $(IMAGE):latest --tag $(IMAGE):"$$tag" . && \
 	$(DOCKER) image inspect --format '$(IMAGE):'"$$tag"', {{.Size}} bytes' $(IMAGE):latest
 
-lint: setup ## ruff and mypy
+lint: setup ## Run ruff and mypy
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -85,14 +85,14 @@ lint: setup ## ruff and mypy
 k8s-check: setup ## Render the overlays of k8s/ and validate every resource strictly (needs kubectl, no cluster)
 	@$(BIN)/python -m k8s.check
 
-format: setup ## Let ruff format and mend what it can
+format: setup ## Format the code and apply ruff's automatic fixes
 	@ruff check --fix .
 	@ruff format .
 
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet
 
-lock: setup ## Write requirements.lock anew from pyproject.toml, and of it what the image has
+lock: setup ## Write requirements.lock from pyproject.toml, and requirements-image.lock for the image
 	@$(LOCK) --extra dev -o requirements.lock
 	@$(LOCK) $(foreach extra,main pipelines s3 aac server,--extra $(extra)) -c requirements.lock -o requirements-image.lock
 

@@ -1,4 +1,4 @@
-"""The command line: the stages in the order of the data, then what one does with a trained tagger."""
+"""The command line: the stages in the order of the data, then the commands that use a trained tagger."""
 
 import sys
 from typing import Annotated, Any

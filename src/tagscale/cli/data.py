@@ -1,4 +1,4 @@
-"""The data before and beside the stages: fetch a dataset, look for leaks, give a version its name."""
+"""Commands on data, outside the stages: fetch a dataset, find leaks, name a data version."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +18,13 @@ DATASETS = "Data"
 @app.command(rich_help_panel=DATASETS)
 def fetch(
     dataset: Annotated[str, typer.Argument(help="mtt or fma.")],
-    root: Annotated[Path | None, typer.Option(help="Folder for it; data/DATASET when not given.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the dataset; data/DATASET when not given.")] = None,
     variant: Annotated[str | None, typer.Option(help="Which audio: small, medium, large or full of fma.")] = None,
     only: Annotated[str | None, typer.Option(help="annotations or audio; both when not given.")] = None,
-    mirror: Annotated[str | None, typer.Option(help="Another address below which the files lie.")] = None,
-    keep_archives: Annotated[bool, typer.Option(help="Keep zip files after they were unpacked.")] = False,
+    mirror: Annotated[str | None, typer.Option(help="Base address of a mirror of the files.")] = None,
+    keep_archives: Annotated[bool, typer.Option(help="Keep zip files after unpacking.")] = False,
 ) -> None:
-    """Download a published dataset: continues where it stopped, checks size and digest, unpacks."""
+    """Download a published dataset, check size and digest, and unpack it. Resumes after an interruption."""
     from tagscale.stages import fetch as stage
 
     stage.run(dataset, root=root, variant=variant, only=only, mirror=mirror, keep_archives=keep_archives)
@@ -34,20 +34,18 @@ def fetch(
 def leaks(
     source: Annotated[str | None, typer.Option(help="mtt, msd, jamendo, fma, gtzan, mgphot or folder.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the annotations.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="One of the dataset's splits; its usual one when not given.")
-    ] = None,
-    tags: Annotated[str | None, typer.Option(help="Tag set, or the YAML of a folder.")] = None,
+    split: Annotated[str | None, typer.Option(help="One of the dataset's splits; its default when not given.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Tag set; for source folder, its YAML file.")] = None,
     variant: Annotated[str | None, typer.Option(help="Which copy of the audio.")] = None,
-    table: Annotated[str, typer.Option(help="Table of a folder.")] = "tracks.csv",
-    store: Annotated[Path | None, typer.Option(help="Decoded audio: looks for identical audio, too.")] = None,
+    table: Annotated[str, typer.Option(help="For source folder: the file name of its table.")] = "tracks.csv",
+    store: Annotated[Path | None, typer.Option(help="Decoded audio, to find identical audio as well.")] = None,
     partition: Annotated[Path | None, typer.Option(help="Check this partition, not the dataset's own split.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The numbers, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Show which artists, albums and recordings cross a split. Needs annotations only, no audio.
+    """Show which artists, albums and recordings cross a split. Needs only the annotations.
 
-    Without --source it looks at the dataset of params.yaml.
+    Without --source it checks the dataset of params.yaml.
     """
     from tagscale.stages import leaks as stage
 
@@ -63,13 +61,13 @@ def leaks(
 
 @app.command(rich_help_panel=DATASETS)
 def publish(
-    name: Annotated[str, typer.Argument(help="Of the data version: v2, 2026-11 ...")],
+    name: Annotated[str, typer.Argument(help="Name of the data version, such as v2 or 2026-11.")],
     catalog: CatalogFolder = DATA / "catalog",
     store: StoreFolder = DATA / "store",
     validation: ValidationFolder = DATA / "validation",
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Name the validated data at hand: params.yaml carries name and hash from then on, runs and models too."""
+    """Name the current, validated data. From then on params.yaml, runs and models carry its name and hash."""
     from tagscale.stages import publish as stage
 
     version = stage.run(load(params), name=name, catalog=catalog, store=store, validation=validation)

@@ -13,13 +13,13 @@ from tagscale.cli.stages import PARAMS, ParamsFile
 
 app = typer.Typer()
 
-TAGS = 50  # that parameters are counted for, as in most of the paper's tables
+TAGS = 50  # of the counted models, as in most of the paper's tables
 
 
 @app.command(rich_help_panel="Results")
 def models(
     params: ParamsFile = PARAMS,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines, with every row of the paper.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every row of the paper.")] = False,
 ) -> None:
     """List the models that train.models may name: role, parameters, and the paper's best score of each table.
 
@@ -67,7 +67,7 @@ def rows_of(params: Any) -> list[dict[str, Any]]:
 
 
 def _best(rows: list[dict[str, Any]]) -> list[str]:
-    """Of each table the row with the best ROC-AUC, in words."""
+    """The row with the best ROC-AUC of each table, in words."""
     best = {row["table"]: row for row in sorted(rows, key=lambda row: row["roc_auc"])}
     return [
         f"{table}: {row['printed'] or '–'} {row['roc_auc']:.2f}/" + (f"{row['pr_auc']:.2f}" if row["pr_auc"] else "–")

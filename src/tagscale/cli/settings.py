@@ -10,10 +10,10 @@ from tagscale.runtime.files import replacing
 
 
 def rewrite(file: Path, changes: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Set the values of `changes`, block by block, in a YAML file; comments and all else stay.
+    """Set the values of `changes`, block by block, in a YAML file; comments and all other values stay.
 
     Returns:
-        (dotted key, value before, value after) of what differs now.
+        (dotted key, value before, value after) of each change.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -33,7 +33,7 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
     changed = []
     for key, value in changes.items():
         where = f"{parents}{key}"
-        if isinstance(value, dict) and key not in content:  # a named capacity: new, and in one line
+        if isinstance(value, dict) and key not in content:  # a new named capacity, written in one line
             changed.append((where, None, value))
             content[key] = _block_in_one_line(value)
         elif isinstance(value, dict):
@@ -52,7 +52,7 @@ def _block_in_one_line(values: dict[str, Any]) -> CommentedMap:
 
 
 def _in_one_line(values: list[Any]) -> CommentedSeq:
-    """A list that is written as [a, b], as the rest of params.yaml does."""
+    """A list that is written as [a, b], like the other lists in params.yaml."""
     sequence = CommentedSeq(values)
     sequence.fa.set_flow_style()
     return sequence

@@ -1,4 +1,4 @@
-"""One sub-command a stage, in the order of the data.
+"""One sub-command per stage, in the order of the data.
 
 Every path has the default that dvc.yaml uses, so `tagscale catalog` in the project's folder does what the stage does.
 """
@@ -28,12 +28,14 @@ RootFolder = Annotated[Path | None, typer.Option(help="Folder of table and audio
 CatalogFolder = Annotated[Path, typer.Option("--catalog", help="Tracks, labels and tags.")]
 StoreFolder = Annotated[Path, typer.Option("--store", help="Decoded audio, int16 at 16 kHz.")]
 StoreAddress = Annotated[
-    str, typer.Option("--store", help="Decoded audio: a folder, or an address as s3://bucket/store.")
+    str, typer.Option("--store", help="Decoded audio: a folder, or an address such as s3://bucket/store.")
 ]
 ValidationFolder = Annotated[Path, typer.Option("--validation", help="Findings and quarantine.")]
 PartitionFolder = Annotated[Path, typer.Option("--partition", help="Train, valid and test.")]
 DescriptorsFolder = Annotated[Path, typer.Option("--descriptors", help="Descriptors of every track.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Processes; all cores when not given.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Number of worker processes; one per core when not given.")
+]
 Model = Annotated[str, typer.Option("--model", help="A name of train.models, or descriptors.")]
 Size = Annotated[str, typer.Option("--size", help="Number of training tracks, or `all`.")]
 Seed = Annotated[int, typer.Option("--seed")]
@@ -47,7 +49,7 @@ TIMINGS = Path("timings")  # side files: how long each stage took when it last r
 
 
 def stage(command: Callable[..., None]) -> Callable[..., None]:
-    """Make the function a sub-command that notes beside the results how long it took; a failure leaves no note."""
+    """Make the function a sub-command that records its duration in a side file. A failure records nothing."""
 
     @wraps(command)
     def timed(**options: Any) -> None:
@@ -62,7 +64,7 @@ def stage(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def read(params: Path) -> Params:
-    """The settings. A wrong metric is refused here, before days of training, not by the last stage."""
+    """Read the settings. Refuse a wrong metric now, not in the last stage after days of training."""
     from tagscale.evaluation.metrics import check_known
 
     settings = load(params)
@@ -104,7 +106,7 @@ def preprocess(
 ) -> None:
     """Decode every track once, into shards of int16 at 16 kHz, and measure it.
 
-    An interrupted run resumes; of a dataset that has grown, only new and changed tracks are decoded.
+    An interrupted run resumes. If the dataset has changed, only new and changed tracks are decoded.
     """
     from tagscale.stages.preprocess import run
 
@@ -119,7 +121,7 @@ def validate(
     store: StoreFolder = DATA / "store",
     validation: ValidationFolder = DATA / "validation",
     params: ParamsFile = PARAMS,
-    docs: Annotated[Path | None, typer.Option(help="Write Great Expectations' Data Docs to this folder, too.")] = None,
+    docs: Annotated[Path | None, typer.Option(help="Also write Great Expectations' Data Docs, to this folder.")] = None,
 ) -> None:
     """Check tables and audio; quarantine bad files; stop when the dataset itself is wrong."""
     from tagscale.stages.validate import run
@@ -134,7 +136,7 @@ def partition(
     partition: PartitionFolder = DATA / "partition",
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Divide into train, valid and test: stratified, no artist in two of them."""
+    """Divide the tracks into train, valid and test: stratified, with no artist in two parts."""
     from tagscale.stages.partition import run
 
     run(read(params), catalog=catalog, validation=validation, partition=partition, previous=partition)
@@ -220,7 +222,7 @@ def compare(
     reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Set all runs of the study side by side: table, figures, report."""
+    """Compare all runs of the study: table, figures, report."""
     from tagscale.stages.compare import run
 
     settings = read(params)
@@ -243,10 +245,10 @@ def register(
     partition: PartitionFolder = DATA / "partition",
     store: StoreAddress = str(DATA / "store"),
     catalog: CatalogFolder = DATA / "catalog",
-    registration: Annotated[Path, typer.Option(help="Folder for what was registered.")] = Path("registration"),
+    registration: Annotated[Path, typer.Option(help="Folder of the registration's record.")] = Path("registration"),
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Register the best front-end's run; it becomes champion if it beats the present one."""
+    """Register the best front-end's run; it becomes champion if it beats the current one."""
     from tagscale.stages.register import run
 
     settings = read(params)

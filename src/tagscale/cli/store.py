@@ -1,4 +1,4 @@
-"""`tagscale store`: what a store holds, whether it is undamaged, and slices joined to one."""
+"""`tagscale store`: describe a store, verify it, and merge slices into one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,9 @@ Store = Annotated[Path, typer.Argument(help="Folder of the store.")]
 @app.command()
 def info(
     store: Store = DATA / "store",
-    as_json: Annotated[bool, typer.Option("--json", help="The numbers, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Print tracks, hours, bytes, shards, hash and what the files were like."""
+    """Print tracks, hours, bytes, shards, hash, and the rates and channels of the source files."""
     from tagscale.stages import store as stage
 
     stage.info(store, as_json)
@@ -36,7 +36,7 @@ def merge(
     stores: Annotated[list[Path], typer.Argument(help="Stores of all slices (preprocess --shard I/N).")],
     into: Annotated[Path, typer.Option(help="Folder of the joined store.")] = DATA / "store",
 ) -> None:
-    """Join the stores of all slices to one."""
+    """Join the stores of all slices into one."""
     from tagscale.stages import store as stage
 
     stage.merge(stores, into)

@@ -27,7 +27,7 @@ def preset(
     name: Annotated[str, typer.Argument(help="A file of presets/, with or without .yaml, or any path.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Lay a preset over params.yaml: only the values that differ change, the comments stay."""
+    """Lay a preset over params.yaml: only values that differ change, and comments stay."""
     named = Path(name) if name.endswith(".yaml") else PRESETS / f"{name}.yaml"
     if not named.is_file():
         known = (
@@ -77,12 +77,12 @@ def results(
 @app.command(rich_help_panel=USE)
 def tag(
     files: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")],
-    version: Annotated[str, typer.Option(help="Version number, or champion, or challenger.")] = "champion",
-    top: Annotated[int, typer.Option(min=1, help="How many tags to show of each file.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="All scores, for machines.")] = False,
+    version: Annotated[str, typer.Option(help="Version number, champion or challenger.")] = "champion",
+    top: Annotated[int, typer.Option(min=1, help="How many tags to show per file.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Print the top tags of audio files, as a registered model hears them."""
+    """Print the top tags that a registered model gives to audio files."""
     from tagscale.registry.package import load_version
     from tagscale.serving.tagging import as_json as to_json
     from tagscale.serving.tagging import print_tags, tag_files
@@ -125,7 +125,7 @@ def rollback(
 
 @app.command(rich_help_panel=USE)
 def history(
-    as_json: Annotated[bool, typer.Option("--json", help="The records, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Show which version replaced which as champion, when, why and with which metrics."""

@@ -1,8 +1,8 @@
 """The gate: is the candidate better than the champion on the same test tracks?
 
-The champion's recorded metric counts where it was measured on the same labels, tracks and window. Otherwise, and where
-the champion is older than the metric, the gate scores the champion again on the present test part, and compares both
-over the tags that both know.
+The gate compares the recorded metrics if both were measured on the same labels, tracks and window. Otherwise, or if the
+champion has no record of the metric, the gate scores the champion again on the present test part. It then compares both
+over their shared tags.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from tagscale.registry.tagger import AudioTagger
 from tagscale.store.read import Store
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
-WINDOW = "tagscale.window_seconds"  # "None", and a version without this tag: the length of the model's own patches
+WINDOW = "tagscale.window_seconds"  # "None" or a missing tag: the length of the model's own patches
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate decided, and why. The values are the metric on the test part; None where there is none."""
+    """The gate's decision and its reason. The values are the metric on the test part; None if missing."""
 
     passed: bool
     reason: str
@@ -35,7 +35,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Trial:
-    """The present test part: folders that the stages wrote (`results` is the candidate's), and the moving window."""
+    """The present test part: folders of the stages (`results` is the candidate's), and the moving window."""
 
     catalog: Path
     partition: Path
@@ -76,9 +76,9 @@ def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool
 
 
 def judge_again(metric: str, champion: AudioTagger, trial: Trial, same: bool = False) -> Decision:
-    """Score the champion on the present test part and compare over the tags that both know, of the same kind.
+    """Score the champion on the present test part. Compare over the tags that both have, with the same kind.
 
-    same: whether the champion was registered with this test part, and learned from none of its tracks
+    same: whether the champion was registered with this test part, so it was trained on none of its tracks
     """
     catalog, ours = Catalog.load(trial.catalog), trial.predictions()
     kinds = catalog.tags["kind"].to_dict()

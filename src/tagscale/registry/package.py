@@ -1,8 +1,8 @@
 """From a trained run to a registered version: a self-contained MLflow model, and loading it back without its code.
 
-The packaged model holds the weights (safetensors), JSON, and a copy of tagscale's source, so it loads where only its
-pip requirements are installed; nothing in it is pickled. `load_version` trusts less: it takes from the artifact only
-weights and JSON and runs the installed code.
+The packaged model holds the weights (safetensors), JSON, and a copy of tagscale's source. So it loads wherever its pip
+requirements are installed, and it contains no pickles. `load_version` is stricter: it reads only weights and JSON from
+the artifact and runs the installed code.
 """
 
 import io
@@ -30,7 +30,7 @@ from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.tracking import TrackedRun, explained
 
-NEEDED = ("torch", "torchaudio", "numpy", "pandas", *PACKAGES, "soxr", "safetensors", "mlflow")  # to listen
+NEEDED = ("torch", "torchaudio", "numpy", "pandas", *PACKAGES, "soxr", "safetensors", "mlflow")  # to tag audio
 _DATA = "tagger"  # name of the checkpoint's folder inside the packaged model
 
 
@@ -38,7 +38,7 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
     """Write the tagger as a self-contained MLflow model, with signature and input example.
 
     Args:
-        model: MLflow's own description to add to, which names run and model; a new one when not given.
+        model: MLflow's description of run and model, which is extended; None starts a new one.
     """
     tags = [ColSpec(DataType.double, tag) for tag in tagger.architecture.tags]
     with tempfile.TemporaryDirectory() as temporary:
@@ -56,7 +56,7 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
 
 
 def _requirement(package: str) -> str:
-    """The installed version; any, of an extra that this machine lacks: the model takes all formats wherever it runs."""
+    """The package, pinned to the installed version. Unpinned if missing here, because the model reads all formats."""
     try:
         return f"{package}=={installed(package).split('+')[0]}"
     except PackageNotFoundError:
@@ -69,8 +69,8 @@ def register(
     """Package the tagger, store it with its run and make it the next version of the registered model.
 
     Args:
-        name: of the run, as the model's pages show it
-        tags, description: of the version
+        name: name of the run, as the model's pages show it
+        tags, description: tags and description of the version
     Returns:
         number of the new version
     """
@@ -125,7 +125,7 @@ def example_wav(architecture: Architecture) -> bytes:
 
 
 def _fetched(registry: Registry, version: Version, folder: Path) -> Path:
-    """The checkpoint's folder of a version, downloaded, or where it lies on this machine."""
+    """Folder of a version's checkpoint: downloaded, or in place if it is on this machine."""
     client = registry.client
     with registry.explained():
         address = client.get_model_version_download_uri(registry.name, version.number)

@@ -1,7 +1,7 @@
-"""A tagger that listens to audio files: what the registered model runs wherever it is loaded, and tagscale itself.
+"""The tagger of audio files. The registered model and tagscale's own commands both run it.
 
-This module is the entry of the packaged model (`_load_pyfunc`), so it imports only what listening needs. It reads
-weights and JSON; nothing in a packaged model's data is ever executed.
+This module is the entry point of the packaged model (`_load_pyfunc`), so it imports only what tagging needs. It reads
+weights and JSON, and never executes anything in a packaged model's data.
 """
 
 import logging
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class AudioTagger:
-    """A trained front-end with what it takes to tag files.
+    """A trained front-end with the settings for tagging files.
 
     hop_seconds: step of the moving window over a song; scores are means over its windows (section 4).
     groups: tag -> the group it belongs to in its taxonomy (genre, mood ...).
@@ -48,7 +48,7 @@ class AudioTagger:
         model, architecture = checkpoint.load(folder)
         try:
             listening = read_json(folder / LISTENING)
-            window = listening.get("window_seconds")  # older versions do not say it
+            window = listening.get("window_seconds")  # missing in older versions
             return cls(model, architecture, listening["hop_seconds"], listening["groups"], window)
         except (OSError, ValueError, KeyError) as error:
             raise TagscaleError(
@@ -56,7 +56,7 @@ class AudioTagger:
             ) from None
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint and how it listens into a folder of its own."""
+        """Write the checkpoint and the settings for tagging into a new folder."""
         checkpoint.save(folder, self.model, self.architecture)
         listening = {"hop_seconds": self.hop_seconds, "window_seconds": self.window_seconds, "groups": self.groups}
         write_json(folder / LISTENING, listening)
@@ -68,10 +68,10 @@ class AudioTagger:
         return dict(zip(self.architecture.tags, map(float, scores), strict=True))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """MLflow's entry: column `audio`, bytes of audio files -> one float64 column a tag.
+        """MLflow's entry: column `audio`, bytes of audio files -> one float64 column per tag.
 
-        Files may be in any format of `decoding.formats`. A row that is not usable audio gets NaN and a warning with the
-        reason; the other rows are scored.
+        Files may be in any format of `decoding.formats`. A row without usable audio gets NaN and a warning with the
+        reason. The other rows are scored.
         """
         rows = np.full((len(frame), len(self.architecture.tags)), np.nan)
         with tempfile.TemporaryDirectory() as folder:
@@ -86,5 +86,5 @@ class AudioTagger:
 
 
 def _load_pyfunc(data_path: str) -> AudioTagger:
-    """What `mlflow.pyfunc.load_model` calls."""
+    """The function that `mlflow.pyfunc.load_model` calls."""
     return AudioTagger.load(Path(data_path))

@@ -16,7 +16,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a registered model; its tags carry the run's identity, metrics and what the gate said."""
+    """One version of a registered model; its tags carry the run's identity, its metrics and the gate's decision."""
 
     name: str
     number: str
@@ -32,7 +32,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Registry:
-    """A registered model that exists in MLflow's present store."""
+    """A registered model that exists in MLflow's current store."""
 
     name: str
     client: MlflowClient = field(repr=False)
@@ -60,7 +60,7 @@ class Registry:
 
     @classmethod
     def open_or_create(cls, name: str, description: str) -> "Registry":
-        """The registered model of that name; a new one with that description where there is none."""
+        """The registered model of that name; a new one with that description if it is missing."""
         client = connect()
         with explained(client.tracking_uri):
             if not any(model.name == name for model in client.search_registered_models(f"name = '{name}'")):
@@ -105,7 +105,7 @@ class Registry:
         return {alias: str(number) for alias, number in aliases.items()}
 
     def set_alias(self, alias: str, version: str) -> None:
-        """Move an alias to a version; a champion is nobody's challenger."""
+        """Move an alias to a version. A version that becomes champion loses the alias `challenger`."""
         with self.explained():
             self.client.set_registered_model_alias(self.name, alias, version)
             if alias == CHAMPION and self.aliases().get(CHALLENGER) == version:

@@ -1,8 +1,8 @@
 """Describe: timbre, rhythm and harmony descriptors of every track in the partition, for the baseline.
 
-Nothing is computed twice: rows of an earlier run, and the parts of an interrupted one, are reused where the samples
-and the definition of the descriptors are the same. A row depends on its samples alone, so the result has the same
-bytes whether it is computed, resumed or reused, by any number of processes.
+Rows of an earlier run and parts of an interrupted run are reused if the samples and the definition of the descriptors
+are the same. A row depends only on its samples. So the result has the same bytes, whether computed, resumed or reused,
+for any number of worker processes.
 """
 
 import time
@@ -35,8 +35,8 @@ def run(
     """Write the folder `descriptors`, with one row per track of the partition, sorted by track_id.
 
     Args:
-        workers: processes, all cores by default; the result is the same for any number
-        previous: folder of an earlier run whose rows are reused; by default the one that is replaced
+        workers: number of worker processes, by default one per core; the result is the same for any number
+        previous: folder of an earlier run whose rows are reused; by default `descriptors`, which is replaced
 
     Raises:
         TagscaleError: a track of the partition is missing in the store; tracks cannot be described (the others are
@@ -87,7 +87,7 @@ def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> d
                     parts.add(table.put(described.track_id, described.values), described.values)
                 progress.advance(task)
     finally:
-        parts.write()  # keeps computed rows, whatever happened
+        parts.write()  # keeps computed rows, even after an error
     return failed
 
 

@@ -35,20 +35,20 @@ def run(
     patience: Patience | None = None,
     console: Console | None = None,
 ) -> None:
-    """Download and unpack what is missing; print what to do with it, its licence and how to cite it.
+    """Download and unpack missing files; print the next steps, the licence and the citation.
 
-    Where one file fails, the others are fetched all the same. Running it again resumes.
+    If one file fails, the others are still fetched. Running it again resumes.
 
     Args:
         dataset: a name of `PUBLISHED`.
-        root: its folder; None: data/DATASET.
-        variant: which audio; None: the usual one.
+        root: folder of the dataset; None: data/DATASET.
+        variant: which audio; None: the default.
         only: "annotations" or "audio"; None: both.
-        mirror: address below which the files are, in place of the authors' own.
-        keep_archives: keep zip files after they were unpacked.
+        mirror: base address of the files, instead of the authors' own.
+        keep_archives: keep zip files after unpacking.
 
     Raises:
-        TagscaleError: an unknown name, too little space on the disk, or the messages of all files that failed.
+        TagscaleError: a name is unknown, the disk has too little space, or files failed (with all their messages).
     """
     published, variant = _choose(dataset, variant, only)
     root, console = root or Path("data") / dataset, console or Console(soft_wrap=True, highlight=False)
@@ -105,7 +105,7 @@ class _Fetch:
 
     def __call__(self, items: list[File | Archive]) -> list[str]:
         """Fetch each item; returns the messages of those that failed."""
-        failures = self.each(self.look, items)  # at all of them first: 93 GB for a folder that is taken are in vain
+        failures = self.each(self.look, items)  # check all first, before 93 GB are downloaded in vain
         files = [file for item in self.missing for file in (item.parts if isinstance(item, Archive) else [item])]
         targets = {self.root / file.name: file.expected for file in files}
         size = sum(max(size - Part(target).size, 0) for target, size in targets.items() if not target.exists())
@@ -114,7 +114,7 @@ class _Fetch:
         return failures + self.each(self.fetch, self.missing)
 
     def each(self, act: Callable[[Any], None], items: Iterable[File | Archive]) -> list[str]:
-        """Call `act` with each item, whatever becomes of the others; returns the messages of those that failed."""
+        """Call `act` with each item, even after one fails; returns the messages of those that failed."""
         failures = []
         for item in items:
             try:
@@ -152,7 +152,7 @@ class _Fetch:
 
     @contextmanager
     def task(self, name: str) -> Iterator[Callable[[str, int, int | None], None]]:
-        """A bar for one file; it restarts where another step begins, so that the speed is that of the step."""
+        """A bar for one file. It restarts at each step, so it shows the speed of the current step."""
         task, step = self.bar.add_task(name, total=None), ""
 
         def progress(now: str, done: int, total: int | None) -> None:
@@ -172,7 +172,7 @@ class _Fetch:
 
 
 def _next_steps(published: Dataset, name: str, root: Path, items: list[File | Archive]) -> str:
-    """What there is now, what to put into params.yaml, the licence and how to cite."""
+    """The last lines of output: the files, the settings for params.yaml, the licence and the citation."""
     contents = [item.folder + "/" if isinstance(item, Archive) else item.name for item in items]
     usual = next(iter(published.audio.values()))
     settings = [] if root == Path("data") / name else [f"root: {root}"]

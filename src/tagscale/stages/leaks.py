@@ -18,7 +18,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.store.read import Store
 from tagscale.validation.leaks import Crossing, artist_filtered, as_json, crossings
 
-SHOWN = 5  # artists by name
+SHOWN = 5  # artists listed by name
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
     json_output: bool = False,
     console: Console | None = None,
 ) -> None:
-    """Print what crosses a dataset's split: a table and a conclusion, or JSON. It needs the annotations alone.
+    """Print what crosses a dataset's split: a table and a conclusion, or JSON. Only the annotations are needed.
 
     Args:
         root: folder of the annotations.
@@ -63,7 +63,7 @@ def _nothing_to_check(why: str) -> str:
 
 
 def _take_parts(catalog: Catalog, partition: Path | None) -> tuple[str, bool]:
-    """Name of the split to check, and whether it claims to be artist-filtered. A partition replaces it."""
+    """Name of the split to check, and whether it claims to be artist-filtered. A partition replaces the split."""
     if partition is None:
         if catalog.split is None:
             raise TagscaleError(_nothing_to_check(f"{catalog.name} has no split of its own"))

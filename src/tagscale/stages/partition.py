@@ -1,4 +1,4 @@
-"""Partition: train, valid and test without a common artist, and nested training subsets."""
+"""Partition: train, valid and test that share no artist, and nested training subsets."""
 
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def _read_findings(dataset: Catalog, validation: Path) -> dict[str, Any]:
 
 
 def _crossing_is_inherited(parts: Partition, assigned: pd.DataFrame) -> bool:
-    """Whether every artist in more than one part got there by the tracks of an earlier partition."""
+    """Whether an earlier partition already divides every artist that is in more than one part."""
     part_of = assigned.drop_duplicates("track_id").set_index("track_id")["part"]
     inherited = pd.DataFrame({"artist": parts.table["artist"], "part": parts.table["track_id"].map(part_of)}).dropna()
     return len(crossing_artists(inherited)) == len(crossing_artists(parts.table)) > 0

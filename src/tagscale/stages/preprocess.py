@@ -21,7 +21,7 @@ from tagscale.store.previous import Previous, Seen, load_seen, save_seen, unchan
 from tagscale.store.read import FORMAT
 
 SHOWN = 5
-RECENT_NS = 2_000_000_000  # a file modified so shortly before it was hashed may change again with the same time
+RECENT_NS = 2_000_000_000  # a file modified this shortly before hashing may change again within the same timestamp
 
 
 def run(
@@ -35,12 +35,12 @@ def run(
 ) -> None:
     """Decode the audio of all tracks of the catalog into a new store, which replaces the previous one when complete.
 
-    An interrupted run resumes. Tracks of the previous store are kept where their file has not changed. Files without
+    An interrupted run resumes. Tracks whose file has not changed are kept from the previous store. Files without
     usable audio do not stop the stage; rejected.csv of the store lists them with the reason.
 
     Args:
         root: the dataset's folder, which the catalog's paths are relative to; symbolic links in it are followed
-        workers: processes, all cores by default; the result is the same for any number
+        workers: number of worker processes, by default one per core; the result is the same for any number
         shard: (i, n): only the i-th of n slices of the catalog, 1 <= i <= n; `merge` joins them
 
     Raises:
@@ -79,7 +79,7 @@ def run(
 def _fill(
     work: PartialStore, previous: Previous, root: Path, paths: dict[str, str], store: Path, workers: int | None
 ) -> int:
-    """Bring every track into `work`, with a progress bar. Returns how many were decoded."""
+    """Add every track to `work`, with a progress bar. Returns how many were decoded."""
     console = Console()
     decoded = 0
     if work.done:
@@ -95,7 +95,7 @@ def _fill(
 
 
 def _jobs(work: PartialStore, previous: Previous, root: Path, paths: dict[str, str], store: Path) -> Iterator[Job]:
-    """The files that must be read. Tracks with an unchanged file go into `work` at once."""
+    """Yield the files that must be read. Add tracks with an unchanged file to `work` at once."""
     seen = load_seen(store) if previous.identity else {}
     for track, path in paths.items():
         if track in work.done:
@@ -112,7 +112,7 @@ def _jobs(work: PartialStore, previous: Previous, root: Path, paths: dict[str, s
 
 
 def _take(work: PartialStore, previous: Previous, track: str, path: str, outcome: Outcome) -> None:
-    """Bring one track into `work`."""
+    """Add one track to `work`."""
     if outcome.decoded is not None:
         assert outcome.source is not None
         work.add(track, path, outcome.decoded.samples, outcome.decoded.facts(), outcome.source)

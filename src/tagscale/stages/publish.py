@@ -1,4 +1,4 @@
-"""Publish: give the current data a name, so that settings, runs and models can say which data they mean."""
+"""Publish: name the current data, so that settings, runs and models can refer to it."""
 
 import re
 from pathlib import Path

@@ -28,13 +28,13 @@ ABOUT = (
     "Music taggers by tagscale. Column `audio` takes the bytes of audio files (WAV, FLAC, OGG, MP3); every tag gets a "
     "score in [0, 1]. `champion` is the version in use, `challenger` the newest that is not."
 )
-GATE = "tagscale.gate"  # a version's tag: what the gate said
+GATE = "tagscale.gate"  # a version's tag: the gate's decision
 SHA256 = "tagscale.weights_sha256"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The study's best front-end run by the validation part, and its best baseline; the same on every machine."""
+    """The study's best front-end run on the validation part, and its best baseline; the same on every machine."""
 
     candidate: str
     identity: dict[str, Any]
@@ -57,15 +57,14 @@ def run(
     catalog: Path,
     registration: Path,
 ) -> None:
-    """Write candidate.json (which run; the same everywhere) and registration.json (which version; what the gate said).
+    """Write candidate.json (the run; the same everywhere) and registration.json (the version and the gate's decision).
 
-    A run that is registered already (same identity, same weights) gets no second version and is not judged again, so a
-    rollback by hand stays.
+    A run of the same identity and weights is registered and judged only once. So a manual rollback stays in force.
 
     Args:
-        runs, results: folders of the study's runs, baselines included; other folders among them are left alone
+        runs, results: folders of the study's runs, baselines included; other folders among them are ignored
     Raises:
-        TagscaleError: incomplete study, unknown registry.metric, no front-end that has it, or MLflow out of reach.
+        TagscaleError: incomplete study, unknown registry.metric, no front-end that has it, or MLflow does not answer.
     """
     metric, window = params.registry.metric, params.evaluate
     check_known(metric, "registry.metric")
@@ -140,7 +139,7 @@ def _choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tu
 
 
 def _best(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
-    """The row of the best run of these models on the validation part; of equal ones the first in the grid's order."""
+    """The row of the best run of these models on the validation part; on a tie, the first in the grid's order."""
     rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
     ranked = rows.sort_values(f"valid_{metric}", ascending=METRICS[metric].lower_is_better, kind="stable")
     return dict(ranked.iloc[0]) if len(ranked) else None
@@ -162,7 +161,7 @@ def _register(
     marks = tracking.identity_tags(identity) | {SHA256: chosen.weights_sha256}
     for version in registry.versions().values():
         if marks.items() <= version.tags.items():
-            registry.tag(version.number, data)  # the same data may have been published since
+            registry.tag(version.number, data)  # the data may have been published since
             return version, False
     with tracking.find_run(experiment, identity) as tracked:
         tags = (

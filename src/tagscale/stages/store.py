@@ -1,4 +1,4 @@
-"""The commands of `tagscale store`: what it holds (info), whether it is undamaged (verify), joining slices (merge)."""
+"""The commands of `tagscale store`: describe a store (info), check it (verify), join slices (merge)."""
 
 import json
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def facts_of(store: Path) -> dict[str, Any]:
 
 
 def info(store: Path, as_json: bool = False) -> None:
-    """Print what a store holds. Raises TagscaleError where there is none."""
+    """Print what a store holds. Raises TagscaleError if it is missing."""
     facts = facts_of(store)
     if as_json:
         print(json.dumps(facts, indent=2))
@@ -67,7 +67,7 @@ def verify(store: Path) -> None:
     """Check every byte of a store against its checksums.
 
     Raises:
-        TagscaleError: something is damaged; names shards, byte ranges and tracks.
+        TagscaleError: the store is damaged; names shards, byte ranges and tracks.
     """
     store = Path(store)
     shards = load(store)[0]["shards"]

@@ -1,4 +1,4 @@
-"""Validate: check tables and audio, quarantine tracks with a reason, write a report, stop on data that is unusable."""
+"""Validate: check tables and audio, quarantine tracks with a reason, write a report, stop on unusable data."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: P
 
 
 def _other_version(dataset: DatasetParams, current: str) -> str | None:
-    """The error where params.yaml names another version of the data, None where it names this one or none."""
+    """The error if params.yaml names another version of the data; None otherwise."""
     if dataset.version is None or dataset.version.endswith(f"@{current}"):
         return None
     name, _, expected = dataset.version.rpartition("@")

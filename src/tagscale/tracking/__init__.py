@@ -4,9 +4,9 @@ Stages are separate processes that work on the same run one after another (train
 so a run is found by the identity in its tags and no global "active run" exists. Without MLFLOW_TRACKING_URI everything
 lands in ./mlflow.db and ./mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
 
-    server.py    the store in force, and its errors in plain words
+    server.py    the tracking store, and its errors in plain words
     runs.py      runs, and logging to them
-    outbox.py    a training's run, on a server that may be away for a while
+    outbox.py    logging of a training, even while the server does not answer
     unsent.py    entries that an outbox has not sent yet, on disk
 """
 
@@ -16,7 +16,7 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Retries take a minute, as long as a server needs to restart; mlflow's default of seven takes over four minutes.
+# Five retries take a minute, enough for a server to restart; mlflow's default of seven takes over four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
 from tagscale.tracking.runs import (

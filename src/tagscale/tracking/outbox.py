@@ -1,9 +1,9 @@
-"""A training's run on an MLflow server that may be away for a while: nothing is lost, and the training does not wait.
+"""Logging of a training to an MLflow server that may go down: no entry is lost, and the training does not wait.
 
 Every entry goes to a journal on disk first and then, in order, to the server. During an outage the training continues,
-and logging retries now and then. If the outage outlasts the training, the journal moves into the run's folder, and the
-next stage that opens the run sends it: evaluate, or another start of the training.
-An entry that is sent twice, because an answer was lost, counts once: numbers carry the time of their measurement.
+and logging retries at growing intervals. If the outage outlasts the training, the journal moves into the run's folder.
+The next stage that opens the run sends it: evaluate, or another start of the training.
+An entry is sent twice if the server's answer is lost. It counts once, because each metric carries its timestamp.
 """
 
 import os
@@ -21,10 +21,10 @@ from tagscale.runtime.disk import full_disk_explained, full_disk_reason
 from tagscale.tracking.server import explained, explanation, is_away, reason_of, status_of
 from tagscale.tracking.unsent import UNSENT, Entry, Unsent, digest_of, read, steps_in
 
-SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder, once that has been sent
-PATIENCE_SECONDS = 60.0  # for a server that is away when the training ends
+SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder, set once the journal is sent
+PATIENCE_SECONDS = 60.0  # for a server that does not answer when the training ends
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds between two attempts; doubled each time
-_ANSWER_SECONDS, _STORED_SECONDS = 15, 120  # limits for an answer, and for a file, which the server passes on
+_ANSWER_SECONDS, _STORED_SECONDS = 15, 120  # timeouts of a request, and of an upload, which the server passes on
 
 
 class Outbox:
@@ -56,7 +56,7 @@ class Outbox:
         self.pending.append(entry)
         try:
             self.journal.append(entry)
-        except OSError as error:  # costs the safety of the entry, not the training
+        except OSError as error:  # a kill may lose the entry now, but the training continues
             self._warn_of_disk(error)
         for key, step in steps_in([entry]):
             self.logged.setdefault(key, set()).add(step)
@@ -87,7 +87,7 @@ class Outbox:
         return True
 
     def finish(self) -> None:
-        """Give a server that is away some more time; then move the journal into the folder of the run."""
+        """Retry for a while if the server does not answer; then move the journal into the folder of the run."""
         end = time.monotonic() + PATIENCE_SECONDS
         pause = 1.0
         while not self.send():
@@ -144,9 +144,9 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry, home: Path | None =
 
 
 def send_interrupted(client: MlflowClient, folder: Path) -> None:
-    """Send the unsent entries of an interrupted training, which is resumed now.
+    """Send the unsent entries of an interrupted training before it resumes.
 
-    Its status and its files are left out: the resumed training gives them later.
+    Its status and files are skipped, because the resumed training sends them later.
 
     Raises:
         TagscaleError: the server does not answer, or does not allow it.
@@ -158,13 +158,13 @@ def send_interrupted(client: MlflowClient, folder: Path) -> None:
                 valid = [entry for entry in entries if not entry.keys() & {"artifacts", "status"}]
                 _send_all(client, journal, valid, folder)
         journal.keep([])
-    (folder / UNSENT).unlink(missing_ok=True)  # one without a readable first line
+    (folder / UNSENT).unlink(missing_ok=True)  # a file whose first line is unreadable
 
 
 def send_complete(client: MlflowClient, home: Path) -> None:
     """Send the unsent entries of a complete training, from the folder of its run.
 
-    The folder does not change, because other stages hold its hash. A tag of MLflow's run says that they were sent.
+    The folder stays unchanged, because other stages hold its hash. A tag of MLflow's run records that they were sent.
 
     Raises:
         TagscaleError: as `send_interrupted`.
@@ -184,7 +184,7 @@ def send_complete(client: MlflowClient, home: Path) -> None:
 
 @contextmanager
 def limited(seconds: int, retries: int = 1) -> Iterator[None]:
-    """Limit mlflow's waiting for an answer inside the block. It reads such limits from the environment."""
+    """Set mlflow's timeout and retries inside the block. mlflow reads them from the environment."""
     limits = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
@@ -204,7 +204,7 @@ def limited(seconds: int, retries: int = 1) -> Iterator[None]:
 
 
 def _send_all(client: MlflowClient, journal: Unsent, entries: Sequence[Entry], home: Path) -> None:
-    """Send an earlier process's entries. Skip, with a line, those that the server refuses or whose file is gone."""
+    """Send an earlier process's entries. Skip, with a message, refused ones and missing files."""
     refused: list[str] = []
     for entry in entries:
         try:
@@ -220,11 +220,11 @@ def _send_all(client: MlflowClient, journal: Unsent, entries: Sequence[Entry], h
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # not rich: a registered model takes this package along, and is served without it
+    print(text, flush=True)  # not rich: a registered model contains this module and is served without rich
 
 
 def _run(client: MlflowClient, run_id: str) -> Run | None:
-    """The run; None where this store has none, or it was deleted."""
+    """The run; None if it is missing in this store or was deleted."""
     try:
         run = client.get_run(run_id)
     except MlflowException as error:

@@ -27,7 +27,7 @@ _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request
 class TrackedRun:
     """One MLflow run that is open for writing. Every method raises TagscaleError when the store refuses.
 
-    With an outbox, the methods that log work during an outage of the server as well.
+    With an outbox, the logging methods also work during an outage of the server.
     """
 
     run_id: str
@@ -41,7 +41,7 @@ class TrackedRun:
             self._log({"params": dict(some)})
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers at a step (an epoch, for curves). None, a metric with nothing to score, is left out."""
+        """Log numbers at a step (an epoch, for curves). None, a metric with nothing to score, is skipped."""
         now = int(time.time() * 1000)
         entries = [[key, float(value), now, step] for key, value in metrics.items() if value is not None]
         for some in _chunks(entries, _METRICS_AT_ONCE):
@@ -101,8 +101,9 @@ def start_run(
     otherwise creates one. It is FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C.
 
     Args:
-        folder, unfinished: of the run, and of its state until it is complete. With these the server may be away once
-            the run is open: unsent entries are kept there, and those of an earlier process are sent first.
+        folder, unfinished: folders of the run, and of its state until it is complete. With both, training continues
+            if the server stops answering once the run is open. Unsent entries are kept there, and those of an earlier
+            process are sent first.
     """
     client = connect()
     if folder and unfinished:
@@ -130,12 +131,12 @@ def start_run(
 
 @contextmanager
 def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None) -> Iterator[TrackedRun]:
-    """Open the newest run of an identity to add to it. Creates one where there is none (in a new store, say).
+    """Open the newest run of an identity to add to it. Creates one if it is missing (in a new store, say).
 
-    The experiment comes first, then all others: a study keeps its trainings under a new name.
+    It searches the experiment first, then all others, because a renamed study keeps its trainings.
 
     Args:
-        folder: of the run; unsent entries of its training are sent first
+        folder: folder of the run; unsent entries of its training are sent first
     """
     client = connect()
     if folder:

@@ -1,4 +1,4 @@
-"""The store that runs go to, a client for it, and its errors in plain words."""
+"""The tracking store, a client for it, and its errors in plain words."""
 
 import logging
 import os
@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagscale.runtime.errors import TagscaleError, causes
 
-PROBE_SECONDS = 5.0  # an absent server is an error at once; mlflow itself would retry for a minute
+PROBE_SECONDS = 5.0  # a missing server is an error at once; mlflow itself would retry for a minute
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
-_NO_ANSWER = (  # `requests` with a server that is away, too slow, or answers 5xx again and again
+_NO_ANSWER = (  # of `requests`, for a server that is down, too slow, or keeps answering 5xx
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
     requests.exceptions.RetryError,
@@ -29,11 +29,11 @@ _NO_ANSWER = (  # `requests` with a server that is away, too slow, or answers 5x
 
 
 class ServerAway(TagscaleError):
-    """The server does not answer for now."""
+    """The server does not answer at the moment."""
 
 
 def configure() -> str:
-    """The tracking URI in force: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quiets MLflow's logs."""
+    """The tracking URI: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quiets MLflow's logs."""
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every attempt; we warn once
@@ -41,7 +41,7 @@ def configure() -> str:
 
 
 def connect() -> MlflowClient:
-    """A client of the store in force.
+    """A client of the tracking store.
 
     Raises:
         TagscaleError: the server does not answer or the store cannot be opened; names the URI.
@@ -59,7 +59,7 @@ def connect() -> MlflowClient:
 
 
 def _probe(uri: str) -> None:
-    """Ask once whether a server is there at all. mlflow handles whatever it answers (log-in, certificates)."""
+    """Check once that a server answers. mlflow handles the answer itself (log-in, certificates)."""
     try:
         urllib.request.urlopen(uri, timeout=PROBE_SECONDS).close()
     except (OSError, HTTPException, ValueError) as error:
@@ -131,7 +131,7 @@ def explanation(uri: str, error: Exception) -> TagscaleError:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the server is away for now: no connection, no answer in time, 5xx, or too many requests."""
+    """Whether the server does not answer at the moment: no connection, no answer in time, 5xx, or too many requests."""
     status = status_of(error)
     if status is not None:
         return status >= 500 or status in (408, 429)
@@ -139,7 +139,7 @@ def is_away(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status of the server's answer, where the error is an answer."""
+    """The HTTP status of the server's answer; None if the error is not an answer."""
     for one in causes(error):
         if isinstance(one, RestException):
             return int(one.get_http_status_code())

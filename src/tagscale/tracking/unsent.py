@@ -1,8 +1,7 @@
-"""Entries of a training that MLflow has not received, on disk: a journal with a line of JSON for each, in order.
+"""The journal of a training's unsent MLflow entries: a file with a line of JSON per entry, in order.
 
-The first line names the MLflow run. An entry is written before it is sent, with the time of what it measures. So a
-process that is killed in between leaves an entry that can be sent again: MLflow keeps a number of one time and step
-once.
+The first line names the MLflow run. An entry is written with its timestamp before it is sent. If the process is killed
+in between, the entry is sent again later: MLflow stores a metric of the same timestamp and step once.
 
     {"format": 1, "run": "3f0c..."}
     {"metrics": [["train_loss", 0.51, 1767225600000, 1]]}
@@ -21,7 +20,7 @@ from typing import Any
 from tagscale.runtime.journal import Journal
 
 FORMAT = 1
-UNSENT = "unsent.jsonl"  # beside the state of a training, and in the folder of a run that ended in an outage
+UNSENT = "unsent.jsonl"  # beside the state of a training, and in the folder of a run that ended during an outage
 STATUS = ("FINISHED", "FAILED", "KILLED")
 
 Entry = dict[str, Any]
@@ -31,7 +30,7 @@ class Unsent:
     """The unsent entries of an MLflow run.
 
     Args:
-        file: may be absent
+        file: the journal, which may be missing
         run_id: MLflow's id of the run
     """
 
@@ -40,7 +39,7 @@ class Unsent:
         self._journal = Journal(file)
 
     def append(self, entry: Entry) -> None:
-        """Add an entry, which is on the disk when this returns."""
+        """Add an entry. It is on the disk when this returns."""
         if not self.file.exists():
             self._journal.append(self._head)
         self._journal.append(entry, durable=True)
@@ -63,7 +62,7 @@ class Unsent:
 def read(file: Path) -> tuple[Unsent, list[Entry]] | None:
     """The unsent entries in a file, or None where it names no run. Prints a warning where lines are unreadable.
 
-    A last line that was cut by a kill counts as absent; a training that is resumed logs it again.
+    A last line that a kill cut short counts as missing; the resumed training logs it again.
     """
     if not file.is_file():
         return None
@@ -82,7 +81,7 @@ def read(file: Path) -> tuple[Unsent, list[Entry]] | None:
 
 
 def digest_of(file: Path) -> str:
-    """Digest by which a tag of MLflow's run says that a file's entries have been sent."""
+    """Digest of a journal, which a tag of MLflow's run records once the entries are sent."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 

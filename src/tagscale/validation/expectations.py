@@ -1,6 +1,6 @@
-"""Great Expectations, and nothing else: how a check is declared, how suites of checks are run on tables.
+"""The interface to Great Expectations: it declares checks and runs suites of checks on tables.
 
-What is checked is in `tagscale.validation.suites`. A failed check has one of four consequences: the pipeline stops, the
+`tagscale.validation.suites` lists the checks. A failed check has one of four consequences: the pipeline stops, the
 failing tracks are quarantined, the failing tags are dropped, or the report mentions it.
 """
 
@@ -21,7 +21,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig  # noq
 
 STOP, QUARANTINE, DROP, MENTION = "stop", "quarantine", "drop", "mention"
 
-# Positions of failing rows: their keys, or a query for them, would take 35 s for 100,000 rows.
+# Results give positions of failing rows. Their keys, or a query for them, take 35 s for 100,000 rows.
 RESULT_FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
 
 
@@ -54,7 +54,7 @@ def some_rows() -> Any:
 
 
 def filled(column: str) -> Any:
-    """With more than blanks."""
+    """Every value contains more than blanks."""
     return gxe.ExpectColumnValuesToMatchRegex(column=column, regex=r"\S")
 
 
@@ -113,7 +113,7 @@ class Examination:
         results: dict[int, Result] = {}
         for name, (table, key) in tables.items():
             mine = {number: check for number, check in numbered if check.table == name}
-            for result in self._run_suite(name, table.reset_index(drop=True), mine):  # not in the order of the suite
+            for result in self._run_suite(name, table.reset_index(drop=True), mine):  # in any order
                 number = result.expectation_config.meta["number"]
                 results[number] = _result(mine[number], result, table[key])
         return [results[number] for number, _ in numbered]

@@ -2,7 +2,7 @@
 
 A model that heard an artist in training recognises that artist in the test tracks, and its scores are too good. Tracks
 of one album share the studio as well, and identical recordings share everything (Flexer 2007, "A closer look on artist
-filters for musical genre classification"). Annotations alone tell all of this but identical audio.
+filters for musical genre classification"). Annotations alone show all of this except identical audio.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Crossing:
     """What crosses a split, for keys of one kind.
 
     kind: artist, album, recording or audio.
-    test_keys: different keys in test; test_keys_in_train: those of them that train has, too.
-    test_tracks: tracks in test; test_tracks_by_train: those of them whose key train has, too.
+    test_keys: different keys in test; test_keys_in_train: those of them that are in train, too.
+    test_tracks: tracks in test; test_tracks_by_train: those of them whose key is in train, too.
     unknown: tracks in test whose key is unknown; they cross nothing.
     crossing: index key, columns train, valid and test (numbers of tracks), one row a key in more than one part, the
-        keys with most test tracks first.
+        keys with the most test tracks first.
     """
 
     kind: str
@@ -43,9 +43,9 @@ class Crossing:
 def crossings(tracks: pd.DataFrame, audio: pd.Series | None = None) -> list[Crossing]:
     """What crosses a split: a Crossing for artists, albums, recordings and, where hashes are given, identical audio.
 
-    An unknown key ("") is never the same as another unknown one. Albums are told apart by artist and album together:
-    many artists have a "Greatest Hits". So an album of several artists counts as one of each, and an album whose
-    artist is unknown is unknown.
+    An unknown key ("") is never the same as another unknown one. Artist and album together identify an album,
+    because many artists have a "Greatest Hits". So an album of several artists counts once for each artist, and an
+    album of an unknown artist is unknown.
 
     Args:
         tracks: track_id, artist, album, recording and split (train, valid, test; None = not in the split).
@@ -90,7 +90,7 @@ def artist_filtered(leaks: list[Crossing]) -> bool:
 def as_json(leaks: list[Crossing]) -> dict[str, Any]:
     """The numbers by name: `test_tracks`, and for artists (albums, recordings, audio): `test_artists`,
     `test_artists_in_train`, `test_tracks_by_train_artists`, `test_tracks_without_artist` (unknown),
-    `artists_in_train_and_valid` and `artists_in_valid_and_test`. None = not known of any track."""
+    `artists_in_train_and_valid` and `artists_in_valid_and_test`. None = unknown for every track."""
     numbers: dict[str, Any] = {"test_tracks": leaks[0].test_tracks}
     by_kind = {crossing.kind: crossing for crossing in leaks}
     for kind in KINDS:

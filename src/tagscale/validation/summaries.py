@@ -1,17 +1,17 @@
-"""The tables that the suites check: one row a track or a tag, from the catalog and the measurements of decoding."""
+"""The tables that the suites check: one row per track or tag, from the catalog and the measurements of decoding."""
 
 import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
 
-POSITIVE = 0.5  # a classification label is positive from here on
+POSITIVE = 0.5  # a classification label of this value or more is positive
 MEASURED = ["source_rate", "source_seconds", "rms_dbfs", "clipped", "dc"]
 NOT_NUMBERS = r"\bNaN\b"  # in the reason for which a file was rejected
 
 
 def tracks_table(catalog: Catalog) -> pd.DataFrame:
-    """The catalog's tracks, and in `labels_of` the track that the label row at the same place is about."""
+    """The catalog's tracks; `labels_of` is the track of the label row at the same position."""
     rows = catalog.labels.index.to_series().reset_index(drop=True).astype(object)
     tracks = catalog.tracks.reset_index(drop=True)
     tracks = tracks.assign(labels_of=rows.reindex(tracks.index).fillna("no row"))
@@ -24,7 +24,10 @@ def tags_table(catalog: Catalog) -> pd.DataFrame:
 
 
 def labels_table(catalog: Catalog) -> pd.DataFrame:
-    """One row a tag: the label column at its place, its range, and on how many tracks a tag that excludes it is too."""
+    """One row per tag: the label column at its position, its range, and its conflicts.
+
+    A conflict is a track on which another tag of the same exclusive set is positive, too.
+    """
     tags, labels = tags_table(catalog)[["tag", "exclusive"]], catalog.labels
     columns = pd.Series(labels.columns.astype(str), dtype=object).reindex(tags.index).fillna("no column")
     table = tags.assign(column=columns)
@@ -40,7 +43,7 @@ def labels_table(catalog: Catalog) -> pd.DataFrame:
 
 
 def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, tolerance: float) -> pd.DataFrame:
-    """One row a track: what decoding measured beside what the dataset annotates.
+    """One row per track: the measurements of decoding beside the dataset's annotations.
 
     Args:
         facts: the store's, index track_id.
@@ -68,7 +71,7 @@ def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, t
         offset=numbers["dc"].abs(),
     )
     table["seconds_off"] = (table["seconds"] - table["annotated"]).abs()
-    # the first of equal files is kept: sound files before faulty ones, those as long as annotated before the others
+    # the first of identical files is kept; files without a fault come first, then files as long as annotated
     order = np.lexsort((table["seconds_off"] > tolerance, fault != ""))
     audio = measured["audio_sha256"].iloc[order]
     first = table["track_id"].iloc[order].groupby(audio).transform("first").reindex(table.index)
@@ -76,7 +79,7 @@ def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, t
 
 
 def usable_table(catalog: Catalog, usable: np.ndarray) -> pd.DataFrame:
-    """Of each tag, over the usable tracks: how many are annotated, how many positive, mean and distinct labels.
+    """For each tag, over the usable tracks: numbers of annotated and positive tracks, mean, number of distinct labels.
 
     Args:
         usable: (tracks,), bool.

@@ -1,6 +1,4 @@
-"""What follows from the checks: which tracks are quarantined and why, which tags are learnt, whether the dataset
-passes.
-"""
+"""The consequences of the checks: quarantined tracks with reasons, tags to learn, and whether the dataset passes."""
 
 import pandas as pd
 
@@ -101,7 +99,7 @@ def _split(catalog: Catalog) -> str:
 
 
 def _broken_claim(catalog: Catalog, leaks: list[Crossing]) -> list[str]:
-    """The reason to stop where a split claims that no artist is in two parts, and one is."""
+    """The reason to stop if a split wrongly claims that no artist is in two parts."""
     if catalog.split is None or not catalog.split.artist_filtered or artist_filtered(leaks):
         return []
     artists = next(crossing.crossing for crossing in leaks if crossing.kind == "artist")
@@ -127,7 +125,7 @@ def _unknown_artists(catalog: Catalog) -> list[str]:
 
 
 def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[str]:
-    """A sentence for each failed check without another consequence; `_unknown_artists` tells of missing artists."""
+    """A sentence for each failed check without another consequence; `_unknown_artists` reports missing artists."""
     by_id = audio.drop_duplicates("track_id").set_index("track_id")
     sentences = []
     for result in results:
@@ -154,7 +152,7 @@ def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationPa
 
 
 def _check_share(findings: Findings, audio: pd.DataFrame, settings: ValidationParams) -> None:
-    """Stop when all tracks are quarantined, or too many of those that the dataset calls sound."""
+    """Stop when all tracks are quarantined, or too many of those without a known fault."""
     if findings.usable_tracks == 0:
         counted, of = len(findings.quarantine), findings.tracks
     else:
