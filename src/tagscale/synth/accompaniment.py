@@ -1,4 +1,4 @@
-"""What the players of chords play. Each role takes the frame, the bars and the instrument, and yields notes."""
+"""Parts of chord players. Each role takes the frame, the bars and the instrument, and yields notes."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,18 +16,18 @@ BOSSA_STEPS = (0, 3, 6, 10, 13)
 
 
 def _voicings(bars: Sequence[Bar], instrument: Instrument, centre: int) -> list[list[int]]:
-    """A chord a bar, each led from the one before, inside the instrument's range."""
-    found: list[list[int]] = []
+    """One chord per bar, led from the previous chord, within the instrument's range."""
+    voicings: list[list[int]] = []
     for bar in bars:
-        pitches = voiced(bar.chord, centre, found[-1] if found else ())
-        found.append(sorted({within(pitch, instrument.low, instrument.high) for pitch in pitches}))
-    return found
+        pitches = voiced(bar.chord, centre, voicings[-1] if voicings else ())
+        voicings.append(sorted({within(pitch, instrument.low, instrument.high) for pitch in pitches}))
+    return voicings
 
 
 def _chords(
     bars: Sequence[Bar], voicings: Sequence[Sequence[int]], steps: Sequence[int], length: float, strength: float
 ) -> Iterator[Step]:
-    """The bar's chord on the given steps, accented by the meter."""
+    """The bar's chord on the given steps, with the accents of the meter."""
     for bar, pitches in zip(bars, voicings, strict=True):
         for step in steps:
             if step < bar.meter.steps:
@@ -37,7 +37,7 @@ def _chords(
 
 
 def pad(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Whole bars, sustained."""
+    """Sustained chords, one per bar."""
     centre = int(rng.choice([58, 62, 67]))
     for bar, pitches in zip(bars, _voicings(bars, instrument, centre), strict=True):
         for pitch in pitches:
@@ -57,7 +57,7 @@ def strum(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.ran
 
 
 def scratch(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """The funk guitar's short sixteenths, high up, in a pattern that stays the same."""
+    """Short, high sixteenths of a funk guitar, in a constant pattern."""
     played = np.flatnonzero(rng.random(bars[0].meter.steps) < 0.6)
     yield from _chords(bars, _voicings(bars, instrument, 69), [int(step) for step in played], 0.6, 0.7)
 
@@ -78,7 +78,7 @@ def power_chords(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng:
 
 
 def comping(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Two to four short chords a bar, never the same twice, mostly between the beats."""
+    """Two to four mostly short chords a bar, on random eighths after the downbeat."""
     for bar, pitches in zip(bars, _voicings(bars, instrument, 62), strict=True):
         places = [step for step in bar.meter.eighths if step]
         number = int(np.clip(round(3 * frame.density), 2, 4))
@@ -95,12 +95,12 @@ def stabs(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.ran
 
 
 def skank(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Reggae's short chords between the beats."""
+    """The short chords of reggae, between the beats."""
     yield from _chords(bars, _voicings(bars, instrument, 66), (2, 6, 10, 14), 0.9, 0.8)
 
 
 def oompah(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Short chords on the weak beats: the two of a march, the two and three of a waltz."""
+    """Short chords on the weak beats: the second of a march, the second and third of a waltz."""
     starts = bars[0].meter.beat_starts
     weak = starts[1:] if len(starts) == 3 else starts[1::2]
     yield from _chords(bars, _voicings(bars, instrument, 62), weak, 1.6, 0.75)
@@ -112,11 +112,12 @@ def march_chords(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng:
 
 
 def bossa_guitar(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
+    """Chords in the syncopated rhythm of the bossa nova."""
     yield from _chords(bars, _voicings(bars, instrument, 61), BOSSA_STEPS, 2.2, 0.7)
 
 
 def arpeggio(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Broken chords up and down that ring on."""
+    """Broken chords, up and down, that ring on."""
     for bar, pitches in zip(bars, _voicings(bars, instrument, int(rng.choice([60, 66]))), strict=True):
         upper = [within(pitch + 12, instrument.low, instrument.high) for pitch in pitches[:2]]
         rising = sorted({*pitches, *upper})
@@ -153,7 +154,7 @@ def montuno(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.r
 
 
 def boogie(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """The blues guitar: root with fifth and sixth by turns, long-short."""
+    """The blues guitar: the root with fifth and sixth in turn, in a long-short rhythm."""
     for bar in bars:
         root = within(nearest(bar.root % 12, 46), instrument.low, instrument.high)
         for number, step in enumerate(bar.meter.beat_starts):
@@ -163,7 +164,7 @@ def boogie(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.ra
 
 
 def drone(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Tonic and fifth throughout: held, or plucked one after the other as on a tanpura."""
+    """Tonic and fifth throughout. They are held, or plucked in turn as on a tanpura."""
     low = within(nearest(frame.tonic, 50), instrument.low, instrument.high)
     for bar in bars:
         if instrument.decay is None:
@@ -175,7 +176,7 @@ def drone(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.ran
 
 
 def sequence(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """A sequencer: one bar of sixteenths from the scale, again and again."""
+    """A sequencer: it repeats one bar of sixteenths from the scale."""
     scale = frame.mode.melody
     degrees = [int(degree) for degree in rng.integers(0, len(scale) + 3, size=16)]
     silent = rng.random(16) < 0.35
@@ -188,7 +189,7 @@ def sequence(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.
 
 
 def drum_roll(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Timpani: the root on downbeats, a growing roll into each new section."""
+    """Timpani: the root on downbeats, and a crescendo roll into each new section."""
     for bar in bars:
         pitch = within(nearest(bar.root % 12, 43), instrument.low, instrument.high)
         yield Step(bar.start, 4, pitch, 0.9)

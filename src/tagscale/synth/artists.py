@@ -1,8 +1,8 @@
-"""Artists with habits: styles, instruments, keys, tempo, singers and the sound of their records.
+"""Artists with habits: styles, instruments, keys, tempo, singer and record sound.
 
-Tracks of one artist resemble each other in all of that, as real ones do, so a split that puts an artist on both sides
-overrates a model. Every draw depends on the seed and on one number alone (see `Purpose`): artist 12 is the same
-whether a corpus has 20 artists or 200.
+Tracks of one artist share these habits, as real tracks do. A split with one artist on both sides therefore overrates a
+model. Every generator depends only on the seed, a `Purpose` and one number: artist 12 is the same in a corpus of 20
+artists and in one of 200.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tagscale.synth.repertoire import STYLES
 
 
 class Purpose(IntEnum):
-    """Second word of every random generator's seed, so that no two purposes share their numbers."""
+    """Second word of every random generator's seed. Each purpose has its own random numbers."""
 
     ARTIST = 1
     MAIN_STYLE = 2
@@ -33,7 +33,7 @@ def generator(seed: int, purpose: Purpose, number: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Sound:
-    """How a record deviates from the usual sound of its style."""
+    """How a record deviates from the typical sound of its style."""
 
     reverb: float = 0.0  # added to the style's amounts
     drive: float = 0.0
@@ -51,7 +51,7 @@ class Album:
 
 @dataclass(frozen=True)
 class Artist:
-    """Who plays: every track of the artist is drawn around these habits."""
+    """The habits of one artist. The artist's tracks vary around them."""
 
     number: int
     name: str
@@ -60,19 +60,19 @@ class Artist:
     albums: tuple[Album, ...]
     tempo: float  # place in the style's range of tempi, 0 slow to 1 fast
     tonic: int  # favourite key
-    keys: int  # how far from it, in fifths
+    keys: int  # the tonics of tracks lie up to keys - 1 fifths from it
     density: float  # factor on the number of notes
     looseness: float  # standard deviation of note onsets, seconds
     tuning: float  # factor on pitch: 1 is A at 440 Hz
     singer: str  # female_voice or male_voice
-    voice: float  # added to a style's chance of vocals
+    voice: float  # added to a style's chance of a singer
     grit: float  # how hoarse the singer is: 0, or 0.6 to 1
     instrument_weights: dict[str, float]
-    programs: dict[str, int]  # favourite colour of each instrument
+    programs: dict[str, int]  # preferred General MIDI program of each instrument
 
 
 def main_style(number: int, seed: int) -> str:
-    """The main style of an artist: shuffled rounds through all styles, so that each has its artists."""
+    """The main style of an artist. Artists take turns through shuffled rounds of all styles."""
     rounds, place = divmod(number, len(STYLES))
     return list(STYLES)[int(generator(seed, Purpose.MAIN_STYLE, rounds).permutation(len(STYLES))[place])]
 
@@ -121,7 +121,7 @@ def _sound(rng: np.random.Generator) -> Sound:
 
 
 def artist_of_track(number: int, artists: int, seed: int) -> int:
-    """Which artist plays track `number` (from 0): everybody once, then the popular ones more often.
+    """The artist of track `number` (from 0). Each artist has one of the first tracks; popular artists have more later.
 
     >>> sorted(artist_of_track(number, artists=4, seed=1) for number in range(4))
     [0, 1, 2, 3]

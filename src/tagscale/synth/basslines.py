@@ -1,4 +1,4 @@
-"""What bass players play. Each role takes the frame, the bars and the instrument, and yields notes on the grid."""
+"""Parts of bass players. Each role takes the frame, the bars and the instrument, and yields notes on the grid."""
 
 from collections.abc import Iterator, Sequence
 
@@ -27,7 +27,7 @@ def root_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np
 
 
 def walking_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """A note on every beat: chord tones, and a semitone towards the next root at the end of the bar."""
+    """A note on every beat: chord tones, and on the last beat a semitone above or below the next root."""
     for bar in bars:
         beats = bar.meter.beat_starts
         next_root = _low(bar.next_root, instrument)
@@ -47,7 +47,7 @@ def walking_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng:
 def two_beat_bass(
     frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator
 ) -> Iterator[Step]:
-    """The root at the beginning of the bar, the fifth in its middle (in triple meter the root alone)."""
+    """The root on the downbeat and the fifth on the third beat. Bars of fewer than four beats have the root alone."""
     for bar in bars:
         root = _low(bar.root, instrument, 38)
         yield Step(bar.start, 3.5, root, 0.85)
@@ -57,7 +57,7 @@ def two_beat_bass(
 
 
 def march_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Four short beats, or the tango's syncopation (short, long, short) in every other bar."""
+    """A short root on every beat; every fourth bar has the syncopated rhythm of the tango."""
     for bar in bars:
         root = _low(bar.root, instrument, 36)
         for step in (0, 3, 8, 12) if bar.number % 4 == 3 else bar.meter.beat_starts:
@@ -65,7 +65,7 @@ def march_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: n
 
 
 def octave_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Eighths that jump between the root and its octave."""
+    """Eighths that alternate between the root and its octave."""
     for bar in bars:
         root = _low(bar.root, instrument, 34)
         for step in bar.meter.eighths:
@@ -74,14 +74,14 @@ def octave_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: 
 
 
 def offbeat_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """The root between the beats, leaving the beats to the bass drum."""
+    """The root between the beats. The bass drum takes the beats."""
     for bar in bars:
         for step in bar.meter.beat_starts:
             yield Step(bar.start + step + 2, 1.7, _low(bar.root, instrument), 0.9)
 
 
 def pulse_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Short sixteenths on the root with an accent pattern that stays the same."""
+    """Short sixteenths on the root between the beats, in a constant pattern."""
     silent = rng.random(16) < 0.25
     for bar in bars:
         root = _low(bar.root, instrument, 32)
@@ -91,7 +91,7 @@ def pulse_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: n
 
 
 def riff_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """A syncopated figure on root, fifth and octave that comes back in every bar."""
+    """A syncopated figure around the root that repeats in every bar."""
     steps = RIFF_STEPS[int(rng.integers(len(RIFF_STEPS)))]
     jumps = [0, *(int(jump) for jump in rng.choice([0, 0, 7, 10, 12, -5], size=len(steps) - 1))]
     for bar in bars:
@@ -103,7 +103,7 @@ def riff_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np
 
 
 def sub_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Long low roots, as the 808 bass drum of trap plays them."""
+    """Long low roots, like the 808 bass drum of trap."""
     second = int(rng.choice([6, 10, 11]))
     for bar in bars:
         root = _low(bar.root, instrument, 29)
@@ -112,7 +112,7 @@ def sub_bass(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.
 
 
 def tumbao(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """The Cuban bass: never on the downbeat, the next bar's root ahead of its time."""
+    """The Cuban bass: it skips the downbeat and anticipates the root of the next bar."""
     for bar in bars:
         fifth = _low(bar.chord[2], instrument, 37)
         pitches = (fifth, _low(bar.root, instrument, 37), fifth, _low(bar.next_root, instrument, 37))

@@ -1,4 +1,4 @@
-"""Composing a track: a style, a key, a form, a band, and then what every player plays."""
+"""The composition of a track: style, key, form, band, and the part of every player."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from tagscale.synth.theory import MODES, progressions
 Role = Callable[[Frame, Sequence[Bar], Instrument, np.random.Generator], Iterator[Step]]
 FILL = ("tom_high", "tom_high", "tom_mid", "tom_low")
 FIFTHS = (0, 7, -7, 2, -2, 9, -9)  # tonics around the favourite one, by distance on the circle of fifths
-COMPOUND_TEMPO = 0.8  # a dotted quarter is felt slower than the quarter of the same style
-MEASURED_DRUMS = ("kick", "snare", "clap", "rim", "conga_low", "conga_high")  # what carries a rhythm; no cymbals
+COMPOUND_TEMPO = 0.8  # factor on the tempo of compound meters, whose pulse is longer
+MEASURED_DRUMS = ("kick", "snare", "clap", "rim", "conga_low", "conga_high")  # drums whose onsets count for syncopation
 
 
 @dataclass(frozen=True)
 class Clock:
-    """From steps to seconds of the excerpt."""
+    """Conversion from steps to seconds of the excerpt."""
 
     step_seconds: float
     swing: float
     swing_unit: int
-    offset: float  # where in the piece the excerpt begins, seconds
+    offset: float  # start of the excerpt in the piece, seconds
     seconds: float  # length of the excerpt
 
     def at(self, step: float) -> float:
@@ -46,7 +46,7 @@ class Player:
 
 
 def role_named(name: str) -> Role:
-    """The function of a role. Raises AttributeError for a role that no module has."""
+    """The function of a role. Raises AttributeError for an unknown role."""
     module = next((each for each in (basslines, accompaniment, melodies) if hasattr(each, name)), None)
     if module is None:
         raise AttributeError(f"no role {name!r} in basslines, accompaniment or melodies")
@@ -55,7 +55,7 @@ def role_named(name: str) -> Role:
 
 
 def compose(artist: Artist, style_name: str, seconds: float, rng: np.random.Generator) -> Song:
-    """A piece by an artist in a style, as an excerpt of `seconds` that begins anywhere in its first two bars."""
+    """Compose an excerpt of `seconds` by an artist in a style. It starts within the first two bars of the piece."""
     style = STYLES[style_name]
     mode, frame = _frame(artist, style, rng)
     bar_seconds = frame.meter.steps * frame.meter.step_seconds(frame.bpm)
@@ -115,10 +115,10 @@ def _frame(artist: Artist, style: Style, rng: np.random.Generator) -> tuple[str,
 def _harmony(
     frame: Frame, style: Style, count: int, section: int, rng: np.random.Generator
 ) -> tuple[list[int], list[Bar]]:
-    """A chord for every bar: the sections alternate between two progressions of the style."""
+    """The degree and the chord of every bar. Sections alternate between two progressions of the style."""
     choices = progressions(style.progressions, frame.mode)
     verse, chorus = (choices[int(rng.integers(len(choices)))] for _ in range(2))
-    if len(verse) > section:  # twelve bars of blues do not fit into sections
+    if len(verse) > section:  # a twelve-bar blues is longer than a section
         degrees = [verse[bar % len(verse)] for bar in range(count + 1)]
     else:
         parts = (verse, verse, chorus) if rng.random() < 0.5 else (verse, chorus)
@@ -133,7 +133,7 @@ def _harmony(
 
 
 def _band(style: Style, artist: Artist, count: int, section: int, rng: np.random.Generator) -> Iterator[Player]:
-    """Who plays, and in which sections: the first two parts of the style always, the others come and go."""
+    """The players and their bars. The first two parts of the style play throughout, the others in some sections."""
 
     def active(chance: float) -> list[bool]:
         sections = rng.random(count // section + 1) < chance
@@ -159,7 +159,7 @@ def _band(style: Style, artist: Artist, count: int, section: int, rng: np.random
 
 
 def _in_time(steps: Sequence[Step], clock: Clock, looseness: float, rng: np.random.Generator) -> Iterator[Note]:
-    """On the clock of the excerpt; what has ended before it or begins after it is left out."""
+    """Convert steps to notes on the clock of the excerpt. Skip notes outside the excerpt."""
     late = rng.normal(0, looseness, size=len(steps))
     shade = rng.normal(0, 0.05, size=len(steps))
     for number, step in enumerate(steps):
@@ -173,7 +173,7 @@ def _in_time(steps: Sequence[Step], clock: Clock, looseness: float, rng: np.rand
 def _drumming(
     pattern: DrumPattern, frame: Frame, bars: Sequence[Bar], rng: np.random.Generator
 ) -> Iterator[tuple[int, str, float]]:
-    """(step, drum, strength): the pattern, with a fill into each new section and a crash at its beginning."""
+    """Yield (step, drum, strength): the pattern, fills at the end of sections, crashes at the start of the next."""
     fills = pattern.drum_set and frame.energy > 0.38
     for bar in bars:
         filled = fills and bar.section_end and rng.random() < 0.75

@@ -1,4 +1,4 @@
-"""The default corpus on disk: a folder in the format of a user's own data, made by all cores, resumed when interrupted.
+"""The default corpus on disk, a folder in the format of a user's own data. An interrupted run resumes.
 
 tracks.csv, tags.yaml        what `catalog` reads
 audio/00/track_00001.flac    16 kHz, mono, 16 bit
@@ -33,7 +33,7 @@ COLUMNS = ("track_id", "path", "artist", "album", "title", "seconds")
 
 
 def soundfont_of(settings: SynthParams) -> Path:
-    """The soundfont that plays the corpus. Raises TagscaleError where the file is missing or no soundfont."""
+    """The soundfont that plays the corpus. Raises TagscaleError where the file is missing or not a soundfont."""
     path = Path(settings.soundfont) if settings.soundfont else default_soundfont()
     if not path.is_file():
         raise TagscaleError(
@@ -51,7 +51,7 @@ def soundfont_of(settings: SynthParams) -> Path:
 
 
 def recipe(settings: SynthParams, soundfont: Path) -> dict[str, Any]:
-    """All that decides a track. `tracks` and `label_noise` do not, so a change of them keeps the audio."""
+    """Everything that decides a track. It excludes `tracks` and `label_noise`: changing them keeps the audio."""
     code = sha256_of(*sorted(Path(__file__).parent.glob("*.py")))[:12]
     return {
         "made_by": "tagscale synth",
@@ -64,19 +64,19 @@ def recipe(settings: SynthParams, soundfont: Path) -> dict[str, Any]:
 
 
 def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None, console: Console | None = None) -> int:
-    """Make a corpus, or the missing tracks of it, and write its tables.
+    """Make a corpus, or its missing tracks, and write its tables.
 
-    The same settings give the same bytes, whatever the number of workers and however often it was interrupted.
+    The same settings give the same bytes for any number of workers and interruptions.
 
     Args:
-        workers: processes; None: one for every core
+        workers: number of processes; None: one per core
 
     Returns:
-        how many tracks had to be made
+        number of tracks made
 
     Raises:
-        TagscaleError: more artists than tracks, no soundfont, or one that plays nothing; somebody else's data in the
-            folder.
+        TagscaleError: there are more artists than tracks, the soundfont is missing or silent, the folder holds
+            another dataset, or a worker is killed twice.
     """
     if settings.artists > settings.tracks:
         raise TagscaleError(
@@ -92,7 +92,7 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
     finished.limit(settings.tracks)
     missing = [number for number in range(settings.tracks) if number not in finished.records]
     if missing and finished.records:
-        console.print(f"{folder}: {len(finished.records):,} of {settings.tracks:,} tracks are there; making the others")
+        console.print(f"{folder}: {len(finished.records):,} of {settings.tracks:,} tracks are done; making the rest")
     with progress_bar("tracks", console, transient=True, disable=not missing) as progress:
         records = _made(folder, settings, soundfont, missing, workers)
         for record in progress.track(records, total=len(missing), description="composing"):
@@ -107,7 +107,7 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
 def _made(
     folder: Path, settings: SynthParams, soundfont: Path, missing: Sequence[int], workers: int | None
 ) -> Iterator[dict[str, Any]]:
-    """Make the missing tracks; give their records in the order in which they are finished."""
+    """Make the missing tracks and yield their records in order of completion."""
     workers = min(workers or cores(), len(missing))
     compose = partial(
         make_track, seed=settings.seed, artists=settings.artists, seconds=settings.seconds, soundfont=soundfont
@@ -126,7 +126,7 @@ def _made(
 
 
 def _make_file(folder: Path, compose: Callable[[int], Track], number: int) -> dict[str, Any]:
-    """Make a track's audio file. Returns its record for the journal."""
+    """Make a track's audio file and return its record for the journal."""
     track = compose(number)
     path = folder / audio_path(number)
     with replacing(path) as fresh:
@@ -138,7 +138,7 @@ def _make_file(folder: Path, compose: Callable[[int], Track], number: int) -> di
 
 
 def _write_tables(folder: Path, records: Sequence[dict[str, Any]], settings: SynthParams) -> None:
-    """tracks.csv and tags.yaml."""
+    """Write tracks.csv and tags.yaml."""
     clean = np.array([[record["labels"][tag] for tag in TAGS] for record in records])
     labels = mistaken(clean, settings.label_noise, settings.seed, [record["number"] for record in records])
     classified = [tag in CLASSIFICATION for tag in TAGS]

@@ -1,7 +1,7 @@
-"""The finished tracks of a corpus, by which an interrupted run resumes.
+"""The finished tracks of a corpus, from which an interrupted run resumes.
 
-`corpus.json` holds the recipe: all that decides a track. The journal `.finished.jsonl` has a line for each track whose
-audio is in place: its row, its labels before annotators' mistakes, and the size of its file.
+`corpus.json` holds the recipe: everything that decides a track. The journal `.finished.jsonl` has one line per track
+with complete audio: its row of tracks.csv, its labels without noise, and its file size.
 """
 
 import re
@@ -17,7 +17,7 @@ RECIPE = "corpus.json"
 FINISHED = ".finished.jsonl"
 AUDIO = "audio"
 TABLES = ("tracks.csv", "tags.yaml")
-OURS = re.compile(r"\.?track_\d+\.flac.*")  # audio of a corpus, and leftovers of a killed run
+OURS = re.compile(r"\.?track_\d+\.flac.*")  # audio of a corpus, and temporary files of a killed run
 
 
 def audio_path(number: int) -> str:
@@ -34,7 +34,7 @@ class FinishedTracks:
 
     Args:
         folder: created if missing
-        recipe: what decides a track. Tracks of another recipe are made again.
+        recipe: everything that decides a track. Tracks of another recipe are stale.
 
     Attributes:
         records: number -> record
@@ -53,7 +53,7 @@ class FinishedTracks:
         if not (folder / RECIPE).exists():
             self._refuse_foreign()
         if self._recipe_on_disk() != recipe:
-            # In this order, a kill at any point leaves no recipe with a track of the other one.
+            # The journal goes first: a kill between the steps never pairs the new recipe with stale tracks.
             self.replaced = (folder / FINISHED).exists()
             self._journal.remove()
             write_json(folder / RECIPE, recipe)
@@ -75,7 +75,7 @@ class FinishedTracks:
             return None
 
     def _read(self) -> None:
-        """Take over the tracks whose audio is in place with the size that was written."""
+        """Load the records whose audio file exists with the recorded size."""
         for line in self._journal.lines():
             if line.record and {"number", "bytes"} <= line.record.keys():
                 audio = self.folder / audio_path(line.record["number"])
@@ -89,7 +89,11 @@ class FinishedTracks:
         self._journal.append(record)
 
     def limit(self, tracks: int) -> int:
-        """Keep the first `tracks` tracks, and delete other audio and leftovers of a killed run; returns how many."""
+        """Keep the first `tracks` tracks. Delete other audio and temporary files of a killed run.
+
+        Returns:
+            number of deleted audio files
+        """
         self.records = {number: record for number, record in self.records.items() if number < tracks}
         kept = {self.folder / audio_path(number) for number in self.records}
         removed = 0
@@ -106,5 +110,5 @@ class FinishedTracks:
         return removed
 
     def sort(self) -> None:
-        """Write the journal again, in the order of the tracks."""
+        """Rewrite the journal in the order of the tracks."""
         self._journal.rewrite(self.records[number] for number in sorted(self.records))

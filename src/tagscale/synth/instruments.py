@@ -1,7 +1,7 @@
-"""What plays: General MIDI programs grouped by the instrument a listener would name, and the drums of each kit.
+"""General MIDI programs grouped by the instrument a listener would name, and the drums of each kit.
 
-Decay and release are written here because the sampler plays the recordings in a loop, at one loudness, and stops dead
-at the end of a note (see render.py).
+These tables set decay and release. The sampler itself loops a recording at one loudness and cuts it off at the end of
+the note (see render.py).
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Instrument:
-    """One instrument; `programs` are its colours, of which an artist prefers one."""
+    """One instrument. `programs` are its colours; each artist prefers one of them."""
 
     programs: tuple[int, ...]
     low: int  # lowest and highest pitch, at least an octave apart and below 97 (see render.py)
@@ -17,10 +17,10 @@ class Instrument:
     acoustic: float  # 1 for instruments that need no electricity, 0 for synthesizers
     decay: float | None = None  # seconds in which a note at middle C falls by 20 dB; None: sustained
     attack: float = 0.0  # seconds in which a note swells
-    release: float = 0.06  # seconds in which a note dies away after its end
+    release: float = 0.06  # seconds in which a note fades after its end
     vibrato: float = 0.0  # cents
-    breath: float = 0.0  # noise at the beginning of a note: 1 is as strong as the note
-    voice: str | None = None  # "female" or "male": the source is shaped by the vowels of such a voice
+    breath: float = 0.0  # noise at the start of a note: 1 is as strong as the note
+    voice: str | None = None  # "female" or "male": the vowels of such a voice shape the sound
 
 
 INSTRUMENTS = {
@@ -71,7 +71,7 @@ class Drum:
     level: float = 0.0
 
 
-# Keys that the sampler plays as a click (38 and 60 to 62 of the standard kit among them) are replaced by near ones.
+# Similar keys replace those that the sampler plays as a click (such as 38 and 60 to 62 of the standard kit).
 DRUMS = {
     "kick": Drum(36, 0.18, 2),
     "snare": Drum(40, 0.16),
@@ -97,7 +97,7 @@ DRUMS = {
 
 @dataclass(frozen=True)
 class Kit:
-    """A General MIDI drum kit, and the drums that it has elsewhere than `DRUMS` says."""
+    """A General MIDI drum kit. `changes` are its drums that differ from `DRUMS`."""
 
     program: int
     machine: bool = False

@@ -1,8 +1,8 @@
-"""Annotators' mistakes: some classification labels are wrong, all regression labels a little off.
+"""Label noise: simulated annotators flip some classification labels and shift all regression labels a little.
 
-Mistakes keep every tag about as frequent as it is, as people's do: who overlooks one banjo takes something else for
-one. Whether track 17 is mistaken on a tag is drawn from the seed and the track's number, so it does not depend on the
-number of tracks, except where that changes how frequent the tag is.
+Noise keeps the frequency of every tag: an annotator who overlooks one banjo takes another instrument for a banjo. The
+seed and the track's number decide the random draws of a track. The number of tracks matters only where it changes the
+frequency of a tag.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,17 @@ from tagscale.synth.tags import TAGS
 
 
 def mistaken(clean: np.ndarray, rate: float, seed: int, numbers: Sequence[int]) -> np.ndarray:
-    """Labels as people would have given them.
+    """Add label noise.
 
-    A tag by itself: a positive is overlooked with probability `rate`, and as many negatives are expected to become
-    positive. A set of exclusive tags: with probability `rate` another member is taken, frequent ones more often.
-    Regression: normal noise with standard deviation `rate`.
+    A tag outside an exclusive set: a positive turns negative with probability `rate`. A negative turns positive with a
+    probability, at most `rate`, that keeps the expected number of positives.
+    An exclusive set: with probability `rate` another member replaces the true one. Frequent members are more likely.
+    A regression tag: normal noise with standard deviation `rate`.
 
     Args:
-        clean: labels, columns as in `tags.TAGS`
-        rate: 0 changes nothing
-        numbers: the tracks' numbers
+        clean: labels without noise, columns as in `tags.TAGS`
+        rate: 0 leaves the labels unchanged
+        numbers: track numbers
 
     Shape: (tracks, tags) -> (tracks, tags)
     """
@@ -47,14 +48,20 @@ def mistaken(clean: np.ndarray, rate: float, seed: int, numbers: Sequence[int]) 
 
 
 def _one_tag(clean: np.ndarray, rate: float, draws: np.ndarray) -> np.ndarray:
-    """Shape: (tracks,) each."""
+    """Add noise to one tag outside an exclusive set.
+
+    Shape: (tracks,), (tracks,) -> (tracks,)
+    """
     share = clean.mean()
     to_positive = rate * share / (1 - share) if share < 1 else 0.0
     return np.where(clean == 1, draws >= rate, draws < min(rate, to_positive)).astype(clean.dtype)
 
 
 def _one_set(clean: np.ndarray, rate: float, draws: np.ndarray, choices: np.ndarray) -> np.ndarray:
-    """Shape: (tracks, members), (tracks,), (tracks,) -> (tracks, members)."""
+    """Add noise to one exclusive set.
+
+    Shape: (tracks, members), (tracks,), (tracks,) -> (tracks, members)
+    """
     labels = clean.copy()
     frequent = clean.mean(axis=0)
     for track in np.flatnonzero(draws < rate):

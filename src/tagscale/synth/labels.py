@@ -1,4 +1,4 @@
-"""Labels that follow from what is heard: the played notes, the mix, and measurements of the finished track."""
+"""Labels from what a listener hears: the notes, the mix, and measurements of the finished track."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from tagscale.synth.rhythms import PATTERNS
 from tagscale.synth.score import Song
 from tagscale.synth.tags import REGRESSION, TAGS
 
-AUDIBLE = -24.0  # dB against the whole mix; a player below it has no tag
-AUDIBLE_TIME = 1 / 15  # of the excerpt: a player that sounds for less has no tag (2 of 30 seconds)
-WINDOW = 2_048  # samples of a spectrum for the measurements
-KIT_ACOUSTIC = 0.8  # acousticness of a drum kit; hand drums 1, machines 0
+AUDIBLE = -24.0  # dB against the whole mix; a quieter player has no tag
+AUDIBLE_TIME = 1 / 15  # share of the excerpt (2 of 30 seconds); a player that sounds for less has no tag
+WINDOW = 2_048  # samples per measured spectrum
+KIT_ACOUSTIC = 0.8  # acousticness of a drum kit; hand drums have 1, drum machines 0
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured on the finished track."""
+    """Measurements of a finished track."""
 
     loudness: float  # dBFS, root mean square
     centroid: float  # Hz, of the power spectrum
-    dynamics: float  # dB between the loud and the quiet tenth of the frames
+    dynamics: float  # dB between the 10th and the 90th percentile of frame levels
     bass: float  # share of the power below 150 Hz
 
 
@@ -51,7 +51,7 @@ def measured(track: np.ndarray) -> Measures:
 
 
 def scaled(value: float, low: float, high: float) -> float:
-    """Position of a value between two ends, in [0, 1].
+    """Position of a value between `low` and `high`, clipped to [0, 1].
 
     >>> scaled(5, 0, 10), scaled(-3, 0, 10), scaled(99, 0, 10)
     (0.5, 0.0, 1.0)
@@ -60,26 +60,26 @@ def scaled(value: float, low: float, high: float) -> float:
 
 
 def audible(shares: Sequence[Share], seconds: float) -> list[Share]:
-    """The players that a listener of an excerpt of some seconds notices."""
+    """The players that a listener notices in an excerpt of `seconds`."""
     return [share for share in shares if share.level > AUDIBLE and share.active >= AUDIBLE_TIME * seconds]
 
 
 def clean_labels(
     song: Song, shares: Sequence[Share], treated: Treatment, grit: float, track: np.ndarray
 ) -> dict[str, float]:
-    """Every tag of `tags.TAGS` for one track, without annotators' mistakes: 0 or 1, or a number in [0, 1]."""
+    """Every tag of `tags.TAGS` for one track, without label noise: 0 or 1, or a number in [0, 1] for regression."""
     heard = audible(shares, song.seconds)
     numbers = _regressions(song, heard, treated, measured(track))
-    found = _rhythm(song, heard) | _harmony(song, heard) | _instruments(song, heard, grit)
-    found |= _sonority(treated, numbers) | _mood(numbers, found) | {STYLES[song.style].genre, song.style}
-    unknown = found - set(TAGS)
+    tags = _rhythm(song, heard) | _harmony(song, heard) | _instruments(song, heard, grit)
+    tags |= _sonority(treated, numbers) | _mood(numbers, tags) | {STYLES[song.style].genre, song.style}
+    unknown = tags - set(TAGS)
     if unknown:
         raise KeyError(f"labels without a tag: {sorted(unknown)}")
-    return {name: round(numbers[name], 4) if name in REGRESSION else float(name in found) for name in TAGS}
+    return {name: round(numbers[name], 4) if name in REGRESSION else float(name in tags) for name in TAGS}
 
 
 def _regressions(song: Song, heard: Sequence[Share], treated: Treatment, track: Measures) -> dict[str, float]:
-    """The regression tags."""
+    """Values of the regression tags."""
     whole = sum(share.power for share in heard) or 1.0
     drums = next((share.level for share in heard if share.playing is None), -40.0)
     fuzz = sum(share.power for share in heard if share.playing and share.playing.instrument == "distorted_guitar")
@@ -133,61 +133,61 @@ def _acoustic(song: Song, share: Share) -> float:
 
 
 def _rhythm(song: Song, heard: Sequence[Share]) -> set[str]:
-    """Meter and rhythmic feel."""
+    """Tags of meter and rhythmic feel."""
     bpm = song.frame.bpm
-    found = {song.frame.meter.tag, "slow" if bpm < 88 else "medium_tempo" if bpm < 126 else "fast"}
+    tags = {song.frame.meter.tag, "slow" if bpm < 88 else "medium_tempo" if bpm < 126 else "fast"}
     if song.swing >= 0.55:
-        found.add("swing_feel")
+        tags.add("swing_feel")
     if song.frame.meter.name == "12/8":
-        found.add("shuffle")
+        tags.add("shuffle")
     if song.pattern is None or all(share.playing is not None for share in heard):
-        return found | {"no_drums"}
+        return tags | {"no_drums"}
     pattern = PATTERNS[song.pattern]
-    noticed = {
+    conditions = {
         "backbeat": pattern.backbeat,
         "four_on_the_floor": pattern.four_on_the_floor,
         "half_time": pattern.half_time,
     }
-    return found | {name for name, yes in noticed.items() if yes}
+    return tags | {name for name, yes in conditions.items() if yes}
 
 
 def _harmony(song: Song, heard: Sequence[Share]) -> set[str]:
-    found = {song.frame.mode.tag}
+    tags = {song.frame.mode.tag}
     if len(set(song.progression)) <= 2:
-        found.add("static_harmony")
+        tags.add("static_harmony")
     if song.sevenths:
-        found.add("extended_chords")
+        tags.add("extended_chords")
     if any(share.playing and share.playing.role == "drone" for share in heard):
-        found.add("drone")
-    return found
+        tags.add("drone")
+    return tags
 
 
 def _instruments(song: Song, heard: Sequence[Share], grit: float) -> set[str]:
-    """Vocals and instruments."""
+    """Tags of vocals and instruments."""
     names = {share.playing.instrument for share in heard if share.playing}
     voices = names & set(VOCALS)
-    found = names - voices | {"vocals" if voices else "no_vocals"}
+    tags = names - voices | {"vocals" if voices else "no_vocals"}
     if voices & {"male_voice", "rapper"}:
-        found.add("male_vocals")
+        tags.add("male_vocals")
     if "female_voice" in voices:
-        found.add("female_vocals")
+        tags.add("female_vocals")
     if "choir" in voices:
-        found.add("choir_vocals")
+        tags.add("choir_vocals")
     if "rapper" in voices:
-        found.add("rap_vocals")
+        tags.add("rap_vocals")
     if voices & {*SINGERS, "rapper"} and grit:
-        found.add("gritty_vocals")
+        tags.add("gritty_vocals")
     if song.pattern is not None and any(share.playing is None for share in heard):
         pattern = PATTERNS[song.pattern]
         if pattern.hand_percussion:
-            found.add("hand_percussion")
+            tags.add("hand_percussion")
         if pattern.drum_set:
-            found.add("drum_machine" if KITS[song.kit].machine else "drum_kit")
-    return found
+            tags.add("drum_machine" if KITS[song.kit].machine else "drum_kit")
+    return tags
 
 
 def _sonority(treated: Treatment, numbers: dict[str, float]) -> set[str]:
-    noticed = {
+    conditions = {
         "live": treated.live,
         "studio": not treated.live,
         "acoustic": numbers["acousticness"] > 0.8,
@@ -199,14 +199,14 @@ def _sonority(treated: Treatment, numbers: dict[str, float]) -> set[str]:
         "distorted": numbers["distortion"] > 0.5,
         "echo": treated.echo > 0,
     }
-    return {name for name, yes in noticed.items() if yes}
+    return {name for name, yes in conditions.items() if yes}
 
 
-def _mood(numbers: dict[str, float], found: set[str]) -> set[str]:
-    """How the track would be called, from energy, valence and sound."""
+def _mood(numbers: dict[str, float], tags: set[str]) -> set[str]:
+    """Tags of mood, from energy, valence and sound."""
     energy, valence = numbers["energy"], numbers["valence"]
-    big = found & {"string_ensemble", "brass_section", "choir_vocals", "timpani"}
-    noticed = {
+    big = tags & {"string_ensemble", "brass_section", "choir_vocals", "timpani"}
+    conditions = {
         "happy": valence > 0.68 and energy > 0.3,
         "sad": valence < 0.4 and energy < 0.42,
         "angry": valence < 0.55 and energy > 0.55 and numbers["distortion"] > 0.45,
@@ -216,4 +216,4 @@ def _mood(numbers: dict[str, float], found: set[str]) -> set[str]:
         "epic": len(big) >= 2,
         "party": numbers["danceability"] > 0.7 and energy > 0.4,
     }
-    return {name for name, yes in noticed.items() if yes}
+    return {name for name, yes in conditions.items() if yes}

@@ -1,4 +1,4 @@
-"""What soloists and singers play. Each role takes the frame, the bars and the instrument, and yields notes."""
+"""Parts of soloists and singers. Each role takes the frame, the bars and the instrument, and yields notes."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from tagscale.synth.meter import Meter
 from tagscale.synth.score import Bar, Frame, Step
 from tagscale.synth.theory import interval, nearest, within
 
-# Rhythms of one beat, from calm to busy: (step, length) of each note. Keys are the steps of the beat.
+# Rhythms of one beat, from calm to busy: (step, length) of each note. Keys are steps per beat.
 CELLS: dict[int, list[list[tuple[int, int]]]] = {
     4: [[], [(0, 4)], [(2, 2)], [(0, 2), (2, 2)], [(0, 3), (3, 1)], [(0, 2), (2, 1), (3, 1)], [(0, 1), (1, 1), (2, 2)]],
     6: [[], [(0, 6)], [(0, 4), (4, 2)], [(2, 2), (4, 2)], [(0, 2), (2, 2), (4, 2)], [(0, 1), (1, 1), (2, 2), (4, 2)]],
@@ -19,7 +19,7 @@ LEAPS = (-3, -2, -1, -1, -1, 0, 1, 1, 1, 2, 2, 4)  # scale degrees from one note
 
 
 class Gesture(NamedTuple):
-    """A note of a phrase before it meets a harmony."""
+    """A note of a phrase before the harmony sets its pitch."""
 
     step: int
     length: int
@@ -27,7 +27,7 @@ class Gesture(NamedTuple):
 
 
 def _phrase(meter: Meter, bars: int, busy: float, rng: np.random.Generator) -> list[Gesture]:
-    """A rhythm and a contour for some bars; `busy` in 0..1. It ends on a long note."""
+    """A rhythm and a contour for some bars that end on a long note. `busy` is in 0..1."""
     gestures: list[Gesture] = []
     for bar in range(bars):
         for start, size in zip(meter.beat_starts, meter.beats, strict=True):
@@ -45,7 +45,7 @@ def _phrase(meter: Meter, bars: int, busy: float, rng: np.random.Generator) -> l
 def _sung(
     frame: Frame, bars: Sequence[Bar], phrase: Sequence[Gesture], degree: int, tonic: int, instrument: Instrument
 ) -> Iterator[Step]:
-    """A phrase over the harmony of its bars: strong steps take the nearest chord tone."""
+    """Fit a phrase to the harmony of its bars. Strong steps take the nearest chord tone."""
     meter = frame.meter
     size = len(frame.mode.melody)
     for gesture in phrase:
@@ -69,7 +69,7 @@ def _melody(
     register: float = 0.5,
     rests: float = 0.2,
 ) -> Iterator[Step]:
-    """Phrases of two bars in the order A A' B A, some of them left to the others."""
+    """Phrases of two bars in the order A A' B A. `rests` is the chance to skip a phrase after the first."""
     middle = instrument.low + register * (instrument.high - instrument.low)
     tonic = nearest(frame.tonic, round(middle))
     first = _phrase(frame.meter, 2, busy, rng)
@@ -87,31 +87,31 @@ def _melody(
 
 
 def melody(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """An instrument in the lead."""
+    """The melody of a lead instrument."""
     busy = float(np.clip((0.35 + 0.35 * frame.energy) * frame.density, 0.2, 0.9))
     yield from _melody(frame, bars, instrument, rng, busy, register=0.55)
 
 
 def jig_melody(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """A dance tune that hardly takes breath."""
+    """A busy dance tune without rests."""
     yield from _melody(frame, bars, instrument, rng, busy=0.85, register=0.5, rests=0.0)
 
 
 def counter_melody(
     frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator
 ) -> Iterator[Step]:
-    """A slower second voice below the first."""
+    """A slower second voice in a lower register."""
     yield from _melody(frame, bars, instrument, rng, busy=0.25, register=0.3, rests=0.1)
 
 
 def sung_melody(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """A singer: syllables in the middle of the voice, with pauses for breath."""
+    """The melody of a singer, in the middle of the voice and with pauses for breath."""
     busy = float(np.clip((0.3 + 0.25 * frame.energy) * frame.density, 0.2, 0.7))
     yield from _melody(frame, bars, instrument, rng, busy, register=0.45, rests=0.12)
 
 
 def rap(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """Speech in rhythm: dense syllables whose pitch wanders, and falls at the end of a line."""
+    """Rhythmic speech: dense syllables whose pitch wanders and falls at the end of a line."""
     home = instrument.low + 7 + int(rng.integers(0, 5))
     for bar in bars:
         pitch = home + 3
@@ -136,7 +136,7 @@ def riff(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.rand
 
 
 def sparse(frame: Frame, bars: Sequence[Bar], instrument: Instrument, rng: np.random.Generator) -> Iterator[Step]:
-    """A few high, long notes of the chord with much silence between them."""
+    """A few high, long chord tones with long silences between them."""
     for bar in bars:
         for step in bar.meter.beat_starts[::2]:
             if rng.random() < 0.55:

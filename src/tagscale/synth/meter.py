@@ -1,4 +1,4 @@
-"""Time: meters as grids of sixteenth notes, swing, and how syncopated a set of onsets is."""
+"""Meters as grids of sixteenth notes, swing, and a measure of syncopation."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Meter:
-    """A bar as a row of beats, each of so many sixteenth-note steps: 4 in simple meters, 6 in compound ones."""
+    """A bar as a row of beats. A simple beat has 4 sixteenth-note steps, a compound beat 6."""
 
     name: str
     tag: str  # one of the mutually exclusive meter tags
     beats: tuple[int, ...]  # steps of each beat
-    steps_per_pulse: int  # steps of what the tempo counts
+    steps_per_pulse: int  # steps of the pulse that the tempo counts
 
     @cached_property
     def steps(self) -> int:
@@ -57,11 +57,11 @@ METERS = {
 
 
 def swung(step: float, ratio: float, unit: int) -> float:
-    """Where a step falls when pairs of `unit` steps are played long-short.
+    """Position of a step when pairs of `unit` steps are played long-short.
 
     Args:
         step: position in sixteenth notes
-        ratio: share of the pair that its first half takes: 0.5 straight, 0.66 triplet swing
+        ratio: share of the first half in a pair: 0.5 straight, 0.66 triplet swing
         unit: 2 swings eighth notes, 1 sixteenth notes
 
     >>> [round(swung(step, 0.66, 2), 2) for step in (0, 1, 2, 3, 4)]
@@ -78,11 +78,11 @@ def swung(step: float, ratio: float, unit: int) -> float:
 def syncopation(onsets: Iterable[int], meter: Meter) -> float:
     """How much the onsets of one part avoid the strong steps, in [0, 1].
 
-    After Longuet-Higgins and Lee (1984): an onset counts when a stronger step follows before the part plays again,
+    After Longuet-Higgins and Lee (1984): an onset counts when a stronger step follows before the next onset. It counts
     by the difference of the two weights.
 
     Args:
-        onsets: steps from the beginning of the music
+        onsets: steps from the start of the piece
 
     >>> syncopation(range(0, 32, 4), METERS["4/4"])
     0.0

@@ -28,13 +28,13 @@ TRACK_PATTERNS = ("{verb} {place}", "{first} {second}", "{first} and {other}", "
 
 
 def artist_name(number: int, seed: int) -> str:
-    """The name of artist `number` (from 0): no two of the first 10,000 artists of a seed have the same.
+    """The name of artist `number` (from 0). The first 10,000 artists of a seed have distinct names.
 
     >>> len({artist_name(number, seed=1) for number in range(10_000)})
     10000
     """
     combinations = len(FIRST) * len(SECOND) * len(PATTERNS)
-    stride = 1_949  # prime, and no divisor of the number of combinations: every combination comes once
+    stride = 1_949  # a prime that does not divide the combinations, so each occurs once
     place = (number * stride + seed * 7_919) % combinations
     place, pattern = divmod(place, len(PATTERNS))
     first, second = divmod(place, len(SECOND))

@@ -1,7 +1,7 @@
-"""From the players' sounds to a record: the mix, drive, room, tone, noise and loudness.
+"""From the players' sounds to a record: mix, drive, room, tone, noise and loudness.
 
-Everything linear (the room, the echo, tone control, and the step down from 32 to 16 kHz) is one multiplication of
-spectra, so a track costs one long transform there and one back.
+All linear steps (room, echo, tone control, resampling from 32 to 16 kHz) are one multiplication of spectra. A track
+therefore costs one long transform in each direction.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from tagscale.synth.score import Playing, Song
 from tagscale.synth.styles import Style
 from tagscale.synth.tone import RENDER_RATE
 
-LEVELS = {  # dB, of each role in the mix; bass roles share one
+LEVELS = {  # dB of each role in the mix; other roles have BASS_LEVEL or CHORDS_LEVEL
     "melody": 0.0, "jig_melody": 0.0, "sung_melody": 1.5, "rap": 2.5, "riff": -4.0, "counter_melody": -4.0,
     "sparse": -4.0, "pad": -6.0, "drone": -6.0, "power_chords": -4.0, "drum_roll": -3.0,
 }  # fmt: skip
@@ -27,15 +27,15 @@ DRUMS_LEVEL = 0.0
 LEVEL_SPREAD = 1.2  # standard deviation of the levels, dB
 OVERSAMPLING = RENDER_RATE // SAMPLE_RATE
 FRAME = 3_200  # samples at RENDER_RATE over which a player's level is measured (0.1 s)
-SILENT = 10 ** (-30 / 20)  # below a player's loudest frame: it pauses
-CEILING = 0.97  # no sample of a track is louder
-ECHO = 0.4  # amplitude of a repeat against the one before
-KNEE = 0.5  # from here on the limiter bends
+SILENT = 10 ** (-30 / 20)  # amplitude against a player's loudest frame; quieter frames are pauses
+CEILING = 0.97  # largest amplitude of a track
+ECHO = 0.4  # amplitude of a repeat against the previous one
+KNEE = 0.5  # amplitude above which the limiter bends
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to one track; amounts in 0..1 unless said otherwise."""
+    """The production settings of one track, in 0..1 unless stated otherwise."""
 
     reverb: float
     drive: float
@@ -49,7 +49,7 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Share:
-    """How much of a mix one player is."""
+    """The share of one player in a mix."""
 
     playing: Playing | None  # None: the drums
     level: float  # dB, against the whole mix
@@ -57,12 +57,12 @@ class Share:
 
     @property
     def power(self) -> float:
-        """Part of the mix's power, 0 to 1."""
+        """Share of the mix's power, 0 to 1."""
         return float(10 ** (self.level / 10))
 
 
 def treatment(style: Style, sound: Sound, bpm: float, rng: np.random.Generator) -> Treatment:
-    """What happens to a track of a style on a record with a sound of its own."""
+    """Draw the treatment of a track from its style and the sound of its album."""
     studio = style.studio
     live = bool(rng.random() < studio.live + sound.live)
     reverb = studio.reverb + sound.reverb + float(rng.normal(0, 0.06))
@@ -84,9 +84,13 @@ def treatment(style: Style, sound: Sound, bpm: float, rng: np.random.Generator) 
 def mixed(
     stems: Iterable[tuple[Playing | None, np.ndarray]], rng: np.random.Generator
 ) -> tuple[np.ndarray, list[Share]]:
-    """All players (of render.stems) together, each at the level of its role while it plays; what share each has.
+    """Mix all players (of render.stems), each at the level of its role while it plays.
 
-    Raises ValueError when nothing sounds.
+    Returns:
+        the mix, and the share of each player in it
+
+    Raises:
+        ValueError: nothing sounds.
     """
     mix: np.ndarray | None = None
     measured = []
@@ -116,7 +120,7 @@ def _level(playing: Playing | None) -> float:
 
 
 def produced(mix: np.ndarray, song: Song, treated: Treatment, rng: np.random.Generator) -> np.ndarray:
-    """The finished track.
+    """Produce the finished track from a mix.
 
     Shape: mix (samples,) at 32 kHz x tuning -> (seconds x 16 kHz,), float32, no sample above CEILING
     """
@@ -131,12 +135,12 @@ def produced(mix: np.ndarray, song: Song, treated: Treatment, rng: np.random.Gen
 
 
 def _at_speed(sound: np.ndarray, count: int) -> np.ndarray:
-    """A sound played so fast or slow that it takes `count` samples: linear between its own."""
+    """Resample a sound to `count` samples by linear interpolation."""
     return np.interp(np.linspace(0, len(sound), count, endpoint=False), np.arange(len(sound)), sound).astype(np.float32)
 
 
 def _driven(mix: np.ndarray, drive: float) -> np.ndarray:
-    """Overdrive of the whole mix: nothing below 0.12, a fuzz box at 1."""
+    """Overdrive the whole mix. A drive below 0.12 leaves it clean; 1 sounds like a fuzz box."""
     level = np.sqrt(np.mean(mix**2)) + 1e-12
     if drive < 0.12:
         return mix / np.float32(level)
@@ -145,7 +149,7 @@ def _driven(mix: np.ndarray, drive: float) -> np.ndarray:
 
 
 def _placed_in_room(mix: np.ndarray, count: int, treated: Treatment, rng: np.random.Generator) -> np.ndarray:
-    """Room, echo and tone control at 16 kHz."""
+    """Apply room, echo and tone control, and resample to 16 kHz."""
     impulse = _impulse(treated, rng)
     size = scipy.fft.next_fast_len(count + len(impulse), real=True)
     spectrum = scipy.fft.rfft(mix, OVERSAMPLING * size)[: size // 2 + 1]
@@ -155,7 +159,7 @@ def _placed_in_room(mix: np.ndarray, count: int, treated: Treatment, rng: np.ran
 
 
 def _impulse(treated: Treatment, rng: np.random.Generator) -> np.ndarray:
-    """What a click becomes: itself, its echoes, and decaying noise with a dull tail. Unit energy if it is dry."""
+    """The impulse response of room and echo: the click, its echoes, and a dull tail of decaying noise."""
     seconds = 0.15 + 2.6 * treated.reverb**1.3
     count = round(seconds * SAMPLE_RATE)
     tail = rng.standard_normal(count, dtype=np.float32)
@@ -172,7 +176,7 @@ def _impulse(treated: Treatment, rng: np.random.Generator) -> np.ndarray:
 
 
 def _tone_control(hertz: np.ndarray, treated: Treatment) -> np.ndarray:
-    """Gain over frequency: tilt around 1 kHz, no rumble, and the narrow band of old equipment."""
+    """Gain over frequency: tilt around 1 kHz, a rumble filter, and the narrow band of old equipment."""
     top, bottom = 7_700.0, 28.0
     if treated.lo_fi:
         top, bottom = 4_600.0 - 2_400.0 * treated.lo_fi, 60.0 + 110.0 * treated.lo_fi
@@ -182,7 +186,7 @@ def _tone_control(hertz: np.ndarray, treated: Treatment) -> np.ndarray:
 
 
 def _wow(track: np.ndarray, depth: float, rng: np.random.Generator) -> np.ndarray:
-    """The uneven speed of a turntable or a cassette player."""
+    """Vary the speed of a track like a turntable or a cassette player."""
     place = np.arange(len(track), dtype=np.float64)
     turns = rng.uniform(0.5, 1.2)
     swing = depth * SAMPLE_RATE / (2 * np.pi * turns) * np.sin(2 * np.pi * turns * place / SAMPLE_RATE)
@@ -190,7 +194,7 @@ def _wow(track: np.ndarray, depth: float, rng: np.random.Generator) -> np.ndarra
 
 
 def _noise(count: int, treated: Treatment, rng: np.random.Generator) -> np.ndarray:
-    """Hiss of old equipment, crackle of vinyl, an audience; against music of root mean square 1."""
+    """Hiss of old equipment, crackle of vinyl and an audience, for music of root mean square 1."""
     noise = np.zeros(count, np.float32)
     if treated.lo_fi:
         hiss = scipy.signal.lfilter([0.5, -0.3], [1, -0.2], rng.standard_normal(count, dtype=np.float32))
@@ -219,7 +223,7 @@ def _audience(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def limited(track: np.ndarray, loudness: float) -> np.ndarray:
-    """The track at a loudness (dBFS, root mean square), its peaks bent below CEILING.
+    """Set the loudness of a track (dBFS, root mean square) and bend its peaks below CEILING.
 
     >>> bool(np.abs(limited(np.array([0.0, 40.0, -3.0]), -6.0)).max() <= CEILING)
     True

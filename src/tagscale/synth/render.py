@@ -1,16 +1,16 @@
 """From notes to sound: symusic plays the recordings of a General MIDI soundfont, note by note.
 
-symusic 0.5.9 plays every note at one loudness, loops the recording for as long as the note is held, and cuts it off
-at the end; it knows neither velocity nor controllers nor pitch bends. So each pitch that a player needs is rendered
-once, as long as its longest note; tone.py makes a note of the instrument of it, and loudness and release come with
-every note here.
+symusic 0.5.9 plays every note at one loudness, loops the recording while the note is held, and cuts it off at
+the end. It ignores velocity, controllers and pitch bends. So symusic renders each pitch of a player once, as long as
+its longest note. tone.py shapes the recording into a note of the instrument. This module gives every note its loudness
+and release.
 
-What else it takes to get the same sound every time, found by rendering all pitches repeatedly:
-- far above an instrument's range symusic never returns (from pitch 97 on in the default soundfont), and some pitches
-  are silent or noise of 10^7: hence the ranges in instruments.py, and `SANE_PEAK`;
-- two programs that share recordings sound like the one that was played first: hence a `Sampler` for every track;
-- string ensemble (program 48) from 56 to 60 and trumpet (56) at 57 and 60 read beyond their recording, into whatever
-  memory holds: hence no program 48, and no trumpet below 61.
+Rendering all pitches repeatedly shows three more faults of symusic:
+- Far above an instrument's range symusic never returns (from pitch 97 on in the default soundfont), and some pitches
+  are silent or noise of amplitude 10^7. The ranges in instruments.py and `SANE_PEAK` exclude them.
+- Two programs that share recordings sound like the one that plays first. So every track has its own `Sampler`.
+- String ensemble (program 48) from 56 to 60 and trumpet (56) at 57 and 60 read past the end of their recordings,
+  into arbitrary memory, and differ from run to run. So instruments.py omits program 48 and starts the trumpet at 61.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,18 +25,18 @@ from tagscale.synth.tone import FORMANTS, RENDER_RATE, rung, tone_of
 
 QUALITY = 3  # symusic's interpolation between the samples of a recording: 0 fast to 4 fine
 LONGEST_TONE = 6.0  # seconds; a bar of the slowest music takes 4.6
-SANE_PEAK = 20.0  # recordings peak near 1
+SANE_PEAK = 20.0  # a louder tone is noise; recordings peak near 1
 VOWELS = tuple(FORMANTS)
 
 
 class Sampler:
-    """A soundfont, ready to play one track."""
+    """A soundfont player for one track."""
 
     def __init__(self, soundfont: Path) -> None:
         self._synthesizer = symusic.core.Synthesizer(str(soundfont), RENDER_RATE, QUALITY)
 
     def tones(self, program: int, wanted: Mapping[int, float], drums: bool = False) -> dict[int, np.ndarray]:
-        """Held notes: pitch -> (samples,) at RENDER_RATE, each as long as wanted (seconds)."""
+        """Render held notes: pitch -> (samples,) at RENDER_RATE. `wanted` has the seconds of each pitch."""
         score = symusic.core.ScoreSecond(480)
         track = symusic.core.TrackSecond("", program, drums)
         places, at = {}, 0.0
@@ -46,23 +46,23 @@ class Sampler:
             at += seconds + 0.01
         score.tracks.append(track)
         rendered = np.asarray(self._synthesizer.render(score, stereo=False), np.float32)[0]
-        found = {}
+        tones = {}
         for pitch, (start, length) in places.items():
             tone = rendered[start : start + length]
             peak = float(np.abs(tone).max(initial=0.0))
-            found[pitch] = tone if np.isfinite(peak) and peak < SANE_PEAK else np.zeros(length, np.float32)
-        return found
+            tones[pitch] = tone if np.isfinite(peak) and peak < SANE_PEAK else np.zeros(length, np.float32)
+        return tones
 
 
 def stems(
     song: Song, sampler: Sampler, speed: float, grit: float, rng: np.random.Generator
 ) -> Iterator[tuple[Playing | None, np.ndarray]]:
-    """Every player's sound by itself, and the drums (None) last.
+    """Yield the sound of every player, and the drums (None) last.
 
     Args:
-        speed: how much faster the result will be played (the artist's tuning). Notes are placed that much further
-            apart, so that tempo and length come out as composed.
-        grit: how rough singers sound, 0 to 1.
+        speed: factor on the playback speed (the artist's tuning). Notes lie further apart by this factor, so tempo
+            and length stay as composed.
+        grit: roughness of singers, 0 to 1
 
     Shape: each (samples,), float32, seconds x speed at RENDER_RATE
     """
@@ -116,7 +116,7 @@ def _drummed(song: Song, sampler: Sampler, rate: float, length: int) -> np.ndarr
 
 
 def _place(sound: np.ndarray, at: int, stem: np.ndarray) -> None:
-    """Add a sound to a stem at a sample that may lie before its beginning or near its end."""
+    """Add a sound to a stem from sample `at` on. Skip what lies before or after the stem."""
     first, last = max(0, -at), min(len(sound), len(stem) - at)
     if first < last:
         stem[at + first : at + last] += sound[first:last]

@@ -1,7 +1,7 @@
-"""What drummers play: patterns as text, one row per drum, and what a listener notices about them.
+"""Drum patterns as text, one row per drum, and the features that a listener notices.
 
-`X` is an accent, `x` a normal stroke, `o` a ghost note, `.` silence; spaces set off the beats. A row is stretched
-over its bar, so a row may be written in eighths or sixteenths.
+`X` is an accent, `x` a normal stroke, `o` a ghost note, `.` silence; spaces separate the beats. A row always
+spans its bar, so it may be written in eighths or sixteenths.
 """
 
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ class DrumPattern:
     def strokes(self) -> list[tuple[int, str, float]]:
         """(step, drum, strength in 0..1) of every stroke of the bar."""
         steps = METERS[self.meter].steps
-        found = []
+        strokes = []
         for drum, text in self.rows.items():
             row = text.replace(" ", "")
-            found += [(i * steps // len(row), drum, STROKES[mark]) for i, mark in enumerate(row) if mark in STROKES]
-        return sorted(found)
+            strokes += [(i * steps // len(row), drum, STROKES[mark]) for i, mark in enumerate(row) if mark in STROKES]
+        return sorted(strokes)
 
     def _played(self, drums: tuple[str, ...]) -> set[int]:
         return {step for step, drum, strength in self.strokes if drum in drums and strength > 0.5}
 
     @property
     def backbeat(self) -> bool:
-        """Snare on the second and fourth beat (the second of two in compound duple), not on the first."""
+        """Snare on the second and fourth beat (in compound duple the second of two), not on the first."""
         starts = METERS[self.meter].beat_starts
         snares = self._played(SNARES)
         return len(starts) in (2, 4) and set(starts[1::2]) <= snares and not snares & {starts[0]}
@@ -49,7 +49,7 @@ class DrumPattern:
 
     @property
     def half_time(self) -> bool:
-        """Snare on the third beat of four alone."""
+        """Snare on the third of four beats and on no other beat."""
         starts = METERS[self.meter].beat_starts
         on_beats = self._played(SNARES) & set(starts)
         return len(starts) == 4 and on_beats == {starts[2]}

@@ -1,4 +1,4 @@
-"""A piece of music as data: what compose.py writes and render.py plays."""
+"""A piece of music as data: compose.py writes it, render.py plays it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Step(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A note in time: seconds from the beginning of the excerpt (negative: it began before), strength in 0..1."""
+    """A note in time: seconds from the start of the excerpt (negative before it), strength in 0..1."""
 
     start: float
     seconds: float
@@ -36,12 +36,12 @@ class Stroke(NamedTuple):
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: where it starts on the grid, and its harmony."""
+    """One bar: its place on the grid and its harmony."""
 
     number: int
     start: int  # in steps
     meter: Meter
-    chord: tuple[int, ...]  # pitch classes or above, root first, in the key of the piece
+    chord: tuple[int, ...]  # root first; the tonic's pitch class plus semitones above the tonic
     next_root: int  # root of the following bar's chord
     section_end: bool
 
@@ -52,7 +52,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Frame:
-    """What every player of a piece has to know."""
+    """The musical settings that all players of a piece share."""
 
     meter: Meter
     mode: Mode
@@ -63,7 +63,7 @@ class Frame:
 
     @property
     def subdivision(self) -> int:
-        """Steps between the notes of running figures: eighths, or sixteenths where there is time for them."""
+        """Steps between the notes of running figures: 2 for eighths, 1 for sixteenths in slower music."""
         return 1 if self.bpm * (0.5 + self.energy) < 90 and not self.meter.compound else 2
 
 
@@ -75,12 +75,12 @@ class Playing:
     instrument: str
     program: int  # General MIDI, from 0
     notes: Sequence[Note]
-    onsets: Sequence[int]  # steps, for measuring rhythm
+    onsets: Sequence[int]  # steps; labels.py measures syncopation on them
 
 
 @dataclass(frozen=True)
 class Song:
-    """One piece, cut to the excerpt that is heard."""
+    """The excerpt of one piece."""
 
     style: str
     frame: Frame

@@ -1,11 +1,11 @@
-"""The shape of a style: what a piece of it is made of. The styles themselves are in repertoire.py."""
+"""The fields of a style: the choices for its pieces. repertoire.py holds the styles themselves."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Part:
-    """One player of the band: what it does, on which of some instruments, and how likely it is there at all."""
+    """One player of the band: its role, its possible instruments, and the chance that it takes part."""
 
     role: str  # a function of basslines.py, accompaniment.py or melodies.py
     instruments: tuple[str, ...]
@@ -13,7 +13,7 @@ class Part:
 
 
 def part(role: str, instruments: str, chance: float = 1.0) -> Part:
-    """A part with its instruments as one string of names.
+    """Make a part from one string of instrument names.
 
     >>> part("pad", "organ choir").instruments
     ('organ', 'choir')
@@ -23,7 +23,7 @@ def part(role: str, instruments: str, chance: float = 1.0) -> Part:
 
 @dataclass(frozen=True)
 class Studio:
-    """How records of a style sound: usual amounts of reverb and drive, chances of the rest, all in [0, 1]."""
+    """The record sound of a style: typical reverb and drive, chances of the other effects, all in [0, 1]."""
 
     reverb: float
     drive: float
@@ -34,19 +34,19 @@ class Studio:
 
 @dataclass(frozen=True)
 class Style:
-    """A subgenre: ranges and weighted choices from which compose.py draws one piece."""
+    """A subgenre: the ranges and weighted choices from which compose.py draws a piece."""
 
     genre: str
-    bpm: tuple[float, float]  # what the meter's pulse counts: quarters, dotted quarters in compound meters
+    bpm: tuple[float, float]  # pulses per minute: quarters, dotted quarters in compound meters
     modes: dict[str, float]  # keys of theory.MODES -> weight
     progressions: str  # key of theory.PROGRESSIONS
     parts: tuple[Part, ...]
-    energy: float  # 0 calm to 1 wild: subdivision, loudness of strokes, number of fills
+    energy: float  # 0 calm to 1 wild; sets subdivision, loudness of strokes, number of fills
     studio: Studio
-    drums: tuple[str, ...] = ()  # keys of rhythms.PATTERNS; those of the meter at hand are drawn from; () no drums
+    drums: tuple[str, ...] = ()  # keys of rhythms.PATTERNS; a piece takes one of its meter; (): no drums
     kits: tuple[str, ...] = ("standard", "room")
     meters: dict[str, float] = field(default_factory=lambda: {"4/4": 1.0})
-    swing: float = 0.5  # share of a pair of notes that the first takes
+    swing: float = 0.5  # share of the first note in a pair
     swing_unit: int = 2  # 2: eighths swing, 1: sixteenths
     sevenths: bool = False  # chords of four notes
     singing: float = 0.0  # chance of a singer

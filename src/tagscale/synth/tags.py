@@ -1,4 +1,4 @@
-"""The 139 tags of the default corpus, in the groups of the paper (section 3): 124 to classify, 15 to regress."""
+"""The 138 tags of the default corpus, in the groups of the paper (section 3): 123 classification, 15 regression."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from tagscale.synth.theory import MODES
 
 @dataclass(frozen=True)
 class Tag:
-    """What a column of tracks.csv is."""
+    """The kind and group of one tag, a column of tracks.csv."""
 
     group: str
     kind: str  # classification | regression
-    exclusive: str | None = None  # the set of which exactly one is 1
+    exclusive: str | None = None  # name of a set in which exactly one tag is 1
 
     def as_entry(self) -> dict[str, str]:
         """The tag's entry in tags.yaml."""

@@ -10,16 +10,16 @@ MIXOLYDIAN = (0, 2, 4, 5, 7, 9, 10)
 
 @dataclass(frozen=True)
 class Mode:
-    """What melodies run on, what chords are built from, and what a listener calls it."""
+    """A scale for melodies, a scale for chords, and the tag that a listener gives them."""
 
     melody: tuple[int, ...]  # intervals above the tonic
-    harmony: tuple[int, ...]  # seven intervals: chords are stacked thirds of these
+    harmony: tuple[int, ...]  # seven intervals; chords stack thirds of them
     tag: str  # one of the mutually exclusive harmonic tags
     valence: float  # how bright the mode feels: -1 dark to 1 bright
-    dominant: bool = False  # every chord a dominant seventh chord, as in the blues
+    dominant: bool = False  # every chord is a dominant seventh chord, as in the blues
 
     def chord(self, degree: int, size: int = 3) -> tuple[int, ...]:
-        """Semitones above the tonic, root first.
+        """Semitones of a chord above the tonic, root first.
 
         >>> MODES["blues"].chord(3, 4)
         (5, 9, 12, 15)
@@ -42,7 +42,7 @@ MODES = {
     "blues": Mode((0, 3, 5, 6, 7, 10), MIXOLYDIAN, "blues_scale", -0.1, dominant=True),
 }
 
-# Chord degrees, one per bar; 0 is the tonic. "rising" feelings differ by mode, so most kinds have two lists.
+# Chord degrees, one per bar; 0 is the tonic. Most kinds have one list for major modes and one for minor modes.
 PROGRESSIONS: dict[str, dict[str, list[list[int]]]] = {
     "pop": {
         "major": [[0, 4, 5, 3], [0, 5, 3, 4], [5, 3, 0, 4], [0, 3, 4, 3]],
@@ -68,7 +68,7 @@ STATIC_PROGRESSIONS = ("vamp", "static")
 
 
 def progressions(kind: str, mode: Mode) -> list[list[int]]:
-    """The progressions of a kind that suit a mode: those for "minor" where the third is a minor third.
+    """The progressions of a kind that suit a mode. Modes with a minor third take the list for "minor".
 
     >>> progressions("pop", MODES["dorian"]) == PROGRESSIONS["pop"]["minor"]
     True
@@ -78,7 +78,7 @@ def progressions(kind: str, mode: Mode) -> list[list[int]]:
 
 
 def interval(scale: Sequence[int], degree: int) -> int:
-    """Semitones of a scale degree above the tonic; degrees run on over the octaves in both directions.
+    """Semitones of a scale degree above the tonic; degrees continue over the octaves in both directions.
 
     >>> [interval(MAJOR, degree) for degree in (0, 2, 7, 9, -1)]
     [0, 4, 12, 16, -1]
@@ -97,7 +97,7 @@ def thirds(scale: Sequence[int], degree: int, size: int = 3) -> tuple[int, ...]:
 
 
 def nearest(pitch_class: int, target: int) -> int:
-    """The pitch of a class that lies nearest to a target; upwards when two are equally near.
+    """The pitch of a class nearest to a target, the upper one when two are equally near.
 
     >>> nearest(0, 64), nearest(11, 60), nearest(6, 60)
     (60, 59, 66)
@@ -107,9 +107,9 @@ def nearest(pitch_class: int, target: int) -> int:
 
 
 def voiced(chord_classes: Sequence[int], centre: int, before: Sequence[int] = ()) -> list[int]:
-    """Pitches of a chord in close position near the last chord (or near `centre`), lowest first.
+    """Pitches of a chord in close position near the previous chord and `centre`, lowest first.
 
-    Each chord tone takes the octave nearest to the middle of the chord before, so voices move little.
+    Each chord tone takes the octave nearest to the mean of `centre` and the previous chord, so voices move little.
 
     >>> voiced((0, 4, 7), 60)
     [55, 60, 64]
@@ -121,7 +121,7 @@ def voiced(chord_classes: Sequence[int], centre: int, before: Sequence[int] = ()
 
 
 def within(pitch: int, low: int, high: int) -> int:
-    """The pitch moved by octaves into [low, high]; the range must span an octave.
+    """Move a pitch by octaves into [low, high]. The range must span an octave.
 
     >>> within(30, 48, 72), within(90, 48, 72), within(60, 48, 72)
     (54, 66, 60)

@@ -1,4 +1,4 @@
-"""What makes a held recording a note of an instrument: decay, vibrato, breath, and the vowels of a singing voice.
+"""The shaping of a held recording into a note: decay, vibrato, breath, and the vowels of a singing voice.
 
 Shape of every sound here: (samples,), float32, at RENDER_RATE.
 """
@@ -21,12 +21,12 @@ FORMANT_WIDTHS = (90.0, 120.0, 170.0)  # Hz
 FORMANT_GAINS = (1.0, 0.6, 0.35)
 FEMALE_FORMANTS = 1.17  # a shorter throat: all formants lie higher
 VIBRATO_RATE = 5.5  # Hz
-VIBRATO_DELAY = 0.25  # seconds until it has grown to its depth
+VIBRATO_DELAY = 0.25  # seconds until the vibrato reaches its depth
 SPEECH_FALL = 150.0  # cents per 0.1 s by which the pitch of a spoken syllable falls
 
 
 def decayed(tone: np.ndarray, pitch: int, seconds: float) -> np.ndarray:
-    """A plucked or struck note: it falls by 20 dB in `seconds` (at middle C), overtones twice as fast."""
+    """Decay a plucked or struck note by 20 dB in `seconds` (at middle C), its overtones twice as fast."""
     here = seconds * 2 ** ((60 - pitch) / 24)
     envelope = np.power(10.0, -np.arange(len(tone), dtype=np.float32) / np.float32(here * RENDER_RATE))
     dull = scipy.signal.lfilter([0.15], [1, -0.85], tone).astype(np.float32)
@@ -34,7 +34,7 @@ def decayed(tone: np.ndarray, pitch: int, seconds: float) -> np.ndarray:
 
 
 def swelled(tone: np.ndarray, seconds: float) -> np.ndarray:
-    """A bowed or slowly opened note: it takes so many seconds to reach its loudness."""
+    """Swell a bowed or slowly opened note to its loudness in `seconds`."""
     count = min(len(tone), round(seconds * RENDER_RATE))
     result = tone.copy()
     result[:count] *= np.sin(np.linspace(0, np.pi / 2, count, dtype=np.float32)) ** 2
@@ -42,12 +42,12 @@ def swelled(tone: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def rung(stroke: np.ndarray, seconds: float) -> np.ndarray:
-    """A drum that falls by 20 dB in `seconds`."""
+    """Decay a drum stroke by 20 dB in `seconds`."""
     return stroke * np.power(10.0, -np.arange(len(stroke), dtype=np.float32) / np.float32(seconds * RENDER_RATE))
 
 
 def vibrato(tone: np.ndarray, cents: float) -> np.ndarray:
-    """The tone with its pitch swaying by so many cents to both sides."""
+    """Sway the pitch of a tone by `cents` up and down."""
     time = np.arange(len(tone), dtype=np.float32) / RENDER_RATE
     depth = cents / 1200 * np.log(2) / (2 * np.pi * VIBRATO_RATE)
     growth = np.minimum(time / VIBRATO_DELAY, 1.0)
@@ -55,19 +55,19 @@ def vibrato(tone: np.ndarray, cents: float) -> np.ndarray:
 
 
 def spoken(tone: np.ndarray) -> np.ndarray:
-    """The tone with the falling pitch of a spoken syllable."""
+    """Give a tone the falling pitch of a spoken syllable."""
     time = np.arange(len(tone), dtype=np.float32) / RENDER_RATE
     slope = SPEECH_FALL / 0.1 / 1200 * np.log(2)
     return _read_at(tone, time - slope / 2 * np.minimum(time, 0.15) ** 2)
 
 
 def _read_at(tone: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """The tone read at other times: linear between samples."""
+    """Read a tone at the given times by linear interpolation."""
     return np.interp(seconds * RENDER_RATE, np.arange(len(tone)), tone).astype(np.float32)
 
 
 def vowel(source: np.ndarray, name: str, voice: str) -> np.ndarray:
-    """A harmonic-rich source through the throat of a "male" or "female" singer (source-filter model)."""
+    """Filter a harmonic-rich source like the throat of a "male" or "female" singer (source-filter model)."""
     size = scipy.fft.next_fast_len(len(source), real=True)
     hertz = np.fft.rfftfreq(size, 1 / RENDER_RATE).astype(np.float32)
     throat = np.full(len(hertz), 0.02, np.float32)
@@ -80,7 +80,7 @@ def vowel(source: np.ndarray, name: str, voice: str) -> np.ndarray:
 
 
 def breath(tone: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """The tone with a burst of air at its beginning: consonants of a voice, chiff of a flute."""
+    """Add a burst of air at the start of a tone: consonants of a voice, chiff of a flute."""
     count = min(len(tone), round(0.07 * RENDER_RATE))
     air = np.diff(rng.standard_normal(count + 1, dtype=np.float32)) * np.hanning(count).astype(np.float32)
     result = tone.copy()
@@ -89,7 +89,7 @@ def breath(tone: np.ndarray, strength: float, rng: np.random.Generator) -> np.nd
 
 
 def rough(tone: np.ndarray, grit: float, rng: np.random.Generator) -> np.ndarray:
-    """A pressed, hoarse voice: irregular swings of loudness, and overtones from overdrive."""
+    """Make a voice hoarse: irregular swings of loudness, and overtones from overdrive."""
     slow = rng.standard_normal(len(tone) // 400 + 2)
     swings = np.interp(np.arange(len(tone)), np.arange(len(slow)) * 400.0, slow).astype(np.float32)
     level = np.float32(np.std(tone) + 1e-9)
@@ -99,7 +99,7 @@ def rough(tone: np.ndarray, grit: float, rng: np.random.Generator) -> np.ndarray
 def tone_of(
     held: np.ndarray, pitch: int, instrument: Instrument, vowel_name: str, grit: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A held recording, shaped as its instrument says."""
+    """Shape a held recording into a note of an instrument."""
     tone = held
     if instrument.attack:
         tone = swelled(tone, instrument.attack)

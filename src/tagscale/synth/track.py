@@ -1,4 +1,4 @@
-"""One track of the corpus, from its number to its samples and labels. A pure function of the recipe and the number."""
+"""One track of the corpus, from its number to its samples and labels: a pure function of the recipe and the number."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ from tagscale.synth.score import Song
 
 @dataclass(frozen=True)
 class Track:
-    """A finished track."""
+    """One track: its composition, samples and labels."""
 
     artist: Artist
     album: str
     title: str
     song: Song
     samples: np.ndarray  # (seconds x 16 kHz,), float32, within [-1, 1]
-    labels: dict[str, float]  # as heard, before annotators' mistakes
+    labels: dict[str, float]  # without label noise
 
 
 def make_track(
@@ -34,7 +34,7 @@ def make_track(
     """Compose, render, produce and label track `number` (from 0).
 
     Args:
-        style: a key of `repertoire.STYLES` instead of one that the artist would choose
+        style: a key of `repertoire.STYLES`; None: one of the artist's styles
 
     Raises:
         TagscaleError: the soundfont plays none of the track's instruments.
@@ -52,7 +52,7 @@ def make_track(
         mix, shares = mixed(stems(song, Sampler(soundfont), artist.tuning, artist.grit, rng), rng)
     except ValueError:
         raise TagscaleError(
-            f"synth.soundfont: track {number + 1} ({song.style}) came out silent: the soundfont plays none of its "
+            f"synth.soundfont: track {number + 1} ({song.style}) is silent: the soundfont plays none of its "
             "instruments. Expected a General MIDI soundfont; set synth.soundfont to one, or to null for the default."
         ) from None
     samples = produced(mix, song, treated, rng)
@@ -60,14 +60,14 @@ def make_track(
 
 
 def default_soundfont() -> Path:
-    """The General MIDI soundfont inside the pretty_midi wheel. Raises TagscaleError where that is not installed."""
+    """The General MIDI soundfont inside the pretty_midi wheel. Raises TagscaleError where it is missing."""
     import importlib.util
 
     spec = importlib.util.find_spec("pretty_midi")
     path = Path(spec.origin).parent / "TimGM6mb.sf2" if spec and spec.origin else None
     if path is None or not path.is_file():
         raise TagscaleError(
-            "No soundfont: the pretty_midi package, which carries the default one, is not installed or lacks it. "
+            "No soundfont: pretty_midi is not installed, or the default soundfont TimGM6mb.sf2 is missing from it. "
             "Install pretty_midi, or set synth.soundfont in params.yaml to a General MIDI .sf2 file."
         )
     return path
