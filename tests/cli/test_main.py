@@ -42,6 +42,7 @@ def test_a_preset_changes_its_values_and_keeps_the_comments(project: Path, capsy
     assert [line.partition("#")[2] for line in before] == [line.partition("#")[2] for line in after]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [1, 2, 3, 4])
 def test_a_dry_run_lists_the_runs_of_a_table(project: Path, table: int) -> None:
     """Without the data, too: `--force` keeps DVC from looking for it, `--dry` from running anything."""

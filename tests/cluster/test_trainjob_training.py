@@ -109,6 +109,7 @@ def test_a_node_that_cannot_train_says_why(pods: Pods) -> None:
         train(pods.cluster, pods.folder, inputs=pods.folder / "no-store")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_alone_does_not_train(tmp_path: Path) -> None:
     """As where a container has no torchrun: each would train all, and write where the other writes."""
     request = tmp_path / "request.json"

@@ -83,7 +83,7 @@ def test_what_is_missing_is_said(nowhere: None, monkeypatch: pytest.MonkeyPatch)
             pass
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    told("takes root. Start docker, or set DOCKER_HOST")
+    told("needs root. Start docker, or set DOCKER_HOST")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     told(r"no program dockerd\. .*install\.sh")

@@ -75,6 +75,7 @@ def test_refuses_an_unknown_field(study):
         json_format.ParseDict(study.pipeline | {"retires": 3}, PipelineSpec(), ignore_unknown_fields=False)
 
 
+@pytest.mark.slow
 def test_compiles_to_the_same_bytes():
     assert compiled_text("study", load(ROOT / "params.yaml")) == compiled_text("study", load(ROOT / "params.yaml"))
 

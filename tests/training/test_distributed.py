@@ -188,6 +188,7 @@ def fail_in_the_second() -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_the_others_with_a_word(tmp_path: Path) -> None:
     with pytest.raises(TagscaleError, match=r"on 2 processes ended: process 1 failed \(exit status 3\)"):
         launch(2, fail_in_the_second)

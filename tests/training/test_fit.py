@@ -159,6 +159,7 @@ def test_processes_that_read_change_nothing(sounds: Sounds, first_epochs: Fitted
     assert bytes_of(found.model) == bytes_of(first_epochs.model)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_has_the_same_statistics_and_is_compiled_once(
     sounds: Sounds, first_epochs: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
