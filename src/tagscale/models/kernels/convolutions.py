@@ -41,7 +41,8 @@ class TimeConv(nn.Conv1d):
         outputs, inputs, taps = self.weight.shape
         before, after = self.zeros
         if fast() and inputs == 1 and taps >= LONG:
-            return self._of_windows(F.pad(x, (before, after + self.odd_zero)).squeeze(1))
+            zeros = (before, after + self.odd_zero)
+            return self._of_windows((F.pad(x, zeros) if any(zeros) else x).squeeze(1))  # padding copies, by 0 as well
         if not fast():
             return super().forward(F.pad(x, (0, 1)) if self.odd_zero else x)
         x = x.unsqueeze(2)  # (B, inputs, 1, length)
