@@ -114,6 +114,7 @@ def test_opens_no_file(folder: str) -> None:
         assert "open" not in calls(path), path
 
 
+@pytest.mark.slow
 def test_training_runs_where_only_its_own_packages_are_installed() -> None:
     needed = [
         *(dotted_name(path) for name in ("models", "training", "audio") for path in (SOURCE / name).rglob("[!_]*.py")),

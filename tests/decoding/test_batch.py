@@ -57,6 +57,7 @@ def test_a_file_that_crashes_the_decoder_is_rejected(monkeypatch: pytest.MonkeyP
     assert [outcome for _, outcome in outcomes] == [Outcome(reason="the decoder crashed on it")] * 2
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_attempt", hostile.hang)
     monkeypatch.setattr(batch, "SECONDS_AT_LEAST", 6.0)

@@ -38,6 +38,7 @@ def test_a_task_that_crashes_once_has_its_answer(tmp_path: Path) -> None:
     assert dict(answers(partial(tasks.crash_on, tmp_path, 2, 1), range(5), workers=2)) == {n: n for n in range(5)}
 
 
+@pytest.mark.slow
 def test_a_task_that_hangs_is_stopped_and_not_tried_again() -> None:
     begin = time.monotonic()
     limits = {1: 3.0}

@@ -28,6 +28,7 @@ def metrics_of(results: Path) -> dict:
     return json.loads((results / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_model_hears_tones_on_tracks_that_it_never_saw(results: Path) -> None:
     per_tag = pd.read_csv(results / "per_tag.csv").set_index(["part", "tag"])
     assert per_tag.loc[("test", "tone"), "pr_auc"] > 0.9, "half of the tracks are tones"

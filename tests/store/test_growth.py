@@ -72,6 +72,7 @@ def same_audio(one: Store, other: Store) -> None:
         )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_byte_identical(tmp_path: Path) -> None:
     write(tmp_path, list(range(60)))
     run(tmp_path, "whole")

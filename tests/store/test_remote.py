@@ -123,6 +123,7 @@ def test_memory_and_file_addresses(local: tuple[Path, Store], tmp_path: Path) ->
         np.testing.assert_array_equal(store.read("t4", 5, 300_000), local[1].read("t4", 5, 300_000))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), block=st.sampled_from([2, 6, 64, 1000]), limit=st.sampled_from([0, 100, 3000, 10**6]))
 def test_excerpts_across_block_borders(data: st.DataObject, block: int, limit: int) -> None:
@@ -190,6 +191,7 @@ def read_all(address: str, cache: Path, seed: int, answers: Any) -> None:
     answers.put((seed, worst, total))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_two_processes_share_one_bounded_cache(
     method: str, bucket: str, local: tuple[Path, Store], tmp_path: Path
@@ -212,6 +214,7 @@ def test_two_processes_share_one_bounded_cache(
         assert total == expected
 
 
+@pytest.mark.slow
 def test_training_patches_from_s3_with_workers(bucket: str, local: tuple[Path, Store], tmp_path: Path) -> None:
     def batches(store: Store, workers: int) -> list[np.ndarray]:
         patches = RandomPatches(store, store.track_ids, np.zeros((6, 1), np.float32), 48_000, 2, seed=1)
@@ -257,6 +260,7 @@ def test_a_changed_or_lost_shard(bucket: str, tmp_path: Path, local: tuple[Path,
         Store.open(bucket, cache=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies(local: tuple[Path, Store], bucket: str, tmp_path: Path, server: Any) -> None:
     store = Store.open(bucket, cache=tmp_path)
     store.read("t0", 0, 10)

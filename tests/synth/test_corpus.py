@@ -85,6 +85,7 @@ def test_what_is_missing_or_damaged_is_made_again(corpus, tmp_path):
     assert contents(folder) == contents(corpus)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     sizes = {"tracks": 40, "artists": 20, "seconds": 2.0}
     folder, whole = tmp_path / "corpus", tmp_path / "whole"

@@ -128,6 +128,7 @@ def test_an_outage_in_the_middle(server, training, mode: str, capsys: pytest.Cap
     assert "answers again" in told[1]
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_costs_seconds(server, training, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "_ANSWER_SECONDS", 1)
     monkeypatch.setattr(outbox, "FIRST_PAUSE", 60.0)

@@ -147,6 +147,7 @@ def test_absent_artifact_is_named(store: Path) -> None:
         run.log_artifacts(store / "nowhere.png")
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(store: Path) -> None:
     """A user's terminal shows tagscale's words only: no migrations, no links, no hints of MLflow."""
     code = (

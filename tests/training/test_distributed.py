@@ -101,6 +101,7 @@ def norms_of_a_share(rank: int, folder: Path) -> None:
     torch.save(found, folder / f"{rank}.pt")
 
 
+@pytest.mark.slow
 def test_batch_norm_sees_the_whole_batch(tmp_path: Path) -> None:
     """Shares of four and two: outputs, running statistics and gradients, against torch's own on the six."""
     expected = forward_and_backward(Norms(), batch_of_norms())

@@ -157,6 +157,7 @@ def test_data_docs_name_every_suite_and_leave_nothing_else(tmp_path: Path, monke
     assert list((tmp_path / "here").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_quick_and_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     """100,000 tracks, all of which fail a check: a result with their keys instead of their places takes a minute."""
     all_tables = tables()

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,7 @@ def test_against_brute_force(rows: list[tuple[str, str | None]]) -> None:
     assert set(found.crossing.index) == crossing
 
 
+@pytest.mark.slow
 def test_a_million_tracks_take_seconds() -> None:
     random = np.random.default_rng(0)
     count = 1_200_000
