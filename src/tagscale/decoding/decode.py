@@ -16,13 +16,13 @@ import soxr
 from tagscale import SAMPLE_RATE
 from tagscale.decoding.endings import Length
 from tagscale.decoding.formats import decoders_for, length_of, names_of
+from tagscale.decoding.levels import UNSCALED_FROM, Levels
 from tagscale.decoding.opened import AudioError, MissingDecoder, Opened, UnknownFormat
 
-DECODER = 2  # counted up when the same file would give other samples: stores are then decoded anew
+DECODER = 3  # counted up when the same file would give other samples: stores are then decoded anew
 MAX_SECONDS = 2 * 3600  # longer files are rejected: no song is so long, and its samples would fill 230 MB
 BLOCK_SAMPLES = 1 << 16
 FULL_SCALE = 32768
-CLIPPED_FROM = 0.9999  # of full scale; the largest 16-bit value is 0.99997
 CUT_SECONDS = 0.5  # a shortfall from here on is a truncated file; encoders' own delays are below 0.1 s
 FLOOR_DBFS = -120.0  # the level of digital silence; one 16-bit step is -90 dBFS
 QUALITY = "HQ"  # of soxr: aliases at -131 dB, far below 16 bits; the next better costs up to twice
@@ -35,6 +35,7 @@ class Decoded:
 
     samples: int16, (samples,), mono at 16 kHz.
     source_rate, channels, source_seconds: of the file as it was.
+    only_channel: number of the channel that was taken alone, from 1; 0 = the mean of all.
     rms_dbfs: level of the samples against a full-scale square wave; digital silence is -120.
     peak: largest magnitude of the samples, 1 is full scale.
     clipped: share of the file's own values, all channels, at full scale.
@@ -45,6 +46,7 @@ class Decoded:
     samples: np.ndarray
     source_rate: int
     channels: int
+    only_channel: int
     source_seconds: float
     rms_dbfs: float
     peak: float
@@ -60,9 +62,13 @@ class Decoded:
 def decode(path: Path) -> Decoded:
     """Decode a file to mono 16 kHz int16: the mean of its channels, resampled, rounded, clipped to full scale.
 
+    Where the channels cancel each other out, as when one has the other's polarity, their mean is silence or a rest of
+    what people hear. One channel is then taken alone: the first that is about as loud as the loudest
+    (`tagscale.decoding.levels`).
+
     Raises:
-        AudioError: file missing, empty, not audio, truncated, damaged, without samples, longer than two hours, or
-            with values that are no numbers.
+        AudioError: file missing, empty, not audio, truncated, damaged, without samples, longer than two hours, with
+            values that are no numbers, or with floats far beyond full scale.
     """
     path = Path(path)
     if not path.is_file():
@@ -70,14 +76,20 @@ def decode(path: Path) -> Decoded:
     if path.stat().st_size == 0:
         raise AudioError(path, "empty file (0 bytes)")
     try:
-        with ExitStack() as stack:
-            opened = _open(path, stack)
-            length = length_of(path, opened)
-            if max(length.announced or 0, length.least) > MAX_SECONDS * opened.rate:
-                raise AudioError(path, TOO_LONG)
-            return _decode(path, opened, length)
+        decoded, levels = _read(path)
+        return _read(path, levels.loudest)[0] if levels.cancelled else decoded
     except OSError as error:
         raise AudioError(path, f"cannot be read ({error.strerror or error})") from None
+
+
+def _read(path: Path, only: int | None = None) -> tuple[Decoded, Levels]:
+    """Decode the mean of all channels, or channel `only` alone, and measure the file's own values."""
+    with ExitStack() as stack:
+        opened = _open(path, stack)
+        length = length_of(path, opened)
+        if max(length.announced or 0, length.least) > MAX_SECONDS * opened.rate:
+            raise AudioError(path, TOO_LONG)
+        return _decode(path, opened, length, only)
 
 
 def _open(path: Path, stack: ExitStack) -> Opened:
@@ -91,20 +103,20 @@ def _open(path: Path, stack: ExitStack) -> Opened:
     raise errors[0]
 
 
-def _decode(path: Path, opened: Opened, length: Length) -> Decoded:
-    rate, channels, announced = opened.rate, opened.channels, length.announced
+def _decode(path: Path, opened: Opened, length: Length, only: int | None) -> tuple[Decoded, Levels]:
+    rate, announced, levels = opened.rate, length.announced, Levels(opened.channels)
     resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=QUALITY)
     pieces: list[np.ndarray] = []
-    frames = at_full_scale = 0
     for block in opened.blocks:  # (frames, channels)
         if not np.isfinite(block).all():
             raise AudioError(path, "holds values that are no numbers (NaN or infinite)")
-        frames += len(block)
-        if frames > MAX_SECONDS * rate:
+        mean = _mean_of_channels(block)
+        levels.add(block, mean)
+        if levels.frames > MAX_SECONDS * rate:
             raise AudioError(path, TOO_LONG)
-        at_full_scale += int(np.count_nonzero(np.abs(block) >= CLIPPED_FROM))
-        mono = _mean_of_channels(block)
+        mono = mean if only is None else block[:, only].copy()
         pieces.append(_to_int16(resample.resample_chunk(mono) if rate != SAMPLE_RATE else mono))
+    frames = levels.frames
     if rate != SAMPLE_RATE and frames:
         pieces.append(_to_int16(resample.resample_chunk(np.zeros(0, np.float32), last=True)))
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
@@ -114,7 +126,10 @@ def _decode(path: Path, opened: Opened, length: Length) -> Decoded:
         raise AudioError(path, f"truncated: {frames / rate:.1f} s of the {announced / rate:.1f} s that it announces")
     if length.cut:
         raise AudioError(path, f"truncated: it ends after {frames / rate:.1f} s, and {length.cut}")
-    return _measured(samples, rate, channels, frames, at_full_scale)
+    if levels.peak > UNSCALED_FROM:
+        beyond = f"up to {levels.peak:,.8g}, where 1 is full scale"
+        raise AudioError(path, f"values beyond full scale: {beyond} (floats that were exported without scaling?)")
+    return _measured(samples, rate, levels, 0 if only is None else only + 1), levels
 
 
 def _mean_of_channels(block: np.ndarray) -> np.ndarray:
@@ -125,7 +140,7 @@ def _mean_of_channels(block: np.ndarray) -> np.ndarray:
     return mono / np.float32(block.shape[1])
 
 
-def _measured(samples: np.ndarray, rate: int, channels: int, frames: int, at_full_scale: int) -> Decoded:
+def _measured(samples: np.ndarray, rate: int, levels: Levels, only_channel: int) -> Decoded:
     power, total, peak = 0.0, 0.0, 0
     for start in range(0, len(samples), BLOCK_SAMPLES):  # block-wise: float64 copies of two hours would be 900 MB
         block = samples[start : start + BLOCK_SAMPLES].astype(np.float64)
@@ -136,11 +151,12 @@ def _measured(samples: np.ndarray, rate: int, channels: int, frames: int, at_ful
     return Decoded(
         samples=samples,
         source_rate=rate,
-        channels=channels,
-        source_seconds=frames / rate,
+        channels=levels.channels,
+        only_channel=only_channel,
+        source_seconds=levels.frames / rate,
         rms_dbfs=max(20 * np.log10(rms), FLOOR_DBFS) if rms > 0 else FLOOR_DBFS,
         peak=peak / FULL_SCALE,
-        clipped=at_full_scale / (frames * channels),
+        clipped=levels.clipped,
         dc=total / len(samples) / FULL_SCALE,
         audio_sha256=hashlib.sha256(samples.astype("<i2", copy=False).tobytes()).hexdigest(),
     )

@@ -23,7 +23,17 @@ from tagscale.store.remote import Bucket, Piece, RemoteShards, default_cache
 FORMAT = 1
 BYTES_PER_SAMPLE = 2
 PLACE_COLUMNS = ["track_id", "shard", "offset", "samples"]
-FACT_COLUMNS = ["source_rate", "channels", "source_seconds", "rms_dbfs", "peak", "clipped", "dc", "audio_sha256"]
+FACT_COLUMNS = [
+    "source_rate",
+    "channels",
+    "only_channel",  # missing in stores of decoder 2 and below, which took the mean of all channels in every case
+    "source_seconds",
+    "rms_dbfs",
+    "peak",
+    "clipped",
+    "dc",
+    "audio_sha256",
+]
 
 
 class Store:
