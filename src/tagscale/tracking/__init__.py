@@ -5,6 +5,7 @@ so a run is found by the identity in its tags and no global "active run" exists.
 lands in ./mlflow.db and ./mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
 
     server.py    the tracking store, and its errors in plain words
+    local.py     the SQLite store of a project: made, upgraded, moved with its folder
     runs.py      runs, and logging to them
     outbox.py    logging of a training, even while the server does not answer
     unsent.py    entries that an outbox has not sent yet, on disk

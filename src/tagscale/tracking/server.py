@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sqlite3
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagscale.runtime.errors import TagscaleError, causes
+from tagscale.tracking import local
 
 PROBE_SECONDS = 5.0  # a missing server is an error at once; mlflow itself would retry for a minute
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
@@ -36,12 +38,13 @@ def configure() -> str:
     """The tracking URI: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quiets MLflow's logs."""
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # the traceback of an error that we explain
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every attempt; we warn once
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def connect() -> MlflowClient:
-    """A client of the tracking store.
+    """A client of the tracking store. An SQLite store is made where it is missing (`tagscale.tracking.local`).
 
     Raises:
         TagscaleError: the server does not answer or the store cannot be opened; names the URI.
@@ -54,8 +57,13 @@ def connect() -> MlflowClient:
         )
     if uri.startswith("http"):
         _probe(uri)
+    registry_uri = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+    for store in {uri, registry_uri}:
+        if database := local.database_of(store):
+            with explained(store):
+                local.prepare(database)
     with explained(uri):
-        return MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+        return MlflowClient(tracking_uri=uri, registry_uri=registry_uri)
 
 
 def _probe(uri: str) -> None:
@@ -76,8 +84,8 @@ def made_experiment(client: MlflowClient, name: str) -> str:
     """Id of the experiment, which is created if missing. Artifacts of an SQLite store lie beside its database file."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        database = re.fullmatch(r"sqlite:///(.+)", client.tracking_uri)
-        artifacts = (Path(database[1]).absolute().parent / "mlartifacts").as_uri() if database else None
+        database = local.database_of(client.tracking_uri)
+        artifacts = (database.parent / local.ARTIFACTS).as_uri() if database else None
         try:
             kind = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for training, not for agents
             return str(client.create_experiment(name, artifact_location=artifacts, tags=kind))
@@ -98,12 +106,15 @@ def explained(uri: str) -> Iterator[None]:
     """Turn errors of MLflow, its database and its artifact store inside the block into a TagscaleError."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ImportError, requests.RequestException) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, requests.RequestException) as error:
         raise explanation(uri, error) from error
 
 
 def explanation(uri: str, error: Exception) -> TagscaleError:
     """The error that says what went wrong at a store, and what to do."""
+    database = local.database_of(uri)
+    if database and (reason := local.reason_of(error, database)):
+        return TagscaleError(reason)
     status = status_of(error)
     if is_away(error):
         return ServerAway(
