@@ -1,5 +1,6 @@
 """The same tiny study by DVC and as a Kubeflow pipeline, for the tests that compare orchestrators."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -75,6 +76,10 @@ class Project:
         done = run(self.folder, *words)
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def changed(self) -> set[str]:
+        """Names of the stages whose own settings, code or inputs differ from those of their last run."""
+        return set(json.loads(self.command("dvc", "status", "--json")))
 
     def repro(self) -> list[str]:
         """Names of the stages that `dvc repro` ran."""

@@ -130,6 +130,7 @@ def test_an_outage_in_the_middle(server, training, mode: str, capsys: pytest.Cap
 
 @pytest.mark.slow
 def test_a_server_that_falls_silent_costs_seconds(server, training, monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = outbox._ANSWER_SECONDS
     monkeypatch.setattr(outbox, "_ANSWER_SECONDS", 1)
     monkeypatch.setattr(outbox, "FIRST_PAUSE", 60.0)
     began: list[float] = []
@@ -140,6 +141,7 @@ def test_a_server_that_falls_silent_costs_seconds(server, training, monkeypatch:
 
     def back() -> None:
         assert time.monotonic() - began[0] < 5, "one attempt and its repetition; then nothing is tried for a while"
+        monkeypatch.setattr(outbox, "_ANSWER_SECONDS", patience)
         server.mode = "well"
 
     training(epochs=20, at={2: silent, 20: back})
