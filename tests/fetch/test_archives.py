@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tagscale.fetch import archives
+from tagscale.fetch import archives, members
 from tagscale.fetch.archives import Joined, is_unpacked, unpack
 from tagscale.fetch.published import Archive, File
 from tagscale.runtime.disk import FULL
@@ -175,6 +175,17 @@ def test_encrypted_members_and_empty_archives_are_refused(tmp_path: Path) -> Non
         unpack(put(tmp_path, bytes(content)), tmp_path)
     with pytest.raises(TagscaleError, match="no files in it"):
         unpack(put(tmp_path, zipped({})), tmp_path)
+
+
+def test_members_that_would_take_much_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TagscaleError, match="'a': compressed by method 14, expected stored, deflated or bzip2"):
+        unpack(put(tmp_path, zipped({"a": b"a"}, zipfile.ZIP_LZMA)), tmp_path)
+    with pytest.raises(TagscaleError, match="30001 folders deep, expected at most 20"):
+        unpack(put(tmp_path, zipped({"a/" * 30_000 + "a": b"a"})), tmp_path)
+    monkeypatch.setattr(members, "MOST_MEMBERS", 2)
+    with pytest.raises(TagscaleError, match="3 members, expected at most 2"):
+        unpack(put(tmp_path, zipped(dict.fromkeys("abc", b""))), tmp_path)
+    assert only_parts(tmp_path)
 
 
 def test_an_archive_that_says_it_is_a_bomb_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from scipy.special import expit, logit
 
 from tagscale.params.blocks import BaselineParams
+from tagscale.runtime.bounded import gunzip
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.progress import progress_bar
 
@@ -144,7 +145,7 @@ class DescriptorTrees:
 
         file = Path(folder) / FILE
         try:
-            content = gzip.decompress(file.read_bytes())  # its checksum finds damage, at which XGBoost would crash
+            content = gunzip(file)  # its checksum finds damage, at which XGBoost would crash
             if not content:
                 raise ValueError("the file is empty")
             return cls(xgboost.Booster(model_file=bytearray(content)))

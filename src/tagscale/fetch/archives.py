@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import shutil
+import struct
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -26,7 +27,10 @@ from tagscale.runtime.files import read_json, write_json
 
 BLOCK = 1 << 18  # bytes copied at once
 PER_MEMBER = 4096  # bytes of a file system's block: half is wasted on average, and a file has its entry in the folder
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError, struct.error,
+    MemoryError, OverflowError, LookupError,
+)  # fmt: skip
 
 
 class Joined(io.RawIOBase):

@@ -8,6 +8,9 @@ from tagscale.fetch.published import Archive
 from tagscale.runtime.errors import TagscaleError
 
 NOTE = ".unpacked.json"  # in the unpacked folder: names its archive
+MOST_MEMBERS = 1_000_000  # the largest published archive has 106,574 files
+DEEPEST = 20  # folders in folders
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA takes the memory that a member asks for
 
 
 def checked(members: list[zipfile.ZipInfo], archive: Archive, label: str) -> list[zipfile.ZipInfo]:
@@ -16,6 +19,8 @@ def checked(members: list[zipfile.ZipInfo], archive: Archive, label: str) -> lis
     Raises:
         TagscaleError: a member is refused; names the first one, and why.
     """
+    if len(members) > MOST_MEMBERS:
+        raise _refusal(label, f"{len(members):,} members, expected at most {MOST_MEMBERS:,}")
     files: dict[str, zipfile.ZipInfo] = {}
     folders: set[str] = set()
     for member in members:
@@ -48,11 +53,15 @@ def _refused(member: zipfile.ZipInfo, inner: str) -> str:
         return "a link or a device, expected files and folders"
     if member.flag_bits & 0x1:
         return "encrypted"
+    if member.compress_type not in METHODS:
+        return f"compressed by method {member.compress_type}, expected stored, deflated or bzip2"
     if not name.isprintable() or "\\" in name or re.match(r"[A-Za-z]:", name):
         return "a backslash, a drive or a control character in its name"
     parts = name.removesuffix("/").split("/")
     if not all(part not in ("", ".", "..") for part in parts):
         return "a path that is absolute or leaves the folder"
+    if len(parts) > DEEPEST:
+        return f"{len(parts)} folders deep, expected at most {DEEPEST}"
     if inner and (parts[0] != inner or (len(parts) == 1 and not member.is_dir())):
         return f"outside {inner}/, where all members are expected"
     if parts[-1] == NOTE:

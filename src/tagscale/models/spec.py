@@ -20,7 +20,7 @@ Baseline = Literal["descriptors"]  # what train.baselines may name
 
 Width = Annotated[float, Field(gt=0, le=16)]  # factor on the filters of every layer; 1 is the published design
 Dropout = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=16_384)]  # an edited description must not fill the memory
 
 
 # --- capacities ----------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ def test_ragged_last_column_and_no_header(tmp_path: Path) -> None:
         ("id\tartist\n", "no rows"),
         ("id\tname\n1\tx\n", "line 1: missing column artist; found: id, name"),
         ("id\tartist\tid\n1\tx\t1\n", "line 1: more than one column is named id"),
+        ("id\tartist\t" + "\t".join(map(str, range(100_000))) + "\n", "100,002 columns, expected at most 10,000"),
         ("id\tartist\n1\tx\n2\n", "line 3: 1 cells, expected 2"),
         ("id\tartist\n1\tx\ty\n", "line 2: 3 cells, expected 2"),
         ("id\tartist\n1\tx\n2\ty\n1\tz\n", "id used more than once: line 2 `1`, line 4 `1`"),

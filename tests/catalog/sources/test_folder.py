@@ -198,6 +198,7 @@ BAD_TABLES = {
     "too few cells": ("track_id,path,artist,rock\na,b,c\n", "line 2: 3 cells, but the header has 4"),
     "unnamed column": ("track_id,path,,artist\na,b,,c\n", "column 3 of the header has no name"),
     "same column twice": ("track_id,path,artist,rock,rock\na,b,c,1,1\n", "more than one column is named rock"),
+    "too many columns": ("track_id,path,artist," + ",".join(map(str, range(100_000))) + "\n", "100,003 columns"),
     "open quote": ('track_id,path,artist,rock\na,"b,c,1\n', "not a well-formed table"),
 }
 

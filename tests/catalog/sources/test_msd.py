@@ -121,6 +121,11 @@ def test_bad_pickles(pickles: Path) -> None:
     refused("msd_id_to_tag_vector.cP", labels | {IDS[1]: VALUES[1] * 3 + 1}, "label outside [0, 1]")
     refused("msd_id_to_tag_vector.cP", labels | {IDS[1]: VALUES[1][:2]}, "not every track has 3 labels")
     refused("msd_id_to_tag_vector.cP", labels | {IDS[1]: "rock"}, "not every track has 3 labels")
+    tenfold: Any = [0.0] * 3
+    for _ in range(6):
+        tenfold = [tenfold] * 10  # a million values, once and again
+    refused("msd_id_to_tag_vector.cP", labels | {IDS[1]: tenfold}, "not every track has 3 labels")
+    refused("7D_id_to_path.pkl", {SEVEN[IDS[0]]: tenfold}, "holds a list in place of an id or a path")
     refused("7D_id_to_path.pkl", {SEVEN[IDS[0]]: "/etc/passwd"}, "path outside the dataset's folder")
     refused("7D_id_to_path.pkl", {SEVEN[IDS[0]]: "../x.mp3"}, "path outside the dataset's folder")
     (pickles / "filtered_list_test.cP").write_bytes(b"")
@@ -145,6 +150,14 @@ def test_bad_arrays(arrays: Path) -> None:
     with pytest.raises(TagscaleError, match=r"test_y\.npy: not an array of numbers"):
         read(arrays)
     (arrays / "test_y.npy").write_bytes(b"")
+    with pytest.raises(TagscaleError, match=r"test_y\.npy: not an array of numbers"):
+        read(arrays)
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(4611686018427387904, 4)", "(1, 2", "(((((", "(True, 3)"])
+def test_arrays_whose_header_lies(arrays: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    (arrays / "test_y.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(48))
     with pytest.raises(TagscaleError, match=r"test_y\.npy: not an array of numbers"):
         read(arrays)
 

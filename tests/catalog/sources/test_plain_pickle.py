@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,15 @@ CRAFTED = {
     "deeply nested key of a dict": (b"()" + b"\x85" * 1_000_000 + b"K\x01d.", "neither text nor a number"),
     "deeply nested set": (b"\x80\x04\x8f(" + b")" + b"\x85" * 1_000_000 + b"\x90.", "objects or sets"),
     "deeply nested list": (b"]" * 100_000 + b"a" * 99_999 + b".", "recursion"),
+    "nested a little": (b"]" * 21 + b"a" * 20 + b".", "nested more than 20 deep"),
+    "a list that holds itself": (b"\x80\x02]q\x00h\x00a.", "contains itself"),
+    "a number of a megabyte": (b"\x80\x02}\x8b\x00\x00\x10\x00" + b"\x01" * (1 << 20) + b"Ns.", "of 1048576 bytes"),
+    "an array of two gigabytes": (b"\x80\x05\x96" + (1 << 31).to_bytes(8, "little") + b"x.", "not read"),
+    "a type of a megabyte": (
+        b"cnumpy\ndtype\n(X\x00\x00\x10\x00" + b"f4,," * (1 << 18) + b"tR.",
+        "other than plain numbers",
+    ),
+    "a name of a megabyte": (b"c" + b"x" * (1 << 20) + b"\ny\n.", "which no table"),
     "a string of a terabyte": (b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"x.", "not read"),
     "an instance": (b"(iposix\nsystem\np0\n.", "objects or sets"),
     "an extension": (b"\x80\x02\x82\x01.", "objects or sets"),
@@ -129,6 +139,45 @@ def test_crafted_files_end_in_a_message(tmp_path: Path, case: str) -> None:
     with pytest.raises(TagscaleError) as caught:
         plain_pickle.read(tmp_path / "labels.pkl")
     assert message in str(caught.value)
+
+
+TENFOLD = b"".join(b"(" + b"h%c" % level * 10 + b"tq%c" % (level + 1) for level in range(17))
+MEGABYTE = b"X\x00\x00\x10\x00" + bytes(1 << 20)
+BOMBS = {  # content, and the message, with bounds of a hundredth
+    "ten times ten times ...": (b"\x80\x02]q\x00" + TENFOLD + b".", "more than 500,000 values"),
+    "marks": (b"(" * 90_000, "over 20,000,000 bytes of memory"),
+    "copies of a megabyte": (
+        b"\x80\x02c_codecs\nencode\nq\x00" + MEGABYTE + b"q\x01X\x06\0\0\0latin1q\x02" + b"h\x00h\x01h\x02\x86R" * 30,
+        "over 20,000,000 bytes of memory",
+    ),
+    "empty lists": (b"(" + b"]" * 10_001 + b"t.", "more than 10,000 lists"),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_small_files_do_not_become_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    for bound in ("LARGEST_MEMORY", "MOST_VALUES", "MOST_CONTAINERS"):
+        monkeypatch.setattr(plain_pickle, bound, getattr(plain_pickle, bound) // 100)
+    content, message = BOMBS[case]
+    (tmp_path / "labels.pkl").write_bytes(content)
+    begin = time.process_time()
+    with pytest.raises(TagscaleError, match=message):
+        plain_pickle.read(tmp_path / "labels.pkl")
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_the_published_table_is_within_the_bounds(tmp_path: Path, protocol: int, kind: Callable[..., Any]) -> None:
+    """A hundredth of it takes less than a hundredth of what is allowed."""
+    values = np.random.default_rng(1).random((2419, 50)).tolist()
+    content = {f"TRAB{row:014}": kind(labels) for row, labels in enumerate(values)}
+    (tmp_path / "labels.pkl").write_bytes(pickle.dumps(content, protocol))
+    reader = plain_pickle._Reader((tmp_path / "labels.pkl").read_bytes())
+    _, count, depth = plain_pickle._Plain().of(reader.load())
+    assert reader.charged < plain_pickle.LARGEST_MEMORY / 100
+    assert count < plain_pickle.MOST_VALUES / 100
+    assert depth <= 2
 
 
 def test_the_memo_is_not_sized_by_the_file(tmp_path: Path) -> None:

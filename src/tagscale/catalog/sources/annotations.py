@@ -7,6 +7,7 @@ their line number in the file, by which `refuse` names the place of a value.
 import csv
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from tagscale.runtime.bounded import check_columns, open_lines
 from tagscale.runtime.errors import TagscaleError
 
 CHUNK_ROWS = 50_000
@@ -40,15 +42,12 @@ def open_text(path: Path) -> Iterator[TextIO]:
     """Open a file of `locate` as UTF-8 text, decompressed where its name ends in .gz; line ends stay as they are.
 
     Raises:
-        TagscaleError: bytes that are not UTF-8 or a damaged gzip file; raised while the text is read.
+        TagscaleError: bytes that are not UTF-8, a damaged gzip file, or one of the bounds of `open_lines`; raised while
+            the text is read.
     """
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as text:
-                yield text
-        else:
-            with open(path, encoding="utf-8-sig", newline="") as text:
-                yield text
+        with open_lines(path) as text:
+            yield text
     except UnicodeDecodeError as error:
         raise TagscaleError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Fetch the file again, or save it as UTF-8."
@@ -112,7 +111,8 @@ def _check_header(path: Path, names: list[str], columns: list[str]) -> None:
             f"{path}, line 1: missing column {_listed(missing)}; found: {_listed(names)}. Is it another "
             "file's content, or another delimiter?"
         )
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    check_columns(path, names)
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise TagscaleError(f"{path}, line 1: more than one column is named {_listed(twice)}; names must be unique.")
 
 

@@ -6,11 +6,12 @@ As text, a million rows of a hundred labels would fill the memory; so `annotatio
 import csv
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ import pandas as pd
 from tagscale.catalog.sources.annotations import SHOWN
 from tagscale.catalog.sources.columns import kinds
 from tagscale.catalog.tables import TRACK_COLUMNS
+from tagscale.runtime.bounded import check_columns, open_lines
 from tagscale.runtime.errors import TagscaleError
 
 REQUIRED = ["track_id", "path", "artist"]
@@ -68,7 +70,7 @@ def read_table(path: Path, tags: Path | None) -> Table:
             f"with the columns {', '.join(REQUIRED)} and one column a tag."
         )
     try:
-        with _open(path) as file:
+        with open_lines(path) as file:
             delimiter = "\t" if "\t" in file.readline() else ","
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -84,12 +86,6 @@ def read_table(path: Path, tags: Path | None) -> Table:
         raise TagscaleError(f"{path}, line {reader.line_num}: not a well-formed table: {error}.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TagscaleError(f"{path}: not a whole gzip file ({error}). Pack or copy it again.") from None
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
-    return open(path, encoding="utf-8-sig", newline="")
 
 
 def _collect(path: Path, header: list[str], known: dict[str, str], rows: Iterator[tuple[int, list[str]]]) -> Table:
@@ -137,6 +133,7 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise TagscaleError(f"{path}: empty; expected a header with {', '.join(REQUIRED)} and tag columns.")
     if "" in header:
         raise TagscaleError(f"{path}: column {header.index('') + 1} of the header has no name; name or remove it.")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    check_columns(path, header)
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
         raise TagscaleError(f"{path}: more than one column is named {', '.join(twice)}; every name must be unique.")

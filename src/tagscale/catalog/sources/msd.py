@@ -85,10 +85,21 @@ def _from_pickles(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
     tracks = pd.DataFrame({"track_id": ids, "split": np.repeat(PARTS, [len(part) for part in lists])})
     tracks["seven"] = [str(seven.get(track, "")) for track in ids]
     try:
-        values = np.stack([np.asarray(labels[track], np.float32).reshape(tags) for track in ids])
-    except (ValueError, TypeError):
+        values = np.stack([_vector(labels[track], tags) for track in ids])
+    except (ValueError, TypeError, OverflowError):
         raise TagscaleError(f"{root / LABELS}: not every track has {tags} labels, as many as {TAG_LIST}.") from None
     return tracks, values
+
+
+def _vector(labels: Any, tags: int) -> np.ndarray:
+    """Labels of a track, an array or a list of numbers, as (tags,) float32. Raises ValueError for anything else."""
+    if isinstance(labels, (list, tuple)):
+        plain = len(labels) == tags and all(isinstance(label, (int, float)) for label in labels)
+    else:
+        plain = isinstance(labels, np.ndarray) and labels.size == tags
+    if not plain:
+        raise ValueError
+    return np.asarray(labels, np.float32).reshape(tags)
 
 
 def _ids(root: Path, name: str) -> list[str]:
@@ -107,6 +118,8 @@ def _optional_dict(root: Path, name: str) -> dict[Any, Any]:
     content = plain_pickle.read(root / name)
     if not isinstance(content, dict):
         raise TagscaleError(f"{root / name}: holds a {type(content).__name__}, expected a dict.")
+    if odd := next((value for value in content.values() if not isinstance(value, (str, int))), None):
+        raise TagscaleError(f"{root / name}: holds a {type(odd).__name__} in place of an id or a path. Get it again.")
     return content
 
 
@@ -120,9 +133,10 @@ def _from_arrays(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
         seven = _lines(root, f"{part}_x_7d_id.txt") if (root / f"{part}_x_7d_id.txt").is_file() else None
         path = root / f"{part}_y.npy"
         try:
-            found = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise TagscaleError(f"{path}: not an array of numbers ({error}). Get the file again.") from None
+            found = np.lib.format.open_memmap(path, mode="r")  # allocates nothing of what the header announces
+        except Exception as error:  # NumPy parses the header as Python's own text, which fails in many ways
+            why = str(error)[:200] or type(error).__name__
+            raise TagscaleError(f"{path}: not an array of numbers ({why}). Get the file again.") from None
         if found.shape != (len(tables[-1]), tags) or found.dtype.kind not in "biuf":
             expected = f"({len(tables[-1])}, {tags}) numbers, a row for each line of {part}_x_msd_id.txt"
             raise TagscaleError(f"{path}: {found.shape} of {found.dtype}, expected {expected}.")
