@@ -2,7 +2,7 @@
 
 Stages are separate processes that work on the same run one after another (train logs curves, evaluate logs metrics),
 so a run is found by the identity in its tags and no global "active run" exists. Without MLFLOW_TRACKING_URI everything
-lands in ./mlflow.db and ./mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
+lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend-store-uri sqlite:///mlflow.db` shows.
 
     server.py    the tracking store, and its errors in plain words
     local.py     the SQLite store of a project: made, upgraded, moved with its folder
@@ -20,6 +20,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Five retries take a minute, enough for a server to restart; mlflow's default of seven takes over four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
+from tagscale.tracking.local import database_of
 from tagscale.tracking.runs import (
     DATA_VERSION,
     SPLIT,
@@ -31,7 +32,7 @@ from tagscale.tracking.runs import (
     start_run,
     study_run,
 )
-from tagscale.tracking.server import configure, connect, explained, made_experiment
+from tagscale.tracking.server import configure, connect, explained, made_experiment, registry_uri
 
 __all__ = [
     "DATA_VERSION",
@@ -40,11 +41,13 @@ __all__ = [
     "TrackedRun",
     "configure",
     "connect",
+    "database_of",
     "explained",
     "find_run",
     "flattened",
     "identity_tags",
     "made_experiment",
+    "registry_uri",
     "start_run",
     "study_run",
 ]

@@ -18,10 +18,12 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagscale.runtime.errors import TagscaleError, causes
+from tagscale.runtime.project import project_folder
 from tagscale.tracking import local
 
 PROBE_SECONDS = 5.0  # a missing server is an error at once; mlflow itself would retry for a minute
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+_SQLITE = "sqlite:///"
 _NO_ANSWER = (  # of `requests`, for a server that is down, too slow, or keeps answering 5xx
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
@@ -35,12 +37,27 @@ class ServerAway(TagscaleError):
 
 
 def configure() -> str:
-    """The tracking URI: MLFLOW_TRACKING_URI, or the SQLite store in this folder. Quiets MLflow's logs."""
+    """The tracking URI: MLFLOW_TRACKING_URI, or the SQLite store in the project's folder. Quiets MLflow's logs.
+
+    A relative path of an SQLite store is one in the project's folder.
+    """
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # the traceback of an error that we explain
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every attempt; we warn once
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return _in_project(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+
+
+def registry_uri() -> str:
+    """The URI of the registry of models: MLFLOW_REGISTRY_URI, or the tracking URI."""
+    uri = os.environ.get("MLFLOW_REGISTRY_URI")
+    return _in_project(uri) if uri else configure()
+
+
+def _in_project(uri: str) -> str:
+    if uri.startswith(_SQLITE) and local.database_of(uri):
+        return f"{_SQLITE}{project_folder() / uri.removeprefix(_SQLITE)}"
+    return uri
 
 
 def connect() -> MlflowClient:
@@ -57,13 +74,12 @@ def connect() -> MlflowClient:
         )
     if uri.startswith("http"):
         _probe(uri)
-    registry_uri = os.environ.get("MLFLOW_REGISTRY_URI") or uri
-    for store in {uri, registry_uri}:
+    for store in {uri, registry_uri()}:
         if database := local.database_of(store):
             with explained(store):
                 local.prepare(database)
     with explained(uri):
-        return MlflowClient(tracking_uri=uri, registry_uri=registry_uri)
+        return MlflowClient(tracking_uri=uri, registry_uri=registry_uri())
 
 
 def _probe(uri: str) -> None:
