@@ -19,7 +19,7 @@ from sounds import write_study
 from stages.conftest import SoundStudy
 from tagscale import tracking
 from tagscale.registry.package import load_version
-from tagscale.registry.promote import history
+from tagscale.registry.promote import history, promote
 from tagscale.registry.versions import CHAMPION, Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import sha256_of
@@ -28,6 +28,7 @@ from tagscale.stages import register
 from tagscale.store.read import Store
 from tagscale.tracking.unsent import UNSENT
 from tagscale.training import loop
+from threads import at_once
 
 pytestmark = pytest.mark.slow
 MODEL = "tagscale-tagger"
@@ -81,6 +82,21 @@ def test_a_study_is_logged_registered_and_promoted_without_s3_keys(servers: Real
     kept = tracking.connect().get_run(run.run_id)
     assert kept.info.status == "FINISHED"
     assert kept.data.metrics["train_loss"] == 0.5
+
+
+def test_promotions_at_once_are_all_made_and_recorded(servers: RealServers) -> None:
+    registry = Registry.open_or_create("at-once", "for tests")
+    for _ in range(4):
+        registry.client.create_model_version(registry.name, source="mlflow-artifacts:/at-once")
+    at_once(4, lambda number: promote(registry.name, number + 1))
+    records = history(registry.name)
+    before = [None, *(record["champion"] for record in records)]
+    assert [record["number"] for record in records] == [1, 2, 3, 4]
+    assert [record["replaced"] for record in records] == before[:-1]
+    assert sorted(before[1:]) == ["1", "2", "3", "4"]
+    assert registry.aliases() == {CHAMPION: before[-1]}
+    tags = registry.client.get_registered_model(registry.name).tags
+    assert len(tags) == 4, "no claim of a turn is left"
 
 
 def test_what_the_server_refuses_is_told(servers: RealServers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from registry.tiny import HOP_SECONDS, TinyStudy, empty_store, make_study
 from tagscale import tracking
 from tagscale.params.load import Params, parse
+from tagscale.registry import package
+from tagscale.registry.gate import Decision
 from tagscale.registry.package import load_version
 from tagscale.registry.promote import history, promote, rollback
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
@@ -149,9 +152,9 @@ def test_a_rollback_by_hand_outlives_another_registration(study: TinyStudy) -> N
     registered(better)
     rollback(NAME)
     outcome = registered(better)
-    assert (outcome["version"], outcome["alias"]) == ("2", CHALLENGER)
+    assert (outcome["version"], outcome["alias"]) == ("2", None)
     assert "tagscale promote 2" in str(outcome["reason"])
-    assert aliases()[CHAMPION] == "1"
+    assert aliases() == {CHAMPION: "1"}
     promote(NAME, 2)
     assert aliases() == {CHAMPION: "2"}
 
@@ -160,7 +163,7 @@ def test_registration_that_was_interrupted_before_the_gate_is_finished(
     study: TinyStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(register, "promote", lambda *_, **__: 1 / 0)
+        patch.setattr(register, "move", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             registered(study)
     assert aliases() == {CHALLENGER: "1"}
@@ -239,3 +242,94 @@ def test_candidate_file_is_alike_wherever_it_is_registered(
     again = make_study(elsewhere / "study")
     registered(again)
     assert (again.root / "registration" / "candidate.json").read_bytes() == first
+
+
+def test_a_run_that_another_process_registers_meanwhile_is_registered_once(
+    study: TinyStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = package.package
+
+    def packaged_by_two(*arguments: Any) -> None:
+        monkeypatch.setattr(package, "package", packaged)
+        registered(study)
+        packaged(*arguments)
+
+    monkeypatch.setattr(package, "package", packaged_by_two)
+    outcome = registered(study)
+    assert (outcome["version"], outcome["alias"]) == ("1", CHAMPION)
+    assert list(Registry.open(NAME).versions()) == ["1"]
+    assert len(history(NAME)) == 1
+    client = tracking.connect()
+    run = client.get_run(Registry.open(NAME).version(1).run_id)
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_a_champion_that_comes_while_the_gate_judges_is_judged_against(
+    study: TinyStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(study)
+    better, best = another(study, 1, valid=0.7, test=0.65), another(study, 2, valid=0.9, test=0.9)
+    decide = register._decide
+
+    def decided_by_two(*arguments: Any) -> Decision:
+        monkeypatch.setattr(register, "_decide", decide)
+        decision = decide(*arguments)
+        assert decision.passed
+        registered(best)
+        return decision
+
+    monkeypatch.setattr(register, "_decide", decided_by_two)
+    outcome = registered(better)
+    assert outcome["reason"] == "PR-AUC 0.6500 is worse than the champion's 0.9000 on the same test tracks"
+    assert (outcome["version"], outcome["champion_version"]) == ("2", "3")
+    assert aliases() == {CHAMPION: "3", CHALLENGER: "2"}
+    assert [record["champion"] for record in history(NAME)] == ["1", "3"]
+
+
+def standing(study: TinyStudy, capsys: pytest.CaptureFixture) -> str:
+    """What `tagscale results` prints of the registry."""
+    capsys.readouterr()
+    paths = study.paths()
+    register.show(study.params, runs=paths["runs"], results=paths["results"])
+    return str(capsys.readouterr().out)
+
+
+def test_results_say_what_the_registry_holds_now(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
+    best = "spectrogram-all-0"
+    assert f"not {best}, the best run. No model 'tagscale-tagger'" in standing(study, capsys)
+    registered(study)
+    first = "passed: the first champion: there was none to compare with\n"
+    assert standing(study, capsys) == f"Registered: {NAME} version 1 ({best}), champion: {first}"
+    better = another(study, 1, valid=0.7, test=0.65)
+    said = standing(better, capsys)
+    assert f"not {best}, the best run: {NAME} at sqlite:///{Path.cwd()}/mlflow.db has no version of it" in said
+    assert f"`tagscale register` registers it from its folder. The champion there is version 1 ({best})." in said
+    registered(better)
+    assert f"version 2 ({best}), champion: passed: PR-AUC 0.6500 is better" in standing(better, capsys)
+    promote(NAME, 1)
+    said = standing(better, capsys)
+    assert f"version 2 ({best}), neither champion nor challenger: passed" in said
+    assert f"The champion is version 1 ({best})" in said
+    assert better.registration()["alias"] == CHAMPION, "the record of then, which `results` must not read"
+
+
+def test_results_say_that_the_store_is_lost_and_make_none(
+    study: TinyStudy, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    registered(study)
+    Path("mlflow.db").unlink()
+    said = standing(study, capsys)
+    assert f"No model '{NAME}' in the registry at sqlite:///{Path.cwd()}/mlflow.db (there: none)" in said
+    assert "`tagscale register` registers the best run" in said
+    assert not Path("mlflow.db").exists()
+    empty_store(request.config, Path.cwd())
+    registered(study)
+    assert f"{NAME} version 1 (spectrogram-all-0), champion" in standing(study, capsys)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert "Registered: unknown, for the registry cannot be asked. http://127.0.0.1:9" in standing(study, capsys)
+
+
+def test_results_without_a_candidate_say_why(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
+    for model in ("waveform", "spectrogram"):
+        study.set_metrics(model, valid=None, test=None)  # type: ignore[arg-type]
+    assert "Registered: nothing, for there is no candidate. No front-end of the study" in standing(study, capsys)

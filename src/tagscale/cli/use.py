@@ -14,7 +14,6 @@ from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
 from tagscale.params.load import laid_over, load, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
 
 app = typer.Typer()
 
@@ -50,24 +49,17 @@ def results(
     partition: PartitionFolder = DATA / "partition",
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Print the result table of the finished study, and where to look next."""
+    """Print the result table, what the registry says of the best run now, and where to look next."""
     from tagscale.stages import compare
 
     settings = load(params)
     names = grid(settings)
-    compare.show(
-        settings,
-        runs=[runs / name for name in names],
-        results=[results / name for name in names],
-        partition=partition,
-    )
+    folders = {"runs": [runs / name for name in names], "results": [results / name for name in names]}
+    compare.show(settings, **folders, partition=partition)
+    from tagscale.stages import register  # here, because mlflow and torch take seconds to import
+
+    register.show(settings, **folders)
     console = Console(highlight=False)
-    if (registration := Path("registration/registration.json")).is_file():
-        outcome = read_json(registration)
-        console.print(
-            f"Registered: [bold]{outcome['name']} version {outcome['version']}[/] ({outcome['candidate']}), "
-            f"[bold]{outcome['alias']}[/]: {outcome['reason']}"
-        )
     console.print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
     console.print("Report:     reports/report.html   (figures in reports/figures/)")
     console.print("Compare:    make ui               (MLflow: every run, its curves, the registered versions)")

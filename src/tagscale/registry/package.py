@@ -8,7 +8,7 @@ the artifact and runs the installed code.
 import io
 import tempfile
 import wave
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -64,15 +64,23 @@ def _requirement(package: str) -> str:
 
 
 def register(
-    registry: Registry, run: TrackedRun, tagger: AudioTagger, name: str, tags: Mapping[str, Any], description: str
+    registry: Registry,
+    run: TrackedRun,
+    tagger: AudioTagger,
+    name: str,
+    tags: Mapping[str, Any],
+    description: str,
+    marks: Collection[str] = (),
 ) -> str:
     """Package the tagger, store it with its run and make it the next version of the registered model.
 
     Args:
         name: name of the run, as the model's pages show it
         tags, description: tags and description of the version
+        marks: names of the tags by which a version of this run is known; one that another process made meanwhile is
+            taken
     Returns:
-        number of the new version
+        number of the version
     """
     client = registry.client
     with explained(client.tracking_uri), tempfile.TemporaryDirectory() as temporary:
@@ -87,15 +95,19 @@ def register(
             client.finalize_logged_model(logged.model_id, "FAILED")
             raise
         client.finalize_logged_model(logged.model_id, "READY")
-        client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        made = client.create_model_version(
-            registry.name,
-            source=logged.model_uri,
-            run_id=run.run_id,
-            model_id=logged.model_id,
-            tags={key: str(value) for key, value in tags.items()},
-            description=description,
-        )
+        with registry.one_writer():
+            if marks and (version := registry.find({key: str(tags[key]) for key in marks})):
+                client.delete_logged_model(logged.model_id)
+                return version.number
+            client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            made = client.create_model_version(
+                registry.name,
+                source=logged.model_uri,
+                run_id=run.run_id,
+                model_id=logged.model_id,
+                tags={key: str(value) for key, value in tags.items()},
+                description=description,
+            )
     return str(made.version)
 
 

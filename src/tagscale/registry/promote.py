@@ -1,15 +1,17 @@
 """Promotion and rollback: which version replaced which as champion, when, by whom, why, and with which metrics.
 
-The records are tags of the registered model (`tagscale.history.0007`, one JSON each). They lie beside the alias, so
-they survive the machine that wrote them. The model's description shows the last moves to people. The history reads as a
-line of champions: a promotion appends to it, a rollback goes one step back. After promoting 1, 2 and 3, two rollbacks
-lead to 1, and promoting 4 after the first of them makes the line 1, 2, 4.
+The records are tags of the registered model (`tagscale.history.0007.3f2a91c0`, one JSON each). They lie beside the
+alias, so they survive the machine that wrote them. Moves that begin at once happen one after another. The model's
+description shows the last moves to people. The history reads as a line of champions: a promotion appends to it, a
+rollback goes one step back. After promoting 1, 2 and 3, two rollbacks lead to 1, and promoting 4 after the first of
+them makes the line 1, 2, 4.
 """
 
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from tagscale.evaluation.metrics import listing
 from tagscale.registry.versions import CHAMPION, Registry
@@ -29,11 +31,12 @@ def promote(name: str, version: str | int, why: str = "promoted by hand") -> dic
         TagscaleError: no such model or version (names those that exist), or it is the champion already.
     """
     registry = Registry.open(name)
-    number = registry.version(version).number
-    present = registry.aliases().get(CHAMPION)
-    if number == present:
-        raise TagscaleError(f"Version {number} of {name!r} is the champion already; nothing was changed.")
-    return _move(registry, "promote", number, present, why)
+    with registry.one_writer():
+        number = registry.version(version).number
+        present = registry.aliases().get(CHAMPION)
+        if number == present:
+            raise TagscaleError(f"Version {number} of {name!r} is the champion already; nothing was changed.")
+        return move(registry, "promote", number, present, why)
 
 
 def rollback(name: str, why: str = "rolled back by hand") -> dict[str, Any]:
@@ -46,16 +49,18 @@ def rollback(name: str, why: str = "rolled back by hand") -> dict[str, Any]:
         TagscaleError: no such model, or no earlier champion that still exists.
     """
     registry = Registry.open(name)
-    present = registry.aliases().get(CHAMPION)
-    existing = registry.versions()
-    line = champions(history(name), present)
-    earlier = [number for number in (line[:-1] if present else line) if number in existing and number != present]
-    if not earlier:
-        raise TagscaleError(
-            f"Model {name!r}: the present champion is {f'version {present}' if present else 'nobody'}, and the history "
-            f"knows no earlier one to go back to. `tagscale promote VERSION` takes any of: {', '.join(existing)}."
-        )
-    return _move(registry, "rollback", earlier[-1], present, why)
+    with registry.one_writer():
+        present = registry.aliases().get(CHAMPION)
+        existing = registry.versions()
+        line = champions(history(name), present)
+        earlier = [number for number in (line[:-1] if present else line) if number in existing and number != present]
+        if not earlier:
+            raise TagscaleError(
+                f"Model {name!r}: the present champion is {f'version {present}' if present else 'nobody'}, and the "
+                "history knows no earlier one to go back to. `tagscale promote VERSION` takes any of: "
+                f"{', '.join(existing)}."
+            )
+        return move(registry, "rollback", earlier[-1], present, why)
 
 
 def history(name: str) -> list[dict[str, Any]]:
@@ -68,7 +73,8 @@ def history(name: str) -> list[dict[str, Any]]:
     with registry.explained():
         tags = registry.client.get_registered_model(name).tags
     return sorted(
-        (json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)), key=lambda record: record["number"]
+        (json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)),
+        key=lambda record: (record["number"], record["when"]),
     )
 
 
@@ -96,8 +102,11 @@ def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[st
     return line
 
 
-def _move(registry: Registry, action: str, champion: str, replaced: str | None, why: str) -> dict[str, Any]:
-    """Move the alias, then record it, so that no record tells of a move that did not happen."""
+def move(registry: Registry, action: str, champion: str, replaced: str | None, why: str) -> dict[str, Any]:
+    """Move the alias, then record it, so that no record tells of a move that did not happen.
+
+    The caller holds `registry.one_writer()`, inside which it read who is `replaced`.
+    """
     records = history(registry.name)
     existing = registry.versions()
     record = {
@@ -116,7 +125,7 @@ def _move(registry: Registry, action: str, champion: str, replaced: str | None, 
     }
     registry.set_alias(CHAMPION, champion)
     with registry.explained():
-        key = f"{_PREFIX}{record['number']:04d}"
+        key = f"{_PREFIX}{record['number']:04d}.{uuid4().hex[:8]}"  # of its own: a record is never overwritten
         registry.client.set_registered_model_tag(registry.name, key, json.dumps(record))
         about = (registry.client.get_registered_model(registry.name).description or "").split(_HEADING)[0]
         registry.client.update_registered_model(registry.name, about + _HEADING + _last_moves([*records, record]))

@@ -1,17 +1,22 @@
 """One registered model in MLflow: its versions, and the two aliases, `champion` (in use) and `challenger` (newest)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
+from tagscale.registry.turn import one_writer
 from tagscale.runtime.errors import TagscaleError
-from tagscale.tracking import connect, explained
+from tagscale.tracking import connect, explained, local_database, registry_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+class NoSuchModel(TagscaleError):
+    """The registry answers and has no registered model of that name."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +46,23 @@ class Registry:
     def open(cls, name: str) -> "Registry":
         """The registered model of that name.
 
+        Reading creates no store: a missing local database is a registry without models.
+
         Raises:
-            TagscaleError: no such model (names those that exist), or the store is out of reach (names its address).
+            NoSuchModel: names the models that exist.
+            TagscaleError: the store is out of reach (names its address).
         """
+        uri = registry_uri()
+        if (database := local_database(uri)) and not database.exists():
+            raise _no_model(name, uri, [])
         client = connect()
-        with explained(client.tracking_uri):
+        with explained(uri):
             try:
                 client.get_registered_model(name)
             except MlflowException as error:
                 if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                     raise
-                known = ", ".join(model.name for model in client.search_registered_models()) or "none"
-                raise TagscaleError(
-                    f"No model {name!r} in the registry at {client.tracking_uri} (there: {known}). "
-                    "Register one with `make run`, or set registry.name in params.yaml."
-                ) from None
+                raise _no_model(name, uri, [model.name for model in client.search_registered_models()]) from None
         return cls(name, client)
 
     @classmethod
@@ -64,8 +71,18 @@ class Registry:
         client = connect()
         with explained(client.tracking_uri):
             if not any(model.name == name for model in client.search_registered_models(f"name = '{name}'")):
-                client.create_registered_model(name, description=description)
+                try:
+                    client.create_registered_model(name, description=description)
+                except MlflowException as error:  # another process may be first
+                    if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                        raise
         return cls(name, client)
+
+    @contextmanager
+    def one_writer(self) -> Iterator[None]:
+        """Wait for the turn to write, and hold it while the block runs (see `tagscale.registry.turn`)."""
+        with self.explained(), one_writer(self.client, self.name):
+            yield
 
     def versions(self) -> dict[str, Version]:
         """All versions by their number, oldest first."""
@@ -75,6 +92,10 @@ class Registry:
             str(version.version): Version(self.name, str(version.version), str(version.run_id), dict(version.tags))
             for version in sorted(versions, key=lambda version: int(version.version))
         }
+
+    def find(self, marks: Mapping[str, str]) -> Version | None:
+        """The oldest version that carries all these tags."""
+        return next((one for one in self.versions().values() if marks.items() <= one.tags.items()), None)
 
     def version(self, which: str | int) -> Version:
         """The version of that number, or the holder of that alias.
@@ -89,8 +110,8 @@ class Registry:
             return versions[number]
         if which == CHAMPION:
             raise TagscaleError(
-                f"Model {self.name!r} has no champion yet. `make run` registers one, and `tagscale promote VERSION` "
-                f"makes a version champion (there: {_numbers(versions)})."
+                f"Model {self.name!r} has no champion yet. `tagscale register` registers the best run, and `tagscale "
+                f"promote VERSION` makes a version champion (there: {_numbers(versions)})."
             )
         raise TagscaleError(f"Model {self.name!r} has no version {which!r}; there: {_numbers(versions)}.")
 
@@ -122,6 +143,13 @@ class Registry:
         """Turn what MLflow raises inside the block into a TagscaleError."""
         with explained(self.client.tracking_uri):
             yield
+
+
+def _no_model(name: str, uri: str, known: Sequence[str]) -> NoSuchModel:
+    return NoSuchModel(
+        f"No model {name!r} in the registry at {uri} (there: {', '.join(known) or 'none'}). `tagscale register` "
+        "registers the best run of a finished study, and `make run` makes a study; or set registry.name in params.yaml."
+    )
 
 
 def _numbers(versions: Mapping[str, Version]) -> str:

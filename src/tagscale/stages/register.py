@@ -1,27 +1,34 @@
-"""Stage register: the study's best front-end becomes a version in the registry, and champion if it passes the gate."""
+"""Stage register: the study's best front-end becomes a version in the registry, and champion if it passes the gate.
+
+The stage changes the registry, which lies outside the project's files. DVC does not know when the registry changes: a
+lost database, another MLFLOW_TRACKING_URI, or a promotion by hand leaves the stage up to date, and a checkout brings
+the folder `registration` back as it was. So the folder is a record of what the stage said when it ran, and whoever
+wants to know what holds now asks the registry: `show` does, for `tagscale results`. Where the version is missing there,
+`tagscale register` makes it from the run's folder. `dvc repro` does not ask each time, because it promises to do
+nothing, and need no server, where nothing has changed.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import METRICS, check_known, listing
+from tagscale.evaluation.metrics import listing
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
+from tagscale.registry.candidate import Candidate, choose
 from tagscale.registry.gate import WINDOW, Decision, Trial, judge, judge_again, same_test
 from tagscale.registry.package import load_version, register
-from tagscale.registry.promote import promote
+from tagscale.registry.promote import move
 from tagscale.registry.tagger import AudioTagger
-from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry, Version
+from tagscale.registry.versions import CHALLENGER, CHAMPION, NoSuchModel, Registry, Version
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, replacing, sha256_of, write_json
-from tagscale.runtime.identity import RunIdentity, run_name
-from tagscale.study.grid import read_study
+from tagscale.runtime.files import replacing, write_json
+from tagscale.runtime.identity import RunIdentity
 from tagscale.training import checkpoint
 
 ABOUT = (
@@ -29,22 +36,7 @@ ABOUT = (
     "score in [0, 1]. `champion` is the version in use, `challenger` the newest that is not."
 )
 GATE = "tagscale.gate"  # a version's tag: the gate's decision
-SHA256 = "tagscale.weights_sha256"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The study's best front-end run on the validation part, and its best baseline; the same on every machine."""
-
-    candidate: str
-    identity: dict[str, Any]
-    train_tracks: int
-    parameters: int
-    weights_sha256: str
-    valid: dict[str, float]
-    test: dict[str, float]
-    baseline: str | None
-    baseline_test: dict[str, float]
+NEITHER = "neither champion nor challenger"
 
 
 def run(
@@ -59,7 +51,8 @@ def run(
 ) -> None:
     """Write candidate.json (the run; the same everywhere) and registration.json (the version and the gate's decision).
 
-    A run of the same identity and weights is registered and judged only once. So a manual rollback stays in force.
+    A run of the same identity and weights is registered and judged only once, also by two processes at once. So a
+    manual rollback stays in force.
 
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
@@ -67,8 +60,7 @@ def run(
         TagscaleError: incomplete study, unknown registry.metric, no front-end that has it, or MLflow does not answer.
     """
     metric, window = params.registry.metric, params.evaluate
-    check_known(metric, "registry.metric")
-    chosen, trained, scored = _choose(params, runs, results)
+    chosen, trained, scored = choose(params, runs, results)
     groups = Catalog.load(catalog).tags["group"].to_dict()
     model, architecture = checkpoint.load(trained)
     own_groups = {tag: groups[tag] for tag in architecture.tags}
@@ -79,19 +71,12 @@ def run(
         tracking.SPLIT: Partition.load(partition).split,
     }
     version, is_new = _register(registry, params.tracking.experiment, chosen, tagger, data)
-    champion = registry.holder(CHAMPION)
-    decision = _earlier_decision(version, champion, metric)
-    if decision is None:
-        registry.set_alias(CHALLENGER, version.number)
-        trial = Trial(catalog, partition, store, scored, window.hop_seconds, window.window_seconds)
-        decision = _decide(version, champion, metric, trial)
-        if decision.passed:
-            promote(registry.name, version.number, why=decision.reason)
-        registry.tag(version.number, {GATE: f"{'passed' if decision.passed else 'held back'}: {decision.reason}"})
+    trial = Trial(catalog, partition, store, scored, window.hop_seconds, window.window_seconds)
+    decision, champion = _judge(registry, version.number, metric, trial)
     outcome = {
         "name": registry.name,
         "version": version.number,
-        "alias": CHAMPION if registry.aliases().get(CHAMPION) == version.number else CHALLENGER,
+        "alias": _alias_of(registry, version),
         "candidate": chosen.candidate,
         "reason": decision.reason,
         "metric": metric,
@@ -108,77 +93,28 @@ def run(
     _print_outcome(outcome, is_new)
 
 
-def _choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tuple[Candidate, Path, Path]:
-    """The candidate, the folder of its run and that of its results."""
-    grid = params.train
-    study = read_study(runs, results, models=grid.models, baselines=grid.baselines, sizes=grid.sizes, seeds=grid.seeds)
-    metric = params.registry.metric
-    best = _best(study.runs, study.models, metric)
-    if best is None:
-        choices = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
-        raise TagscaleError(
-            f"No front-end of the study has a {METRICS[metric].label} on the validation part, so none can be chosen. "
-            f"Set registry.metric in params.yaml to one that the tags have: {choices}."
-        )
-    baseline = _best(study.runs, study.baselines, metric)
-    name = run_name(best["model"], best["size"], best["seed"])
-    (trained,) = (folder for folder in map(Path, runs) if _name_of(folder / "run.json") == name)
-    (scored,) = (folder for folder in map(Path, results) if _name_of(folder / "metrics.json") == name)
-    chosen = Candidate(
-        candidate=name,
-        identity=read_json(trained / "run.json")["identity"],
-        train_tracks=int(best["train_tracks"]),
-        parameters=int(best["parameters"]),
-        weights_sha256=sha256_of(trained / checkpoint.WEIGHTS),
-        valid=_values(best, "valid"),
-        test=_values(best, "test"),
-        baseline=run_name(baseline["model"], baseline["size"], baseline["seed"]) if baseline is not None else None,
-        baseline_test=_values(baseline, "test") if baseline is not None else {},
-    )
-    return chosen, trained, scored
-
-
-def _best(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
-    """The row of the best run of these models on the validation part; on a tie, the first in the grid's order."""
-    rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
-    ranked = rows.sort_values(f"valid_{metric}", ascending=METRICS[metric].lower_is_better, kind="stable")
-    return dict(ranked.iloc[0]) if len(ranked) else None
-
-
-def _name_of(file: Path) -> str | None:
-    return RunIdentity(**read_json(file)["identity"]).name if file.is_file() else None
-
-
-def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:
-    return {metric: float(row[f"{part}_{metric}"]) for metric in METRICS if not pd.isna(row[f"{part}_{metric}"])}
-
-
 def _register(
     registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger, data: dict[str, str]
 ) -> tuple[Version, bool]:
     """The candidate's version, and whether it is new; `data` are tags that name its data."""
     identity = RunIdentity(**chosen.identity)
-    marks = tracking.identity_tags(identity) | {SHA256: chosen.weights_sha256}
-    for version in registry.versions().values():
-        if marks.items() <= version.tags.items():
-            registry.tag(version.number, data)  # the data may have been published since
-            return version, False
+    if version := registry.find(chosen.marks):
+        registry.tag(version.number, data)  # the data may have been published since
+        return version, False
     with tracking.find_run(experiment, identity) as tracked:
-        tags = (
-            marks
-            | data
-            | {
-                "tagscale.run": identity.name,
-                "tagscale.git_commit": tracked.git_commit(),
-                "tagscale.train_tracks": chosen.train_tracks,
-                "tagscale.parameters": chosen.parameters,
-                "tagscale.hop_seconds": tagger.hop_seconds,
-                WINDOW: tagger.window_seconds,
-            }
-        )
+        tags: dict[str, Any] = chosen.marks | data
+        tags |= {
+            "tagscale.run": identity.name,
+            "tagscale.git_commit": tracked.git_commit(),
+            "tagscale.train_tracks": chosen.train_tracks,
+            "tagscale.parameters": chosen.parameters,
+            "tagscale.hop_seconds": tagger.hop_seconds,
+            WINDOW: tagger.window_seconds,
+        }
         tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
         tags |= {f"tagscale.test.{key}": value for key, value in chosen.test.items()}
-        number = register(registry, tracked, tagger, identity.name, tags, _description(chosen, tagger))
+        about = _description(chosen, tagger)
+        number = register(registry, tracked, tagger, identity.name, tags, about, marks=chosen.marks)
     return registry.version(number), True
 
 
@@ -190,6 +126,28 @@ def _description(chosen: Candidate, tagger: AudioTagger) -> str:
         f"On the test part: {listing(chosen.test)}"
         + (f"; the baseline {chosen.baseline}: {listing(chosen.baseline_test)}." if chosen.baseline else ".")
     )
+
+
+def _judge(registry: Registry, number: str, metric: str, trial: Trial) -> tuple[Decision, Version | None]:
+    """Let the gate judge a version and move the aliases; the decision, and the champion that it was held against.
+
+    Nobody waits for the gate, which may take minutes. If another process has moved the champion meanwhile, or judged
+    the same version, the decision is made anew.
+    """
+    while True:
+        version, champion = registry.version(number), registry.holder(CHAMPION)
+        if decision := _earlier_decision(version, champion, metric):
+            return decision, champion
+        decision = _decide(version, champion, metric, trial)
+        with registry.one_writer():
+            present = registry.aliases().get(CHAMPION)
+            if present != (champion.number if champion else None) or GATE in registry.version(number).tags:
+                continue
+            registry.set_alias(CHALLENGER, number)
+            if decision.passed:
+                move(registry, "promote", number, present, why=decision.reason)
+            registry.tag(number, {GATE: f"{'passed' if decision.passed else 'held back'}: {decision.reason}"})
+            return decision, champion
 
 
 def _earlier_decision(version: Version, champion: Version | None, metric: str) -> Decision | None:
@@ -222,11 +180,52 @@ def _decide(version: Version, champion: Version | None, metric: str, trial: Tria
     return judge_again(metric, tagger, trial, same)
 
 
+def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> None:
+    """Print what the registry says of the study's candidate now. Writes nothing, and raises nothing.
+
+    Args:
+        runs, results: as for `run`
+    """
+    Console(highlight=False, soft_wrap=True).print(_standing(params, runs, results), markup=False)
+
+
+def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> str:
+    """The candidate's place in the registry, in a sentence or two."""
+    try:
+        chosen, _, _ = choose(params, runs, results)
+    except TagscaleError as error:
+        return f"Registered: nothing, for there is no candidate. {error}"
+    try:
+        registry = Registry.open(params.registry.name)
+        version, champion = registry.find(chosen.marks), registry.holder(CHAMPION)
+        alias = _alias_of(registry, version) if version else None
+    except NoSuchModel as error:
+        return f"Registered: not {chosen.candidate}, the best run. {error}"
+    except TagscaleError as error:
+        return f"Registered: unknown, for the registry cannot be asked. {error}"
+    other = f"version {champion.number} ({champion.tags.get('tagscale.run', 'no run')})" if champion else "nobody"
+    if version is None:
+        return (
+            f"Registered: not {chosen.candidate}, the best run: {registry.name} at {tracking.registry_uri()} has no "
+            f"version of it. `tagscale register` registers it from its folder. The champion there is {other}."
+        )
+    gate = version.tags.get(GATE, "not judged yet; `tagscale register` judges it")
+    rest = "" if alias == CHAMPION else f". The champion is {other}"
+    return (
+        f"Registered: {registry.name} version {version.number} ({chosen.candidate}), {alias or NEITHER}: {gate}{rest}"
+    )
+
+
+def _alias_of(registry: Registry, version: Version) -> str | None:
+    """The alias that the version holds now."""
+    return next((alias for alias in (CHAMPION, CHALLENGER) if registry.aliases().get(alias) == version.number), None)
+
+
 def _print_outcome(outcome: Mapping[str, Any], is_new: bool) -> None:
     kept = "" if outcome["alias"] == CHAMPION or not outcome["champion_version"] else " (the champion stays)"
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{outcome['candidate']} {'is now' if is_new else 'is'} version {outcome['version']} of {outcome['name']}: "
-        f"[bold]{outcome['alias']}[/]{kept}"
+        f"[bold]{outcome['alias'] or NEITHER}[/]{kept}"
     )
     console.print(f"  {outcome['reason']}", markup=False)
