@@ -38,7 +38,7 @@ def compare(
         reports=Path(reports.path),
     )
     shutil.copyfile(Path(reports.path) / "report.html", report.path)
-    for model, sizes in read_json(Path(reports.path) / "metrics.json").items():
+    for model, sizes in read_json(Path(reports.path) / "scores.json").items():
         for size, scores in sizes.items():
             for name, value in scores.items():
                 if value is not None:  # null: nothing to score

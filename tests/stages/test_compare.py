@@ -102,7 +102,7 @@ def test_everything_that_is_promised_is_written(compared: Compared) -> None:
     written = contents(compared.reports)
     pngs = {f"figures/{name}.png" for name in ("training_size", "groups", "per_tag", "learning_curves")}
     plots = {f"plots/{name}.csv" for name in ("training_size", "per_tag", "learning_curves")}
-    assert set(written) == {"report.html", "comparison.csv", "metrics.json"} | pngs | plots
+    assert set(written) == {"report.html", "comparison.csv", "metrics.json", "scores.json"} | pngs | plots
     for path in pngs:
         assert written[path].startswith(b"\x89PNG")
 
@@ -110,9 +110,11 @@ def test_everything_that_is_promised_is_written(compared: Compared) -> None:
 def test_the_files_hold_the_studys_numbers(compared: Compared) -> None:
     truth = read_json(compared.files.results[1] / "metrics.json")["test"]
     assert compared.files.results[1].name == "waveform-300-0"
-    numbers = read_json(compared.reports / "metrics.json")["waveform"]["300"]
-    assert numbers == {metric: round(value, 4) for metric, value in truth.items()}
-    assert "seconds" not in (compared.reports / "metrics.json").read_text()
+    numbers = read_json(compared.reports / "scores.json")
+    assert numbers["waveform"]["300"] == {metric: round(value, 4) for metric, value in truth.items()}
+    assert "seconds" not in (compared.reports / "scores.json").read_text()
+    few = read_json(compared.reports / "metrics.json")
+    assert few["waveform"] == {metric: numbers["waveform"]["all"][metric] for metric in ("pr_auc", "rmse")}
     table = pd.read_csv(compared.reports / "comparison.csv").set_index(["model", "size"])
     assert table.loc[("waveform", "300"), "test_pr_auc"] == pytest.approx(truth["pr_auc"], abs=1e-6)
     assert table.loc[("waveform", "300"), "train_tracks"] == 300
@@ -208,8 +210,8 @@ def test_again_gives_the_same_files(compared: Compared, tmp_path: Path) -> None:
 def test_no_baselines_no_regression_tags_and_a_single_size(tmp_path: Path) -> None:
     files = make_study(tmp_path, baselines=(), sizes={"all": 60}, kinds=("classification",))
     done = compare_in(tmp_path, files, settings(baselines=[], sizes=["all"]))
-    numbers = read_json(done.reports / "metrics.json")
-    assert list(numbers) == ["waveform", "spectrogram"]
+    numbers = read_json(done.reports / "scores.json")
+    assert list(numbers) == list(read_json(done.reports / "metrics.json")) == ["waveform", "spectrogram"]
     assert numbers["waveform"]["all"]["rmse"] is None
     assert set(done.logged.metrics) == {f"{model}.{metric}" for model in numbers for metric in ("roc_auc", "pr_auc")}
     assert "No baseline is in the grid" in (done.reports / "report.html").read_text()

@@ -13,7 +13,7 @@ from scipy import stats
 from study.compare_fixtures import SIZES, Files, make_study
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
-from tagscale.study.compare import difference, group_scores, headline, tag_scores
+from tagscale.study.compare import all_scores, difference, group_scores, headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.trends import Line, crossing, fitted_line, line_scale
 from tagscale.study.verdict import conclude, hanley_mcneil
@@ -280,11 +280,19 @@ def test_group_means_against_brute_force(tmp_path: Path) -> None:
     assert groups.loc[("energy", "waveform"), "score"] == pytest.approx(energy.mean())
 
 
-def test_headline_is_small_and_has_null_where_nothing_was_scored(tmp_path: Path) -> None:
+def test_scores_have_null_where_nothing_was_scored(tmp_path: Path) -> None:
     files = make_study(tmp_path, kinds=("classification",), pr_auc=lambda model, tracks, seed: 0.123456)
-    numbers = json.loads(json.dumps(headline(read(files))))
+    numbers = json.loads(json.dumps(all_scores(read(files))))
     assert list(numbers) == ["waveform", "spectrogram", "descriptors"]
     assert numbers["waveform"]["all"] == {"roc_auc": 0.6117, "pr_auc": 0.1235, "rmse": None}
+
+
+def test_headline_is_a_number_a_model_and_kind_of_tags(tmp_path: Path) -> None:
+    plain = make_study(tmp_path / "plain", kinds=("classification",), pr_auc=lambda model, tracks, seed: tracks / 1e6)
+    study = read(plain)
+    assert headline(study) == {model: {"pr_auc": 0.0008} for model in ("waveform", "spectrogram", "descriptors")}
+    both = headline(read(make_study(tmp_path / "both")))
+    assert [list(metrics) for metrics in both.values()] == [["pr_auc", "rmse"]] * 3
 
 
 def test_the_fitted_line_is_least_squares_and_needs_three_sizes(tmp_path: Path) -> None:

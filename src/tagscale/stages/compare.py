@@ -22,7 +22,7 @@ from tagscale.report.words import directions, duration, interval_words, rate_wor
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import run_name
-from tagscale.study.compare import headline, tag_scores
+from tagscale.study.compare import all_scores, headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
 from tagscale.study.verdict import Verdict, conclude
@@ -41,9 +41,10 @@ def run(
 ) -> None:
     """Compare exactly the grid of params.train and write the folder `reports`; print the table and the findings.
 
-    Writes report.html, comparison.csv, metrics.json, plots/*.csv and figures/*.png, and logs them to the study's own
-    MLflow run, with the page on the data from the folder `validation`. With the labels of the folder `catalog`, also
-    popularity.csv, exclusive.csv and listening.csv (see qualitative.py), their figures and sections.
+    Writes report.html, comparison.csv, metrics.json (a few numbers, for `dvc metrics` and `dvc exp show`), scores.json
+    (all of them), plots/*.csv and figures/*.png, and logs them to the study's own MLflow run, with the page on the data
+    from the folder `validation`. With the labels of the folder `catalog`, also popularity.csv, exclusive.csv and
+    listening.csv (see qualitative.py), their figures and sections.
 
     Raises:
         TagscaleError: a cell of the grid is missing or unreadable; the runs, the partition, or the catalog do not
@@ -65,6 +66,7 @@ def run(
     with replacing(reports / "report.html") as fresh:
         fresh.write_text(page, encoding="utf-8")
     write_json(reports / "metrics.json", headline(study))
+    write_json(reports / "scores.json", all_scores(study))
     files = [reports / "report.html", *(reports / f"{name}.csv" for name in tables), *_pages(validation)]
     _track(params, study, verdict, parts, files, reports)
     print_results(study, verdict, Console())

@@ -74,8 +74,18 @@ def kinds_of(tags: pd.DataFrame) -> list[str]:
     return sorted({kind for _, kind in tag_groups(tags)})
 
 
-def headline(study: Study) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Test scores as {model: {size: {metric: score}}}, four decimals, for `dvc metrics`; None = not scored."""
+def headline(study: Study) -> dict[str, dict[str, float]]:
+    """{model: {metric: test score}} at the largest size, of the main metric of each kind of tags; four decimals."""
+    main = [main_metric(kind).key for kind in kinds_of(tag_scores(study, study.largest))]
+    scores = all_scores(study)
+    return {
+        model: {metric: value for metric in main if (value := sizes[study.largest][metric]) is not None}
+        for model, sizes in scores.items()
+    }
+
+
+def all_scores(study: Study) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Test scores as {model: {size: {metric: score}}}, four decimals; None = not scored."""
     numbers: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in study.everyone}
     for row in study.comparison.to_dict("records"):
         scores = {metric: row[f"test_{metric}"] for metric in METRICS}
