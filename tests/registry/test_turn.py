@@ -21,7 +21,7 @@ def registry(request: pytest.FixtureRequest, store: Path, monkeypatch: pytest.Mo
     for _ in range(4):
         made.client.create_model_version(NAME, source=(store / "mlartifacts" / "m").as_uri())
     if request.param == "server":
-        monkeypatch.setattr(turn, "local_database", lambda _: None)
+        monkeypatch.setattr(turn, "database_of", lambda _: None)
         monkeypatch.setattr(turn, "_LONGEST_PAUSE", turn._SHORTEST_PAUSE * 2)
     return made
 
@@ -48,7 +48,7 @@ def test_the_same_promotion_at_once_is_made_by_one(registry: Registry) -> None:
 def test_claim_of_a_killed_process_is_removed_and_named(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(turn, "local_database", lambda _: None)
+    monkeypatch.setattr(turn, "database_of", lambda _: None)
     monkeypatch.setattr(turn, "LONGEST_TURN_SECONDS", 0.5)
     registry.client.set_registered_model_tag(NAME, f"{turn.CLAIM}0123", "process 7 of ann on far")
     promote(NAME, 3)

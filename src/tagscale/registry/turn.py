@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.lock import in_turn
 from tagscale.runtime.provenance import user
-from tagscale.tracking import local_database, registry_uri
+from tagscale.tracking import database_of, registry_uri
 
 CLAIM = "tagscale.writer."  # tags of the registered model
 LONGEST_TURN_SECONDS = 60.0  # a turn takes a few requests; a claim that stays longer is one of a killed process
@@ -27,7 +27,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5
 @contextmanager
 def one_writer(client: MlflowClient, name: str) -> Iterator[None]:
     """Wait for the turn to write to a registered model and hold it while the block runs. Turns do not nest."""
-    if database := local_database(registry_uri()):
+    if database := database_of(registry_uri()):
         with in_turn(database.with_name(f"{database.name}.registry.lock")):
             yield
         return

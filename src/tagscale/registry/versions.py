@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from tagscale.registry.turn import one_writer
 from tagscale.runtime.errors import TagscaleError
-from tagscale.tracking import connect, explained, local_database, registry_uri
+from tagscale.tracking import connect, database_of, explained, registry_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -53,7 +53,7 @@ class Registry:
             TagscaleError: the store is out of reach (names its address).
         """
         uri = registry_uri()
-        if (database := local_database(uri)) and not database.exists():
+        if (database := database_of(uri)) and not database.exists():
             raise _no_model(name, uri, [])
         client = connect()
         with explained(uri):
