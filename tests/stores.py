@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tagscale.store.writer import INDEX, REJECTED, ShardWriter, table, write_index
+from tagscale.store.read import INDEX
+from tagscale.store.writer import REJECTED, ShardWriter, table, write_index
 
 
 def write_store(
@@ -18,7 +19,7 @@ def write_store(
     """Write a store into a new or empty folder; returns the folder.
 
     Args:
-        tracks: track_id, int16 samples, and facts by the names of FACT_COLUMNS
+        tracks: track_id, int16 samples, and facts by the names of store.read.FACTS
         rejected: rows of rejected.csv
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -213,11 +213,22 @@ def test_lost_and_broken_assignments(tmp_path: Path) -> None:
     saved(tmp_path)
     file = tmp_path / "assigned.parquet"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(TagscaleError, match=r"assigned\.parquet: not readable"):
+    with pytest.raises(TagscaleError, match=r"assigned\.parquet: not the file that partition\.json .* Restore it"):
         earlier_assignments(tmp_path, SETTINGS)
     file.unlink()
     with pytest.raises(TagscaleError, match=r"assigned\.parquet: no such file, .* Restore it"):
         earlier_assignments(tmp_path, SETTINGS)
+
+
+def test_a_damaged_description_moves_no_track(tmp_path: Path) -> None:
+    """Without the settings nobody knows that they have changed, so the parts stay as they are."""
+    saved(tmp_path)
+    before, _ = earlier_assignments(tmp_path, SETTINGS)
+    (tmp_path / "partition.json").write_bytes(b"")
+    after, note = earlier_assignments(tmp_path, SETTINGS)
+    pd.testing.assert_frame_equal(after, before)
+    assert "partition.json: not as it was written" in note
+    assert "no track moves" in note
 
 
 def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seals import reseal
 from stores import write_store
 from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import store as stage
@@ -74,12 +75,11 @@ def test_short_long_and_missing_shards(folder: Path) -> None:
 
 
 def test_a_damaged_index_is_named(folder: Path) -> None:
-    facts = json.loads((folder / "store.json").read_text())
-    (folder / "store.json").write_text(json.dumps(facts | {"hash": "0" * 12}))
+    reseal(folder, "store.json", hash="0" * 12)
     assert "index.parquet: has the hash" in complaint(folder)
     (folder / "index.parquet").write_bytes(b"no table")
-    assert "missing or damaged" in complaint(folder)
-    assert "no store.json" in complaint(folder / "nowhere")
+    assert "index.parquet: not the file that store.json beside it was written with" in complaint(folder)
+    assert "store.json: no such file" in complaint(folder / "nowhere")
 
 
 def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from seals import reseal
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 from tagscale.stages import catalog, preprocess, validate
@@ -101,6 +102,7 @@ def test_no_tag_to_learn_stops(prepared: Path, tmp_path: Path) -> None:
     labels.assign(rock=0.0, energy=0.5, rare=0.0).astype({"rock": "f4", "energy": "f4", "rare": "f4"}).to_parquet(
         spoiled / "labels.parquet", index=False
     )
+    reseal(spoiled, "dataset.json")
     with pytest.raises(TagscaleError, match="no tag can be learnt"):
         validate.run(
             settings(validation=PARAMS), catalog=spoiled, store=prepared / "store", validation=tmp_path / "validation"

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seals import reseal
 from stores import write_store
 from tagscale.runtime.errors import TagscaleError
 from tagscale.store.read import Store
@@ -122,6 +123,7 @@ def test_a_column_that_is_not_known_changes_nothing(tmp_path: Path) -> None:
     index = pd.read_parquet(tmp_path / "index.parquet")
     index.insert(0, "loudness_of_a_later_version", [-9.5, -14.0])
     index.to_parquet(tmp_path / "index.parquet")
+    reseal(tmp_path, "store.json")
     store = Store.open(tmp_path)
     pd.testing.assert_frame_equal(store.facts, known.facts)
     np.testing.assert_array_equal(store.read("t1", 5, 1990), samples_of(1, 2000)[5:1995])
@@ -185,7 +187,7 @@ def test_pickled_store_opens_its_files_anew(tmp_path: Path) -> None:
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TagscaleError, match=r"no store\.json.*tagscale preprocess"):
+    with pytest.raises(TagscaleError, match=r"store\.json: no such file\. Run `tagscale preprocess` first"):
         Store.open(tmp_path / "nowhere")
     write(tmp_path, [1000])
     shard = tmp_path / "shard-00000.bin"
@@ -195,8 +197,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(TagscaleError, match="missing"):
         Store.open(tmp_path)
-    facts = json.loads((tmp_path / "store.json").read_text())
-    (tmp_path / "store.json").write_text(json.dumps(facts | {"format": 99}))
+    reseal(tmp_path, "store.json", format=99)
     with pytest.raises(TagscaleError, match="format 99"):
         Store.open(tmp_path)
 

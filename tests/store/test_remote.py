@@ -231,7 +231,7 @@ def test_a_pickled_store_connects_anew(bucket: str, local: tuple[Path, Store], t
 
 
 def test_what_is_not_there_is_named(bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(TagscaleError, match=r"s3://songs/nothing: no store\.json"):
+    with pytest.raises(TagscaleError, match=r"s3://songs/nothing/store\.json: no such file"):
         Store.open("s3://songs/nothing", cache=tmp_path)
     with pytest.raises(TagscaleError, match=r"s3://nobody/store"):
         Store.open("s3://nobody/store", cache=tmp_path)

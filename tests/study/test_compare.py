@@ -148,7 +148,9 @@ def test_results_of_other_resamples_are_refused(tmp_path: Path) -> None:
         read(files, sizes=[300])
     assert "bootstrap other (10 resamples): spectrogram-300-0\n" in str(caught.value)
     change(metrics, bootstrap={"resamples": 10})
-    with pytest.raises(TagscaleError, match=r"not as the stages write it \(KeyError: 'hash'\)"):
+    with pytest.raises(
+        TagscaleError, match=r"metrics.json: not as it was written \(key `bootstrap.hash`: Field required\)"
+    ):
         read(files, sizes=[300])
     change(metrics, bootstrap=None)
     with pytest.raises(TagscaleError, match="bootstrap none: spectrogram-300-0"):
@@ -159,13 +161,15 @@ def test_resamples_that_are_missing_or_cut_are_named(tmp_path: Path) -> None:
     files = make_study(tmp_path, sizes=ONE_SIZE, resamples=20)
     file = tmp_path / "results" / "descriptors-300-0" / "resamples.parquet"
     pd.read_parquet(file).head(10).to_parquet(file)
-    with pytest.raises(TagscaleError, match=r"10 resamples, but metrics.json beside it says 20. .*evaluate_baseline@"):
+    with pytest.raises(
+        TagscaleError, match=r"10 resamples, but metrics.json beside it says 20. .*evaluate --model descriptors"
+    ):
         read(files, sizes=[300])
     pd.read_parquet(file).drop(columns="rmse").to_parquet(file)
-    with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
+    with pytest.raises(TagscaleError, match=r"resamples.parquet: damaged \(column\(s\) rmse missing"):
         read(files, sizes=[300])
     file.unlink()
-    with pytest.raises(TagscaleError, match=r"resamples.parquet: cannot be read as resamples"):
+    with pytest.raises(TagscaleError, match=r"resamples.parquet: no such file"):
         read(files, sizes=[300])
 
 
@@ -243,7 +247,10 @@ def test_different_settings_of_one_model_are_marked(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_named(tmp_path: Path, content: str) -> None:
     files = make_study(tmp_path)
     (files.runs[0] / "run.json").write_text(content)
-    with pytest.raises(TagscaleError, match=r"waveform-100-0/run.json: not as the stages write it.*dvc repro"):
+    with pytest.raises(
+        TagscaleError,
+        match=r"waveform-100-0/run.json: not as it was written.*tagscale train --model waveform --size 100 --seed 0",
+    ):
         read(files)
 
 
@@ -251,10 +258,13 @@ def test_a_missing_history_and_a_column_less_are_named(tmp_path: Path) -> None:
     files = make_study(tmp_path)
     history = files.runs[0] / "history.csv"
     pd.read_csv(history).drop(columns="valid_loss").to_csv(history, index=False)
-    with pytest.raises(TagscaleError, match=r"history.csv: column\(s\) valid_loss missing"):
+    with pytest.raises(TagscaleError, match=r"history.csv: damaged \(column\(s\) valid_loss missing"):
         read(files)
     history.unlink()
-    with pytest.raises(TagscaleError, match=r"history.csv: cannot be read"):
+    with pytest.raises(
+        TagscaleError,
+        match=r"history.csv: no such file. Run `tagscale train --model waveform --size 100 --seed 0` first",
+    ):
         read(files)
 
 

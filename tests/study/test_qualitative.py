@@ -128,7 +128,7 @@ def test_predictions_that_are_missing_or_of_other_data_are_named(tmp_path: Path)
     file = file_of(given, "spectrogram-all-1")
     whole = pd.read_parquet(file)
     for table, words in (
-        (whole.drop(columns="rock"), "cannot be read"),
+        (whole.drop(columns="rock"), "no scores of the tag 'rock'"),
         (whole.iloc[:-3], "3 test tracks of the partition are not in it"),
         (whole.assign(rock=np.nan), "found empty ones"),
     ):
@@ -136,7 +136,9 @@ def test_predictions_that_are_missing_or_of_other_data_are_named(tmp_path: Path)
         with pytest.raises(TagscaleError, match=rf"spectrogram-all-1.predictions.parquet: .*{words}.*"):
             _ = given.found
     file.unlink()
-    with pytest.raises(TagscaleError, match=r"no such file. `dvc repro` makes it again \(stage evaluate, run spectr"):
+    with pytest.raises(
+        TagscaleError, match=r"no such file. Run `tagscale evaluate --model spectrogram --size all --seed 1` first"
+    ):
         _ = given.found
 
 

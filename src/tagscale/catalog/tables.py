@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from typing_extensions import TypedDict
 
-from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.files import replacing, seal
+from tagscale.runtime.reading import Output
+from tagscale.runtime.tables import csv_in, schema, table_in, write_table
 
 TRACK_COLUMNS = ["track_id", "path", "artist", "album", "recording", "title", "seconds", "split", "fault"]
 TAG_COLUMNS = ["group", "kind", "exclusive"]
+TRACKS = schema(**dict.fromkeys(TRACK_COLUMNS, "text?") | {"track_id": "text", "path": "text", "seconds": "number?"})
+COMMAND = "tagscale catalog"
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,13 @@ class Split:
 
     name: str
     artist_filtered: bool
+
+
+class Facts(TypedDict):
+    """What `load` takes from dataset.json."""
+
+    name: str
+    split: Split | None
 
 
 @dataclass
@@ -80,9 +92,9 @@ class Catalog:
         """
         with replacing(folder) as fresh:
             fresh.mkdir()
-            self.tracks.to_parquet(fresh / "tracks.parquet", index=False)
+            write_table(self.tracks, fresh / "tracks.parquet")
             labels = self.labels.copy()  # a copy is one block of memory; pandas warns of many
-            labels.rename_axis("track_id").reset_index().to_parquet(fresh / "labels.parquet", index=False)
+            write_table(labels.rename_axis("track_id").reset_index(), fresh / "labels.parquet")
             self.tags.rename_axis("tag").to_csv(fresh / "tags.csv", lineterminator="\n")
             facts = {"name": self.name, "source": source, "root": root, "hash": self.hash}
             counts = {
@@ -91,27 +103,22 @@ class Catalog:
                 "tags": len(self.tags),
             }
             split = asdict(self.split) | {"hash": self.split_hash} if self.split else None
-            write_json(fresh / "dataset.json", facts | counts | {"split": split})
+            seal(fresh, "dataset.json", facts | counts | {"split": split})
 
     @classmethod
     def load(cls, folder: Path) -> "Catalog":
-        """Read a catalog's folder. Raises TagscaleError where a file is missing."""
-        folder = Path(folder)
-        for file in ("tracks.parquet", "labels.parquet", "tags.csv", "dataset.json"):
-            if not (folder / file).is_file():
-                raise TagscaleError(f"{folder / file}: no such file. Run `tagscale catalog` first.")
-        tags = pd.read_csv(folder / "tags.csv", dtype=str, keep_default_na=False).set_index("tag")
-        tracks = pd.read_parquet(folder / "tracks.parquet")
+        """Read a catalog's folder. Raises Damaged where a file is missing or not as `save` wrote it."""
+        output = Output(folder, "dataset.json", COMMAND)
+        facts = output.facts(Facts)
+        tracks = table_in(output, "tracks.parquet", TRACKS)
         tracks["split"] = tracks["split"].astype(object).where(tracks["split"].notna(), None)
-        facts = read_json(folder / "dataset.json")
-        split = facts["split"]
-        return cls(
-            name=facts["name"],
-            tracks=tracks,
-            labels=pd.read_parquet(folder / "labels.parquet").set_index("track_id"),
-            tags=tags[TAG_COLUMNS],
-            split=Split(split["name"], split["artist_filtered"]) if split else None,
-        )
+        labels = table_in(output, "labels.parquet", schema(track_id="text"), others=pa.float32()).set_index("track_id")
+        tags = csv_in(output, "tags.csv", ["tag", *TAG_COLUMNS]).set_index("tag")[TAG_COLUMNS]
+        if labels.index.tolist() != tracks["track_id"].tolist():
+            raise output.damaged("labels.parquet", "its tracks are not those of tracks.parquet, in their order")
+        if labels.columns.tolist() != tags.index.tolist():
+            raise output.damaged("labels.parquet", "its tags are not those of tags.csv, in their order")
+        return cls(facts["name"], tracks, labels, tags, facts["split"])
 
 
 def catalog_of(

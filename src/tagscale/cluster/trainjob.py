@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,7 +228,9 @@ def _share(folder: Path, order: Mapping[str, Any], catalog: Path, partition: Pat
 
 def _is_finished(folder: Path, order: Mapping[str, Any]) -> bool:
     """Whether the pods have written the run of this order."""
-    return (folder / "run" / "run.json").is_file() and read_json(folder / REQUEST) == order
+    with suppress(OSError, ValueError):
+        return (folder / "run" / "run.json").is_file() and bool(read_json(folder / REQUEST) == order)
+    return False  # a damaged order is shared again
 
 
 def _fetch(folder: Path, order: Mapping[str, Any], run: Path, name: str) -> None:

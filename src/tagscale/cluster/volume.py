@@ -20,10 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import link_or_copy, read_json, replacing, write_json
+from tagscale.runtime.files import link_or_copy, replacing, write_json
 from tagscale.runtime.identity import hash_of
+from tagscale.runtime.reading import read_json
+
+
+class Address(TypedDict):
+    """What a task hands on to the next ones."""
+
+    address: str
+    hash: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,10 @@ class Volume:
         Raises:
             TagscaleError: dataset.version is none of the recorded versions; the message names them.
         """
-        recorded = {file.stem: read_json(file) for file in sorted((self.folder / "versions").glob("*.json"))}
+        recorded = {
+            file.stem: read_json(file, dict[str, Any], "python -m pipelines submit data")
+            for file in sorted((self.folder / "versions").glob("*.json"))
+        }
         version = params.dataset.version
         if not version or not recorded or version.rpartition("@")[2] in recorded:
             return
@@ -149,7 +162,7 @@ def address_in(artifact: str) -> Path:
     Raises:
         TagscaleError: the folder is gone: the volume is another one, or somebody deleted it.
     """
-    folder = Path(read_json(Path(artifact))["address"])
+    folder = Path(read_json(Path(artifact), Address, "python -m pipelines submit --no-cache")["address"])
     if not folder.exists():
         raise TagscaleError(
             f"{folder}: an earlier task wrote it, and it is missing. Check that the volume is the same and that nobody "

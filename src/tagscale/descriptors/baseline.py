@@ -20,7 +20,9 @@ from scipy.special import expit, logit
 from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.bounded import gunzip
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.identity import command_of
 from tagscale.runtime.progress import progress_bar
+from tagscale.runtime.reading import Damaged
 
 if TYPE_CHECKING:  # importing it takes a second, and evaluating any other model needs none of it
     from xgboost import Booster, DMatrix
@@ -143,14 +145,14 @@ class DescriptorTrees:
         """
         import xgboost
 
-        file = Path(folder) / FILE
+        file, command = Path(folder) / FILE, command_of("train", folder)
         try:
             content = gunzip(file)  # its checksum finds damage, at which XGBoost would crash
             if not content:
                 raise ValueError("the file is empty")
             return cls(xgboost.Booster(model_file=bytearray(content)))
-        except (OSError, EOFError, zlib.error, xgboost.core.XGBoostError, ValueError, KeyError, TypeError) as error:
-            raise TagscaleError(f"{file}: no readable trees ({error}). Run `tagscale train` again.") from None
+        except (OSError, EOFError, zlib.error, xgboost.core.XGBoostError, ValueError, LookupError, TypeError) as error:
+            raise Damaged(file, f"no readable trees ({error})", command) from None
 
 
 class Targets:

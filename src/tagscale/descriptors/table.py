@@ -15,12 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from rich.console import Console
 
 from tagscale.descriptors.describe import VERSION, names
-from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import replacing
+from tagscale.runtime.files import replacing, settle
+from tagscale.runtime.reading import Damaged
+from tagscale.runtime.tables import read_table, schema, write_table
 
 TABLE, SOURCES = "descriptors.parquet", "sources.parquet"
+COMMAND = "tagscale describe"
+OWNERS = schema(track_id="text", audio_sha256="text", version="whole")
+ROWS = schema(**{"track_id": "text"} | dict.fromkeys(names(), "number"))
+PART = schema(**{"audio_sha256": "text", "version": "whole"} | dict.fromkeys(names(), "number"))
 PART_SECONDS = 10.0  # the most work that is lost with a killed process
 
 
@@ -61,13 +68,17 @@ class DescriptorTable:
 
     def reuse_table(self, folder: Path) -> None:
         """Fill rows from a finished table of the current version, if there is one."""
-        try:
-            sources = pd.read_parquet(folder / SOURCES)
-            if len(sources) and (sources["version"] == VERSION).all():
-                values = pd.read_parquet(folder / TABLE, columns=list(names())).to_numpy(np.float32)
-                self.reuse(sources["audio_sha256"].to_numpy(object), values[: len(sources)])
-        except (OSError, ValueError, KeyError):  # missing or unreadable: every row is computed
+        settle(folder)
+        if not os.path.lexists(folder / SOURCES):
             return
+        try:
+            sources, table = read_table(folder / SOURCES, OWNERS, COMMAND), read_table(folder / TABLE, ROWS, COMMAND)
+        except Damaged as damage:
+            _say(f"{damage.path}: {damage.what}. Its rows are computed again.")
+            return
+        same = sources["track_id"].tolist() == table["track_id"].tolist()
+        if len(sources) and same and (sources["version"] == VERSION).all():
+            self.reuse(sources["audio_sha256"].to_numpy(object), table[list(names())].to_numpy(np.float32))
 
     def save(self, folder: Path) -> None:
         """Write the two files of a finished table; they replace the old ones together."""
@@ -76,8 +87,8 @@ class DescriptorTable:
         sources = {"track_id": table["track_id"], "audio_sha256": self.digests, "version": VERSION}
         with replacing(folder) as fresh:
             fresh.mkdir()
-            table.to_parquet(fresh / TABLE, index=False)
-            pd.DataFrame(sources).astype({"audio_sha256": str}).to_parquet(fresh / SOURCES, index=False)
+            write_table(table, fresh / TABLE)
+            write_table(pd.DataFrame(sources).astype({"audio_sha256": str}), fresh / SOURCES)
 
 
 class Parts:
@@ -92,11 +103,12 @@ class Parts:
         """Fill a table's rows from the parts."""
         for path in sorted(self.folder.glob("*.parquet")):
             try:
-                part = pd.read_parquet(path)
-                if (part.pop("version") == VERSION).all():
-                    table.reuse(part.pop("audio_sha256").to_numpy(object), part[list(names())].to_numpy(np.float32))
-            except (OSError, ValueError, KeyError):  # damaged: its rows are computed again
+                part = read_table(path, PART, COMMAND)
+            except Damaged as damage:
+                _say(f"{damage.path}: {damage.what}. Its rows are computed again.")
                 continue
+            if (part["version"] == VERSION).all():
+                table.reuse(part["audio_sha256"].to_numpy(object), part[list(names())].to_numpy(np.float32))
 
     def add(self, digest: str, values: np.ndarray) -> None:
         """Add a row; it is on disk some seconds later."""
@@ -113,7 +125,7 @@ class Parts:
             part.insert(0, "version", VERSION)
             name = f"{time.time_ns()}-{os.getpid()}.parquet"  # two processes on the same table write different files
             with replacing(self.folder / name) as fresh:
-                part.to_parquet(fresh, index=False)
+                write_table(part, fresh)
         self._rows, self._written = [], time.monotonic()
 
     def remove(self) -> None:
@@ -122,15 +134,15 @@ class Parts:
 
 
 def read_descriptors(folder: Path | str, tracks: list[str]) -> pd.DataFrame:
-    """Descriptors of the tracks in the given order, one column each. Raises TagscaleError when some are missing."""
+    """Descriptors of the tracks in the given order, one column each. Raises Damaged when some are missing."""
     file = Path(folder) / TABLE
-    if not file.is_file():
-        raise TagscaleError(f"{file}: no such file. Run `tagscale describe` first.")
-    table = pd.read_parquet(file).set_index("track_id")
+    table = read_table(file, schema(track_id="text"), COMMAND, others=pa.float32()).set_index("track_id")
     missing = [track for track in tracks if track not in table.index]
     if missing:
-        raise TagscaleError(
-            f"{file}: no descriptors of {len(missing)} of {len(tracks)} tracks, the first is {missing[0]!r}. "
-            "Run `tagscale describe` again."
-        )
+        what = f"no descriptors of {len(missing)} of {len(tracks)} tracks, the first is {missing[0]!r}"
+        raise Damaged(file, what, COMMAND)
     return table.loc[tracks]
+
+
+def _say(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)

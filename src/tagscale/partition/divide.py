@@ -9,18 +9,32 @@ their parts: new tracks follow their artist, new artists are placed around the o
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import pandas as pd
+from typing_extensions import TypedDict
 
 from tagscale.catalog.tables import artist_keys
 from tagscale.partition.features import Features, sums_by
-from tagscale.partition.growth import NOWHERE, PARTS, add_assignments, inherit, no_assignments
+from tagscale.partition.growth import COMMAND, NOWHERE, PARTS, add_assignments, inherit, no_assignments
 from tagscale.partition.quality import TagSums, quality_of, subset_quality
 from tagscale.partition.stratify import artist_parts, balanced_order
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.files import replacing, seal
+from tagscale.runtime.reading import Output
+from tagscale.runtime.tables import schema, table_in, write_table
+
+TABLE = schema(track_id="text", artist="text", part="text", rank="whole")
+
+
+class Facts(TypedDict):
+    """What `Partition.load` takes from partition.json."""
+
+    tags: list[str]
+    split: str
+    data_hash: str
+    settings: NotRequired[dict[str, Any]]
 
 
 @dataclass
@@ -92,22 +106,21 @@ class Partition:
         }
         with replacing(folder) as fresh:
             fresh.mkdir()
-            self.table.to_parquet(fresh / "partition.parquet", index=False)
+            write_table(self.table, fresh / "partition.parquet")
             if self.assigned is not None:
-                self.assigned.to_parquet(fresh / "assigned.parquet", index=False)
+                write_table(self.assigned, fresh / "assigned.parquet")
             if self.by_tag is not None:
                 self.by_tag.to_csv(fresh / "quality.csv", index=False, lineterminator="\n")
-            write_json(fresh / "partition.json", facts | (quality or {}) | {"tags": self.tags})
+            seal(fresh, "partition.json", facts | (quality or {}) | {"tags": self.tags})
 
     @classmethod
     def load(cls, folder: Path) -> "Partition":
-        """Read a partition's folder. Raises TagscaleError when a file of it is missing."""
-        folder = Path(folder)
-        for file in ("partition.parquet", "partition.json"):
-            if not (folder / file).is_file():
-                raise TagscaleError(f"{folder / file}: no such file. Run `tagscale partition` first.")
-        facts = read_json(folder / "partition.json")
-        table = pd.read_parquet(folder / "partition.parquet")
+        """Read a partition's folder. Raises Damaged where a file is missing or not as `save` wrote it."""
+        output = Output(folder, "partition.json", COMMAND)
+        facts = output.facts(Facts)
+        table = table_in(output, "partition.parquet", TABLE)
+        if not table["part"].isin(PARTS).all() or table["track_id"].duplicated().any():
+            raise output.damaged("partition.parquet", f"expected every track once, in {', '.join(PARTS)}")
         return cls(table, facts["tags"], facts["split"], facts["data_hash"], facts.get("settings", {}))
 
 

@@ -4,18 +4,29 @@ A partition's folder keeps every assignment ever made with its settings (assigne
 artists that are quarantined or missing now: when they come back, they come back to their part.
 """
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import pandas as pd
-import pyarrow
+from typing_extensions import TypedDict
 
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
+from tagscale.runtime.files import settle
+from tagscale.runtime.reading import Damaged, Output
+from tagscale.runtime.tables import read_table, schema, table_in
 
 PARTS = ("train", "valid", "test")
 NOWHERE = -1  # part of a track without one, and place of a track outside the order
+COMMAND = "tagscale partition"
+ASSIGNED = schema(track_id="text", artist="text", part="text", place="whole")
+
+
+class Settings(TypedDict):
+    """What partition.json says of the settings."""
+
+    settings: NotRequired[dict[str, Any]]
 
 
 def no_assignments() -> pd.DataFrame:
@@ -31,7 +42,7 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
     """The assignments of an earlier partition that a new one keeps, and in words why there are none.
 
     Args:
-        folder: of the earlier partition; None, or a folder without partition.json, where there is none.
+        folder: of the earlier partition; None, or a folder without its files, where there is none.
         settings: those of the new partition; it continues only an earlier one with the same settings.
 
     Raises:
@@ -39,12 +50,17 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
     """
     if folder is None:
         return no_assignments(), ""
-    if not (folder / "partition.json").is_file():
+    settle(folder)
+    if not any(os.path.lexists(folder / name) for name in ("partition.json", "assigned.parquet")):
         return no_assignments(), (
             f"no earlier partition in {folder}: every track gets its part for the first time. If there is one "
             "elsewhere, bring its folder here (`dvc pull`) and run this again, so that no track moves."
         )
-    before = read_json(folder / "partition.json").get("settings", {})
+    output, note = Output(folder, "partition.json", COMMAND), ""
+    try:
+        before = output.facts(Settings).get("settings", {})
+    except Damaged as damage:
+        before, note = settings, f"{damage.path}: {damage.what}. Its settings count as unchanged, so no track moves."
     changed = [name for name in settings if before.get(name) != settings[name]]
     if changed:
         named = ", ".join(f"{name} {before.get(name, 'not stated')} -> {settings[name]}" for name in changed)
@@ -52,14 +68,14 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
             f"{folder} was made with other settings ({named}): all tracks are divided afresh and may change their part."
         )
     file = folder / "assigned.parquet"
-    advice = "Restore it (`dvc checkout`, `dvc pull`), or delete the folder to divide all tracks afresh."
-    if not file.is_file():
-        raise TagscaleError(f"{file}: no such file, and it alone says which tracks must not move. {advice}")
     try:
-        table = pd.read_parquet(file, columns=["track_id", "artist", "part", "place"])
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise TagscaleError(f"{file}: not readable as a table of assignments ({error}). {advice}") from error
-    return table, ""
+        table = read_table(file, ASSIGNED, COMMAND) if note else table_in(output, file.name, ASSIGNED)
+    except Damaged as damage:
+        raise TagscaleError(
+            f"{file}: {damage.what}, and it alone says which tracks must not move. Restore it (`dvc checkout`, `dvc "
+            "pull`), or delete the folder to divide all tracks afresh."
+        ) from None
+    return table[ASSIGNED.names], note
 
 
 def inherit(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

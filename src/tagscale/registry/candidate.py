@@ -10,8 +10,8 @@ import pandas as pd
 from tagscale.evaluation.metrics import METRICS, check_known
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, sha256_of
-from tagscale.runtime.identity import RunIdentity, run_name
+from tagscale.runtime.files import sha256_of
+from tagscale.runtime.identity import RunFacts, RunIdentity, run_name, run_output
 from tagscale.study.grid import read_study
 from tagscale.tracking import identity_tags
 from tagscale.training import checkpoint
@@ -60,11 +60,11 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
         )
     baseline = _best(study.runs, study.baselines, metric)
     name = run_name(best["model"], best["size"], best["seed"])
-    (trained,) = (folder for folder in map(Path, runs) if _name_of(folder / "run.json") == name)
-    (scored,) = (folder for folder in map(Path, results) if _name_of(folder / "metrics.json") == name)
+    trained, scored = study.folders[name]
+    run_output(trained).check()
     chosen = Candidate(
         candidate=name,
-        identity=read_json(trained / "run.json")["identity"],
+        identity=run_output(trained).facts(RunFacts)["identity"].as_dict(),
         train_tracks=int(best["train_tracks"]),
         parameters=int(best["parameters"]),
         weights_sha256=sha256_of(trained / checkpoint.WEIGHTS),
@@ -81,10 +81,6 @@ def _best(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, 
     rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
     ranked = rows.sort_values(f"valid_{metric}", ascending=METRICS[metric].lower_is_better, kind="stable")
     return dict(ranked.iloc[0]) if len(ranked) else None
-
-
-def _name_of(file: Path) -> str | None:
-    return RunIdentity(**read_json(file)["identity"]).name if file.is_file() else None
 
 
 def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:

@@ -18,6 +18,7 @@ from tagscale.evaluation.predict import predict
 from tagscale.partition.divide import Partition
 from tagscale.registry.tagger import AudioTagger
 from tagscale.store.read import Store
+from tagscale.study.tables import read_predictions
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
 WINDOW = "tagscale.window_seconds"  # "None" or a missing tag: the length of the model's own patches
@@ -46,7 +47,7 @@ class Trial:
 
     def predictions(self) -> pd.DataFrame:
         """The candidate's scores: (test tracks, tags), index track_id."""
-        table = pd.read_parquet(self.results / "predictions.parquet")
+        table = read_predictions(self.results)
         scores = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
         return scores.loc[Partition.load(self.partition).tracks("test")]
 

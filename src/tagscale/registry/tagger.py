@@ -45,7 +45,7 @@ class AudioTagger:
     @classmethod
     def load(cls, folder: Path) -> "AudioTagger":
         """Read what `save` wrote. Raises TagscaleError naming the file that is missing or damaged."""
-        model, architecture = checkpoint.load(folder)
+        model, architecture = checkpoint.load(folder, "tagscale register")
         try:
             listening = read_json(folder / LISTENING)
             window = listening.get("window_seconds")  # missing in older versions

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from pydantic import FiniteFloat
+from typing_extensions import TypedDict
 
 from tagscale.evaluation.metrics import METRICS, NOTHING, metrics_of
 from tagscale.models.spec import label_of
@@ -17,13 +19,20 @@ from tagscale.partition.divide import PARTS, Partition
 from tagscale.report import pictures
 from tagscale.report.appearance import colour_of, outline_of
 from tagscale.report.words import coverage, directions, duration, interval_words, rate_words
-from tagscale.runtime.files import read_json
+from tagscale.runtime.reading import Damaged, read_json
 from tagscale.runtime.words import listed
 from tagscale.study.compare import tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
 from tagscale.study.trends import line_scale
 from tagscale.study.verdict import Verdict
+
+
+class Note(TypedDict):
+    """A file in the folder of timings."""
+
+    stage: str
+    seconds: FiniteFloat
 
 
 @dataclass(frozen=True)
@@ -100,13 +109,12 @@ def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
     notes: dict[str, list[float]] = {stage: [] for stage in STAGES[: STAGES.index("compare")]}
     for file in sorted(Path(folder).glob("*.json")) if folder is not None else []:
         try:
-            note = read_json(file)
-            stage, _, run = str(note["stage"]).partition("@")
-            seconds = float(note["seconds"])
-        except (ValueError, KeyError, TypeError):
-            continue  # an unreadable side file does not stop the report
+            note = read_json(file, Note, "dvc repro")
+        except Damaged:
+            continue  # a damaged side file does not stop the report
+        stage, _, run = note["stage"].partition("@")
         if stage in notes and (not run or run in runs):
-            notes[stage].append(seconds)
+            notes[stage].append(note["seconds"])
     return [StageTime(stage, len(seconds), sum(seconds)) for stage, seconds in notes.items() if seconds]
 
 

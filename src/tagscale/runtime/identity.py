@@ -2,11 +2,16 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tagscale.runtime.files import read_json, sha256_of
+from pydantic import FiniteFloat, NonNegativeInt
+from typing_extensions import TypedDict
+
+from tagscale.runtime.files import sha256_of
+from tagscale.runtime.reading import Output
 
 
 def hash_of(content: Any) -> str:
@@ -54,7 +59,32 @@ def run_name(model: str, size: int | str, seed: int) -> str:
     return f"{model}-{size}-{seed}"
 
 
+def command_of(stage: str, folder: Path | str) -> str:
+    """The command of a stage that makes a run's folder, which has the run's name.
+
+    >>> command_of("train", Path("runs/waveform-x4-all-0"))
+    'tagscale train --model waveform-x4 --size all --seed 0'
+    """
+    cell = re.fullmatch(r"(.+)-(\d+|all)-(\d+)", Path(folder).name)
+    return f"tagscale {stage} --model {cell[1]} --size {cell[2]} --seed {cell[3]}" if cell else f"tagscale {stage}"
+
+
+class RunFacts(TypedDict):
+    """The content of run.json."""
+
+    identity: RunIdentity
+    train_tracks: NonNegativeInt
+    parameters: NonNegativeInt
+    seconds: FiniteFloat
+
+
+def run_output(folder: Path) -> Output:
+    """The folder of a finished run."""
+    return Output(folder, "run.json", command_of("train", folder))
+
+
 def content_of_run(folder: Path) -> str:
     """Hash of what a finished run is: its identity and its weights or trees, not how long it took."""
     model = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
-    return hash_of([read_json(folder / "run.json")["identity"], sha256_of(*(p for p in model if p.name != "run.json"))])
+    identity = run_output(folder).facts(RunFacts)["identity"].as_dict()
+    return hash_of([identity, sha256_of(*(p for p in model if p.name != "run.json"))])

@@ -12,7 +12,7 @@ from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
-from tagscale.runtime.files import write_json
+from tagscale.runtime.files import seal
 from tagscale.runtime.identity import RunIdentity, hash_of
 
 
@@ -50,7 +50,7 @@ class Cell:
 def write_run(folder: Path, identity: RunIdentity, tracks: int, parameters: int, seconds: float) -> None:
     """Write run.json: identity, number of training tracks, number of parameters, seconds of training."""
     content = {"identity": identity.as_dict(), "train_tracks": tracks, "parameters": parameters}
-    write_json(folder / "run.json", content | {"seconds": round(seconds, 1)})
+    seal(folder, "run.json", content | {"seconds": round(seconds, 1)})
 
 
 def say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcome: str) -> None:

@@ -2,7 +2,6 @@
 the test part.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from tagscale.models.spec import BASELINE
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, replacing
-from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.files import replacing, seal
+from tagscale.runtime.identity import RunFacts, RunIdentity, command_of, run_output
+from tagscale.runtime.tables import write_table
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory
@@ -49,8 +49,10 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
             than the model can take.
     """
     data, parts = Catalog.load(catalog), Partition.load(partition)
-    facts = _facts(run)
-    identity = RunIdentity(**facts["identity"])
+    trained = run_output(run)
+    facts = trained.facts(RunFacts)
+    trained.check()
+    identity = facts["identity"]
     _check_same_data(run, identity, data, parts)
     tracks = {part: parts.tracks(part) for part in PARTS}
     scores = _scores(run, identity, inputs, [track for part in PARTS for track in tracks[part]], params)[parts.tags]
@@ -66,7 +68,8 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
         draws = draw(_artists(parts, tracks["test"]), params.evaluate.resamples, parts.hash)
         resampled = resampled_metrics(*arrays["test"], draws)
         certainty = Certainty(draws, metrics["test"], resampled, params.evaluate.confidence)
-    numbers: dict[str, Any] = {key: facts[key] for key in ("identity", "train_tracks", "parameters")}
+    numbers: dict[str, Any] = {"identity": identity.as_dict()}
+    numbers |= {"train_tracks": facts["train_tracks"], "parameters": facts["parameters"]}
     numbers |= {part: {key: _rounded(value) for key, value in metrics[part].macro().items()} for part in PARTS}
     numbers["unscored"] = {part: _unscored(parts.tags, metrics[part]) for part in PARTS}
     numbers |= certainty.facts() if certainty else {}
@@ -75,12 +78,12 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
     per_tag = [_table(part, tags, metrics[part], certainty if part == "test" else None) for part in PARTS]
     with replacing(results) as fresh:
         fresh.mkdir()
-        predictions.to_parquet(fresh / "predictions.parquet", index=False)
+        write_table(predictions, fresh / "predictions.parquet")
         table = pd.concat(per_tag)
         table.to_csv(fresh / "per_tag.csv", index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
         if certainty:
-            certainty.table().to_parquet(fresh / "resamples.parquet", index=False)
-        (fresh / "metrics.json").write_text(json.dumps(numbers, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            write_table(certainty.table(), fresh / "resamples.parquet")
+        seal(fresh, "metrics.json", numbers)
     with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
         _log(tracked, numbers, results)
     _print_scores(identity, numbers, len(tracks["test"]))
@@ -136,16 +139,6 @@ def _artists(parts: Partition, tracks: list[str]) -> list[str]:
     return artists
 
 
-def _facts(run: Path) -> dict[str, Any]:
-    try:
-        facts: dict[str, Any] = read_json(Path(run) / "run.json")
-    except FileNotFoundError:
-        raise TagscaleError(f"{Path(run) / 'run.json'}: no such file. Run `tagscale train` first.") from None
-    except ValueError as error:
-        raise TagscaleError(f"{Path(run) / 'run.json'}: not JSON: {error}. Run `tagscale train` again.") from None
-    return facts
-
-
 def _check_same_data(run: Path, identity: RunIdentity, data: Catalog, parts: Partition) -> None:
     """A run may be tested only on the partition that it was trained on: in another one it knows test tracks."""
     present = {"dataset_hash": parts.data_hash, "partition_hash": parts.hash}
@@ -153,8 +146,8 @@ def _check_same_data(run: Path, identity: RunIdentity, data: Catalog, parts: Par
         if getattr(identity, key) != value:
             raise TagscaleError(
                 f"{Path(run) / 'run.json'}: {key} {getattr(identity, key)}, but the present one is {value}. The run "
-                f"may have learned from tracks that are now test tracks: train it again (`tagscale train --model "
-                f"{identity.model} --size {identity.size} --seed {identity.seed}`)."
+                "may have learned from tracks that are now test tracks: train it again "
+                f"(`{command_of('train', identity.name)}`)."
             )
 
 

@@ -12,7 +12,8 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import PARTS, crossing_artists, earlier_assignments, moved_tracks, no_assignments
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
+from tagscale.runtime.reading import Damaged
+from tagscale.validation.findings import Facts, read_findings
 from tagscale.validation.validate import check_partition
 
 STRATIFIED = "stratified"
@@ -32,9 +33,9 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path, pre
             partition fails its checks.
     """
     dataset = Catalog.load(catalog)
-    findings = _read_findings(dataset, Path(validation))
-    tags = list(findings["tags"])
-    quarantine = pd.read_csv(Path(validation) / "quarantine.csv", dtype=str, keep_default_na=False)
+    findings, quarantine = read_findings(validation)
+    _check_passed(dataset, findings, validation)
+    tags = findings["tags"]
     usable = ~dataset.tracks["track_id"].isin(quarantine["track_id"]).to_numpy()
     shares = {part: getattr(params.partition, part) for part in PARTS}
     seed = params.partition.seed
@@ -54,11 +55,8 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path, pre
     _show(parts, quality, [line for line in notes if line])
 
 
-def _read_findings(dataset: Catalog, validation: Path) -> dict[str, Any]:
-    """The content of validation.json. Raises TagscaleError unless this catalog passed."""
-    if not (validation / "validation.json").is_file():
-        raise TagscaleError(f"{validation / 'validation.json'}: no such file. Run `tagscale validate` first.")
-    findings = read_json(validation / "validation.json")
+def _check_passed(dataset: Catalog, findings: Facts, validation: Path) -> None:
+    """Raise TagscaleError unless this catalog passed."""
     if findings["catalog"] != dataset.hash:
         raise TagscaleError(f"{validation}: belongs to another catalog. Run `tagscale validate` again.")
     if not findings["passed"]:
@@ -68,7 +66,6 @@ def _read_findings(dataset: Catalog, validation: Path) -> dict[str, Any]:
         )
     if findings["other_version"]:
         raise TagscaleError(f"{validation}: {findings['other_version']}")
-    return dict(findings)
 
 
 def _crossing_is_inherited(parts: Partition, assigned: pd.DataFrame) -> bool:
@@ -122,7 +119,10 @@ def _split_change_notes(parts: Partition, earlier_folder: Path | None) -> list[s
     """A warning where the dataset's own split has moved tracks since the earlier partition; empty where it has not."""
     if parts.split == STRATIFIED or earlier_folder is None or not (earlier_folder / "partition.json").is_file():
         return []
-    earlier = Partition.load(earlier_folder)
+    try:
+        earlier = Partition.load(earlier_folder)
+    except Damaged as damage:
+        return [f"{damage.path}: {damage.what}. So nobody knows which tracks were in another part before."]
     if any(earlier.settings.get(name) != parts.settings[name] for name in ("dataset", "split")):
         return []
     tracks = moved_tracks(earlier.table, parts.table)

@@ -2,14 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
 from tagscale.runtime.identity import data_hash
 from tagscale.store.read import Store
+from tagscale.validation.findings import Facts, read_findings
 
 
 def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Path) -> str:
@@ -39,10 +38,8 @@ def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Pa
     return f"{name}@{current}"
 
 
-def _read_findings(validation: Path) -> dict[str, Any]:
-    if not (validation / "validation.json").is_file():
-        raise TagscaleError(f"{validation / 'validation.json'}: no such file. Run `dvc repro validate` first.")
-    findings: dict[str, Any] = read_json(validation / "validation.json")
+def _read_findings(validation: Path) -> Facts:
+    findings, _ = read_findings(validation)
     if not findings["passed"]:
         raise TagscaleError(
             f"{validation}: the data did not pass validation. Open validation.html there and mend the data."

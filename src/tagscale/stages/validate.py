@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import DatasetParams, Params
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import replacing, write_json
+from tagscale.runtime.files import replacing, seal
 from tagscale.runtime.identity import data_hash
+from tagscale.store.previous import read_rejected
 from tagscale.store.read import Store
 from tagscale.validation.expectations import Examination
 from tagscale.validation.findings import Findings
@@ -31,7 +31,7 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: P
             dataset.version names. The files are written first.
     """
     dataset, opened = Catalog.load(catalog), Store.open(store)
-    rejected = pd.read_csv(Path(store) / "rejected.csv", dtype=str, keep_default_na=False)
+    rejected = read_rejected(Path(store))
     examination = Examination()
     findings = validate(dataset, opened.facts, rejected, params.validation, examination)
     current = data_hash(dataset.hash, opened.hash)
@@ -40,8 +40,8 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: P
     with replacing(validation) as fresh:
         fresh.mkdir()
         findings.quarantine.to_csv(fresh / "quarantine.csv", index=False, lineterminator="\n")
-        write_json(fresh / "validation.json", findings.as_dict() | {"other_version": other_version})
         (fresh / "validation.html").write_text(page(findings), encoding="utf-8")
+        seal(fresh, "validation.json", findings.as_dict() | {"other_version": other_version})
     if docs is not None:
         with replacing(docs) as fresh:
             examination.write_docs(fresh)

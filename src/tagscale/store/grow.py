@@ -19,12 +19,13 @@ import pandas as pd
 
 from tagscale.decoding.batch import Source
 from tagscale.decoding.decode import DECODER
-from tagscale.runtime.files import link_or_copy, read_json, write_json
+from tagscale.runtime.files import exchange, link_or_copy, read_json, sync, write_json
 from tagscale.runtime.journal import Journal, Line, Record
 from tagscale.runtime.lock import exclusive
+from tagscale.runtime.tables import write_table
 from tagscale.store.previous import Previous
-from tagscale.store.read import BYTES_PER_SAMPLE
-from tagscale.store.writer import INDEX, REJECTED, SOURCES, ShardWriter, shard_name, table, write_index
+from tagscale.store.read import BYTES_PER_SAMPLE, INDEX, Shard
+from tagscale.store.writer import REJECTED, SOURCES, ShardWriter, shard_name, table, write_index
 
 MOST_DEAD = 0.5  # of a store's samples; with more, the live ones are copied into new shards
 
@@ -40,6 +41,8 @@ def writing(store: Path) -> Iterator[Path]:
     with exclusive(store.with_name(f".{store.name}.lock"), busy):
         partial = partial_of(store)
         _finish_replacing(store, partial)
+        if partial.is_symlink() or partial.is_file():
+            partial.unlink()
         partial.mkdir(exist_ok=True)
         yield partial
 
@@ -119,14 +122,14 @@ class PartialStore:
     def _has_plan(self, plan: dict[str, Any]) -> bool:
         try:
             return bool(read_json(self.folder / "plan.json") == plan) and self._journal.path.is_file()
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # missing or damaged
             return False
 
     def _recover(self) -> bool:
         """Resume from the journal as far as it is valid; False where not even its closed shards are."""
         valid, tail = 0, list[Line]()  # the tail is behind the last closed shard and not checked yet
         for line in self._journal.lines():
-            if line.record is None:
+            if line.record is None or not _is_record(line.record):
                 break
             tail.append(line)
             if "closed" in line.record:
@@ -147,7 +150,7 @@ class PartialStore:
             self.shards.resume(samples)
         return True
 
-    def _is_complete(self, shard: dict[str, Any]) -> bool:
+    def _is_complete(self, shard: Shard) -> bool:
         path = self.folder / shard["file"]
         return path.is_file() and path.stat().st_size == shard["samples"] * BYTES_PER_SAMPLE
 
@@ -162,6 +165,18 @@ class PartialStore:
             file.seek(offset * BYTES_PER_SAMPLE)
             content = file.read(record["samples"] * BYTES_PER_SAMPLE)
         return hashlib.sha256(content).hexdigest() == record["audio_sha256"]
+
+
+def _is_record(record: Record) -> bool:
+    """Whether a line of the journal is one that this class writes."""
+    match record:
+        case {"closed": closed, **rest}:
+            return not rest and isinstance(closed, dict) and closed.keys() == Shard.__annotations__.keys()
+        case {"track_id": str(), "path": str(), "samples": int(), "shard": int(), "offset": int()}:
+            return isinstance(record.get("audio_sha256"), str)
+        case {"track_id": str(), "path": str(), **result}:
+            return "samples" not in result and (isinstance(result.get("reason"), str) or "source_sha256" in result)
+    return False
 
 
 def finish(
@@ -187,7 +202,7 @@ def finish(
             link_or_copy(folder / shard["file"], new / shard["file"])
     sources = table(partial.records(), SOURCES).fillna({"source_bytes": 0, "source_sha256": ""})
     sources = sources.sort_values("track_id").astype({"source_bytes": "int64"})
-    sources.to_parquet(new / "sources.parquet", index=False)
+    write_table(sources, new / "sources.parquet")
     rejected = table((record for record in partial.records() if "reason" in record), REJECTED).sort_values("track_id")
     write_index(new, index, shards, rejected, {"decoder": DECODER} | (more or {}))
     replace_store(store, partial.folder)
@@ -208,9 +223,11 @@ def replace_store(store: Path, partial: Path) -> None:
     """
     if store.is_symlink() or store.is_file():
         store.unlink()
-    elif store.is_dir():
-        os.replace(store, partial / "old")  # rename cannot replace a directory that is not empty
-    os.replace(partial / "new", store)
+    if not (store.is_dir() and exchange(partial / "new", store)):
+        if store.is_dir():
+            os.replace(store, partial / "old")  # rename cannot replace a directory that is not empty
+        os.replace(partial / "new", store)
+    sync(store.parent)
     shutil.rmtree(partial)
 
 
@@ -223,7 +240,7 @@ def _finish_replacing(store: Path, partial: Path) -> None:
         shutil.rmtree(partial)
 
 
-def _placed(partial: PartialStore, previous: Previous) -> tuple[pd.DataFrame, list[tuple[Path, dict[str, Any]]]]:
+def _placed(partial: PartialStore, previous: Previous) -> tuple[pd.DataFrame, list[tuple[Path, Shard]]]:
     """INDEX in the order of the samples, and its shards, each with the folder it lies in now."""
     added = table((record for record in partial.records() if "samples" in record), INDEX)
     kept = [r["track_id"] for r in partial.records() if "samples" not in r and "reason" not in r]
@@ -238,8 +255,8 @@ def _placed(partial: PartialStore, previous: Previous) -> tuple[pd.DataFrame, li
 
 
 def _copied(
-    index: pd.DataFrame, files: list[tuple[Path, dict[str, Any]]], new: Path, shard_megabytes: int
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    index: pd.DataFrame, files: list[tuple[Path, Shard]], new: Path, shard_megabytes: int
+) -> tuple[pd.DataFrame, list[Shard]]:
     """The live samples in new shards, in the order of a store that is written in one go."""
     index = index.sort_values("track_id").reset_index(drop=True)
     writer = ShardWriter(new, shard_megabytes)

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import link_or_copy
+from tagscale.runtime.tables import write_table
 from tagscale.store.grow import fresh_folder, replace_store, writing
-from tagscale.store.previous import read_rejected
+from tagscale.store.previous import read_rejected, read_sources
+from tagscale.store.read import INDEX, Shard, StoreFacts
 from tagscale.store.verify import load
-from tagscale.store.writer import INDEX, shard_name, write_index
+from tagscale.store.writer import shard_name, write_index
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Slice:
     """The store of one slice: its store.json and its index."""
 
     folder: Path
-    facts: dict[str, Any]
+    facts: StoreFacts
     index: pd.DataFrame
 
     @property
@@ -42,19 +43,19 @@ def merge(stores: Sequence[Path], target: Path) -> None:
     slices = _checked([Path(store) for store in stores])
     with writing(target) as partial:
         new = fresh_folder(partial)
-        shards: list[dict[str, Any]] = []
+        shards: list[Shard] = []
         tables = []
         for part in slices:
             tables.append(part.index.assign(shard=part.index["shard"] + len(shards)))
             for shard in part.facts["shards"]:
                 name = shard_name(len(shards))
                 link_or_copy(part.folder / shard["file"], new / name)
-                shards.append(shard | {"file": name})
-        sources = pd.concat([pd.read_parquet(part.folder / "sources.parquet") for part in slices])
-        sources.reset_index(drop=True).to_parquet(new / "sources.parquet", index=False)
+                shards.append({**shard, "file": name})
+        sources = pd.concat([read_sources(part.folder) for part in slices])
+        write_table(sources.reset_index(drop=True), new / "sources.parquet")
         rejected = pd.concat([read_rejected(part.folder) for part in slices])
         index = pd.concat([table for table in tables if len(table)]).reset_index(drop=True)
-        write_index(new, index, shards, rejected, {"decoder": slices[0].facts["decoder"]})
+        write_index(new, index, shards, rejected, {"decoder": slices[0].facts.get("decoder")})
         replace_store(target, partial)
 
 
@@ -73,7 +74,7 @@ def _checked(folders: list[Path]) -> list[Slice]:
         for what, ours, its in (
             ("slices", part.facts["slice"]["of"], first.facts["slice"]["of"]),
             ("catalog", part.facts["slice"]["catalog"], first.facts["slice"]["catalog"]),
-            ("decoder", part.facts["decoder"], first.facts["decoder"]),
+            ("decoder", part.facts.get("decoder"), first.facts.get("decoder")),
         ):
             if ours != its:
                 raise TagscaleError(

@@ -1,19 +1,23 @@
 """The finished store that a new one grows from: its tracks need not be decoded again."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from rich.console import Console
 
 from tagscale.decoding.batch import Source
 from tagscale.decoding.decode import DECODER
-from tagscale.runtime.files import read_json, replacing
-from tagscale.store.read import BYTES_PER_SAMPLE, FORMAT
-from tagscale.store.writer import INDEX, REJECTED, table
+from tagscale.runtime.files import replacing
+from tagscale.runtime.reading import Damaged, Output
+from tagscale.runtime.tables import csv_in, read_table, schema, table_in, write_table
+from tagscale.store.read import BYTES_PER_SAMPLE, COMMAND, INDEX, Shard, facts_of, index_of
+from tagscale.store.writer import REJECTED, SOURCES, table
 
 Seen = dict[str, tuple[int, int, str]]  # file -> size, mtime_ns, SHA-256
+SEEN = schema(file="text", bytes="whole", mtime_ns="whole", sha256="text")
 
 
 @dataclass
@@ -29,27 +33,33 @@ class Previous:
 
     folder: Path
     identity: str = ""
-    shards: list[dict[str, Any]] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
     index: pd.DataFrame = field(default_factory=lambda: table([], INDEX).set_index("track_id"))
     reasons: dict[str, str] = field(default_factory=dict)
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> "Previous":
-        """Read the store in `folder`; an empty one where it is missing, damaged or of another format or decoder."""
-        path = folder / "store.json"
+        """Read the store in `folder`; an empty one where it is missing, damaged or of another format or decoder.
+
+        Says which file of a store is damaged.
+        """
+        output = Output(folder, "store.json", COMMAND)
+        if not folder.exists():
+            return cls(folder)
         try:
-            facts = read_json(path)
-            if (facts["format"], facts.get("decoder")) != (FORMAT, DECODER) or not _has_shards(folder, facts["shards"]):
+            facts = facts_of(output)
+            if facts.get("decoder") != DECODER:
                 return cls(folder)
-            rejected = read_rejected(folder)
-            sources = pd.read_parquet(folder / "sources.parquet")
-            index = pd.read_parquet(folder / "index.parquet")[INDEX.names].set_index("track_id")
-        except (OSError, ValueError, KeyError):
+            _check_shards(output, facts["shards"])
+            rejected, sources = read_rejected(folder), read_sources(folder)
+            index = index_of(output, facts)[INDEX.names].set_index("track_id")
+        except Damaged as damage:
+            _say(f"{damage.path}: {damage.what}. Nothing of this store is used, and every track is decoded again.")
             return cls(folder)
         return cls(
             folder,
-            hashlib.sha256(path.read_bytes()).hexdigest(),
+            hashlib.sha256(output.content("store.json")).hexdigest(),
             facts["shards"],
             index,
             dict(zip(rejected["track_id"], rejected["reason"], strict=True)),
@@ -67,14 +77,26 @@ class Previous:
         return digest if old_path == path else ""
 
 
-def _has_shards(folder: Path, shards: list[dict[str, Any]]) -> bool:
-    paths = [(folder / shard["file"], shard["samples"] * BYTES_PER_SAMPLE) for shard in shards]
-    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+def _check_shards(output: Output, shards: list[Shard]) -> None:
+    """Raise Damaged where a shard is missing or not of its recorded length."""
+    for shard in shards:
+        path, size = Path(output.folder) / shard["file"], shard["samples"] * BYTES_PER_SAMPLE
+        if not path.is_file() or path.stat().st_size != size:
+            raise output.damaged(shard["file"], f"missing, or not {size} bytes long")
 
 
 def read_rejected(folder: Path) -> pd.DataFrame:
-    """rejected.csv of a store: track_id, path, reason."""
-    return pd.read_csv(folder / "rejected.csv", dtype=str, keep_default_na=False)[REJECTED.names]
+    """rejected.csv of a store: track_id, path, reason. Raises Damaged."""
+    return csv_in(Output(folder, "store.json", COMMAND), "rejected.csv", REJECTED.names)[REJECTED.names]
+
+
+def read_sources(folder: Path) -> pd.DataFrame:
+    """sources.parquet of a store: path, bytes and SHA-256 of the file of each track. Raises Damaged."""
+    return table_in(Output(folder, "store.json", COMMAND), "sources.parquet", SOURCES)
+
+
+def _say(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def seen_of(store: Path) -> Path:
@@ -83,10 +105,14 @@ def seen_of(store: Path) -> Path:
 
 
 def load_seen(store: Path) -> Seen:
-    """States of the files at their last hashing; empty where none are recorded."""
-    if not seen_of(store).is_file():
+    """States of the files at their last hashing; empty where none are recorded, or the record is damaged."""
+    if not os.path.lexists(seen_of(store)):
         return {}
-    seen = pd.read_parquet(seen_of(store))
+    try:
+        seen = read_table(seen_of(store), SEEN, COMMAND)
+    except Damaged as damage:
+        _say(f"{damage.path}: {damage.what}. It is dropped, and every file is hashed again.")
+        return {}
     states = zip(seen["bytes"].tolist(), seen["mtime_ns"].tolist(), seen["sha256"], strict=True)
     return dict(zip(seen["file"], states, strict=True))
 
@@ -95,7 +121,7 @@ def save_seen(store: Path, seen: Seen) -> None:
     """Record the states of files for the next run."""
     rows = [(file, *state) for file, state in seen.items()]
     with replacing(seen_of(store)) as fresh:
-        pd.DataFrame(rows, columns=["file", "bytes", "mtime_ns", "sha256"]).to_parquet(fresh, index=False)
+        write_table(pd.DataFrame(rows, columns=SEEN.names).astype({"bytes": "int64", "mtime_ns": "int64"}), fresh)
 
 
 def unchanged(seen: Seen, path: Path, digest: str) -> Source | None:

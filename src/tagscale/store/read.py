@@ -5,35 +5,64 @@ index.parquet (place and measurements of each track), store.json (format, hash, 
 rejected.csv (tracks without usable audio, with the reason).
 """
 
-import json
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from io import BytesIO
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, NonNegativeInt
+from typing_extensions import TypedDict
 
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.reading import Output
+from tagscale.runtime.tables import schema, table_in
 from tagscale.store.remote import Bucket, Piece, RemoteShards, default_cache
 
 FORMAT = 1
 BYTES_PER_SAMPLE = 2
-PLACE_COLUMNS = ["track_id", "shard", "offset", "samples"]
-FACT_COLUMNS = [
-    "source_rate",
-    "channels",
-    "only_channel",  # missing in stores of decoder 2 and below, which took the mean of all channels in every case
-    "source_seconds",
-    "rms_dbfs",
-    "peak",
-    "clipped",
-    "dc",
-    "audio_sha256",
-]
+COMMAND = "tagscale preprocess"
+TABLES = ("index.parquet", "sources.parquet", "rejected.csv")  # beside store.json and the shards
+PLACES = {"track_id": "text", "shard": "whole", "offset": "whole", "samples": "whole"}
+LATER = ("only_channel",)  # missing in stores of decoder 2 and below, which took the mean of all channels in every case
+FACTS = {"source_rate": "whole?", "channels": "whole?", "only_channel": "whole?"}
+FACTS |= dict.fromkeys(("source_seconds", "rms_dbfs", "peak", "clipped", "dc"), "number?") | {"audio_sha256": "text?"}
+INDEX = schema(**PLACES, **FACTS)
+
+
+class Shard(TypedDict):
+    """A shard in store.json."""
+
+    file: Annotated[str, Field(pattern=r"^shard-\d{5,}\.bin$")]
+    samples: NonNegativeInt
+    sha256: str
+
+
+class Slice(TypedDict):
+    """Which slice of a catalog a store holds."""
+
+    number: int
+    of: int
+    catalog: str
+
+
+class Version(TypedDict):
+    """What every store.json says, of any format."""
+
+    format: int
+    sample_rate: int
+
+
+class StoreFacts(Version):
+    """The content of store.json."""
+
+    hash: str
+    decoder: NotRequired[int]
+    slice: NotRequired[Slice]
+    shards: list[Shard]
 
 
 class Store:
@@ -45,7 +74,7 @@ class Store:
 
     def __init__(self, shards: "LocalShards | RemoteShards", index: pd.DataFrame, content_hash: str) -> None:
         self.hash = content_hash
-        self.facts = index.set_index("track_id").reindex(columns=["samples", *FACT_COLUMNS])
+        self.facts = index.set_index("track_id").reindex(columns=["samples", *FACTS])
         self._shards = shards
         self._row = {track: row for row, track in enumerate(index["track_id"])}
         self._shard = index["shard"].to_numpy(np.int64)
@@ -68,32 +97,21 @@ class Store:
         if bucket is not None and bucket.address.startswith(("file://", "local://")):
             address, bucket = Path(bucket.connection()[1]), None
         folder = Path(address)
-        content = _local(folder / "store.json") if bucket is None else bucket.content("store.json")
-        if content is None:
-            raise TagscaleError(f"{address}: no store.json in it. Run `tagscale preprocess` first.")
-        facts = _parsed(f"{address}/store.json", lambda: json.loads(content))
-        if facts["format"] != FORMAT or facts["sample_rate"] != SAMPLE_RATE:
-            raise TagscaleError(
-                f"{address}/store.json: format {facts['format']} at {facts['sample_rate']} Hz; expected format "
-                f"{FORMAT} at {SAMPLE_RATE} Hz. Run `tagscale preprocess` again."
-            )
+        output = Output(folder, "store.json", COMMAND) if bucket is None else bucket.output("store.json", COMMAND)
+        facts = facts_of(output)
+        size = bucket.size if bucket else lambda name: _local_size(folder / name)
         lengths = [shard["samples"] * BYTES_PER_SAMPLE for shard in facts["shards"]]
         for shard, expected in zip(facts["shards"], lengths, strict=True):
-            found = _local_size(folder / shard["file"]) if bucket is None else bucket.size(shard["file"])
-            if found != expected:
+            if (found := size(shard["file"])) != expected:
                 state = "missing" if found is None else f"{found} bytes long"
-                raise TagscaleError(
-                    f"{address}/{shard['file']}: {state}, expected {expected} bytes. Run `tagscale preprocess` again."
-                )
-        index = _local(folder / "index.parquet") if bucket is None else bucket.content("index.parquet")
-        if index is None:
-            raise TagscaleError(f"{address}: no index.parquet in it. Run `tagscale preprocess` again.")
+                raise output.damaged(shard["file"], f"{state}, expected {expected} bytes")
+        index = index_of(output, facts)
         shards: LocalShards | RemoteShards
         if bucket is None:
             shards = LocalShards([folder / shard["file"] for shard in facts["shards"]])
         else:
             shards = RemoteShards(bucket, facts["shards"], lengths, default_cache(cache, cache_gb))
-        return cls(shards, _parsed(f"{address}/index.parquet", lambda: pd.read_parquet(BytesIO(index))), facts["hash"])
+        return cls(shards, index, facts["hash"])
 
     @property
     def track_ids(self) -> list[str]:
@@ -214,15 +232,28 @@ def _close(handles: dict[int, int]) -> None:
         os.close(handle)
 
 
-def _parsed(file: str, parse: Callable[[], Any]) -> Any:
-    try:
-        return parse()
-    except (OSError, ValueError) as error:  # pyarrow raises both
-        raise TagscaleError(f"{file}: damaged ({error}). Run `tagscale preprocess` again.") from None
+def facts_of(output: Output) -> StoreFacts:
+    """store.json of a store. Raises Damaged."""
+    version = output.facts(Version)
+    if (version["format"], version["sample_rate"]) != (FORMAT, SAMPLE_RATE):
+        raise output.damaged(
+            output.sealed,
+            f"format {version['format']} at {version['sample_rate']} Hz; expected format {FORMAT} at {SAMPLE_RATE} Hz",
+        )
+    return output.facts(StoreFacts)
 
 
-def _local(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def index_of(output: Output, facts: StoreFacts) -> pd.DataFrame:
+    """index.parquet of a store. Raises Damaged, also where a track is not inside the shard that it names."""
+    index = table_in(output, "index.parquet", INDEX, absent=LATER)
+    lengths = np.array([shard["samples"] for shard in facts["shards"]], np.int64)
+    shard, begin, samples = (index[name].to_numpy(np.int64) for name in ("shard", "offset", "samples"))
+    known = (shard >= 0) & (shard < len(lengths)) & (begin >= 0) & (samples >= 0)
+    if not known.all() or (begin + samples > lengths[shard]).any():
+        raise output.damaged("index.parquet", "a track in it is outside the shards that store.json lists")
+    if index["track_id"].duplicated().any():
+        raise output.damaged("index.parquet", "a track is in it twice")
+    return index
 
 
 def _local_size(path: Path) -> int | None:

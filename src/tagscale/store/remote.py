@@ -7,7 +7,7 @@ file of metadata from every process. Here a block is a file, and all processes o
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.lock import in_turn
+from tagscale.runtime.reading import Output
 
 BLOCK = 1 << 20  # bytes of one request: 32 s of audio. Smaller blocks cost more requests, larger ones more traffic
 CACHE_GB = 20.0  # of disk, unless TAGSCALE_CACHE_GB or an argument says otherwise
@@ -152,6 +153,10 @@ class Bucket:
         except Exception as error:
             raise self._failure(name, error) from error
 
+    def output(self, sealed: str, command: str) -> Output:
+        """The folder as the output of a stage."""
+        return Output(self.address, sealed, command, self.content)
+
     def size(self, name: str) -> int | None:
         """Length of an object in bytes; None if it is missing."""
         files, root = self.connection()
@@ -198,7 +203,9 @@ class RemoteShards:
             replaced under its address never meets blocks of the old one
     """
 
-    def __init__(self, bucket: Bucket, shards: list[dict[str, Any]], bytes_of: list[int], cache: BlockCache) -> None:
+    def __init__(
+        self, bucket: Bucket, shards: Sequence[Mapping[str, Any]], bytes_of: list[int], cache: BlockCache
+    ) -> None:
         self.bucket, self.cache = bucket, cache
         self._names = [shard["file"] for shard in shards]
         self._keys = [hashlib.sha256(f"{shard['sha256']} {BLOCK}".encode()).hexdigest()[:40] for shard in shards]

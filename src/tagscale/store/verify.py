@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
 from tagscale.runtime.machine import cores
-from tagscale.store.read import BYTES_PER_SAMPLE, FORMAT
+from tagscale.runtime.reading import Damaged, Output
+from tagscale.store.read import BYTES_PER_SAMPLE, COMMAND, Shard, StoreFacts, facts_of, index_of
 from tagscale.store.writer import content_hash
 
 BLOCK = 1 << 20
@@ -42,33 +41,24 @@ class Damage:
         return f"{self.file}: {self.what}" + (f": {where}" if where else "") + tracks
 
 
-def load(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """store.json and index.parquet of a store. Raises TagscaleError where one is missing or damaged."""
-    path = Path(folder) / "store.json"
-    if not path.is_file():
-        raise TagscaleError(f"{folder}: no store.json in it. Run `tagscale preprocess` first.")
-    try:
-        facts, index = read_json(path), pd.read_parquet(path.with_name("index.parquet"))
-    except (OSError, ValueError) as error:
-        raise TagscaleError(f"{folder}: store.json or index.parquet is missing or damaged ({error}).") from None
-    if facts["format"] != FORMAT:
-        raise TagscaleError(f"{path}: format {facts['format']}, expected {FORMAT}. Run `tagscale preprocess` again.")
-    return facts, index
+def load(folder: Path) -> tuple[StoreFacts, pd.DataFrame]:
+    """store.json and index.parquet of a store. Raises Damaged where one is missing or not as it was written."""
+    output = Output(folder, "store.json", COMMAND)
+    facts = facts_of(output)
+    return facts, index_of(output, facts)
 
 
 def verify(folder: Path) -> Iterator[tuple[int, Damage | None]]:
     """Check a store's shards in parallel. Gives (bytes checked, damage) for each, in the order of their completion.
 
     Raises:
-        TagscaleError: as `load`; or the index does not belong to store.json.
+        Damaged: as `load`; or the index does not belong to store.json.
     """
     folder = Path(folder)
     facts, index = load(folder)
     if content_hash(index) != facts["hash"]:
-        raise TagscaleError(
-            f"{folder / 'index.parquet'}: has the hash {content_hash(index)}, but store.json says {facts['hash']}: "
-            "one of them is damaged. Run `tagscale preprocess` into a new folder, or `dvc checkout`."
-        )
+        what = f"has the hash {content_hash(index)}, but store.json says {facts['hash']}: one of them is damaged"
+        raise Damaged(folder / "index.parquet", what, COMMAND)
     of_shard = dict(list(index.sort_values("offset").groupby("shard")))
     none = index.iloc[:0]
     with ThreadPoolExecutor(cores()) as threads:  # hashing releases the interpreter's lock
@@ -80,7 +70,7 @@ def verify(folder: Path) -> Iterator[tuple[int, Damage | None]]:
             yield future.result()
 
 
-def _examine(folder: Path, shard: dict[str, Any], tracks: pd.DataFrame) -> tuple[int, Damage | None]:
+def _examine(folder: Path, shard: Shard, tracks: pd.DataFrame) -> tuple[int, Damage | None]:
     path, expected = folder / shard["file"], shard["samples"] * BYTES_PER_SAMPLE
     if not path.is_file():
         return 0, Damage(shard["file"], "missing", [(0, expected)], tracks["track_id"].tolist())

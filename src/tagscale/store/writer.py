@@ -11,21 +11,13 @@ import pandas as pd
 import pyarrow as pa
 
 from tagscale import SAMPLE_RATE
-from tagscale.runtime.files import write_json
+from tagscale.runtime.files import flush, seal
 from tagscale.runtime.journal import write_whole
-from tagscale.store.read import BYTES_PER_SAMPLE, FACT_COLUMNS, FORMAT, PLACE_COLUMNS
+from tagscale.runtime.tables import schema, write_table
+from tagscale.store.read import BYTES_PER_SAMPLE, FORMAT, TABLES, Shard
 
-NUMBERS = {"source_seconds": "float64", "rms_dbfs": "float64", "peak": "float64", "clipped": "float64", "dc": "float64"}
-INDEX = pa.schema(
-    [
-        (name, "string" if name in ("track_id", "audio_sha256") else NUMBERS.get(name, "int64"))
-        for name in [*PLACE_COLUMNS, *FACT_COLUMNS]
-    ]
-)
-SOURCES = pa.schema(
-    [("track_id", "string"), ("path", "string"), ("source_bytes", "int64"), ("source_sha256", "string")]
-)
-REJECTED = pa.schema([("track_id", "string"), ("path", "string"), ("reason", "string")])
+SOURCES = schema(track_id="text", path="text", source_bytes="whole", source_sha256="text")
+REJECTED = schema(track_id="text", path="text", reason="text")
 ROWS = 10_000  # that become a table at once, so that a million rows are never a million dictionaries
 
 
@@ -43,7 +35,7 @@ class ShardWriter:
         self.folder = Path(folder)
         self.number = first
         self.samples = 0  # in the open shard
-        self.closed: list[dict[str, Any]] = []
+        self.closed: list[Shard] = []
         self._limit = shard_megabytes * 1_000_000 // BYTES_PER_SAMPLE
         self._file: int | None = None
         self._digest = hashlib.sha256()
@@ -99,17 +91,19 @@ class ShardWriter:
 
 
 def write_index(
-    folder: Path, index: pd.DataFrame, shards: list[dict[str, Any]], rejected: pd.DataFrame, more: dict[str, Any]
+    folder: Path, index: pd.DataFrame, shards: list[Shard], rejected: pd.DataFrame, more: dict[str, Any]
 ) -> None:
     """Turn a folder of shards into a store: write index.parquet, rejected.csv and, last, store.json.
 
     Args:
         more: further entries of store.json
     """
-    index.to_parquet(folder / "index.parquet", index=False)
+    write_table(index, folder / "index.parquet")
     rejected.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
     facts = {"format": FORMAT, "sample_rate": SAMPLE_RATE, "hash": content_hash(index)}
-    write_json(folder / "store.json", facts | more | {"shards": shards})
+    files = [name for name in TABLES if (folder / name).is_file()]
+    seal(folder, "store.json", facts | more | {"shards": shards}, files)
+    flush(folder)
 
 
 def content_hash(index: pd.DataFrame) -> str:

@@ -4,29 +4,30 @@ Runs are comparable when they learned from the same data and were scored on the 
 exactly the cells of the grid, whatever else lies in the folders, and refuses an incomplete grid and mixed data.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from tagscale.evaluation.metrics import PARTS
 from tagscale.models.spec import is_front_end
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
-from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
+from tagscale.runtime.reading import Output
 from tagscale.study.comparison import comparison
 from tagscale.study.tables import (
-    BOOTSTRAP,
-    HISTORY,
     RESAMPLES,
     Record,
+    ResultFacts,
     RunCell,
-    read_csv,
+    read_history,
     read_resamples,
     read_tags,
+    result_output,
     run_row,
     stacked,
     unscored,
@@ -51,6 +52,7 @@ class Study:
         centred on the run's scores; without rows where the results have no intervals. A resample holds the same
         artists in every run.
     confidence: of the intervals, as the results have it.
+    folders: name of a run -> its folder and that of its results.
     """
 
     models: list[str]
@@ -64,6 +66,7 @@ class Study:
     notes: list[str]
     resamples: pd.DataFrame
     confidence: float = CONFIDENCE
+    folders: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
@@ -110,15 +113,15 @@ def read_study(
             training than the run beside it, or runs differ in their data, their partition or the resamples of their
             test tracks. Says what to run.
     """
-    trained = _by_name((Path(folder) / "run.json" for folder in runs), wants=("train_tracks", "parameters", "seconds"))
-    scored = _by_name((Path(folder) / "metrics.json" for folder in results), wants=(*PARTS, "unscored"))
+    trained = _by_name([run_output(Path(folder)) for folder in runs], RunFacts)
+    scored = _by_name([result_output(Path(folder)) for folder in results], ResultFacts)
     grid = product([*models, *baselines], sizes, seeds)
     cells = [RunCell(model, str(size), seed, model in baselines) for model, size, seed in grid]
     _check_complete(cells, trained, scored)
     pairs = [(cell, trained[cell.name], scored[cell.name]) for cell in cells]
     identities = {cell.name: _identity_of_pair(cell, run, result) for cell, run, result in pairs}
-    for field, words in (("dataset_hash", "data"), ("partition_hash", "partitions of the data")):
-        _check_same({name: getattr(identity, field) for name, identity in identities.items()}, field, words)
+    for key, words in (("dataset_hash", "data"), ("partition_hash", "partitions of the data")):
+        _check_same({name: getattr(identity, key) for name, identity in identities.items()}, key, words)
     draws = {cell.name: result["bootstrap"] for cell, _, result in pairs}
     _check_same({name: _drawn(facts) for name, facts in draws.items()}, "bootstrap", "resamples of the test artists")
     confidences = list(dict.fromkeys(facts["confidence"] for facts in draws.values() if facts))
@@ -130,39 +133,22 @@ def read_study(
         partition_hash=any_identity.partition_hash,
         runs=pd.DataFrame([run_row(*pair) for pair in pairs]),
         tags=stacked(pairs, read_tags),
-        curves=stacked(
-            [pair for pair in pairs if not pair[0].baseline],
-            lambda pair: read_csv(pair[1]["folder"] / "history.csv", HISTORY),
-        ),
+        curves=stacked([pair for pair in pairs if not pair[0].baseline], read_history),
         unscored=unscored(scored[cell.name] for cell in cells),
         notes=[*_settings_notes(identities), *_confidence_notes(confidences)],
         resamples=stacked([pair for pair in pairs if pair[2]["bootstrap"]], read_resamples, RESAMPLES),
         confidence=float(confidences[0]) if confidences else CONFIDENCE,
+        folders={cell.name: (run["folder"], result["folder"]) for cell, run, result in pairs},
     )
 
 
-def _by_name(files: Iterable[Path], wants: tuple[str, ...]) -> dict[str, Record]:
-    """The contents of the files that exist, each with its folder, by the name of the run that it describes."""
+def _by_name(outputs: Iterable[Output], shape: type[Any]) -> dict[str, Record]:
+    """The facts of the folders that exist, each with its folder, by the name of the run that it describes."""
     records: dict[str, Record] = {}
-    for file in files:
-        if not file.is_file():
-            continue
-        try:
-            content = read_json(file)
-            identity = RunIdentity(**content["identity"])
-            records[identity.name] = {
-                **{key: content[key] for key in wants},
-                "bootstrap": {key: content["bootstrap"][key] for key in BOOTSTRAP}
-                if content.get("bootstrap")
-                else None,
-                "identity": identity,
-                "folder": file.parent,
-            }
-        except (ValueError, KeyError, TypeError) as error:
-            raise TagscaleError(
-                f"{file}: not as the stages write it ({type(error).__name__}: {error}). "
-                f"Delete the folder {file.parent} and run `dvc repro` to make it again."
-            ) from None
+    for output in outputs:
+        if os.path.lexists(output.path(output.sealed)):
+            facts = output.facts(shape)
+            records[facts["identity"].name] = {"bootstrap": None, **facts, "folder": Path(output.folder)}
     return records
 
 

@@ -17,11 +17,11 @@ from tagscale.evaluation.metrics import PARTS, PR_AUC
 from tagscale.models.spec import label_of
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
-from tagscale.runtime.identity import RunIdentity, run_name
+from tagscale.runtime.identity import run_name
 from tagscale.runtime.words import at_start, listed
 from tagscale.study import listening
 from tagscale.study.grid import Study
+from tagscale.study.tables import ResultFacts, read_predictions, result_output
 
 CERTAIN = 1.96  # standard errors: a smaller difference of two shares may be chance
 
@@ -156,38 +156,31 @@ def _check_catalog(partition: Partition, catalog: Catalog) -> None:
 
 
 def _predictions(results: Sequence[Path]) -> dict[str, Path]:
-    """Files of predictions by the name of their run, whatever the folders are called."""
+    """Folders of results by the name of their run, whatever they are called."""
     files = {}
-    for folder in results:
-        if (Path(folder) / "metrics.json").is_file():
-            identity = RunIdentity(**read_json(Path(folder) / "metrics.json")["identity"])
-            files[identity.name] = Path(folder) / "predictions.parquet"
+    for folder in map(Path, results):
+        if (folder / "metrics.json").is_file():
+            files[result_output(folder).facts(ResultFacts)["identity"].name] = folder
     return files
 
 
 def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str]) -> dict[str, np.ndarray]:
     """A run's scores of the validation and of the test part, (tracks, tags) in the partition's order."""
-    file = files[run]
-    again = f"`dvc repro` makes it again (stage evaluate, run {run})."
-    try:
-        table = pd.read_parquet(file, columns=["track_id", *tags]).set_index("track_id")
-    except FileNotFoundError:
-        raise TagscaleError(f"{file}: no such file. {again}") from None
-    except Exception as error:  # pyarrow has its own errors for damaged files and for missing columns
-        raise TagscaleError(f"{file}: cannot be read ({type(error).__name__}: {error}). {again}") from None
+    output, file = result_output(files[run]), "predictions.parquet"
+    table = read_predictions(files[run]).set_index("track_id")
+    if absent := [tag for tag in tags if tag not in table]:
+        raise output.damaged(file, f"no scores of the tag {absent[0]!r}, which the partition has")
+    table = table[tags]
     scores = {}
     for part in PARTS:
         wanted = partition.tracks(part)
         lacking = pd.Index(wanted).difference(table.index)
         if len(lacking) or not table.index.is_unique:
-            raise TagscaleError(
-                f"{file}: {len(lacking)} {part} tracks of the partition are not in it"
-                + (f", {lacking[0]!r} for one" if len(lacking) else ", and some tracks are in it twice")
-                + f". {again}"
-            )
+            what = f", {lacking[0]!r} for one" if len(lacking) else ", and some tracks are in it twice"
+            raise output.damaged(file, f"{len(lacking)} {part} tracks of the partition are not in it{what}")
         scores[part] = table.loc[wanted].to_numpy()
         if np.isnan(scores[part]).any():
-            raise TagscaleError(f"{file}: expected a score for every track and tag, found empty ones. {again}")
+            raise output.damaged(file, "expected a score for every track and tag, found empty ones")
     return scores
 
 

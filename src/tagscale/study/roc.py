@@ -7,11 +7,11 @@ tags (metrics.py); this curve decides nothing.
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from sklearn.metrics import roc_curve
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import POSITIVE
+from tagscale.study.tables import read_predictions
 
 POINTS = 101  # enough for a picture
 
@@ -41,7 +41,7 @@ def micro_curve(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) 
 
 def curve_of_results(results: Path, catalog: Catalog) -> Curve:
     """The curve of the test part of an evaluated run, whose folder is `results`."""
-    table = pd.read_parquet(results / "predictions.parquet")
+    table = read_predictions(results)
     scores = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
     labels = catalog.labels.loc[scores.index, scores.columns].to_numpy()
     regression = (catalog.tags.loc[scores.columns, "kind"] == "regression").to_numpy()

@@ -4,21 +4,49 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pydantic import FiniteFloat, NonNegativeInt
+from typing_extensions import TypedDict
 
 from tagscale.evaluation.metrics import METRICS, PARTS
-from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.identity import run_name
+from tagscale.runtime.identity import RunIdentity, command_of, run_name, run_output
+from tagscale.runtime.reading import Output
+from tagscale.runtime.tables import csv_in, schema, table_in
 
-PER_TAG = ("tag", "group", "kind", "part", "positives", "tracks", *METRICS)
+TEXT = ("tag", "group", "kind", "part")
+PER_TAG = (*TEXT, "positives", "tracks", *METRICS)
 ENDS = tuple(f"{metric}_{end}" for metric in METRICS for end in ("low", "high"))  # of a tag's intervals
 RESAMPLES = ("resample", *METRICS)
-BOOTSTRAP = ("hash", "resamples", "confidence")
 HISTORY = ("epoch", "train_loss", "valid_loss")
-Record = dict[str, Any]  # what a run.json or metrics.json says, with its identity and folder
+Record = dict[str, Any]  # what a run.json or metrics.json says, with its folder
+Scores = dict[str, FiniteFloat | None]  # by metric; None where nothing can be scored
+
+
+class Bootstrap(TypedDict):
+    """How the intervals of a result were made."""
+
+    hash: str
+    resamples: NonNegativeInt
+    confidence: FiniteFloat
+
+
+class ResultFacts(TypedDict):
+    """The content of metrics.json."""
+
+    identity: RunIdentity
+    valid: Scores
+    test: Scores
+    unscored: dict[str, dict[str, str]]
+    bootstrap: NotRequired[Bootstrap | None]
+
+
+def result_output(folder: Path) -> Output:
+    """The folder of a run's results."""
+    return Output(folder, "metrics.json", command_of("evaluate", folder))
 
 
 @dataclass(frozen=True)
@@ -69,35 +97,30 @@ def stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tu
     return pd.concat(frames, ignore_index=True)
 
 
-def read_csv(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A table with at least these columns. Raises TagscaleError where the file has not."""
-    try:
-        table = pd.read_csv(file, keep_default_na=False, na_values=[""])  # a tag may be called "none" or "NA"
-    except (OSError, ValueError) as error:
-        raise TagscaleError(f"{file}: cannot be read as a table ({error}). `dvc repro` makes it again.") from None
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise TagscaleError(f"{file}: column(s) {', '.join(missing)} missing; found {', '.join(table.columns)}.")
-    return table
+def read_history(pair: Pair) -> pd.DataFrame:
+    """history.csv: a row an epoch. Raises Damaged."""
+    return csv_in(run_output(pair[1]["folder"]), "history.csv", (), HISTORY)
 
 
 def read_tags(pair: Pair) -> pd.DataFrame:
-    """per_tag.csv; the ends of intervals are NaN where it has none."""
-    table = read_csv(pair[2]["folder"] / "per_tag.csv", PER_TAG)
+    """per_tag.csv; the ends of intervals are NaN where it has none. Raises Damaged."""
+    table = csv_in(result_output(pair[2]["folder"]), "per_tag.csv", TEXT, PER_TAG[len(TEXT) :])
     return table.assign(**{end: np.nan for end in ENDS if end not in table})
 
 
 def read_resamples(pair: Pair) -> pd.DataFrame:
-    """resamples.parquet. Raises TagscaleError where it is unreadable or does not match metrics.json."""
-    file, expected = pair[2]["folder"] / "resamples.parquet", pair[2]["bootstrap"]["resamples"]
-    remedy = f"`{pair[0].command}` makes it again."
-    try:
-        table = pd.read_parquet(file, columns=list(RESAMPLES))
-    except (OSError, ValueError) as error:
-        raise TagscaleError(f"{file}: cannot be read as resamples of the metrics ({error}). {remedy}") from None
+    """resamples.parquet. Raises Damaged, also where it does not match metrics.json."""
+    output, expected = result_output(pair[2]["folder"]), pair[2]["bootstrap"]["resamples"]
+    columns = schema(resample="whole", **dict.fromkeys(METRICS, "number?"))
+    table = table_in(output, "resamples.parquet", columns)
     if len(table) != expected:
-        raise TagscaleError(f"{file}: {len(table)} resamples, but metrics.json beside it says {expected}. {remedy}")
+        raise output.damaged("resamples.parquet", f"{len(table)} resamples, but metrics.json beside it says {expected}")
     return table
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """predictions.parquet of a run's results: track_id, part, and a score for every tag. Raises Damaged."""
+    return table_in(result_output(folder), "predictions.parquet", schema(track_id="text", part="text"), pa.float32())
 
 
 def unscored(results: Iterable[Record]) -> pd.DataFrame:

@@ -71,7 +71,7 @@ class FinishedTracks:
     def _recipe_on_disk(self) -> Any:
         try:
             return read_json(self.folder / RECIPE)
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, IsADirectoryError, ValueError):  # made again
             return None
 
     def _read(self) -> None:

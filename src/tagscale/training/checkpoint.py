@@ -3,22 +3,25 @@
 Files of a checkpoint's folder: model.json (format, architecture, SHA-256 of the weights) and weights.safetensors.
 """
 
-import json
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import from_json
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_weights
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tagscale.models.build import Architecture, build
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of, write_json
+from tagscale.runtime.identity import command_of
+from tagscale.runtime.reading import Damaged, content_of
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS = "model.json", "weights.safetensors"
-AGAIN = "Train the run again, or fetch the whole folder again."
 
 
 def save(folder: Path, model: nn.Module, architecture: Architecture) -> None:
@@ -36,67 +39,63 @@ def write(folder: Path, model: nn.Module, architecture: Architecture) -> None:
     write_json(folder / DESCRIPTION, description)
 
 
-def load(folder: Path) -> tuple[nn.Module, Architecture]:
+def load(folder: Path, command: str | None = None) -> tuple[nn.Module, Architecture]:
     """The model, on the CPU and ready to predict, and its description.
 
+    Args:
+        command: what makes the folder again; by default the training of the run that it is named after
+
     Raises:
-        TagscaleError: a file is missing, damaged or edited, or the weights do not fit the description. Names the
-            file and, where there is one, the key.
+        Damaged: a file is missing, damaged or edited, or the weights do not fit the description. Names the file and,
+            where there is one, the key.
     """
     folder = Path(folder)
-    architecture, expected = _description(folder / DESCRIPTION)
+    command = command or command_of("train", folder)
+    description, file = folder / DESCRIPTION, folder / WEIGHTS
+    content = content_of(description, command)
     try:
+        architecture, expected = _described(content)
         model = build(architecture)
-    except (TypeError, ValueError, RuntimeError, TagscaleError) as error:
-        raise TagscaleError(f"{folder / DESCRIPTION}: no model can be built from it: {error} {AGAIN}") from None
-    weights = _weights(folder / WEIGHTS, expected)
-    _check_fit(folder / WEIGHTS, weights, model.state_dict())
+    except KeyError as error:
+        raise Damaged(description, f"key {error} is missing", command) from None
+    except (ValueError, TypeError, AttributeError, RuntimeError, TagscaleError) as error:
+        raise Damaged(description, f"no model can be built from it: {str(error).rstrip('.')}", command) from None
+    content = content_of(file, command)
+    try:
+        weights = load_weights(content)
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise Damaged(file, f"not a whole safetensors file: {error}", command) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        what = (
+            f"SHA-256 {found[:12]}…, but `sha256` in {description} says {str(expected)[:12]}…: one of the two files "
+            "belongs to another run, or was changed"
+        )
+        raise Damaged(file, what, command)
+    if misfit := _misfit(weights, model.state_dict()):
+        raise Damaged(file, misfit, command)
     model.load_state_dict(weights)
     return model.eval(), architecture
 
 
-def _description(path: Path) -> tuple[Architecture, str]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = content["format"]
-        if found != FORMAT:
-            raise TagscaleError(f"format {found!r}, expected {FORMAT}.")
-        return Architecture.from_dict(content["architecture"]), content["sha256"]
-    except FileNotFoundError:
-        raise TagscaleError(f"{path}: no such file, so {path.parent} holds no checkpoint. {AGAIN}") from None
-    except KeyError as error:
-        raise TagscaleError(f"{path}: key {error} is missing. {AGAIN}") from None
-    except (ValueError, TypeError, TagscaleError) as error:
-        raise TagscaleError(f"{path}: {error} {AGAIN}") from None
+def _described(content: bytes) -> tuple[Architecture, str]:
+    """The architecture, and the SHA-256 of its weights."""
+    facts: Any = from_json(content)
+    if facts["format"] != FORMAT:
+        raise TagscaleError(f"format {facts['format']!r}, expected {FORMAT}")
+    return Architecture.from_dict(facts["architecture"]), facts["sha256"]
 
 
-def _weights(path: Path, expected: str) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise TagscaleError(f"{path}: no such file. {AGAIN}")
-    try:
-        weights: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise TagscaleError(f"{path}: not a whole safetensors file: {error}. {AGAIN}") from None
-    found = sha256_of(path)
-    if found != expected:
-        raise TagscaleError(
-            f"{path}: SHA-256 {found[:12]}…, but `sha256` in {path.parent / DESCRIPTION} says {str(expected)[:12]}…: "
-            f"one of the two files belongs to another run, or was changed. {AGAIN}"
-        )
-    return weights
-
-
-def _check_fit(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Name the first key that is missing, unknown or of another shape than the description asks for."""
+def _misfit(found: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
+    """The first key that is missing, unknown or of another shape than the description asks for; "" where all fit."""
     for key in sorted(expected.keys() | found.keys()):
         if key not in found:
-            raise TagscaleError(f"{path}: weight `{key}`, which {DESCRIPTION} asks for, is missing. {AGAIN}")
+            return f"weight `{key}`, which {DESCRIPTION} asks for, is missing"
         if key not in expected:
-            raise TagscaleError(f"{path}: weight `{key}` is not one of the model in {DESCRIPTION}. {AGAIN}")
+            return f"weight `{key}` is not one of the model in {DESCRIPTION}"
         if found[key].shape != expected[key].shape:
-            raise TagscaleError(
-                f"{path}: weight `{key}` has shape {tuple(found[key].shape)}, but {DESCRIPTION} asks for "
-                f"{tuple(expected[key].shape)}. {AGAIN}"
-            )
+            shapes = tuple(found[key].shape), tuple(expected[key].shape)
+            return f"weight `{key}` has shape {shapes[0]}, but {DESCRIPTION} asks for {shapes[1]}"
         if found[key].is_floating_point() and not torch.isfinite(found[key]).all():
-            raise TagscaleError(f"{path}: weight `{key}` holds values that are not numbers. {AGAIN}")
+            return f"weight `{key}` holds values that are not numbers"
+    return ""

@@ -1,13 +1,34 @@
 """The findings of validation about a dataset: for validation.json, the page and the console."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from typing_extensions import TypedDict
 
+from tagscale.runtime.reading import Output
+from tagscale.runtime.tables import csv_in
 from tagscale.validation.expectations import Result
 
+COMMAND = "tagscale validate"
 KEPT_KEYS = 20  # of the failing rows of one check, in validation.json
+
+
+class Facts(TypedDict):
+    """What later stages take from validation.json."""
+
+    catalog: str
+    data_hash: str
+    passed: bool
+    other_version: str | None
+    tags: list[str]
+
+
+def read_findings(folder: Path) -> tuple[Facts, pd.DataFrame]:
+    """validation.json and quarantine.csv. Raises Damaged."""
+    output = Output(folder, "validation.json", COMMAND)
+    return output.facts(Facts), csv_in(output, "quarantine.csv", ["track_id", "path", "reason"])
 
 
 @dataclass
