@@ -26,7 +26,7 @@ export GX_ANALYTICS_ENABLED := false
 # Each worker process runs whole files of tests, in the order of tests/conftest.py.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run results ui test test-fast test-containers image lint k8s-check format lock clean
+.PHONY: help setup run results ui test test-fast test-containers fuzz image lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -65,6 +65,9 @@ test-fast: setup ## Run all tests except the slow ones
 
 test-containers: setup ## Run the tests that need a docker engine: build the image, run tasks in it (as root, start an engine)
 	@$(BIN)/python -m pytest -s tests/containers
+
+fuzz: setup ## Feed thousands of damaged files and kills to every stage (20 minutes; FUZZ="--only KIND:NUMBER" runs one case)
+	@PYTHONPATH=.:tests $(BIN)/python -m fuzz $(FUZZ)
 
 image: ## Build the container image, tagged latest and by git commit
 	@commit=$$(git rev-parse HEAD 2>/dev/null || echo unknown); \
