@@ -16,6 +16,7 @@ from tagscale.catalog.tables import Catalog, catalog_of
 from tagscale.evaluation.metrics import METRICS
 from tagscale.evaluation.predict import predict
 from tagscale.models.build import Architecture, build, parameter_count
+from tagscale.params.blocks import AudioLimits
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.partition.divide import Partition
 from tagscale.registry.tagger import AudioTagger
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = {"rock": "classification", "jazz": "classification", "energy": "regression"}
 PATCH_SECONDS, HOP_SECONDS = 1.5, 0.5
 TRACKS = 12
+LIMITS = AudioLimits(min_seconds=3.0, silence_dbfs=-60.0, max_clipped=0.05, max_dc=0.05)
 
 
 def empty_store(config: pytest.Config, folder: Path) -> Path:

@@ -1,7 +1,10 @@
 """Tagging files: scores for the good ones, reasons for the bad ones, readable by people and by machines."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import soundfile
 from rich.console import Console
 
 from audio_files import SUFFIXES, write
-from registry.tiny import song, tiny_tagger
+from registry.tiny import LIMITS, song, tiny_tagger
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
 from tagscale.serving.tagging import as_json, print_tags, tag_files
@@ -60,6 +63,44 @@ def test_folder_without_audio_says_so(tmp_path: Path, tagger: AudioTagger) -> No
     assert only.error.startswith("no audio files in this folder (.aac, .aif")
 
 
+def names(tagger: AudioTagger, folder: Path) -> list[str]:
+    return [file.path.relative_to(folder).as_posix() for file in tag_files(tagger, [folder]) if not file.error]
+
+
+def test_hidden_files_and_folders_are_left_out_but_not_when_named(folder: Path, tagger: AudioTagger) -> None:
+    (folder / ".Trash").mkdir()
+    for hidden in ("._song.wav", ".Trash/song.wav"):
+        shutil.copy(folder / "song.wav", folder / hidden)
+    assert names(tagger, folder) == ["album/Song Three.MP3", "song.flac", "song.wav"]
+    (named,) = tag_files(tagger, [folder / "._song.wav"])
+    assert named.scores
+
+
+def test_links_are_followed_and_loops_end(folder: Path, tagger: AudioTagger, tmp_path_factory: Any) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (folder / "album" / "Song Three.MP3").rename(elsewhere / "three.mp3")
+    for name, target in (("a-link", elsewhere), ("b-link", elsewhere), ("album/up", folder), ("gone.wav", "nowhere")):
+        (folder / name).symlink_to(target)
+    (folder / "self.wav").symlink_to(folder / "self.wav")
+    assert names(tagger, folder) == ["a-link/three.mp3", "song.flac", "song.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_tagged(
+    folder: Path, tagger: AudioTagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Path.iterdir
+
+    def refusing(path: Path) -> Iterator[Path]:
+        if path.name == "album":
+            raise PermissionError(13, "Permission denied")
+        return known(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)  # root, who may run the tests, is refused nothing
+    first, *others = tag_files(tagger, [folder])
+    assert (first.path, first.error) == (folder / "album", "cannot be read (Permission denied)")
+    assert [file.path.name for file in others if file.scores] == ["song.flac", "song.wav"]
+
+
 def test_results_come_one_by_one(folder: Path, tagger: AudioTagger) -> None:
     files = tag_files(tagger, [folder / "song.wav", folder / "song.flac"])
     assert next(files).path.name == "song.wav"
@@ -95,6 +136,22 @@ def test_table_shows_top_tags_with_bars_and_values_as_dials(folder: Path, tagger
     assert sum("genre" in line for line in printed(file, tagger, top=1).splitlines()) == 1
 
 
+def test_what_validation_would_say_of_a_file_stands_above_its_scores(tmp_path: Path, tagger: AudioTagger) -> None:
+    tagger.limits = LIMITS
+    soundfile.write(tmp_path / "short.wav", song(1)[:8_000], 16_000)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(48_000), 16_000)
+    short, silent = tag_files(tagger, [tmp_path / "short.wav", tmp_path / "silent.wav"])
+    lines = printed(short, tagger).splitlines()
+    assert lines[1] == "  warning: 0.50 s long, shorter than 3 s"
+    assert lines[2] == "  warning: the model hears it again and again: 67% of the window of 1.5 s is padding"
+    assert "genre" in lines[3]
+    assert "not tagged: silent: -120.0 dBFS" in printed(silent, tagger)
+    assert "genre" not in printed(silent, tagger)
+    said, unheard = as_json(Version("tagger", "3", "run", {}), [short, silent])["files"]
+    assert said["warnings"] == short.warnings
+    assert unheard == {"path": str(tmp_path / "silent.wav"), "error": silent.error}
+
+
 def test_table_of_a_bad_file_is_its_reason(folder: Path, tagger: AudioTagger) -> None:
     (file,) = tag_files(tagger, [folder / "empty.wav"])
     assert "not tagged: empty file (0 bytes)" in printed(file, tagger)
@@ -105,5 +162,5 @@ def test_json_holds_scores_or_errors(folder: Path, tagger: AudioTagger) -> None:
     content = json.loads(json.dumps(as_json(Version("tagger", "3", "run", {}), files)))
     assert (content["model"], content["version"]) == ("tagger", "3")
     good, bad = content["files"]
-    assert good == {"path": str(folder / "song.wav"), "scores": pytest.approx(files[0].scores)}
+    assert good == {"path": str(folder / "song.wav"), "scores": pytest.approx(files[0].scores), "warnings": []}
     assert bad == {"path": str(folder / "empty.wav"), "error": "empty file (0 bytes)"}

@@ -72,6 +72,12 @@ def test_best_run_by_validation_becomes_the_first_champion(study: TinyStudy, cap
     assert [record["why"] for record in history(NAME)] == [outcome["reason"]]
 
 
+def test_version_carries_the_limits_of_its_training(study: TinyStudy) -> None:
+    registered(study, with_settings(study, "validation", min_seconds=0.75, silence_dbfs=-50.0))
+    limits = load_version(NAME)[0].limits
+    assert limits.model_dump() == {"min_seconds": 0.75, "silence_dbfs": -50.0, "max_clipped": 0.05, "max_dc": 0.05}
+
+
 def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -> None:
     registered(study)
     version = Registry.open(NAME).version(1)

@@ -27,7 +27,7 @@ def tables() -> dict[str, tuple[pd.DataFrame, str]]:
     audio = audio.assign(unmeasured=None, fault=None, not_numbers=None, source_rate=[16000.0, 44100, 384000, np.nan])
     audio = audio.assign(seconds=[3.0, 30, 31, np.nan], seconds_off=[1.0, np.nan, 0, np.nan])
     audio = audio.assign(rms_dbfs=[-60.0, -20, -3, np.nan], same_audio_as=None)
-    audio = audio.assign(clipped=[0, 0.05, 0.01, np.nan], offset=[0, 0.05, 0.01, np.nan])
+    audio = audio.assign(clipped=[0, 0.05, 0.01, np.nan], offset=[0, 0.05, 0.01, np.nan], only_channel=0.0)
     tables = {"tracks": tracks, "labels": labels, "tags": tags, "audio": audio}
     return {name: (table, "tag" if "tag" in table else "track_id") for name, table in tables.items()}
 
@@ -76,6 +76,7 @@ def test_good_tables_pass() -> None:
         ("audio", 0, "source_rate", 15_999, "sampled at 16000 Hz or more", ["t0"]),
         ("audio", 0, "clipped", 0.0501, "at most 5.0% of the values at full scale", ["t0"]),
         ("audio", 0, "offset", 0.051, "mean (DC) of at most 0.05 of full scale", ["t0"]),
+        ("audio", 1, "only_channel", 2, "channels do not cancel each other out", ["t1"]),
         ("audio", 3, "rejected", "no such file", "the file could be decoded", ["t3"]),
         ("audio", 0, "seconds", 2.99, "at least 3 s long", ["t0"]),
         ("audio", 0, "seconds_off", 1.01, "as long as annotated, within 1 s", ["t0"]),

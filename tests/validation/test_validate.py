@@ -27,6 +27,7 @@ def catalog(tracks: int = 10) -> Catalog:
 def facts(dataset: Catalog) -> pd.DataFrame:
     tracks = dataset.tracks["track_id"].tolist()
     audio = {"source_rate": 44100, "source_seconds": 30.0, "rms_dbfs": -20.0, "clipped": 0.0, "dc": 0.0}
+    audio["only_channel"] = 0
     return pd.DataFrame(audio | {"audio_sha256": tracks}, pd.Index(tracks, name="track_id"))
 
 
@@ -216,6 +217,7 @@ def test_clipping_offset_and_low_rates_are_mentioned_with_the_worst() -> None:
     measured.loc[["t1", "t2"], "clipped"] = [0.06, 0.31]
     measured.loc["t3", "dc"] = -0.2
     measured["source_rate"] = measured["source_rate"].where(measured.index != "t4", 8000)
+    measured.loc[["t5", "t7"], "only_channel"] = [2, 1]
     found = validate(dataset, measured, NONE_REJECTED, SETTINGS)
     assert found.quarantine.empty
     assert found.stops == []
@@ -223,6 +225,7 @@ def test_clipping_offset_and_low_rates_are_mentioned_with_the_worst() -> None:
         "clipped, more than 5.0% of the values at full scale: 2 tracks; the worst: t2 (31.0%)",
         "DC offset, a mean beyond 0.05 of full scale: 1 track; the worst: t3 (0.20)",
         "sampled below 16,000 Hz, so nothing above half the rate: 1 track; the lowest: t4 (8,000 Hz)",
+        "channels that cancel each other out, so that one is heard alone: 2 tracks; for example: t5 (channel 2)",
     ]
 
 
@@ -242,6 +245,14 @@ def test_facts_that_are_no_numbers_stop() -> None:
     measured.loc["t1", "rms_dbfs"] = np.nan
     (stop,) = validate(dataset, measured, NONE_REJECTED, SETTINGS).stops
     assert stop == "audio: expected that all measurements are finite numbers, found: 1 of 10 fail (first: t1)"
+
+
+def test_a_store_that_knows_nothing_of_channels_passes() -> None:
+    """Stores of earlier decoders, in which every track is the mean of its channels."""
+    dataset = catalog()
+    older = facts(dataset).assign(only_channel=np.nan)
+    found = validate(dataset, older, NONE_REJECTED, SETTINGS)
+    assert (found.stops, found.mentions, found.quarantine.empty) == ([], [], True)
 
 
 def test_known_faults_are_quarantined_and_do_not_count() -> None:

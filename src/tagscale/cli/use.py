@@ -74,21 +74,34 @@ def tag(
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Print the top tags that a registered model gives to audio files."""
+    """Print the top tags that a registered model gives to audio files.
+
+    Of a folder, all audio files in it and below are tagged, but for hidden ones. A file that validation would have
+    kept from training gets its tags with a warning; one that cannot be decoded, or holds nothing to hear, gets the
+    reason instead, and the exit status is 1.
+    """
     from tagscale.registry.package import load_version
     from tagscale.serving.tagging import as_json as to_json
     from tagscale.serving.tagging import print_tags, tag_files
 
     tagger, registered = load_version(load(params).registry.name, version)
-    tagged = []
+    results, tagged, failed, interrupted = [], 0, 0, False
     console = Console()
-    for file in tag_files(tagger, files):
-        tagged.append(file)
-        if not as_json:
-            print_tags(console, file, tagger, top)
+    try:
+        for file in tag_files(tagger, files):
+            if as_json:
+                results.append(file)
+            else:
+                print_tags(console, file, tagger, top)
+            tagged, failed = tagged + (file.error is None), failed + (file.error is not None)
+    except KeyboardInterrupt:
+        interrupted = True
     if as_json:
-        typer.echo(json.dumps(to_json(registered, tagged), indent=2))
-    if any(file.error for file in tagged):
+        typer.echo(json.dumps(to_json(registered, results), indent=2))
+    if interrupted:
+        typer.echo(f"interrupted: {tagged} file(s) are tagged, {failed} could not be, the rest is not begun", err=True)
+        raise typer.Exit(130)
+    if failed:
         raise typer.Exit(1)
 
 

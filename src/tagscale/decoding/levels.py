@@ -3,9 +3,7 @@
 import numpy as np
 
 CLIPPED_FROM = 0.9999  # of full scale; the largest 16-bit value is 0.99997
-UNSCALED_FROM = (
-    32.0  # 30 dB above full scale: no master and no codec's overshoot is so loud, floats of 16-bit range are
-)
+UNSCALED_FROM = 32.0  # 30 dB above full scale; no master and no codec overshoots so far, floats of 16-bit range do
 CANCELLED_BELOW = 0.1  # of the power that the mean of independent channels has: two of a correlation below -0.9
 
 

@@ -37,12 +37,22 @@ class PreprocessParams(Block):
     shard_megabytes: int = Field(ge=1, le=4096)
 
 
-class ValidationParams(Block):
+class AudioLimits(Block):
+    """What an audio file must keep to. A registered model carries the limits that were in force in its training."""
+
     min_seconds: float = Field(ge=0)
-    seconds_tolerance: float = Field(ge=0)
     silence_dbfs: float = Field(le=0)
     max_clipped: float = Field(ge=0, le=1)
     max_dc: float = Field(ge=0, le=1)
+
+    @classmethod
+    def of(cls, block: "AudioLimits") -> "AudioLimits":
+        """These limits alone, of a block that has more settings."""
+        return cls(**{name: getattr(block, name) for name in cls.model_fields})
+
+
+class ValidationParams(AudioLimits):
+    seconds_tolerance: float = Field(ge=0)
     max_quarantined: float = Field(ge=0, le=1)
     min_positives: int = Field(ge=1)
 

@@ -20,60 +20,104 @@ BAR_CHARACTERS = 30
 
 @dataclass(frozen=True)
 class TaggedFile:
-    """The result for one file: scores, highest first, or the reason why there are none."""
+    """The result for one file: scores, highest first, with warnings; or the reason why there are none."""
 
     path: Path
     scores: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     error: str | None = None
 
 
 def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[TaggedFile]:
     """Tag each file, and the audio files in each folder, one by one; a bad file never stops the others."""
     for path in map(Path, paths):
-        files = _audio_files(path) if path.is_dir() else [path]
-        if not files:
+        if not _is_folder(path):
+            yield _tagged(tagger, path)
+            continue
+        empty = True
+        for file in _audio_files(path):
+            empty = False
+            yield file if isinstance(file, TaggedFile) else _tagged(tagger, file)
+        if empty:
             yield TaggedFile(path, error=f"no audio files in this folder ({', '.join(sorted(SUFFIXES))})")
-        for file in files:
-            try:
-                scores = tagger.listen(file)
-            except AudioError as error:
-                yield TaggedFile(file, error=error.reason)
-            else:
-                yield TaggedFile(file, dict(sorted(scores.items(), key=lambda item: -item[1])))
 
 
-def _audio_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def _tagged(tagger: AudioTagger, file: Path) -> TaggedFile:
+    try:
+        heard = tagger.hear(file)
+    except AudioError as error:
+        return TaggedFile(file, error=error.reason)
+    return TaggedFile(file, dict(sorted(heard.scores.items(), key=lambda item: -item[1])), heard.warnings)
+
+
+def _audio_files(folder: Path) -> Iterator[Path | TaggedFile]:
+    """Audio files of a folder and of those in it, by name; a folder that cannot be read comes with the reason.
+
+    Hidden files and folders are left out. Links are followed, and a folder that several paths lead to, or that holds
+    itself, is read once.
+    """
+    pending, read = [folder], set[tuple[int, int]]()
+    while pending:
+        path = pending.pop()
+        if not _is_folder(path):
+            if path.suffix.lower() in SUFFIXES:
+                yield path
+            continue
+        try:
+            state = path.stat()
+            inside = sorted(path.iterdir(), reverse=True)
+        except OSError as error:
+            yield TaggedFile(path, error=f"cannot be read ({error.strerror})")
+            continue
+        if (state.st_dev, state.st_ino) not in read:
+            read.add((state.st_dev, state.st_ino))
+            pending += [entry for entry in inside if not entry.name.startswith(".")]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for the system, say, which decoding names
+        return False
 
 
 def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int = 10) -> None:
-    """One file's tags as a small table: the `top` classification tags with bars, every regression tag as a dial."""
+    """One file's tags as a small table: the `top` classification tags with bars, every regression tag as a dial.
+
+    Warnings stand above the scores.
+    """
     console.print(Text(str(file.path), style="bold"), soft_wrap=True)
     if file.error is not None:
         console.print(Text(f"  not tagged: {file.error}", style="red"), soft_wrap=True)
         return
+    for warning in file.warnings:
+        console.print(Text(f"  warning: {warning}", style="yellow"), soft_wrap=True)
     kinds = dict(zip(tagger.architecture.tags, tagger.architecture.kinds, strict=True))
     classes = [tag for tag in file.scores if kinds[tag] == "classification"][:top]
     values = sorted(tag for tag in file.scores if kinds[tag] == "regression")
+    plain = console.options.ascii_only
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for tag in classes:
-        bar = Bar(1, 0, file.scores[tag], width=BAR_CHARACTERS, color="green")
-        table.add_row(*_row(tag, file, tagger, bar))
+        table.add_row(*_row(tag, file, tagger, _bar(file.scores[tag], plain)))
     if classes and values:
         table.add_row()
     for tag in values:
-        table.add_row(*_row(tag, file, tagger, _dial(file.scores[tag])))
+        table.add_row(*_row(tag, file, tagger, _dial(file.scores[tag], plain)))
     console.print(table)
     console.print()
 
 
 def as_json(version: Version, files: Sequence[TaggedFile]) -> dict[str, Any]:
-    """Results as the JSON output: {"model", "version", "files": [{"path", "scores"} or {"path", "error"}]}."""
+    """Results as the JSON output.
+
+    {"model", "version", "files": [{"path", "scores", "warnings"} or {"path", "error"}]}
+    """
     return {
         "model": version.name,
         "version": version.number,
         "files": [
-            {"path": str(file.path)} | ({"error": file.error} if file.error is not None else {"scores": file.scores})
+            {"path": str(file.path)}
+            | ({"scores": file.scores, "warnings": file.warnings} if file.error is None else {"error": file.error})
             for file in files
         ],
     }
@@ -83,11 +127,21 @@ def _row(tag: str, file: TaggedFile, tagger: AudioTagger, picture: RenderableTyp
     return [Text(f"  {tag}"), Text(tagger.groups.get(tag, ""), style="dim"), f"{file.scores[tag]:.2f}", picture]
 
 
-def _dial(value: float) -> Text:
+def _bar(value: float, plain: bool) -> RenderableType:
+    """A value in [0, 1] as the length of a bar; `plain` for terminals that know ASCII alone."""
+    if plain:
+        return "#" * round(value * BAR_CHARACTERS)
+    return Bar(1, 0, value, width=BAR_CHARACTERS, color="green")
+
+
+def _dial(value: float, plain: bool = False) -> Text:
     """A value in [0, 1] as a mark on a line.
 
     >>> _dial(0.5).plain
     '──────────────●───────────────'
+    >>> _dial(1, plain=True).plain
+    '-----------------------------o'
     """
     place = round(value * (BAR_CHARACTERS - 1))
-    return Text.assemble(("─" * place, "dim"), ("●", "cyan"), ("─" * (BAR_CHARACTERS - 1 - place), "dim"))
+    line, mark = "-o" if plain else "─●"
+    return Text.assemble((line * place, "dim"), (mark, "cyan"), (line * (BAR_CHARACTERS - 1 - place), "dim"))

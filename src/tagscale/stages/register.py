@@ -18,6 +18,7 @@ from rich.console import Console
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import listing
+from tagscale.params.blocks import AudioLimits
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.registry.candidate import Candidate, choose
@@ -64,7 +65,8 @@ def run(
     groups = Catalog.load(catalog).tags["group"].to_dict()
     model, architecture = checkpoint.load(trained)
     own_groups = {tag: groups[tag] for tag in architecture.tags}
-    tagger = AudioTagger(model, architecture, window.hop_seconds, own_groups, window.window_seconds)
+    limits = AudioLimits.of(params.validation)
+    tagger = AudioTagger(model, architecture, window.hop_seconds, own_groups, window.window_seconds, limits)
     registry = Registry.open_or_create(params.registry.name, ABOUT)
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,

@@ -74,7 +74,8 @@ def at_most(column: str, most: float) -> Any:
     return gxe.ExpectColumnValuesToBeBetween(column=column, max_value=most)
 
 
-def between(column: str, least: float, most: float) -> Any:
+def between(column: str, least: float | None, most: float | None) -> Any:
+    """Every value is in the range, whose ends belong to it; None: no end."""
     return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most)
 
 

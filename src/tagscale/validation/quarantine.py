@@ -6,8 +6,11 @@ import pandas as pd
 
 from tagscale.params.load import ValidationParams
 from tagscale.validation.expectations import QUARANTINE, Result
+from tagscale.validation.faults import Fault, faults
 
 COLUMNS = ["track_id", "path", "reason"]
+
+Explanation = Callable[[pd.DataFrame], tuple[str | pd.Series, pd.Series]]  # rows -> kind of reason, and the reasons
 
 
 def quarantine(
@@ -24,11 +27,11 @@ def quarantine(
         the commonest first.
     """
     by_id = audio.set_index("track_id", drop=False)
+    explanations = _EXPLAIN | {fault.measure: _explained_by(fault) for fault in faults(settings) if fault.quarantined}
     entries = []
     for order, result in enumerate(r for r in results if r.consequence == QUARANTINE and r.failing):
-        explain = _EXPLAIN[result.column]
         rows = by_id.loc[result.failing]
-        kind, reason = explain(rows, settings)
+        kind, reason = explanations[result.column](rows)
         kinds = [kind] * len(rows) if isinstance(kind, str) else kind.to_list()
         texts = {"track_id": rows["track_id"].to_list(), "path": rows["path"].to_list(), "reason": reason.to_list()}
         entries.append(pd.DataFrame({**texts, "kind": kinds, "order": order}))
@@ -45,36 +48,25 @@ def _numbers(column: pd.Series, digits: int) -> pd.Series:
     return column.map(f"{{:.{digits}f}}".format)
 
 
-def _decoding(rows: pd.DataFrame, settings: ValidationParams) -> tuple[pd.Series, pd.Series]:
+def _decoding(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return rows["rejected"].str.split(r"[:(]", n=1, regex=True).str[0].str.strip(), rows["rejected"]
 
 
-def _short(rows: pd.DataFrame, settings: ValidationParams) -> tuple[str, pd.Series]:
-    kind = f"shorter than {settings.min_seconds:g} s"
-    return kind, _numbers(rows["seconds"], 2) + f" s long, {kind}"
-
-
-def _off(rows: pd.DataFrame, settings: ValidationParams) -> tuple[str, pd.Series]:
+def _off(rows: pd.DataFrame) -> tuple[str, pd.Series]:
     text = _numbers(rows["seconds"], 2) + " s long, but annotated as " + _numbers(rows["annotated"], 2) + " s"
     return "not as long as annotated", text
 
 
-def _silent(rows: pd.DataFrame, settings: ValidationParams) -> tuple[str, pd.Series]:
-    return "silent", "silent: " + _numbers(rows["rms_dbfs"], 1) + f" dBFS, below {settings.silence_dbfs:g}"
+def _explained_by(fault: Fault) -> Explanation:
+    return lambda rows: (fault.kind, rows[fault.measure].map(fault.explain))
 
 
-_EXPLAIN: dict[str, Callable[[pd.DataFrame, ValidationParams], tuple[str | pd.Series, pd.Series]]] = {
-    "fault": lambda rows, _: ("known to be broken", "known to be broken: " + rows["fault"].astype(str)),
+_EXPLAIN: dict[str, Explanation] = {
+    "fault": lambda rows: ("known to be broken", "known to be broken: " + rows["fault"].astype(str)),
     "rejected": _decoding,
-    "not_numbers": lambda rows, _: ("values that are no numbers", rows["not_numbers"]),
-    "source_rate": lambda rows, _: (
-        "implausible sample rate",
-        "implausible sample rate: " + _numbers(rows["source_rate"], 0) + " Hz",
-    ),
-    "seconds": _short,
+    "not_numbers": lambda rows: ("values that are no numbers", rows["not_numbers"]),
     "seconds_off": _off,
-    "rms_dbfs": _silent,
-    "same_audio_as": lambda rows, _: (
+    "same_audio_as": lambda rows: (
         "same audio as another track",
         "same audio as " + rows["same_audio_as"].astype(str),
     ),

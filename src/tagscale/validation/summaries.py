@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
+from tagscale.validation.faults import measured
 
 POSITIVE = 0.5  # a classification label of this value or more is positive
-MEASURED = ["source_rate", "source_seconds", "rms_dbfs", "clipped", "dc"]
+FINITE = ["source_rate", "source_seconds", "rms_dbfs", "clipped", "dc"]
 NOT_NUMBERS = r"\bNaN\b"  # in the reason for which a file was rejected
 
 
@@ -51,29 +52,25 @@ def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, t
         tolerance: seconds by which a file may differ from its annotation.
     """
     table = catalog.tracks[["track_id", "path"]].reset_index(drop=True)
-    measured = facts[~facts.index.duplicated()].reindex(table["track_id"]).reset_index(drop=True)
+    decoded = facts[~facts.index.duplicated()].reindex(table["track_id"]).reset_index(drop=True)
     reasons = table["track_id"].map(dict(zip(rejected["track_id"], rejected["reason"], strict=True))).astype(object)
     fault = catalog.tracks["fault"].fillna("").reset_index(drop=True)
-    decoded = measured["audio_sha256"].notna()
-    numbers = measured[MEASURED].astype(float)
-    infinite = pd.Series(~np.isfinite(numbers.to_numpy()).all(axis=1), numbers.index)
+    known = decoded["audio_sha256"].notna()
+    numbers = decoded[[*FINITE, "only_channel"]].astype(float)
+    infinite = pd.Series(~np.isfinite(numbers[FINITE].to_numpy()).all(axis=1), numbers.index)
     table = table.assign(
-        state=np.where(decoded, "decoded", np.where(reasons.notna(), "rejected", "unknown")),
-        unmeasured=_where(decoded & infinite, table["track_id"]),
+        state=np.where(known, "decoded", np.where(reasons.notna(), "rejected", "unknown")),
+        unmeasured=_where(known & infinite, table["track_id"]),
         fault=_where(fault != "", fault),
         rejected=_where(reasons.notna() & ~reasons.str.contains(NOT_NUMBERS, na=False), reasons),
         not_numbers=_where(reasons.str.contains(NOT_NUMBERS, na=False), reasons),
-        source_rate=numbers["source_rate"],
-        seconds=numbers["source_seconds"],
         annotated=catalog.tracks["seconds"].to_numpy(float),
-        rms_dbfs=numbers["rms_dbfs"],
-        clipped=numbers["clipped"],
-        offset=numbers["dc"].abs(),
+        **measured(numbers),
     )
     table["seconds_off"] = (table["seconds"] - table["annotated"]).abs()
     # the first of identical files is kept; files without a fault come first, then files as long as annotated
     order = np.lexsort((table["seconds_off"] > tolerance, fault != ""))
-    audio = measured["audio_sha256"].iloc[order]
+    audio = decoded["audio_sha256"].iloc[order]
     first = table["track_id"].iloc[order].groupby(audio).transform("first").reindex(table.index)
     return table.assign(same_audio_as=_where(first.notna() & (first != table["track_id"]), first))
 

@@ -6,10 +6,11 @@ from tagscale.catalog.tables import Catalog
 from tagscale.params.load import ValidationParams
 from tagscale.partition.divide import PARTS, Partition
 from tagscale.validation.expectations import DROP, MENTION, STOP, Examination, Result, examine
+from tagscale.validation.faults import faults
 from tagscale.validation.findings import Findings
 from tagscale.validation.leaks import Crossing, artist_filtered, crossings
 from tagscale.validation.quarantine import quarantine
-from tagscale.validation.suites import FULL_BAND, checks_of_partition, checks_of_tables, checks_of_usable
+from tagscale.validation.suites import checks_of_partition, checks_of_tables, checks_of_usable
 from tagscale.validation.summaries import (
     audio_table,
     labels_table,
@@ -127,6 +128,7 @@ def _unknown_artists(catalog: Catalog) -> list[str]:
 def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[str]:
     """A sentence for each failed check without another consequence; `_unknown_artists` reports missing artists."""
     by_id = audio.drop_duplicates("track_id").set_index("track_id")
+    slight = {fault.measure: fault for fault in faults(settings) if not fault.quarantined}
     sentences = []
     for result in results:
         if result.consequence != MENTION or result.success or result.column == "artist":
@@ -135,19 +137,12 @@ def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationPa
         if result.table != "audio":
             sentences.append(f"not true: {result.says}: {result.observed} ({named})")
             continue
+        fault = slight[result.column]
         values = by_id.loc[result.failing, result.column].astype(float)
         tracks = f"{len(values):,} track{'s' if len(values) > 1 else ''}"
-        place = int(values.argmin() if result.column == "source_rate" else values.argmax())
-        worst, number = values.index[place], float(values.iloc[place])
-        sentence = {
-            "clipped": f"clipped, more than {settings.max_clipped:.1%} of the values at full scale: {tracks}; "
-            f"the worst: {worst} ({number:.1%})",
-            "offset": f"DC offset, a mean beyond {settings.max_dc:g} of full scale: {tracks}; "
-            f"the worst: {worst} ({number:.2f})",
-            "source_rate": f"sampled below {FULL_BAND:,} Hz, so nothing above half the rate: {tracks}; "
-            f"the lowest: {worst} ({number:,.0f} Hz)",
-        }
-        sentences.append(sentence[result.column])
+        place = int(values.argmin() if fault.least is not None else values.argmax())
+        worst, amount = values.index[place], fault.amount.format(values.iloc[place])
+        sentences.append(f"{fault.kind}: {tracks}; {fault.extreme}: {worst} ({amount})")
     return sentences
 
 

@@ -1,0 +1,119 @@
+"""What a tagger says of files that its training would not have taken: in words beside the scores, or in their place."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from registry.tiny import LIMITS, song, tiny_tagger
+from tagscale.decoding.opened import AudioError
+from tagscale.registry.tagger import LISTENING, AudioTagger
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, write_json
+
+
+@pytest.fixture
+def tagger() -> AudioTagger:
+    """A tagger whose training took files of 3 s and -60 dBFS; its window is 1.5 s long."""
+    tagger = tiny_tagger()
+    tagger.limits = LIMITS
+    return tagger
+
+
+def wav(folder: Path, samples: np.ndarray) -> Path:
+    soundfile.write(folder / "a.wav", samples, 16_000, subtype="PCM_16")
+    return folder / "a.wav"
+
+
+MUSIC = song(1, seconds=4)
+SQUARE = np.where(MUSIC < 0, -1, 1).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("samples", "warnings"),
+    [
+        (MUSIC, []),
+        (MUSIC[:32_000], ["2.00 s long, shorter than 3 s"]),
+        (
+            MUSIC[:12_000],
+            [
+                "0.75 s long, shorter than 3 s",
+                "the model hears it again and again: 50% of the window of 1.5 s is padding",
+            ],
+        ),
+        (4 * SQUARE, ["silent: -78.3 dBFS, below -60"]),
+        (32767 * SQUARE, ["clipped, more than 5.0% of the values at full scale: 100.0%"]),
+        (
+            np.stack([MUSIC, -MUSIC], axis=1),
+            ["channels that cancel each other out, so that one is heard alone: channel 1"],
+        ),
+    ],
+    ids=["good", "short", "shorter than the window", "faint", "square", "inverted"],
+)
+def test_warnings_stand_beside_scores(
+    tagger: AudioTagger, tmp_path: Path, samples: np.ndarray, warnings: list[str]
+) -> None:
+    heard = tagger.hear(wav(tmp_path, samples))
+    assert heard.warnings == warnings
+    assert list(heard.scores) == list(tagger.architecture.tags)
+    assert heard.scores == tagger.listen(tmp_path / "a.wav")
+
+
+def test_an_inverted_channel_is_scored_as_the_channel(tagger: AudioTagger, tmp_path: Path) -> None:
+    inverted = tagger.listen(wav(tmp_path, np.stack([MUSIC, -MUSIC], axis=1)))
+    assert inverted == tagger.listen(wav(tmp_path, MUSIC))
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (MUSIC[:800], "0.050 s long, too short to be heard"),
+        (0 * MUSIC, "silent: -120.0 dBFS, less than a step of 16 bits"),
+        (0 * MUSIC[:400], "0.025 s long, too short to be heard; silent: -120.0 dBFS, less than a step of 16 bits"),
+    ],
+)
+def test_nothing_to_hear_gets_no_scores(tagger: AudioTagger, tmp_path: Path, samples: np.ndarray, reason: str) -> None:
+    with pytest.raises(AudioError) as caught:
+        tagger.listen(wav(tmp_path, samples))
+    assert caught.value.reason == reason
+
+
+def test_the_packaged_model_says_the_same_by_its_log(
+    tagger: AudioTagger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [wav(tmp_path, samples).read_bytes() for samples in (MUSIC, MUSIC[:32_000], 0 * MUSIC)]
+    with caplog.at_level(logging.WARNING):
+        scores = tagger.predict(pd.DataFrame({"audio": rows}))
+    assert caplog.messages == [
+        "row 1: tagged, but 2.00 s long, shorter than 3 s",
+        "row 2: not tagged: silent: -120.0 dBFS, less than a step of 16 bits",
+    ]
+    assert list(scores) == list(tagger.architecture.tags)
+    assert scores.notna().all(axis=1).tolist() == [True, True, False]
+
+
+def test_limits_are_saved_and_a_version_without_them_goes_by_its_window(tagger: AudioTagger, tmp_path: Path) -> None:
+    tagger.save(tmp_path / "tagger")
+    assert AudioTagger.load(tmp_path / "tagger").limits == LIMITS
+    older = read_json(tmp_path / "tagger" / LISTENING)
+    del older["limits"]
+    write_json(tmp_path / "tagger" / LISTENING, older)
+    loaded = AudioTagger.load(tmp_path / "tagger")
+    assert loaded.limits is None
+    assert loaded.hear(wav(tmp_path, MUSIC[:24_000])).warnings == []
+    assert loaded.hear(wav(tmp_path, 4 * SQUARE)).warnings == []
+    assert loaded.hear(wav(tmp_path, MUSIC[:12_000])).warnings[0] == "0.75 s long, shorter than 1.5 s"
+    with pytest.raises(AudioError):
+        loaded.hear(wav(tmp_path, 0 * MUSIC))
+
+
+@pytest.mark.parametrize("damage", [{"limits": {"min_seconds": -1}}, {"limits": "none"}, []])
+def test_damaged_limits_are_named(tagger: AudioTagger, tmp_path: Path, damage: object) -> None:
+    tagger.save(tmp_path / "tagger")
+    known = read_json(tmp_path / "tagger" / LISTENING)
+    write_json(tmp_path / "tagger" / LISTENING, known | damage if isinstance(damage, dict) else damage)
+    with pytest.raises(TagscaleError, match=r"listening\.json: missing or damaged"):
+        AudioTagger.load(tmp_path / "tagger")
