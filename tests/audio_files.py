@@ -2,30 +2,78 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
-import pytest
 import soundfile
 
-from tagscale.decoding.formats import FORMATS, LIBSNDFILE
+from tagscale.decoding.formats import FORMATS
 
-SUBTYPES = {".opus": "OPUS"}
-SUFFIXES = [suffix for entry in FORMATS for suffix in entry.suffixes]
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+LIBSNDFILE = {  # suffix -> format and subtype
+    ".wav": ("WAV", None),
+    ".wave": ("WAV", None),
+    ".aif": ("AIFF", None),
+    ".aiff": ("AIFF", None),
+    ".aifc": ("AIFF", None),
+    ".au": ("AU", None),
+    ".flac": ("FLAC", None),
+    ".ogg": ("OGG", None),
+    ".oga": ("OGG", None),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", None),
+    ".caf": ("CAF", None),
+    ".w64": ("W64", None),
+}
+FFMPEG = {  # suffix -> muxer and encoder
+    ".aac": ("adts", "aac"),
+    ".m4a": ("ipod", "aac"),
+    ".m4b": ("ipod", "alac"),
+    ".mp4": ("mp4", "aac"),
+    ".mp2": ("mp2", "mp2"),
+    ".wma": ("asf", "wmav2"),
+    ".asf": ("asf", "wmav1"),
+    ".mka": ("matroska", "aac"),
+    ".mkv": ("matroska", "libopus"),
+    ".webm": ("webm", "libopus"),
+    ".wv": ("wv", "wavpack"),
+    ".tta": ("tta", "tta"),
+}
+SUFFIXES = [suffix for entry in FORMATS for suffix in entry.suffixes if suffix != ".ape"]  # which nothing here encodes
 
 
 def write(path: Path, channels: list[np.ndarray], rate: int) -> Path:
-    """Write channels, each (samples,) in [-1, 1], in the format of the path's suffix. Skips the test without PyAV."""
-    entry = next(entry for entry in FORMATS if path.suffix in entry.suffixes)
-    if entry.decoder is LIBSNDFILE:
-        wave = np.stack(channels, axis=1)
-        soundfile.write(path, wave, rate, format=entry.name, subtype=SUBTYPES.get(path.suffix))
+    """Write channels, each (samples,) in [-1, 1], in the format of the path's suffix."""
+    if path.suffix in LIBSNDFILE:
+        kind, subtype = LIBSNDFILE[path.suffix]
+        soundfile.write(path, np.stack(channels, axis=1), rate, format=kind, subtype=subtype)
         return path
-    av = pytest.importorskip("av", reason="the extra tagscale[aac] is not installed")
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
-    muxer = {".aac": "adts", ".m4a": "mp4"}.get(path.suffix)
-    with av.open(str(path), "w", format=muxer) as container:
-        stream = container.add_stream(container.default_audio_codec, rate=rate, layout=layout, bit_rate=128_000)
-        frame = av.AudioFrame.from_ndarray(np.stack(channels).astype(np.float32), format="fltp", layout=layout)
+    return encode(path, channels, rate, *FFMPEG[path.suffix])
+
+
+def encode(
+    path: Path,
+    channels: list[np.ndarray],
+    rate: int,
+    muxer: str,
+    codec: str,
+    *,
+    sample_format: str = "",
+    **options: str,
+) -> Path:
+    """Write channels by one of FFmpeg's muxers and encoders."""
+    layout = LAYOUTS[len(channels)]
+    with av.open(str(path), "w", format=muxer, options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout, options=options)
+        if sample_format:
+            stream.codec_context.format = sample_format
+        elif codec not in ("alac", "flac", "wavpack", "tta", "mp2") and not codec.startswith("pcm"):
+            stream.bit_rate = 128_000
+        wave = np.ascontiguousarray(np.stack(channels).astype(np.float32))
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
         frame.sample_rate = rate
-        container.mux(stream.encode(frame))
+        context = stream.codec_context
+        convert = av.AudioResampler(context.format, layout, rate, context.frame_size or 4096)
+        for piece in [*convert.resample(frame), *convert.resample(None)]:
+            container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
     return path

@@ -36,7 +36,7 @@ def test_order_and_content_do_not_depend_on_workers(files: list[Job]) -> None:
     one, three = (comparable(list(decode_all(files, workers))) for workers in (1, 3))
     assert one == three
     assert [track for track, _ in one] == [job.track_id for job in files]
-    assert one[3] == ("bad", "not audio in a known format (Format not recognised)")
+    assert one[3] == ("bad", "not audio in a known format: it looks like text")
     assert one[-1] == ("gone", "no such file")
 
 
@@ -81,7 +81,8 @@ def test_any_exception_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         raise MemoryError("too much")
 
     monkeypatch.setattr(batch, "decode", fail)
-    assert batch._attempt(Job("track", tmp_path)).reason == "could not be decoded (MemoryError: too much)"
+    (tmp_path / "a.wav").write_bytes(b"content")
+    assert batch._attempt(Job("track", tmp_path / "a.wav")).reason == "could not be decoded (MemoryError: too much)"
 
 
 def test_known_bytes_are_not_decoded(files: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:

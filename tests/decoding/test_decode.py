@@ -11,9 +11,7 @@ import soxr
 
 from tagscale.decoding import decode as module
 from tagscale.decoding.decode import decode
-from tagscale.decoding.endings import Length
-from tagscale.decoding.libsndfile import BLOCK_FRAMES
-from tagscale.decoding.opened import AudioError
+from tagscale.decoding.opened import BLOCK_VALUES, AudioError
 from user_folder import tone
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +71,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
 
 
 def test_block_by_block_is_as_in_one_go(tmp_path: Path) -> None:
-    wave = np.random.default_rng(0).uniform(-0.4, 0.4, 3 * BLOCK_FRAMES + 1234)
+    wave = np.random.default_rng(0).uniform(-0.4, 0.4, 3 * BLOCK_VALUES + 1234)
     decoded = decode(write(tmp_path / "a.wav", wave, 44100, "DOUBLE"))
     reference = soxr.resample(wave, 44100, 16000, quality=module.QUALITY) * 32768
     assert abs(len(decoded.samples) - len(reference)) <= 1
@@ -121,7 +119,7 @@ def test_missing_empty_and_folder(tmp_path: Path) -> None:
     assert rejected(tmp_path / "nowhere.wav") == "no such file"
     (tmp_path / "empty.mp3").touch()
     assert rejected(tmp_path / "empty.mp3") == "empty file (0 bytes)"
-    assert rejected(tmp_path) == "not a file"
+    assert rejected(tmp_path) == "a folder, not a file"
 
 
 @pytest.mark.parametrize("name", ["notes.mp3", "notes.wav", "notes.txt", "notes.raw"])
@@ -183,11 +181,10 @@ def test_mp3_without_a_length_is_not_called_truncated(tmp_path: Path) -> None:
 
 
 def test_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_SECONDS", 3600)
-    rate = 10
-    path = write(tmp_path / "a.wav", np.zeros(3601 * rate), rate)
+    monkeypatch.setattr(module, "MAX_SECONDS", 9)
+    path = write(tmp_path / "a.wav", np.zeros(10 * 8000), 8000)
     assert rejected(path) == module.TOO_LONG
-    monkeypatch.setattr(module, "length_of", lambda *_: Length())  # and when the file does not say
+    monkeypatch.setattr(module, "_check_length", lambda *_: None)  # and when the file does not say
     assert rejected(path) == module.TOO_LONG
 
 
@@ -204,14 +201,30 @@ def test_ten_hours_are_rejected_by_their_header(tmp_path: Path, monkeypatch: pyt
     assert rejected(path) == "longer than 2 hours"
 
 
-def test_ten_hours_of_mp3_are_rejected_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.mp3", np.random.default_rng(0).uniform(-0.3, 0.3, 44100 * 2), 44100)
-    content = path.read_bytes()
-    path.write_bytes(content[content.find(b"\xff\xfb", 10) :])
-    with open(path, "r+b") as file:
-        file.truncate(40_000 * 36_000)
+def test_three_hours_of_mp3_are_rejected_by_their_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = b"\xff\xe3\x18\xc4" + bytes(68)  # MPEG 2.5, layer III, 8 kbit/s at 8 kHz: 72 bytes of 72 ms
+    (tmp_path / "a.mp3").write_bytes(frame * 150_000)
     monkeypatch.setattr(module, "_decode", None)
-    assert rejected(path) == "longer than 2 hours"
+    assert rejected(tmp_path / "a.mp3") == "longer than 2 hours"
+
+
+@pytest.mark.parametrize("rate", [1, 3999, 768_001, 2**31 - 1])
+def test_rates_that_no_music_has(tmp_path: Path, rate: int) -> None:
+    path = write(tmp_path / "a.wav", np.zeros(7000), rate)
+    assert rejected(path) == f"sample rate of {rate:,} Hz: expected 4,000 to 768,000"
+
+
+def test_more_channels_than_music_has(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", np.zeros((100, 65)), 16000)
+    assert rejected(path) == "65 channels: expected 64 at most"
+
+
+def test_more_values_than_a_file_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.wav", np.zeros((1000, 2)), 16000)
+    monkeypatch.setattr(module, "MAX_VALUES", 2000)
+    assert decode(path).source_seconds == 1000 / 16000
+    monkeypatch.setattr(module, "MAX_VALUES", 1999)
+    assert rejected(path).startswith("more than 1,999 values")
 
 
 @pytest.mark.parametrize("rate", [8000, 192_000])

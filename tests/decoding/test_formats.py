@@ -13,10 +13,11 @@ from user_folder import tone
 
 
 def test_suffixes_and_names_are_unambiguous() -> None:
-    names = [entry.name for entry in FORMATS]
-    assert len(set(SUFFIXES)) == len(SUFFIXES)
+    names = [name for entry in FORMATS for name in entry.names]
+    suffixes = [suffix for entry in FORMATS for suffix in entry.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
     assert len(set(names)) == len(names)
-    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in SUFFIXES)
+    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in suffixes)
     assert PACKAGES == ("soundfile", "av")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagscale.decoding.decode import Decoded, decode
-from tagscale.decoding.opened import AudioError, MissingDecoder
+from tagscale.decoding.opened import AudioError, Unavailable, open_file
 from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import Lost, answers
 
@@ -25,8 +25,8 @@ class Source:
 
     @classmethod
     def of(cls, path: Path) -> "Source":
-        """Read and hash a file. Raises OSError."""
-        with open(path, "rb") as file:
+        """Read and hash a file. Raises AudioError where it cannot be read, or is none."""
+        with open_file(path) as file:
             state = os.fstat(file.fileno())
             return cls(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -85,12 +85,11 @@ def _silence() -> None:
 def _attempt(job: Job) -> Outcome:
     source = None
     try:
-        if job.path.is_file():
-            source = Source.of(job.path)
-            if source.sha256 == job.known:
-                return Outcome(source=source)
+        source = Source.of(job.path)
+        if source.sha256 == job.known:
+            return Outcome(source=source)
         return Outcome(decode(job.path), source=source)
-    except MissingDecoder as error:
+    except Unavailable as error:
         return Outcome(reason=error.reason)
     except AudioError as error:
         return Outcome(reason=error.reason, source=source)

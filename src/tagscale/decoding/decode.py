@@ -1,29 +1,44 @@
 """From an audio file to what the store holds: mono, 16 kHz, int16, and measurements.
 
-`formats` chooses the library that reads a file; soxr resamples. Files are read block by block, so the memory holds no
-more than one track's result, however long the file is. Libraries read a file that was cut off as a shorter one,
-without an error, so the length that the file announces is compared with what was decoded.
+`formats` chooses the library that reads a file, and says by the file's own structure how long it is; soxr resamples.
+Libraries read a file that was cut off, joined or damaged as a shorter one, without an error. So what was decoded is
+compared with the structure; where samples are missing another library gets its turn, and then the file is rejected.
+Files are read block by block, so the memory holds no more than one track's result, however long the file is.
 """
 
 import hashlib
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import soxr
 
 from tagscale import SAMPLE_RATE
-from tagscale.decoding.endings import Length
-from tagscale.decoding.formats import decoders_for, length_of, names_of
+from tagscale.decoding.foreign import kind_of, resemblance
+from tagscale.decoding.formats import DECODERS, NAMES, AudioFormat, format_named, format_of
+from tagscale.decoding.lengths.length import CUT_SECONDS, Length
+from tagscale.decoding.lengths.window import Window
 from tagscale.decoding.levels import UNSCALED_FROM, Levels
-from tagscale.decoding.opened import AudioError, MissingDecoder, Opened, UnknownFormat
+from tagscale.decoding.opened import (
+    AudioError,
+    Incomplete,
+    MissingDecoder,
+    Opened,
+    Unavailable,
+    UnknownFormat,
+    open_file,
+    unreadable,
+)
 
-DECODER = 3  # counted up when the same file would give other samples: stores are then decoded anew
+DECODER = 4  # counted up when the same file would give other samples: stores are then decoded anew
 MAX_SECONDS = 2 * 3600  # longer files are rejected: no song is so long, and its samples would fill 230 MB
+RATES = (4_000, 768_000)  # Hz, least and most: below is no music, above no converter
+MAX_CHANNELS = 64  # more than any speaker layout has; a multitrack session is no song
+MAX_VALUES = 1 << 32  # of all channels: two hours of 5.1 at 96 kHz; a core decodes them in the minutes that a file has
 BLOCK_SAMPLES = 1 << 16
 FULL_SCALE = 32768
-CUT_SECONDS = 0.5  # a shortfall from here on is a truncated file; encoders' own delays are below 0.1 s
 FLOOR_DBFS = -120.0  # the level of digital silence; one 16-bit step is -90 dBFS
 QUALITY = "HQ"  # of soxr: aliases at -131 dB, far below 16 bits; the next better costs up to twice
 TOO_LONG = f"longer than {MAX_SECONDS // 3600} hours"
@@ -34,7 +49,7 @@ class Decoded:
     """One decoded file.
 
     samples: int16, (samples,), mono at 16 kHz.
-    source_rate, channels, source_seconds: of the file as it was.
+    source_rate, channels, source_seconds: of the file as it was; where it changes on the way, as it begins.
     only_channel: number of the channel that was taken alone, from 1; 0 = the mean of all.
     rms_dbfs: level of the samples against a full-scale square wave; digital silence is -120.
     peak: largest magnitude of the samples, 1 is full scale.
@@ -68,68 +83,185 @@ def decode(path: Path) -> Decoded:
 
     Raises:
         AudioError: file missing, empty, not audio, truncated, damaged, without samples, longer than two hours, with
-            values that are no numbers, or with floats far beyond full scale.
+            values that are no numbers or floats far beyond full scale, or of a rate or number of channels that music
+            has not.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudioError(path, "not a file" if path.exists() else "no such file")
-    if path.stat().st_size == 0:
-        raise AudioError(path, "empty file (0 bytes)")
-    try:
-        decoded, levels = _read(path)
-        return _read(path, levels.loudest)[0] if levels.cancelled else decoded
-    except OSError as error:
-        raise AudioError(path, f"cannot be read ({error.strerror or error})") from None
-
-
-def _read(path: Path, only: int | None = None) -> tuple[Decoded, Levels]:
-    """Decode the mean of all channels, or channel `only` alone, and measure the file's own values."""
-    with ExitStack() as stack:
-        opened = _open(path, stack)
-        length = length_of(path, opened)
-        if max(length.announced or 0, length.least) > MAX_SECONDS * opened.rate:
-            raise AudioError(path, TOO_LONG)
-        return _decode(path, opened, length, only)
-
-
-def _open(path: Path, stack: ExitStack) -> Opened:
-    """Open the file by the library of its suffix or, where that does not recognise it, by another one."""
-    errors: list[AudioError] = []
-    for decoder in decoders_for(path):
+    with open_file(path) as file:
         try:
-            return stack.enter_context(decoder.opened(path, names_of(decoder)))
-        except (UnknownFormat, MissingDecoder) as error:
+            track = _read(path, file)
+            if track.levels.cancelled:
+                loudest = track.levels.loudest
+                del track  # the memory holds one result
+                track = _read(path, file, loudest)
+            return track.measured()
+        except AudioError:
+            raise
+        except OSError as error:
+            raise Unavailable(path, unreadable(error)) from None
+        except Exception as error:  # of a library: one file never stops the others
+            raise Unavailable(path, f"could not be decoded ({type(error).__name__}: {error})") from error
+
+
+def _read(path: Path, file: FileIO, only: int | None = None) -> "_Track":
+    """Decode the mean of all channels, or channel `only` alone.
+
+    One library after another is tried, until one comes to the end that the file's structure shows.
+    """
+    window = Window(file)
+    head = window.at(0, 1024)
+    if kind := kind_of(head):
+        raise AudioError(path, f"not audio: {kind}")
+    entry = format_of(path, window)
+    length = entry.length(window) if entry and entry.length else Length()
+    if length is None:
+        entry, length = None, Length()
+    _check_length(path, length)
+    errors: list[AudioError] = []
+    for decoder in entry.decoders if entry else DECODERS:
+        try:
+            with decoder.opened(path, file, NAMES) as opened:
+                return _decode(path, opened, _length(path, opened, window, entry, length), only)
+        except (UnknownFormat, Incomplete, MissingDecoder) as error:
             errors.append(error)
-    raise errors[0]
+    telling = next((error for error in errors if not isinstance(error, UnknownFormat)), errors[0])
+    if isinstance(telling, UnknownFormat) and (like := resemblance(head)):
+        raise UnknownFormat(path, f"not audio in a known format: {like}")
+    raise telling
 
 
-def _decode(path: Path, opened: Opened, length: Length, only: int | None) -> tuple[Decoded, Levels]:
-    rate, announced, levels = opened.rate, length.announced, Levels(opened.channels)
-    resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=QUALITY)
-    pieces: list[np.ndarray] = []
-    for block in opened.blocks:  # (frames, channels)
-        if not np.isfinite(block).all():
-            raise AudioError(path, "holds values that are no numbers (NaN or infinite)")
-        mean = _mean_of_channels(block)
-        levels.add(block, mean)
-        if levels.frames > MAX_SECONDS * rate:
-            raise AudioError(path, TOO_LONG)
-        mono = mean if only is None else block[:, only].copy()
-        pieces.append(_to_int16(resample.resample_chunk(mono) if rate != SAMPLE_RATE else mono))
-    frames = levels.frames
-    if rate != SAMPLE_RATE and frames:
-        pieces.append(_to_int16(resample.resample_chunk(np.zeros(0, np.float32), last=True)))
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
-    if len(samples) == 0:
+def _length(path: Path, opened: Opened, window: Window, entry: AudioFormat | None, length: Length) -> Length:
+    """The file's length, once a library has opened it: of a format that only the library knew, too."""
+    if entry is None and (named := format_named(opened.format)) and named.length:
+        structure = named.length(window)
+        if structure is None:
+            raise UnknownFormat(path, f"not audio in a known format (taken for {opened.format}, but it is not)")
+        length = structure
+    _check_length(path, length)
+    if length.seconds is None:
+        _check_length(path, Length(opened.frames / opened.rate))
+    return length
+
+
+def _decode(path: Path, opened: Opened, length: Length, only: int | None) -> "_Track":
+    track = _Track(path, only)
+    for rate, block in opened.blocks:  # (frames, channels)
+        track.add(rate, block)
+    track.finish()
+    _check_complete(path, opened, track.seconds, length)
+    return track
+
+
+def _check_length(path: Path, length: Length) -> None:
+    if length.fault:
+        raise AudioError(path, length.fault)
+    if length.seconds is not None and length.seconds > MAX_SECONDS:
+        raise AudioError(path, TOO_LONG)
+
+
+def _check_complete(path: Path, opened: Opened, seconds: float, length: Length) -> None:
+    """Compare what was decoded with what the file's structure shows, or with what the library announced."""
+    damage = f"damaged {opened.damage[0]}" if opened.damage else ""
+    whole = opened.frames / opened.rate if length.seconds is None else length.seconds
+    slack = CUT_SECONDS if length.seconds is None else length.slack + 1 / opened.rate
+    if whole - seconds >= slack:
+        raise Incomplete(path, damage or f"damaged: only {seconds:.1f} of its {whole:.1f} s can be decoded")
+    if damage and length.seconds is None:
+        raise Incomplete(path, damage)
+    if seconds == 0:
         raise AudioError(path, "no samples in it")
-    if announced is not None and announced - frames >= CUT_SECONDS * rate:
-        raise AudioError(path, f"truncated: {frames / rate:.1f} s of the {announced / rate:.1f} s that it announces")
-    if length.cut:
-        raise AudioError(path, f"truncated: it ends after {frames / rate:.1f} s, and {length.cut}")
-    if levels.peak > UNSCALED_FROM:
-        beyond = f"up to {levels.peak:,.8g}, where 1 is full scale"
-        raise AudioError(path, f"values beyond full scale: {beyond} (floats that were exported without scaling?)")
-    return _measured(samples, rate, levels, 0 if only is None else only + 1), levels
+
+
+@dataclass
+class _Track:
+    """The result for a file as it grows, block by block.
+
+    only: the channel to take alone; None = the mean of all.
+    content: the samples so far. It grows in place: joining pieces would need twice their memory.
+    frames: of the file, by sample rate.
+    """
+
+    path: Path
+    only: int | None = None
+    content: bytearray = field(default_factory=bytearray)
+    frames: Counter[int] = field(default_factory=Counter)
+    values: int = 0
+    rate: int = 0
+    source_rate: int = 0
+    levels: Levels = field(default_factory=lambda: Levels(0))
+
+    @property
+    def seconds(self) -> float:
+        return sum(frames / rate for rate, frames in self.frames.items())
+
+    def add(self, rate: int, block: np.ndarray) -> None:
+        """Add (frames, channels) float32 at any rate."""
+        channels = block.shape[1]
+        if rate != self.rate:
+            self.finish()
+            self._begin(rate, channels)
+        if not np.isfinite(block).all():
+            raise AudioError(self.path, "holds values that are no numbers (NaN or infinite)")
+        self.frames[rate] += len(block)
+        self.values += block.size
+        if self.seconds > MAX_SECONDS:
+            raise AudioError(self.path, TOO_LONG)
+        if self.values > MAX_VALUES:
+            raise AudioError(self.path, f"more than {MAX_VALUES:,} values in its channels: mix or divide it")
+        mean = _mean_of_channels(block)
+        same = channels == self.levels.channels  # a stretch of others counts as its mean in each
+        self.levels.add(block if same else np.repeat(mean[:, None], self.levels.channels, axis=1), mean)
+        mono = mean if self.only is None or not same else block[:, self.only].copy()
+        self._append(self.resample.resample_chunk(mono) if rate != SAMPLE_RATE else mono)
+
+    def finish(self) -> None:
+        """Take what the resampler holds back."""
+        if self.rate not in (0, SAMPLE_RATE) and self.frames[self.rate]:
+            self._append(self.resample.resample_chunk(np.zeros(0, np.float32), last=True))
+        self.rate = 0
+
+    def _begin(self, rate: int, channels: int) -> None:
+        if not RATES[0] <= rate <= RATES[1]:
+            raise AudioError(self.path, f"sample rate of {rate:,} Hz: expected {RATES[0]:,} to {RATES[1]:,}")
+        if channels > MAX_CHANNELS:
+            raise AudioError(self.path, f"{channels} channels: expected {MAX_CHANNELS} at most")
+        if not self.source_rate:
+            self.source_rate, self.levels = rate, Levels(channels)
+        self.rate = rate
+        self.resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=QUALITY)
+
+    def _append(self, samples: np.ndarray) -> None:
+        values = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+        self.content += memoryview(values).cast("B")
+
+    def measured(self) -> Decoded:
+        """The samples with their measurements."""
+        samples = np.frombuffer(self.content, np.int16)
+        if len(samples) == 0:
+            raise AudioError(self.path, "no samples in it")
+        if self.levels.peak > UNSCALED_FROM:
+            beyond = f"up to {self.levels.peak:,.8g}, where 1 is full scale"
+            reason = f"values beyond full scale: {beyond} (floats that were exported without scaling?)"
+            raise AudioError(self.path, reason)
+        power, total, peak = 0.0, 0.0, 0
+        for start in range(0, len(samples), BLOCK_SAMPLES):  # float64 copies of two hours would be 900 MB
+            block = samples[start : start + BLOCK_SAMPLES].astype(np.float64)
+            power += float(np.square(block).sum())  # no BLAS: its threads fight over the cores with other workers
+            total += float(block.sum())
+            peak = max(peak, int(np.abs(block).max()))
+        rms = (power / len(samples)) ** 0.5 / FULL_SCALE
+        return Decoded(
+            samples=samples,
+            source_rate=self.source_rate,
+            channels=self.levels.channels,
+            only_channel=0 if self.only is None else self.only + 1,
+            source_seconds=self.seconds,
+            rms_dbfs=max(20 * np.log10(rms), FLOOR_DBFS) if rms > 0 else FLOOR_DBFS,
+            peak=peak / FULL_SCALE,
+            clipped=self.levels.clipped,
+            dc=total / len(samples) / FULL_SCALE,
+            audio_sha256=hashlib.sha256(samples.astype("<i2", copy=False).data).hexdigest(),
+        )
 
 
 def _mean_of_channels(block: np.ndarray) -> np.ndarray:
@@ -138,29 +270,3 @@ def _mean_of_channels(block: np.ndarray) -> np.ndarray:
     for channel in range(1, block.shape[1]):
         mono += block[:, channel]
     return mono / np.float32(block.shape[1])
-
-
-def _measured(samples: np.ndarray, rate: int, levels: Levels, only_channel: int) -> Decoded:
-    power, total, peak = 0.0, 0.0, 0
-    for start in range(0, len(samples), BLOCK_SAMPLES):  # block-wise: float64 copies of two hours would be 900 MB
-        block = samples[start : start + BLOCK_SAMPLES].astype(np.float64)
-        power += float(np.square(block).sum())  # no BLAS: its threads fight over the cores with the other workers
-        total += float(block.sum())
-        peak = max(peak, int(np.abs(block).max()))
-    rms = (power / len(samples)) ** 0.5 / FULL_SCALE
-    return Decoded(
-        samples=samples,
-        source_rate=rate,
-        channels=levels.channels,
-        only_channel=only_channel,
-        source_seconds=levels.frames / rate,
-        rms_dbfs=max(20 * np.log10(rms), FLOOR_DBFS) if rms > 0 else FLOOR_DBFS,
-        peak=peak / FULL_SCALE,
-        clipped=levels.clipped,
-        dc=total / len(samples) / FULL_SCALE,
-        audio_sha256=hashlib.sha256(samples.astype("<i2", copy=False).tobytes()).hexdigest(),
-    )
-
-
-def _to_int16(samples: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)

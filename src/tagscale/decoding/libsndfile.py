@@ -1,22 +1,20 @@
 """WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF and older formats, read by libsndfile."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from tagscale.decoding.opened import AudioError, Opened, UnknownFormat
+from tagscale.decoding.opened import BLOCK_VALUES, Incomplete, Opened, UnknownFormat
 
-BLOCK_FRAMES = 1 << 16
-UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
-UNFINISHED = 0x7F000000  # lengths from here on are placeholders of programs that write to a pipe
+UNKNOWN_FRAMES = 1 << 40  # libsndfile reports lengths from here on where a file states none
 
 
 @contextmanager
-def opened(path: Path, formats: tuple[str, ...]) -> Iterator[Opened]:
+def opened(path: Path, content: FileIO, formats: tuple[str, ...]) -> Iterator[Opened]:
     """Open a file for `decode`; `formats` are ignored, libsndfile reads no file but the given one.
 
     Raises:
@@ -24,36 +22,24 @@ def opened(path: Path, formats: tuple[str, ...]) -> Iterator[Opened]:
         AudioError: the file is damaged or cannot be read.
     """
     try:
-        file = soundfile.SoundFile(path)
+        content.seek(0)
+        file = soundfile.SoundFile(content.fileno(), closefd=False)  # by name, it takes .raw for a format
     except soundfile.LibsndfileError as error:
-        kind = UnknownFormat if error.code == UNRECOGNISED else AudioError
-        raise kind(path, f"not audio in a known format ({error.error_string.rstrip('.')})") from None
-    except (TypeError, ValueError, OSError) as error:  # soundfile takes .raw for a format without a header
-        raise AudioError(path, f"cannot be read as audio ({error})") from None
+        raise UnknownFormat(path, f"not audio in a known format ({error.error_string.rstrip('.')})") from None
     with file:
-        yield Opened(file.format, file.samplerate, file.channels, _frames(file), _blocks(path, file))
+        frames = int(file.frames) if file.frames < UNKNOWN_FRAMES else 0
+        yield Opened(file.format, file.samplerate, file.channels, frames, _blocks(path, file))
 
 
-def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    frames = 0
+def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[tuple[int, np.ndarray]]:
+    frames, length = 0, max(BLOCK_VALUES // file.channels, 1)
     while True:
         try:
-            block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            block = file.read(length, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            at = f"after {frames / file.samplerate:.1f} of {file.frames / file.samplerate:.1f} s"
-            raise AudioError(path, f"truncated or damaged: the decoder stopped {at} ({error.error_string})") from None
+            reason = f"damaged: the decoder stopped after {frames / file.samplerate:.1f} s ({error.error_string})"
+            raise Incomplete(path, reason) from None
         if len(block) == 0:
             return
         frames += len(block)
-        yield block
-
-
-def _frames(file: soundfile.SoundFile) -> int:
-    """The file's length by its header. Of a WAV or AIFF file that was cut, libsndfile reports what is left of it."""
-    chunk = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info)
-    if chunk is None:
-        return int(file.frames)
-    announced, present = int(chunk[1]), int(chunk[2])
-    if announced >= UNFINISHED or announced < present or present == 0:
-        return int(file.frames)
-    return round(file.frames * announced / present)
+        yield file.samplerate, block
