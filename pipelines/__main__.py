@@ -1,6 +1,6 @@
 """`python -m pipelines`: compile the pipelines for a cluster and submit them, or run one on this machine."""
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ from pipelines.mermaid import flowchart
 from pipelines.options import Cell, Name, Settings
 from pipelines.package import compiled_text
 from pipelines.run import run_here
-from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.command import command
 from tagscale.runtime.files import replacing
 
 app = typer.Typer(
@@ -96,12 +96,9 @@ app.command("cancel")(cancel_command)
 
 
 def main() -> None:
-    """Run the command line; a user's error is one message on stderr and exit status 1, without a traceback."""
-    try:
+    """Run the command line; an error of its user, or a signal, ends in one message on stderr, without a traceback."""
+    with command(partial(typer.echo, err=True)):
         app()
-    except TagscaleError as error:
-        typer.echo(f"error {error}", err=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pipelines.client.recurring import schedule, unschedule
 from pipelines.client.server import Server
 from pipelines.client.submit import Target, cancel, prepare, start
 from pipelines.options import Name, Submission
+from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
 
 INTERRUPTED = 130  # exit status after Ctrl-C, by the custom of shells
@@ -109,7 +110,7 @@ def _wait(client: Client, server: Server, run_id: str, minutes: float | None) ->
         state = follow(client, run_id, minutes, typer.echo)
     except TagscaleError as error:
         raise TagscaleError(f"{error} To wait again:\n  {wait}") from None
-    except KeyboardInterrupt:
+    except Interrupted:
         typer.echo(f"\nThe run goes on. To wait for it again, or to cancel it:\n  {wait}\n  {stop}")
         sys.exit(INTERRUPTED)
     _print(ended=state, url=server.run_page(run_id))

@@ -1,6 +1,5 @@
 """The command line: the stages in the order of the data, then the commands that use a trained tagger."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -8,8 +7,7 @@ from rich.console import Console
 
 from tagscale import __version__
 from tagscale.cli import data, models, stages, store, use
-from tagscale.runtime.disk import full_disk_explained
-from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.command import command
 
 app = typer.Typer(
     help="Train, compare, register and use music taggers.",
@@ -23,15 +21,16 @@ for part in (data, stages, models, use):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a user's error is one message on stderr and exit status 1, without a traceback."""
+    """Run the command line; an error of its user, or a signal, ends in one message on stderr, without a traceback."""
     console = Console(stderr=True)
-    try:
-        with full_disk_explained(None, "What was finished before is kept, and no file is half-written."):
-            app(arguments)
-    except TagscaleError as error:
-        console.print("[bold red]error[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)  # commands in it stay whole
-        sys.exit(1)
+
+    def say(message: str) -> None:
+        kind, _, rest = message.partition(" ")
+        console.print(kind, style="bold red", end=" ")
+        console.print(rest, markup=False, highlight=False, soft_wrap=True)  # commands in it stay whole
+
+    with command(say):
+        app(arguments)
 
 
 def _version(wanted: bool) -> None:

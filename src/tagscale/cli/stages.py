@@ -58,7 +58,7 @@ def stage(command: Callable[..., None]) -> Callable[..., None]:
         seconds = round(time.monotonic() - begin, 1)
         cell = f"@{run_name(options['model'], options['size'], options.get('seed', 0))}" if "model" in options else ""
         name, finished = f"{command.__name__}{cell}", datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(TIMINGS / f"{name}.json", {"stage": name, "seconds": seconds, "finished": finished})
+        write_json(TIMINGS / f"{name}.json", {"stage": name, "seconds": seconds, "finished": finished}, durable=False)
 
     return app.command(rich_help_panel=STAGES)(timed)
 

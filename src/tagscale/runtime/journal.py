@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagscale.runtime.files import replacing
+from tagscale.runtime.files import own, replacing
 
 Record = dict[str, Any]
 
@@ -45,6 +45,7 @@ class Journal:
         """Add a record. It survives the end of this process, and if `durable` a power cut as well. Raises OSError."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            own(self.path)
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         write_whole(self._file, _line(record).encode())
         if durable:
@@ -65,6 +66,7 @@ class Journal:
 
     def truncate(self, end: int) -> None:
         """Remove all that is behind a line's end."""
+        own(self.path)
         os.truncate(self.path, end)
 
     def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -106,7 +106,8 @@ class _Worker:
             context = get_context("spawn")  # a fork of a process with threads (torch, Great Expectations) can hang
             self.pipe, theirs = context.Pipe()
             self.process = context.Process(target=_work, args=(theirs, *self.body), daemon=True)
-            self.process.start()
+            with _ctrl_c_blocked():  # which the process inherits: it would print a traceback before `_work` begins
+                self.process.start()
             theirs.close()
         self.task, task.waits, task.attempts = task, False, task.attempts + 1
         self.deadline = math.inf if task.seconds is None else time.monotonic() + task.seconds
@@ -142,6 +143,16 @@ class _Worker:
             self.process.join()
             self.pipe.close()
             self.pipe = None
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _advance(busy: list[_Worker]) -> None:

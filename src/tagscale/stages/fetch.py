@@ -59,7 +59,7 @@ def run(
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
     with (
-        writing(root),
+        writing(root),  # which says what is kept
         exclusive(root / ".fetch.lock", busy),
         progress_bar("bytes", console) as bar,
         requests.Session() as session,

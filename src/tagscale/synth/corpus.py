@@ -19,6 +19,7 @@ from rich.console import Console
 
 from tagscale import SAMPLE_RATE
 from tagscale.params.blocks import SynthParams
+from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of
 from tagscale.runtime.machine import cores
@@ -93,7 +94,14 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
     missing = [number for number in range(settings.tracks) if number not in finished.records]
     if missing and finished.records:
         console.print(f"{folder}: {len(finished.records):,} of {settings.tracks:,} tracks are done; making the rest")
-    with progress_bar("tracks", console, transient=True, disable=not missing) as progress:
+
+    def kept() -> str:
+        return f"{len(finished.records):,} of {settings.tracks:,} tracks are finished and kept in {folder}."
+
+    with (
+        full_disk_explained(folder, kept),
+        progress_bar("tracks", console, transient=True, disable=not missing) as progress,
+    ):
         records = _made(folder, settings, soundfont, missing, workers)
         for record in progress.track(records, total=len(missing), description="composing"):
             finished.add(record)
@@ -129,7 +137,7 @@ def _make_file(folder: Path, compose: Callable[[int], Track], number: int) -> di
     """Make a track's audio file and return its record for the journal."""
     track = compose(number)
     path = folder / audio_path(number)
-    with replacing(path) as fresh:
+    with replacing(path, durable=False) as fresh:  # the journal's size finds one that a power cut emptied
         samples = np.round(track.samples * 32767).astype(np.int16)
         soundfile.write(fresh, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     row = {"artist": track.artist.name, "album": track.album, "title": track.title}

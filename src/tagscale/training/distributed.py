@@ -21,6 +21,7 @@ from rich.console import Console
 from torch import Tensor
 from torch import distributed as dist
 
+from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
 
@@ -134,7 +135,7 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any) -> No
         function, arguments: anything that can be pickled
     Raises:
         TagscaleError: one process failed, and all were ended. Names it; its own message is on stderr.
-        KeyboardInterrupt, SystemExit: Ctrl-C or another signal ended all of them.
+        Interrupted: Ctrl-C or another signal ended all of them.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -154,9 +155,9 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any) -> No
         with _default("OMP_NUM_THREADS", str(max(1, cores() // processes))):
             elastic_launch(config, run_worker)(function, *arguments)
     except SignalException as error:
-        if error.sigval == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        sys.exit(128 + error.sigval)
+        interruption = Interrupted(error.sigval)
+        interruption.add_note("")  # the first process says what is kept
+        raise interruption from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise TagscaleError(

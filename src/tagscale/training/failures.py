@@ -1,7 +1,6 @@
 """What can end a training early, and the message that tells the user what was kept and what to change."""
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from tagscale.params.blocks import TrainParams
+from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
 from tagscale.training.distributed import World
 
@@ -73,10 +73,11 @@ def interruption_explained(world: World, kept: Kept) -> Iterator[None]:
     """Print what is kept when Ctrl-C or SIGTERM ends the block."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as interruption:
         if world.first:
             text = f"Training was interrupted. {kept()}".rstrip()
             Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+        interruption.add_note("")  # all is said
         raise
 
 
@@ -93,7 +94,7 @@ def sigterm_noted(world: World) -> Iterator[threading.Event]:
 
     def handle(*_: object) -> None:
         if world.size > 1 or noted.is_set():
-            sys.exit(128 + signal.SIGTERM)
+            raise Interrupted(signal.SIGTERM)
         noted.set()
 
     before = signal.signal(signal.SIGTERM, handle)

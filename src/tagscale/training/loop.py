@@ -1,7 +1,6 @@
 """The training loop: epochs of steps and validation on one network, until its validation loss stops falling."""
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from tagscale import SAMPLE_RATE
 from tagscale.audio.loading import TrainingLoader
 from tagscale.audio.patches import Batch, to_wave
 from tagscale.params.blocks import TrainParams
+from tagscale.runtime.command import Interrupted
 from tagscale.training.batch_norm import RunningStatistics, synchronised
 from tagscale.training.compilation import compiled
 from tagscale.training.display import Display
@@ -91,7 +91,7 @@ def train(
     def end_if(terminated: threading.Event) -> None:
         if terminated.is_set():
             save()
-            sys.exit(128 + signal.SIGTERM)
+            raise Interrupted(signal.SIGTERM)
 
     def save_is_due() -> bool:
         if states is None or (world.size > 1 and state.batch % CHECK_EVERY):

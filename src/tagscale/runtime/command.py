@@ -1,0 +1,75 @@
+"""The edge of a command: what its user can mend, and what interrupts it, ends in one message and an exit status."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from tagscale.runtime.disk import full_disk_explained, refusal_explained
+from tagscale.runtime.errors import TagscaleError
+
+KEPT = "What was finished before is kept, and no file is half-written."
+
+
+class Interrupted(SystemExit):
+    """Ctrl-C or SIGTERM, where `command` runs. Its first note says what is kept; "" where that is printed already."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)  # the exit status that shells expect
+
+
+@contextmanager
+def command(say: Callable[[str], None]) -> Iterator[None]:
+    """Run a command inside the block.
+
+    Args:
+        say: prints a message to stderr; that of an error begins with "error "
+
+    Raises:
+        SystemExit: 1 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM; each is explained.
+    """
+    try:
+        with _signals_raised(), refusal_explained(KEPT), full_disk_explained(None, KEPT):
+            yield
+    except TagscaleError as error:
+        say(f"error {error}")
+        sys.exit(1)
+    except Interrupted as interruption:
+        kept = next(iter(getattr(interruption, "__notes__", [])), KEPT)
+        if kept:
+            say(f"interrupted. {kept} Run the same command again to go on.")
+        raise
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise `Interrupted` in the block; SIGTERM ends the processes that it has started, too."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:  # Ctrl-C comes to all processes of a terminal by itself
+            for child in _children():
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGTERM)
+        raise Interrupted(number)
+
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals there alone
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _children() -> list[int]:
+    """Processes that this one has started, as Linux lists them; none on other systems."""
+    with suppress(OSError):
+        lists = [file.read_text() for file in Path("/proc/self/task").glob("*/children")]
+        return [int(child) for child in " ".join(lists).split()]
+    return []
