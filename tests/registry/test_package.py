@@ -19,6 +19,7 @@ from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.owner import this_process
 
 IDENTITY = RunIdentity("spectrogram", "all", 0, "tiny", "dddddddddddd", "pppppppppppp", "ssssssssssss")
 
@@ -179,3 +180,15 @@ def test_failed_upload_leaves_no_version(store: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ZeroDivisionError), tracking.find_run("study", IDENTITY) as run:
         register(registry, run, tiny_tagger(), IDENTITY.name, {}, "")
     assert registry.versions() == {}
+
+
+def test_a_model_that_a_killed_process_left_pending_is_failed(store: Path) -> None:
+    gone = json.dumps(json.loads(this_process()) | {"begun": "1"})
+    registry = Registry.open_or_create("tagger", "about")
+    with tracking.find_run("study", IDENTITY) as run:
+        client = run.client
+        left = client.create_logged_model(run.experiment_id, "left", run.run_id, tags={tracking.PROCESS: gone})
+        other = client.create_logged_model(run.experiment_id, "other", run.run_id)
+        register(registry, run, tiny_tagger(), "run", {}, "about")
+    assert client.get_logged_model(left.model_id).status == "FAILED"
+    assert client.get_logged_model(other.model_id).status == "PENDING", "nobody knows who works on it"

@@ -106,6 +106,25 @@ def tag(
 
 
 @app.command(rich_help_panel=USE)
+def send_runs(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Names in runs/; all by default.")
+    ] = None,
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Send runs to MLflow that it lacks: another server, or deleted ones. What is there is left alone."""
+    from tagscale.stages.send_runs import run
+
+    present = sorted(path.parent.name for path in runs.glob("*/run.json"))
+    if missing := sorted(set(names or ()) - set(present)) or (not present and ["run"]):
+        raise TagscaleError(f"{runs}: no {', '.join(missing)} there. Trained runs: {', '.join(present) or 'none'}.")
+    chosen = names or present
+    run(load(params), runs=[runs / name for name in chosen], results=[results / name for name in chosen])
+
+
+@app.command(rich_help_panel=USE)
 def promote(
     version: Annotated[str, typer.Argument(help="Version number, or challenger.")],
     why: Annotated[str, typer.Option(help="Goes into the record.")] = "promoted by hand",

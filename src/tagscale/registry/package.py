@@ -9,6 +9,7 @@ import io
 import tempfile
 import wave
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -18,8 +19,10 @@ import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
 import tagscale
@@ -28,7 +31,8 @@ from tagscale.models.build import Architecture
 from tagscale.registry.tagger import AUDIO, AudioTagger
 from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.errors import TagscaleError
-from tagscale.tracking import TrackedRun, explained
+from tagscale.runtime.owner import is_running, this_process
+from tagscale.tracking import PROCESS, TrackedRun, explained
 
 NEEDED = ("torch", "torchaudio", "numpy", "pandas", *PACKAGES, "soxr", "safetensors", "mlflow")  # to tag audio
 _DATA = "tagger"  # name of the checkpoint's folder inside the packaged model
@@ -84,15 +88,16 @@ def register(
     """
     client = registry.client
     with explained(client.tracking_uri), tempfile.TemporaryDirectory() as temporary:
-        logged = client.create_logged_model(
-            run.experiment_id, name, source_run_id=run.run_id, model_type="music tagger"
-        )
+        _fail_lost(client, run)
+        process, about = {PROCESS: this_process()}, "music tagger"
+        logged = client.create_logged_model(run.experiment_id, name, run.run_id, tags=process, model_type=about)
         try:
             of_run = Model(run_id=run.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
             package(tagger, Path(temporary) / "model", of_run)
             client.log_model_artifacts(logged.model_id, str(Path(temporary) / "model"))
         except BaseException:
-            client.finalize_logged_model(logged.model_id, "FAILED")
+            with suppress(MlflowException):  # the first error matters more
+                client.finalize_logged_model(logged.model_id, "FAILED")
             raise
         client.finalize_logged_model(logged.model_id, "READY")
         with registry.one_writer():
@@ -109,6 +114,13 @@ def register(
                 description=description,
             )
     return str(made.version)
+
+
+def _fail_lost(client: MlflowClient, run: TrackedRun) -> None:
+    """Give the status FAILED to models of the run that a killed process of this machine left PENDING."""
+    for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+        if model.status == LoggedModelStatus.PENDING and is_running(model.tags.get(PROCESS)) is False:
+            client.finalize_logged_model(model.model_id, "FAILED")
 
 
 def load_version(name: str, version: str | int = "champion") -> tuple[AudioTagger, Version]:

@@ -85,17 +85,25 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
             write_table(certainty.table(), fresh / "resamples.parquet")
         seal(fresh, "metrics.json", numbers)
     with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
-        _log(tracked, numbers, results)
+        log_results(tracked, numbers, results)
     _print_scores(identity, numbers, len(tracks["test"]))
 
 
-def _log(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
-    """The contents of metrics.json, and the files, into the run's MLflow run."""
-    tracked.log_metrics({f"{part}_{key}": numbers[part][key] for part in PARTS for key in METRICS})
-    for key, ends in _intervals(numbers).items():
-        tracked.log_metrics({f"test_{key}_{end}": value for end, value in zip(ENDS, ends, strict=True)})
+def log_results(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
+    """Log the contents of metrics.json (`numbers`), and the files, to the run's MLflow run."""
+    tracked.log_metrics(metrics_in(numbers))
     for file in ("metrics.json", "per_tag.csv"):
         tracked.log_artifacts(results / file, "results")
+
+
+def metrics_in(numbers: dict[str, Any]) -> dict[str, float | None]:
+    """The contents of metrics.json as MLflow's metrics: {"test_pr_auc": 0.41, "test_pr_auc_low": 0.38, ...}."""
+    ends = {
+        f"test_{key}_{end}": value
+        for key, interval in _intervals(numbers).items()
+        for end, value in zip(ENDS, interval, strict=True)
+    }
+    return {f"{part}_{key}": numbers[part][key] for part in PARTS for key in METRICS} | ends
 
 
 def _intervals(numbers: dict[str, Any]) -> dict[str, list[float | None]]:

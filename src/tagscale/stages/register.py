@@ -72,7 +72,7 @@ def run(
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: Partition.load(partition).split,
     }
-    version, is_new = _register(registry, params.tracking.experiment, chosen, tagger, data)
+    version, is_new = _register(registry, params.tracking.experiment, chosen, trained, tagger, data)
     trial = Trial(catalog, partition, store, scored, window.hop_seconds, window.window_seconds)
     decision, champion = _judge(registry, version.number, metric, trial)
     outcome = {
@@ -96,14 +96,14 @@ def run(
 
 
 def _register(
-    registry: Registry, experiment: str, chosen: Candidate, tagger: AudioTagger, data: dict[str, str]
+    registry: Registry, experiment: str, chosen: Candidate, trained: Path, tagger: AudioTagger, data: dict[str, str]
 ) -> tuple[Version, bool]:
     """The candidate's version, and whether it is new; `data` are tags that name its data."""
     identity = RunIdentity(**chosen.identity)
     if version := registry.find(chosen.marks):
         registry.tag(version.number, data)  # the data may have been published since
         return version, False
-    with tracking.find_run(experiment, identity) as tracked:
+    with tracking.find_run(experiment, identity, trained) as tracked:
         tags: dict[str, Any] = chosen.marks | data
         tags |= {
             "tagscale.run": identity.name,

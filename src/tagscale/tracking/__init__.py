@@ -7,8 +7,9 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     server.py    the tracking store, and its errors in plain words
     local.py     the SQLite store of a project: made, upgraded, moved with its folder
     runs.py      runs, and logging to them
+    record.py    all that a training logged, in the folder of its run
     outbox.py    logging of a training, even while the server does not answer
-    unsent.py    entries that an outbox has not sent yet, on disk
+    unsent.py    a journal of entries on disk: those of a record, and those that an outbox has not sent yet
 """
 
 import os
@@ -21,6 +22,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
 from tagscale.tracking.local import database_of
+from tagscale.tracking.record import PROCESS
 from tagscale.tracking.runs import (
     DATA_VERSION,
     SPLIT,
@@ -32,12 +34,14 @@ from tagscale.tracking.runs import (
     start_run,
     study_run,
 )
-from tagscale.tracking.server import configure, connect, explained, made_experiment, registry_uri
+from tagscale.tracking.server import ServerAway, configure, connect, explained, made_experiment, registry_uri
 
 __all__ = [
     "DATA_VERSION",
+    "PROCESS",
     "SPLIT",
     "UNPUBLISHED",
+    "ServerAway",
     "TrackedRun",
     "configure",
     "connect",

@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.disk import full_disk_explained, full_disk_reason
 from tagscale.tracking.server import explained, explanation, is_away, reason_of, status_of
-from tagscale.tracking.unsent import UNSENT, Entry, Unsent, digest_of, read, steps_in
+from tagscale.tracking.unsent import LOGGED, UNSENT, Entry, Unsent, digest_of, read, steps_in
 
 SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder, set once the journal is sent
 PATIENCE_SECONDS = 60.0  # for a server that does not answer when the training ends
@@ -154,9 +154,9 @@ def send_interrupted(client: MlflowClient, folder: Path) -> None:
     if content := read(folder / UNSENT):
         journal, entries = content
         with explained(client.tracking_uri):
-            if _run(client, journal.run_id) is not None:
+            if active_run(client, journal.run_id) is not None:
                 valid = [entry for entry in entries if not entry.keys() & {"artifacts", "status"}]
-                _send_all(client, journal, valid, folder)
+                _say(f"{journal.file}: {send_all(client, journal.run_id, valid, folder)}")
         journal.keep([])
     (folder / UNSENT).unlink(missing_ok=True)  # a file whose first line is unreadable
 
@@ -175,10 +175,10 @@ def send_complete(client: MlflowClient, home: Path) -> None:
     journal, entries = content
     digest = digest_of(file)
     with explained(client.tracking_uri):
-        run = _run(client, journal.run_id)
+        run = active_run(client, journal.run_id)
         if run is None or run.data.tags.get(SENT) == digest:
             return
-        _send_all(client, journal, entries, home)
+        _say(f"{file}: {send_all(client, journal.run_id, entries, home)}")
         client.set_tag(journal.run_id, SENT, digest)
 
 
@@ -203,12 +203,12 @@ def limited(seconds: int, retries: int = 1) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _send_all(client: MlflowClient, journal: Unsent, entries: Sequence[Entry], home: Path) -> None:
-    """Send an earlier process's entries. Skip, with a message, refused ones and missing files."""
+def send_all(client: MlflowClient, run_id: str, entries: Sequence[Entry], home: Path) -> str:
+    """Send an earlier process's entries, except for refused ones and missing files. Returns a count in words."""
     refused: list[str] = []
     for entry in entries:
         try:
-            deliver(client, journal.run_id, entry, home)
+            deliver(client, run_id, entry, home)
         except Exception as error:
             if not isinstance(error, MlflowException | FileNotFoundError) or is_away(error):
                 raise
@@ -216,14 +216,14 @@ def _send_all(client: MlflowClient, journal: Unsent, entries: Sequence[Entry], h
                 raise
             refused.append(str(error).strip().splitlines()[0][:200])
     skipped = f"; {len(refused)} were refused, the first with: {refused[0]}" if refused else ""
-    _say(f"{journal.file}: {len(entries) - len(refused)} unsent entries were sent to MLflow{skipped}.")
+    return f"{len(entries) - len(refused)} unsent entries were sent to MLflow{skipped}."
 
 
 def _say(text: str) -> None:
     print(text, flush=True)  # not rich: a registered model contains this module and is served without rich
 
 
-def _run(client: MlflowClient, run_id: str) -> Run | None:
+def active_run(client: MlflowClient, run_id: str) -> Run | None:
     """The run; None if it is missing in this store or was deleted."""
     try:
         run = client.get_run(run_id)
@@ -235,9 +235,9 @@ def _run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def _upload(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
-    """Upload a file, or the content of a directory except the journal."""
+    """Upload a file, or the content of a directory except the journals."""
     if path.is_dir():
-        for file in sorted(one for one in path.rglob("*") if one.is_file() and one.name != UNSENT):
+        for file in sorted(one for one in path.rglob("*") if one.is_file() and one.name not in (UNSENT, LOGGED)):
             inside = file.parent.relative_to(path).as_posix()
             client.log_artifact(run_id, str(file), "/".join(part for part in (folder, inside) if part and part != "."))
     else:

@@ -1,6 +1,7 @@
 """Runs in MLflow: started or found by their identity, logged to, and ended."""
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.owner import is_running, this_process
 from tagscale.runtime.provenance import git_commit, user
-from tagscale.tracking.outbox import Outbox, deliver, send_complete, send_interrupted
+from tagscale.tracking.outbox import Outbox, active_run, deliver, send_all, send_complete, send_interrupted
+from tagscale.tracking.record import PROCESS, Record
 from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
+from tagscale.tracking.unsent import LOGGED, journal_of, read
 
 DATA_VERSION, SPLIT = "tagscale.data_version", "tagscale.split"  # tags of runs and registered versions
 UNPUBLISHED = "unpublished"  # data without a name
+ORIGINAL = "tagscale.sent_again_from"  # tag of a run made from a record: MLflow's id of the run that was recorded
 _LONGEST_PARAM = 6000  # characters; MLflow refuses more
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request
 
@@ -27,13 +33,15 @@ _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request
 class TrackedRun:
     """One MLflow run that is open for writing. Every method raises TagscaleError when the store refuses.
 
-    With an outbox, the logging methods also work during an outage of the server.
+    With an outbox, the logging methods also work during an outage of the server. A record keeps all that they log.
     """
 
     run_id: str
     experiment_id: str
     client: MlflowClient = field(repr=False)
     outbox: Outbox | None = field(default=None, repr=False)
+    record: Record | None = field(default=None, repr=False)
+    home: Path | None = field(default=None, repr=False)  # folder of the run, of a training
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log settings. Nested blocks become dotted names. MLflow refuses to change a logged parameter."""
@@ -47,6 +55,11 @@ class TrackedRun:
         for some in _chunks(entries, _METRICS_AT_ONCE):
             self._log({"metrics": some})
 
+    def metrics(self) -> dict[str, float]:
+        """The newest value of every metric that is logged."""
+        with explained(self.client.tracking_uri):
+            return dict(self.client.get_run(self.run_id).data.metrics)
+
     def steps_of(self, metric: str) -> set[int]:
         """Steps at which a metric is logged, including those of the run's earlier processes."""
         if self.outbox:
@@ -59,8 +72,8 @@ class TrackedRun:
         path = Path(path)
         if not path.exists():
             raise TagscaleError(f"{path}: no such file or directory, so it cannot be stored with the MLflow run.")
-        if self.outbox:
-            return self._log({"artifacts": path.relative_to(self.outbox.home).as_posix(), "folder": folder})
+        if self.home:
+            return self._log({"artifacts": path.relative_to(self.home).as_posix(), "folder": folder})
         store = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
         with explained(self.client.tracking_uri):
             store(self.run_id, str(path), folder)
@@ -76,15 +89,20 @@ class TrackedRun:
     def end(self, status: str) -> None:
         """Give the run its final status: FINISHED, FAILED or KILLED."""
         self._log({"status": status, "time": int(time.time() * 1000)})
-        if self.outbox and status == "FINISHED":
-            self.outbox.finish()
+        if status == "FINISHED":
+            if self.record:
+                self.record.finish()
+            if self.outbox:
+                self.outbox.finish()
 
     def _log(self, entry: dict[str, Any]) -> None:
+        if self.record:
+            self.record.add(entry)
         if self.outbox:
             self.outbox.add(entry)
         else:
             with explained(self.client.tracking_uri):
-                deliver(self.client, self.run_id, entry)
+                deliver(self.client, self.run_id, entry, self.home)
 
 
 @contextmanager
@@ -97,33 +115,31 @@ def start_run(
 ) -> Iterator[TrackedRun]:
     """Open the run of a training that starts now.
 
-    Resumes an interrupted run of the same identity (not FINISHED, and with no parameter that contradicts `params`);
-    otherwise creates one. It is FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C.
+    Resumes an interrupted run of the same identity (not FINISHED, with no parameter that contradicts `params`, and
+    without another process that works on it); otherwise creates one. It is FINISHED when the block ends, FAILED when it
+    raises, KILLED on Ctrl-C. After a SIGKILL, the next process on this machine that opens a run marks it as KILLED.
 
     Args:
-        folder, unfinished: folders of the run, and of its state until it is complete. With both, training continues
-            if the server stops answering once the run is open. Unsent entries are kept there, and those of an earlier
-            process are sent first.
+        folder, unfinished: folders of the run, and of its state until it is complete. With both, the run's record is
+            kept there, and training continues if the server stops answering once the run is open. Unsent entries are
+            kept there as well, and those of an earlier process are sent first.
     """
     client = connect()
     if folder and unfinished:
         send_complete(client, folder)
         send_interrupted(client, unfinished)
+    outbox = record = None
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
-        run = _newest(client, [experiment_id], identity_tags(identity))
-        wanted = flattened(params)
-        if run is not None:
-            contradicted = any(wanted.get(key, value) != value for key, value in run.data.params.items())
-            if run.info.status == "FINISHED" or contradicted:
-                run = None
-        if run is None:
-            run = _create(client, experiment_id, identity)
-        client.update_run(run.info.run_id, status="RUNNING")
-        outbox = None
-        if folder and unfinished and client.tracking_uri.startswith("http"):
-            outbox = Outbox(client, run, unfinished, folder)
-    tracked = TrackedRun(run.info.run_id, experiment_id, client, outbox)
+        _end_lost(client, experiment_id)
+        run = _resumable(client, experiment_id, identity, flattened(params), unfinished)
+        run = run or _create(client, experiment_id, identity)
+        _claim(client, run)
+        if folder and unfinished:
+            record = Record(client, run, unfinished, folder)
+            if client.tracking_uri.startswith("http"):
+                outbox = Outbox(client, run, unfinished, folder)
+    tracked = TrackedRun(run.info.run_id, experiment_id, client, outbox, record, folder if record else None)
     with _ending(tracked):
         tracked.log_params(params)
         yield tracked
@@ -131,9 +147,11 @@ def start_run(
 
 @contextmanager
 def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None) -> Iterator[TrackedRun]:
-    """Open the newest run of an identity to add to it. Creates one if it is missing (in a new store, say).
+    """Open the run of a training to add to it.
 
-    It searches the experiment first, then all others, because a renamed study keeps its trainings.
+    It is the run that the record in `folder` names. If this store lacks that run (it was deleted, or the store is
+    another one), it is made again from the record, with a line that says so. Without a record it is the newest run of
+    the identity, in the experiment or in any other, because a renamed study keeps its trainings; or else a new one.
 
     Args:
         folder: folder of the run; unsent entries of its training are sent first
@@ -143,10 +161,19 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
         send_complete(client, folder)
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
-        others = (other.experiment_id for other in client.search_experiments())
-        tags = identity_tags(identity)
-        run = _newest(client, [experiment_id], tags) or _newest(client, list(others), tags)
-        run = run or _create(client, experiment_id, identity)
+        _end_lost(client, experiment_id)
+        others = [other.experiment_id for other in client.search_experiments()]
+        run = _recorded(client, experiment_id, others, identity, folder) if folder else None
+        if run is None:
+            tags = identity_tags(identity)
+            run = _newest(client, [experiment_id], tags) or _newest(client, others, tags)
+        if run is None:
+            run = _create(client, experiment_id, identity)
+            if folder:
+                _say(
+                    f"MLflow at {client.tracking_uri} has no run of {identity.name}, and {folder} has no {LOGGED} to "
+                    f"make it from: run {run.info.run_id} is new, without the training's settings and curves."
+                )
     with _ending(
         TrackedRun(run.info.run_id, run.info.experiment_id, client), finished=run.info.status == "FINISHED"
     ) as tracked:
@@ -160,10 +187,11 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
     own = {"tagscale.study": name}
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
+        _end_lost(client, experiment_id)
         run = _newest(client, [experiment_id], own)
-        if run is None or run.info.status == "FINISHED":
+        if run is None or run.info.status == "FINISHED" or _is_in_work(run):
             run = client.create_run(experiment_id, run_name=name, tags=own | _provenance())
-        client.update_run(run.info.run_id, status="RUNNING")
+        _claim(client, run)
     with _ending(TrackedRun(run.info.run_id, experiment_id, client)) as tracked:
         tracked.set_tags(tags)
         yield tracked
@@ -196,9 +224,80 @@ def _newest(client: MlflowClient, experiments: list[str], tags: Mapping[str, str
     return found[0] if found else None
 
 
-def _create(client: MlflowClient, experiment_id: str, identity: RunIdentity) -> Run:
-    tags = identity_tags(identity) | _provenance()
-    run = client.create_run(experiment_id, run_name=identity.name, tags=tags)
+def _resumable(
+    client: MlflowClient, experiment_id: str, identity: RunIdentity, params: Mapping[str, str], unfinished: Path | None
+) -> Run | None:
+    """The interrupted run that a training resumes: the one that its record names, or the newest of its identity."""
+    tags = identity_tags(identity)
+    record = journal_of(unfinished / LOGGED) if unfinished else None
+    run = active_run(client, record.run_id) if record else None
+    if run is None or run.info.experiment_id != experiment_id or not tags.items() <= run.data.tags.items():
+        run = _newest(client, [experiment_id], tags)
+    if run is None or run.info.status == "FINISHED" or _is_in_work(run):
+        return None
+    contradicted = any(params.get(key, value) != value for key, value in run.data.params.items())
+    return None if contradicted else run
+
+
+def _recorded(
+    client: MlflowClient, experiment_id: str, others: list[str], identity: RunIdentity, folder: Path
+) -> Run | None:
+    """The run whose record is in the folder, made again where this store lacks it; None without a record."""
+    content = read(folder / LOGGED)
+    if content is None:
+        return None
+    record, entries = content
+    run, tags, news = active_run(client, record.run_id), identity_tags(identity), ""
+    if run is None or not tags.items() <= run.data.tags.items():
+        run = _newest(client, [experiment_id, *others], {ORIGINAL: record.run_id})
+    if run is None:
+        run = _create(client, experiment_id, identity, {ORIGINAL: record.run_id}, record.start)
+        reason = "was deleted in" if _was_deleted(client, record.run_id) else "is missing in"
+        news = f"Run {record.run_id} of {identity.name} {reason} MLflow at {client.tracking_uri}. It is made again"
+    if run.info.status != "FINISHED":  # else its record is complete there
+        words = send_all(client, run.info.run_id, entries, folder)
+        if news:
+            _say(f"{news} as run {run.info.run_id}, from {record.file}: {words}")
+        run = client.get_run(run.info.run_id)
+    return run
+
+
+def _is_in_work(run: Run) -> bool:
+    """Whether another process of this machine works on the run."""
+    process = run.data.tags.get(PROCESS)
+    return run.info.status == "RUNNING" and process != this_process() and is_running(process) is True
+
+
+def _claim(client: MlflowClient, run: Run) -> None:
+    """Give the run to this process."""
+    client.set_tag(run.info.run_id, PROCESS, this_process())
+    client.update_run(run.info.run_id, status="RUNNING")
+
+
+def _end_lost(client: MlflowClient, experiment_id: str) -> None:
+    """Give the status KILLED to runs whose process on this machine has ended without a word."""
+    for run in client.search_runs([experiment_id], filter_string="attributes.status = 'RUNNING'"):
+        if is_running(run.data.tags.get(PROCESS)) is False:
+            points = [p for key in list(run.data.metrics)[:1] for p in client.get_metric_history(run.info.run_id, key)]
+            last = max((point.timestamp for point in points), default=run.info.start_time)
+            client.set_terminated(run.info.run_id, "KILLED", last)
+
+
+def _was_deleted(client: MlflowClient, run_id: str) -> bool:
+    with suppress(MlflowException):
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    return False
+
+
+def _create(
+    client: MlflowClient,
+    experiment_id: str,
+    identity: RunIdentity,
+    more: Mapping[str, str] | None = None,
+    start: int | None = None,
+) -> Run:
+    tags = identity_tags(identity) | _provenance() | {PROCESS: this_process()} | dict(more or {})
+    run = client.create_run(experiment_id, start_time=start, run_name=identity.name, tags=tags)
     dataset = Dataset(
         name=identity.dataset,
         digest=identity.dataset_hash,
@@ -232,6 +331,10 @@ def _ending(run: TrackedRun, finished: bool = False) -> Iterator[TrackedRun]:
         raise
     if not finished:
         run.end("FINISHED")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _chunks(entries: list[Any], size: int) -> Iterable[list[Any]]:

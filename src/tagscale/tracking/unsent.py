@@ -1,9 +1,10 @@
-"""The journal of a training's unsent MLflow entries: a file with a line of JSON per entry, in order.
+"""A journal of MLflow entries of a training, unsent or all of them: a file with a line of JSON per entry, in order.
 
-The first line names the MLflow run. An entry is written with its timestamp before it is sent. If the process is killed
-in between, the entry is sent again later: MLflow stores a metric of the same timestamp and step once.
+The first line names the MLflow run, and in a record when it began. An entry is written with its timestamp before it is
+sent. If the process is killed in between, the entry is sent again later: MLflow stores a metric of the same timestamp
+and step once.
 
-    {"format": 1, "run": "3f0c..."}
+    {"format": 1, "run": "3f0c...", "start": 1767225590000}
     {"metrics": [["train_loss", 0.51, 1767225600000, 1]]}
     {"params": {"parameters": "1234"}}
     {"tags": {"tagscale.split": "artist"}}
@@ -21,21 +22,23 @@ from tagscale.runtime.journal import Journal
 
 FORMAT = 1
 UNSENT = "unsent.jsonl"  # beside the state of a training, and in the folder of a run that ended during an outage
+LOGGED = "logged.jsonl"  # all entries: beside the state of a training, and in the folder of a complete run
 STATUS = ("FINISHED", "FAILED", "KILLED")
 
 Entry = dict[str, Any]
 
 
 class Unsent:
-    """The unsent entries of an MLflow run.
+    """A journal of entries of an MLflow run.
 
     Args:
         file: the journal, which may be missing
         run_id: MLflow's id of the run
+        start: when the run began, in milliseconds since 1970, where the journal says it
     """
 
-    def __init__(self, file: Path, run_id: str) -> None:
-        self.file, self.run_id = file, run_id
+    def __init__(self, file: Path, run_id: str, start: int | None = None) -> None:
+        self.file, self.run_id, self.start = file, run_id, start
         self._journal = Journal(file)
 
     def append(self, entry: Entry) -> None:
@@ -56,28 +59,34 @@ class Unsent:
 
     @property
     def _head(self) -> Entry:
-        return {"format": FORMAT, "run": self.run_id}
+        return {"format": FORMAT, "run": self.run_id} | ({} if self.start is None else {"start": self.start})
+
+
+def journal_of(file: Path) -> Unsent | None:
+    """The journal in a file, or None where it names no run."""
+    head = next((line.record or {} for line in Journal(file).lines()), {})
+    run_id, start = head.get("run"), head.get("start")
+    if head.get("format") != FORMAT or not isinstance(run_id, str) or not run_id.isalnum():
+        return None
+    return Unsent(file, run_id, start if isinstance(start, int) else None)
 
 
 def read(file: Path) -> tuple[Unsent, list[Entry]] | None:
-    """The unsent entries in a file, or None where it names no run. Prints a warning where lines are unreadable.
+    """The journal in a file and its entries, or None where it names no run. Prints a warning of unreadable lines.
 
     A last line that a kill cut short counts as missing; the resumed training logs it again.
     """
     if not file.is_file():
         return None
-    lines = list(Journal(file).lines())
-    head = lines[0].record or {} if lines else {}
-    run_id = head.get("run") if head.get("format") == FORMAT else None
-    named = isinstance(run_id, str) and run_id.isalnum()
-    entries = [line.record for line in lines[1:] if line.record and is_entry(line.record)] if named else []
-    unreadable = [line.number for line in lines[1:] if not is_entry(line.record)] if named else [1]
+    journal, lines = journal_of(file), list(Journal(file).lines())
+    entries = [line.record for line in lines[1:] if line.record and is_entry(line.record)] if journal else []
+    unreadable = [line.number for line in lines[1:] if not is_entry(line.record)] if journal else [1]
     if unreadable:
         print(
             f"warning: {file}: {len(unreadable)} of {len(lines) or 1} lines are unreadable, the first is line "
             f"{unreadable[0]}. They are skipped and missing in MLflow."
         )
-    return (Unsent(file, str(run_id)), entries) if named else None
+    return (journal, entries) if journal else None
 
 
 def digest_of(file: Path) -> str:

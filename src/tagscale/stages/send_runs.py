@@ -1,0 +1,60 @@
+"""Send runs: make MLflow hold the runs of this folder, where it has lost them or never had them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tagscale import tracking
+from tagscale.params.load import Params
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.identity import RunFacts, command_of, run_output
+from tagscale.runtime.reading import Output
+from tagscale.stages.evaluate import log_results, metrics_in
+
+
+def run(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> None:
+    """Send every run that is missing, with settings, tags, curves, files and results; print a line for each.
+
+    What is there already is left alone, so the command may be repeated.
+
+    Args:
+        runs, results: folders of the runs, and in the same order of their results, which may be missing
+    Raises:
+        TagscaleError: runs that could not be sent, after all others were; or MLflow does not answer.
+    """
+    console, failures = Console(highlight=False, soft_wrap=True), 0
+    tracking.connect()  # an absent server is one error, not one for every run
+    for folder, scored in zip(runs, results, strict=True):
+        try:
+            console.print(_send(params.tracking.experiment, folder, scored), markup=False)
+        except tracking.ServerAway:
+            raise
+        except TagscaleError as error:
+            failures += 1
+            console.print(f"{folder}: not sent: {error}", markup=False)
+    if failures:
+        raise TagscaleError(f"{failures} of {len(runs)} runs were not sent; the lines above say why.")
+
+
+def _send(experiment: str, folder: Path, scored: Path) -> str:
+    """Send a run and its results where MLflow lacks them. Returns a line about it."""
+    trained = run_output(folder)
+    identity = trained.facts(RunFacts)["identity"]
+    trained.check()
+    with tracking.find_run(experiment, identity, folder) as tracked:
+        if not (scored / "metrics.json").is_file():
+            news = "without results, which `tagscale evaluate` will send"
+        else:
+            output = Output(scored, "metrics.json", command_of("evaluate", scored))
+            numbers = output.facts(dict[str, Any])
+            if numbers.get("identity") != identity.as_dict():
+                raise output.damaged("metrics.json", "holds the results of another run")
+            expected = {key: value for key, value in metrics_in(numbers).items() if value is not None}
+            if expected.items() <= tracked.metrics().items():
+                news = "with its results"
+            else:
+                log_results(tracked, numbers, scored)
+                news = "with its results, which are sent now"
+    return f"{identity.name}: run {tracked.run_id}, {news}"
