@@ -32,7 +32,7 @@ from tagscale.registry.tagger import AUDIO, AudioTagger
 from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.owner import is_running, this_process
-from tagscale.tracking import PROCESS, TrackedRun, explained
+from tagscale.tracking import PROCESS, TrackedRun, environment, explained
 
 NEEDED = ("torch", "torchaudio", "numpy", "pandas", *PACKAGES, "soxr", "safetensors", "mlflow")  # to tag audio
 _DATA = "tagger"  # name of the checkpoint's folder inside the packaged model
@@ -105,14 +105,16 @@ def register(
                 client.delete_logged_model(logged.model_id)
                 return version.number
             client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-            made = client.create_model_version(
-                registry.name,
-                source=logged.model_uri,
-                run_id=run.run_id,
-                model_id=logged.model_id,
-                tags={key: str(value) for key, value in tags.items()},
-                description=description,
-            )
+            # A local registry looks the model up in mlflow's default store, not in the client's (sqlalchemy_store.py).
+            with environment({"MLFLOW_TRACKING_URI": client.tracking_uri}):
+                made = client.create_model_version(
+                    registry.name,
+                    source=logged.model_uri,
+                    run_id=run.run_id,
+                    model_id=logged.model_id,
+                    tags={key: str(value) for key, value in tags.items()},
+                    description=description,
+                )
     return str(made.version)
 
 

@@ -34,7 +34,15 @@ from tagscale.tracking.runs import (
     start_run,
     study_run,
 )
-from tagscale.tracking.server import ServerAway, configure, connect, explained, made_experiment, registry_uri
+from tagscale.tracking.server import (
+    ServerAway,
+    configure,
+    connect,
+    environment,
+    explained,
+    made_experiment,
+    registry_uri,
+)
 
 __all__ = [
     "DATA_VERSION",
@@ -46,6 +54,7 @@ __all__ = [
     "configure",
     "connect",
     "database_of",
+    "environment",
     "explained",
     "find_run",
     "flattened",

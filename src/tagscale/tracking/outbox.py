@@ -6,7 +6,6 @@ The next stage that opens the run sends it: evaluate, or another start of the tr
 An entry is sent twice if the server's answer is lost. It counts once, because each metric carries its timestamp.
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.disk import full_disk_explained, full_disk_reason
-from tagscale.tracking.server import explained, explanation, is_away, reason_of, status_of
+from tagscale.tracking.server import environment, explained, explanation, is_away, reason_of, status_of
 from tagscale.tracking.unsent import LOGGED, UNSENT, Entry, Unsent, digest_of, read, steps_in
 
 SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder, set once the journal is sent
@@ -191,16 +190,8 @@ def limited(seconds: int, retries: int = 1) -> Iterator[None]:
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
         "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     }
-    before = {name: os.environ.get(name) for name in limits}
-    os.environ.update(limits)
-    try:
+    with environment(limits):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def send_all(client: MlflowClient, run_id: str, entries: Sequence[Entry], home: Path) -> str:

@@ -6,7 +6,7 @@ import re
 import sqlite3
 import ssl
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from urllib.error import HTTPError
@@ -114,6 +114,21 @@ def made_experiment(client: MlflowClient, name: str) -> str:
             f"restore -x {experiment.experiment_id}`, or set another tracking.experiment in params.yaml."
         )
     return str(experiment.experiment_id)
+
+
+@contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment inside the block, where mlflow reads them."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
