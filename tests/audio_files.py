@@ -72,8 +72,9 @@ def encode(
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
         frame.sample_rate = rate
         context = stream.codec_context
+        context.open(strict=False)  # it knows the length of its frames from now on
         convert = av.AudioResampler(context.format, layout, rate, context.frame_size or 4096)
-        for piece in [*convert.resample(frame), *convert.resample(None)]:
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
+        pieces = [*convert.resample(frame), *convert.resample(None), None]
+        packets = [packet for piece in pieces for packet in stream.encode(piece)]
+        container.mux([packet for packet in packets if packet.size])  # FLAC's last one is empty
     return path

@@ -6,6 +6,7 @@ Here each worker has a pipe of its own, whose end is the sign of the worker's de
 
 import math
 import os
+import pickle
 import signal
 import threading
 import time
@@ -120,7 +121,7 @@ class _Worker:
         assert self.pipe is not None
         task, self.task = self.task, None
         try:
-            answer, error = self.pipe.recv()
+            answer, error = _receive(self.pipe)
         except (EOFError, OSError):
             self.stop()
             task.waits = task.attempts < ATTEMPTS
@@ -181,7 +182,23 @@ def _work(pipe: Connection, answer: Callable[[Any], Any], prepare: Callable[[], 
             except Exception as error:
                 error.add_note(traceback.format_exc())
                 failure = error
-            pipe.send((result, failure))
+            _send(pipe, (result, failure))
+            del task, result, failure  # a large result is not kept beside the next one
+
+
+def _send(pipe: Connection, answer: Any) -> None:
+    """Send an object. The content of its arrays follows as it is: a pickle would hold large ones two more times."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)
+    pipe.send((head, len(buffers)))
+    for buffer in buffers:
+        pipe.send_bytes(buffer.raw())
+
+
+def _receive(pipe: Connection) -> Any:
+    """Take what `_send` sent; arrays in it are read-only."""
+    head, buffers = pipe.recv()
+    return pickle.loads(head, buffers=[pipe.recv_bytes() for _ in range(buffers)])
 
 
 def _end_with_parent() -> None:
