@@ -141,7 +141,9 @@ def makes(text: str, file: str) -> bool:
     """Whether a command writes the file, or something that the file is made of."""
     if text.split()[:2] in (["dvc", "repro"], ["dvc", "checkout"], ["make", "run"]):
         return True
-    command_of = {stage.arguments[0]: number for number, stage in enumerate(STAGES.values())}
+    command_of: dict[str, int] = {}
+    for number, stage in enumerate(STAGES.values()):
+        command_of.setdefault(stage.arguments[0], number)
     maker = next((n for n, stage in enumerate(STAGES.values()) if any(file.startswith(o) for o in stage.outputs)), 0)
     return command_of.get(text.split()[1], len(STAGES)) <= maker
 

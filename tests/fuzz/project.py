@@ -70,6 +70,9 @@ STAGES = {
     "register": Stage(("register",), ("registration",)),
 }
 VOLATILE = {"seconds", "finished", "run_id", "version", "when", "time", "epoch_seconds", "data_seconds", "commit"}
+TIMES = re.compile(
+    r"[\d.]+ (s|min|h)\b +\d*"
+)  # a training's duration and its patches a second, as `results` prints them
 UNLIKE = (".png", ".svg", ".html", ".db", ".lock")  # not compared: times and pictures
 READ_ONLY = ("music", "mlartifacts")  # no stage changes a file there, so copies share them
 APART = ("timings", "mlartifacts", "mlruns", "mlflow.db", "music")  # what no stage's result is
@@ -129,7 +132,7 @@ def command(*arguments: str) -> Ended:
             cli.main(list(arguments))
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return Ended(code, output.getvalue(), errors.getvalue().strip())
+    return Ended(code, TIMES.sub("", output.getvalue()), errors.getvalue().strip())
 
 
 def copied(project: Path, folder: Path) -> None:

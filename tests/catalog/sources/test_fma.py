@@ -147,6 +147,9 @@ def test_files_that_are_missing_or_something_else(tmp_path: Path) -> None:
     (tmp_path / "tracks.csv").write_text("")
     with pytest.raises(TagscaleError, match="expected three header lines"):
         catalog(tmp_path)
+    (tmp_path / "tracks.csv").write_text(",album\n" + "x" * 200_000 + ",id\ntrack_id,\n")
+    with pytest.raises(TagscaleError, match=r"tracks\.csv: not a well-formed table"):
+        catalog(tmp_path)
     (tmp_path / "tracks.csv").write_text("track_id,genre\n1,rock\n2,rock\n3,rock\n")
     with pytest.raises(TagscaleError, match="expected three header lines"):
         catalog(tmp_path)

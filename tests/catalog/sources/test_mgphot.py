@@ -72,6 +72,7 @@ def test_split(tmp_path: Path) -> None:
     ("index", "message"),
     [
         ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[1]", "expected a mapping from track ids"),
         ('{"1": {"artist": "x"}}', "expected a mapping from track ids"),
         ('{"7": {"split": "train"}}', r"1 songs are not in mgphot_gene_values\.tsv, 7 for one"),

@@ -63,7 +63,10 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
 def _rows(path: Path, variant: str) -> pd.DataFrame:
     """The needed cells of a variant's rows: track_id, six digits, and COLUMNS, named `<level 0>.<level 1>`."""
     with open_text(path) as file:
-        levels = [row for row, _ in zip(csv.reader(file), range(HEADER_LINES), strict=False)]
+        try:
+            levels = [row for row, _ in zip(csv.reader(file), range(HEADER_LINES), strict=False)]
+        except csv.Error as error:
+            raise TagscaleError(f"{path}: not a well-formed table: {error}. Fetch it again.") from None
     if len(levels) < HEADER_LINES or levels[2][:1] != ["track_id"] or len(levels[0]) != len(levels[1]):
         raise TagscaleError(
             f"{path}: expected three header lines, two levels of column names and a line that begins with track_id. "
@@ -173,6 +176,6 @@ def _ids(text: str) -> list[int] | None:
     """A list of genre ids as text, "[21, 10]"; None for anything else."""
     try:
         ids = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return ids if isinstance(ids, list) and all(type(genre) is int for genre in ids) else None

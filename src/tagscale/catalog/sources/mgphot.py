@@ -89,7 +89,7 @@ def _values(text: str) -> list[float] | None:
     """A list of numbers as text, NaN for null; None for anything else."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, list) or not all(value is None or type(value) in (int, float) for value in found):
         return None
@@ -105,7 +105,7 @@ def _split(root: Path, tracks: pd.DataFrame, wanted: str | None) -> Split | None
     with open_text(path) as file:
         try:
             index: Any = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TagscaleError(f"{path}: not JSON ({error}). Fetch it again.") from None
     if not isinstance(index, dict) or not all(isinstance(song, dict) and "split" in song for song in index.values()):
         raise TagscaleError(f"{path}: expected a mapping from track ids to songs that have a `split`. Fetch it again.")
