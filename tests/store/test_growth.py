@@ -23,6 +23,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import preprocess
 from tagscale.store.grow import partial_of, writing
 from tagscale.store.merge import merge
+from tagscale.store.previous import load_seen
 from tagscale.store.read import Store
 from user_folder import settings
 
@@ -185,6 +186,34 @@ def test_only_new_and_changed_tracks_are_decoded(
     run(tmp_path)
     assert decoded(capsys) == (0, 14, 1)
     assert content(tmp_path / "store") == before
+
+
+def test_a_changed_file_whose_time_was_set_back_is_decoded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same size and the same time of modification, as after `cp -p`, or with a clock that was set back."""
+    monkeypatch.setattr(preprocess, "RECENT_NS", 0)
+    write(tmp_path, [0, 1])
+    run(tmp_path)
+    song = tmp_path / "music" / "000.wav"
+    before = song.stat()
+    write(tmp_path, [0], changed=1)
+    os.utime(song, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (song.stat().st_size, song.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    capsys.readouterr()
+    changed = run(tmp_path)
+    assert decoded(capsys) == (1, 1, 1)
+    same_audio(changed, run(tmp_path, "fresh"))
+
+
+@pytest.mark.parametrize("seconds", [-1, 3600])
+def test_a_file_that_may_change_unseen_is_hashed_again(tmp_path: Path, seconds: int) -> None:
+    """Changed a second before it was hashed; or an hour after, by a clock that was set back since."""
+    write(tmp_path, [0])
+    later = time.time_ns() + seconds * 10**9
+    os.utime(tmp_path / "music" / "000.wav", ns=(later, later))
+    run(tmp_path)
+    assert load_seen(tmp_path / "store") == {}
 
 
 def test_a_rejected_file_that_was_mended_is_decoded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

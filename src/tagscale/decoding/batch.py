@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tagscale.decoding.decode import Decoded, decode
@@ -17,18 +18,25 @@ BYTES_PER_SECOND = 500_000  # one more second for each of these: a slow network 
 
 @dataclass(frozen=True)
 class Source:
-    """The state of an audio file on disk, by which a change is noticed."""
+    """The state of an audio file on disk, by which a change is noticed.
+
+    ctime_ns: when its content or its name was last changed, which nobody can set back as they can mtime_ns
+    hashed_ns: when it was read; a file that changed just before may change again within the same timestamp
+    """
 
     bytes: int
     mtime_ns: int
+    ctime_ns: int
     sha256: str
+    hashed_ns: int = field(compare=False)
 
     @classmethod
     def of(cls, path: Path) -> "Source":
         """Read and hash a file. Raises AudioError where it cannot be read, or is none."""
         with open_file(path) as file:
-            state = os.fstat(file.fileno())
-            return cls(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+            state, now = os.fstat(file.fileno()), time.time_ns()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return cls(state.st_size, state.st_mtime_ns, state.st_ctime_ns, digest, now)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from tagscale.decoding.decode import DECODER
 from tagscale.params.load import Params
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.journal import Record
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.grow import PartialStore, finish, writing
-from tagscale.store.previous import Previous, Seen, load_seen, save_seen, unchanged
+from tagscale.store.previous import Previous, Seen, State, load_seen, save_seen, unchanged
 from tagscale.store.read import FORMAT
 
 SHOWN = 5
@@ -123,19 +124,30 @@ def _take(work: PartialStore, previous: Previous, track: str, path: str, outcome
         work.keep(track, path, outcome.source)
 
 
+def _settled(record: Record) -> State | None:
+    """The state of a track's file; None where it may have changed since, and that would not show.
+
+    Also None where the clock was set back: its times lie in the future.
+    """
+    if "hashed_ns" not in record:  # never read, or noted by an earlier version
+        return None
+    mtime, ctime = record["mtime_ns"], record["ctime_ns"]
+    if max(mtime, ctime) >= record["hashed_ns"] - RECENT_NS:
+        return None
+    return record["source_bytes"], mtime, ctime, record["source_sha256"]
+
+
 def _check(work: PartialStore, root: Path, decoded: int, seconds: float, complete: bool) -> Seen:
     """Print what was done and which files were rejected. Returns the states of the files, for the next run."""
     total, rejected = len(work.done), 0
     shown: list[str] = []
     seen: Seen = {}
-    latest = time.time_ns() - RECENT_NS
     for record in work.records():
         if "reason" in record:
             rejected += 1
             shown += [f"{record['path']}: {record['reason']}"] if rejected <= SHOWN else []
-        if "mtime_ns" in record and record["mtime_ns"] < latest:
-            file = str(root / record["path"])
-            seen[file] = (record["source_bytes"], record["mtime_ns"], record["source_sha256"])
+        if state := _settled(record):
+            seen[str(root / record["path"])] = state
     if total and rejected == total and complete:
         work.discard()  # the mistake is in root or the table, so nothing in it is worth keeping
         raise TagscaleError(

@@ -114,8 +114,8 @@ class PartialStore:
     def _record(self, track_id: str, path: str, source: Source | None, result: Record) -> None:
         record: Record = {"track_id": track_id, "path": path}
         if source is not None:
-            file = {"source_bytes": source.bytes, "source_sha256": source.sha256, "mtime_ns": source.mtime_ns}
-            record |= file
+            record |= {"source_bytes": source.bytes, "source_sha256": source.sha256, "hashed_ns": source.hashed_ns}
+            record |= {"mtime_ns": source.mtime_ns, "ctime_ns": source.ctime_ns}
         self._journal.append(record | result)
         self.done.add(track_id)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from tagscale.runtime.tables import csv_in, read_table, schema, table_in, write_
 from tagscale.store.read import BYTES_PER_SAMPLE, COMMAND, INDEX, Shard, facts_of, index_of
 from tagscale.store.writer import REJECTED, SOURCES, table
 
-Seen = dict[str, tuple[int, int, str]]  # file -> size, mtime_ns, SHA-256
-SEEN = schema(file="text", bytes="whole", mtime_ns="whole", sha256="text")
+State = tuple[int, int, int, str]  # size, mtime_ns, ctime_ns and SHA-256 of a file
+Seen = dict[str, State]
+SEEN = schema(file="text", bytes="whole", mtime_ns="whole", ctime_ns="whole", sha256="text")
 
 
 @dataclass
@@ -113,7 +115,7 @@ def load_seen(store: Path) -> Seen:
     except Damaged as damage:
         _say(f"{damage.path}: {damage.what}. It is dropped, and every file is hashed again.")
         return {}
-    states = zip(seen["bytes"].tolist(), seen["mtime_ns"].tolist(), seen["sha256"], strict=True)
+    states = zip(*(seen[name].tolist() for name in SEEN.names[1:]), strict=True)
     return dict(zip(seen["file"], states, strict=True))
 
 
@@ -121,16 +123,18 @@ def save_seen(store: Path, seen: Seen) -> None:
     """Record the states of files for the next run."""
     rows = [(file, *state) for file, state in seen.items()]
     with replacing(seen_of(store)) as fresh:
-        write_table(pd.DataFrame(rows, columns=SEEN.names).astype({"bytes": "int64", "mtime_ns": "int64"}), fresh)
+        numbers = dict.fromkeys(("bytes", "mtime_ns", "ctime_ns"), "int64")
+        write_table(pd.DataFrame(rows, columns=SEEN.names).astype(numbers), fresh)
 
 
 def unchanged(seen: Seen, path: Path, digest: str) -> Source | None:
-    """The file's recorded state, where its size and time of modification are still the same; otherwise None."""
-    size, mtime, hashed = seen.get(str(path), (-1, -1, ""))
+    """The file's recorded state, where its size and its times of change are still the same; otherwise None."""
+    size, mtime, ctime, hashed = seen.get(str(path), (-1, -1, -1, ""))
     if not digest or hashed != digest:
         return None
     try:
         state = path.stat()
     except OSError:
         return None
-    return Source(size, mtime, digest) if (state.st_size, state.st_mtime_ns) == (size, mtime) else None
+    same = (state.st_size, state.st_mtime_ns, state.st_ctime_ns) == (size, mtime, ctime)
+    return Source(size, mtime, ctime, digest, time.time_ns()) if same else None
