@@ -1,7 +1,6 @@
 """The pipelines of tagscale as packages for a Kubeflow Pipelines server."""
 
 import json
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pipelines.tasks import pipeline
 from tagscale.evaluation.metrics import check_known
 from tagscale.params.load import Params, parse
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.provenance import git_commit
+from tagscale.runtime.provenance import DIRTY, git_commit
 
 _NAMED_MODELS = 3  # in the name of a run; of more models the number is given
 
@@ -77,13 +76,9 @@ def _grid(settings: Params) -> str:
 
 
 def _commit() -> tuple[str, bool]:
-    """Short git commit with "-dirty" where files differ from it, and whether it determines the code."""
+    """Short git commit with "-dirty" where code or settings differ from it, and whether it determines the code."""
     commit = git_commit()
     if commit == "unknown":
         return "no-commit", False
-    try:
-        command = ["git", "status", "--porcelain", "--untracked-files=no"]
-        changes = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):  # no repository here: TAGSCALE_GIT_COMMIT names the commit
-        changes = ""
-    return (f"{commit[:7]}-dirty", False) if changes else (commit[:7], True)
+    dirty = commit.endswith(DIRTY)
+    return f"{commit[:7]}{DIRTY if dirty else ''}", not dirty

@@ -86,12 +86,13 @@ def test_other_settings_at_the_same_commit_are_another_version(server, tmp_path)
 def test_the_version_shows_a_dirty_tree(server, tmp_path, monkeypatch):
     monkeypatch.delenv("TAGSCALE_GIT_COMMIT")
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
-    (tmp_path / "file").write_text("committed")
-    for command in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "one"]):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "file").write_text("committed")
+    for command in (["init", "-q"], ["add", "src"], ["commit", "-q", "-m", "one"]):
         subprocess.run([*git, *command], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout[:7]
     call("submit", server)
-    (tmp_path / "file").write_text("changed")
+    (tmp_path / "src" / "file").write_text("changed")
     call("submit", server)
     clean, dirty = (version["display_name"] for version in server.versions.values())
     assert clean == head
