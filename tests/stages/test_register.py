@@ -1,6 +1,7 @@
 """Register: the best front-end becomes a version, and champion only if it is better on the same test tracks."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -339,3 +340,36 @@ def test_results_without_a_candidate_say_why(study: TinyStudy, capsys: pytest.Ca
     for model in ("waveform", "spectrogram"):
         study.set_metrics(model, valid=None, test=None)  # type: ignore[arg-type]
     assert "Registered: nothing, for there is no candidate. No front-end of the study" in standing(study, capsys)
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_a_moved_project_keeps_its_champion_and_a_copy_leaves_the_original_alone(
+    study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    original, moved, copy = (tmp_path / name for name in ("original", "moved", "copy"))
+    original.mkdir()
+    for path in (study.root, tmp_path / "mlflow.db"):
+        path.rename(original / path.name)
+    monkeypatch.chdir(original)
+    registered(TinyStudy(original / "study", study.params))
+    original.rename(moved)
+    monkeypatch.chdir(moved)
+    tagger, version = load_version(NAME)
+    assert (version.number, tagger.architecture.model) == ("1", "spectrogram")
+
+    shutil.copytree(moved, copy)
+    before = files_in(moved)
+    monkeypatch.chdir(copy)
+    better = make_study(copy / "better", seed=5)
+    better.set_metrics("spectrogram", 0.9, 0.9)
+    assert registered(better)["version"] == "2"
+    assert load_version(NAME)[1].number == "2"
+    assert files_in(moved) == before
+    assert not original.exists()
+    location = tracking.connect().get_model_version_download_uri(NAME, "2")
+    assert location.startswith((copy / "mlartifacts").as_uri())
