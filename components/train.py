@@ -31,8 +31,10 @@ def train(
     from tagscale.runtime.identity import content_of_run, run_name
     from tagscale.stages import train as stage
     from tagscale.stages import train_baseline
+    from tagscale.stages.preflight import check_grid
 
     params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
+    check_grid(params, Path(catalog.path), Path(partition.path))
     if model == BASELINE:
         run_stage = train_baseline.run
     else:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.yaml_text import parse_documents, parse_yaml
 
 ORIGIN = "config.kubernetes.io/origin"
 
@@ -67,14 +68,14 @@ def render(overlay: Path) -> list[Resource]:
         kustomize = subprocess.run([kubectl, "kustomize", str(outer)], capture_output=True, text=True)
         if kustomize.returncode:
             raise TagscaleError(f"{overlay}: kustomize refuses it. {kustomize.stderr.strip()}")
-        bodies = [body for body in yaml.load_all(kustomize.stdout, Loader=yaml.CSafeLoader) if body]
+        bodies = [body for body in parse_documents(kustomize.stdout, str(overlay)) if body]
         return [_with_origin(body, outer, overlay.resolve().parents[1]) for body in bodies]
 
 
 def _with_origin(body: dict[str, Any], outer: Path, root: Path) -> Resource:
     """The resource without the annotation of its origin, which becomes its file."""
     metadata = body["metadata"]
-    origin = yaml.safe_load(metadata["annotations"].pop(ORIGIN))
+    origin = parse_yaml(metadata["annotations"].pop(ORIGIN), ORIGIN)
     if not metadata["annotations"]:
         del metadata["annotations"]
     file = Path(os.path.normpath(outer / (origin.get("path") or origin["configuredIn"])))

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from kubernetes_validate.utils import schema_contents
@@ -21,6 +20,7 @@ from referencing import Registry
 from referencing import Resource as Document
 
 from k8s.render import Fault, Resource
+from tagscale.runtime.yaml_text import parse_yaml
 
 KUBERNETES = "1.34.0"  # the version of the schemas
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -65,7 +65,7 @@ def _known(api_version: str, kind: str) -> dict[str, Any] | None:
 def _custom(api_version: str, kind: str) -> dict[str, Any]:
     file = SCHEMAS / CUSTOM[api_version, kind]
     text = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    definition = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+    definition = parse_yaml(text.decode(), str(file)) if file.suffix == ".yaml" else json.loads(text)
     version = api_version.rpartition("/")[2]
     schema = next(v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["name"] == version)
     whole: dict[str, Any] = closed(schema)

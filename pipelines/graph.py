@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+from tagscale.runtime.yaml_text import parse_documents
 
 BEGIN, END = "begin", "end"
 
@@ -133,4 +133,4 @@ def _loop(task: dict[str, Any]) -> Loop:
 
 def graph_of(text: str) -> Graph:
     """The graph of a compiled pipeline's YAML."""
-    return Graph.of(next(yaml.load_all(text, Loader=yaml.CSafeLoader)))
+    return Graph.of(parse_documents(text, "the compiled pipeline")[0])

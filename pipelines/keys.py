@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tagscale.params.load import Params
 from tagscale.runtime.identity import hash_of
+from tagscale.runtime.yaml_text import parse_yaml
 
 DVC = Path(__file__).parents[1] / "dvc.yaml"
 
@@ -35,5 +34,5 @@ def _value(content: Any, dotted: str) -> Any:
 
 @cache
 def _stages() -> dict[str, Any]:
-    stages: dict[str, Any] = yaml.safe_load(DVC.read_text(encoding="utf-8"))["stages"]
+    stages: dict[str, Any] = parse_yaml(DVC.read_text(encoding="utf-8"), str(DVC))["stages"]
     return stages

@@ -55,7 +55,8 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
 
         def run(stage: str, command: Any, **options: Any) -> None:
             seen = keys_read.setdefault(stage, set())
-            patch.setattr(stages, "read", lambda _: Recorder(params, "", seen))
+            for reader in ("read", "read_before_all"):
+                patch.setattr(stages, reader, lambda _: Recorder(params, "", seen))
             command(**options)
 
         for name in ("synth", "catalog", "preprocess", "validate", "partition", "describe"):

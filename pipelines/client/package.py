@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.yaml_text import parse_documents
 
 Specs = tuple[PipelineSpec, PlatformSpec]
 
@@ -77,7 +78,7 @@ def check_compiled(text: str, origin: str) -> dict[str, Any]:
         documents = documents_of(text)
         pipeline: dict[str, Any] = documents[0]
         compiler, _ = pipeline["sdkVersion"], pipeline["pipelineInfo"]["name"]
-    except (yaml.YAMLError, KeyError, TypeError, IndexError):
+    except (TagscaleError, KeyError, TypeError, IndexError):
         raise TagscaleError(f"{origin}: not a compiled pipeline (no sdkVersion or pipelineInfo).") from None
     if compiler != f"kfp-{kfp.__version__}":
         raise TagscaleError(
@@ -100,4 +101,4 @@ def specs_of(documents: list[Any]) -> Specs:
 
 def documents_of(text: str) -> list[Any]:
     """The documents of a YAML file."""
-    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))  # ten times as fast as safe_load_all
+    return parse_documents(text, "the compiled pipeline")

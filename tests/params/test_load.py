@@ -47,6 +47,28 @@ def test_every_shipped_preset_is_valid_and_states_only_differences(preset: Path,
         ({"train": {"batch": "many"}}, r"train\.batch: .*valid integer.*'many'"),
         ({"train": {"loss": "hinge"}}, r"train\.loss: .*'cross_entropy' or 'mse'.*'hinge'"),
         ({"train": {"sizes": []}}, r"train\.sizes"),
+        ({"train": {"sizes": [50, 0]}}, r"train\.sizes\.1: expected a number of tracks from 1 up, or `all`, found 0\."),
+        ({"train": {"sizes": ["al"]}}, r"train\.sizes\.0: expected a number .*, found 'al'\."),
+        ({"train": {"sizes": [True]}}, r"train\.sizes: true or false, where a number or a text is expected"),
+        ({"train": {"sizes": [5, "all", "5"]}}, r"train\.sizes: 5 more than once; name each once"),
+        ({"train": {"seeds": [0, 1, 0]}}, r"train\.seeds: 0 more than once"),
+        ({"train": {"seeds": [-1]}}, r"train\.seeds\.0: .*greater than or equal to 0, found -1"),
+        ({"train": {"seeds": [1 << 32]}}, r"train\.seeds\.0: .*less than 4294967296"),
+        ({"train": {"models": ["waveform", "waveform"]}}, r"train\.models: 'waveform' more than once"),
+        ({"train": {"baselines": ["descriptors", "descriptors"]}}, r"train\.baselines: 'descriptors' more than once"),
+        ({"train": {"batch": True}}, r"train\.batch: true or false, where a number or a text is expected, found True"),
+        ({"train": {"learning_rate": float("nan")}}, r"train\.learning_rate: .*finite number, found nan"),
+        ({"evaluate": {"hop_seconds": float("inf")}}, r"evaluate\.hop_seconds: .*finite number, found inf"),
+        ({"model": {"vgg": {"filters": [True, 1, 1, 1]}}}, r"model\.vgg\.filters: true or false"),
+        ({"model": {"waveform-x2": {"layers": 7, "width": False}}}, r"model\.waveform-x2\.width: true or false"),
+        ({"kubernetes": {"tasks": {"train": {"cpu": True}}}}, r"kubernetes\.tasks\.train\.cpu: true or false"),
+        ({"tracking": {"experiment": "two\nlines"}}, r"tracking\.experiment: expected text of one line"),
+        (
+            {"tracking": {"experiment": "x" * 300}},
+            r"tracking\.experiment: .*256 characters, found .* \(302 characters\)",
+        ),
+        ({"registry": {"name": "team/tagger"}}, r"registry\.name: expected letters, digits, .*, found 'team/tagger'"),
+        ({"dataset": {"root": ""}}, r"dataset\.root"),
         ({"partition": {"train": 0.5}}, r"partition: .*must add up to 1, not 0\.7"),
         ({"synth": {"label_noise": 2}}, r"synth\.label_noise: .*less than or equal to 0\.5"),
         ({"dataset": {"name": "my songs"}}, r"dataset\.name"),
@@ -80,6 +102,18 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     broken.write_text("- just\n- a list\n")
     with pytest.raises(TagscaleError, match=r"expected blocks of `key: value`, found list"):
         load(broken)
+
+
+def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    doubled = text.replace("\n  batch: 16 ", "\n  batch: 16\n  batch: 32 ")
+    (tmp_path / "params.yaml").write_text(doubled)
+    line = text[: text.index("  batch: 16 ")].count("\n") + 1
+    expected = rf"params\.yaml, line {line + 1}: `train\.batch` stands here again; line {line} has it already"
+    with pytest.raises(TagscaleError, match=expected):
+        load(tmp_path / "params.yaml")
+    with pytest.raises(TagscaleError, match=expected):
+        load(ROOT / "params.yaml", tmp_path / "params.yaml")
 
 
 def test_reading_never_executes_what_the_file_says(tmp_path: Path) -> None:

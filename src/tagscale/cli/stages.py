@@ -45,6 +45,8 @@ Results = Annotated[Path, typer.Option("--results", help="Folder of the runs' re
 PARAMS = Path("params.yaml")
 DATA = Path("data")
 RUNS, RESULTS = Path("runs"), Path("results")
+OUTPUTS = [DATA / name for name in ("catalog", "store", "validation", "partition", "descriptors")]
+OUTPUTS += [RUNS, RESULTS, Path("reports"), Path("registration")]  # folders that the stages replace
 TIMINGS = Path("timings")  # side files: how long each stage took when it last ran
 
 
@@ -69,6 +71,22 @@ def read(params: Path) -> Params:
 
     settings = load(params)
     check_known(settings.registry.metric, "registry.metric")
+    root = Path(settings.dataset.root).resolve()
+    for output in OUTPUTS:
+        if root.is_relative_to(output.resolve()):
+            raise TagscaleError(
+                f"{params}: dataset.root: found {settings.dataset.root}, but a stage replaces {output}, with all that "
+                "is in it. Move the dataset to a folder of its own, and set dataset.root to that."
+            )
+    return settings
+
+
+def read_before_all(params: Path) -> Params:
+    """Read the settings for a first stage: refuse models that cannot take their patches or windows as well."""
+    from tagscale.stages.preflight import check_models
+
+    settings = read(params)
+    check_models(settings)
     return settings
 
 
@@ -90,9 +108,11 @@ def synth(corpus: CorpusFolder = DATA / "corpus", params: ParamsFile = PARAMS, w
 def catalog(root: RootFolder = None, catalog: CatalogFolder = DATA / "catalog", params: ParamsFile = PARAMS) -> None:
     """Read any dataset into one table of tracks, one of labels and one of tags."""
     from tagscale.stages.catalog import run
+    from tagscale.stages.preflight import check_metric
 
-    settings = read(params)
+    settings = read_before_all(params)
     run(settings, root=root or Path(settings.dataset.root), catalog=catalog)
+    check_metric(settings, catalog)
 
 
 @stage
@@ -169,15 +189,19 @@ def train(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train one model on one training size with one seed."""
+    from tagscale.stages.preflight import check_grid
+
     if model == BASELINE:
         from tagscale.stages.train_baseline import run
     else:
         from tagscale.stages.train import run
 
+    settings, tracks = read(params), _size(size)
+    check_grid(settings, catalog, partition)
     run(
-        read(params),
+        settings,
         model=model,
-        size=_size(size),
+        size=tracks,
         seed=seed,
         catalog=catalog,
         partition=partition,

@@ -14,6 +14,7 @@ from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import run_name
 from tagscale.runtime.provenance import git_commit
+from tagscale.stages.preflight import check_models
 
 PIPELINE, RUN = "tagscale.pipeline", "tagscale.pipeline_run"  # tags: which pipeline, and which run of it
 STATUS = {  # Kubeflow's state -> MLflow's; servers differ in the words that they use
@@ -34,8 +35,10 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str) -> None:
         pipeline: its name: data, training, study or retrain.
         pipeline_run: name of this run of it, unique on the server.
     Raises:
-        TagscaleError: the volume is missing or not writable; the dataset, its version or MLflow is missing.
+        TagscaleError: a model cannot take its patches or windows; the volume is missing or not writable; the dataset,
+            its version or MLflow is missing.
     """
+    check_models(params)
     volume = Volume.of(params)
     root = volume.root_of(params)
     if params.dataset.source != "synth" and not root.is_dir():

@@ -5,7 +5,7 @@ for a classification tag when its label is at least 0.5.
 Source: Pons et al. 2018, section 5.1: both AUCs for classification tags, root of the MSE for regression tags.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -169,6 +169,17 @@ def check_known(key: str, setting: str) -> None:
     """Raise a TagscaleError that names the setting unless `key` is that of a metric."""
     if key not in METRICS:
         raise TagscaleError(f"{setting}: found {key!r}, expected a metric: {', '.join(METRICS)}. Correct params.yaml.")
+
+
+def check_fits(key: str, kinds: Collection[str], setting: str) -> None:
+    """Raise a TagscaleError that names the setting unless the metric scores one of these kinds of tags."""
+    if set(METRICS[key].kinds) & set(kinds):
+        return
+    fitting = [metric.key for metric in METRICS.values() if set(metric.kinds) & set(kinds)]
+    raise TagscaleError(
+        f"{setting}: found {key}, which scores {' and '.join(METRICS[key].kinds)} tags, but all tags here are "
+        f"{' and '.join(sorted(set(kinds)))} tags. Set it to {' or '.join(fitting)} in params.yaml."
+    )
 
 
 def listing(values: Mapping[str, float]) -> str:

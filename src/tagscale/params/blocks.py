@@ -7,17 +7,25 @@ No key has a default here, see `tagscale.params.load`. The blocks under `model` 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tagscale.models.spec import NETWORKS, Baseline, Entry, SharedBackend, base_model
 from tagscale.runtime.block import Block
 
+NAME = r"^\w[\w.-]*$"
+TITLE = r"^\S(?:[^\x00-\x1f]*\S)?$"
+WORDS = {  # what a pattern asks for
+    NAME: "letters, digits, `_`, `.` and `-`, with a letter or digit first",
+    TITLE: "text of one line, without spaces at its ends",
+}
+
 
 class DatasetParams(Block):
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=NAME, max_length=200)
     version: str | None = Field(pattern=r"^[\w.-]+@[0-9a-f]{12}$")
     source: Literal["synth", "folder", "mtt", "msd", "jamendo", "fma", "gtzan", "mgphot"]
-    root: str
+    root: str = Field(min_length=1)
     table: str
     tags: str | None
     split: str | None
@@ -100,6 +108,12 @@ def _fields(capacity: type[Block]) -> dict[str, Any]:
     }
 
 
+def _type(problem: Any) -> Any:
+    """The type of one of pydantic's errors as a new error takes it: our own are no names to pydantic."""
+    known = "url" in problem
+    return problem["type"] if known else PydanticCustomError(problem["type"], problem["msg"])
+
+
 NAMED = {name: _named(entry) for name, entry in NETWORKS.items()}  # what a block such as vgg-narrow may say
 _blocks: dict[str, Any] = {name: (_stated(entry), ...) for name, entry in NETWORKS.items()}
 _Models: Any = create_model(
@@ -130,17 +144,26 @@ class ModelParams(_Models):
             try:
                 capacities[name] = NAMED[base_model(name)].model_validate(content[name])
             except ValidationError as error:
-                problems += [{**problem, "loc": (name, *problem["loc"])} for problem in error.errors()]
+                problems += [
+                    {**problem, "type": _type(problem), "loc": (name, *problem["loc"])} for problem in error.errors()
+                ]
         if problems:
             raise ValidationError.from_exception_data("model", problems)
         return content | capacities
 
 
+def _size(value: Any) -> Any:
+    number = value if isinstance(value, (int, float)) else int(value) if str(value).isdecimal() else 0
+    if value != "all" and (number < 1 or number != int(number)):
+        raise PydanticCustomError("size", "expected a number of tracks from 1 up, or `all`")
+    return value
+
+
 class TrainParams(Block):
     models: list[str] = Field(min_length=1)
     baselines: list[Baseline]
-    sizes: list[int | Literal["all"]] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
+    sizes: list[Annotated[int | Literal["all"], BeforeValidator(_size)]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=1 << 32)]] = Field(min_length=1)
     loss: Literal["cross_entropy", "mse"]
     class_weights: Literal["none", "balanced"]
     patch_seconds: float = Field(ge=0.5, le=120)
@@ -158,6 +181,13 @@ class TrainParams(Block):
     devices: int | None = Field(ge=1)
     nodes: int = Field(ge=1)
 
+    @field_validator("models", "baselines", "sizes", "seeds")
+    @classmethod
+    def each_once(cls, values: list[Any]) -> list[Any]:
+        if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+            raise PydanticCustomError("twice", "{value} more than once; name each once", {"value": repr(twice[0])})
+        return values
+
 
 class BaselineParams(Block):
     trees: int = Field(ge=1)
@@ -173,9 +203,9 @@ class EvaluateParams(Block):
 
 
 class RegistryParams(Block):
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=NAME, max_length=256)  # 256: of MLflow's databases
     metric: str = Field(pattern=r"^[a-z0-9_]+$")  # a key of evaluation/metrics.py, whom its readers ask
 
 
 class TrackingParams(Block):
-    experiment: str = Field(min_length=1)
+    experiment: str = Field(pattern=TITLE, max_length=256)  # 256: of MLflow's databases

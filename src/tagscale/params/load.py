@@ -9,12 +9,12 @@ import difflib
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import ValidationError, model_validator
 
 from tagscale.models.spec import base_model
 from tagscale.params.blocks import (
     NAMED,
+    WORDS,
     BaselineParams,
     DatasetParams,
     EvaluateParams,
@@ -31,8 +31,10 @@ from tagscale.params.kubernetes import KubernetesParams
 from tagscale.runtime.block import Block
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
+from tagscale.runtime.yaml_text import parse_yaml
 
 B = TypeVar("B", bound=Block)
+LONGEST_SHOWN = 200  # characters of a wrong value
 
 
 class Params(Block):
@@ -112,13 +114,13 @@ def laid_over(base: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping without executing anything from it. Raises TagscaleError naming the file."""
+    """Read a YAML mapping (`runtime.yaml_text`). Raises TagscaleError naming the file, and line and key in it."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError:
         raise TagscaleError(f"{path}: no such file. Run from the project's folder or give --params FILE.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TagscaleError(f"{path}: not valid YAML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise TagscaleError(f"{path}: not UTF-8 text ({error}). Save it as UTF-8.") from None
     if not isinstance(content, dict):
         raise TagscaleError(f"{path}: expected blocks of `key: value`, found {type(content).__name__}.")
     return content
@@ -135,7 +137,16 @@ def _explain(problem: Any) -> str:
         return f"{where}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{where}: missing; add it (params.yaml in the repository shows a value for every key)."
-    return f"{where}: {problem['msg']}, found {problem['input']!r}."
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch":
+        message = f"expected {WORDS.get(problem['ctx']['pattern'], problem['ctx']['pattern'])}"
+    found = "" if isinstance(problem["input"], dict) else f", found {_short(problem['input'])}"
+    return f"{where}: {message}{found}.".removeprefix(": ")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ... ({len(text):,} characters)"
 
 
 def _known_keys(parents: list[str]) -> list[str]:
