@@ -43,6 +43,7 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "grid.color": GRID,
     "svg.hashsalt": "tagscale",  # the same figure gives the same bytes
+    "text.parse_math": False,  # a dollar in a tag's name is a dollar
 }
 
 

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from tagscale.evaluation.metrics import PR_AUC, Metric, main_metric
 from tagscale.models.spec import label_of
 from tagscale.report.appearance import INK, STYLE, colour_of
-from tagscale.report.words import better_words
+from tagscale.report.words import better_words, shortened
 from tagscale.study.compare import group_scores, kinds_of, tag_groups
 
 BAR_REST = 0.75  # inches: title and axis around the bars
@@ -59,7 +59,7 @@ def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group
         (ticks,) = axes.plot(shares, range(len(table)), "|", color=INK, markersize=11, markeredgewidth=1.4)
         ticks.set_path_effects([withStroke(linewidth=3.4, foreground="white")])  # visible on a dark bar
         axes.set_xlim(0, 1)
-    axes.set_title(f"{group}: {metric.label}{_lower(metric)}")
+    axes.set_title(f"{shortened(group)}: {metric.label}{_lower(metric)}")
 
 
 def groups(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
@@ -113,7 +113,7 @@ def bars(axes: Axes, table: pd.DataFrame) -> None:
     for number, model in enumerate(table.columns):
         offset = 0.4 - thickness * (number + 0.5)
         axes.barh(np.arange(len(table)) + offset, table[model], thickness, color=colour_of(model))
-    axes.set_yticks(range(len(table)), list(table.index))
+    axes.set_yticks(range(len(table)), [shortened(str(name)) for name in table.index])
     axes.set_ylim(-0.6, len(table) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))

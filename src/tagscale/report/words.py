@@ -7,6 +7,8 @@ import numpy as np
 from tagscale.evaluation.metrics import KINDS, NOTHING, Metric
 from tagscale.runtime.words import listed
 
+LONGEST_NAME = 40  # characters of a tag or a group beside its bars
+
 
 def duration(seconds: float) -> str:
     """Seconds in words.
@@ -62,3 +64,12 @@ def coverage(metrics: Collection[Metric]) -> str:
     """
     labels = {kind: [metric.label for metric in metrics if kind in metric.kinds] for kind in KINDS}
     return ", ".join(f"{listed(names)} over the {kind} tags" for kind, names in labels.items())
+
+
+def shortened(name: str) -> str:
+    """A name as a figure has room for it.
+
+    >>> shortened("rock"), len(shortened("x" * 300))
+    ('rock', 40)
+    """
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
