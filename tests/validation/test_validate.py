@@ -333,3 +333,27 @@ def test_the_page_of_a_large_dataset_stays_small() -> None:
     text = page_of(found)
     assert len(text) < 200_000
     assert "The first 500 of 20,000; all are in quarantine.csv" in text
+
+
+def test_near_equal_tags_and_artists_are_mentioned() -> None:
+    dataset = catalog()
+    dataset.labels = dataset.labels.assign(**{"Rock": dataset.labels["rock"], "<b>hip-hop": 0.5, "<b>hip hop": 0.25})
+    extra = pd.concat([dataset.tags.loc[["rock"]], *[dataset.tags.loc[["energy"]]] * 2])
+    dataset.tags = pd.concat([dataset.tags, extra.set_axis(["Rock", "<b>hip-hop", "<b>hip hop"])])
+    dataset.tracks.loc[[1, 2, 3], "artist"] = ["The Beatles", "the beatles", "Beyoncé"]
+    tags, artists = (found := validate(dataset, facts(dataset), NONE_REJECTED, SETTINGS)).mentions
+    assert tags.startswith(
+        "tags that may be one tag in several spellings: `rock` / `Rock`; `<b>hip-hop` / `<b>hip hop`."
+    )
+    assert artists.startswith(
+        "artists that may be one artist in several spellings: `The Beatles` / `the beatles`. If they"
+    )
+    assert "each spelling counts as an artist of its own, so one artist may be in train and in test" in artists
+    page = page_of(found)
+    assert "`The Beatles` / `the beatles`" in page
+    assert "<b>hip-hop" not in page
+    assert "&lt;b&gt;hip-hop" in page
+    dataset.split, dataset.tracks["split"] = Split("own", False), ["train", "train", "test", *["valid"] * 7]
+    assert "1 of these 1 have tracks in several parts of the split" in " ".join(
+        validate(dataset, facts(dataset), NONE_REJECTED, SETTINGS).mentions
+    )

@@ -14,12 +14,15 @@ import pandas as pd
 import pyarrow as pa
 from typing_extensions import TypedDict
 
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, seal
+from tagscale.runtime.names import normalised
 from tagscale.runtime.reading import Output
-from tagscale.runtime.tables import csv_in, schema, table_in, write_table
+from tagscale.runtime.tables import csv_in, schema, table_in, wide_in, write_csv, write_table, write_wide
 
 TRACK_COLUMNS = ["track_id", "path", "artist", "album", "recording", "title", "seconds", "split", "fault"]
 TAG_COLUMNS = ["group", "kind", "exclusive"]
+NAMES = ["track_id", "artist", "album", "recording"]  # columns by which tracks are told apart or held together
 TRACKS = schema(**dict.fromkeys(TRACK_COLUMNS, "text?") | {"track_id": "text", "path": "text", "seconds": "number?"})
 COMMAND = "tagscale catalog"
 
@@ -93,9 +96,8 @@ class Catalog:
         with replacing(folder) as fresh:
             fresh.mkdir()
             write_table(self.tracks, fresh / "tracks.parquet")
-            labels = self.labels.copy()  # a copy is one block of memory; pandas warns of many
-            write_table(labels.rename_axis("track_id").reset_index(), fresh / "labels.parquet")
-            self.tags.rename_axis("tag").to_csv(fresh / "tags.csv", lineterminator="\n")
+            write_wide(pd.DataFrame({"track_id": self.labels.index}), self.labels, fresh / "labels.parquet")
+            write_csv(self.tags.rename_axis("tag").reset_index(), fresh / "tags.csv")
             facts = {"name": self.name, "source": source, "root": root, "hash": self.hash}
             counts = {
                 "tracks": len(self.tracks),
@@ -112,7 +114,8 @@ class Catalog:
         facts = output.facts(Facts)
         tracks = table_in(output, "tracks.parquet", TRACKS)
         tracks["split"] = tracks["split"].astype(object).where(tracks["split"].notna(), None)
-        labels = table_in(output, "labels.parquet", schema(track_id="text"), others=pa.float32()).set_index("track_id")
+        keys, labels = wide_in(output, "labels.parquet", schema(track_id="text"), pa.float32())
+        labels = labels.set_index(pd.Index(keys["track_id"]))
         tags = csv_in(output, "tags.csv", ["tag", *TAG_COLUMNS]).set_index("tag")[TAG_COLUMNS]
         if labels.index.tolist() != tracks["track_id"].tolist():
             raise output.damaged("labels.parquet", "its tracks are not those of tracks.parquet, in their order")
@@ -126,21 +129,46 @@ def catalog_of(
 ) -> Catalog:
     """Make a catalog from what a source knows: sort it by track id, add the columns that the source left out.
 
+    Every name of a track, an artist, an album, a recording and a tag gets its one form here (`runtime.names`).
+
     Args:
         tracks: track_id, path and any other of TRACK_COLUMNS.
         labels: in the order of `tracks`, whatever its index.
         tags: index tag; group, and kind and exclusive where they differ from classification and "".
+
+    Raises:
+        TagscaleError: two tracks or two tags whose names are the same text in two spellings.
     """
     absent: dict[str, Any] = dict.fromkeys(TRACK_COLUMNS, "") | {"seconds": np.nan, "split": None}
     tracks = tracks.reset_index(drop=True).assign(**{c: v for c, v in absent.items() if c not in tracks})
     tracks["split"] = tracks["split"].astype(object).where(tracks["split"].notna(), None)
     tracks["seconds"] = tracks["seconds"].astype(np.float64)
+    tracks = tracks.assign(**{column: one_form(tracks[column]) for column in NAMES})
+    tags = tags.set_axis(one_form(tags.index.to_series()), axis=0)
+    labels = labels.set_axis(one_form(labels.columns.to_series()), axis=1)
+    _check_distinct(name, "tracks", tracks["track_id"])
+    _check_distinct(name, "tags", tags.index.to_series())
     order = np.argsort(tracks["track_id"].to_numpy(object), kind="stable")
     tracks = tracks.iloc[order].reset_index(drop=True)[TRACK_COLUMNS]
     labels = labels.iloc[order].set_axis(pd.Index(tracks["track_id"], name="track_id")).astype(np.float32)
     known = {"kind": "classification", "exclusive": ""}
     tags = tags.assign(**{c: v for c, v in known.items() if c not in tags})
     return Catalog(name, tracks, labels, tags[TAG_COLUMNS].rename_axis("tag"), split)
+
+
+def one_form(names: pd.Series) -> pd.Series:
+    """The names in their one form; each different name is looked at once."""
+    forms = {name: normalised(name) for name in names.unique()}
+    return names.map(forms).astype(object)
+
+
+def _check_distinct(dataset: str, what: str, names: pd.Series) -> None:
+    if (double := names[names.duplicated()]).empty:
+        return
+    raise TagscaleError(
+        f"{dataset}: several {what} are named {double.iloc[0]!r}, if spaces, Unicode forms and characters without "
+        "width do not count. Give each a name of its own."
+    )
 
 
 def artist_keys(tracks: pd.DataFrame) -> pd.Series:

@@ -23,7 +23,7 @@ from tagscale.partition.stratify import artist_parts, balanced_order
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, seal
 from tagscale.runtime.reading import Output
-from tagscale.runtime.tables import schema, table_in, write_table
+from tagscale.runtime.tables import schema, table_in, write_csv, write_table
 
 TABLE = schema(track_id="text", artist="text", part="text", rank="whole")
 
@@ -110,7 +110,7 @@ class Partition:
             if self.assigned is not None:
                 write_table(self.assigned, fresh / "assigned.parquet")
             if self.by_tag is not None:
-                self.by_tag.to_csv(fresh / "quality.csv", index=False, lineterminator="\n")
+                write_csv(self.by_tag, fresh / "quality.csv")
             seal(fresh, "partition.json", facts | (quality or {}) | {"tags": self.tags})
 
     @classmethod

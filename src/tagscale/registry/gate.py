@@ -47,8 +47,7 @@ class Trial:
 
     def predictions(self) -> pd.DataFrame:
         """The candidate's scores: (test tracks, tags), index track_id."""
-        table = read_predictions(self.results)
-        scores = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
+        _, scores = read_predictions(self.results)
         return scores.loc[Partition.load(self.partition).tracks("test")]
 
 

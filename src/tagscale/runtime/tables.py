@@ -6,7 +6,9 @@ Parquet is written with a checksum of every page, so that no wrong byte passes a
 import csv
 import io
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -101,6 +103,48 @@ def table_in(
 def csv_in(output: Output, name: str, text: Sequence[str], numbers: Sequence[str] | None = None) -> pd.DataFrame:
     """`read_csv` of a file in a stage's output."""
     return read_csv(output.path(name), text, output.command, numbers, output.content(name))
+
+
+def write_wide(keys: pd.DataFrame, values: pd.DataFrame, path: Path) -> None:
+    """Write a table whose columns are names that people gave, as Parquet: first the columns of `keys`, then `values`.
+
+    A key that is also a name is written with underscores behind it, and `wide_in` finds the keys by their place.
+
+    Args:
+        keys, values: rows in the same order
+    """
+    names: list[str] = []
+    for key in keys:
+        name = str(key)
+        while name in values or name in names:
+            name += "_"
+        names.append(name)
+    keys = keys.set_axis(names, axis=1).reset_index(drop=True)
+    write_table(pd.concat([keys, values.reset_index(drop=True)], axis=1), path)
+
+
+def wide_in(output: Output, name: str, keys: pa.Schema, values: pa.DataType) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read what `write_wide` wrote, in a stage's output: the keys under their own names, and the values.
+
+    Raises:
+        Damaged: as `read_table`.
+    """
+    content, written = output.content(name), list(keys.names)
+    with suppress(OSError, ValueError):  # of a damaged file; `read_table` says what is wrong with it
+        first = pq.read_schema(pa.BufferReader(content)).names[: len(keys)]
+        if [one.rstrip("_") for one in first] == [one.rstrip("_") for one in keys.names]:
+            written = first
+    fields = [pa.field(one, field.type, field.nullable) for one, field in zip(written, keys, strict=True)]
+    table = read_table(output.path(name), pa.schema(fields), output.command, values, content=content)
+    return table[written].set_axis(keys.names, axis=1), table.drop(columns=written)
+
+
+def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
+    """Write a CSV without its index, which `read_csv` reads back unchanged."""
+    texts = table.select_dtypes(["object", "str"])
+    returns = any(texts[column].astype(str).str.contains("\r", regex=False).any() for column in texts)
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL  # which forgets these
+    table.to_csv(path, index=False, lineterminator="\n", float_format=float_format, quoting=quoting)
 
 
 def schema(**kinds: str) -> pa.Schema:

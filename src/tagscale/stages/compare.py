@@ -22,6 +22,7 @@ from tagscale.report.words import directions, duration, interval_words, rate_wor
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import run_name
+from tagscale.runtime.tables import write_csv
 from tagscale.study.compare import all_scores, headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
@@ -170,7 +171,7 @@ def _listening_tables(heard: Qualitative | None) -> dict[str, pd.DataFrame]:
 
 
 def _to_csv(table: pd.DataFrame, file: Path) -> None:
-    table.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+    write_csv(table, file, float_format="%.6g")
 
 
 def _pages(validation: Path | None) -> list[Path]:

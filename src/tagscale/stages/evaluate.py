@@ -24,7 +24,7 @@ from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, seal
 from tagscale.runtime.identity import RunFacts, RunIdentity, command_of, run_output
-from tagscale.runtime.tables import write_table
+from tagscale.runtime.tables import write_csv, write_table, write_wide
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory
@@ -73,14 +73,13 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
     numbers |= {part: {key: _rounded(value) for key, value in metrics[part].macro().items()} for part in PARTS}
     numbers["unscored"] = {part: _unscored(parts.tags, metrics[part]) for part in PARTS}
     numbers |= certainty.facts() if certainty else {}
-    predictions = scores.rename_axis("track_id").reset_index()
-    predictions.insert(1, "part", np.repeat(PARTS, [len(tracks[part]) for part in PARTS]))
+    keys = pd.DataFrame({"track_id": scores.index, "part": np.repeat(PARTS, [len(tracks[part]) for part in PARTS])})
     per_tag = [_table(part, tags, metrics[part], certainty if part == "test" else None) for part in PARTS]
     with replacing(results) as fresh:
         fresh.mkdir()
-        write_table(predictions, fresh / "predictions.parquet")
+        write_wide(keys, scores, fresh / "predictions.parquet")
         table = pd.concat(per_tag)
-        table.to_csv(fresh / "per_tag.csv", index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+        write_csv(table, fresh / "per_tag.csv", float_format=f"%.{DIGITS}f")
         if certainty:
             write_table(certainty.table(), fresh / "resamples.parquet")
         seal(fresh, "metrics.json", numbers)

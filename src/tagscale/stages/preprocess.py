@@ -16,6 +16,7 @@ from tagscale.params.load import Params
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.journal import Record
+from tagscale.runtime.paths import Ambiguous, Locator
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.grow import PartialStore, finish, writing
 from tagscale.store.previous import Previous, Seen, State, load_seen, save_seen, unchanged
@@ -98,18 +99,24 @@ def _fill(
 def _jobs(work: PartialStore, previous: Previous, root: Path, paths: dict[str, str], store: Path) -> Iterator[Job]:
     """Yield the files that must be read. Add tracks with an unchanged file to `work` at once."""
     seen = load_seen(store) if previous.identity else {}
+    files = Locator(root)
     for track, path in paths.items():
         if track in work.done:
             continue
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             work.reject(track, path, "its path leaves the dataset's folder", None)
             continue
+        try:
+            file = files.locate(path)
+        except Ambiguous as error:
+            work.reject(track, path, str(error), None)
+            continue
         digest = previous.known(track, path)
-        source = unchanged(seen, root / path, digest)
+        source = unchanged(seen, file, digest)
         if source:
             _take(work, previous, track, path, Outcome(source=source))
         else:
-            yield Job(track, root / path, digest)
+            yield Job(track, file, digest)
 
 
 def _take(work: PartialStore, previous: Previous, track: str, path: str, outcome: Outcome) -> None:

@@ -9,6 +9,7 @@ from tagscale.params.load import DatasetParams, Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, seal
 from tagscale.runtime.identity import data_hash
+from tagscale.runtime.tables import write_csv
 from tagscale.store.previous import read_rejected
 from tagscale.store.read import Store
 from tagscale.validation.expectations import Examination
@@ -39,7 +40,7 @@ def run(params: Params, *, catalog: Path, store: Path, validation: Path, docs: P
     other_version = _other_version(params.dataset, current)
     with replacing(validation) as fresh:
         fresh.mkdir()
-        findings.quarantine.to_csv(fresh / "quarantine.csv", index=False, lineterminator="\n")
+        write_csv(findings.quarantine, fresh / "quarantine.csv")
         (fresh / "validation.html").write_text(page(findings), encoding="utf-8")
         seal(fresh, "validation.json", findings.as_dict() | {"other_version": other_version})
     if docs is not None:

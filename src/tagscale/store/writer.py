@@ -13,7 +13,7 @@ import pyarrow as pa
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.files import flush, seal
 from tagscale.runtime.journal import write_whole
-from tagscale.runtime.tables import schema, write_table
+from tagscale.runtime.tables import schema, write_csv, write_table
 from tagscale.store.read import BYTES_PER_SAMPLE, FORMAT, TABLES, Shard
 
 SOURCES = schema(track_id="text", path="text", source_bytes="whole", source_sha256="text")
@@ -99,7 +99,7 @@ def write_index(
         more: further entries of store.json
     """
     write_table(index, folder / "index.parquet")
-    rejected.to_csv(folder / "rejected.csv", index=False, lineterminator="\n")
+    write_csv(rejected, folder / "rejected.csv")
     facts = {"format": FORMAT, "sample_rate": SAMPLE_RATE, "hash": content_hash(index)}
     files = [name for name in TABLES if (folder / name).is_file()]
     seal(folder, "store.json", facts | more | {"shards": shards}, files)

@@ -167,7 +167,7 @@ def _predictions(results: Sequence[Path]) -> dict[str, Path]:
 def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str]) -> dict[str, np.ndarray]:
     """A run's scores of the validation and of the test part, (tracks, tags) in the partition's order."""
     output, file = result_output(files[run]), "predictions.parquet"
-    table = read_predictions(files[run]).set_index("track_id")
+    _, table = read_predictions(files[run])
     if absent := [tag for tag in tags if tag not in table]:
         raise output.damaged(file, f"no scores of the tag {absent[0]!r}, which the partition has")
     table = table[tags]

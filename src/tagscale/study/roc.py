@@ -41,8 +41,8 @@ def micro_curve(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) 
 
 def curve_of_results(results: Path, catalog: Catalog) -> Curve:
     """The curve of the test part of an evaluated run, whose folder is `results`."""
-    table = read_predictions(results)
-    scores = table[table["part"] == "test"].set_index("track_id").drop(columns="part")
+    parts, scores = read_predictions(results)
+    scores = scores[parts == "test"]
     labels = catalog.labels.loc[scores.index, scores.columns].to_numpy()
     regression = (catalog.tags.loc[scores.columns, "kind"] == "regression").to_numpy()
     return micro_curve(labels, scores.to_numpy(), regression)

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from tagscale.evaluation.metrics import METRICS, PARTS
 from tagscale.runtime.identity import RunIdentity, command_of, run_name, run_output
 from tagscale.runtime.reading import Output
-from tagscale.runtime.tables import csv_in, schema, table_in
+from tagscale.runtime.tables import csv_in, schema, table_in, wide_in
 
 TEXT = ("tag", "group", "kind", "part")
 PER_TAG = (*TEXT, "positives", "tracks", *METRICS)
@@ -118,9 +118,16 @@ def read_resamples(pair: Pair) -> pd.DataFrame:
     return table
 
 
-def read_predictions(folder: Path) -> pd.DataFrame:
-    """predictions.parquet of a run's results: track_id, part, and a score for every tag. Raises Damaged."""
-    return table_in(result_output(folder), "predictions.parquet", schema(track_id="text", part="text"), pa.float32())
+def read_predictions(folder: Path) -> tuple[pd.Series, pd.DataFrame]:
+    """predictions.parquet of a run's results: every track's part, and its score of every tag, both by track_id.
+
+    Raises:
+        Damaged: the file is missing or not as evaluate wrote it.
+    """
+    keys, scores = wide_in(
+        result_output(folder), "predictions.parquet", schema(track_id="text", part="text"), pa.float32()
+    )
+    return keys.set_index("track_id")["part"], scores.set_index(pd.Index(keys["track_id"]))
 
 
 def unscored(results: Iterable[Record]) -> pd.DataFrame:

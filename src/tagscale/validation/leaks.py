@@ -56,7 +56,7 @@ def crossings(tracks: pd.DataFrame, audio: pd.Series | None = None) -> list[Cros
     artist, album = used["artist"].fillna(""), used["album"].fillna("")
     keys = {
         "artist": artist,
-        "album": (artist + ": " + album).where((artist != "") & (album != ""), ""),
+        "album": (artist + "\x1f" + album).where((artist != "") & (album != ""), ""),
         "recording": used["recording"].fillna(""),
     }
     if audio is not None:

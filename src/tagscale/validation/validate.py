@@ -5,6 +5,7 @@ import pandas as pd
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import ValidationParams
 from tagscale.partition.divide import PARTS, Partition
+from tagscale.runtime.names import near_equal
 from tagscale.validation.expectations import DROP, MENTION, STOP, Examination, Result, examine
 from tagscale.validation.faults import faults
 from tagscale.validation.findings import Findings
@@ -56,7 +57,7 @@ def validate(
     findings.split, findings.stops = _split(catalog), _broken_claim(catalog, leaks)
     findings.leaks = [{field: getattr(crossing, field) for field in OF_LEAKS} for crossing in leaks]
     findings.quarantine, findings.reasons = quarantine(audio, results, settings)
-    findings.mentions = _mentions(audio, results, settings) + _unknown_artists(catalog)
+    findings.mentions = _mentions(audio, results, settings) + _unknown_artists(catalog) + _near_equal(catalog)
     _check_share(findings, audio, settings)
     usable = ~catalog.tracks["track_id"].isin(findings.quarantine["track_id"]).to_numpy()
     findings.usable = usable_table(catalog, usable)
@@ -123,6 +124,35 @@ def _unknown_artists(catalog: Catalog) -> list[str]:
         f"{unknown:,} of {len(catalog.tracks):,} tracks have no artist: each counts as an artist of its own, and "
         "whether they cross the parts of a split cannot be checked"
     ]
+
+
+def _near_equal(catalog: Catalog) -> list[str]:
+    """Sentences on tags and artists that may be the same one in two spellings."""
+    sentences = []
+    if tags := near_equal(map(str, catalog.tags.index)):
+        sentences.append(
+            f"tags that may be one tag in several spellings: {_shown(tags)}. A model learns each by itself, from fewer "
+            "tracks; give them one name if they are one"
+        )
+    if artists := near_equal(catalog.tracks["artist"].unique()):
+        known = catalog.tracks[catalog.tracks["split"].notna()].drop_duplicates(["artist", "split"])
+        parts = known.groupby("artist")["split"].agg(frozenset)
+        crossing = sum(len(frozenset().union(*(parts.get(name, ()) for name in group))) > 1 for group in artists)
+        risk = (
+            f"{crossing} of these {len(artists)} have tracks in several parts of the split"
+            if catalog.split
+            else "each spelling counts as an artist of its own, so one artist may be in train and in test"
+        )
+        sentences.append(
+            f"artists that may be one artist in several spellings: {_shown(artists)}. If they are, {risk}, and scores "
+            "are too good; give them one name, or one artist_id"
+        )
+    return sentences
+
+
+def _shown(groups: list[list[str]]) -> str:
+    named = "; ".join(" / ".join(f"`{name}`" for name in group) for group in groups[:SHOWN])
+    return named + (f" and {len(groups) - SHOWN} more" if len(groups) > SHOWN else "")
 
 
 def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationParams) -> list[str]:
