@@ -1,5 +1,6 @@
 """Text and gzip files of others, within bounds: no small file fills the memory, nor does a line without end."""
 
+import codecs
 import gzip
 import io
 from pathlib import Path
@@ -39,11 +40,38 @@ class _Gunzipped(gzip.GzipFile):
 def open_lines(path: Path) -> TextIO:
     """Open UTF-8 text, with or without a byte order mark, unpacked where its name ends in .gz; line ends stay.
 
+    UTF-16 is read as well: a spreadsheet's "Unicode text".
+
     Raises:
         TagscaleError: while it is read: a line longer than LONGEST_LINE, or a gzip file that unpacks to too much.
     """
-    raw: IO[bytes] = cast(IO[bytes], _Gunzipped(path)) if path.suffix == ".gz" else open(path, "rb")  # noqa: SIM115
-    return _Lines(raw, encoding="utf-8-sig", newline="")
+    return _Lines(_open(path), encoding=_encoding(path), newline="")
+
+
+def _encoding(path: Path) -> str:
+    with _open(path) as raw:
+        first = raw.read(2)
+    if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if len(first) == 2 and 0 in first:  # no text begins with a NUL, nor with a letter and a NUL
+        return "utf-16-le" if first[1] == 0 else "utf-16-be"
+    return "utf-8-sig"
+
+
+def not_text(path: Path, remedy: str) -> TagscaleError:
+    """The error for a file that cannot be decoded: names the first line that is not UTF-8."""
+    with _open(path) as raw:
+        for number, line in enumerate(iter(lambda: raw.readline(LONGEST_LINE), b""), start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                where = f"line {number}: byte 0x{line[error.start]:02x} at its place {error.start + 1}"
+                return TagscaleError(f"{path}, {where} is not UTF-8 text ({error.reason}). {remedy}")
+    return TagscaleError(f"{path}: not UTF-8 text, nor whole UTF-16. {remedy}")
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], _Gunzipped(path)) if path.suffix == ".gz" else open(path, "rb")
 
 
 def gunzip(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tagscale.catalog.sources import folder, folder_table
 from tagscale.catalog.tables import Catalog, Split, artist_keys
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.names import normalised
 from user_folder import ROOT, TAGS, rows, write_table
 from user_folder import settings as user_settings
 
@@ -114,7 +115,7 @@ def test_tags_from_the_current_directory(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_inferred_kinds_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = {"year": "1999", "empty": "", "mood[calm]": "0.5"}
+    more = {"year": "1999", "empty": "", "mood[calm]": "0.5", "recording": "1"}
     write_table(tmp_path, [row | more for row in rows(4)])
     catalog = read(tmp_path, tags=None)
     assert catalog.tags["kind"].to_dict() == {
@@ -123,7 +124,7 @@ def test_inferred_kinds_are_printed(tmp_path: Path, capsys: pytest.CaptureFixtur
         "mood[calm]": "regression",
     }
     printed = capsys.readouterr().out
-    for expected in ("only 0 and 1", "numbers from 0 to 0.75", "1999", "empty", "mood[calm]"):
+    for expected in ("only 0 and 1", "numbers from 0 to 0.75", "1999", "empty", "mood[calm]", "rename a tag"):
         assert expected in printed
 
 
@@ -189,6 +190,148 @@ def test_missing_column(tmp_path: Path, column: str, wrong: str, hint: str) -> N
     assert hint in str(caught.value)
 
 
+HEADER, ROWS = "track_id,path,artist,rock,energy\n", "007,a.wav,True,1,0.5\n1e5,b.wav,NA,0,0.25\n"
+LAYOUTS = {
+    "comma": HEADER + ROWS,
+    "semicolon": (HEADER + ROWS).replace(",", ";"),
+    "tab": (HEADER + ROWS).replace(",", "\t"),
+    "bar": (HEADER + ROWS).replace(",", "|"),
+    "sep": "sep=;\r\n" + (HEADER + ROWS).replace(",", ";"),
+    "quoted sep": '"sep=,"\n' + HEADER + ROWS,
+    "blank lines first": "\n\n" + HEADER + ROWS,
+    "byte order mark": "\ufeff" + HEADER + ROWS,
+    "CRLF": (HEADER + ROWS).replace("\n", "\r\n"),
+    "CR": (HEADER + ROWS).replace("\n", "\r"),
+    "quotes": '"track_id","path","artist","rock","energy"\n' + ROWS,
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_a_table_in_any_layout_is_read_alike(tmp_path: Path, case: str, encoding: str) -> None:
+    write_table(tmp_path, rows())
+    (tmp_path / "tracks.csv").write_bytes(LAYOUTS[case].encode(encoding))
+    catalog = read(tmp_path)
+    assert catalog.tracks[["track_id", "path", "artist"]].to_numpy().tolist() == [
+        ["007", "a.wav", "True"],
+        ["1e5", "b.wav", "NA"],
+    ]
+    assert catalog.labels.to_numpy().tolist() == [[1, 0.5], [0, 0.25]]
+
+
+REFUSED = {
+    "decimal commas": (
+        (HEADER + ROWS).replace(",", ";").replace("0.", "0,"),
+        "tag column `energy` that is no number from 0 to 1: line 2 `0,5`, line 3 `0,25`; write decimals with a point",
+    ),
+    "decimal commas between commas": (
+        HEADER + ROWS.replace("0.", "0,"),
+        "tracks.csv, line 2: 6 cells, but the header has 5; the delimiter is `,`. Put double quotes around text that "
+        "holds the delimiter, and write decimals with a point, as 0.5.",
+    ),
+    "seconds": (
+        "track_id,path,artist,seconds,rock,energy\na,b,c,'3,5',1,1\n".replace("'", '"'),
+        "decimals with a point",
+    ),
+    "comment first": ("# my table, 2026\n" + HEADER + ROWS, "line 1: a comment, `# my table, 2026`; a table has none."),
+    "comment between": (
+        HEADER + "# more\n" + ROWS,
+        "line 2: 1 cells, but the header has 5; the delimiter is `,`. A ta",
+    ),
+    "colons": ((HEADER + ROWS).replace(",", ":"), "missing column `track_id`"),
+    "ragged": (HEADER.replace(",", ";") + "a;b\n", "line 2: 2 cells, but the header has 5; the delimiter is `;`."),
+    "open quote": (HEADER + 'a,"b,c,1,0\n' + ROWS, "lines 2 to 4: not a well-formed table: unexpected end of data."),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_another_layout_is_refused_with_its_delimiter_and_line(tmp_path: Path, case: str) -> None:
+    text, message = REFUSED[case]
+    write_table(tmp_path, rows())
+    (tmp_path / "tracks.csv").write_text(text, newline="")
+    with pytest.raises(TagscaleError) as caught:
+        read(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_decimal_commas_make_no_column_vanish(tmp_path: Path) -> None:
+    write_table(tmp_path, [row | {"energy": "0,5"} for row in rows(3)])
+    with pytest.raises(
+        TagscaleError, match=r"decimal commas in column `energy`: line 2 `0,5`, .*write decimals with a"
+    ):
+        read(tmp_path, tags=None)
+    write_table(tmp_path, [row | {"note": "see page 1,2 or 3"} for row in rows(3)])
+    assert "note" not in read(tmp_path, tags=None).labels
+
+
+def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path: Path) -> None:
+    write_table(tmp_path, rows())
+    (tmp_path / "tracks.csv").write_bytes((HEADER + ROWS + "3,c.wav,Bj\xf6rk,1,1\n").encode("latin-1"))
+    with pytest.raises(TagscaleError, match=r"line 4: byte 0xf6 at its place 11 is not UTF-8 text .*Save it as UTF-8"):
+        read(tmp_path)
+
+
+def test_a_name_means_its_column_before_any_pattern(tmp_path: Path) -> None:
+    table = [row | {"rock [live]": "1", "rock*": "0", "rocky": "1", "007": "0", "yes": "1"} for row in rows(2)]
+    kinds = {"rock*": "regression", "*": "ignore", "rock [live]": "classification", "rocky": "classification"}
+    tags = "columns:\n" + "".join(f'  "{name}": {{kind: {kind}}}\n' for name, kind in kinds.items())
+    write_table(tmp_path, table)
+    (tmp_path / "tags.yaml").write_text(tags + "  007: {kind: classification}\n  yes: {kind: regression}\n")
+    assert read(tmp_path).tags["kind"].to_dict() == {
+        "rock [live]": "classification",
+        "rock*": "regression",
+        "rocky": "classification",
+        "007": "classification",
+        "yes": "regression",
+    }
+
+
+def test_names_have_one_form(tmp_path: Path) -> None:
+    table = [
+        row | {"artist": artist, "na\u00efve\u00a0art": "1", "genre": genre}
+        for row, artist, genre in zip(
+            rows(4),
+            ["Bj\u00f6rk", "Bjo\u0308rk ", "\u200bBj\u00f6rk", "bj\u00f6rk"],
+            ["caf\u00e9 noir", "cafe\u0301\u2003noir", "", "caf\u00e9\u200b noir"],
+            strict=True,
+        )
+    ]
+    tags = {
+        "columns": {
+            "nai\u0308ve art": {"kind": "classification"},
+            "genre": {"kind": "category"},
+            "*": {"kind": "ignore"},
+        }
+    }
+    write_table(tmp_path, table, tags)
+    catalog = read(tmp_path)
+    assert catalog.tracks["artist"].tolist() == ["Bj\u00f6rk"] * 3 + ["bj\u00f6rk"]
+    assert catalog.tags.index.tolist() == ["na\u00efve art", "genre_caf\u00e9_noir"]
+
+
+def test_names_that_are_one_are_refused(tmp_path: Path) -> None:
+    write_table(tmp_path, [rows(2)[0], rows(2)[1] | {"track_id": "song00\u200b"}])
+    with pytest.raises(TagscaleError, match="track_id used more than once: line 2 `song00`, line 3 `song00`"):
+        read(tmp_path)
+    write_table(tmp_path, [row | {"caf\u00e9": "1", "cafe\u0301": "0"} for row in rows(2)])
+    with pytest.raises(TagscaleError, match="more than one column is named caf\u00e9"):
+        read(tmp_path)
+    two = {"columns": {**TAGS["columns"], "rock\u00a0": {"kind": "regression"}}}
+    write_table(tmp_path, rows(2), two)
+    with pytest.raises(TagscaleError, match=r"tags\.yaml: two entries are named `rock`"):
+        read(tmp_path)
+
+
+def test_a_tag_cannot_have_the_name_of_a_column_of_tracks(tmp_path: Path) -> None:
+    write_table(
+        tmp_path,
+        [row | {"title": "1"} for row in rows(2)],
+        {"columns": {"title": {"kind": "classification"}, **TAGS["columns"]}},
+    )
+    with pytest.raises(TagscaleError, match="`title` is no tag: the table's column of that name is about the tracks"):
+        read(tmp_path)
+
+
 BAD_TABLES = {
     "empty": ("", "empty; expected a header"),
     "header only": ("track_id,path,artist,rock\n", "a header without rows"),
@@ -238,7 +381,7 @@ def test_two_columns_that_make_one_tag(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-text = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8).map(str.strip)
+text = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8).map(normalised)
 label = st.one_of(st.just(""), st.sampled_from(["0", "1"]), st.floats(0, 1).map(repr))
 row = st.fixed_dictionaries({"artist": text, "title": text, "rock": label, "energy": label})
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
-from tagscale.runtime.bounded import check_columns, open_lines
+from tagscale.runtime.bounded import check_columns, not_text, open_lines
 from tagscale.runtime.errors import TagscaleError
 
 CHUNK_ROWS = 50_000
@@ -48,10 +48,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
     try:
         with open_lines(path) as text:
             yield text
-    except UnicodeDecodeError as error:
-        raise TagscaleError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Fetch the file again, or save it as UTF-8."
-        ) from None
+    except UnicodeError:
+        raise not_text(path, "Fetch the file again, or save it as UTF-8.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TagscaleError(f"{path}: not a whole gzip file ({error}). Fetch it again.") from None
 

@@ -12,11 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tagscale.catalog.tables import TRACK_COLUMNS
 from tagscale.params.load import read_yaml
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.names import normalised
 
 KINDS = ["classification", "regression", "category", "ignore"]
 KEYS = ["kind", "group", "exclusive"]
+ARTIST_ID = "artist_id"  # of a table: distinguishes artists of one name
+RESERVED = (*TRACK_COLUMNS, ARTIST_ID)  # columns of a table that are never tags
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,24 @@ class TagColumn:
 def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
     """The tag columns among `columns` (of `table`) as the YAML file `path` declares them, in the table's order.
 
-    The first entry whose name or pattern matches a column decides. The group is "tags" unless the entry names another.
+    An entry that is a column's name means that column alone, whatever stars and brackets it holds. For other columns
+    the first pattern that matches decides. The group is "tags" unless the entry names another.
 
     Raises:
         TagscaleError: no such file or not YAML, unknown kind or key, a column that no entry matches, an entry that
             matches no column.
     """
     entries = _entries(path)
+    matches = _matches(entries, columns)
     for pattern, entry in entries.items():
-        if entry["kind"] != "ignore" and not any(fnmatchcase(column, pattern) for column in columns):
+        useless = pattern not in columns and not any(fnmatchcase(column, pattern) for column in columns)
+        if useless and pattern in RESERVED:
+            raise TagscaleError(
+                f"{path}: `{pattern}` is no tag: the table's column of that name is about the tracks themselves. Give "
+                f"the tag's column another name in {table}."
+            )
+        if useless and entry["kind"] != "ignore":
             raise TagscaleError(f"{path}: `{pattern}` matches no column of {table}{_near(pattern, columns)}.")
-    matches = {column: next((p for p in entries if fnmatchcase(column, p)), None) for column in columns}
     unmatched = [column for column, pattern in matches.items() if pattern is None]
     if unmatched:
         raise TagscaleError(
@@ -64,8 +75,17 @@ def kinds(path: Path, columns: list[str]) -> dict[str, str]:
     if not path.is_file():
         return {}
     entries = _entries(path)
-    matches = {column: next((p for p in entries if fnmatchcase(column, p)), None) for column in columns}
+    matches = _matches(entries, columns)
     return {column: entries[pattern]["kind"] for column, pattern in matches.items() if pattern is not None}
+
+
+def _matches(entries: dict[str, dict[str, str]], columns: list[str]) -> dict[str, str | None]:
+    """The entry that decides each column, None where there is none."""
+    patterns = [entry for entry in entries if entry not in columns]
+    return {
+        column: column if column in entries else next((p for p in patterns if fnmatchcase(column, p)), None)
+        for column in columns
+    }
 
 
 def _entries(path: Path) -> dict[str, dict[str, str]]:
@@ -80,7 +100,13 @@ def _entries(path: Path) -> dict[str, dict[str, str]]:
         raise TagscaleError(
             f"{path}: expected one mapping, `columns:`, from column names to {{kind: ..., group: ...}}."
         )
-    return {str(pattern): _entry(path, str(pattern), entry) for pattern, entry in content["columns"].items()}
+    entries: dict[str, dict[str, str]] = {}
+    for written, entry in content["columns"].items():
+        pattern = normalised(str(written))
+        if pattern in entries:
+            raise TagscaleError(f"{path}: two entries are named `{pattern}`, if spaces and Unicode forms do not count.")
+        entries[pattern] = _entry(path, pattern, entry)
+    return entries
 
 
 def _entry(path: Path, pattern: str, entry: Any) -> dict[str, str]:
@@ -98,7 +124,10 @@ def _entry(path: Path, pattern: str, entry: Any) -> dict[str, str]:
         raise TagscaleError(
             f"{path}: `{pattern}`: unknown kind `{kind}`{_near(kind, KINDS)}; known: {', '.join(KINDS)}."
         )
-    return {"kind": kind, "group": entry.get("group", "tags"), "exclusive": entry.get("exclusive", "")}
+    group, exclusive = normalised(entry.get("group", "tags")), normalised(entry.get("exclusive", ""))
+    if not group:
+        raise TagscaleError(f"{path}: `{pattern}`: `group` is empty; name the tags' group, or leave the key out.")
+    return {"kind": kind, "group": group, "exclusive": exclusive}
 
 
 def _near(word: str, known: list[str]) -> str:
@@ -118,6 +147,9 @@ def inferred(table: Path, cells: pd.DataFrame, columns: list[str]) -> list[TagCo
         shown.add_row(escape(column), kind, escape(because))
         if kind != "ignore":
             tags.append(TagColumn(column, kind, group=kind))
+    for column in cells.columns.intersection(list(RESERVED)):
+        if (filled := set(cells[column]) - {""}) and filled <= {"0", "1"} and column != "track_id":
+            shown.add_row(column, "ignore", "0 and 1, but columns of this name are about the tracks; rename a tag")
     Console().print(shown)
     return tags
 
@@ -141,7 +173,7 @@ def one_hot(column: str, cells: pd.Series) -> dict[str, np.ndarray]:
     >>> one_hot("genre", pd.Series(["rock", "hip hop", "", "rock"]))["genre_rock"]
     array([ 1.,  0., nan,  1.], dtype=float32)
     """
-    values = cells.str.split().str.join("_")
+    values = cells.map({cell: normalised(cell).replace(" ", "_") for cell in cells.unique()})
     known = sorted(set(values) - {""})
     empty = (values == "").to_numpy()
     return {f"{column}_{value}": np.where(empty, np.nan, values == value).astype(np.float32) for value in known}

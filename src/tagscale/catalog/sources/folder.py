@@ -15,9 +15,9 @@ import pandas as pd
 from rich.console import Console
 
 from tagscale.catalog.sources.annotations import leaves_folder, refusal, refuse
-from tagscale.catalog.sources.columns import TagColumn, declared, inferred, one_hot
-from tagscale.catalog.sources.folder_table import REQUIRED, Table, read_table
-from tagscale.catalog.tables import TRACK_COLUMNS, Catalog, Split, catalog_of
+from tagscale.catalog.sources.columns import ARTIST_ID, RESERVED, TagColumn, declared, inferred, one_hot
+from tagscale.catalog.sources.folder_table import REQUIRED, Table, decimal_commas, named, read_table
+from tagscale.catalog.tables import NAMES, TRACK_COLUMNS, Catalog, Split, catalog_of, one_form
 from tagscale.params.load import DatasetParams
 from tagscale.runtime.errors import TagscaleError
 
@@ -25,8 +25,8 @@ STRATIFIED, COLUMN = "stratified", "column"
 SPLITS: dict[str, Split] = {COLUMN: Split(COLUMN, artist_filtered=False)}
 TAG_SETS: tuple[str, ...] = ()
 VARIANTS: tuple[str, ...] = ()
+POINT = "write decimals with a point, as 0.5"
 PARTS = {"train": "train", "valid": "valid", "test": "test", "validation": "valid", "val": "valid"}
-ARTIST_ID = "artist_id"
 
 
 def read(root: Path, dataset: DatasetParams) -> Catalog:
@@ -48,9 +48,11 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
     path = Path(root) / dataset.table
     tags = None if dataset.tags is None else _tags_path(root, dataset.tags)
     table = read_table(path, tags)
-    _check_columns(path, table.columns)
+    _check_columns(path, table.columns, table.delimiter)
     tracks = _tracks(path, table.cells)
-    candidates = [column for column in table.columns if column not in (*TRACK_COLUMNS, ARTIST_ID)]
+    candidates = [column for column in table.columns if column not in RESERVED]
+    if tags is None:
+        _check_decimals(path, table.cells[candidates])
     found = inferred(path, table.cells, candidates) if tags is None else declared(tags, path, candidates)
     labels, descriptions = _labels(path, table, found)
     return catalog_of(dataset.name, tracks, labels, descriptions, _split(path, tracks, dataset.split))
@@ -69,7 +71,7 @@ def _split(path: Path, tracks: pd.DataFrame, wanted: str | None) -> Split | None
     return SPLITS[COLUMN]
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
+def _check_columns(path: Path, columns: list[str], delimiter: str) -> None:
     missing = [column for column in REQUIRED if column not in columns]
     if not missing:
         return
@@ -82,11 +84,21 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         f"{path}: missing column {', '.join(hints)}; expected {', '.join(REQUIRED)} and tag columns, found: "
         + ", ".join(columns[:20])
         + (", ..." if len(columns) > 20 else "")
+        + f" (the delimiter is {named(delimiter)})"
     )
+
+
+def _check_decimals(path: Path, cells: pd.DataFrame) -> None:
+    """Refuse columns of numbers with decimal commas: inferred from such cells, a column would be no tag."""
+    for name, column in cells.items():
+        commas = column.str.fullmatch(r"\d*,\d+")
+        if (commas | column.str.fullmatch(r"\d*")).all():
+            refuse(path, column, commas, f"decimal commas in column `{name}`", POINT)
 
 
 def _tracks(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
     tracks = pd.DataFrame({column: _column(cells, column) for column in TRACK_COLUMNS})
+    tracks = tracks.assign(**{column: one_form(tracks[column]) for column in NAMES})
     for column in ("track_id", "path"):
         refuse(path, tracks[column], tracks[column] == "", f"empty {column}", "fill it in or remove the row")
     double = tracks["track_id"].duplicated(keep=False)
@@ -95,11 +107,13 @@ def _tracks(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
     refuse(path, tracks["path"], outside, "path outside the folder", "write it relative to dataset.root, without `..`")
     seconds = pd.to_numeric(tracks["seconds"].replace("", None), errors="coerce").astype(np.float64)
     wrong = (tracks["seconds"] != "") & ~(np.isfinite(seconds) & (seconds > 0))
-    refuse(path, tracks["seconds"], wrong, "seconds that are no positive number", "correct it or leave it empty")
+    remedy = POINT if decimal_commas(tracks["seconds"][wrong]) else "correct it or leave it empty"
+    refuse(path, tracks["seconds"], wrong, "seconds that are no positive number", remedy)
     splits = tracks["split"].str.lower().map(PARTS)
     unknown = (tracks["split"] != "") & splits.isna()
-    refuse(path, tracks["split"], unknown, "unknown split", "expected train, valid (or validation, val) or test")
-    identity = _column(cells, ARTIST_ID)
+    remedy = "expected train, valid (or validation, val) or test; rename the column if it is a tag"
+    refuse(path, tracks["split"], unknown, "unknown split", remedy)
+    identity = one_form(_column(cells, ARTIST_ID))
     tracks["artist"] = identity.where(identity != "", tracks["artist"])
     nameless = tracks["artist"] == ""
     if nameless.any():
@@ -142,6 +156,7 @@ def _label_column(path: Path, table: Table, name: str) -> np.ndarray:
         shown, count = table.wrong[name]
         what = f"label of tag column `{name}` that is no number from 0 to 1"
         remedy = "scale it, leave it empty where not annotated, or give the column `kind: ignore`"
+        remedy = POINT if decimal_commas(cell for _, cell in shown) else remedy
         raise refusal(path, shown, count, what, remedy)
     return table.numbers[:, table.places[name]]
 

@@ -5,25 +5,28 @@ As text, a million rows of a hundred labels would fill the memory; so `annotatio
 
 import csv
 import gzip
+import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
 
 from tagscale.catalog.sources.annotations import SHOWN
-from tagscale.catalog.sources.columns import kinds
-from tagscale.catalog.tables import TRACK_COLUMNS
-from tagscale.runtime.bounded import check_columns, open_lines
+from tagscale.catalog.sources.columns import RESERVED, kinds
+from tagscale.runtime.bounded import check_columns, not_text, open_lines
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.names import normalised
 
 REQUIRED = ["track_id", "path", "artist"]
 NUMBERS = ("classification", "regression")  # kinds whose cells become numbers while the table is read
+DELIMITERS = (",", "\t", ";", "|")
+MOST_BLANK_LINES = 100  # before the header
 CHUNK_ROWS = 10_000
 WRONG = -1.0  # marks a cell that is no number from 0 to 1
 REMEMBERED = 100_000  # distinct cells of a chunk's labels whose numbers are cached
@@ -34,12 +37,14 @@ class Table:
     """The content of the file; the index of `cells` is the line number of each row.
 
     columns: all names of the header.
+    delimiter: between its cells.
     cells: stripped text, "" = empty, of the columns that are neither numbers nor ignored.
     numbers: (rows, tags) float32 of the columns `places` names, NaN where empty, WRONG where no number from 0 to 1.
     wrong: by column, line and text of the first such cells, and how many there are.
     """
 
     columns: list[str]
+    delimiter: str
     cells: pd.DataFrame
     numbers: np.ndarray
     places: dict[str, int]
@@ -71,24 +76,21 @@ def read_table(path: Path, tags: Path | None) -> Table:
         )
     try:
         with open_lines(path) as file:
-            delimiter = "\t" if "\t" in file.readline() else ","
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(path, header)
-            known = {} if tags is None else kinds(tags, [name for name in header if name not in TRACK_COLUMNS])
-            return _collect(path, header, known, _rows(path, reader, header))
-    except UnicodeDecodeError as error:
-        raise TagscaleError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
-        ) from None
-    except csv.Error as error:
-        raise TagscaleError(f"{path}, line {reader.line_num}: not a well-formed table: {error}.") from None
+            delimiter, before = _delimiter(path, file)
+            rows = _rows(path, file, delimiter, before)
+            header = [normalised(name) for name in next(rows, (0, []))[1]]
+            _check_header(path, header, delimiter)
+            known = {} if tags is None else kinds(tags, [name for name in header if name not in RESERVED])
+            return _collect(path, header, delimiter, known, rows)
+    except UnicodeError:
+        raise not_text(path, "Save it as UTF-8.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TagscaleError(f"{path}: not a whole gzip file ({error}). Pack or copy it again.") from None
 
 
-def _collect(path: Path, header: list[str], known: dict[str, str], rows: Iterator[tuple[int, list[str]]]) -> Table:
+def _collect(
+    path: Path, header: list[str], delimiter: str, known: dict[str, str], rows: Iterator[tuple[int, list[str]]]
+) -> Table:
     """Collect the rows, chunk by chunk, as text or numbers according to the kinds of the columns."""
     labels = [name for name in header if known.get(name) in NUMBERS]
     texts = [name for name in header if name not in labels and known.get(name) != "ignore"]
@@ -111,28 +113,93 @@ def _collect(path: Path, header: list[str], known: dict[str, str], rows: Iterato
     if not pieces:
         raise TagscaleError(f"{path}: a header without rows; expected one row a track.")
     places = {name: i for i, name in enumerate(labels)}
-    return Table(header, pd.concat(pieces).rename_axis("line"), np.concatenate(arrays), places, wrong)
+    cells = pd.concat(pieces).rename_axis("line")
+    return Table(header, delimiter, cells, np.concatenate(arrays), places, wrong)
 
 
-def _rows(path: Path, reader: Any, header: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row that is not blank."""
-    line = reader.line_num + 1
-    for row in reader:
+def _delimiter(path: Path, file: TextIO) -> tuple[str, int]:
+    """The delimiter by which the header has the required columns, and the lines before the header, which are read.
+
+    A spreadsheet may write a line `sep=;` before the header.
+    """
+    first, before = file.readline(), 0
+    if stated := re.fullmatch(r"\"?sep=(.)\"?\s*", first, re.IGNORECASE):
+        return stated[1], 1
+    while not first.strip() and before < MOST_BLANK_LINES and (following := file.readline()):
+        first, before = following, before + 1
+    file.seek(0)
+    for _ in range(before):
+        file.readline()
+
+    def columns(delimiter: str) -> tuple[int, int]:
+        try:
+            names = [normalised(name) for name in next(csv.reader([first], delimiter=delimiter), [])]
+        except csv.Error:  # a cell beyond the reader's bound; the reading itself says so
+            names = []
+        return len(set(REQUIRED) & set(names)), len(names)
+
+    delimiter = max(DELIMITERS, key=columns)
+    if first.startswith("#") and not columns(delimiter)[0]:
+        raise TagscaleError(
+            f"{path}, line {before + 1}: a comment, `{first.strip()[:40]}`; a table has none. Remove the lines "
+            f"before the header, which names {', '.join(REQUIRED)} and the tags."
+        )
+    return delimiter, before
+
+
+def _rows(path: Path, file: TextIO, delimiter: str, before: int) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row that is not blank, the header first; `before`: lines that are read already."""
+    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    line, width = before + 1, 0
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            end = before + reader.line_num
+            through = f"lines {line} to {end}" if end > line else f"line {line}"
+            hint = " A double quote that opens a cell must also close it." if "end of data" in str(error) else ""
+            raise TagscaleError(f"{path}, {through}: not a well-formed table: {error}.{hint}") from None
+        if row is None:
+            return
         if any(row):
-            if len(row) != len(header):
-                raise TagscaleError(
-                    f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}. "
-                    "Put double quotes around text that holds the delimiter."
-                )
+            width = width or len(row)
+            if len(row) != width:
+                raise TagscaleError(_ragged(path, line, row, width, delimiter))
             yield line, row
-        line = reader.line_num + 1
+        line = before + reader.line_num + 1
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _ragged(path: Path, line: int, row: list[str], width: int, delimiter: str) -> str:
+    """The message for a row with too many or too few cells."""
+    if row[0].startswith("#"):
+        remedy = "A table has no comment lines: remove it."
+    elif len(row) > width and delimiter == "," and any(re.fullmatch(r"\d+", cell.strip()) for cell in row):
+        remedy = "Put double quotes around text that holds the delimiter, and write decimals with a point, as 0.5."
+    else:
+        remedy = "Put double quotes around text that holds the delimiter."
+    counted = f"{len(row)} cells, but the header has {width}; the delimiter is {named(delimiter)}"
+    return f"{path}, line {line}: {counted}. {remedy}"
+
+
+def named(delimiter: str) -> str:
+    """A delimiter in a sentence."""
+    return "a tab" if delimiter == "\t" else f"`{delimiter}`"
+
+
+def decimal_commas(cells: Iterable[str]) -> bool:
+    """Whether all of these cells are numbers with a decimal comma, at least one."""
+    cells = list(cells)
+    return bool(cells) and all(re.fullmatch(r"-?\d*,\d+", cell.strip()) for cell in cells)
+
+
+def _check_header(path: Path, header: list[str], delimiter: str) -> None:
     if not any(header):
         raise TagscaleError(f"{path}: empty; expected a header with {', '.join(REQUIRED)} and tag columns.")
     if "" in header:
-        raise TagscaleError(f"{path}: column {header.index('') + 1} of the header has no name; name or remove it.")
+        raise TagscaleError(
+            f"{path}: column {header.index('') + 1} of the header has no name; name or remove it (the delimiter is "
+            f"{named(delimiter)})."
+        )
     check_columns(path, header)
     twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
