@@ -205,9 +205,16 @@ def test_joined_wav(tmp_path: Path) -> None:
     wav = content(tmp_path / "a.wav", music(4))
     (tmp_path / "a.wav").write_bytes(wav + wav)
     assert (
-        rejected(tmp_path / "a.wav")
-        == f"a second WAV file is joined behind the first, from byte {len(wav)} on: split them"
+        rejected(tmp_path / "a.wav") == f"a second file is joined behind the first, from byte {len(wav)} on: split them"
     )
+
+
+@pytest.mark.parametrize("name", ["AIFF", "AU"])
+def test_joined_files_of_plain_samples(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, music(4), RATE, format=name)
+    path.write_bytes(path.read_bytes() * 2)
+    assert "joined behind the first" in rejected(path) or "that are no chunk follow them" in rejected(path)
 
 
 def test_chunks_behind_the_samples_are_no_samples(tmp_path: Path) -> None:

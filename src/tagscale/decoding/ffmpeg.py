@@ -48,7 +48,10 @@ def opened(path: Path, content: FileIO, formats: tuple[str, ...]) -> Iterator[Op
         stream.codec_context.thread_count = 1  # as many files as cores are decoded at once
         if stream.codec_context.name == "flac":  # other codecs' encoders write wrong checksums, too
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
-        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if stream.duration and stream.time_base:
+            seconds = float(stream.duration * stream.time_base)
+        else:
+            seconds = (container.duration or 0) / av.time_base
         damage: list[str] = []
         blocks = _blocks(_frames(container, stream, damage))
         yield Opened(container.format.name, rate, channels, round(seconds * rate), blocks, damage)

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from tagscale.decoding import ffmpeg, libsndfile
 from tagscale.decoding.lengths.adts import of_adts
-from tagscale.decoding.lengths.chunks import of_aiff, of_au, of_wav
+from tagscale.decoding.lengths.asf import of_asf
+from tagscale.decoding.lengths.chunks import of_aiff, of_au, of_caf, of_w64, of_wav
 from tagscale.decoding.lengths.flac import of_flac
 from tagscale.decoding.lengths.frames import tag_at
 from tagscale.decoding.lengths.length import Length
+from tagscale.decoding.lengths.matroska import of_matroska
 from tagscale.decoding.lengths.mp4 import of_mp4
 from tagscale.decoding.lengths.mpeg import of_mpeg
 from tagscale.decoding.lengths.ogg import of_ogg
@@ -74,13 +76,13 @@ FORMATS = (
     AudioFormat(
         ("m4a", "mov", "mp4"), (".m4a", ".m4b", ".mp4"), rb".{4}(ftyp|moov|mdat|wide|free|skip)", (FFMPEG,), of_mp4
     ),
-    AudioFormat(("asf",), (".wma", ".asf"), rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", (FFMPEG,)),
-    AudioFormat(("matroska", "webm"), (".mka", ".webm", ".mkv"), rb"\x1a\x45\xdf\xa3", (FFMPEG,)),
+    AudioFormat(("asf",), (".wma", ".asf"), rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", (FFMPEG,), of_asf),
+    AudioFormat(("matroska", "webm"), (".mka", ".webm", ".mkv"), rb"\x1a\x45\xdf\xa3", (FFMPEG,), of_matroska),
     AudioFormat(("wv",), (".wv",), rb"wvpk", (FFMPEG,)),
     AudioFormat(("tta",), (".tta",), rb"TTA1", (FFMPEG,)),
     AudioFormat(("ape",), (".ape",), rb"MAC ", (FFMPEG,)),
-    AudioFormat(("caf",), (".caf",), rb"caff", (LIBSNDFILE, FFMPEG)),
-    AudioFormat(("w64",), (".w64",), rb"riff\x2e\x91\xcf\x11", (LIBSNDFILE, FFMPEG)),
+    AudioFormat(("caf",), (".caf",), rb"caff", (LIBSNDFILE, FFMPEG), of_caf),
+    AudioFormat(("w64",), (".w64",), rb"riff\x2e\x91\xcf\x11", (LIBSNDFILE, FFMPEG), of_w64),
 )
 
 SUFFIXES = frozenset(suffix for entry in FORMATS for suffix in entry.suffixes)

@@ -1,4 +1,4 @@
-"""WAV (RIFF, RF64, RIFX), AIFF and AU: plain samples behind a header that counts their bytes, or cannot.
+"""WAV (RIFF, RF64, RIFX, W64), AIFF, CAF and AU: samples behind a header that counts their bytes, or cannot.
 
 Programs that write to a pipe leave 0 or a placeholder for the count: then the size of the file decides.
 """
@@ -6,14 +6,15 @@ Programs that write to a pipe leave 0 or a placeholder for the count: then the s
 from collections.abc import Iterator
 from typing import Literal
 
-from tagscale.decoding.lengths.length import CUT_SECONDS, Length, samples
+from tagscale.decoding.lengths.length import CUT_SECONDS, Length, samples, shortened
 from tagscale.decoding.lengths.window import Window
 
 UNFINISHED = 0x7F000000  # counts from here on that exceed the file are placeholders
 PLAIN = {1, 3, 6, 7}  # WAV's codes of integers, floats, A-law and mu-law
 EXTENSIBLE = 0xFFFE
 AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of one value, by encoding
-LONGEST_REST = 65_536  # bytes behind the samples that are of no known kind
+NO_SAMPLES = "truncated or damaged: no samples stand behind its header"
+LONGEST_REST = 8192  # bytes behind the samples that are of no known kind
 
 
 def of_wav(file: Window) -> Length | None:
@@ -27,9 +28,7 @@ def of_wav(file: Window) -> Length | None:
             announced64 = int.from_bytes(file.at(begin + 8, 8), order)
         elif name == b"fmt ":
             head = file.at(begin, 40)
-            code, frame = int.from_bytes(head[:2], order), int.from_bytes(head[12:14], order)
-            per_second = int.from_bytes(head[4:8], order) * frame
-            code = int.from_bytes(head[24:26], order) if code == EXTENSIBLE else code
+            code, frame, per_second = _layout(head, order)
         elif name == b"data":
             if not per_second:
                 return Length(fault="damaged: no format stands before its samples")
@@ -38,10 +37,42 @@ def of_wav(file: Window) -> Length | None:
             if announced == 0 and _chunk_follows(file, begin, order):
                 return Length(0.0)
             announced = -1 if announced == 0 or UNFINISHED <= announced > present else announced
-            if code not in PLAIN:
-                return Length()
-            return _rest(file, begin, announced, per_second, order) or samples(announced, present, per_second, frame)
-    return Length(fault="truncated or damaged: no samples stand behind its header")
+            fault = _rest(file, begin, announced, per_second, order) or _cut(announced, present, per_second)
+            return fault or (samples(announced, present, per_second, frame) if code in PLAIN else Length())
+    return Length(fault=NO_SAMPLES)
+
+
+def of_w64(file: Window) -> Length | None:
+    """Length of Sony's WAV with sizes of 64 bits, which count their own header and are rounded up to 8."""
+    if file.at(0, 4) != b"riff" or file.at(24, 4) != b"wave":
+        return None
+    place, per_second, frame, code = 40, 0, 0, 0
+    while place + 24 <= file.size:
+        head = file.at(place, 24)
+        length = int.from_bytes(head[16:], "little")
+        if head[:4] == b"fmt ":
+            code, frame, per_second = _layout(file.at(place + 24, 40), "little")
+        elif head[:4] == b"data" and per_second:
+            announced, present = length - 24, file.size - place - 24
+            fault = _cut(announced, present, per_second)
+            return fault or (samples(announced, present, per_second, frame) if code in PLAIN else Length())
+        place += max(-(-length // 8) * 8, 24)
+    return Length(fault=NO_SAMPLES)
+
+
+def of_caf(file: Window) -> Length | None:
+    """Whether the samples of a CAF file are whole. Its decoder knows the length."""
+    if file.at(0, 4) != b"caff":
+        return None
+    place = 8
+    while place + 12 <= file.size:
+        head = file.at(place, 12)
+        length = int.from_bytes(head[4:], "big", signed=True)
+        if head[:4] == b"data":
+            missing = place + 12 + length - file.size
+            return Length(fault=f"truncated: {missing} bytes of its samples are missing") if missing > 0 else Length()
+        place += 12 + max(length, 0)
+    return Length(fault=NO_SAMPLES)
 
 
 def of_aiff(file: Window) -> Length | None:
@@ -65,8 +96,9 @@ def of_aiff(file: Window) -> Length | None:
             announced = length - 8
             if length == 0 or UNFINISHED <= length > present:
                 announced = frames * width if 0 < frames * width <= present else -1
-            return samples(announced, present, rate * width, width)
-    return Length(fault="truncated or damaged: no samples stand behind its header")
+            joined = _rest(file, begin + 8, announced, rate * width, "big")
+            return joined or samples(announced, present, rate * width, width)
+    return Length(fault=NO_SAMPLES)
 
 
 def of_au(file: Window) -> Length | None:
@@ -81,7 +113,24 @@ def of_au(file: Window) -> Length | None:
         return Length()
     present = max(file.size - begin, 0)
     unknown = length == 0 or UNFINISHED <= length > present
+    if not unknown and present - length > CUT_SECONDS * rate * width:
+        return Length(fault=_uncounted(length / (rate * width), present - length))
     return samples(-1 if unknown else length, present, rate * width, width)
+
+
+def _layout(head: bytes, order: Literal["big", "little"]) -> tuple[int, int, int]:
+    """(code, bytes of a frame, bytes of a second) by a WAV's chunk of its format."""
+    code, rate, average = (int.from_bytes(head[at : at + size], order) for at, size in ((0, 2), (4, 4), (8, 4)))
+    frame = int.from_bytes(head[12:14], order)
+    code = int.from_bytes(head[24:26], order) if code == EXTENSIBLE else code
+    return code, frame, rate * frame if code in PLAIN else average
+
+
+def _cut(announced: int, present: int, per_second: int) -> Length | None:
+    """A fault, where less than the header counts is there."""
+    if announced - present <= min(CUT_SECONDS * per_second, 0.05 * announced):
+        return None
+    return Length(fault=shortened(present / per_second, announced / per_second))
 
 
 def _chunks(file: Window, place: int, order: Literal["big", "little"]) -> Iterator[tuple[bytes, int, int]]:
@@ -109,15 +158,19 @@ def _rest(file: Window, begin: int, announced: int, per_second: int, order: Lite
     if announced < 0:
         return None
     end = begin + announced
+    for place in (end, end + 1):
+        if file.at(place, 4) in (b"RIFF", b"FORM", b"RF64"):
+            return Length(fault=f"a second file is joined behind the first, from byte {place} on: split them")
     rest = file.size - end
     if rest <= max(LONGEST_REST, CUT_SECONDS * per_second):
         return None
     if any(_chunk_follows(file, place, order) for place in (end, end + 1)):
         return None
-    if file.at(end + (announced & 1), 4) == b"RIFF" or file.at(end, 4) == b"RIFF":
-        return Length(fault=f"a second WAV file is joined behind the first, from byte {end} on: split them")
-    seconds = announced / per_second
-    return Length(fault=f"its header counts {seconds:.1f} s of samples, and {rest} bytes that are no chunk follow them")
+    return Length(fault=_uncounted(announced / per_second, rest))
+
+
+def _uncounted(seconds: float, rest: int) -> str:
+    return f"its header counts {seconds:.1f} s of samples, and {rest} bytes that are no chunk follow them"
 
 
 def _extended(content: bytes) -> float:

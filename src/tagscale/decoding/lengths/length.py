@@ -29,7 +29,7 @@ def samples(announced: int, present: int, bytes_per_second: float, frame: int) -
     """
     if announced < 0:
         return Length(present // frame * frame / bytes_per_second, slack=frame / bytes_per_second)
-    if announced - present > min(CUT_SECONDS, 0.05 * announced / bytes_per_second) * bytes_per_second:
+    if announced - present > min(CUT_SECONDS * bytes_per_second, 0.05 * announced):
         return Length(fault=shortened(present / bytes_per_second, announced / bytes_per_second))
     return Length(min(announced, present) // frame * frame / bytes_per_second, slack=frame / bytes_per_second)
 
