@@ -27,6 +27,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tagscale.evaluation.bootstrap import draw, resampled_metrics
 from tagscale.evaluation.metrics import METRICS, evaluate
+from tagscale.runtime.terminal import write_anything
 
 CLASSIFICATION, REGRESSION = 130, 9
 POPULATION = 20_000  # artists that test parts of the second table are drawn from
@@ -164,6 +165,7 @@ def ends_of(values: np.ndarray, score: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
+    write_anything()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tracks", type=int, default=100_000)
     parser.add_argument("--artists", type=int, default=10_000)

@@ -13,6 +13,7 @@ from rich.text import Text
 from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
 from tagscale.params.load import laid_over, load, parse, read_yaml
+from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
 
 app = typer.Typer()
@@ -85,7 +86,7 @@ def tag(
     from tagscale.serving.tagging import print_tags, tag_files
 
     tagger, registered = load_version(load(params).registry.name, version)
-    results, tagged, failed, interrupted = [], 0, 0, False
+    results, tagged, failed = [], 0, 0
     console = Console()
     try:
         for file in tag_files(tagger, files):
@@ -94,13 +95,13 @@ def tag(
             else:
                 print_tags(console, file, tagger, top)
             tagged, failed = tagged + (file.error is None), failed + (file.error is not None)
-    except KeyboardInterrupt:
-        interrupted = True
-    if as_json:
-        typer.echo(json.dumps(to_json(registered, results), indent=2))
-    if interrupted:
+    except Interrupted as interruption:
+        interruption.add_note("")
         typer.echo(f"interrupted: {tagged} file(s) are tagged, {failed} could not be, the rest is not begun", err=True)
-        raise typer.Exit(130)
+        raise
+    finally:
+        if as_json:
+            typer.echo(json.dumps(to_json(registered, results), indent=2))
     if failed:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from types import FrameType
 
 from tagscale.runtime.disk import full_disk_explained, refusal_explained
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.terminal import write_anything
 
 KEPT = "What was finished before is kept, and no file is half-written."
 
@@ -24,7 +25,7 @@ class Interrupted(SystemExit):
 
 @contextmanager
 def command(say: Callable[[str], None]) -> Iterator[None]:
-    """Run a command inside the block.
+    """Run a command inside the block. Whatever it prints, its terminal can show.
 
     Args:
         say: prints a message to stderr; that of an error begins with "error "
@@ -32,6 +33,7 @@ def command(say: Callable[[str], None]) -> Iterator[None]:
     Raises:
         SystemExit: 1 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM; each is explained.
     """
+    write_anything()
     try:
         with _signals_raised(), refusal_explained(KEPT), full_disk_explained(None, KEPT):
             yield

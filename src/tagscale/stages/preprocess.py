@@ -19,7 +19,7 @@ from tagscale.runtime.journal import Record
 from tagscale.runtime.paths import Ambiguous, Locator
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.grow import PartialStore, finish, writing
-from tagscale.store.previous import Previous, Seen, State, load_seen, save_seen, unchanged
+from tagscale.store.previous import Previous, Seen, State, load_seen, save_seen, seen_as, unchanged
 from tagscale.store.read import FORMAT
 
 SHOWN = 5
@@ -154,7 +154,7 @@ def _check(work: PartialStore, root: Path, decoded: int, seconds: float, complet
             rejected += 1
             shown += [f"{record['path']}: {record['reason']}"] if rejected <= SHOWN else []
         if state := _settled(record):
-            seen[str(root / record["path"])] = state
+            seen[seen_as(root / record["path"])] = state
     if total and rejected == total and complete:
         work.discard()  # the mistake is in root or the table, so nothing in it is worth keeping
         raise TagscaleError(

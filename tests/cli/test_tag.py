@@ -1,0 +1,165 @@
+"""`tagscale tag` as its users meet it: files of every kind, on any terminal, until Ctrl-C."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from registry.tiny import LIMITS, empty_store, song, tiny_tagger
+from tagscale import tracking
+from tagscale.cli import main
+from tagscale.registry.package import register
+from tagscale.registry.tagger import AudioTagger, Heard
+from tagscale.registry.versions import Registry
+from tagscale.runtime.command import Interrupted
+from tagscale.runtime.identity import RunIdentity
+
+ROOT = Path(__file__).parents[2]
+TAGS = ("rock", "Señal 音楽", "energy")
+IDENTITY = RunIdentity("spectrogram", "all", 0, "tiny", "dddddddddddd", "pppppppppppp", "ssssssssssss")
+TAGSCALE = [sys.executable, "-c", "import sys; from tagscale.cli import main; main(sys.argv[1:])"]
+
+
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose champion has a tag in another script, and songs, one of them with a name that is no UTF-8."""
+    folder = empty_store(request.config, tmp_path_factory.mktemp("project"))
+    shutil.copy(ROOT / "params.yaml", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        registry, tagger = Registry.open_or_create("tagscale-tagger", "for tests"), tiny_tagger(tags=TAGS)
+        tagger.limits = LIMITS
+        with tracking.find_run("study", IDENTITY) as run:
+            number = register(registry, run, tagger, IDENTITY.name, {}, "a description")
+        registry.set_alias("champion", number)
+    music = folder / "music"
+    music.mkdir()
+    for name in ("Björk - 楽.wav", "good.wav"):
+        soundfile.write(music / name, song(1, seconds=4), 16_000)
+    soundfile.write(music / "short.wav", song(1, seconds=1), 16_000)
+    soundfile.write(music / "silent.wav", np.zeros(64_000), 16_000)
+    (music / "words.wav").write_text("words")
+    (folder / "other").mkdir()
+    shutil.copy(music / "good.wav", folder / "other" / os.fsdecode(b"caf\xe9.wav"))
+    return folder
+
+
+@pytest.fixture
+def project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def tag(*words: str) -> int:
+    """Exit status of `tagscale tag` with these words."""
+    with pytest.raises(SystemExit) as ended:
+        main(["tag", *words])
+    return int(ended.value.code or 0)
+
+
+def process(project: Path, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_TRACKING", "LC_"))}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*TAGSCALE, *words], cwd=project, env=known | environment, **pipes)
+
+
+def test_json_is_whole_where_files_fail_and_says_what_is_wrong_with_each(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tag("music", "other", "nowhere.wav", "--json") == 1
+    files = {Path(file["path"]).name: file for file in json.loads(capsys.readouterr().out)["files"]}
+    assert list(files) == [
+        "Björk - 楽.wav",
+        "good.wav",
+        "short.wav",
+        "silent.wav",
+        "words.wav",
+        "caf\udce9.wav",
+        "nowhere.wav",
+    ]
+    assert set(files["good.wav"]["scores"]) == set(TAGS)
+    assert files["good.wav"]["warnings"] == []
+    assert files["short.wav"]["warnings"][0] == "1.00 s long, shorter than 3 s"
+    assert set(files["short.wav"]["scores"]) == set(TAGS)
+    assert files["caf\udce9.wav"]["scores"] == files["good.wav"]["scores"]
+    assert files["silent.wav"]["error"].startswith("silent: -120.0 dBFS")
+    assert "scores" not in files["silent.wav"]
+    assert files["nowhere.wav"]["error"] == "no such file"
+    assert tag("music/good.wav", "music/short.wav") == 0, "a warning is no failure"
+
+
+@pytest.mark.slow
+def test_a_terminal_that_knows_ascii_alone_gets_escapes(project: Path) -> None:
+    done = process(project, "tag", "music", "other", LC_ALL="C", PYTHONIOENCODING="ascii", COLUMNS="100")
+    out, err = done.communicate(timeout=300)
+    assert (done.returncode, err) == (1, b"")
+    lines = out.decode("ascii").splitlines()
+    assert lines[0] == r"music/Bj\xf6rk - \u697d.wav"
+    assert r"other/caf\udce9.wav" in lines
+    assert sum(line.startswith(r"  Se\xf1al \u97f3\u697d") for line in lines) == 4, "one a tagged file"
+    assert sum("-o-" in line for line in lines) == 4, "the dials of `energy`"
+    assert any(line.rstrip().endswith("###") for line in lines), "the bars"
+    assert "\n  warning: 1.00 s long, shorter than 3 s\n" in out.decode("ascii")
+
+
+@pytest.mark.slow
+def test_an_error_and_a_table_of_another_script_reach_an_ascii_terminal(project: Path, tmp_path: Path) -> None:
+    settings = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("name: tagscale-tagger", "name: 音")
+    (tmp_path / "params.yaml").write_text(settings, encoding="utf-8")
+    for words, code, expected in (
+        (("history", "--params", str(tmp_path / "params.yaml")), 1, rb"error No model '\u97f3' in the registry"),
+        (("models",), 0, b""),
+    ):
+        done = process(project, *words, PYTHONIOENCODING="ascii:strict", LC_ALL="C")
+        out, err = done.communicate(timeout=300)
+        assert done.returncode == code, err
+        assert expected in err
+        assert b"Traceback" not in err
+        assert out.isascii()
+
+
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_ctrl_c_keeps_what_is_done(
+    project: Path, json_wanted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = AudioTagger.hear
+
+    def interrupted(tagger: AudioTagger, path: Path) -> Heard:
+        if path.name == "short.wav":
+            raise Interrupted(signal.SIGINT)
+        return known(tagger, path)
+
+    monkeypatch.setattr(AudioTagger, "hear", interrupted)
+    assert tag("music", *(["--json"] if json_wanted else [])) == 130
+    said = capsys.readouterr()
+    assert said.err == "interrupted: 3 file(s) are tagged, 0 could not be, the rest is not begun\n"
+    if json_wanted:
+        assert [file["scores"].keys() == set(TAGS) for file in json.loads(said.out)["files"]] == [True] * 3
+    else:
+        assert "good.wav" in said.out
+        assert "short.wav" not in said.out
+
+
+@pytest.mark.slow
+def test_results_stream_and_a_real_ctrl_c_ends_with_one_line(project: Path, tmp_path: Path) -> None:
+    for number in range(400):
+        (tmp_path / f"{number:03}.wav").symlink_to(project / "music" / "good.wav")
+    running = process(project, "tag", str(tmp_path), PYTHONUNBUFFERED="1")
+    assert running.stdout is not None
+    assert running.stdout.readline().strip().endswith(b"000.wav")
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=300)
+    assert running.returncode == 130
+    assert err.startswith(b"interrupted: ")
+    assert err.count(b"\n") == 1
