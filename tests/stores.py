@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tagscale.store.read import INDEX
-from tagscale.store.writer import REJECTED, ShardWriter, table, write_index
+from tagscale.store.read import INDEX, REJECTED
+from tagscale.store.writer import ShardWriter, table, write_index
 
 
 def write_store(

@@ -19,7 +19,7 @@ from tagscale.cli.stages import grid
 from tagscale.params.load import Params, laid_over, load, read_yaml
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.reading import Output
-from tagscale.stages import compare, evaluate, partition, preprocess, publish, register, validate
+from tagscale.stages import catalog, compare, evaluate, partition, preprocess, publish, register, validate
 from tagscale.stages import store as store_commands
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +45,10 @@ def study(tiny_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 Reader = Callable[[Params], object]
 DATA = {name: Path("data") / name for name in ("catalog", "store", "validation", "partition", "descriptors")}
+
+
+def _catalog(params: Params) -> None:
+    catalog.run(params, root=Path("data/corpus"), catalog=Path("new/catalog"))
 
 
 def _partition(params: Params) -> None:
@@ -88,6 +92,9 @@ def _info(params: Params) -> None:
 
 
 FILES: dict[str, Reader] = {
+    "data/corpus/tracks.csv": _catalog,
+    "data/corpus/tags.yaml": _catalog,
+    "data/corpus/corpus.json": _catalog,
     "data/catalog/dataset.json": _partition,
     "data/catalog/tracks.parquet": _partition,
     "data/catalog/labels.parquet": _partition,
@@ -227,6 +234,7 @@ def test_a_damaged_cache_is_dropped_with_a_line(
 @pytest.mark.parametrize(
     "file",
     [
+        "data/corpus/corpus.json",
         "data/catalog/labels.parquet",
         "data/store/store.json",
         "data/validation/quarantine.csv",

@@ -126,7 +126,7 @@ def test_label_noise_changes_the_table_alone(corpus, tmp_path):
     make(folder)
     assert make(folder, label_noise=0.0) == 0
     changed = {path for path, data in contents(folder).items() if data != contents(corpus)[path]}
-    assert changed == {"tracks.csv"}
+    assert changed == {"tracks.csv", "corpus.json"}, "and the digest of the table"
     clean = [json.loads(line)["labels"] for line in (folder / ".finished.jsonl").read_text().splitlines()]
     table = pd.read_csv(folder / "tracks.csv")[list(TAGS)]
     assert np.abs(table.to_numpy() - pd.DataFrame(clean).to_numpy()).max() < 0.001

@@ -7,15 +7,19 @@ from rich.console import Console
 from tagscale.catalog import sources
 from tagscale.catalog.tables import artist_keys
 from tagscale.params.load import Params
+from tagscale.runtime.reading import Output
 
 
 def run(params: Params, *, root: Path, catalog: Path) -> None:
     """Read the dataset in `root` into the folder `catalog`. The composed corpus has the format of a user's folder.
 
     Raises:
-        TagscaleError: annotations missing or malformed; see `tagscale.catalog.sources.read`.
+        TagscaleError: annotations missing or malformed; see `tagscale.catalog.sources.read`. Tables of the composed
+            corpus that are not as `tagscale synth` wrote them.
     """
     dataset = params.dataset
+    if dataset.source == "synth":  # a table that was cut at a row would pass for a smaller dataset
+        Output(Path(root), "corpus.json", "tagscale synth").check()
     tables = sources.read(root, dataset)
     tables.save(catalog, source=dataset.source, root=Path(root).as_posix())
     kinds = ", ".join(f"{count} {kind}" for kind, count in tables.tags["kind"].value_counts(sort=False).items())

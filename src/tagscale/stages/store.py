@@ -9,8 +9,7 @@ from tagscale import SAMPLE_RATE
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.merge import merge as merge_stores
-from tagscale.store.previous import read_rejected
-from tagscale.store.read import BYTES_PER_SAMPLE
+from tagscale.store.read import BYTES_PER_SAMPLE, read_rejected
 from tagscale.store.verify import load
 from tagscale.store.verify import verify as verify_store
 

@@ -10,8 +10,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, seal
 from tagscale.runtime.identity import data_hash
 from tagscale.runtime.tables import write_csv
-from tagscale.store.previous import read_rejected
-from tagscale.store.read import Store
+from tagscale.store.read import Store, read_rejected
 from tagscale.validation.expectations import Examination
 from tagscale.validation.findings import Findings
 from tagscale.validation.page import page

@@ -24,8 +24,8 @@ from tagscale.runtime.journal import Journal, Line, Record
 from tagscale.runtime.lock import exclusive
 from tagscale.runtime.tables import write_table
 from tagscale.store.previous import Previous
-from tagscale.store.read import BYTES_PER_SAMPLE, INDEX, Shard
-from tagscale.store.writer import REJECTED, SOURCES, ShardWriter, shard_name, table, write_index
+from tagscale.store.read import BYTES_PER_SAMPLE, INDEX, REJECTED, SOURCES, Shard
+from tagscale.store.writer import ShardWriter, shard_name, table, write_index
 
 MOST_DEAD = 0.5  # of a store's samples; with more, the live ones are copied into new shards
 

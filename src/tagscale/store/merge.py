@@ -10,8 +10,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import link_or_copy
 from tagscale.runtime.tables import write_table
 from tagscale.store.grow import fresh_folder, replace_store, writing
-from tagscale.store.previous import read_rejected, read_sources
-from tagscale.store.read import INDEX, Shard, StoreFacts
+from tagscale.store.read import INDEX, Shard, StoreFacts, read_rejected, read_sources
 from tagscale.store.verify import load
 from tagscale.store.writer import shard_name, write_index
 

@@ -13,9 +13,9 @@ from tagscale.decoding.batch import Source
 from tagscale.decoding.decode import DECODER
 from tagscale.runtime.files import replacing
 from tagscale.runtime.reading import Damaged, Output
-from tagscale.runtime.tables import csv_in, read_table, schema, table_in, write_table
-from tagscale.store.read import BYTES_PER_SAMPLE, COMMAND, INDEX, Shard, facts_of, index_of
-from tagscale.store.writer import REJECTED, SOURCES, table
+from tagscale.runtime.tables import read_table, schema, write_table
+from tagscale.store.read import BYTES_PER_SAMPLE, COMMAND, INDEX, Shard, facts_of, index_of, read_rejected, read_sources
+from tagscale.store.writer import table
 
 State = tuple[int, int, int, str]  # size, mtime_ns, ctime_ns and SHA-256 of a file
 Seen = dict[str, State]
@@ -85,16 +85,6 @@ def _check_shards(output: Output, shards: list[Shard]) -> None:
         path, size = Path(output.folder) / shard["file"], shard["samples"] * BYTES_PER_SAMPLE
         if not path.is_file() or path.stat().st_size != size:
             raise output.damaged(shard["file"], f"missing, or not {size} bytes long")
-
-
-def read_rejected(folder: Path) -> pd.DataFrame:
-    """rejected.csv of a store: track_id, path, reason. Raises Damaged."""
-    return csv_in(Output(folder, "store.json", COMMAND), "rejected.csv", REJECTED.names)[REJECTED.names]
-
-
-def read_sources(folder: Path) -> pd.DataFrame:
-    """sources.parquet of a store: path, bytes and SHA-256 of the file of each track. Raises Damaged."""
-    return table_in(Output(folder, "store.json", COMMAND), "sources.parquet", SOURCES)
 
 
 def _say(line: str) -> None:

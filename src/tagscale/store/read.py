@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.reading import Output
-from tagscale.runtime.tables import schema, table_in
+from tagscale.runtime.tables import csv_in, schema, table_in
 from tagscale.store.remote import Bucket, Piece, RemoteShards, default_cache
 
 FORMAT = 1
@@ -31,6 +31,8 @@ LATER = ("only_channel",)  # missing in stores of decoder 2 and below, which too
 FACTS = {"source_rate": "whole?", "channels": "whole?", "only_channel": "whole?"}
 FACTS |= dict.fromkeys(("source_seconds", "rms_dbfs", "peak", "clipped", "dc"), "number?") | {"audio_sha256": "text?"}
 INDEX = schema(**PLACES, **FACTS)
+SOURCES = schema(track_id="text", path="text", source_bytes="whole", source_sha256="text")
+REJECTED = schema(track_id="text", path="text", reason="text")
 
 
 class Shard(TypedDict):
@@ -254,6 +256,16 @@ def index_of(output: Output, facts: StoreFacts) -> pd.DataFrame:
     if index["track_id"].duplicated().any():
         raise output.damaged("index.parquet", "a track is in it twice")
     return index
+
+
+def read_rejected(folder: Path) -> pd.DataFrame:
+    """rejected.csv of a store: track_id, path, reason. Raises Damaged."""
+    return csv_in(Output(folder, "store.json", COMMAND), "rejected.csv", REJECTED.names)[REJECTED.names]
+
+
+def read_sources(folder: Path) -> pd.DataFrame:
+    """sources.parquet of a store: path, bytes and SHA-256 of the file of each track. Raises Damaged."""
+    return table_in(Output(folder, "store.json", COMMAND), "sources.parquet", SOURCES)
 
 
 def _local_size(path: Path) -> int | None:

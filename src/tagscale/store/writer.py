@@ -13,11 +13,9 @@ import pyarrow as pa
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.files import flush, seal
 from tagscale.runtime.journal import write_whole
-from tagscale.runtime.tables import schema, write_csv, write_table
+from tagscale.runtime.tables import write_csv, write_table
 from tagscale.store.read import BYTES_PER_SAMPLE, FORMAT, TABLES, Shard
 
-SOURCES = schema(track_id="text", path="text", source_bytes="whole", source_sha256="text")
-REJECTED = schema(track_id="text", path="text", reason="text")
 ROWS = 10_000  # that become a table at once, so that a million rows are never a million dictionaries
 
 

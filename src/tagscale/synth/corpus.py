@@ -87,7 +87,8 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
     soundfont = soundfont_of(settings)
     console = console or Console()
     started = time.monotonic()
-    finished = FinishedTracks(folder, recipe(settings, soundfont))
+    decisive = recipe(settings, soundfont)
+    finished = FinishedTracks(folder, decisive)
     if finished.replaced:
         console.print(f"{folder}: made with other settings or another version before; making it again")
     finished.limit(settings.tracks)
@@ -107,6 +108,7 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
             finished.add(record)
     finished.sort()
     _write_tables(folder, [finished.records[number] for number in range(settings.tracks)], settings)
+    finished.seal(decisive)
     took = f"made {len(missing):,} in {time.monotonic() - started:.0f} s" if missing else "all there already"
     console.print(f"{folder}: {settings.tracks:,} tracks by {settings.artists:,} artists, {len(TAGS)} tags; {took}")
     return len(missing)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, write_json
+from tagscale.runtime.files import SEAL, read_json, seal, write_json
 from tagscale.runtime.journal import Journal
 
 RECIPE = "corpus.json"
@@ -50,7 +50,7 @@ class FinishedTracks:
         self.replaced = False
         self._journal = Journal(folder / FINISHED)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / RECIPE).exists():
+        if not (folder / RECIPE).exists() and not (folder / FINISHED).exists():
             self._refuse_foreign()
         if self._recipe_on_disk() != recipe:
             # The journal goes first: a kill between the steps never pairs the new recipe with stale tracks.
@@ -70,8 +70,9 @@ class FinishedTracks:
 
     def _recipe_on_disk(self) -> Any:
         try:
-            return read_json(self.folder / RECIPE)
-        except (FileNotFoundError, IsADirectoryError, ValueError):  # made again
+            facts = read_json(self.folder / RECIPE)
+            return {key: value for key, value in facts.items() if key not in ("files", SEAL)}
+        except (FileNotFoundError, IsADirectoryError, ValueError, AttributeError):  # made again
             return None
 
     def _read(self) -> None:
@@ -87,6 +88,10 @@ class FinishedTracks:
         """Record a finished track."""
         self.records[record["number"]] = record
         self._journal.append(record)
+
+    def seal(self, recipe: dict[str, Any]) -> None:
+        """Vouch for the tables, which are complete: `catalog` refuses others."""
+        seal(self.folder, RECIPE, recipe, TABLES)
 
     def limit(self, tracks: int) -> int:
         """Keep the first `tracks` tracks. Delete other audio and temporary files of a killed run.
