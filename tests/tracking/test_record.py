@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +79,17 @@ def test_the_clock_set_back_attaches_nothing_to_an_older_run(store: Path) -> Non
     second = train(store / "second")
     change(store / "mlflow.db", "UPDATE runs SET start_time = 1 WHERE run_uuid = ?", second)
     assert found(store / "second") == second
+
+
+def test_a_second_evaluation_counts_though_the_clock_was_set_back(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(store / "run")
+    for now, value in ((2e9, 0.25), (1e9, 0.5), (1e9, 0.5)):
+        monkeypatch.setattr("tagscale.tracking.runs.time", SimpleNamespace(time=lambda now=now: now))
+        with tracking.find_run("study", IDENTITY, store / "run") as run:
+            run.log_metrics({"test_pr_auc": value, "test_rmse": None, "test_nan": float("nan")})
+            assert run.metrics()["test_pr_auc"] == value
+    times = {point.timestamp for point in run.client.get_metric_history(run.run_id, "test_pr_auc")}
+    assert times == {10**12, 2 * 10**12, 2 * 10**12 + 1}, "the third evaluation changes nothing"
 
 
 def test_a_training_resumes_the_run_of_its_record_whatever_the_clock_says(store: Path) -> None:

@@ -1,6 +1,7 @@
 """Runs in MLflow: started or found by their identity, logged to, and ended."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,6 +54,20 @@ class TrackedRun:
         now = int(time.time() * 1000)
         entries = [[key, float(value), now, step] for key, value in metrics.items() if value is not None]
         for some in _chunks(entries, _METRICS_AT_ONCE):
+            self._log({"metrics": some})
+        if self.home is None:
+            self._supersede(entries)
+
+    def _supersede(self, entries: list[list[Any]]) -> None:
+        """Log numbers again, with a later time, where MLflow still shows older ones: a clock was set back."""
+        shown, late = self.metrics(), []
+        for key, value, _, step in entries:
+            if math.isfinite(value) and shown.get(key) != value:
+                with explained(self.client.tracking_uri):
+                    points = self.client.get_metric_history(self.run_id, key)
+                if step == max(point.step for point in points):  # MLflow shows the last step
+                    late.append([key, value, max(point.timestamp for point in points) + 1, step])
+        for some in _chunks(late, _METRICS_AT_ONCE):
             self._log({"metrics": some})
 
     def metrics(self) -> dict[str, float]:
