@@ -5,17 +5,23 @@ command; that command must mend the project. The command is run as the user woul
 """
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 from fuzz import mutations
 from fuzz.harness import ACCEPTED, BLOCKED, MESSAGE, RIGHT, TRACEBACK, Kind, Verdict, random_of
-from fuzz.kills import in_child
+from fuzz.kills import in_child, run_stage, starting
 from fuzz.project import NETWORK, STAGES, TREES, Ended, command, commands_in, copied, names_in, obey, result, working_in
+from tagscale.store.grow import PartialStore
+from tagscale.training import loop
 
 Expected = dict[str, dict[str, str]]  # reader -> what it writes or prints on the whole project
 
 CASES = 200
+INTERRUPTED = 60  # cases of each file of an interrupted stage, which takes longer
 MENDED = 8  # in every eighth case the commands are run; in the others they are read
 SELDOM = 4  # in every fourth case another reader than the first
 STEPS = 4  # commands that a user follows, one message after another
@@ -54,6 +60,48 @@ READERS: dict[str, tuple[str, ...]] = {  # file -> the stages or commands that r
 }
 
 
+def half_a_store() -> tuple[int, str]:
+    """Preprocess, killed after half of the tracks."""
+    add = PartialStore.add
+
+    def counted(store: PartialStore, *arguments: Any) -> None:
+        add(store, *arguments)
+        if len(store.done) == 12:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    PartialStore.add = counted
+    return run_stage("preprocess")
+
+
+def half_a_training() -> tuple[int, str]:
+    """A training that saves a state after every step, killed before its fourth."""
+    step_loss, loop.SAVE_SECONDS = loop.step_loss, 0.0
+
+    def counted(state: Any, *arguments: Any) -> Any:
+        if state.step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step_loss(state, *arguments)
+
+    loop.step_loss = counted
+    return run_stage(f"train@{NETWORK}")
+
+
+def interrupted(project: Path, folder: Path) -> dict[str, tuple[Path, str]]:
+    """Killed preprocess and training: file that one left -> the project with it, and the stage that resumes."""
+    files = {}
+    for stage, work, left in (
+        ("preprocess", half_a_store, "data/.store.partial"),
+        (f"train@{NETWORK}", half_a_training, f"runs/{NETWORK}.unfinished"),
+    ):
+        place = folder / f"interrupted-{stage}"
+        starting(project, place, stage, fresh=True)
+        code, text = in_child(place, work)
+        assert code == -signal.SIGKILL, f"{stage}: {text}"
+        paths = [path for path in sorted((place / left).rglob("*")) if path.is_file() and path.stat().st_size]
+        files |= {path.relative_to(place).as_posix(): (place, stage) for path in paths if path.name != "lock"}
+    return files
+
+
 def damaged(file: str, project: Path, number: int) -> tuple[str, bytes | None]:
     """What is done to a file in a case, and its new content; None: it is missing."""
     chance = random_of(file, number)
@@ -61,7 +109,8 @@ def damaged(file: str, project: Path, number: int) -> tuple[str, bytes | None]:
     if kind < 0.05:
         return "missing", None
     if kind < 0.12:
-        other = chance.choice([name for name in READERS if name != file and not name.endswith(".db")])
+        others = [name for name in READERS if name != file and not name.endswith(".db") and (project / name).is_file()]
+        other = chance.choice(others)
         return f"content of {other}", (project / other).read_bytes()
     if kind < 0.3 and file.endswith((".json", ".csv")):
         return mutations.any_of(mutations.TEXT, content, chance)
@@ -74,11 +123,12 @@ def perform(reader: str) -> tuple[Ended, tuple[str, ...]]:
     return (command(*stage.arguments), stage.outputs) if stage else (command(*reader.split()), ())
 
 
-def judge(file: str, project: Path, expected: Expected, number: int, place: Path) -> Verdict:
+def judge(
+    file: str, readers: tuple[str, ...], damaged_in: Path, project: Path, expected: Expected, number: int, place: Path
+) -> Verdict:
     """Damage the file in a copy of the project, run its reader, follow the messages, and compare the result."""
-    copied(project, place)
-    how, content = damaged(file, project, number)
-    readers = READERS[file]
+    copied(damaged_in, place)
+    how, content = damaged(file, damaged_in, number)
     reader = readers[0] if number % SELDOM else readers[number // SELDOM % len(readers)]
     if content is None:
         (place / file).unlink()
@@ -86,7 +136,7 @@ def judge(file: str, project: Path, expected: Expected, number: int, place: Path
     else:
         (place / file).write_bytes(content)
     label = f"{how}, then {reader}"
-    if file.endswith(".bin") and reader != VERIFY and len(content) == (project / file).stat().st_size:
+    if file.endswith(".bin") and reader != VERIFY and len(content) == (damaged_in / file).stat().st_size:
         return Verdict(RIGHT, "samples alone differ, which are for `store verify`")
     try:
         with working_in(place):
@@ -165,12 +215,17 @@ def left_alone(project: Path, folder: Path, reader: str) -> dict[str, str]:
 
 
 def kinds(project: Path, folder: Path) -> list[Kind]:
-    expected = {reader: left_alone(project, folder, reader) for reader in dict.fromkeys(sum(READERS.values(), ()))}
+    readers = dict.fromkeys([*sum(READERS.values(), ()), f"train@{NETWORK}"])
+    expected = {reader: left_alone(project, folder, reader) for reader in readers}
 
-    def judging(file: str) -> Kind:
+    def judging(file: str, readers: tuple[str, ...], damaged_in: Path, cases: int = CASES) -> Kind:
         def one(number: int, place: Path) -> Verdict:
-            return judge(file, project, expected, number, place)
+            return judge(file, readers, damaged_in, project, expected, number, place)
 
-        return Kind(f"own {file}", CASES, one, 120, 1000, lives=20)
+        return Kind(f"own {file}", cases, one, 120, 1000, lives=20)
 
-    return [judging(file) for file in READERS]
+    left = interrupted(project, folder)
+    return [
+        *(judging(file, readers, project) for file, readers in READERS.items()),
+        *(judging(file, (stage,), place, INTERRUPTED) for file, (place, stage) in left.items()),
+    ]

@@ -70,10 +70,11 @@ STAGES = {
     "register": Stage(("register",), ("registration",)),
 }
 VOLATILE = {"seconds", "finished", "run_id", "version", "when", "time", "epoch_seconds", "data_seconds", "commit"}
+SEALS = {"sha256", "files"}  # digests of files that are compared themselves, times left out
 TIMES = re.compile(
     r"[\d.]+ (s|min|h)\b +\d*"
 )  # a training's duration and its patches a second, as `results` prints them
-UNLIKE = (".png", ".svg", ".html", ".db", ".lock")  # not compared: times and pictures
+UNLIKE = (".png", ".svg", ".html", ".db", ".lock", ".jsonl")  # not compared: times and pictures
 READ_ONLY = ("music", "mlartifacts")  # no stage changes a file there, so copies share them
 APART = ("timings", "mlartifacts", "mlruns", "mlflow.db", "music")  # what no stage's result is
 
@@ -184,7 +185,7 @@ def _digest(path: Path) -> str:
 
 def _lasting(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _lasting(item) for key, item in value.items() if key not in VOLATILE}
+        return {key: _lasting(item) for key, item in value.items() if key not in VOLATILE | SEALS}
     return [_lasting(item) for item in value] if isinstance(value, list) else value
 
 
