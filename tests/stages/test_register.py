@@ -303,20 +303,21 @@ def standing(study: TinyStudy, capsys: pytest.CaptureFixture) -> str:
 
 def test_results_say_what_the_registry_holds_now(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
     best = "spectrogram-all-0"
-    assert f"not {best}, the best run. No model 'tagscale-tagger'" in standing(study, capsys)
+    missing = (
+        f"Registered: not {best}, the best run. The registry at sqlite:///{Path.cwd()}/mlflow.db has no version of it. "
+        "`tagscale register` makes one from the run's folder."
+    )
+    assert standing(study, capsys) == f"{missing}\n"
     registered(study)
-    first = "passed: the first champion: there was none to compare with\n"
-    assert standing(study, capsys) == f"Registered: {NAME} version 1 ({best}), champion: {first}"
+    first = "passed: the first champion: there was none to compare with"
+    assert standing(study, capsys) == f"Registered: {NAME} version 1 ({best}), champion. The gate: {first}.\n"
     better = another(study, 1, valid=0.7, test=0.65)
-    said = standing(better, capsys)
-    assert f"not {best}, the best run: {NAME} at sqlite:///{Path.cwd()}/mlflow.db has no version of it" in said
-    assert f"`tagscale register` registers it from its folder. The champion there is version 1 ({best})." in said
+    assert standing(better, capsys) == f"{missing} The champion is version 1 ({best}).\n"
     registered(better)
-    assert f"version 2 ({best}), champion: passed: PR-AUC 0.6500 is better" in standing(better, capsys)
+    assert f"version 2 ({best}), champion. The gate: passed: PR-AUC 0.6500 is better" in standing(better, capsys)
     promote(NAME, 1)
-    said = standing(better, capsys)
-    assert f"version 2 ({best}), neither champion nor challenger: passed" in said
-    assert f"The champion is version 1 ({best})" in said
+    lost = f"version 2 ({best}), neither champion nor challenger. The champion is version 1 ({best}). The gate: passed"
+    assert lost in standing(better, capsys)
     assert better.registration()["alias"] == CHAMPION, "the record of then, which `results` must not read"
 
 
@@ -325,9 +326,9 @@ def test_results_say_that_the_store_is_lost_and_make_none(
 ) -> None:
     registered(study)
     Path("mlflow.db").unlink()
-    said = standing(study, capsys)
-    assert f"No model '{NAME}' in the registry at sqlite:///{Path.cwd()}/mlflow.db (there: none)" in said
-    assert "`tagscale register` registers the best run" in said
+    assert f"sqlite:///{Path.cwd()}/mlflow.db has no version of it. `tagscale register` makes" in standing(
+        study, capsys
+    )
     assert not Path("mlflow.db").exists()
     empty_store(request.config, Path.cwd())
     registered(study)

@@ -197,25 +197,26 @@ def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> 
         chosen, _, _ = choose(params, runs, results)
     except TagscaleError as error:
         return f"Registered: nothing, for there is no candidate. {error}"
+    missing = (
+        f"Registered: not {chosen.candidate}, the best run. The registry at {tracking.registry_uri()} has no version "
+        "of it. `tagscale register` makes one from the run's folder."
+    )
     try:
         registry = Registry.open(params.registry.name)
         version, champion = registry.find(chosen.marks), registry.holder(CHAMPION)
         alias = _alias_of(registry, version) if version else None
-    except NoSuchModel as error:
-        return f"Registered: not {chosen.candidate}, the best run. {error}"
+    except NoSuchModel:
+        return missing
     except TagscaleError as error:
         return f"Registered: unknown, for the registry cannot be asked. {error}"
-    other = f"version {champion.number} ({champion.tags.get('tagscale.run', 'no run')})" if champion else "nobody"
+    rest = ""
+    if champion and alias != CHAMPION:
+        rest = f" The champion is version {champion.number} ({champion.tags.get('tagscale.run', 'no run')})."
     if version is None:
-        return (
-            f"Registered: not {chosen.candidate}, the best run: {registry.name} at {tracking.registry_uri()} has no "
-            f"version of it. `tagscale register` registers it from its folder. The champion there is {other}."
-        )
-    gate = version.tags.get(GATE, "not judged yet; `tagscale register` judges it")
-    rest = "" if alias == CHAMPION else f". The champion is {other}"
-    return (
-        f"Registered: {registry.name} version {version.number} ({chosen.candidate}), {alias or NEITHER}: {gate}{rest}"
-    )
+        return missing + rest
+    gate = version.tags.get(GATE, "not judged yet, `tagscale register` judges it")
+    number = f"{registry.name} version {version.number} ({chosen.candidate})"
+    return f"Registered: {number}, {alias or NEITHER}.{rest} The gate: {gate}."
 
 
 def _alias_of(registry: Registry, version: Version) -> str | None:
