@@ -101,6 +101,12 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_tagged(
     assert [file.path.name for file in others if file.scores] == ["song.flac", "song.wav"]
 
 
+def test_a_name_that_is_too_long_ends_nothing(folder: Path, tagger: AudioTagger) -> None:
+    long, good = tag_files(tagger, [folder / ("x" * 300 + ".wav"), folder / "song.wav"])
+    assert "name too long" in str(long.error)
+    assert good.scores
+
+
 def test_results_come_one_by_one(folder: Path, tagger: AudioTagger) -> None:
     files = tag_files(tagger, [folder / "song.wav", folder / "song.flac"])
     assert next(files).path.name == "song.wav"

@@ -24,7 +24,7 @@ def tables() -> dict[str, tuple[pd.DataFrame, str]]:
     labels = pd.DataFrame({"tag": ["rock", "pop"], "column": ["rock", "pop"], "lowest": [0.0, np.nan]})
     labels = labels.assign(highest=[1.0, np.nan], exclusive_together=[0, np.nan])
     audio = pd.DataFrame({"track_id": ids, "state": ["decoded"] * 3 + ["rejected"], "rejected": None})
-    audio = audio.assign(unmeasured=None, fault=None, not_numbers=None, source_rate=[16000.0, 44100, 384000, np.nan])
+    audio = audio.assign(unmeasured=None, fault=None, not_numbers=None, source_rate=[16000.0, 44100, 768000, np.nan])
     audio = audio.assign(seconds=[3.0, 30, 31, np.nan], seconds_off=[1.0, np.nan, 0, np.nan])
     audio = audio.assign(rms_dbfs=[-60.0, -20, -3, np.nan], same_audio_as=None)
     audio = audio.assign(clipped=[0, 0.05, 0.01, np.nan], offset=[0, 0.05, 0.01, np.nan], only_channel=0.0)
@@ -72,7 +72,7 @@ def test_good_tables_pass() -> None:
         ("audio", 2, "unmeasured", "t2", "all measurements are finite numbers", ["t2"]),
         ("audio", 2, "fault", "cut off", "the dataset's authors know of no fault", ["t2"]),
         ("audio", 3, "not_numbers", "NaN", "no value is NaN or infinite", ["t3"]),
-        ("audio", 0, "source_rate", 384_001, "sampled at 4000 to 384000 Hz", ["t0"]),
+        ("audio", 0, "source_rate", 768_001, "sampled at 4000 to 768000 Hz", ["t0"]),
         ("audio", 0, "source_rate", 15_999, "sampled at 16000 Hz or more", ["t0"]),
         ("audio", 0, "clipped", 0.0501, "at most 5.0% of the values at full scale", ["t0"]),
         ("audio", 0, "offset", 0.051, "mean (DC) of at most 0.05 of full scale", ["t0"]),

@@ -31,7 +31,7 @@ def test_limits_are_those_of_the_settings() -> None:
     [
         ("source_seconds", 2.5, "2.50 s long, shorter than 3 s"),
         ("rms_dbfs", -75.25, "silent: -75.2 dBFS, below -60"),
-        ("source_rate", 400_000, "implausible sample rate: 400000 Hz"),
+        ("source_rate", 800_000, "implausible sample rate: 800000 Hz"),
         ("source_rate", 8_000, "sampled below 16,000 Hz, so nothing above half the rate: 8,000 Hz"),
         ("clipped", 0.31, "clipped, more than 5.0% of the values at full scale: 31.0%"),
         ("dc", -0.2, "DC offset, a mean beyond 0.05 of full scale: 0.20"),

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tagscale.decoding.decode import RATES
 from tagscale.params.blocks import AudioLimits
 
-RATES = (4_000, 384_000)  # Hz; a rate beyond these is a damaged header, not a recording
 FULL_BAND = 16_000  # Hz; a source below has nothing in the models' upper mel bands
 SHORTEST = 0.1  # s: six steps of the log-mel; a window that is filled by repeating less is a buzz
 FAINTEST = -90.0  # dBFS: one step of 16 bits; below is digital silence, or silence with dither
