@@ -54,6 +54,11 @@ def test_a_pipeline_has_exactly_one_run_of_its_own(params: Params) -> None:
     assert (run.info.status, run.data.tags["tagscale.pipeline"]) == ("RUNNING", "study")
 
 
+def test_a_model_that_cannot_take_its_patches_stops_the_first_task(params: Params) -> None:
+    with pytest.raises(TagscaleError, match=r"train\.models: waveform: This model needs at least 11\.07"):
+        start(changed(params, model={"waveform": {"layers": 9}}))
+
+
 @pytest.mark.parametrize(
     ("state", "status"),
     [("SUCCEEDED", "FINISHED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED")],

@@ -24,6 +24,11 @@ class _Lines(io.TextIOWrapper):
                 f"{self.name}: a line of more than {LONGEST_LINE:,} characters; expected a table, a row in a line. "
                 "Is it another file's content, or are its line ends lost?"
             )
+        if "\0" in line:  # no CSV of ours could hold it, nor any path
+            raise TagscaleError(
+                f"{self.name}: a NUL character, in `{line.strip()[:80]}`; expected text. Is it another file's content, "
+                "or damaged?"
+            )
         return line
 
 

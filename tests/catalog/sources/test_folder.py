@@ -238,6 +238,7 @@ REFUSED = {
         HEADER + "# more\n" + ROWS,
         "line 2: 1 cells, but the header has 5; the delimiter is `,`. A ta",
     ),
+    "NUL": (HEADER + "a\0,b,c,1,1\n", "tracks.csv: a NUL character, in `a\0,b,c,1,1`; expected text"),
     "colons": ((HEADER + ROWS).replace(",", ":"), "missing column `track_id`"),
     "ragged": (HEADER.replace(",", ";") + "a;b\n", "line 2: 2 cells, but the header has 5; the delimiter is `;`."),
     "open quote": (HEADER + 'a,"b,c,1,0\n' + ROWS, "lines 2 to 4: not a well-formed table: unexpected end of data."),

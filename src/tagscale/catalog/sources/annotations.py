@@ -85,7 +85,7 @@ def read_table(
         )
         try:
             names = header or [name.strip() for name in next(reader, [])]
-            _check_header(path, names, columns)
+            _check_header(path, names, columns, delimiter)
             rows = _rows(path, reader, names, rest, delimiter)
             chunks = [pd.DataFrame(columns=["", *names], dtype=str)]
             while chunk := list(islice(rows, CHUNK_ROWS)):
@@ -101,13 +101,13 @@ def read_table(
     return cells
 
 
-def _check_header(path: Path, names: list[str], columns: list[str]) -> None:
+def _check_header(path: Path, names: list[str], columns: list[str], delimiter: str) -> None:
     if not any(names):
         raise TagscaleError(f"{path}: empty; expected a table with {_listed(columns)}. Fetch the file again.")
     if missing := [column for column in columns if column not in names]:
         raise TagscaleError(
             f"{path}, line 1: missing column {_listed(missing)}; found: {_listed(names)}. Is it another "
-            "file's content, or another delimiter?"
+            f"file's content, or is its delimiter another than {named(delimiter)}?"
         )
     check_columns(path, names)
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
@@ -181,6 +181,11 @@ def refusal(path: Path, shown: list[tuple[Any, str]], count: int, what: str, rem
     places = ", ".join(f"line {line}" + (f" `{cell}`" if cell else "") for line, cell in shown)
     more = f" and {count - len(shown)} more" if count > len(shown) else ""
     return TagscaleError(f"{path}: {what}: {places}{more}; {remedy}.")
+
+
+def named(delimiter: str) -> str:
+    """A delimiter in a sentence."""
+    return "a tab" if delimiter == "\t" else f"`{delimiter}`"
 
 
 def _listed(names: list[str]) -> str:

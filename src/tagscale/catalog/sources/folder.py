@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from tagscale.catalog.sources.annotations import leaves_folder, refusal, refuse
+from tagscale.catalog.sources.annotations import leaves_folder, named, refusal, refuse
 from tagscale.catalog.sources.columns import ARTIST_ID, RESERVED, TagColumn, declared, inferred, one_hot
-from tagscale.catalog.sources.folder_table import REQUIRED, Table, decimal_commas, named, read_table
+from tagscale.catalog.sources.folder_table import REQUIRED, Table, decimal_commas, read_table
 from tagscale.catalog.tables import NAMES, TRACK_COLUMNS, Catalog, Split, catalog_of, one_form
 from tagscale.params.load import DatasetParams
 from tagscale.runtime.errors import TagscaleError
@@ -34,10 +34,9 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
 
     Args:
         root: folder that holds the table and the audio.
-        dataset: `table`, the table's path relative to `root` (comma or tab separated, UTF-8, gzipped where it ends in
-            .gz); `tags`, path of the YAML, relative to `root` or, where no such file is there, to the current directory
-            (None: infer, and print what was inferred); `split`, "column" (the default where the table has a column
-            `split`) or "stratified".
+        dataset: `table`, the table's path relative to `root`; `tags`, path of the YAML, relative to `root` or, where no
+            such file is there, to the current directory (None: infer, and print what was inferred); `split`, "column"
+            (the default where the table has a column `split`) or "stratified".
 
     A track without an artist counts as the only track of an artist of its own; their number is printed.
 

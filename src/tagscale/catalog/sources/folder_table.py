@@ -1,5 +1,6 @@
 """The user's own table of tracks, read in chunks: text stays text, labels become numbers at once.
 
+UTF-8 or UTF-16, gzipped where the name ends in .gz; commas, tabs, semicolons or bars divide the cells.
 As text, a million rows of a hundred labels would fill the memory; so `annotations.read_table` does not suffice.
 """
 
@@ -17,7 +18,7 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from tagscale.catalog.sources.annotations import SHOWN
+from tagscale.catalog.sources.annotations import SHOWN, named
 from tagscale.catalog.sources.columns import RESERVED, kinds
 from tagscale.runtime.bounded import check_columns, not_text, open_lines
 from tagscale.runtime.errors import TagscaleError
@@ -179,11 +180,6 @@ def _ragged(path: Path, line: int, row: list[str], width: int, delimiter: str) -
         remedy = "Put double quotes around text that holds the delimiter."
     counted = f"{len(row)} cells, but the header has {width}; the delimiter is {named(delimiter)}"
     return f"{path}, line {line}: {counted}. {remedy}"
-
-
-def named(delimiter: str) -> str:
-    """A delimiter in a sentence."""
-    return "a tab" if delimiter == "\t" else f"`{delimiter}`"
 
 
 def decimal_commas(cells: Iterable[str]) -> bool:
