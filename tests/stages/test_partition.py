@@ -65,6 +65,16 @@ def test_own_split_whose_artists_cross_is_said(tmp_path: Path, capsys: pytest.Ca
     assert "no positive track in valid, so not scored there: rock" in printed
 
 
+def test_spellings_of_one_artist_in_two_parts_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("The Beatles", "the  beatles", "Can", "CAN", "Abba")
+    parts = ("train", "test", "train", "train", "val")
+    table = [row | {"artist": names[i % 5], "split": parts[i % 5]} for i, row in enumerate(rows(15))]
+    prepare(tmp_path, table, ["rock", "energy"], [])
+    run(tmp_path)
+    printed = capsys.readouterr().out
+    assert "different parts that may be one artist in several spellings: The Beatles / the beatles. If they" in printed
+
+
 def test_fewer_artists_than_parts(tmp_path: Path) -> None:
     prepare(tmp_path, rows(12, 3), ["rock"], [f"song{i:02}" for i in range(0, 12, 3)])
     with pytest.raises(TagscaleError, match=r"the dataset has 2 artist\(s\)"):

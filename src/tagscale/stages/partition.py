@@ -12,6 +12,7 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import PARTS, crossing_artists, earlier_assignments, moved_tracks, no_assignments
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.names import near_equal
 from tagscale.runtime.reading import Damaged
 from tagscale.validation.findings import Facts, read_findings
 from tagscale.validation.validate import check_partition
@@ -50,7 +51,8 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path, pre
     parts.split, parts.settings, parts.data_hash = split, settings, findings["data_hash"]
     crossing_allowed = not dataset.split.artist_filtered if dataset.split else _crossing_is_inherited(parts, assigned)
     _check_sound(parts, crossing_allowed, Path(partition))
-    notes = [note, _growth_note(parts, assigned), _crossing_note(parts), *_split_change_notes(parts, earlier_folder)]
+    notes = [note, _growth_note(parts, assigned), _crossing_note(parts), _spelling_note(parts)]
+    notes += _split_change_notes(parts, earlier_folder)
     parts.save(partition, quality)
     _show(parts, quality, [line for line in notes if line])
 
@@ -112,6 +114,21 @@ def _crossing_note(parts: Partition) -> str:
     return (
         f"{len(artists)} artists have tracks in more than one part: {_name_first(artists)}; {why}. "
         "Expect scores that are too good."
+    )
+
+
+def _spelling_note(parts: Partition) -> str:
+    """Artists in different parts that may be one artist in several spellings, in words."""
+    parts_of = parts.table.groupby("artist")["part"].agg(frozenset)
+    groups = [
+        group for group in near_equal(parts_of.index) if len(frozenset().union(*(parts_of[name] for name in group))) > 1
+    ]
+    if not groups:
+        return ""
+    named = _name_first([" / ".join(group) for group in groups])
+    return (
+        f"artists in different parts that may be one artist in several spellings: {named}. If they are, scores are too "
+        "good: give them one name in the dataset and run `tagscale catalog` again."
     )
 
 
