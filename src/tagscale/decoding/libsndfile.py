@@ -25,7 +25,8 @@ def opened(path: Path, content: FileIO, formats: tuple[str, ...]) -> Iterator[Op
         content.seek(0)
         file = soundfile.SoundFile(content.fileno(), closefd=False)  # by name, it takes .raw for a format
     except soundfile.LibsndfileError as error:
-        raise UnknownFormat(path, f"not audio in a known format ({error.error_string.rstrip('.')})") from None
+        text = "Format not recognised" if "pipe" in error.error_string else error.error_string.rstrip(".")
+        raise UnknownFormat(path, f"not audio in a known format ({text})") from None
     with file:
         frames = int(file.frames) if file.frames < UNKNOWN_FRAMES else 0
         yield Opened(file.format, file.samplerate, file.channels, frames, _blocks(path, file))

@@ -6,6 +6,7 @@ from tagscale.decoding.lengths.window import Window
 HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 SMALLEST = 24  # bytes of an object
+MOST_OBJECTS = 1000  # at the top
 LIVE = 50  # bytes of a data object whose length was not known
 
 
@@ -14,8 +15,10 @@ def of_asf(file: Window) -> Length | None:
     if file.at(0, 16) != HEADER:
         return None
     place = 0
-    while place + SMALLEST <= file.size:
+    for _ in range(MOST_OBJECTS):
         head = file.at(place, SMALLEST)
+        if len(head) < SMALLEST:
+            break
         length = int.from_bytes(head[16:], "little")
         missing = place + length - file.size
         if missing > 0:

@@ -13,6 +13,7 @@ UNFINISHED = 0x7F000000  # counts from here on that exceed the file are placehol
 PLAIN = {1, 3, 6, 7}  # WAV's codes of integers, floats, A-law and mu-law
 EXTENSIBLE = 0xFFFE
 AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of one value, by encoding
+MOST_CHUNKS = 10_000  # of one file; with more it is of no such format
 NO_SAMPLES = "truncated or damaged: no samples stand behind its header"
 LONGEST_REST = 8192  # bytes behind the samples that are of no known kind
 
@@ -47,8 +48,10 @@ def of_w64(file: Window) -> Length | None:
     if file.at(0, 4) != b"riff" or file.at(24, 4) != b"wave":
         return None
     place, per_second, frame, code = 40, 0, 0, 0
-    while place + 24 <= file.size:
+    for _ in range(MOST_CHUNKS):
         head = file.at(place, 24)
+        if len(head) < 24:
+            break
         length = int.from_bytes(head[16:], "little")
         if head[:4] == b"fmt ":
             code, frame, per_second = _layout(file.at(place + 24, 40), "little")
@@ -65,8 +68,10 @@ def of_caf(file: Window) -> Length | None:
     if file.at(0, 4) != b"caff":
         return None
     place = 8
-    while place + 12 <= file.size:
+    for _ in range(MOST_CHUNKS):
         head = file.at(place, 12)
+        if len(head) < 12:
+            break
         length = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] == b"data":
             missing = place + 12 + length - file.size
@@ -135,8 +140,10 @@ def _cut(announced: int, present: int, per_second: int) -> Length | None:
 
 def _chunks(file: Window, place: int, order: Literal["big", "little"]) -> Iterator[tuple[bytes, int, int]]:
     """Yields (name, place of the content, length by its header) of each chunk."""
-    while place + 8 <= file.size:
+    for _ in range(MOST_CHUNKS):
         head = file.at(place, 8)
+        if len(head) < 8:
+            return
         length = int.from_bytes(head[4:], order)
         yield head[:4], place + 8, length
         place += 8 + length + (length & 1)
@@ -144,7 +151,9 @@ def _chunks(file: Window, place: int, order: Literal["big", "little"]) -> Iterat
 
 def _chunk_follows(file: Window, place: int, order: Literal["big", "little"]) -> bool:
     """Whether chunks stand from here to the end of the file."""
-    while place + 8 <= file.size:
+    for _ in range(MOST_CHUNKS):
+        if place + 8 > file.size:
+            break
         head = file.at(place, 8)
         if not all(32 <= byte < 127 for byte in head[:4]) or head[:4] == b"RIFF":
             return False

@@ -10,6 +10,7 @@ from tagscale.decoding.lengths.window import Window
 
 STREAMINFO = 0
 LONGEST_FRAME = 1 << 20  # bytes, where the header does not say; eight channels of 65,535 samples may take more
+MOST_BLOCKS = 10_000  # of metadata
 MOST_TRIES = 3  # headers to look at from the end: one in a million places inside a frame looks like a header
 BLOCK_SIZES = (0, 192, 576, 1152, 2304, 4608, 0, 0, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 SYNC = re.compile(rb"\xff[\xf8\xf9]")
@@ -76,7 +77,7 @@ def _part(file: Window, begin: int, end: int) -> Length:
 def _information(file: Window, place: int) -> tuple[Info | None, int]:
     """The STREAMINFO block, and the place of the first frame."""
     place, info = place + 4, None
-    while True:
+    for _ in range(MOST_BLOCKS):
         head = file.at(place, 4)
         if len(head) < 4:
             return None, 0
@@ -89,6 +90,7 @@ def _information(file: Window, place: int) -> tuple[Info | None, int]:
         place += 4 + length
         if head[0] & 0x80:
             return (info if info and info.rate else None), place
+    return None, 0
 
 
 def _end(file: Window) -> int:

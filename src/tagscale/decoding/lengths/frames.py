@@ -12,8 +12,9 @@ from tagscale.decoding.lengths.window import Window
 
 CHAIN = 3  # frames in a row, each where the one before ends: no coincidence
 MOST_GAPS = 16 << 20  # bytes; with more of them the walk ends: the file is not of this format
+MOST_FRAMES = 2_000_000  # over four hours of the shortest frames
 GAP_BYTES = 8192  # a gap up to here is padding or a tag of an unknown kind, or costs less than CUT_SECONDS
-LONGEST_LYRICS = 1 << 20
+LONGEST_LYRICS = 1 << 14
 _TAG = rb"ID3[\x02-\x04]|APETAGEX|LYRICSBEGIN|TAG"
 
 
@@ -52,7 +53,7 @@ class Frames:
 
     def __iter__(self) -> Iterator[tuple[int, Frame]]:
         """Yields (place, frame)."""
-        place, kind, lost = 0, -1, 0
+        place, kind, lost, count = 0, -1, 0, 0
         beginnings = re.compile(self.sync + b"|" + _TAG, re.DOTALL)
         while place < self.file.size:
             frame = self.header(self.file, place)
@@ -62,7 +63,9 @@ class Frames:
                     self.cut = True
                     return
                 yield place, frame
-                place += frame.bytes
+                place, count = place + frame.bytes, count + 1
+                if count == MOST_FRAMES:
+                    return
             elif tag := tag_at(self.file, place):
                 place += tag
             else:

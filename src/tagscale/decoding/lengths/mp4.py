@@ -4,6 +4,7 @@ from tagscale.decoding.lengths.length import Length
 from tagscale.decoding.lengths.window import Window
 
 FIRST = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp"}  # boxes that files begin with
+MOST_BOXES = 100_000  # two hours in fragments of a tenth of a second
 LONGEST_REST = 8  # bytes behind the last box that no box can stand in
 
 
@@ -12,7 +13,9 @@ def of_mp4(file: Window) -> Length | None:
     if file.at(4, 4) not in FIRST:
         return None
     place, names = 0, set[bytes]()
-    while place + LONGEST_REST <= file.size:
+    for _ in range(MOST_BOXES):
+        if place + LONGEST_REST > file.size:
+            break
         head = file.at(place, 16)
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:

@@ -23,6 +23,7 @@ BITRATES = {
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits
 SYNC = rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x00-\xef]"
 LONGEST_FREE = 8192  # bytes of a frame of free format
+MOST_FREE = 16  # places to look for the second frame from; in vain, the file is of another kind
 JOIN_SECONDS = 0.1  # what decoders trim, or do not, at each beginning and end
 
 
@@ -128,7 +129,7 @@ class _Headers:
 
     def __init__(self) -> None:
         self.frames: dict[int, Frame] = {}
-        self.free = 0
+        self.free = self.tries = 0
 
     def __call__(self, file: Window, place: int) -> Frame | None:
         head = file.at(place, 4)
@@ -143,7 +144,8 @@ class _Headers:
         length, samples, rate, kind, _, padding = fields
         if length:
             return self.frames.setdefault(key, Frame(length, samples, rate, kind))
-        self.free = self.free or _free_bytes(file, place, head, kind, padding)
+        if not self.free and self.tries < MOST_FREE:
+            self.free, self.tries = _free_bytes(file, place, head, kind, padding), self.tries + 1
         return Frame(self.free + padding, samples, rate, kind) if self.free else None
 
 

@@ -26,11 +26,13 @@ class Window:
     def find(self, pattern: re.Pattern[bytes], start: int, end: int, longest: int) -> int:
         """Place of the first match of at most `longest` bytes that begins in [start, end); -1 where there is none."""
         while start < end:
-            block = self.at(start, min(BLOCK, end - start + longest))
-            match = pattern.search(block)
+            self.at(start, longest)
+            offset = start - self._begin
+            match = pattern.search(self._block, offset, offset + end - start + longest)
             if match:
-                return start + match.start() if start + match.start() < end else -1
-            if len(block) < BLOCK:
-                return -1
-            start += len(block) - longest
+                place = self._begin + match.start()
+                return place if place < end else -1
+            if self._begin + len(self._block) >= min(self.size, end + longest) or len(self._block) < longest:
+                return -1  # the latter where the file has shrunk
+            start = self._begin + len(self._block) - longest + 1
         return -1
