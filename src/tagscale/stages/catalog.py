@@ -3,11 +3,19 @@
 from pathlib import Path
 
 from rich.console import Console
+from typing_extensions import TypedDict
 
 from tagscale.catalog import sources
 from tagscale.catalog.tables import artist_keys
 from tagscale.params.load import Params
 from tagscale.runtime.reading import Output
+
+
+class Corpus(TypedDict):
+    """What corpus.json says at least."""
+
+    made_by: str
+    generator: str
 
 
 def run(params: Params, *, root: Path, catalog: Path) -> None:
@@ -19,7 +27,9 @@ def run(params: Params, *, root: Path, catalog: Path) -> None:
     """
     dataset = params.dataset
     if dataset.source == "synth":  # a table that was cut at a row would pass for a smaller dataset
-        Output(Path(root), "corpus.json", "tagscale synth").check()
+        corpus = Output(Path(root), "corpus.json", "tagscale synth")
+        corpus.facts(Corpus)
+        corpus.check()
     tables = sources.read(root, dataset)
     tables.save(catalog, source=dataset.source, root=Path(root).as_posix())
     kinds = ", ".join(f"{count} {kind}" for kind, count in tables.tags["kind"].value_counts(sort=False).items())
