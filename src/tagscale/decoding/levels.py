@@ -29,6 +29,8 @@ class Levels:
         self.frames += len(block)
         self.peak = max(self.peak, float(magnitudes.max(initial=0)))
         self._at_full_scale += int(np.count_nonzero(magnitudes >= CLIPPED_FROM))
+        if self.channels == 1:
+            return  # nothing can cancel
         with np.errstate(over="ignore"):  # floats up to 1e38; their peak tells
             self._powers += [float(np.square(channel).sum()) for channel in block.T]
             self._power_of_mean += float(np.square(mean).sum())
@@ -42,8 +44,8 @@ class Levels:
     def cancelled(self) -> bool:
         """Whether the channels cancel each other out, so that their mean is silent or a rest of what they hold.
 
-        Identical channels have a mean of their own power, n independent ones of a part of it: the sum of their powers
-        divided by n². In far less than that, one channel undoes what another one says.
+        The mean of n identical channels has the power of one of them, that of n independent channels the sum of their
+        powers divided by n². Much less than that means that one channel undoes another.
         """
         return self._power_of_mean < CANCELLED_BELOW * float(self._powers.sum()) / self.channels**2
 
