@@ -4,12 +4,14 @@ The record names MLflow's run, so that later stages find it whatever the clock s
 the run, or never had it, gets it again from the record: settings, tags, curves with their times, and files.
 """
 
+import csv
 from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.disk import full_disk_reason
+from tagscale.runtime.identity import RunFacts, run_output
 from tagscale.tracking.unsent import LOGGED, Entry, Unsent, read
 
 PROCESS = "tagscale.process"  # tag of a run: the process that works on it (`runtime.owner`)
@@ -53,6 +55,36 @@ class Record:
         if not self.failure and (content := read(self.journal.file)):
             Unsent(self.home / LOGGED, self.journal.run_id, self.journal.start).keep(content[1])
         self.journal.keep([])
+
+
+def entries_from_files(folder: Path) -> list[Entry]:
+    """What the folder of a complete run without a record says, as entries: numbers, curves and files, but no settings.
+
+    The times of the curves are counted back from the time of run.json. Raises Damaged where a file is not as written.
+    """
+    output, end = run_output(folder), round((folder / "run.json").stat().st_mtime * 1000)
+    facts = output.facts(RunFacts)
+    entries: list[Entry] = [{"params": {key: str(facts[key]) for key in ("train_tracks", "parameters")}}]
+    for file in sorted(folder.glob("history*.csv")):
+        try:
+            entries += _curves(file, end)
+        except (ValueError, KeyError, TypeError) as error:
+            raise output.damaged(file.name, f"not as it was written ({error})") from None
+    return [*entries, {"artifacts": ".", "folder": "checkpoint"}, {"status": "FINISHED", "time": end}]
+
+
+def _curves(file: Path, end: int) -> list[Entry]:
+    """The rows of a history, named as the train stage logs them; the last one was written at `end` (milliseconds)."""
+    step = file.stem.removeprefix("history").removeprefix("-")  # of a training in several steps
+    entries: list[Entry] = []
+    with open(file, encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    for row in reversed(rows):
+        epoch, values = int(row.pop("epoch")), {key: float(value) for key, value in row.items() if value != ""}
+        prefix = f"{step}/" if step else ""
+        entries.append({"metrics": [[prefix + key, value, end, epoch] for key, value in values.items()]})
+        end -= round(1000 * float(row.get("seconds") or 0))
+    return entries[::-1]
 
 
 def _logged(client: MlflowClient, run: Run) -> list[Entry]:

@@ -19,7 +19,7 @@ from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.runtime.provenance import git_commit, user
 from tagscale.tracking.outbox import Outbox, active_run, deliver, send_all, send_complete, send_interrupted
-from tagscale.tracking.record import PROCESS, Record
+from tagscale.tracking.record import PROCESS, Record, entries_from_files
 from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
 from tagscale.tracking.unsent import LOGGED, journal_of, read
 
@@ -185,9 +185,13 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
         if run is None:
             run = _create(client, experiment_id, identity)
             if folder:
+                words = ""
+                if (folder / "run.json").is_file():
+                    words = send_all(client, run.info.run_id, entries_from_files(folder), folder)
+                    run = client.get_run(run.info.run_id)
                 _say(
-                    f"MLflow at {client.tracking_uri} has no run of {identity.name}, and {folder} has no {LOGGED} to "
-                    f"make it from: run {run.info.run_id} is new, without the training's settings and curves."
+                    f"MLflow at {client.tracking_uri} has no run of {identity.name}, and {folder} no {LOGGED}, so run "
+                    f"{run.info.run_id} is made from the files there, without the training's settings. {words}".rstrip()
                 )
     with _ending(
         TrackedRun(run.info.run_id, run.info.experiment_id, client), finished=run.info.status == "FINISHED"
