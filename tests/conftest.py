@@ -55,7 +55,7 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
 
         def run(stage: str, command: Any, **options: Any) -> None:
             seen = keys_read.setdefault(stage, set())
-            for reader in ("read", "read_before_all"):
+            for reader in ("read", "read_for_training"):
                 patch.setattr(stages, reader, lambda _: Recorder(params, "", seen))
             command(**options)
 

@@ -81,8 +81,8 @@ def read(params: Path) -> Params:
     return settings
 
 
-def read_before_all(params: Path) -> Params:
-    """Read the settings for a first stage: refuse models that cannot take their patches or windows as well."""
+def read_for_training(params: Path) -> Params:
+    """Read the settings and refuse a grid of which any network cannot take its patches or windows. Imports torch."""
     from tagscale.stages.preflight import check_models
 
     settings = read(params)
@@ -110,7 +110,7 @@ def catalog(root: RootFolder = None, catalog: CatalogFolder = DATA / "catalog", 
     from tagscale.stages.catalog import run
     from tagscale.stages.preflight import check_metric
 
-    settings = read_before_all(params)
+    settings = read(params)
     run(settings, root=root or Path(settings.dataset.root), catalog=catalog)
     check_metric(settings, catalog)
 
@@ -196,7 +196,7 @@ def train(
     else:
         from tagscale.stages.train import run
 
-    settings, tracks = read(params), _size(size)
+    settings, tracks = (read if model == BASELINE else read_for_training)(params), _size(size)
     check_grid(settings, catalog, partition)
     run(
         settings,
