@@ -4,9 +4,9 @@ A changed file ends in a message that names it, or in a catalog. That of the use
 reading of the file by other code; the published ones are held to their bounds of time and memory, and to messages.
 """
 
+import codecs
 import csv
 import io
-import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from fuzz.project import ROOT, SETTINGS, command, working_in
 from tagscale.fetch.archives import unpack
 from tagscale.params.load import laid_over, read_yaml
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.names import normalised
 from user_folder import rows, write_table
 
 TEXT = (*mutations.BYTES, *mutations.TEXT, *mutations.TEXT, *mutations.CELLS)
@@ -100,6 +101,8 @@ def judge(name: str, number: int, place: Path) -> Verdict:
     settings = laid_over(read_yaml(ROOT / "params.yaml"), SETTINGS)
     choice = {"source": table.source, "root": "root", "tags": "tags.yaml" if table.source == "folder" else None}
     settings = laid_over(settings, {"dataset": choice | {"variant": "msd" if table.source == "msd" else None}})
+    if table.source == "mgphot":  # regression tags alone, which have no other metric
+        settings = laid_over(settings, {"registry": {"metric": "rmse"}})
     (place / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     if table.file == "params.yaml":
         file.replace(place / "params.yaml")
@@ -119,29 +122,28 @@ def judge(name: str, number: int, place: Path) -> Verdict:
 
 def _differences(file: Path, place: Path) -> str:
     """How the catalog differs from the table as csv.DictReader reads it; "" where it does not."""
-    text = file.read_bytes().decode("utf-8-sig")
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in text.split("\n")[0] else ",")
+    content = file.read_bytes()
+    wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = content.decode("utf-16" if wide else "utf-16-le" if content[1:2] == b"\0" else "utf-8-sig")
+    delimiter = max(",\t;|", key=text.lstrip().splitlines()[0].count)
+    table = csv.DictReader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=delimiter)
     expected = {}
     for row in table:
-        row = {(key or "").strip(): (cell or "").strip() for key, cell in row.items() if not isinstance(cell, list)}
+        row = {normalised(key or ""): (cell or "").strip() for key, cell in row.items() if not isinstance(cell, list)}
         if any(row.values()):
-            expected[_form(row["track_id"])] = row
+            expected[normalised(row["track_id"])] = row
     tracks = pd.read_parquet(place / "data/catalog/tracks.parquet").set_index("track_id")
     labels = pd.read_parquet(place / "data/catalog/labels.parquet").set_index("track_id")
     if set(tracks.index) != set(expected):
         return f"tracks {sorted(set(tracks.index) ^ set(expected))[:3]}"
     for track, row in expected.items():
-        if tracks.loc[track, "artist"] != _form(row["artist"]) or tracks.loc[track, "path"] != _form(row["path"]):
+        if tracks.loc[track, "artist"] != normalised(row["artist"]) or tracks.loc[track, "path"] != row["path"]:
             return f"{track}: artist or path {tracks.loc[track].to_dict()}"
         for tag in set(labels.columns) & row.keys():
             value = float(row[tag]) if row[tag] else np.nan
             if not np.isclose(labels.loc[track, tag], value, equal_nan=True):
                 return f"{track}: {tag} {labels.loc[track, tag]}, expected {value}"
     return ""
-
-
-def _form(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 def judge_zip(number: int, place: Path) -> Verdict:
