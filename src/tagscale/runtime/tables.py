@@ -204,12 +204,16 @@ def _parse_csv(content: bytes, text: Sequence[str], numbers: Sequence[str] | Non
     """The table, and what is wrong with it ("": nothing)."""
     if not content.endswith(b"\n") or b"\0" in content:
         return pd.DataFrame(), "it does not end with a whole row" if content else "it is empty"
-    head = next(csv.reader(io.StringIO(content.decode("utf-8"))), [])
+    rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+    head = next(rows, [])
     missing = [name for name in (*text, *(numbers or ())) if name not in head]
     if missing:
         return pd.DataFrame(), f"column(s) {', '.join(missing)} missing; found {', '.join(head[:20])}"
     if len(set(head)) < len(head):
         return pd.DataFrame(), "a column is in it twice"
+    for number, row in enumerate(rows, start=2):
+        if row and len(row) != len(head):
+            return pd.DataFrame(), f"row {number} has {len(row)} cell(s), expected {len(head)}"
     counted = [name for name in head if name not in text]
     if numbers is None:
         text, counted = head, []
@@ -222,5 +226,4 @@ def _parse_csv(content: bytes, text: Sequence[str], numbers: Sequence[str] | Non
     for name in counted:
         if table[name].dtype.kind not in "iuf" and len(table):
             return table, f"column {name} holds something other than numbers"
-    ragged = [name for name in text if table[name].isna().any()]
-    return table, f"a row ends before its column {ragged[0]}" if ragged else ""
+    return table, ""
