@@ -88,6 +88,12 @@ def test_joined_mp3(tmp_path: Path, between: bytes) -> None:
     assert decode(tmp_path / "c.mp3").source_seconds == pytest.approx(8, abs=JOIN)
 
 
+def test_joined_mp3_whose_second_part_has_no_header_and_is_cut(tmp_path: Path) -> None:
+    first, second = content(tmp_path / "a.mp3", music(5)), without_xing(content(tmp_path / "b.mp3", music(3)))
+    (tmp_path / "c.mp3").write_bytes(first + second[: len(second) // 2 + 7])
+    assert rejected(tmp_path / "c.mp3").startswith("truncated: it ends after 6.")
+
+
 @pytest.mark.parametrize("rates", [(22050, 44100), (48000, 16000)])
 @pytest.mark.parametrize("extension", ["mp3", "flac", "aac"])
 def test_files_of_two_rates_joined(tmp_path: Path, extension: str, rates: tuple[int, int]) -> None:

@@ -91,7 +91,7 @@ def _fault(segment: Segment, before: float, cut: bool) -> str:
     missing = segment.announced - segment.samples
     limit = CUT_SECONDS * segment.rate
     gap = f"{segment.lost} bytes from byte {segment.gap} on are neither frames nor tags"
-    if segment.announced:
+    if segment.announced and missing > -limit:  # with far more frames than it says, another file is joined behind
         if missing < limit:
             return ""
         if segment.lost > GAP_BYTES:
@@ -106,8 +106,8 @@ def _fault(segment: Segment, before: float, cut: bool) -> str:
 
 
 @cache
-def _fields(second: int, third: int) -> tuple[int, int, int, int, int, int] | None:
-    """From the header's second and third byte: (bytes, samples, rate, kind, layer, padding); bytes 0 = free format."""
+def _fields(second: int, third: int) -> tuple[int, int, int, int, int] | None:
+    """From the header's second and third byte: (bytes, samples, rate, kind, padding); bytes 0 = free format."""
     version, layer, index, rate = second >> 3 & 3, 4 - (second >> 1 & 3), third >> 4, third >> 2 & 3
     if second >> 5 != 7 or version == 1 or layer == 4 or index == 15 or rate == 3:
         return None
@@ -121,7 +121,7 @@ def _fields(second: int, third: int) -> tuple[int, int, int, int, int, int] | No
     else:
         length = samples // 8 * bitrate // hertz
     kind = (second >> 1 & 15) << 3 | rate << 1 | (index == 0)
-    return (length + padding if length else 0), samples, hertz, kind, layer, padding
+    return (length + padding if length else 0), samples, hertz, kind, padding
 
 
 class _Headers:
@@ -141,7 +141,7 @@ class _Headers:
         fields = _fields(head[1], head[2])
         if fields is None:
             return None
-        length, samples, rate, kind, _, padding = fields
+        length, samples, rate, kind, padding = fields
         if length:
             return self.frames.setdefault(key, Frame(length, samples, rate, kind))
         if not self.free and self.tries < MOST_FREE:
