@@ -1,5 +1,8 @@
 """Words in sentences that a program writes."""
 
+import os
+from pathlib import Path
+
 
 def listed(names: list[str]) -> str:
     """Names in a sentence.
@@ -17,3 +20,12 @@ def at_start(words: str) -> str:
     ('Spectrogram', 'Multi-scale SampleCNN')
     """
     return words[:1].upper() + words[1:]
+
+
+def as_text(path: Path | str) -> str:
+    r"""A path as text that every file and parser takes: bytes of it that are no valid UTF-8 are escaped.
+
+    >>> as_text("Björk.wav"), as_text(os.fsdecode(b"Bj\xf6rk.wav"))
+    ('Björk.wav', 'Bj\\xf6rk.wav')
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

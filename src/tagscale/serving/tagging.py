@@ -14,6 +14,7 @@ from tagscale.decoding.formats import SUFFIXES
 from tagscale.decoding.opened import AudioError
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
+from tagscale.runtime.words import as_text
 
 BAR_CHARACTERS = 30
 
@@ -86,7 +87,7 @@ def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int
 
     Warnings stand above the scores.
     """
-    console.print(Text(str(file.path), style="bold"), soft_wrap=True)
+    console.print(Text(as_text(file.path), style="bold"), soft_wrap=True)
     if file.error is not None:
         console.print(Text(f"  not tagged: {file.error}", style="red"), soft_wrap=True)
         return
@@ -116,7 +117,7 @@ def as_json(version: Version, files: Sequence[TaggedFile]) -> dict[str, Any]:
         "model": version.name,
         "version": version.number,
         "files": [
-            {"path": str(file.path)}
+            {"path": as_text(file.path)}
             | ({"scores": file.scores, "warnings": file.warnings} if file.error is None else {"error": file.error})
             for file in files
         ],

@@ -9,6 +9,7 @@ from tagscale.catalog import sources
 from tagscale.catalog.tables import artist_keys
 from tagscale.params.load import Params
 from tagscale.runtime.reading import Output
+from tagscale.runtime.words import as_text
 
 
 class Corpus(TypedDict):
@@ -31,7 +32,7 @@ def run(params: Params, *, root: Path, catalog: Path) -> None:
         corpus.facts(Corpus)
         corpus.check()
     tables = sources.read(root, dataset)
-    tables.save(catalog, source=dataset.source, root=Path(root).as_posix())
+    tables.save(catalog, source=dataset.source, root=as_text(Path(root).as_posix()))
     kinds = ", ".join(f"{count} {kind}" for kind, count in tables.tags["kind"].value_counts(sort=False).items())
     artists = artist_keys(tables.tracks).nunique()
     line = f"{dataset.name}: {len(tables.tracks)} tracks by {artists} artists, {len(tables.tags)} tags ({kinds})"

@@ -18,8 +18,9 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.journal import Record
 from tagscale.runtime.paths import Ambiguous, Locator
 from tagscale.runtime.progress import progress_bar
+from tagscale.runtime.words import as_text
 from tagscale.store.grow import PartialStore, finish, writing
-from tagscale.store.previous import Previous, Seen, State, load_seen, save_seen, seen_as, unchanged
+from tagscale.store.previous import Previous, Seen, State, load_seen, save_seen, unchanged
 from tagscale.store.read import FORMAT
 
 SHOWN = 5
@@ -154,7 +155,7 @@ def _check(work: PartialStore, root: Path, decoded: int, seconds: float, complet
             rejected += 1
             shown += [f"{record['path']}: {record['reason']}"] if rejected <= SHOWN else []
         if state := _settled(record):
-            seen[seen_as(root / record["path"])] = state
+            seen[as_text(root / record["path"])] = state
     if total and rejected == total and complete:
         work.discard()  # the mistake is in root or the table, so nothing in it is worth keeping
         raise TagscaleError(

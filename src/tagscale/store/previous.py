@@ -14,6 +14,7 @@ from tagscale.decoding.decode import DECODER
 from tagscale.runtime.files import replacing
 from tagscale.runtime.reading import Damaged, Output
 from tagscale.runtime.tables import read_table, schema, write_table
+from tagscale.runtime.words import as_text
 from tagscale.store.read import BYTES_PER_SAMPLE, COMMAND, INDEX, Shard, facts_of, index_of, read_rejected, read_sources
 from tagscale.store.writer import table
 
@@ -96,11 +97,6 @@ def seen_of(store: Path) -> Path:
     return store.with_name(f".{store.name}-seen.parquet")
 
 
-def seen_as(path: Path) -> str:
-    """A file's name in that record: its path, where bytes that are no valid UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def load_seen(store: Path) -> Seen:
     """States of the files at their last hashing; empty where none are recorded, or the record is damaged."""
     if not os.path.lexists(seen_of(store)):
@@ -124,7 +120,7 @@ def save_seen(store: Path, seen: Seen) -> None:
 
 def unchanged(seen: Seen, path: Path, digest: str) -> Source | None:
     """The file's recorded state, where its size and its times of change are still the same; otherwise None."""
-    size, mtime, ctime, hashed = seen.get(seen_as(path), (-1, -1, -1, ""))
+    size, mtime, ctime, hashed = seen.get(as_text(path), (-1, -1, -1, ""))
     if not digest or hashed != digest:
         return None
     try:
