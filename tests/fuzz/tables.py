@@ -7,6 +7,8 @@ reading of the file by other code; the published ones are held to their bounds o
 import codecs
 import csv
 import io
+import re
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +23,10 @@ from catalog.sources import test_fma, test_jamendo, test_mgphot, test_msd, test_
 from fetch import test_archives
 from fuzz import mutations
 from fuzz.harness import ACCEPTED, MESSAGE, RIGHT, TRACEBACK, Kind, Verdict, random_of
-from fuzz.project import ROOT, SETTINGS, command, working_in
+from fuzz.project import ROOT, SETTINGS, command, preload, working_in
 from tagscale.fetch.archives import unpack
 from tagscale.params.load import laid_over, read_yaml
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.names import normalised
 from user_folder import rows, write_table
 
 TEXT = (*mutations.BYTES, *mutations.TEXT, *mutations.TEXT, *mutations.CELLS)
@@ -124,26 +125,33 @@ def _differences(file: Path, place: Path) -> str:
     """How the catalog differs from the table as csv.DictReader reads it; "" where it does not."""
     content = file.read_bytes()
     wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    text = content.decode("utf-16" if wide else "utf-16-le" if content[1:2] == b"\0" else "utf-8-sig")
-    delimiter = max(",\t;|", key=text.lstrip().splitlines()[0].count)
-    table = csv.DictReader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=delimiter)
+    text = content.decode("utf-16" if wide else "utf-16-le" if content[1:2] == b"\0" else "utf-8-sig").lstrip("\r\n")
+    head = re.split("[\r\n]", text)[0]
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t|", key=head.count))
     expected = {}
     for row in table:
-        row = {normalised(key or ""): (cell or "").strip() for key, cell in row.items() if not isinstance(cell, list)}
+        row = {_form(key or ""): (cell or "").strip() for key, cell in row.items() if not isinstance(cell, list)}
         if any(row.values()):
-            expected[normalised(row["track_id"])] = row
+            expected[_form(row["track_id"])] = row
     tracks = pd.read_parquet(place / "data/catalog/tracks.parquet").set_index("track_id")
     labels = pd.read_parquet(place / "data/catalog/labels.parquet").set_index("track_id")
     if set(tracks.index) != set(expected):
         return f"tracks {sorted(set(tracks.index) ^ set(expected))[:3]}"
     for track, row in expected.items():
-        if tracks.loc[track, "artist"] != normalised(row["artist"]) or tracks.loc[track, "path"] != row["path"]:
+        if any(_form(tracks.loc[track, key]) != _form(row[key]) for key in ("artist", "path")):
             return f"{track}: artist or path {tracks.loc[track].to_dict()}"
         for tag in set(labels.columns) & row.keys():
-            value = float(row[tag]) if row[tag] else np.nan
+            value = float(row[tag].replace(",", ".")) if row[tag] else np.nan
             if not np.isclose(labels.loc[track, tag], value, equal_nan=True):
                 return f"{track}: {tag} {labels.loc[track, tag]}, expected {value}"
     return ""
+
+
+def _form(text: str) -> str:
+    """A text as it looks: NFC, spaces alike, nothing that has no width."""
+    kinds = {"Cf": "", "Cc": " "}
+    seen = "".join(kinds.get(unicodedata.category(letter), letter) for letter in unicodedata.normalize("NFC", text))
+    return " ".join(seen.split())
 
 
 def judge_zip(number: int, place: Path) -> Verdict:
@@ -170,4 +178,5 @@ def kinds(folder: Path) -> list[Kind]:
     def judging(name: str) -> Kind:
         return Kind(f"table {name}", TABLES[name].cases, lambda number, place: judge(name, number, place), 20, 300)
 
+    preload()
     return [*map(judging, TABLES), Kind("table zip", 60, judge_zip, 20, 300)]
