@@ -108,9 +108,7 @@ def tag(
 
 @app.command(rich_help_panel=USE)
 def send_runs(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Names in runs/; all by default.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Names in runs/; all by default.")] = None,
     runs: Runs = RUNS,
     results: Results = RESULTS,
     params: ParamsFile = PARAMS,
