@@ -175,7 +175,7 @@ def divided(catalog: Catalog) -> Partition:
     return divide(catalog.tracks, catalog.labels, catalog.tags["kind"].tolist(), shares, seed=0)[0]
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(names=DATASETS)
 def test_any_names_come_through_the_files(names: tuple[list[str], list[str], list[str]]) -> None:
     tags, artists, ids = ([normalised(name) for name in kind] for kind in names)
