@@ -12,9 +12,11 @@ from components.train import train
 from tagscale.cluster import trainjob
 from tagscale.cluster.volume import hand_on
 from tagscale.params.load import laid_over, load
+from tagscale.runtime.identity import RunIdentity
 from tagscale.stages import partition as partition_stage
+from tagscale.stages import preflight, train_baseline
 from tagscale.stages import train as train_stage
-from tagscale.stages import train_baseline
+from tagscale.stages.cell import write_run
 
 ROOT = Path(__file__).parents[2]
 CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
@@ -46,13 +48,15 @@ def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform
         def run(params: Any, **arguments: Any) -> None:
             given.update(arguments, who=who)
             arguments["run"].mkdir()
-            (arguments["run"] / "run.json").write_text('{"identity": {"model": "waveform"}}')
+            identity = RunIdentity(arguments["model"], "all", 3, "corpus", "d" * 12, "p" * 12, "s" * 12)
+            write_run(arguments["run"], identity, tracks=1, parameters=1, seconds=1.0)
 
         return run
 
     monkeypatch.setattr(train_stage, "run", note("stage"))
     monkeypatch.setattr(train_baseline, "run", note("baseline"))
     monkeypatch.setattr(trainjob, "train_on_nodes", note("nodes"))
+    monkeypatch.setattr(preflight, "check_grid", lambda *_: None)  # which reads the folders
     names = {name: artifact(place / name) for name in ("catalog", "partition", "run")}
     found = train.python_func(
         settings=settings(place, **blocks), inputs=artifact(place / "address"), **(CELL | {"model": model}), **names
