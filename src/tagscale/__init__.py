@@ -2,3 +2,4 @@
 
 __version__ = "0.1.0"
 SAMPLE_RATE = 16_000  # Hz; section 4: audio down-sampled to 16 kHz
+SOURCE_RATES = (4_000, 768_000)  # Hz of audio files, least and most: below is no music, above no converter

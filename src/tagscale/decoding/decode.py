@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from tagscale import SAMPLE_RATE
+from tagscale import SAMPLE_RATE, SOURCE_RATES
 from tagscale.decoding.foreign import kind_of, resemblance
 from tagscale.decoding.formats import DECODERS, NAMES, AudioFormat, format_named, format_of
 from tagscale.decoding.lengths.length import CUT_SECONDS, Length
@@ -34,7 +34,6 @@ from tagscale.decoding.opened import (
 
 DECODER = 4  # counted up when the same file would give other samples: stores are then decoded anew
 MAX_SECONDS = 2 * 3600  # longer files are rejected: no song is so long, and its samples would fill 230 MB
-RATES = (4_000, 768_000)  # Hz, least and most: below is no music, above no converter
 MAX_CHANNELS = 64  # more than any speaker layout has; a multitrack session is no song
 MAX_VALUES = 1 << 32  # of all channels: two hours of 5.1 at 96 kHz; a core decodes them in the minutes that a file has
 BLOCK_SAMPLES = 1 << 16
@@ -221,8 +220,9 @@ class _Track:
         self.rate = 0
 
     def _begin(self, rate: int, channels: int) -> None:
-        if not RATES[0] <= rate <= RATES[1]:
-            raise AudioError(self.path, f"sample rate of {rate:,} Hz: expected {RATES[0]:,} to {RATES[1]:,}")
+        least, most = SOURCE_RATES
+        if not least <= rate <= most:
+            raise AudioError(self.path, f"sample rate of {rate:,} Hz: expected {least:,} to {most:,}")
         if channels > MAX_CHANNELS:
             raise AudioError(self.path, f"{channels} channels: expected {MAX_CHANNELS} at most")
         if not self.source_rate:

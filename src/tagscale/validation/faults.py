@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tagscale.decoding.decode import RATES
+from tagscale import SOURCE_RATES
 from tagscale.params.blocks import AudioLimits
 
 FULL_BAND = 16_000  # Hz; a source below has nothing in the models' upper mel bands
@@ -54,11 +54,11 @@ def faults(limits: AudioLimits) -> list[Fault]:
     return [
         Fault(
             measure="source_rate",
-            check=f"sampled at {RATES[0]} to {RATES[1]} Hz",
+            check=f"sampled at {SOURCE_RATES[0]} to {SOURCE_RATES[1]} Hz",
             kind="implausible sample rate",
             amount="{:.0f} Hz",
-            least=RATES[0],
-            most=RATES[1],
+            least=SOURCE_RATES[0],
+            most=SOURCE_RATES[1],
         ),
         Fault(
             measure="seconds",
