@@ -85,7 +85,8 @@ def test_two_containers_train_what_one_process_does(folder: Path, backend: Backe
 
 
 def test_a_container_that_cannot_train_says_why(folder: Path, backend: Backend, image: str) -> None:
-    with pytest.raises(TagscaleError, match=r"(?s)TrainJob train-waveform-24-0-\w+ failed.*error .*no-store: no store"):
+    reason = r"(?s)TrainJob train-waveform-24-0-\w+ failed.*error .*no-store/store\.json: no such file"
+    with pytest.raises(TagscaleError, match=reason):
         train(folder, backend, image, inputs=folder / "no-store")
     (job,) = backend.left()  # kept for inspection
     assert job.status == "Failed"

@@ -17,6 +17,7 @@ import pandas as pd
 from rich.console import Console
 from scipy.special import expit, logit
 
+from tagscale import POSITIVE
 from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.bounded import gunzip
 from tagscale.runtime.errors import TagscaleError
@@ -173,7 +174,7 @@ class Targets:
     def __init__(self, labels: np.ndarray, kinds: Sequence[str], balanced: bool = False) -> None:
         self.regression = np.array(kinds) == "regression"
         self.annotated = ~np.isnan(labels)
-        values = np.where(self.regression, labels, labels >= 0.5)
+        values = np.where(self.regression, labels, labels >= POSITIVE)
         self.values = np.where(self.annotated, values, 0).astype(np.float32)
         self.tracks = self.annotated.sum(axis=0)
         self.positives = self.values.sum(axis=0, dtype=np.float64)

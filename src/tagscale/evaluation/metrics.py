@@ -11,10 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
+from tagscale import POSITIVE
 from tagscale.evaluation.resamples import areas, means
 from tagscale.runtime.errors import TagscaleError
 
-POSITIVE = 0.5  # labels from here up are positives of a classification tag
 KINDS = ("classification", "regression")
 PARTS = ("valid", "test")  # the parts of a partition that are scored
 NOTHING = "–"  # printed where there is no score

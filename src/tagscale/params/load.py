@@ -5,7 +5,6 @@ block may leave out keys: a named capacity (model.waveform-x4) takes the others 
 resources on a cluster take them from `kubernetes.tasks.default`.
 """
 
-import difflib
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -31,6 +30,7 @@ from tagscale.params.kubernetes import KubernetesParams
 from tagscale.runtime.block import Block
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
+from tagscale.runtime.words import suggestion
 from tagscale.runtime.yaml_text import parse_yaml
 
 B = TypeVar("B", bound=Block)
@@ -131,10 +131,7 @@ def _explain(problem: Any) -> str:
     *parents, key = (str(part) for part in problem["loc"] or ("",))
     where = ".".join([*parents, key])
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(parents)
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}."
-        return f"{where}: unknown key; {hint}"
+        return f"{where}: unknown key; {suggestion(key, _known_keys(parents), ' here')}"
     if problem["type"] == "missing":
         return f"{where}: missing; add it (params.yaml in the repository shows a value for every key)."
     message = problem["msg"].removeprefix("Value error, ")

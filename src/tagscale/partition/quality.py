@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tagscale import POSITIVE
 from tagscale.partition.features import sums_by
 from tagscale.partition.growth import PARTS
 
@@ -33,7 +34,7 @@ class TagSums:
         def rows(tracks: np.ndarray) -> np.ndarray:
             some = values[tracks]
             known = ~np.isnan(some)
-            return np.concatenate([np.where(known, some, 0), known, (some >= 0.5) & classification], axis=1)
+            return np.concatenate([np.where(known, some, 0), known, (some >= POSITIVE) & classification], axis=1)
 
         sums = sums_by(group_of, groups, 3 * tags, rows)
         self.labels, self.annotated, self.positive = np.split(sums, 3, axis=1)  # (groups, tags) each

@@ -1,6 +1,8 @@
 """Words in sentences that a program writes."""
 
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -20,6 +22,17 @@ def at_start(words: str) -> str:
     ('Spectrogram', 'Multi-scale SampleCNN')
     """
     return words[:1].upper() + words[1:]
+
+
+def suggestion(word: str, known: Iterable[str], where: str = "") -> str:
+    """The end of a message on an unknown word: the known one that is most like it, or else all of them.
+
+    >>> suggestion("mmt", ["mtt", "msd"]), suggestion("songs", ["mtt", "msd"])
+    ('did you mean `mtt`?', 'known: mtt, msd.')
+    """
+    names = list(known)
+    near = get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean `{near[0]}`?" if near else f"known{where}: {', '.join(names) or 'none, write null'}."
 
 
 def as_text(path: Path | str) -> str:

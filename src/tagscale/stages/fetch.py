@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tagscale.fetch.published import PUBLISHED, Archive, Dataset, File
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.lock import exclusive
 from tagscale.runtime.progress import progress_bar
+from tagscale.runtime.words import suggestion
 
 ONLY = ("annotations", "audio")
 PREFIXES = {"download": "", "wait": "waiting to retry: ", "check": "checking ", "unpack": "unpacking "}  # of the bar
@@ -75,20 +75,15 @@ def _choose(dataset: str, variant: str | None, only: str | None) -> tuple[Datase
     """The dataset, and the name of its variant."""
     if dataset not in PUBLISHED:
         raise TagscaleError(
-            f"{dataset}: not a dataset that can be fetched; {_known(dataset, PUBLISHED)} docs/datasets.md says where "
-            "the others are published and how to lay them out."
+            f"{dataset}: not a dataset that can be fetched; {suggestion(dataset, PUBLISHED)} docs/datasets.md says "
+            "where the others are published and how to lay them out."
         )
     audio = PUBLISHED[dataset].audio
     if variant is not None and variant not in audio:
-        raise TagscaleError(f"--variant: {dataset} has no `{variant}`; {_known(variant, audio)}")
+        raise TagscaleError(f"--variant: {dataset} has no `{variant}`; {suggestion(variant, audio)}")
     if only is not None and only not in ONLY:
-        raise TagscaleError(f"--only: found `{only}`; {_known(only, ONLY)}")
+        raise TagscaleError(f"--only: found `{only}`; {suggestion(only, ONLY)}")
     return PUBLISHED[dataset], variant or next(iter(audio))
-
-
-def _known(name: str, names: Iterable[str]) -> str:
-    near = get_close_matches(name, names := list(names), n=1, cutoff=0.5)
-    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}."
 
 
 @dataclass

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from tagscale.evaluation.metrics import POSITIVE
+from tagscale import POSITIVE
 
 THIRDS = ("popular", "middle", "rare")
 

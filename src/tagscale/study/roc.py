@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from tagscale import POSITIVE
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import POSITIVE
 from tagscale.study.tables import read_predictions
 
 POINTS = 101  # enough for a picture

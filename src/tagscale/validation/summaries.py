@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from tagscale import POSITIVE
 from tagscale.catalog.tables import Catalog
 from tagscale.validation.faults import measured
 
-POSITIVE = 0.5  # a classification label of this value or more is positive
 FINITE = ["source_rate", "source_seconds", "rms_dbfs", "clipped", "dc"]
 NOT_NUMBERS = r"\bNaN\b"  # in the reason for which a file was rejected
 

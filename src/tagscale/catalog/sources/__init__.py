@@ -4,13 +4,13 @@ Every module has `read(root, dataset) -> Catalog`, which reads annotations only.
 name), TAG_SETS and VARIANTS (names; empty = no choice); the first of each is the default.
 """
 
-from difflib import get_close_matches
 from pathlib import Path
 
 from tagscale.catalog.sources import fma, folder, gtzan, jamendo, mgphot, msd, mtt
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import DatasetParams
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.words import suggestion
 
 SOURCES = {
     "synth": folder,
@@ -45,6 +45,4 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
 def _check(key: str, value: str | None, known: list[str], source: str) -> None:
     if value is None or value in known:
         return
-    near = get_close_matches(value, known, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known) or 'none, write null'}."
-    raise TagscaleError(f"dataset.{key}: {source} has no `{value}`; {hint}")
+    raise TagscaleError(f"dataset.{key}: {source} has no `{value}`; {suggestion(value, known)}")
