@@ -14,8 +14,8 @@ from pipelines.client.recurring import schedule, unschedule
 from pipelines.client.server import Server
 from pipelines.client.submit import Target, cancel, prepare, start
 from pipelines.options import Name, Submission
-from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted
 
 INTERRUPTED = 130  # exit status after Ctrl-C, by the custom of shells
 

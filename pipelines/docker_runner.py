@@ -11,8 +11,7 @@ It runs as the user who runs the pipeline, so its files belong to that user.
 import codecs
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +23,7 @@ from kfp import local
 from kfp.local import docker_task_handler
 
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted, answered
 
 LABEL = "tagscale.pipeline-run"  # of every container, with the id of its run: `docker ps --filter label=...`
 
@@ -57,10 +57,15 @@ def docker_runner(
         security_opt=["no-new-privileges"],
         **_of_engine(client.info()),
     )
+
+    def interrupt(number: int) -> NoReturn:
+        containers.stop()  # at once: the main thread may wait for a thread that follows them
+        raise Interrupted(number)
+
     kept = docker_task_handler.run_docker_container
     docker_task_handler.run_docker_container = containers.run
     try:
-        with _on_signals(containers.stop):
+        with answered(interrupt, signal.SIGINT, signal.SIGTERM):
             yield runner
     finally:
         docker_task_handler.run_docker_container = kept
@@ -153,22 +158,3 @@ def _remove(container: Any) -> None:
     except docker.errors.APIError as error:
         if error.status_code not in (404, 409):  # gone, or being removed by another thread
             raise
-
-
-@contextmanager
-def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the containers at once: the main thread may wait for a thread that follows them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupted(*_: object) -> NoReturn:
-        stop()
-        raise KeyboardInterrupt
-
-    kept = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -19,8 +19,8 @@ from tagscale.cli import main
 from tagscale.registry.package import register
 from tagscale.registry.tagger import AudioTagger, Heard
 from tagscale.registry.versions import Registry
-from tagscale.runtime.command import Interrupted
 from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.signals import Interrupted
 
 ROOT = Path(__file__).parents[2]
 TAGS = ("rock", "Señal 音楽", "energy")

@@ -14,6 +14,7 @@ from pipelines.docker_runner import docker_runner
 
 from pipelines import docker_runner as module
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted
 
 
 class Container:
@@ -110,7 +111,7 @@ def test_kfp_and_signals_are_restored(client: Client) -> None:
     before = docker_task_handler.run_docker_container, signal.getsignal(signal.SIGINT)
     with docker_runner():
         assert docker_task_handler.run_docker_container is not before[0]
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGINT)
     assert (docker_task_handler.run_docker_container, signal.getsignal(signal.SIGINT)) == before
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
 from tagscale.params.load import laid_over, load, parse, read_yaml
-from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted
 
 app = typer.Typer()
 

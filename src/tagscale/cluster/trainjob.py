@@ -8,10 +8,8 @@ follows from what it trains, so a retried task finds the job that it had started
 import re
 import shutil
 import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.runtime.identity import hash_of, run_name
+from tagscale.runtime.signals import Interrupted, answered
 
 if TYPE_CHECKING:
     from kubeflow.trainer.backends.base import RuntimeBackend
@@ -88,7 +87,7 @@ def train_on_nodes(
     name = job_name(run_name(model, size, seed), [order, image])
     jobs = Jobs(backend or cluster(), lambda line: print(line, flush=True))
 
-    with stopped_by_sigterm():
+    with answered(_stop, signal.SIGTERM):  # as Ctrl-C does: no job goes on without a task
         try:
             if not _is_finished(folder, order):
                 if not _is_running(jobs, name):
@@ -137,17 +136,8 @@ def cluster() -> "RuntimeBackend":
         ) from None
 
 
-@contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that no job goes on without a task."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _stop(number: int) -> None:
+    raise Interrupted(number)
 
 
 def _start(

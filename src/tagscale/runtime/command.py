@@ -3,24 +3,16 @@
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 from tagscale.runtime.disk import full_disk_explained, refusal_explained
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted, answered
 from tagscale.runtime.terminal import write_anything
 
 KEPT = "What was finished before is kept, and no file is half-written."
-
-
-class Interrupted(SystemExit):
-    """Ctrl-C or SIGTERM, where `command` runs. Its first note says what is kept; "" where that is printed already."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)  # the exit status that shells expect
 
 
 @contextmanager
@@ -35,7 +27,11 @@ def command(say: Callable[[str], None]) -> Iterator[None]:
     """
     write_anything()
     try:
-        with _signals_raised(), refusal_explained(KEPT), full_disk_explained(None, KEPT):
+        with (
+            answered(_interrupt, signal.SIGINT, signal.SIGTERM),
+            refusal_explained(KEPT),
+            full_disk_explained(None, KEPT),
+        ):
             yield
     except TagscaleError as error:
         say(f"error {error}")
@@ -47,26 +43,12 @@ def command(say: Callable[[str], None]) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise `Interrupted` in the block; SIGTERM ends the processes that it has started, too."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:  # Ctrl-C comes to all processes of a terminal by itself
-            for child in _children():
-                with suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGTERM)
-        raise Interrupted(number)
-
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals there alone
-        yield
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(number: int) -> None:
+    if number == signal.SIGTERM:  # Ctrl-C comes to all processes of a terminal by itself
+        for child in _children():
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+    raise Interrupted(number)
 
 
 def _children() -> list[int]:

@@ -21,9 +21,9 @@ from rich.console import Console
 from torch import Tensor
 from torch import distributed as dist
 
-from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
+from tagscale.runtime.signals import Interrupted
 
 _NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _PR_SET_PDEATHSIG = 1  # prctl.h of Linux

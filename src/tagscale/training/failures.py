@@ -11,8 +11,8 @@ from torch import Tensor
 from torch import distributed as dist
 
 from tagscale.params.blocks import TrainParams
-from tagscale.runtime.command import Interrupted
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted, answered
 from tagscale.training.distributed import World
 
 _CPU_MEMORY_FULL = ("can't allocate memory", "not enough memory", "Cannot allocate memory")  # torch's CPU allocator
@@ -88,17 +88,11 @@ def sigterm_noted(world: World) -> Iterator[threading.Event]:
     One of several processes exits at once: torchrun sends SIGTERM when another one has failed, and saving needs all.
     """
     noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals there alone
-        yield noted
-        return
 
-    def handle(*_: object) -> None:
+    def note(number: int) -> None:
         if world.size > 1 or noted.is_set():
-            raise Interrupted(signal.SIGTERM)
+            raise Interrupted(number)
         noted.set()
 
-    before = signal.signal(signal.SIGTERM, handle)
-    try:
+    with answered(note, signal.SIGTERM):
         yield noted
-    finally:
-        signal.signal(signal.SIGTERM, before)

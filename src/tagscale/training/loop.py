@@ -18,7 +18,7 @@ from tagscale import SAMPLE_RATE
 from tagscale.audio.loading import TrainingLoader
 from tagscale.audio.patches import Batch, to_wave
 from tagscale.params.blocks import TrainParams
-from tagscale.runtime.command import Interrupted
+from tagscale.runtime.signals import Interrupted
 from tagscale.training.batch_norm import RunningStatistics, synchronised
 from tagscale.training.compilation import compiled
 from tagscale.training.display import Display
