@@ -43,6 +43,14 @@ def empty_store(config: pytest.Config, folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty MLflow store in a fresh current folder."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return empty_store(request.config, tmp_path)
+
+
 def tiny_tagger(model: str = "spectrogram", seed: int = 0, tags: tuple[str, ...] = tuple(KINDS)) -> AudioTagger:
     """A tagger with random weights whose scores differ from song to song."""
     capacity: dict[str, Any] = {"width": 0.125, "filters": 8, "units": 8, "dropout": 0.5}

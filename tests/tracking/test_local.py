@@ -12,20 +12,12 @@ import pytest
 from mlflow import MlflowClient
 
 from killed import start
-from registry.tiny import empty_store
 from tagscale import tracking
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.tracking import local
 
 IDENTITY = RunIdentity("waveform", "300", 0, "corpus", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")
-
-
-@pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return empty_store(request.config, tmp_path)
 
 
 def change(database: Path, *statements: str) -> None:

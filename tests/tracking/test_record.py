@@ -24,13 +24,6 @@ IDENTITY = RunIdentity("waveform", "300", 0, "corpus", "aaaaaaaaaaaa", "bbbbbbbb
 GONE = json.dumps(json.loads(this_process()) | {"begun": "1"})  # its number belongs to another process now
 
 
-@pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return empty_store(request.config, tmp_path)
-
-
 def train(folder: Path, epochs: int = 3, ends: BaseException | None = None, batch: int = 8) -> str:
     """A training that logs as the train stage does. Returns MLflow's id of its run."""
     with tracking.start_run("study", IDENTITY, {"batch": batch}, folder, folder.with_suffix(".unfinished")) as run:

@@ -9,19 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.tiny import empty_store
 from tagscale import tracking
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 
 IDENTITY = RunIdentity("waveform", "300", 0, "corpus", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")
-
-
-@pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return empty_store(request.config, tmp_path)
 
 
 def test_run_carries_identity_commit_dataset_params_and_curves(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
