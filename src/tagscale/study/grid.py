@@ -33,8 +33,6 @@ from tagscale.study.tables import (
     unscored,
 )
 
-# What a study compares; every other model is one that was published elsewhere, for them to be measured against.
-FRONT_ENDS = ("waveform", "spectrogram", "short_chunk", "transformer")
 CONFIDENCE = 0.95  # of intervals over seeds, where the results have none over artists
 
 

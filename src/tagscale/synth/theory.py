@@ -64,7 +64,6 @@ PROGRESSIONS: dict[str, dict[str, list[list[int]]]] = {
     "vamp": {"any": [[0, 0, 3, 3], [0, 3, 0, 3], [0, 0, 6, 6], [0, 6, 0, 6]]},
     "static": {"any": [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 6]]},
 }
-STATIC_PROGRESSIONS = ("vamp", "static")
 
 
 def progressions(kind: str, mode: Mode) -> list[list[int]]:
