@@ -11,7 +11,7 @@ from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, command_of, run_output
 from tagscale.runtime.reading import Output
-from tagscale.stages.evaluate import log_results, metrics_in
+from tagscale.stages.results import log_results, metrics_in
 
 
 def run(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> None:
