@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from tagscale.descriptors import baseline
 from tagscale.descriptors.baseline import FILE, LEAF, DescriptorTrees, Targets
+from tagscale.descriptors.describe import VERSION, describe_recording
 from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.errors import TagscaleError
 
@@ -147,6 +148,26 @@ def test_saved_and_loaded(trees: DescriptorTrees, tmp_path: Path) -> None:
     second.mkdir()
     loaded.save(second)
     assert (second / FILE).read_bytes() == (tmp_path / FILE).read_bytes()
+
+
+def test_trees_score_a_recording() -> None:
+    """The row that they were given for the same samples."""
+    recordings = [np.random.default_rng(n).integers(-99 * n, 99 * n, 999).astype(np.int16) for n in range(1, 49)]
+    features = pd.concat([describe_recording(samples) for samples in recordings], ignore_index=True)
+    loud = (np.arange(48)[:, None] >= 24).astype(np.float32)
+    trees = fit(features, loud, tags=["loud"], kinds=["classification"], params=PARAMS)
+    scores = np.stack([trees.scores_of_samples(samples) for samples in recordings])
+    np.testing.assert_array_equal(scores, trees.predict(features))
+    assert scores[:24].max() < 0.3 < 0.7 < scores[24:].min()
+
+
+def test_trees_of_other_descriptors_are_refused(
+    trees: DescriptorTrees, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.save(tmp_path)
+    monkeypatch.setattr(baseline, "VERSION", VERSION + 1)
+    with pytest.raises(TagscaleError, match=f"grown on descriptors of version {VERSION}, where .* {VERSION + 1}"):
+        DescriptorTrees.load(tmp_path)
 
 
 def test_neither_threads_nor_the_number_of_tracks_change_a_score(trees: DescriptorTrees) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from hostile_store import HostileStore
 from stores import write_store
-from tagscale.descriptors.describe import describe, names
+from tagscale.descriptors.describe import describe, describe_recording, names
 from tagscale.descriptors.describing import describe_all
+from tagscale.runtime.errors import TagscaleError
 
 TRACKS = [f"track{number}" for number in range(6)]
 
@@ -59,3 +60,20 @@ def test_a_descriptor_that_is_not_finite_is_a_reason(
 
     monkeypatch.setattr(describing, "describe_pieces", lambda read, samples: dict.fromkeys(names(), values))
     assert describing._describe(store, "track0").reason.startswith("not finite: timbre_mfcc0_mean")
+
+
+def test_a_recording_has_the_row_of_its_track(store: HostileStore) -> None:
+    """From the store's int16, and from the floats that a decoder gives: bit for bit."""
+    described = next(iter(describe_all(store, TRACKS[:1], 1)))
+    samples = store.read(TRACKS[0], 0, store.samples(TRACKS[0]))
+    for recording in (samples, samples / 32768, (samples / 32768).astype(np.float32)):
+        row = describe_recording(recording)
+        assert list(row) == list(names())
+        assert (row.dtypes == np.float32).all()
+        np.testing.assert_array_equal(row.to_numpy()[0], described.values)
+
+
+@pytest.mark.parametrize("samples", [np.zeros((2, 16000)), np.zeros(0), np.array([0.1, np.nan])])
+def test_no_recording(samples: np.ndarray) -> None:
+    with pytest.raises(TagscaleError, match="Expected a mono recording of finite samples"):
+        describe_recording(samples)

@@ -31,13 +31,13 @@ from tagscale.decoding.opened import (
     open_file,
     unreadable,
 )
+from tagscale.decoding.pcm import FULL_SCALE, rounded
 
 DECODER = 4  # counted up when the same file would give other samples: stores are then decoded anew
 MAX_SECONDS = 2 * 3600  # longer files are rejected: no song is so long, and its samples would fill 230 MB
 MAX_CHANNELS = 64  # more than any speaker layout has; a multitrack session is no song
 MAX_VALUES = 1 << 32  # of all channels: two hours of 5.1 at 96 kHz; a core decodes them in the minutes that a file has
 BLOCK_SAMPLES = 1 << 16
-FULL_SCALE = 32768
 FLOOR_DBFS = -120.0  # the level of digital silence; one 16-bit step is -90 dBFS
 QUALITY = "HQ"  # of soxr: aliases at -131 dB, far below 16 bits; the next better costs up to twice
 TOO_LONG = f"longer than {MAX_SECONDS // 3600} hours"
@@ -231,8 +231,7 @@ class _Track:
         self.resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=QUALITY)
 
     def _append(self, samples: np.ndarray) -> None:
-        values = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-        self.content += memoryview(values).cast("B")
+        self.content += rounded(samples).data.cast("B")
 
     def measured(self) -> Decoded:
         """The samples with their measurements."""

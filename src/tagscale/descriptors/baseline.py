@@ -18,6 +18,7 @@ from rich.console import Console
 from scipy.special import expit, logit
 
 from tagscale import POSITIVE
+from tagscale.descriptors.describe import VERSION, describe_recording
 from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.bounded import gunzip
 from tagscale.runtime.errors import TagscaleError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # importing it takes a second, and evaluating any other model
     from xgboost import Booster, DMatrix
 
 FILE = "trees.ubj.gz"
-FACTS = "tagscale"  # the attribute of XGBoost's model that holds tags, kinds and constants as JSON
+FACTS = "tagscale"  # the attribute of XGBoost's model that holds version, tags, kinds and constants as JSON
 BINS = 64  # candidate thresholds per descriptor: twice as fast as 255, and no worse
 SHARE = 0.15  # of the descriptors, drawn for each split: fewer rank better (PR-AUC), more regress better (RMSE)
 LEAF = 20  # least weight of a leaf, where the tracks of a tag weigh 1 on average
@@ -42,6 +43,7 @@ class DescriptorTrees:
 
     Attributes:
         features: names of the descriptors
+        version: of their definition
         tags, kinds: the outputs, in order; kinds are classification | regression
         constant: tags that the training tracks say nothing about -> why; their score is the same for every track
     """
@@ -50,6 +52,7 @@ class DescriptorTrees:
         self._booster = booster
         self.features: list[str] = booster.feature_names
         facts = json.loads(booster.attr(FACTS))
+        self.version: int = facts["descriptors"]
         self.tags: list[str] = facts["tags"]
         self.kinds: list[str] = facts["kinds"]
         self.constant: dict[str, str] = facts["constant"]
@@ -83,7 +86,7 @@ class DescriptorTrees:
         names = [str(name) for name in features.columns]
         targets = Targets(labels, kinds, balanced=class_weights == "balanced")
         constant = {tag: reason for tag, reason in zip(tags, targets.constant, strict=True) if reason}
-        facts = {"tags": list(tags), "kinds": list(kinds), "constant": constant}
+        facts = {"descriptors": VERSION, "tags": list(tags), "kinds": list(kinds), "constant": constant}
         settings = {
             "max_leaves": params.leaves,
             "max_depth": 0,  # no limit but the leaves: the split that gains most comes first
@@ -133,6 +136,16 @@ class DescriptorTrees:
         regression = np.array(self.kinds) == "regression"
         return np.where(regression, np.clip(scores, 0, 1), expit(scores)).astype(np.float32)
 
+    def scores_of_samples(self, samples: np.ndarray) -> np.ndarray:
+        """Scores of one recording: float32 (tags,), in [0, 1].
+
+        Args:
+            samples: as `describe_recording` takes them
+        Raises:
+            TagscaleError: no samples, more than one channel, or values that are no finite numbers.
+        """
+        return self.predict(describe_recording(samples))[0]
+
     def save(self, folder: Path) -> None:
         """Add the file of the trees to a folder; the same trees give the same bytes."""
         (folder / FILE).write_bytes(gzip.compress(self._booster.save_raw("ubj"), compresslevel=6, mtime=0))
@@ -142,7 +155,7 @@ class DescriptorTrees:
         """Read what `save` wrote.
 
         Raises:
-            TagscaleError: the file is missing, damaged or of another kind.
+            TagscaleError: the file is missing, damaged, of another kind, or of another version of the descriptors.
         """
         import xgboost
 
@@ -151,9 +164,13 @@ class DescriptorTrees:
             content = gunzip(file)  # its checksum finds damage, at which XGBoost would crash
             if not content:
                 raise ValueError("the file is empty")
-            return cls(xgboost.Booster(model_file=bytearray(content)))
+            trees = cls(xgboost.Booster(model_file=bytearray(content)))
         except (OSError, EOFError, zlib.error, xgboost.core.XGBoostError, ValueError, LookupError, TypeError) as error:
             raise Damaged(file, f"no readable trees ({error})", command) from None
+        if trees.version != VERSION:
+            what = f"grown on descriptors of version {trees.version}, where this tagscale computes version {VERSION}"
+            raise Damaged(file, what, command)
+        return trees
 
 
 class Targets:

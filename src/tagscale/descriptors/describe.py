@@ -10,10 +10,12 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import rfft
 
 from tagscale import SAMPLE_RATE
+from tagscale.decoding.pcm import recording
 from tagscale.descriptors.harmony import chroma_of, harmony
 from tagscale.descriptors.rhythm import rhythm
 from tagscale.descriptors.timbre import FLOOR, shapes_of, timbre
@@ -44,6 +46,19 @@ def describe(samples: np.ndarray) -> dict[str, float]:
     1000.0
     """
     return describe_pieces(lambda start, count: samples[start : start + count], len(samples))
+
+
+def describe_recording(samples: np.ndarray) -> pd.DataFrame:
+    """The row of a recording, equal to the one that stage describe writes for a track of these samples.
+
+    Shape:
+        samples: (samples,) mono, 16 kHz; int16, or floats in [-1, 1), which are rounded as the store's samples are
+        returns: one row, a float32 column a descriptor
+
+    Raises:
+        TagscaleError: no samples, more than one channel, or values that are no finite numbers.
+    """
+    return pd.DataFrame([describe(recording(samples))], dtype=np.float32)
 
 
 def describe_pieces(read: Callable[[int, int], np.ndarray], samples: int) -> dict[str, float]:

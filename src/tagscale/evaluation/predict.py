@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tagscale.audio.patches import Batch, Samples, Windows, to_wave
+from tagscale.decoding.pcm import recording
 from tagscale.models.build import Architecture, shortest_samples
 from tagscale.runtime.errors import TagscaleError
 
@@ -65,12 +66,8 @@ def scores_of_samples(
     Raises:
         TagscaleError: no samples, floats that are not numbers, or a window shorter than the model accepts.
     """
-    samples = np.asarray(samples)
-    if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
-        raise TagscaleError(f"Expected a mono recording of finite samples (n,), found shape {samples.shape}.")
-    if samples.dtype != np.int16:
-        samples = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
-    return _mean_scores(model, architecture, _OneRecording(samples), [""], hop_seconds, window_seconds)[0]
+    heard = _OneRecording(recording(samples))
+    return _mean_scores(model, architecture, heard, [""], hop_seconds, window_seconds)[0]
 
 
 def window_samples(architecture: Architecture, window_seconds: float | None) -> int:
