@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from tagscale.decoding.pcm import FULL_SCALE
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.pcm import FULL_SCALE
 from tagscale.store.read import Store
 
 Batch = tuple[Tensor, Tensor]  # int16 (batch, samples), and for each patch the row of `targets` of its track

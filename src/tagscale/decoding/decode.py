@@ -31,7 +31,7 @@ from tagscale.decoding.opened import (
     open_file,
     unreadable,
 )
-from tagscale.decoding.pcm import FULL_SCALE, rounded
+from tagscale.runtime.pcm import FULL_SCALE, rounded
 
 DECODER = 4  # counted up when the same file would give other samples: stores are then decoded anew
 MAX_SECONDS = 2 * 3600  # longer files are rejected: no song is so long, and its samples would fill 230 MB

@@ -15,10 +15,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import rfft
 
 from tagscale import SAMPLE_RATE
-from tagscale.decoding.pcm import recording
 from tagscale.descriptors.harmony import chroma_of, harmony
 from tagscale.descriptors.rhythm import rhythm
 from tagscale.descriptors.timbre import FLOOR, shapes_of, timbre
+from tagscale.runtime.pcm import recording
 
 VERSION = 2  # of the values; raise it whenever one of them changes, so that all tracks are described again
 FRAME, HOP = 1024, 256  # 64 ms every 16 ms: timbre (every other frame) and rhythm

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from tagscale.audio.patches import Batch, Samples, Windows, to_wave
-from tagscale.decoding.pcm import recording
 from tagscale.models.build import Architecture, shortest_samples
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.pcm import recording
 
 # Seconds of audio in one batch of windows, whatever their length. On a CPU wide models reach their full speed at two
 # minutes, narrow ones at four, where the eleven models take 0.6 to 3.2 GB. A GPU needs more to be busy.
