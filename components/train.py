@@ -26,20 +26,17 @@ def train(
 
     from tagscale.cluster.trainjob import train_on_nodes
     from tagscale.cluster.volume import Volume, address_in
-    from tagscale.models.spec import BASELINE
+    from tagscale.models.spec import group_of
     from tagscale.params.load import load_json
     from tagscale.runtime.identity import content_of_run, run_name
-    from tagscale.stages import train as stage
-    from tagscale.stages import train_baseline
     from tagscale.stages.preflight import check_grid
+    from tagscale.stages.training_of import training_of
 
     params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
     check_grid(params, Path(catalog.path), Path(partition.path))
-    if model == BASELINE:
-        run_stage = train_baseline.run
-    else:
-        run_stage = partial(train_on_nodes, image=image) if params.train.nodes > 1 else stage.run
-    run_stage(
+    in_pods = group_of(model) == "models" and params.train.nodes > 1
+    train_cell = partial(train_on_nodes, image=image) if in_pods else training_of(model)
+    train_cell(
         params,
         model=model,
         size=size if size == "all" else int(size),

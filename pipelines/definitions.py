@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tagscale.models.spec import BASELINE
+from tagscale.models.spec import GROUPS, group_of
 from tagscale.params.load import Params, parse
 from tagscale.runtime.errors import TagscaleError
 
@@ -62,8 +62,11 @@ def one_cell(params: Params, model: str | None = None, size: str | None = None, 
         raise TagscaleError(f"--size {size}: expected a number of training tracks, or all.")
     chosen = grid.sizes[-1] if size is None else size if size == "all" else int(size)
     narrow = {"sizes": [chosen], "seeds": [grid.seeds[0] if seed is None else seed]}
-    if model == BASELINE:
-        raise TagscaleError(f"--model {model}: the baseline is trained by the pipeline study; expected a front-end.")
-    narrow |= {"models": [model], "baselines": []}
+    if group_of(model) != "models":
+        raise TagscaleError(
+            f"--model {model}: a name of train.{group_of(model)} is trained by the pipeline study; expected one that "
+            "train.models may hold."
+        )
+    narrow |= {group: [] for group in GROUPS} | {"models": [model]}
     content = params.model_dump()
     return parse(content | {"train": content["train"] | narrow}, origin=f"--model {model}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from recorder import Recorder
+from tagscale.models.spec import stage_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,12 +62,11 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
 
         for name in ("synth", "catalog", "preprocess", "validate", "partition", "describe"):
             run(name, getattr(stages, name))
-        for suffix, models in (("", params.train.models), ("_baseline", params.train.baselines)):
-            for model in models:
-                for size in params.train.sizes:
-                    for step in ("train", "evaluate"):
-                        stage = f"{step}{suffix}" if suffix or step == "evaluate" else f"train@{model}"
-                        run(stage, getattr(stages, step), model=model, size=str(size))
+        for model in params.train.everyone:
+            for size in params.train.sizes:
+                for step in ("train", "evaluate"):
+                    stage = stage_of(step, model) if stage_of(step, model) != "train" else f"train@{model}"
+                    run(stage, getattr(stages, step), model=model, size=str(size))
         run("compare", stages.compare)
         run("register", stages.register)
     return keys_read

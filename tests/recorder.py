@@ -13,6 +13,9 @@ class Recorder:
         self._block, self._prefix, self._seen = block, prefix, seen
 
     def __getattr__(self, name: str) -> Any:
+        made = getattr(type(self._block), name, None)
+        if isinstance(made, property) and name not in BaseModel.__dict__:
+            return made.fget(self)  # reads the settings that it is made of
         value = getattr(self._block, name)
         if isinstance(value, BaseModel):
             return Recorder(value, f"{self._prefix}{name}.", self._seen)

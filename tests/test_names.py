@@ -245,5 +245,5 @@ def evaluated(root: Path, catalog: Catalog, parts: Partition, params: Params, pa
     patch.setattr(evaluate, "_scores", lambda *given: scores.loc[given[3]])
     folders = {"catalog": root / "catalog", "partition": root / "partition", "inputs": root / "store"}
     evaluate.run(params, run=root / "runs" / name, results=root / "results" / name, **folders)
-    grid: dict[str, Any] = {"models": ["spectrogram"], "baselines": [], "sizes": ["all"], "seeds": [0]}
+    grid: dict[str, Any] = {"models": ["spectrogram"], "sizes": ["all"], "seeds": [0]}
     return read_study([root / "runs" / name], [root / "results" / name], **grid)

@@ -59,7 +59,7 @@ def test_a_dry_run_lists_the_runs_of_a_table(project: Path, table: int) -> None:
     listed = [line.removeprefix("> tagscale ") for line in dvc("repro", "--dry", "--force").splitlines()]
     wanted = {
         f"train --model {model} --size {size} --seed {seed}"
-        for model in [*grid.models, *grid.baselines]
+        for model in grid.everyone
         for size in grid.sizes
         for seed in grid.seeds
     }

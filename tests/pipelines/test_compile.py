@@ -94,9 +94,7 @@ def test_installs_nothing_when_it_runs(study):
 
 
 def test_a_study_runs_the_whole_grid(study):
-    train = load(ROOT / "params.yaml").train
-    models = [*train.models, *train.baselines]
-    assert grid(study) == [(m, str(size), str(seed)) for m in models for size in train.sizes for seed in train.seeds]
+    assert grid(study) == [tuple(map(str, cell)) for cell in load(ROOT / "params.yaml").train.cells]
 
 
 def test_a_training_is_one_cell(graphs):
@@ -113,7 +111,7 @@ def test_a_chosen_cell():
     [
         (("wavefrom", None, None), "no block model.wavefrom"),
         (("waveform", "many", None), "--size many: expected a number"),
-        (("descriptors", None, None), "the baseline is trained by the pipeline study"),
+        (("descriptors", None, None), r"a name of train\.baselines is trained by the pipeline study"),
     ],
 )
 def test_a_cell_that_does_not_exist(cell, message):

@@ -31,7 +31,8 @@ def study_of(folder: Path, **changes: Any) -> Study:
     grid: dict[str, Any] = {"models": MODELS[:2], "baselines": MODELS[2:], "sizes": SIZES, "seeds": (0, 1)}
     grid |= {key: changes.pop(key) for key in list(changes) if key in grid}
     files = make_study(folder, **grid, **changes)
-    return read_study(files.runs, files.results, **(grid | {"sizes": [*grid["sizes"]]}))
+    models = [*grid["models"], *grid["baselines"]]
+    return read_study(files.runs, files.results, models=models, sizes=[*grid["sizes"]], seeds=grid["seeds"])
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
     shown = [
         *pictures.training_size(study),
         *pictures.groups(tags, study.everyone),
-        *pictures.learning_curves(study, study.models),
+        *pictures.learning_curves(study, study.with_curves),
     ]
     shown += pictures.tags(tags, ["spectrogram", "descriptors"])
     assert len(shown) == 3 + 2 + 2 + 8

@@ -23,8 +23,14 @@ from tagscale.study.verdict import conclude
 
 
 def study_of(files: Files, **grid: Any) -> Study:
-    given = {"models": ["waveform", "spectrogram"], "baselines": ["descriptors"], "sizes": [*SIZES], "seeds": [0]}
-    return read_study(files.runs, files.results, **(given | grid))
+    given: dict[str, Any] = {
+        "models": ["waveform", "spectrogram"],
+        "baselines": ["descriptors"],
+        "sizes": [*SIZES],
+        "seeds": [0],
+    }
+    given |= grid
+    return read_study(files.runs, files.results, models=given.pop("models") + given.pop("baselines"), **given)
 
 
 def page_of(files: Files, study: Study, **changes: Any) -> str:

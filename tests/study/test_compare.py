@@ -22,8 +22,14 @@ ONE_SIZE = {"300": 300}
 
 
 def read(files: Files, **grid: Any) -> Study:
-    given = {"models": ["waveform", "spectrogram"], "baselines": ["descriptors"], "sizes": [*SIZES], "seeds": [0]}
-    return read_study(files.runs, files.results, **(given | grid))
+    given: dict[str, Any] = {
+        "models": ["waveform", "spectrogram"],
+        "baselines": ["descriptors"],
+        "sizes": [*SIZES],
+        "seeds": [0],
+    }
+    given |= grid
+    return read_study(files.runs, files.results, models=given.pop("models") + given.pop("baselines"), **given)
 
 
 def change(file: Path, **content: Any) -> None:

@@ -38,8 +38,8 @@ def given_in(folder: Path, **changes: object) -> Given:
     partition = Partition.load(files.partition)
     catalog = make_catalog(folder / "catalog", partition)
     write_predictions(files, catalog)
-    grid = {"models": MODELS[:2], "baselines": MODELS[2:], "sizes": [100, "all"], "seeds": [0, 1]}
-    return Given(read_study(files.runs, files.results, **grid), partition, catalog, files)
+    study = read_study(files.runs, files.results, models=MODELS, sizes=[100, "all"], seeds=[0, 1])
+    return Given(study, partition, catalog, files)
 
 
 @pytest.fixture(scope="module")

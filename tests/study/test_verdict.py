@@ -29,7 +29,7 @@ def study_of(
         resamples=resamples,
         pr_auc=lambda model, tracks, _: scores[model] - (802 - tracks) / 10_000,
     )
-    return read_study(files.runs, files.results, models=models, baselines=baselines, sizes=sizes, seeds=[0])
+    return read_study(files.runs, files.results, models=[*models, *baselines], sizes=sizes, seeds=[0])
 
 
 def test_every_baseline_is_beaten(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tagscale.models.spec import BASELINE
+from tagscale.models.spec import group_of
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import write_json
@@ -36,7 +36,7 @@ DescriptorsFolder = Annotated[Path, typer.Option("--descriptors", help="Descript
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Number of worker processes; one per core when not given.")
 ]
-Model = Annotated[str, typer.Option("--model", help="A name of train.models, or descriptors.")]
+Model = Annotated[str, typer.Option("--model", help="A name of train.models, or of the lists after it.")]
 Size = Annotated[str, typer.Option("--size", help="Number of training tracks, or `all`.")]
 Seed = Annotated[int, typer.Option("--seed")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the trained runs.")]
@@ -91,9 +91,8 @@ def read_for_training(params: Path) -> Params:
 
 
 def grid(params: Params) -> list[str]:
-    """Names of all runs of the study: model x size x seed, baselines included."""
-    models = [*params.train.models, *params.train.baselines]
-    return [run_name(m, size, seed) for m in models for size in params.train.sizes for seed in params.train.seeds]
+    """Names of all runs of the study: model x size x seed."""
+    return [run_name(*cell) for cell in params.train.cells]
 
 
 @stage
@@ -190,22 +189,18 @@ def train(
 ) -> None:
     """Train one model on one training size with one seed."""
     from tagscale.stages.preflight import check_grid
+    from tagscale.stages.training_of import training_of
 
-    if model == BASELINE:
-        from tagscale.stages.train_baseline import run
-    else:
-        from tagscale.stages.train import run
-
-    settings, tracks = (read if model == BASELINE else read_for_training)(params), _size(size)
+    settings, tracks = (read_for_training if group_of(model) == "models" else read)(params), _size(size)
     check_grid(settings, catalog, partition)
-    run(
+    training_of(model)(
         settings,
         model=model,
         size=tracks,
         seed=seed,
         catalog=catalog,
         partition=partition,
-        inputs=descriptors if model == BASELINE else store,
+        inputs=_inputs(model, store, descriptors),
         run=runs / run_name(model, size, seed),
     )
 
@@ -231,7 +226,7 @@ def evaluate(
         run=runs / run_name(model, size, seed),
         catalog=catalog,
         partition=partition,
-        inputs=descriptors if model == BASELINE else store,
+        inputs=_inputs(model, store, descriptors),
         results=results / run_name(model, size, seed),
     )
 
@@ -285,6 +280,12 @@ def register(
         catalog=catalog,
         registration=registration,
     )
+
+
+def _inputs(model: str, store: str, descriptors: Path) -> Path | str:
+    """What a model hears of the tracks."""
+    heard: dict[str, Path | str] = {"models": store, "baselines": descriptors}
+    return heard[group_of(model)]
 
 
 def _slice(text: str | None) -> tuple[int, int] | None:

@@ -104,8 +104,6 @@ def _opened(client: Any, experiment: str, params: Params, pipeline: str, pipelin
 
 def _lost(client: Any, experiment: str, params: Params) -> list[Any]:
     """Runs of the grid that are still RUNNING in MLflow."""
-    grid = params.train
-    cells = [(m, size, seed) for m in [*grid.models, *grid.baselines] for size in grid.sizes for seed in grid.seeds]
-    names = {run_name(*cell) for cell in cells}
+    names = {run_name(*cell) for cell in params.train.cells}
     running = client.search_runs([experiment], filter_string="attributes.status = 'RUNNING'")
     return [run for run in running if run.info.run_name in names]

@@ -8,15 +8,18 @@ each class in words; `build` imports the class when it builds the model.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tagscale.runtime.block import Block
 
-Role = Literal["front-end", "pretrained", "published baseline", "descriptors"]
-Baseline = Literal["descriptors"]  # what train.baselines may name
-(BASELINE,) = get_args(Baseline)
+Role = Literal["front-end", "pretrained", "published baseline", "descriptors", "ensemble"]
+Group = Literal["models", "probes", "baselines", "ensembles"]
+# The lists of `train` in params.yaml that together name a study's models, in the order of its tables. Each list has
+# stages of its own, since its trainings read other inputs; the word ends their names, as in train_baseline.
+GROUPS: dict[Group, str] = {"models": "", "probes": "probe", "baselines": "baseline", "ensembles": "ensemble"}
+BASELINE = "descriptors"
 
 Width = Annotated[float, Field(gt=0, le=16)]  # factor on the filters of every layer; 1 is the published design
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -116,6 +119,7 @@ class Entry:
     role: Role
     colour: str
     marker: str  # of matplotlib
+    group: Group = "models"  # the list of `train` that may name it
     capacity: type[Block] = Block  # what its class takes as keywords; nothing where it is no network
     implementation: str | None = None  # MODULE:CLASS under tagscale.models; None where it is no network
 
@@ -243,6 +247,7 @@ ENTRIES = (
         label="descriptors",
         about="gradient-boosted trees on timbre, rhythm and harmony [22]",
         role="descriptors",
+        group="baselines",
         colour="#777777",
         marker="D",
     ),
@@ -252,7 +257,7 @@ NETWORKS = {name: entry for name, entry in MODELS.items() if entry.implementatio
 
 
 def base_model(name: str) -> str:
-    """The model that a name in train.models means: the name itself, or what stands before a capacity's hyphen.
+    """The model that a name in the grid means: the name itself, or what stands before a capacity's hyphen.
 
     >>> base_model("waveform"), base_model("waveform-x4")
     ('waveform', 'waveform')
@@ -260,14 +265,33 @@ def base_model(name: str) -> str:
     return name.partition("-")[0]
 
 
-def is_front_end(name: str) -> bool:
-    """Whether a study compares this model; it measures the others against those. An unknown model is none.
+def role_of(name: str) -> Role:
+    """What a model is to a study. A model without an entry is held against the front-ends, as a published one is.
 
-    >>> [is_front_end(name) for name in ("waveform", "waveform-x4", "vgg", "descriptors")]
-    [True, True, False, False]
+    >>> [role_of(name) for name in ("waveform-x4", "vgg", "descriptors", "my_own")]
+    ['front-end', 'published baseline', 'descriptors', 'published baseline']
     """
     entry = MODELS.get(base_model(name))
-    return entry is not None and entry.role == "front-end"
+    return entry.role if entry else "published baseline"
+
+
+def group_of(name: str) -> Group:
+    """The list of `train` in params.yaml that may name a model.
+
+    >>> group_of("waveform-x4"), group_of("descriptors")
+    ('models', 'baselines')
+    """
+    entry = MODELS.get(base_model(name))
+    return entry.group if entry else "models"
+
+
+def stage_of(stage: str, name: str) -> str:
+    """The stage of dvc.yaml that trains or evaluates a model.
+
+    >>> stage_of("train", "waveform-x4"), stage_of("evaluate", "descriptors")
+    ('train', 'evaluate_baseline')
+    """
+    return "_".join(filter(None, (stage, GROUPS[group_of(name)])))
 
 
 def label_of(name: str) -> str:

@@ -5,12 +5,13 @@ No key has a default here, see `tagscale.params.load`. The blocks under `model` 
 """
 
 import re
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tagscale.models.spec import NETWORKS, Baseline, Entry, SharedBackend, base_model
+from tagscale.models.spec import GROUPS, NETWORKS, Entry, SharedBackend, base_model
 from tagscale.runtime.block import Block
 
 NAME = r"^\w[\w.-]*$"
@@ -161,7 +162,9 @@ def _size(value: Any) -> Any:
 
 class TrainParams(Block):
     models: list[str] = Field(min_length=1)
-    baselines: list[Baseline]
+    probes: list[str]
+    baselines: list[str]
+    ensembles: list[str]
     sizes: list[Annotated[int | Literal["all"], BeforeValidator(_size)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0, lt=1 << 32)]] = Field(min_length=1)
     loss: Literal["cross_entropy", "mse"]
@@ -181,7 +184,17 @@ class TrainParams(Block):
     devices: int | None = Field(ge=1)
     nodes: int = Field(ge=1)
 
-    @field_validator("models", "baselines", "sizes", "seeds")
+    @property
+    def everyone(self) -> list[str]:
+        """Every model of the study, in the order of its tables."""
+        return [name for group in GROUPS for name in getattr(self, group)]
+
+    @property
+    def cells(self) -> list[tuple[str, int | str, int]]:
+        """Model, size and seed of every run of the study."""
+        return list(product(self.everyone, self.sizes, self.seeds))
+
+    @field_validator(*GROUPS, "sizes", "seeds")
     @classmethod
     def each_once(cls, values: list[Any]) -> list[Any]:
         if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:

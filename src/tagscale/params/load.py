@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError, model_validator
 
-from tagscale.models.spec import base_model
+from tagscale.models.spec import GROUPS, MODELS, NETWORKS, base_model, group_of
 from tagscale.params.blocks import (
     NAMED,
     WORDS,
@@ -55,12 +55,18 @@ class Params(Block):
 
     @model_validator(mode="after")
     def models_have_blocks(self) -> "Params":
-        known = [name for name in self.model.model_dump() if name != "backend"]
-        unknown = [name for name in self.train.models if name not in known]
-        if unknown:
-            raise ValueError(
-                f"train.models: no block model.{unknown[0]} says what {unknown[0]!r} is; there are {', '.join(known)}"
-            )
+        blocks = [name for name in self.model.model_dump() if name != "backend"]
+        known = [*blocks, *(name for name in MODELS if name not in NETWORKS)]
+        for group in GROUPS:
+            fitting = [name for name in known if group_of(name) == group]
+            for name in getattr(self.train, group):
+                if name in known and name not in fitting:
+                    raise ValueError(f"train.{group}: {name!r} belongs in train.{group_of(name)}")
+                if name not in fitting:
+                    raise ValueError(
+                        f"train.{group}: no block model.{name} says what {name!r} is; there are "
+                        f"{', '.join(fitting) or 'none for this list'}"
+                    )
         return self
 
 

@@ -49,9 +49,9 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
     """
     check_known(params.registry.metric, "registry.metric")
     grid = params.train
-    study = read_study(runs, results, models=grid.models, baselines=grid.baselines, sizes=grid.sizes, seeds=grid.seeds)
+    study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     metric = params.registry.metric
-    best = _best(study.runs, study.models, metric)
+    best = _best(study.runs, study.networks, metric)
     if best is None:
         choices = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
         raise TagscaleError(

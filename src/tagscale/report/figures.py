@@ -83,11 +83,11 @@ def draw_training_size(axes: Axes, study: Study, metric: str) -> None:
 
 def learning_curves(study: Study) -> Figure:
     """Loss over the epochs, one panel a network on one scale: validation solid, training dotted."""
-    columns = min(len(study.models), COLUMNS)
-    rows = -(-len(study.models) // COLUMNS)
+    columns = min(len(study.with_curves), COLUMNS)
+    rows = -(-len(study.with_curves) // COLUMNS)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.4 * columns, 3.5 * rows), layout="constrained")
-        for place, model in enumerate(study.models, start=1):
+        for place, model in enumerate(study.with_curves, start=1):
             draw_learning_curves(figure.add_subplot(rows, columns, place), study, model)
     return figure
 

@@ -86,7 +86,7 @@ def render(
             "training_size": pictures.training_size(study),
             "groups": pictures.groups(tags, verdict.shown),
             "tags": pictures.tags(tags, verdict.compared),
-            "curves": pictures.learning_curves(study, study.front_ends or study.models),
+            "curves": pictures.learning_curves(study, study.front_ends or study.with_curves),
             "published_curves": pictures.learning_curves(study, study.published if study.front_ends else []),
         },
         heard=_heard(study, verdict, heard),

@@ -129,7 +129,7 @@ def _read(
     params: Params, runs: Sequence[Path], results: Sequence[Path], partition: Path
 ) -> tuple[Study, Partition, Verdict]:
     grid = params.train
-    study = read_study(runs, results, models=grid.models, baselines=grid.baselines, sizes=grid.sizes, seeds=grid.seeds)
+    study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     parts = Partition.load(partition)
     if parts.hash != study.partition_hash:
         raise TagscaleError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from tagscale.models.spec import is_front_end
+from tagscale.models.spec import GROUPS, Role, group_of, role_of
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
 from tagscale.runtime.reading import Output
@@ -40,10 +40,11 @@ CONFIDENCE = 0.95  # of intervals over seeds, where the results have none over a
 class Study:
     """All runs of one grid.
 
+    everyone: the models, in the grid's order.
     runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_<metric> and test_<metric>.
     tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv, with the ends of the tag's
         intervals, `<metric>_low` and `_high`, NaN where it has none.
-    curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; of `models` only.
+    curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; of train.models only.
     unscored: part, tag, reason.
     notes: warnings that a reader needs before the tables.
     resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample and the metrics,
@@ -53,8 +54,7 @@ class Study:
     folders: name of a run -> its folder and that of its results.
     """
 
-    models: list[str]
-    baselines: list[str]
+    everyone: list[str]
     dataset_hash: str
     partition_hash: str
     runs: pd.DataFrame
@@ -72,18 +72,35 @@ class Study:
         return comparison(self.runs, self.resamples, self.everyone, self.confidence)
 
     @property
-    def everyone(self) -> list[str]:
-        return [*self.models, *self.baselines]
-
-    @property
     def front_ends(self) -> list[str]:
         """The models that the study compares, at any capacity (waveform-x4 is a waveform front-end)."""
-        return [model for model in self.models if is_front_end(model)]
+        return self._of("front-end")
+
+    @property
+    def pretrained(self) -> list[str]:
+        return self._of("pretrained")
 
     @property
     def published(self) -> list[str]:
         """The models that are published baselines; `baselines` are those that are not trained on audio."""
-        return [model for model in self.models if not is_front_end(model)]
+        return self._of("published baseline")
+
+    @property
+    def baselines(self) -> list[str]:
+        return self._of("descriptors")
+
+    @property
+    def networks(self) -> list[str]:
+        """The models that are networks, of any kind."""
+        return self._of("front-end", "pretrained", "published baseline")
+
+    @property
+    def with_curves(self) -> list[str]:
+        """The models that are trained in epochs."""
+        return [model for model in self.everyone if group_of(model) == "models"]
+
+    def _of(self, *roles: Role) -> list[str]:
+        return [model for model in self.everyone if role_of(model) in roles]
 
     @property
     def largest(self) -> str:
@@ -100,11 +117,10 @@ def read_study(
     results: Sequence[Path],
     *,
     models: Sequence[str],
-    baselines: Sequence[str],
     sizes: Sequence[int | str],
     seeds: Sequence[int],
 ) -> Study:
-    """Read exactly the grid (models + baselines) x sizes x seeds from the given folders; others are left alone.
+    """Read exactly the grid models x sizes x seeds from the given folders; others are left alone.
 
     Raises:
         TagscaleError: a cell of the grid is missing, a file of it is unreadable, a result belongs to another
@@ -113,8 +129,7 @@ def read_study(
     """
     trained = _by_name([run_output(Path(folder)) for folder in runs], RunFacts)
     scored = _by_name([result_output(Path(folder)) for folder in results], ResultFacts)
-    grid = product([*models, *baselines], sizes, seeds)
-    cells = [RunCell(model, str(size), seed, model in baselines) for model, size, seed in grid]
+    cells = [RunCell(model, str(size), seed) for model, size, seed in product(models, sizes, seeds)]
     _check_complete(cells, trained, scored)
     pairs = [(cell, trained[cell.name], scored[cell.name]) for cell in cells]
     identities = {cell.name: _identity_of_pair(cell, run, result) for cell, run, result in pairs}
@@ -125,13 +140,12 @@ def read_study(
     confidences = list(dict.fromkeys(facts["confidence"] for facts in draws.values() if facts))
     any_identity = next(iter(identities.values()))
     return Study(
-        models=list(models),
-        baselines=list(baselines),
+        everyone=list(models),
         dataset_hash=any_identity.dataset_hash,
         partition_hash=any_identity.partition_hash,
         runs=pd.DataFrame([run_row(*pair) for pair in pairs]),
         tags=stacked(pairs, read_tags),
-        curves=stacked([pair for pair in pairs if not pair[0].baseline], read_history),
+        curves=stacked([pair for pair in pairs if group_of(pair[0].model) == "models"], read_history),
         unscored=unscored(scored[cell.name] for cell in cells),
         notes=[*_settings_notes(identities), *_confidence_notes(confidences)],
         resamples=stacked([pair for pair in pairs if pair[2]["bootstrap"]], read_resamples, RESAMPLES),
@@ -153,13 +167,13 @@ def _by_name(outputs: Iterable[Output], shape: type[Any]) -> dict[str, Record]:
 def _check_complete(cells: list[RunCell], trained: dict[str, Record], scored: dict[str, Record]) -> None:
     missing = [cell for cell in cells if cell.name not in trained or cell.name not in scored]
     if missing:
+        keys = ", ".join(f"train.{key}" for key in (*GROUPS, "sizes", "seeds"))
         lines = [
             f"  {cell.name}: no {'run' if cell.name not in trained else 'result'}; `{cell.command}`" for cell in missing
         ]
         raise TagscaleError(
-            f"the study is not complete: {len(missing)} of {len(cells)} cells of params.yaml's grid (train.models, "
-            "train.baselines, train.sizes, train.seeds) are missing. Make them, or take them out of the grid:\n"
-            + "\n".join(lines)
+            f"the study is not complete: {len(missing)} of {len(cells)} cells of params.yaml's grid ({keys}) are "
+            "missing. Make them, or take them out of the grid:\n" + "\n".join(lines)
         )
 
 

@@ -13,6 +13,7 @@ from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
 from tagscale.evaluation.metrics import METRICS, PARTS
+from tagscale.models.spec import stage_of
 from tagscale.runtime.identity import RunIdentity, command_of, run_name, run_output
 from tagscale.runtime.reading import Output
 from tagscale.runtime.tables import csv_in, schema, table_in, wide_in
@@ -56,7 +57,6 @@ class RunCell:
     model: str
     size: str
     seed: int
-    baseline: bool
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class RunCell:
     @property
     def command(self) -> str:
         """What makes this cell's run and result."""
-        return f"dvc repro {'evaluate_baseline' if self.baseline else 'evaluate'}@{self.name}"
+        return f"dvc repro {stage_of('evaluate', self.model)}@{self.name}"
 
 
 Pair = tuple[RunCell, Record, Record]  # a cell, its run, its result

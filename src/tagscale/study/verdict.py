@@ -46,7 +46,7 @@ def conclude(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     rows = table[table["size"] == study.largest].set_index("model")
     mains = [main_metric(kind) for kind in KINDS]
     metric = next((main for main in mains if rows[f"test_{main.key}"].notna().any()), mains[-1])
-    front_ends = _ranked(rows, study.front_ends or study.models, metric)
+    front_ends = _ranked(rows, study.front_ends or study.networks, metric)
     published = _ranked(rows, study.published if study.front_ends else [], metric)
     baselines = _ranked(rows, study.baselines, metric)
     rivals = [*baselines[:1], *published[:1], *front_ends[1:2]]
@@ -170,7 +170,7 @@ def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]
     tags = tag_scores(study, study.largest)
     sentences = []
     for metric in METRICS.values():
-        first, second, *rest = _ranked(rows, [model for model in study.models if model in front_ends], metric)
+        first, second, *rest = _ranked(rows, [model for model in study.everyone if model in front_ends], metric)
         ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
         then = _followers(rows, metric, rest)
         if pd.isna(ours) or pd.isna(theirs):

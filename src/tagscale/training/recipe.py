@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from tagscale.models.spec import GROUPS
 from tagscale.params.blocks import TrainParams
 
 OPTIMIZERS: dict[str, Any] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 SGD_MOMENTUM = 0.9
 WARM_UP = 0.1  # share of the steps over which the cosine's learning rate rises
 
-GRID = {"models", "baselines", "sizes", "seeds"}  # settings that name the runs of a study
+GRID = {*GROUPS, "sizes", "seeds"}  # settings that name the runs of a study
 SPEED = {"compile", "workers", "devices", "nodes"}  # settings that change how fast a run trains
 
 
