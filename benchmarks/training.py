@@ -35,6 +35,7 @@ from tagscale.models.build import Architecture
 from tagscale.params.blocks import TrainParams
 from tagscale.params.load import load
 from tagscale.store.read import Store
+from tagscale.training.budget import Budget
 from tagscale.training.compilation import compiled
 from tagscale.training.loop import train
 from tagscale.training.memory import keep_freed_memory
@@ -179,18 +180,21 @@ class Bench:
         patches = RandomPatches(store, store.track_ids, labels, step.patch_samples, per_track, seed=0)
         fixed = SpacedPatches(store, store.track_ids[:1], labels[:1], step.patch_samples, 1)
         changes = {"patches_per_track": per_track, "batch": self.batch, "learning_rate": RATE, "schedule": "constant"}
-        changes |= {"max_epochs": self.rounds + 1, "patience": self.rounds + 1, "precision": way.precision}
+        epochs = f"{self.rounds + 1} epochs"
+        changes |= {"max_steps": epochs, "patience": epochs, "validate_every": "1 epoch", "precision": way.precision}
         settings = load(ROOT / "params.yaml").train.model_copy(update=changes | {"compile": way.compile})
         self.time_steps(way, step, settings, patches, turn)
         loaders = [loader(part, self.batch, way.workers, self.device == "cuda") for part in (patches, fixed)]
         objective = {"loss": settings.loss, "regression": torch.zeros(turns.TAGS, dtype=torch.bool)}
 
+        budget = Budget.of(settings, len(patches), len(fixed))
+
         def report(row: dict[str, float]) -> None:
-            if row["epoch"] > 1:
+            if row["step"] > budget.validate_every:
                 turn({name: row[name] for name in ("patches_per_second", "data_wait")} | self.peak())
 
         turn({})
-        train(step, settings, (0,), objective, lambda: loaders, on_epoch=report)
+        train(step, settings, budget, (0,), objective, lambda: loaders, on_row=report)
 
     def time_steps(self, way: Way, step: Step, settings: TrainParams, patches: RandomPatches, turn: Turn) -> None:
         """Steps without loading and without the loop."""

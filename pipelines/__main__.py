@@ -57,7 +57,7 @@ def cost_of_study(
     ],
     tracks: Annotated[int | None, typer.Option(min=1, help="Tracks of the dataset, where a size is `all`.")] = None,
 ) -> None:
-    """GPU hours that the trainings of a study take at most: none stops before train.max_epochs."""
+    """GPU hours that the trainings of a study take at most: none stops before train.max_steps."""
     lines = costs(settings.load(), tracks)
     typer.echo(f"{'model':24}{'size':>10}{'runs':>6}{'patches':>16}{'GPU hours':>12}")
     for cost in lines:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tagscale.params.blocks import epochs_of
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 
@@ -13,7 +14,7 @@ class Cost:
     Attributes:
         model, size: as in params.yaml.
         runs: trainings, one for each seed.
-        patches: what they see together when none stops before train.max_epochs.
+        patches: what they see together when none stops before train.max_steps.
     """
 
     model: str
@@ -42,6 +43,8 @@ def costs(params: Params, tracks: int | None) -> list[Cost]:
     for model in grid.models:
         for size in grid.sizes:
             train_tracks = round((tracks or 0) * params.partition.train) if size == "all" else int(size)
-            patches = train_tracks * grid.patches_per_track * grid.max_epochs * len(grid.seeds)
+            epochs = epochs_of(grid.max_steps)
+            patches = train_tracks * grid.patches_per_track * epochs if epochs else int(grid.max_steps) * grid.batch
+            patches *= len(grid.seeds)
             lines.append(Cost(model, str(size), len(grid.seeds), patches))
     return lines

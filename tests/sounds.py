@@ -75,8 +75,10 @@ def settings(**different: Any) -> TrainParams:
         "batch": 8,
         "learning_rate": 0.005,
         "weight_decay": 1e-5,
-        "max_epochs": 2,
-        "patience": 10,
+        "max_steps": "2 epochs",
+        "min_steps": 0,
+        "patience": "10 epochs",
+        "validate_every": "1 epoch",
         "precision": "32-true",
     }
     return TrainParams.model_validate(read_yaml(PARAMS)["train"] | usual | different)

@@ -95,7 +95,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "dataset": {"source": "folder", "root": "music", "name": "names"},
         "validation": {"min_seconds": 1, "min_positives": 2, "max_quarantined": 0.1},
         "partition": {"train": 0.6, "valid": 0.2, "test": 0.2},
-        "train": {"models": ["spectrogram"], "sizes": ["all"], "max_epochs": 1},
+        "train": {"models": ["spectrogram"], "sizes": ["all"], "max_steps": "1 epoch"},
         "registry": {"name": "names"},
     }
     content = laid_over(laid_over(read_yaml(ROOT / "params.yaml"), SETTINGS), more)
@@ -239,7 +239,7 @@ def evaluated(root: Path, catalog: Catalog, parts: Partition, params: Params, pa
         "seconds": 1.0,
     }
     write_json(root / "runs" / name / "run.json", facts)
-    (root / "runs" / name / "history.csv").write_text("epoch,train_loss,valid_loss\n1,0.7,0.7\n")
+    (root / "runs" / name / "history.csv").write_text("step,train_loss,valid_loss\n1,0.7,0.7\n")
     noise = np.random.default_rng(0).random(catalog.labels.shape)
     scores = (0.5 * catalog.labels.fillna(0.5) + 0.5 * noise).astype(np.float32)
     patch.setattr(evaluate, "_scores", lambda *given: scores.loc[given[3]])

@@ -20,7 +20,7 @@ NAMES = ["waveform-all-0", "spectrogram-all-0", "descriptors-all-0"]
 def tiny_settings() -> dict:
     """The settings of tests/tiny.yaml, made smaller still."""
     settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
-    return laid_over(settings, {"train": {"sizes": ["all"], "max_epochs": 1}})
+    return laid_over(settings, {"train": {"sizes": ["all"], "max_steps": "1 epoch"}})
 
 
 def run(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -1,12 +1,14 @@
 """Patches: right places, right sounds, the same for any number of workers."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagscale.audio.loading import EpochOrder, TrainingLoader, loader
+from tagscale.audio.loading import StepOrder, TrainingLoader, epoch_steps, loader
 from tagscale.audio.patches import Patches, RandomPatches, SpacedPatches, Windows, to_wave, window_count
 from tagscale.runtime.errors import TagscaleError
 
@@ -42,9 +44,9 @@ def random_patches(store: Ramps, patch: int = 10, per_track: int = 2, seed: int 
 
 def epoch_of(patches: RandomPatches, epoch: int, workers: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     batches = loader(patches, batch=4, workers=workers, pin_memory=False)
-    assert isinstance(batches.sampler, EpochOrder)
-    batches.sampler.start_at(epoch)
-    return list(batches)
+    assert isinstance(batches, TrainingLoader)
+    steps = epoch_steps(len(patches), 4)
+    return list(islice(batches.steps_from(epoch * steps), steps))
 
 
 def test_a_batch_has_its_tracks_labels_and_neighbouring_samples() -> None:
@@ -97,7 +99,6 @@ def test_training_leaves_out_a_smaller_last_batch_but_not_an_only_one() -> None:
     nine, three = random_patches(Ramps([50] * 9), per_track=1), random_patches(Ramps([50] * 3), per_track=1)
     assert [len(waves) for waves, _ in epoch_of(nine, 0)] == [4, 4]
     assert [len(waves) for waves, _ in epoch_of(three, 0)] == [3]
-    assert [len(loader(patches, 4, workers=0, pin_memory=False)) for patches in (nine, three)] == [2, 1]
 
 
 @given(
@@ -150,13 +151,11 @@ def training(rank: int = 0, world: int = 1, workers: int = 0, batch: int = 4) ->
     return batches
 
 
-def bytes_from(batches: TrainingLoader, epoch: int = 0, first: int = 0) -> list[bytes]:
-    """The batches of three epochs, from a batch of one of them on."""
-    found = []
-    for later in range(epoch, 3):
-        batches.start_at(later, first if later == epoch else 0)
-        found += [waves.numpy().tobytes() + labels.numpy().tobytes() for waves, labels in batches]
-    return found
+def bytes_from(batches: TrainingLoader, step: int = 0) -> list[bytes]:
+    """The batches from a step on, to the end of three epochs."""
+    assert isinstance(batches.batch_sampler, StepOrder)
+    steps = islice(batches.steps_from(step), 3 * batches.batch_sampler.epoch_steps - step)
+    return [waves.numpy().tobytes() + labels.numpy().tobytes() for waves, labels in steps]
 
 
 @pytest.mark.parametrize("world", [1, 2])
@@ -164,26 +163,29 @@ def bytes_from(batches: TrainingLoader, epoch: int = 0, first: int = 0) -> list[
 def test_an_interrupted_training_resumes_with_the_batches_that_would_have_come(workers: int, world: int) -> None:
     for rank in range(world):
         batches = training(rank, world, workers)
-        expected, per_epoch = bytes_from(training(rank, world)), len(batches)
-        assert len(expected) == 3 * per_epoch
+        expected, per_epoch = bytes_from(training(rank, world)), epoch_steps(26, 4 * world)
+        assert len(set(expected)) == 3 * per_epoch
         for stop in (0, 1, per_epoch - 1, per_epoch, per_epoch + 1, 2 * per_epoch + 2):
-            assert bytes_from(batches, *divmod(stop, per_epoch)) == expected[stop:]
-        assert bytes_from(batches, 2, per_epoch) == [], (
-            "where it was interrupted between an epoch's last step and its end"
-        )
+            assert bytes_from(batches, stop) == expected[stop:]
 
 
 def test_shares_are_disjoint_equal_and_together_one_large_batch() -> None:
+    """Six batches of four in an epoch of 26: one process's, and those of four processes with a patch each."""
     patches = random_patches(Ramps([900] * 13), per_track=2)
-    whole, shares = EpochOrder(patches), [EpochOrder(patches, rank, 4) for rank in range(4)]
+    whole, shares = StepOrder(patches, 4), [StepOrder(patches, 1, rank, 4) for rank in range(4)]
     for order in (whole, *shares):
-        order.start_at(5)
-    items, parts = list(whole), [list(share) for share in shares]
-    assert [len(part) for part in parts] == [len(share) for share in shares] == [6] * 4
-    assert sorted(item for part in parts for item in part) == sorted(items[:24])
-    assert sorted(parts[0][:2] + parts[1][:2] + parts[2][:2] + parts[3][:2]) == sorted(items[:8])
+        assert order.epoch_steps == 6
+        order.first = 5 * 6
+    steps, parts = list(islice(whole, 6)), [list(islice(share, 6)) for share in shares]
+    for step, *own in zip(steps, *parts, strict=True):
+        assert step == [item for items in own for item in items]
     expected = np.random.default_rng([0, 5, 1]).permutation(26) + 5 * 26  # as ever for one process
-    assert items == expected.tolist()
+    assert [item for step in steps for item in step] == expected[:24].tolist()
+
+
+def test_fewer_patches_than_a_batch_are_one_step_of_an_epoch() -> None:
+    order = StepOrder(random_patches(Ramps([900] * 3), per_track=1), 4)
+    assert [sorted(item % 3 for item in step) for step in islice(order, 3)] == [[0, 1, 2]] * 3
 
 
 def test_shares_of_windows_leave_nothing_out() -> None:

@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "model": {"spectrogram": {"width": 0.0625}, "backend": {"filters": 8, "units": 8}},
     "train": {
         "models": ["spectrogram"], "sizes": ["all"], "seeds": [0], "patch_seconds": 1.0, "patches_per_track": 1,
-        "batch": 8, "max_epochs": 2,
+        "batch": 8, "max_steps": "2 epochs",
     },
     "baseline": {"trees": 3, "leaves": 4},
     "evaluate": {"hop_seconds": 1.0, "resamples": 20},

@@ -14,7 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def settings() -> Params:
-    grid = {"models": ["waveform"], "sizes": [100, "all"], "seeds": [0, 1, 2], "patches_per_track": 4, "max_epochs": 5}
+    grid = {
+        "models": ["waveform"],
+        "sizes": [100, "all"],
+        "seeds": [0, 1, 2],
+        "patches_per_track": 4,
+        "max_steps": "5 epochs",
+    }
     return parse(laid_over(load(ROOT / "params.yaml").model_dump(), {"train": grid}))
 
 
@@ -24,6 +30,12 @@ def test_patches_are_tracks_times_patches_times_epochs_times_seeds() -> None:
     assert everything.patches == 800 * 4 * 5 * 3  # partition.train is 0.8
     assert hundred.runs == 3
     assert everything.gpu_hours(10) == pytest.approx(48_000 / 10 / 3600)
+
+
+def test_a_budget_in_steps_is_the_same_for_every_size() -> None:
+    grid = {"max_steps": 250, "batch": 16}
+    stated = parse(laid_over(settings().model_dump(), {"train": grid}))
+    assert [cost.patches for cost in costs(stated, tracks=1000)] == [250 * 16 * 3] * 2
 
 
 def test_the_size_all_needs_the_number_of_tracks() -> None:
@@ -36,4 +48,4 @@ def test_the_table_ends_with_the_sum() -> None:
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
     last = result.output.splitlines()[-1].split()
-    assert last == ["all", "6", "42,000", "0.01"]  # 2 models x (50 + 200 + 800) tracks x 2 patches x 10 epochs
+    assert last == ["all", "6", "96,000", "0.01"]  # 2 models x 3 sizes x 1,000 steps of 16 patches

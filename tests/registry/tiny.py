@@ -153,7 +153,7 @@ def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: i
         tagger = tiny_tagger(model, seed, tuple(partition.tags))
         facts["parameters"] = parameter_count(tagger.model)
         checkpoint.write(run, tagger.model, tagger.architecture)
-        (run / "history.csv").write_text("epoch,train_loss,valid_loss\n1,0.7,0.7\n")
+        (run / "history.csv").write_text("step,train_loss,valid_loss\n1,0.7,0.7\n")
     if model == "spectrogram":  # the best on validation, whose predictions are read
         scores = predict(tagger.model, tagger.architecture, Store.open(root / "store"), ids, HOP_SECONDS).reset_index()
         scores.insert(1, "part", [part for part in ("valid", "test") for _ in partition.tracks(part)])

@@ -119,12 +119,12 @@ def test_tags_without_a_score_are_not_drawn(study: Study) -> None:
     assert {label.get_text() for label in axes.get_yticklabels()} == {"triple", "quadruple", "compound"}
 
 
-def test_the_kept_epoch_is_marked(study: Study) -> None:
+def test_the_kept_validation_is_marked(study: Study) -> None:
     axes = figures.panel(figures.draw_learning_curves, study, "waveform").axes[0]
     kept = sorted(tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "o")
     curves = study.curves[study.curves["model"] == "waveform"]
     best = curves.loc[curves.groupby(["size", "seed"])["valid_loss"].idxmin()]
-    np.testing.assert_allclose(kept, sorted(best[["epoch", "valid_loss"]].to_numpy().tolist()))
+    np.testing.assert_allclose(kept, sorted(best[["step", "valid_loss"]].to_numpy().tolist()))
 
 
 def test_small_studies_are_drawn_too(tmp_path: Path) -> None:

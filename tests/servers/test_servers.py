@@ -149,7 +149,7 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
 ) -> None:
     write_study(tmp_path)
     study = SoundStudy(tmp_path)
-    settings = {"max_epochs": 5, "patches_per_track": 1, "patience": 9}
+    settings = {"max_steps": "5 epochs", "patches_per_track": 1, "patience": "9 epochs"}
     alone = study.params(train=settings, tracking={"experiment": "alone"})
     outage = study.params(train=settings, tracking={"experiment": "outage"})
     study.train(alone, "spectrogram", 16, 0, "runs/alone")
@@ -181,7 +181,7 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
     assert second.info.status == "FINISHED"
     assert second.data.params == first.data.params
     assert second.data.tags["tagscale.settings_hash"] == first.data.tags["tagscale.settings_hash"]
-    for name in (*CURVES, "best_epoch", "data_wait"):
+    for name in (*CURVES, "best_step", "data_wait"):
         before, after = (client.get_metric_history(run.info.run_id, name) for run in (first, second))
         assert [point.step for point in after] == [point.step for point in before] != []
         if name in CURVES:

@@ -17,8 +17,8 @@ from killed import start, train_slowly
 from tagscale.runtime.errors import TagscaleError
 from tagscale.training import loop
 
-SETTINGS = {"train": {"max_epochs": 2, "patches_per_track": 1}}
-ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]  # the rest are times
+SETTINGS = {"train": {"max_steps": "2 epochs", "patches_per_track": 1}}
+ALIKE = ["step", "train_loss", "valid_loss", "learning_rate"]  # the rest are times
 
 
 def wait_for(found: Callable[[], Any], process: Any, seconds: float = 180) -> None:
@@ -76,9 +76,9 @@ def test_killed_at_many_moments_it_ends_as_if_it_had_been_left_alone(study, tmp_
     client = MlflowClient(f"sqlite:///{killed / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("killed").experiment_id])
     assert run.info.status == "FINISHED"
-    for name in ("train_loss", "valid_loss", "learning_rate", "data_wait", "peak_memory_mb", "best_epoch"):
+    for name in ("train_loss", "valid_loss", "learning_rate", "data_wait", "peak_memory_mb", "best_step"):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
-        assert steps == ([0] if name == "best_epoch" else [1, 2])
+        assert steps == ([0] if name == "best_step" else [6, 12])
 
 
 def run_of(study: Any, experiment: str) -> Any:
@@ -117,7 +117,7 @@ def test_an_error_and_ctrl_c_are_told_to_mlflow_and_the_run_goes_on(study, monke
 def test_a_full_disk_at_the_very_end_costs_nothing(study, monkeypatch: pytest.MonkeyPatch) -> None:
     from tagscale.training import checkpoint
 
-    params = study.params(train={"max_epochs": 1}, tracking={"experiment": "full"})
+    params = study.params(train={"max_steps": "1 epoch"}, tracking={"experiment": "full"})
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -139,7 +139,7 @@ def test_two_devices_are_two_processes_and_one_run(study, monkeypatch: pytest.Mo
     """Through torchrun's own engine, as on a machine with two GPUs."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     same = {"backend": {"dropout": 0.0}}
-    alike = {"max_epochs": 2, "patches_per_track": 1, "optimizer": "sgd"}
+    alike = {"max_steps": "2 epochs", "patches_per_track": 1, "optimizer": "sgd"}
     one = study.train(study.params(train=alike, model=same), "waveform", 16, 0, "runs/one")
     both = study.params(train=alike | {"devices": 2}, model=same, tracking={"experiment": "two"})
     two = study.train(both, "waveform", 16, 0, "runs/two")
@@ -152,4 +152,4 @@ def test_two_devices_are_two_processes_and_one_run(study, monkeypatch: pytest.Mo
     run = run_of(study, "two")
     assert run.info.status == "FINISHED"
     client = MlflowClient(f"sqlite:///{study.root / 'mlflow.db'}")
-    assert [point.step for point in client.get_metric_history(run.info.run_id, "valid_loss")] == [1, 2]
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "valid_loss")] == [2, 4]

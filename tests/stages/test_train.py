@@ -19,7 +19,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.training import checkpoint
 
-SHORT = {"train": {"max_epochs": 1}}
+SHORT = {"train": {"max_steps": "1 epoch"}}
 
 
 def identity_of(run: Path) -> RunIdentity:
@@ -47,7 +47,7 @@ def test_a_run_holds_nothing_but_its_files(trained: Path) -> None:
 
 def test_the_history_falls(trained: Path) -> None:
     history = pd.read_csv(trained / "history.csv")
-    assert history["epoch"].tolist() == list(range(1, len(history) + 1))
+    assert history["step"].tolist() == list(range(12, 97, 12))
     assert {"train_loss", "valid_loss", "learning_rate", "patches_per_second", "seconds"} < set(history)
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
 
@@ -64,7 +64,7 @@ def test_mlflow_has_parameters_curves_and_the_checkpoint(study, trained: Path) -
     history = pd.read_csv(trained / "history.csv")
     for name in ("train_loss", "valid_loss", "learning_rate", "patches_per_second"):
         curve = client.get_metric_history(run.info.run_id, name)
-        assert [point.step for point in curve] == history["epoch"].tolist()
+        assert [point.step for point in curve] == history["step"].tolist()
         np.testing.assert_allclose([point.value for point in curve], history[name], atol=1e-5)
     assert {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")} == {
         f"checkpoint/{file.name}" for file in trained.iterdir() if file.name != "logged.jsonl"

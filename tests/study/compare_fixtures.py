@@ -101,7 +101,7 @@ def _make_run(folder: Path, identity: RunIdentity, tracks: int, epochs: int | No
         epoch = np.arange(epochs)
         train = 0.28 + 0.4 * np.exp(-epoch * tracks / 2500)
         valid = 0.36 - 0.03 * np.log10(tracks / 100) + 0.3 * np.exp(-epoch * tracks / 2500) + 0.002 * epoch
-        history = {"epoch": epoch, "train_loss": train, "valid_loss": valid, "seconds": 0.02 * tracks}
+        history = {"step": 10 * epoch, "train_loss": train, "valid_loss": valid, "seconds": 0.02 * tracks}
         pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
     return folder
 

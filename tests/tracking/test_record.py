@@ -147,13 +147,13 @@ def test_a_run_without_a_record_is_made_from_its_files(store: Path, capsys: pyte
     run = store / "run"
     run.mkdir()
     (run / "history.csv").write_text("epoch,valid_loss,seconds\n1,0.5,2.0\n2,0.25,3.0\n")
-    (run / "history-part_1.csv").write_text("epoch,valid_loss\n1,0.75\n")
+    (run / "history-part_1.csv").write_text("step,valid_loss\n40,0.75\n")
     facts = {"identity": IDENTITY.as_dict(), "train_tracks": 300, "parameters": 7, "seconds": 5.0}
     seal(run, "run.json", facts)
     os.utime(run / "run.json", (2_000_000, 2_000_000))
     made = content(run_id := found(run))
     assert made["curves"]["valid_loss"] == [(1, 0.5, 1_999_997_000), (2, 0.25, 2_000_000_000)]
-    assert made["curves"]["part_1/valid_loss"] == [(1, 0.75, 2_000_000_000)]
+    assert made["curves"]["part_1/valid_loss"] == [(40, 0.75, 2_000_000_000)]
     assert made["params"] == {"train_tracks": "300", "parameters": "7"}
     assert made["files"] == [f"checkpoint/{name}" for name in ("history-part_1.csv", "history.csv", "run.json")]
     assert made["times"][0::2] == ("FINISHED", 2_000_000_000)

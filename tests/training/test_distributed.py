@@ -123,7 +123,7 @@ def trained(sounds: Sounds, model: str, unfinished: Unfinished | None = None, **
     plan.capacity["dropout"] = 0.0
     return fit(
         plan, sounds, sounds.part(slice(0, 24)), sounds.part(FEW),
-        settings(**{"max_epochs": 2, "patches_per_track": 1, "optimizer": "sgd"} | different), seed=0,
+        settings(**{"max_steps": "2 epochs", "patches_per_track": 1, "optimizer": "sgd"} | different), seed=0,
         unfinished=unfinished,
     )  # fmt: skip
 

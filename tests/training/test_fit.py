@@ -42,11 +42,11 @@ def bytes_of(model: nn.Module) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "loss", "max_epochs"),
+    ("model", "loss", "epochs"),
     [("waveform", "cross_entropy", 12), ("waveform", "mse", 12), ("spectrogram", "cross_entropy", 8)],
 )
-def test_a_model_learns_to_tell_sounds_apart(sounds: Sounds, model: str, loss: str, max_epochs: int) -> None:
-    found = fitted(sounds, model, loss=loss, max_epochs=max_epochs)
+def test_a_model_learns_to_tell_sounds_apart(sounds: Sounds, model: str, loss: str, epochs: int) -> None:
+    found = fitted(sounds, model, loss=loss, max_steps=f"{epochs} epochs")
     test = slice(VALIDATION.stop, None)
     scores = predict(found.model, architecture(model), sounds, sounds.tracks[test], hop_seconds=0.5)
     metrics = evaluate(sounds.labels[test], scores.to_numpy(), np.array([kind == "regression" for kind in KINDS]))
@@ -62,14 +62,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(sounds: Sound
     assert first.history[losses].equals(again.history[losses])
 
 
-def test_training_ends_early_and_the_best_epochs_weights_stay(sounds: Sounds) -> None:
+def test_training_ends_early_and_the_best_weights_stay(sounds: Sounds) -> None:
     """Against inverted validation labels, learning makes the validation loss worse."""
     valid = sounds.part(VALIDATION)
     inverted = Labelled(valid.tracks, 1 - valid.labels)
-    found = fit(architecture(), sounds, sounds.part(TRAINING), inverted, settings(max_epochs=30, patience=3), seed=0)
-    losses = found.history["valid_loss"]
-    assert len(losses) < 30
-    assert found.best_epoch == losses.argmin() + 1 == len(losses) - 3
+    course = settings(max_steps="30 epochs", patience="3 epochs", schedule="constant")
+    found = fit(architecture(), sounds, sounds.part(TRAINING), inverted, course, seed=0)
+    steps, losses = found.history["step"], found.history["valid_loss"]
+    assert found.best_step == steps[losses.argmin()] == steps.iloc[-1] - 36, "an epoch has twelve steps"
+    assert steps.iloc[-1] < 360
     assert validation_loss(found.model, sounds, inverted) == pytest.approx(losses.min(), rel=1e-4)
 
 
@@ -81,7 +82,7 @@ def validation_loss(model: nn.Module, sounds: Sounds, valid: Labelled) -> float:
         return float(masked_loss(model(to_wave(waves)), labels, regression, "cross_entropy"))
 
 
-def test_a_fit_tells_of_its_epochs_and_leaves_nothing_behind(
+def test_a_fit_tells_of_its_validations_and_leaves_nothing_behind(
     sounds: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -95,11 +96,11 @@ def test_a_fit_tells_of_its_epochs_and_leaves_nothing_behind(
             sounds.part(VALIDATION),
             settings(),
             seed=0,
-            report=lambda numbers, epoch: told.append((epoch, numbers)),
+            report=lambda numbers, step: told.append((step, numbers)),
         )
     assert not warned
     assert not list(tmp_path.iterdir())
-    assert [epoch for epoch, _ in told] == found.history["epoch"].tolist() == [1, 2]
+    assert [step for step, _ in told] == found.history["step"].tolist() == [12, 24]
     names = {"train_loss", "valid_loss", "learning_rate", "patches_per_second"}
     names |= {"seconds", "data_wait", "peak_memory_mb"}
     assert set(told[0][1]) == names
@@ -110,13 +111,13 @@ def test_a_fit_tells_of_its_epochs_and_leaves_nothing_behind(
     lines = out.splitlines()
     assert len(lines) == 2
     assert re.fullmatch(
-        r"epoch   1/2  train loss 0\.\d{4}  valid loss 0\.\d{4}\*  [\d,]+ patches/s  \d+\.\d s", lines[0]
+        r"step 12/24  train loss 0\.\d{4}  valid loss 0\.\d{4}\*  [\d,]+ patches/s  \d+\.\d s", lines[0]
     )
     assert err == ""
 
 
 def test_the_model_comes_back_ready_to_predict(sounds: Sounds) -> None:
-    model = fitted(sounds, max_epochs=1).model
+    model = fitted(sounds, max_steps="1 epoch").model
     assert not model.training
     log_mel = model.get_submodule("log_mel")
     assert log_mel.mean != 0, "statistics of the training tracks"
@@ -189,7 +190,7 @@ def test_a_machine_that_cannot_compile_trains_without(
 
 
 def test_bf16_trains_on_a_cpu_too(sounds: Sounds) -> None:
-    found = fitted(sounds, max_epochs=1, precision="bf16-mixed")
+    found = fitted(sounds, max_steps="1 epoch", precision="bf16-mixed")
     assert np.isfinite(found.history["valid_loss"]).all()
     assert {tensor.dtype for tensor in found.model.parameters()} == {torch.float32}
 
@@ -201,8 +202,8 @@ def test_16_mixed_asks_for_a_gpu(sounds: Sounds) -> None:
 
 
 def test_a_training_that_diverges_is_explained(sounds: Sounds) -> None:
-    with pytest.raises(TagscaleError, match=r"the loss is (nan|inf) in epoch \d+ \(train.learning_rate 1e\+30"):
-        fitted(sounds, "waveform", learning_rate=1e30, max_epochs=3)
+    with pytest.raises(TagscaleError, match=r"the loss is (nan|inf) at step \d+ \(train.learning_rate 1e\+30"):
+        fitted(sounds, "waveform", learning_rate=1e30, max_steps="3 epochs")
 
 
 @pytest.mark.parametrize("part", ["training", "validation"])

@@ -18,7 +18,7 @@ from tagscale.training.fit import Fitted, fit
 from tagscale.training.resume import States, Unfinished
 from tagscale.training.state import State
 
-ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]
+ALIKE = ["step", "train_loss", "valid_loss", "learning_rate"]
 FEW = slice(48, 52)
 ABOUT = {"identity": "of these tests"}
 
@@ -31,7 +31,7 @@ def sounds() -> Sounds:
 def train(sounds: Sounds, folder: Path, about: dict[str, Any] = ABOUT, told: Any = None, **different: Any) -> Fitted:
     """Two epochs of four steps, with dropout; a state after every step but an epoch's last, and after every epoch."""
     unfinished = Unfinished(folder, about)
-    different = {"max_epochs": 2, "patches_per_track": 1, "batch": 4} | different
+    different = {"max_steps": "2 epochs", "patches_per_track": 1, "batch": 4} | different
     with unfinished.held():
         return fit(
             architecture("waveform"), sounds, sounds.part(slice(0, 16)), sounds.part(FEW),
@@ -70,11 +70,11 @@ def test_states_are_saved_within_epochs_and_at_their_ends(whole: tuple[Fitted, P
 def test_from_any_state_it_ends_alike(sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, states: int) -> None:
     ended_after(whole[1], tmp_path / "left", states)
     told: list[int] = []
-    found = train(sounds, tmp_path / "left", told=lambda numbers, epoch: told.append(epoch))
+    found = train(sounds, tmp_path / "left", told=lambda numbers, step: told.append(step))
     assert bytes_of(found.model) == bytes_of(whole[0].model)
     assert found.history[ALIKE].equals(whole[0].history[ALIKE])
-    assert found.best_epoch == whole[0].best_epoch
-    assert told == [1, 2], "of those before it is told again, for whoever missed one"
+    assert found.best_step == whole[0].best_step
+    assert told == [4, 8], "of those before it is told again, for whoever missed one"
     assert states == 8 or len(list((tmp_path / "left" / "model").glob("*.state"))) == 2
     assert found.seconds > 0
 
@@ -82,7 +82,7 @@ def test_from_any_state_it_ends_alike(sounds: Sounds, whole: tuple[Fitted, Path]
 def test_without_a_folder_it_ends_alike_too(sounds: Sounds, whole: tuple[Fitted, Path]) -> None:
     found = fit(
         architecture("waveform"), sounds, sounds.part(slice(0, 16)), sounds.part(FEW),
-        settings(max_epochs=2, patches_per_track=1, batch=4), seed=1,
+        settings(max_steps="2 epochs", patches_per_track=1, batch=4), seed=1,
     )  # fmt: skip
     assert bytes_of(found.model) == bytes_of(whole[0].model)
 
@@ -90,17 +90,17 @@ def test_without_a_folder_it_ends_alike_too(sounds: Sounds, whole: tuple[Fitted,
 def test_early_ending_and_halving_go_on(sounds: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a rate that learns nothing the loss stands still: halved once, ended after the patience."""
     course: dict[str, Any] = {
-        "schedule": "halving", "learning_rate": 1e-12, "patience": 2, "max_epochs": 9, "optimizer": "sgd"
+        "schedule": "halving", "learning_rate": 1e-12, "patience": 8, "max_steps": 36, "optimizer": "sgd"
     }  # fmt: skip
     monkeypatch.setattr(resume, "KEPT", 100)
     found = train(sounds, tmp_path / "whole", **course)
     epochs = len(found.history)
-    assert epochs == found.best_epoch + 2 < 9
+    assert 4 * epochs == found.best_step + 8 < 36
     for states in (epochs - 1, epochs):
         ended_after(tmp_path / "whole", tmp_path / f"left{states}", states)
         again = train(sounds, tmp_path / f"left{states}", **course)
         assert again.history[ALIKE].equals(found.history[ALIKE])
-        assert again.best_epoch == found.best_epoch
+        assert again.best_step == found.best_step
 
 
 @pytest.mark.parametrize("harm", ["cut", "bit", "all"])
@@ -140,7 +140,7 @@ def test_the_state_of_another_training_is_discarded(
 ) -> None:
     ended_after(whole[1], tmp_path / "left", 6)
     told: list[int] = []
-    train(sounds, tmp_path / "left", {"identity": "another"}, lambda *_: told.append(1), max_epochs=1)
+    train(sounds, tmp_path / "left", {"identity": "another"}, lambda *_: told.append(1), max_steps="1 epoch")
     assert told == [1]
     assert "discarded the states of an unfinished training with other data or settings" in capsys.readouterr().out
 
@@ -176,7 +176,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_state(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", 0.0)
         in_the_second_epoch(lambda loss: loss * float("nan"))
-        with pytest.raises(TagscaleError, match=r"diverged: .* in epoch 2 .* state is kept in .*model; started again"):
+        with pytest.raises(TagscaleError, match=r"diverged: .* at step 6 .* state is kept in .*model; started again"):
             train(sounds, tmp_path / "left")
     monkeypatch.undo()
     assert bytes_of(train(sounds, tmp_path / "left").model) == bytes_of(whole[0].model)
@@ -232,10 +232,10 @@ def test_ctrl_c_is_ctrl_c_and_says_what_is_kept(
     assert f"Training was interrupted. The last good state is kept in {tmp_path}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("moment", "step", "batch"), [("step", 6, 2), ("validation", 4, 4)])
+@pytest.mark.parametrize(("moment", "step", "validated"), [("step", 6, 4), ("validation", 4, 0)])
 def test_sigterm_ends_the_process_when_the_state_is_saved(
     sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, in_the_second_epoch: Any,
-    moment: str, step: int, batch: int, monkeypatch: Any, capsys: pytest.CaptureFixture[str],
+    moment: str, step: int, validated: int, monkeypatch: Any, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """In the second epoch's second step, or in the validation after the first epoch, the state of which is not lost."""
     before = signal.getsignal(signal.SIGTERM)
@@ -258,6 +258,7 @@ def test_sigterm_ends_the_process_when_the_state_is_saved(
     assert signal.getsignal(signal.SIGTERM) == before
     saved = States(tmp_path / "left" / "model").newest()
     assert saved is not None
-    assert (saved["step"], saved["batch"]) == (step, batch)
+    assert saved["step"] == step
+    assert [row["step"] for row in saved["rows"]] == [validated] * bool(validated)
     monkeypatch.undo()
     assert bytes_of(train(sounds, tmp_path / "left").model) == bytes_of(whole[0].model)

@@ -19,7 +19,7 @@ from tagscale.training.resume import Unfinished
 from tagscale.training.state import State
 from tagscale.training.steps import feature_patches, features_of, steps_of
 
-ALIKE = ["epoch", "train_loss", "valid_loss", "learning_rate"]
+ALIKE = ["step", "train_loss", "valid_loss", "learning_rate"]
 FEW = slice(48, 52)
 
 
@@ -77,7 +77,7 @@ def two_scales(monkeypatch: pytest.MonkeyPatch) -> None:
 def train(sounds: Sounds, unfinished: Unfinished | None = None, told: Any = None) -> Fitted:
     return fit(
         architecture(), sounds, sounds.part(slice(0, 16)), sounds.part(FEW),
-        settings(max_epochs=2, patches_per_track=1, batch=4), seed=0, report=told, unfinished=unfinished,
+        settings(max_steps="2 epochs", patches_per_track=1, batch=4), seed=0, report=told, unfinished=unfinished,
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_every_part_then_the_head(sounds: Sounds, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(loop, "step_loss", listening)
     monkeypatch.setattr(TwoScales, "head_input", hearing)
     told: list[tuple[int, set[str]]] = []
-    found = train(sounds, told=lambda numbers, epoch: told.append((epoch, set(numbers))))
+    found = train(sounds, told=lambda numbers, step: told.append((step, set(numbers))))
 
     assert [(name, inputs) for name, inputs, _ in trained] == (
         [("Part", 8000)] * 8 + [("Part", 16_000)] * 8 + [("TopHead", 8)] * 8
@@ -115,7 +115,7 @@ def test_every_part_then_the_head(sounds: Sounds, monkeypatch: pytest.MonkeyPatc
     assert torch.equal(torch.unique(first, dim=0), torch.unique(second, dim=0)), "the same, in another order"
     assert not found.model.training
     assert list(found.earlier) == ["part_1", "part_2"]
-    assert [epoch for epoch, _ in told] == [1, 2] * 3
+    assert [step for step, _ in told] == [4, 8] * 3
     for (_, names), curve in zip(told[::2], ["part_1/valid_loss", "part_2/valid_loss", "valid_loss"], strict=True):
         assert curve in names
 

@@ -75,7 +75,7 @@ class RandomPatches(Patches):
     """Training patches: `per_track` patches from random places of each track in every epoch.
 
     The places depend on seed, epoch and track alone, whatever the number of workers. An item's number carries its
-    epoch: item i of epoch e is e * len(self) + i, which `EpochOrder` counts, so workers hold no state.
+    epoch: item i of epoch e is e * len(self) + i, which `StepOrder` counts, so workers hold no state.
     """
 
     def __init__(

@@ -8,7 +8,16 @@ import re
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tagscale.models.spec import GROUPS, NETWORKS, Entry, SharedBackend, base_model
@@ -160,6 +169,34 @@ def _size(value: Any) -> Any:
     return value
 
 
+def _span(value: Any) -> Any:
+    """A number of optimiser steps, or of epochs as text; `epochs_of` reads the latter."""
+    steps = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not steps and (not isinstance(value, str) or epochs_of(value) is None):
+        raise PydanticCustomError("span", "expected a number of steps, or of epochs as in `600 epochs`")
+    return value
+
+
+def _positive(value: Any) -> Any:
+    if value == 0 or epochs_of(value) == 0:
+        raise PydanticCustomError("span", "expected at least 1")
+    return value
+
+
+Span = Annotated[int | str, BeforeValidator(_span)]
+PositiveSpan = Annotated[Span, AfterValidator(_positive)]
+
+
+def epochs_of(span: int | str) -> int | None:
+    """The number of epochs that a span of a training is stated in; None: it is a number of steps.
+
+    >>> epochs_of("600 epochs"), epochs_of("1 epoch"), epochs_of(4000)
+    (600, 1, None)
+    """
+    match = re.fullmatch(r"(\d+) epochs?", str(span))
+    return int(match[1]) if match else None
+
+
 class TrainParams(Block):
     models: list[str] = Field(min_length=1)
     probes: list[str]
@@ -174,10 +211,12 @@ class TrainParams(Block):
     batch: int = Field(ge=2)
     optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: float = Field(gt=0)
-    schedule: Literal["cosine", "constant", "halving"]
+    schedule: Literal["trapezoid", "cosine", "constant", "halving"]
     weight_decay: float = Field(ge=0)
-    max_epochs: int = Field(ge=1)
-    patience: int = Field(ge=1)
+    max_steps: PositiveSpan
+    min_steps: Span
+    patience: PositiveSpan
+    validate_every: PositiveSpan | None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     compile: bool
     workers: int | None = Field(ge=0)

@@ -1,4 +1,4 @@
-"""The study's figures over sizes and epochs: scores over the training size, learning curves.
+"""The study's figures over sizes and steps: scores over the training size, learning curves.
 
 Each figure consists of panels, which the `draw_` functions draw. The report shows them one by one, so that they stack
 on a phone; `training_size` and `learning_curves` combine them for the PNG files. A model looks the same everywhere, see
@@ -82,7 +82,7 @@ def draw_training_size(axes: Axes, study: Study, metric: str) -> None:
 
 
 def learning_curves(study: Study) -> Figure:
-    """Loss over the epochs, one panel a network on one scale: validation solid, training dotted."""
+    """Loss over the optimiser steps, one panel a network on one scale: validation solid, training dotted."""
     columns = min(len(study.with_curves), COLUMNS)
     rows = -(-len(study.with_curves) // COLUMNS)
     with mpl.rc_context(STYLE):
@@ -93,22 +93,22 @@ def learning_curves(study: Study) -> Figure:
 
 
 def draw_learning_curves(axes: Axes, study: Study, model: str) -> None:
-    """Darker is more training tracks; a dot marks the epoch whose weights were kept (lowest validation loss)."""
+    """Darker is more training tracks; a dot marks the validation whose weights were kept (lowest validation loss)."""
     tracks = study.runs[study.runs["model"] == model].groupby("size")["train_tracks"].max().sort_values()
     curves = study.curves[study.curves["model"] == model]
     for place, (size, count) in enumerate(tracks.items()):
         shade = lighter(colour_of(model), 0.62 * (1 - (place + 1) / len(tracks)))
         for number, (_, run) in enumerate(curves[curves["size"] == size].groupby("seed")):
-            axes.plot(run["epoch"], run["train_loss"], color=shade, linewidth=1.1, linestyle=":")
+            axes.plot(run["step"], run["train_loss"], color=shade, linewidth=1.1, linestyle=":")
             label = f"{count:,} tracks" if number == 0 else None
-            axes.plot(run["epoch"], run["valid_loss"], color=shade, linewidth=1.8, label=label)
+            axes.plot(run["step"], run["valid_loss"], color=shade, linewidth=1.8, label=label)
             kept = run.nsmallest(1, "valid_loss")
-            axes.plot(kept["epoch"], kept["valid_loss"], "o", color=shade, markersize=6, markeredgecolor="white")
+            axes.plot(kept["step"], kept["valid_loss"], "o", color=shade, markersize=6, markeredgecolor="white")
     losses = study.curves[["train_loss", "valid_loss"]].to_numpy()
     reach = np.nanpercentile(losses, 99) - np.nanmin(losses) or 1.0
     axes.set_ylim(np.nanmin(losses) - 0.05 * reach, np.nanpercentile(losses, 99) + 0.08 * reach)
     axes.set_title(f"{label_of(model)}: loss")
-    axes.set_xlabel("epoch (solid: validation, dotted: training)")
+    axes.set_xlabel("optimiser steps (solid: validation, dotted: training)")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.legend(fontsize=9)
 

@@ -119,7 +119,7 @@ def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
 
 
 def training_rates(study: Study) -> np.ndarray:
-    """Patches a second in training, for every row of the comparison: mean over its runs' epochs, NaN where unknown."""
+    """Patches a second in training, for every row of the comparison: mean over its runs' curves, NaN where unknown."""
     rows = study.comparison[["model", "size"]]
     if "patches_per_second" not in study.curves:
         return np.full(len(rows), np.nan)

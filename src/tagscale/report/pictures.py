@@ -68,7 +68,7 @@ def learning_curves(study: Study, models: list[str]) -> list[Picture]:
         curves = study.curves[study.curves["model"] == model]
         words = [
             f"with size {size} and seed {seed} validation loss falls to {run['valid_loss'].min():.3f} "
-            f"at epoch {run.nsmallest(1, 'valid_loss')['epoch'].iloc[0]:.0f}"
+            f"at step {run.nsmallest(1, 'valid_loss')['step'].iloc[0]:,.0f}"
             for (size, seed), run in curves.groupby(["size", "seed"], sort=False)
         ]
         alt = f"Learning curves of {label_of(model)}: {'; '.join(words)}."

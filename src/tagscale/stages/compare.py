@@ -159,7 +159,7 @@ def _save_plots(study: Study, folder: Path) -> None:
     scores = study.runs.rename(columns={f"test_{metric}": metric for metric in METRICS})
     _to_csv(scores[["model", "size", "seed", "train_tracks", *METRICS]], folder / "training_size.csv")
     _to_csv(tag_scores(study, study.largest), folder / "per_tag.csv")
-    curves = study.curves[["model", "size", "seed", "epoch", "train_loss", "valid_loss"]]
+    curves = study.curves[["model", "size", "seed", "step", "train_loss", "valid_loss"]]
     _to_csv(curves, folder / "learning_curves.csv")
 
 

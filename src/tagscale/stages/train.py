@@ -100,15 +100,15 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
         parameters = parameter_count(fitted.model)
         _write_network(run, fitted, architecture, identity, len(cell.training))
         mlflow_run.log_params({"parameters": parameters})
-        curves.log({"best_epoch": fitted.best_epoch})
+        curves.log({"best_step": fitted.best_step})
         mlflow_run.log_artifacts(run, "checkpoint")
     unfinished.remove()
     best = fitted.history["valid_loss"].min()
-    say(identity, cell, parameters, begin, f"best epoch {fitted.best_epoch}, validation loss {best:.4f}")
+    say(identity, cell, parameters, begin, f"best step {fitted.best_step:,}, validation loss {best:.4f}")
 
 
 class Curves:
-    """Logs each number of an epoch to an MLflow run once, though a resumed training reports earlier epochs again."""
+    """Logs each number of a validation to an MLflow run once, though a resumed training reports earlier ones again."""
 
     def __init__(self, run: tracking.TrackedRun) -> None:
         self.run = run

@@ -44,7 +44,7 @@ class Study:
     runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_<metric> and test_<metric>.
     tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv, with the ends of the tag's
         intervals, `<metric>_low` and `_high`, NaN where it has none.
-    curves: one row a run and epoch: model, size, seed, epoch, train_loss, valid_loss; of train.models only.
+    curves: one row a run and validation: model, size, seed, step, train_loss, valid_loss; of train.models only.
     unscored: part, tag, reason.
     notes: warnings that a reader needs before the tables.
     resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample and the metrics,

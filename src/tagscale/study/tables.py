@@ -22,7 +22,8 @@ TEXT = ("tag", "group", "kind", "part")
 PER_TAG = (*TEXT, "positives", "tracks", *METRICS)
 ENDS = tuple(f"{metric}_{end}" for metric in METRICS for end in ("low", "high"))  # of a tag's intervals
 RESAMPLES = ("resample", *METRICS)
-HISTORY = ("epoch", "train_loss", "valid_loss")
+HISTORY = ("step", "train_loss", "valid_loss")
+EPOCHS = ("epoch", *HISTORY[1:])  # before trainings were counted in steps
 Record = dict[str, Any]  # what a run.json or metrics.json says, with its folder
 Scores = dict[str, FiniteFloat | None]  # by metric; None where nothing can be scored
 
@@ -98,8 +99,10 @@ def stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tu
 
 
 def read_history(pair: Pair) -> pd.DataFrame:
-    """history.csv: a row an epoch. Raises Damaged."""
-    return csv_in(run_output(pair[1]["folder"]), "history.csv", (), HISTORY)
+    """history.csv: a row a validation; where it counts epochs, they stand for steps. Raises Damaged."""
+    output, name = run_output(pair[1]["folder"]), "history.csv"
+    counted = EPOCHS if output.content(name).startswith(b"epoch,") else HISTORY
+    return csv_in(output, name, (), counted).rename(columns={"epoch": "step"})
 
 
 def read_tags(pair: Pair) -> pd.DataFrame:

@@ -80,9 +80,10 @@ def _curves(file: Path, end: int) -> list[Entry]:
     with open(file, encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     for row in reversed(rows):
-        epoch, values = int(row.pop("epoch")), {key: float(value) for key, value in row.items() if value != ""}
+        number = int(row.pop("step", None) or row.pop("epoch"))  # epochs: before trainings were counted in steps
+        values = {key: float(value) for key, value in row.items() if value != ""}
         prefix = f"{step}/" if step else ""
-        entries.append({"metrics": [[prefix + key, value, end, epoch] for key, value in values.items()]})
+        entries.append({"metrics": [[prefix + key, value, end, number] for key, value in values.items()]})
         end -= round(1000 * float(row.get("seconds") or 0))
     return entries[::-1]
 

@@ -50,7 +50,7 @@ class TrackedRun:
             self._log({"params": dict(some)})
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers at a step (an epoch, for curves). None, a metric with nothing to score, is skipped."""
+        """Log numbers at a step (of the optimiser, for curves). None, a metric with nothing to score, is skipped."""
         now = int(time.time() * 1000)
         entries = [[key, float(value), now, step] for key, value in metrics.items() if value is not None]
         for some in _chunks(entries, _METRICS_AT_ONCE):

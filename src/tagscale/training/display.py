@@ -1,4 +1,4 @@
-"""What a training prints: a line an epoch, and on a terminal a bar that counts the epoch's steps."""
+"""What a training prints: a line for each validation, and on a terminal a bar that counts the steps before the next."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,9 @@ class Display:
         shown: whether anything is printed: by one of several processes
     """
 
-    def __init__(self, name: str, max_epochs: int, shown: bool) -> None:
-        self.prefix, self.max_epochs, self.shown = f"{name} " if name else "", max_epochs, shown
+    def __init__(self, name: str, max_steps: int, shown: bool) -> None:
+        self.prefix, self.shown = f"{name} " if name else "", shown
+        self.max_steps, self.width = max_steps, len(str(max_steps))
         self.console = Console()
         hidden = not (shown and self.console.is_terminal)
         self.bar = progress_bar("steps", self.console, transient=True, disable=hidden)
@@ -29,21 +30,21 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def start(self, epoch: int, steps: int, done: int) -> None:
-        """Count the steps of an epoch, of which some were done before it was interrupted."""
-        description = f"{self.prefix}epoch {epoch}/{self.max_epochs}"
-        self.bar.reset(self.task, total=steps, completed=done, description=description)
+    def start(self, validated: int, until: int, done: int) -> None:
+        """Count the steps between two validations, of which some were done before an interruption."""
+        description = f"{self.prefix}to step {until}/{self.max_steps}"
+        self.bar.reset(self.task, total=until - validated, completed=done - validated, description=description)
 
     def advance(self) -> None:
         self.bar.advance(self.task)
 
     def print(self, rows: Sequence[dict[str, float]]) -> None:
-        """A line about the last of the finished epochs; a star marks the best one so far."""
+        """A line about the last validation; a star marks the best one so far."""
         if self.shown:
             row = rows[-1]
             best = row["valid_loss"] <= min(earlier["valid_loss"] for earlier in rows)
             self.console.print(
-                f"{self.prefix}epoch {row['epoch']:>3}/{self.max_epochs}  train loss {row['train_loss']:.4f}  "
+                f"{self.prefix}step {row['step']:>{self.width}}/{self.max_steps}  train loss {row['train_loss']:.4f}  "
                 f"valid loss {row['valid_loss']:.4f}{'*' if best else ' '}  "
                 f"{row['patches_per_second']:,.0f} patches/s  {row['seconds']:.1f} s",
                 highlight=False,

@@ -20,11 +20,11 @@ _CPU_MEMORY_FULL = ("can't allocate memory", "not enough memory", "Cannot alloca
 Kept = Callable[[], str]  # says which state of the training is on disk
 
 
-def refuse_nonfinite(value: Tensor, epoch: int, settings: TrainParams, kept: Kept) -> None:
+def refuse_nonfinite(value: Tensor, step: int, settings: TrainParams, kept: Kept) -> None:
     """Raise TagscaleError when a loss, or a sum of weights, is not a number."""
     if not torch.isfinite(value):
         raise TagscaleError(
-            f"Training diverged: the loss is {value.item()} in epoch {epoch} (train.learning_rate "
+            f"Training diverged: the loss is {value.item()} at step {step} (train.learning_rate "
             f"{settings.learning_rate:g}, train.precision {settings.precision}). Lower train.learning_rate to a third"
             + ("." if settings.precision == "32-true" else ", or set train.precision to 32-true.")
             + f" {kept()}".rstrip()

@@ -18,20 +18,21 @@ from tagscale.models.tagger import Tagger
 from tagscale.params.blocks import TrainParams
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
+from tagscale.training.budget import Budget, best_step
 from tagscale.training.distributed import World
 from tagscale.training.failures import lost_process_explained
-from tagscale.training.loop import OnEpoch, train
+from tagscale.training.loop import OnRow, train
 from tagscale.training.recipe import balanced_weights
 from tagscale.training.resume import Unfinished
 from tagscale.training.state import State
 from tagscale.training.steps import Step, feature_patches, steps_of
 
-VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to choose the epoch by
+VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to choose the weights by
 NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
 MOST_WORKERS = 8
 HALF = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
-Report = Callable[[dict[str, float], int], None]  # takes numbers of an epoch, and which it was (from 1)
+Report = Callable[[dict[str, float], int], None]  # takes numbers of a validation, and the steps before it
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,18 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, with the weights of its best epoch, and how training went.
+    """A trained model, with the weights of its best validation, and how training went.
 
-    history: a row per epoch, with the columns of `training.loop.train`; of the last step where the model has several
+    history: a row for each validation, with the columns of `training.loop.train`; of the last step of the training,
+        where the model has several
+    best_step: the number of steps before that with the lowest loss
     earlier: histories of the steps before, by their names
     seconds: what training took, in all processes one after another
     """
 
     model: Tagger
     history: pd.DataFrame
-    best_epoch: int
+    best_step: int
     earlier: dict[str, pd.DataFrame] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -75,8 +78,8 @@ def fit(
     As one of several processes (torchrun) this one takes its share of every batch, and all get equal weights.
 
     Args:
-        report: called with the numbers of every epoch, also of those of before the training was resumed; their names
-            begin with the step's (`part_1/valid_loss`) where the model is trained in several steps
+        report: called with the numbers of every validation, also of those from before the training was resumed; their
+            names begin with the step's (`part_1/valid_loss`) where the model is trained in several steps
         unfinished: the folder of the training's states, from which it resumes
     Raises:
         TagscaleError: nothing to learn or to validate from, a loss that is not a number, a precision that the
@@ -105,12 +108,15 @@ def fit(
             if saved is None:
                 fit_normalisation(step.network, random)
                 start_at_prevalence(step.network.output, training.labels, weights)
+            budget = Budget.of(settings, len(random), len(spaced))
             loaders = partial(_loaders, step, random, spaced, settings)
-            on_epoch = _named(report, step.name) if report and world.first else None
-            finished[step.name] = train(step, settings, (seed, number), objective, loaders, states, saved, on_epoch)
+            on_row = _named(report, step.name) if report and world.first else None
+            finished[step.name] = train(
+                step, settings, budget, (seed, number), objective, loaders, states, saved, on_row
+            )
     histories = {name: pd.DataFrame(state.rows) for name, state in finished.items()}
     seconds = sum(state.seconds for state in finished.values())
-    return Fitted(model.cpu().eval(), histories.pop(""), finished[""].best_epoch, histories, seconds)
+    return Fitted(model.cpu().eval(), histories.pop(""), best_step(finished[""].history), histories, seconds)
 
 
 def _loaders(
@@ -129,14 +135,14 @@ def _loaders(
     return training, validation
 
 
-def _named(report: Report, step: str) -> OnEpoch:
-    """A row's numbers under the name of the step, and the epoch by itself."""
+def _named(report: Report, step: str) -> OnRow:
+    """A row's numbers under the name of the step of the training, and the number of optimiser steps by itself."""
     prefix = f"{step}/" if step else ""
 
-    def on_epoch(row: dict[str, float]) -> None:
-        report({f"{prefix}{name}": value for name, value in row.items() if name != "epoch"}, int(row["epoch"]))
+    def on_row(row: dict[str, float]) -> None:
+        report({f"{prefix}{name}": value for name, value in row.items() if name != "step"}, int(row["step"]))
 
-    return on_epoch
+    return on_row
 
 
 def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:
@@ -175,7 +181,7 @@ def _check(training: Labelled, validation: Labelled, settings: TrainParams) -> N
         if not (~np.isnan(data.labels)).any():
             raise TagscaleError(
                 f"The {part} part has {len(data.tracks)} tracks and no annotated label among them: nothing to "
-                f"{'learn from' if part == 'training' else 'choose the best epoch by'}. Look at data/partition."
+                f"{'learn from' if part == 'training' else 'choose the best weights by'}. Look at data/partition."
             )
     if len(training.tracks) * settings.patches_per_track < 2:
         raise TagscaleError("One patch per epoch: batch norm needs at least two. Raise train.patches_per_track.")

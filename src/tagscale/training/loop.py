@@ -1,9 +1,10 @@
-"""The training loop: epochs of steps and validation on one network, until its validation loss stops falling."""
+"""The training loop: steps and validations of one network, until its budget ends or it stops getting better."""
 
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,47 +21,51 @@ from tagscale.audio.patches import Batch, to_wave
 from tagscale.params.blocks import TrainParams
 from tagscale.runtime.signals import Interrupted
 from tagscale.training.batch_norm import RunningStatistics, synchronised
+from tagscale.training.budget import Budget, learning_rate
 from tagscale.training.compilation import compiled
 from tagscale.training.display import Display
 from tagscale.training.distributed import World, agreed, summed
 from tagscale.training.failures import interruption_explained, memory_explained, refuse_nonfinite, sigterm_noted
 from tagscale.training.memory import peak_memory, reset_peak_memory
-from tagscale.training.recipe import annotated, entry_losses, is_over, learning_rate, masked_loss, optimizer_of
+from tagscale.training.recipe import annotated, entry_losses, masked_loss, optimizer_of
 from tagscale.training.resume import States
 from tagscale.training.state import State
 from tagscale.training.steps import Step
 
-SAVE_SECONDS = 180.0  # between two states within an epoch
+SAVE_SECONDS = 180.0  # between two states that are not of a validation
 CHECK_EVERY = 25  # steps between two looks at the loss, and of several processes at the clock: they make a GPU wait
 
-OnEpoch = Callable[[dict[str, float]], None]  # takes the row of a finished epoch
+OnRow = Callable[[dict[str, float]], None]  # takes the row of a validation
 Loaders = Callable[[], tuple[TrainingLoader, Iterable[Batch]]]
 
 
 def train(
     step: Step,
     settings: TrainParams,
+    budget: Budget,
     seed: Sequence[int],
     objective: dict[str, Any],
     loaders: Loaders,
     states: States | None = None,
     saved: dict[str, Any] | None = None,
-    on_epoch: OnEpoch | None = None,
+    on_row: OnRow | None = None,
 ) -> State:
-    """Train one network, from a saved state on where there is one, and give it the weights of its best epoch.
+    """Train one network, from a saved state on where there is one, and give it the weights of its best validation.
 
-    A row of the state: epoch (from 1), train_loss (with dropout, over the epoch's changing weights), valid_loss,
-    learning_rate (at the end of the epoch), patches_per_second (of training alone, over all processes), seconds (of
-    training and validation), data_wait (share of the training's time spent waiting for the next batch),
-    peak_memory_mb (see `peak_memory`). In an epoch that was resumed, the times are those since then.
+    A row of the state: step (how many there were before the validation), train_loss (with dropout, over the changing
+    weights since the validation before), valid_loss, learning_rate (of the next step), patches_per_second (of training
+    alone, over all processes), seconds (of training and validation), data_wait (share of the training's time spent
+    waiting for the next batch), peak_memory_mb (see `peak_memory`). In a row that was interrupted, the times are those
+    since the training was resumed.
 
     Args:
+        budget: how many steps, and when the network is validated
         seed: numbers that no other training of the same study has; dropout is drawn from them, the step and the
             process, so that a resumed training draws what it would have drawn
         objective: loss, regression and weights of `recipe.entry_losses`
         loaders: gives the batches of training and validation; called only where there is something to train
         states, saved: where states are kept, and the newest of them
-        on_epoch: gets every row, also those of before the training was resumed
+        on_row: gets every row, also those of before the training was resumed
     Raises:
         TagscaleError: the loss is not a number, not enough memory, a full disk.
     """
@@ -73,16 +78,16 @@ def train(
     if saved is not None:
         state.load(saved)
     begin -= state.seconds
-    report, kept = on_epoch or (lambda row: None), states.describe if states else str
+    report, kept = on_row or (lambda row: None), states.describe if states else str
     for row in state.rows:  # the last one may not have been reported before the interruption
         report(row)
-    if is_over(state.losses, settings):
+    if budget.is_over(state.history):
         state.restore_best()
         return state
 
     def save() -> None:
         for value in (state.loss_sum, *(parameter.detach().sum() for parameter in network.parameters())):
-            refuse_nonfinite(value, state.epoch + 1, settings, kept)  # it must not replace a good state
+            refuse_nonfinite(value, state.step, settings, kept)  # it must not replace a good state
         state.seconds = time.perf_counter() - begin
         content = state.as_dict()
         if states and world.first:
@@ -94,7 +99,7 @@ def train(
             raise Interrupted(signal.SIGTERM)
 
     def save_is_due() -> bool:
-        if states is None or (world.size > 1 and state.batch % CHECK_EVERY):
+        if states is None or (world.size > 1 and state.step % CHECK_EVERY):
             return False
         return agreed(states.age >= SAVE_SECONDS)
 
@@ -104,63 +109,64 @@ def train(
         memory_explained(share, step.patch_samples / SAMPLE_RATE, kept),
         synchronised(network),
     ):
-        batches, validation = loaders()
-        steps = settings.max_epochs * len(batches)
+        training, validation = loaders()
         runnable = compiled(network.train(), step.inputs) if settings.compile else network
         model, stepper = fabric.setup(runnable, optimizer)
         objective = fabric.to_device(objective)
+        batches = training.steps_from(state.step)
         with (
             RunningStatistics(network, compiled=runnable is not network) as statistics,
-            Display(step.name, settings.max_epochs, shown=world.first) as display,
+            Display(step.name, budget.max_steps, shown=world.first) as display,
             sigterm_noted(world) as terminated,
         ):
-            while not is_over(state.losses, settings):
-                # --- the steps of an epoch, from where it was interrupted
-                started, waited, patches = time.perf_counter(), batches.waited, 0
+            while not budget.is_over(state.history):
+                # --- the steps before the next validation, from where they were interrupted
+                started, waited, patches = time.perf_counter(), training.waited, 0
+                until = budget.next_validation(state.history)
                 reset_peak_memory()
-                batches.start_at(state.epoch, state.batch)
-                display.start(state.epoch + 1, len(batches), state.batch)
+                display.start(state.validated, until, state.step)
                 model.train()
-                for batch in batches:
+                for batch in islice(batches, until - state.step):
                     torch.manual_seed(step_seed(seed, state.step, world.rank))
                     for group in optimizer.param_groups:
-                        group["lr"] = learning_rate(settings, state.step, steps, state.losses)
+                        group["lr"] = learning_rate(settings, budget, state.step, state.history)
                     statistics.before(state.step)
                     loss = step_loss(state, model, fabric.to_device(batch), objective)
-                    if state.batch % CHECK_EVERY == 0:
-                        refuse_nonfinite(loss, state.epoch + 1, settings, kept)
+                    if state.step % CHECK_EVERY == 0:
+                        refuse_nonfinite(loss, state.step, settings, kept)
                     optimizer.zero_grad()
                     fabric.backward(loss)
                     statistics.after(state.step)
                     stepper.step()
                     state.loss_sum += loss.detach() / world.size
-                    state.step, state.batch = state.step + 1, state.batch + 1
+                    state.step += 1
                     patches += len(batch[0])
                     display.advance()
                     end_if(terminated)
-                    if state.batch < len(batches) and save_is_due():
+                    if state.step < until and save_is_due():
                         save()
-                train_loss = summed(state.loss_sum.clone()) / len(batches)
-                refuse_nonfinite(train_loss, state.epoch + 1, settings, kept)
-                seconds, waited = time.perf_counter() - started, batches.waited - waited
+                train_loss = summed(state.loss_sum.clone()) / (until - state.validated)
+                refuse_nonfinite(train_loss, state.step, settings, kept)
+                seconds, waited = time.perf_counter() - started, training.waited - waited
 
                 # --- validation
                 model.eval()
                 valid_loss = validate(model, validation, fabric, objective, lambda: end_if(terminated))
-                refuse_nonfinite(valid_loss, state.epoch + 1, settings, kept)
+                refuse_nonfinite(valid_loss, state.step, settings, kept)
 
                 # --- note the row, keep the best weights, save the state, and only then report
+                history = [*state.history, (state.step, float(valid_loss))]
                 row = {
-                    "epoch": state.epoch + 1,
+                    "step": state.step,
                     "train_loss": float(train_loss),
                     "valid_loss": float(valid_loss),
-                    "learning_rate": learning_rate(settings, state.step, steps, [*state.losses, float(valid_loss)]),
+                    "learning_rate": learning_rate(settings, budget, state.step, history),
                     "patches_per_second": patches * world.size / seconds,
                     "seconds": time.perf_counter() - started,
                     "data_wait": waited / seconds,
                     "peak_memory_mb": peak_memory(),
                 }
-                state.end_epoch(row)
+                state.end_validation(row)
                 display.print(state.rows)
                 save()
                 report(row)

@@ -1,12 +1,10 @@
-"""The recipe of a training: its loss over labels of which some are missing, its optimiser, its schedules.
+"""The recipe of a training: its loss over labels of which some are missing, and its optimiser.
 
 Source: Pons et al. 2018, section 4, "Parameters" (cross-entropy, or mean squared error for the 1.2M songs; Adam at
 0.001), and section 5.1: footnote 7 (every output is sigmoidal, that of a regression tag too), and its end, which leaves
 the data's imbalance to future work.
 """
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,6 @@ from tagscale.params.blocks import TrainParams
 
 OPTIMIZERS: dict[str, Any] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 SGD_MOMENTUM = 0.9
-WARM_UP = 0.1  # share of the steps over which the cosine's learning rate rises
 
 GRID = {*GROUPS, "sizes", "seeds"}  # settings that name the runs of a study
 SPEED = {"compile", "workers", "devices", "nodes"}  # settings that change how fast a run trains
@@ -112,7 +109,7 @@ def balanced_weights(labels: np.ndarray, regression: np.ndarray) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32)
 
 
-# --- optimiser and schedules -------------------------------------------------------------------------------------
+# --- optimiser ---------------------------------------------------------------------------------------------------
 
 
 def optimizer_of(network: nn.Module, settings: TrainParams) -> Optimizer:
@@ -127,72 +124,3 @@ def optimizer_of(network: nn.Module, settings: TrainParams) -> Optimizer:
         options["momentum"] = SGD_MOMENTUM
     optimizer: Optimizer = OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate, **options)
     return optimizer
-
-
-def learning_rate(settings: TrainParams, step: int, steps: int, losses: Sequence[float]) -> float:
-    """The learning rate of a step.
-
-    Args:
-        steps: all steps until `train.max_epochs` end
-        losses: validation losses of the epochs before the step
-    """
-    if settings.schedule == "cosine":
-        return settings.learning_rate * cosine(step, steps)
-    if settings.schedule == "halving":
-        return settings.learning_rate * 0.5 ** halvings(losses, halving_wait(settings.patience))
-    return settings.learning_rate
-
-
-def cosine(step: int, steps: int) -> float:
-    """The schedule `cosine`: a linear rise over the first tenth, then half a cosine down to zero.
-
-    The paper states the initial rate and no schedule. Trainings here are short, and falling to zero within
-    `train.max_epochs` is what makes a short training good.
-
-    >>> [round(cosine(step, 100), 2) for step in (0, 5, 10, 55, 100)]
-    [0.09, 0.55, 1.0, 0.5, 0.0]
-    """
-    rise = max(1, round(WARM_UP * steps))
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
-
-
-def halvings(losses: Sequence[float], wait: int) -> int:
-    """The schedule `halving`: how often the rate has been halved after epochs with these validation losses.
-
-    It is halved after `wait` epochs without a better loss, and again after as many more. Source: the authors' later
-    training code, which waits 75 epochs.
-
-    >>> halvings([0.5, 0.4, 0.41, 0.42], wait=2), halvings([0.5, 0.4, 0.41, 0.42, 0.39, 0.4], wait=2)
-    (1, 1)
-    """
-    best, since, count = float("inf"), 0, 0
-    for loss in losses:
-        since += 1
-        if loss < best:
-            best, since = loss, 0
-        elif since >= wait:
-            count, since = count + 1, 0
-    return count
-
-
-def halving_wait(patience: int) -> int:
-    """Epochs without a better loss after which `halving` halves: half of `train.patience`, so once before the end.
-
-    With a patience of 150 it is the 75 of the authors' later training code.
-    """
-    return max(1, patience // 2)
-
-
-def is_over(losses: Sequence[float], settings: TrainParams) -> bool:
-    """Whether a training ends after epochs with these validation losses: `max_epochs`, or `patience` without a better.
-
-    >>> settings = TrainParams.model_construct(max_epochs=9, patience=2)
-    >>> [is_over(losses, settings) for losses in ([], [0.5, 0.6], [0.5, 0.6, 0.5])]
-    [False, False, True]
-    """
-    if not losses:
-        return False
-    best = min(range(len(losses)), key=losses.__getitem__)
-    return len(losses) >= settings.max_epochs or len(losses) - 1 - best >= settings.patience

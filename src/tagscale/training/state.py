@@ -8,6 +8,7 @@ from lightning.fabric.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tagscale.training.budget import best_step
 from tagscale.training.distributed import World, summed
 
 
@@ -15,11 +16,10 @@ from tagscale.training.distributed import World, summed
 class State:
     """What one training has reached. Random draws follow from seed and step, so no generator belongs to it.
 
-    step: optimiser steps taken, in all epochs
-    batch: steps taken in the epoch in progress
-    loss_sum: of those steps; of several processes each has its share
-    rows: one row of numbers per finished epoch; the keys are the columns of the history
-    best_weights: those of the epoch with the lowest validation loss, on the CPU
+    step: optimiser steps taken
+    loss_sum: of the steps since the last validation; of several processes each has its share
+    rows: one row of numbers for each validation; the keys are the columns of the history
+    best_weights: those with the lowest validation loss, on the CPU
     seconds: what the training took until it was saved, in all processes one after another
     """
 
@@ -28,35 +28,29 @@ class State:
     precision: Precision  # holds the scale of the gradients at 16-mixed
     loss_sum: Tensor
     step: int = 0
-    batch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return len(self.rows)
+    def validated(self) -> int:
+        """The number of steps before the last validation; 0 before the first."""
+        return int(self.rows[-1]["step"]) if self.rows else 0
 
     @property
-    def losses(self) -> list[float]:
-        """Validation losses of the finished epochs."""
-        return [row["valid_loss"] for row in self.rows]
+    def history(self) -> list[tuple[int, float]]:
+        """Of each validation the number of steps before it, and its loss."""
+        return [(int(row["step"]), row["valid_loss"]) for row in self.rows]
 
-    @property
-    def best_epoch(self) -> int:
-        """The epoch, counted from 1, whose weights are the best; 0 before the first has finished."""
-        return 1 + min(range(self.epoch), key=self.losses.__getitem__) if self.rows else 0
-
-    def end_epoch(self, row: dict[str, float]) -> None:
-        """Note a finished epoch, and keep its weights if they are the best."""
+    def end_validation(self, row: dict[str, float]) -> None:
+        """Note a validation, and keep the weights if they are the best."""
         self.rows.append(row)
-        self.batch, self.loss_sum = 0, torch.zeros_like(self.loss_sum)
-        if self.best_epoch == self.epoch:
+        self.loss_sum = torch.zeros_like(self.loss_sum)
+        if best_step(self.history) == self.step:
             self.best_weights = {key: value.cpu().clone() for key, value in self.network.state_dict().items()}
 
     def restore_best(self) -> None:
-        """Give the network the weights of its best epoch."""
+        """Give the network its best weights."""
         self.network.load_state_dict(self.best_weights)
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,7 +61,6 @@ class State:
             "precision": self.precision.state_dict(),
             "loss_sum": summed(self.loss_sum.clone()).cpu(),
             "step": self.step,
-            "batch": self.batch,
             "rows": self.rows,
             "best_weights": self.best_weights,
             "seconds": self.seconds,
@@ -80,5 +73,5 @@ class State:
         self.precision.load_state_dict(saved["precision"])
         if World.current().first:  # the sum is that of all processes
             self.loss_sum = saved["loss_sum"].to(self.loss_sum)
-        self.step, self.batch, self.seconds = saved["step"], saved["batch"], saved["seconds"]
+        self.step, self.seconds = saved["step"], saved["seconds"]
         self.rows, self.best_weights = saved["rows"], saved["best_weights"]
