@@ -176,3 +176,22 @@ def test_a_partition_that_fails_its_checks_is_not_written(tmp_path: Path, monkey
     with pytest.raises(TagscaleError, match=r"(?s)partition stays as it was:.*no artist is in two parts"):
         run(tmp_path)
     assert Partition.load(tmp_path / "partition").hash == first.hash
+
+
+def test_folds_are_made_shown_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(tmp_path, rows(60, 20), ["energy", "rock"], [])
+    made = run(tmp_path, folds=4)
+    assert made.folds == 4
+    printed = capsys.readouterr().out
+    assert all(f"fold-{number}" in printed for number in (1, 2, 3, 4))
+    assert run(tmp_path, folds=4).hash == made.hash
+    assert "60 tracks stay where the previous partition put them" in capsys.readouterr().out
+    assert run(tmp_path).folds == 0
+    assert "train not stated -> " in capsys.readouterr().out
+
+
+def test_folds_beside_an_own_split_are_refused(tmp_path: Path) -> None:
+    table = [row | {"split": ("train", "train", "val", "test")[i % 4]} for i, row in enumerate(rows(12, 3))]
+    prepare(tmp_path, table, ["rock"], [])
+    with pytest.raises(TagscaleError, match=r"partition.folds: found 3, but the dataset brings its own split"):
+        run(tmp_path, folds=3)

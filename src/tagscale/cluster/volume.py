@@ -97,7 +97,9 @@ class Volume:
         return newest.parent if newest else None
 
     def partition(self, params: Params) -> Path:
-        return self.folder / "partitions" / hash_of([params.partition.model_dump(), params.dataset.split])
+        return (
+            self.folder / "partitions" / hash_of([params.partition.model_dump(exclude_none=True), params.dataset.split])
+        )
 
     def unfinished(self, run: str, content: str) -> Path:
         return self.root / "unfinished" / f"{run}-{content}"

@@ -80,6 +80,7 @@ class PartitionParams(Block):
     valid: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
+    folds: int | None = Field(ge=3, le=50)  # 3: one to test, one to validate, one to train
 
     @model_validator(mode="after")
     def shares_add_up(self) -> "PartitionParams":

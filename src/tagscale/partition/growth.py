@@ -5,6 +5,7 @@ artists that are quarantined or missing now: when they come back, they come back
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -18,6 +19,7 @@ from tagscale.runtime.reading import Damaged, Output
 from tagscale.runtime.tables import read_table, schema, table_in
 
 PARTS = ("train", "valid", "test")
+FOLD = "fold-"  # and a number from 1: the parts of a partition in folds
 NOWHERE = -1  # part of a track without one, and place of a track outside the order
 COMMAND = "tagscale partition"
 ASSIGNED = schema(track_id="text", artist="text", part="text", place="whole")
@@ -29,11 +31,25 @@ class Settings(TypedDict):
     settings: NotRequired[dict[str, Any]]
 
 
+def fold_names(folds: int) -> tuple[str, ...]:
+    """The parts of a partition in folds.
+
+    >>> fold_names(3)
+    ('fold-1', 'fold-2', 'fold-3')
+    """
+    return tuple(f"{FOLD}{number}" for number in range(1, folds + 1))
+
+
+def part_names(parts: pd.Series) -> tuple[str, ...]:
+    """The names of all parts, in order, where `parts` are those of all tracks: folds, or train, valid and test."""
+    return fold_names(parts.nunique()) if parts.astype(str).str.startswith(FOLD).any() else PARTS
+
+
 def no_assignments() -> pd.DataFrame:
     """An empty table of assignments: track_id, artist, part, place.
 
     It has one row for each track and each artist that the track was ever listed under. place: the position of a
-    training track among all that there ever were; -1 for valid and test.
+    track among all that there ever were for training; -1 for valid and test.
     """
     return pd.DataFrame(columns=["track_id", "artist", "part", "place"], dtype=object).astype({"place": np.int64})
 
@@ -78,7 +94,9 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
     return table[ASSIGNED.names], note
 
 
-def inherit(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def inherit(
+    assigned: pd.DataFrame, tracks: pd.DataFrame, parts: Sequence[str] = PARTS
+) -> tuple[np.ndarray, np.ndarray]:
     """The part (its index) and the place of each track by earlier assignments; -1 = not decided yet.
 
     A track keeps its part, whatever its artist is called now. A new track follows the present tracks of its
@@ -87,6 +105,7 @@ def inherit(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, n
 
     Args:
         tracks: track_id and artist.
+        parts: their names, in order.
     """
     part_of, place = np.full(len(tracks), NOWHERE), np.full(len(tracks), NOWHERE)
     if assigned.empty:
@@ -94,11 +113,11 @@ def inherit(assigned: pd.DataFrame, tracks: pd.DataFrame) -> tuple[np.ndarray, n
     known = assigned.drop_duplicates("track_id")
     row = pd.Index(known["track_id"]).get_indexer(tracks["track_id"])
     inherited = row >= 0
-    part_of[inherited] = known["part"].map(PARTS.index).to_numpy(np.int64)[row[inherited]]
+    part_of[inherited] = known["part"].map(list(parts).index).to_numpy(np.int64)[row[inherited]]
     place[inherited] = known["place"].to_numpy()[row[inherited]]
-    present = pd.DataFrame({"artist": tracks["artist"][inherited], "part": np.array(PARTS, object)[part_of[inherited]]})
+    present = pd.DataFrame({"artist": tracks["artist"][inherited], "part": np.array(parts, object)[part_of[inherited]]})
     for voters in (present, assigned):  # earlier tracks of an artist count only where there are none now
-        votes = _by_artist(voters)
+        votes = _by_artist(voters, parts)
         row = votes.index.get_indexer(pd.Index(tracks["artist"]))
         follows = (part_of == NOWHERE) & (row >= 0)
         part_of[follows] = votes.to_numpy().argmax(axis=1)[row[follows]]
@@ -122,7 +141,7 @@ def crossing_artists(table: pd.DataFrame) -> list[str]:
     Args:
         table: artist and part of every track.
     """
-    counts = _by_artist(table)
+    counts = _by_artist(table, part_names(table["part"]))
     counts = counts[(counts > 0).sum(axis=1) > 1]
     order = np.lexsort((counts.index.to_numpy(object), -counts.sum(axis=1).to_numpy()))
     return [
@@ -131,9 +150,9 @@ def crossing_artists(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _by_artist(table: pd.DataFrame) -> pd.DataFrame:
+def _by_artist(table: pd.DataFrame, parts: Sequence[str]) -> pd.DataFrame:
     """Number of rows of each artist in each part: (artists, parts), index artist."""
-    return table.groupby(["artist", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
+    return table.groupby(["artist", "part"]).size().unstack(fill_value=0).reindex(columns=list(parts), fill_value=0)
 
 
 def moved_tracks(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from tagscale import POSITIVE
 from tagscale.partition.features import sums_by
-from tagscale.partition.growth import PARTS
 
 RANDOM_TRIES = 10
 SUBSETS = (100, 1_000, 10_000, 100_000)  # tracks; sizes that the training part exceeds
@@ -40,13 +39,13 @@ class TagSums:
         self.labels, self.annotated, self.positive = np.split(sums, 3, axis=1)  # (groups, tags) each
         self.tracks = np.bincount(group_of, minlength=groups)
 
-    def prevalence(self, part_of: np.ndarray) -> np.ndarray:
+    def prevalence(self, part_of: np.ndarray, parts: int) -> np.ndarray:
         """Prevalence of each tag in each part, NaN where it is not annotated: (parts, tags).
 
         Args:
             part_of: (groups,), index of the part that each group is in.
         """
-        members = (part_of == np.arange(len(PARTS))[:, None]).astype(np.float64)
+        members = (part_of == np.arange(parts)[:, None]).astype(np.float64)
         with np.errstate(invalid="ignore"):
             return (members @ self.labels) / (members @ self.annotated)
 
@@ -67,38 +66,40 @@ def quality_of(
         part_of: (groups,), index of the part that each group is in.
         artist_of: (groups,), index of its artist.
         tags: tag and kind, one row a tag.
+        shares: of the parts, by their names, in order.
 
     Returns:
         For partition.json: `deviation` (largest and mean over tags of `differences`, beside those of random splits by
         artists), `worst_tags` and `no_positive` (classification tags by part); and for quality.csv one row a tag: tag,
-        kind, annotated, prevalence, train, valid, test, difference, random_difference.
+        kind, annotated, prevalence, a column a part, difference, random_difference.
     """
-    prevalence = sums.prevalence(part_of)
+    parts = list(shares)
+    prevalence = sums.prevalence(part_of, len(parts))
     gaps = differences(prevalence)
     tracks_of_artist = np.bincount(artist_of, sums.tracks)
     random = np.random.default_rng(seed)
     tries = [_random_parts(tracks_of_artist, shares, random)[artist_of] for _ in range(RANDOM_TRIES)]
-    chance = np.array([differences(sums.prevalence(parts)) for parts in tries])  # (tries, tags)
+    chance = np.array([differences(sums.prevalence(random_parts, len(parts))) for random_parts in tries])
     annotated = sums.annotated.sum(axis=0)
     table = tags.assign(
         annotated=annotated.astype(np.int64),
         prevalence=sums.labels.sum(axis=0) / np.maximum(annotated, 1),
-        **dict(zip(PARTS, prevalence, strict=True)),
+        **dict(zip(parts, prevalence, strict=True)),
         difference=gaps,
         random_difference=chance.mean(axis=0),
     )
     rounded = table.round(6)
     worst = rounded.sort_values("difference", ascending=False, kind="stable").head(WORST)
-    positive = [sums.positive[part_of == i].any(axis=0) for i in range(len(PARTS))]
+    positive = [sums.positive[part_of == i].any(axis=0) for i in range(len(parts))]
     classification = tags["kind"].to_numpy() == "classification"
     return {
         "deviation": _beside_chance(gaps, chance),
         "worst_tags": [
-            {"tag": row["tag"]} | {key: _number(row[key]) for key in (*PARTS, "difference")}
+            {"tag": row["tag"]} | {key: _number(row[key]) for key in (*parts, "difference")}
             for row in worst.to_dict("records")
         ],
         "no_positive": {
-            part: tags["tag"][classification & ~some].tolist() for part, some in zip(PARTS, positive, strict=True)
+            part: tags["tag"][classification & ~some].tolist() for part, some in zip(parts, positive, strict=True)
         },
     }, rounded
 
@@ -149,10 +150,10 @@ def _beside_chance(gaps: np.ndarray, chance: np.ndarray) -> dict[str, float]:
 
 
 def _random_parts(tracks: np.ndarray, shares: dict[str, float], random: np.random.Generator) -> np.ndarray:
-    """Whole artists in random order fill train, then valid, then test: a division without stratification."""
+    """Whole artists in random order fill one part after another: a division without stratification."""
     order = random.permutation(len(tracks))
     before = np.cumsum(tracks[order]) - tracks[order]
-    borders = np.cumsum([shares[part] for part in PARTS])[:-1] * tracks.sum()
+    borders = np.cumsum(list(shares.values()))[:-1] * tracks.sum()
     part_of = np.empty(len(tracks), np.int64)
     part_of[order] = np.searchsorted(borders, before, side="right")
     return part_of

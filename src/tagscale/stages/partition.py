@@ -10,7 +10,14 @@ from rich.table import Table
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
-from tagscale.partition.growth import PARTS, crossing_artists, earlier_assignments, moved_tracks, no_assignments
+from tagscale.partition.growth import (
+    PARTS,
+    crossing_artists,
+    earlier_assignments,
+    fold_names,
+    moved_tracks,
+    no_assignments,
+)
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.names import near_equal
 from tagscale.runtime.reading import Damaged
@@ -22,7 +29,7 @@ SHOWN = 5
 
 
 def run(params: Params, *, catalog: Path, validation: Path, partition: Path, previous: Path | None = None) -> None:
-    """Divide the tracks that validation accepted into parts, and keep the tags that it accepted.
+    """Divide the tracks that validation accepted into parts or folds, and keep the tags that it accepted.
 
     Args:
         previous: folder of the earlier partition (may be `partition` itself). Its tracks stay in their parts if it was
@@ -30,18 +37,27 @@ def run(params: Params, *, catalog: Path, validation: Path, partition: Path, pre
 
     Raises:
         TagscaleError: the validation is missing, failed or belongs to another catalog; there are fewer artists than
-            parts; the split is unusable; the earlier partition lacks a file or leaves a part empty; or the new
-            partition fails its checks.
+            parts; the split is unusable, or folds are to be made beside it; the earlier partition lacks a file or
+            leaves a part empty; or the new partition fails its checks.
     """
     dataset = Catalog.load(catalog)
     findings, quarantine = read_findings(validation)
     _check_passed(dataset, findings, validation)
     tags = findings["tags"]
     usable = ~dataset.tracks["track_id"].isin(quarantine["track_id"]).to_numpy()
+    folds, seed = params.partition.folds, params.partition.seed
+    if folds and dataset.split:
+        raise TagscaleError(
+            f"partition.folds: found {folds}, but the dataset brings its own split ({dataset.split.name}), which says "
+            "what the test part is. Set dataset.split to `stratified` (and run `tagscale catalog` again) to have folds "
+            "made, or partition.folds to null to use that split."
+        )
     shares = {part: getattr(params.partition, part) for part in PARTS}
-    seed = params.partition.seed
+    decisive: dict[str, Any] = {"folds": folds} if folds else shares
+    if folds:
+        shares = dict.fromkeys(fold_names(folds), 1 / folds)
     split = dataset.split.name if dataset.split else STRATIFIED
-    settings = {"dataset": dataset.name, "split": split, **shares, "seed": seed}
+    settings = {"dataset": dataset.name, "split": split, **decisive, "seed": seed}
     earlier_folder, note = Path(previous) if previous else None, ""
     assigned = no_assignments()
     if not dataset.split:
@@ -158,7 +174,7 @@ def _name_first(names: list[str]) -> str:
 def _show(parts: Partition, quality: dict[str, Any], notes: list[str]) -> None:
     console = Console()
     table = Table("part", "tracks", "share", "artists", title=f"Partition ({quality['source']})")
-    for part in PARTS:
+    for part in parts.parts:
         rows = parts.table[parts.table["part"] == part]
         table.add_row(part, str(len(rows)), f"{len(rows) / len(parts.table):.1%}", str(rows["artist"].nunique()))
     console.print(table)
@@ -168,6 +184,9 @@ def _show(parts: Partition, quality: dict[str, Any], notes: list[str]) -> None:
     for part, tags in quality["no_positive"].items():
         if tags:
             notes.append(f"no positive track in {part}, so not scored there: {', '.join(tags)}")
+    for fold, tags in quality.get("unlearned", {}).items():
+        if tags:
+            notes.append(f"no positive track to train on for {fold}, so its model cannot learn: {', '.join(tags)}")
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 

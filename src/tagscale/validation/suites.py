@@ -5,6 +5,8 @@ Each suite checks the table of its name, which `tagscale.validation.validate` pr
 `usable` sums up each tag's labels among the tracks that are not quarantined; `partition` is the stage's output.
 """
 
+from collections.abc import Sequence
+
 from tagscale.params.load import ValidationParams
 from tagscale.validation.expectations import (
     DROP,
@@ -100,14 +102,15 @@ def checks_of_usable(settings: ValidationParams) -> list[Check]:
     ]
 
 
-def checks_of_partition(crossing_allowed: bool) -> list[Check]:
+def checks_of_partition(crossing_allowed: bool, parts: Sequence[str] = PARTS) -> list[Check]:
     """Checks on `partition`; `crossing_allowed`: the dataset's own split may put an artist into two parts."""
     crossing = MENTION if crossing_allowed else STOP
+    where = " in train and -1 elsewhere" if "train" in parts else ""
     return [
         Check("partition", "every track has an id", STOP, filled("track_id")),
         Check("partition", "no track occurs twice", STOP, unique("track_id")),
-        Check("partition", "a part is train, valid or test", STOP, one_of("part", PARTS)),
-        Check("partition", "no part is empty", STOP, every_one_of("part", PARTS)),
-        Check("partition", "ranks are 0, 1, 2 ... in train and -1 elsewhere", STOP, same("rank", "rank_due")),
+        Check("partition", f"a part is {', '.join(parts[:-1])} or {parts[-1]}", STOP, one_of("part", list(parts))),
+        Check("partition", "no part is empty", STOP, every_one_of("part", list(parts))),
+        Check("partition", f"ranks are 0, 1, 2 ...{where}", STOP, same("rank", "rank_due")),
         Check("partition", "no artist is in two parts", crossing, at_most("parts_of_artist", 1)),
     ]

@@ -77,7 +77,7 @@ def check_partition(partition: Partition, crossing_allowed: bool) -> list[str]:
         crossing_allowed: whether an artist may have tracks in two parts, as in some datasets' own splits.
     """
     tables = {"partition": (partition_table(partition.table), "track_id")}
-    return _stops(examine(tables, checks_of_partition(crossing_allowed)))
+    return _stops(examine(tables, checks_of_partition(crossing_allowed, partition.parts)))
 
 
 def _stops(results: list[Result]) -> list[str]:
