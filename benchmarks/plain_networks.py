@@ -37,7 +37,7 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with kernels.plain():
-            return self.model.logits(x)
+            return self.model.output(self.model.encode(x))
 
 
 class Network(nn.Module):

@@ -153,7 +153,7 @@ def test_attention_takes_a_single_frame_and_a_constant_map() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "musicnn"}, "Unknown model 'musicnn'; there are waveform, spectrogram"),
+        ({"model": "musicbox"}, "Unknown model 'musicbox'; there are waveform, spectrogram"),
         (
             {"capacity": CAPACITY["spectrogram"]},
             r"^Capacity of the waveform model: layers: Field required, found {'width': 0\.125, .*}\.$",

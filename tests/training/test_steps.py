@@ -60,8 +60,8 @@ class TwoScales(Tagger):
     def head_input(self, wave: Tensor) -> Tensor:
         return torch.cat([part.front_end(wave).amax(dim=2) for part in self.parts], dim=1)
 
-    def logits(self, wave: Tensor) -> Tensor:
-        return self.head(self.head_input(wave))
+    def encode(self, wave: Tensor) -> Tensor:
+        return self.head[:-1](self.head_input(wave))
 
 
 @pytest.fixture(scope="module")

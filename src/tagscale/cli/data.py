@@ -31,6 +31,20 @@ def fetch(
 
 
 @app.command(rich_help_panel=DATASETS)
+def fetch_encoders(
+    wheel: Annotated[Path | None, typer.Option(help="The wheel that holds them; pip gets it when not given.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to; the project's `pretrained` when not given.")] = None,
+) -> None:
+    """Get the published encoders, taggers that were trained on much music. `make setup` does this.
+
+    Those that are here stay. Nothing of the wheel is installed or run: its hash is checked, its weights are read.
+    """
+    from tagscale.stages import fetch_encoders as stage
+
+    stage.run(folder, wheel)
+
+
+@app.command(rich_help_panel=DATASETS)
 def leaks(
     source: Annotated[str | None, typer.Option(help="mtt, msd, jamendo, fma, gtzan, mgphot or folder.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the annotations.")] = None,

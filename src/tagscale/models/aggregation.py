@@ -52,8 +52,8 @@ class MultiscaleTagger(Tagger):
         ]
         return torch.cat(scales, dim=1)
 
-    def logits(self, wave: Tensor) -> Tensor:
-        return self.head(self.head_input(wave))
+    def encode(self, wave: Tensor) -> Tensor:
+        return self.head.encode(self.head_input(wave))
 
     def _parts(self) -> Iterator[SingleScale]:
         return (part for part in self.parts if isinstance(part, SingleScale))
@@ -87,8 +87,12 @@ class Head(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Tensor:
+        return self.output(self.encode(features))
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(batch, features) -> (batch, units): what the output sees."""
         x = self.dropout(F.relu(self.hidden1(features)))
-        return self.output(self.dropout(F.relu(self.hidden2(x))))
+        return self.dropout(F.relu(self.hidden2(x)))
 
 
 def segments(wave: Tensor, samples: int) -> Tensor:

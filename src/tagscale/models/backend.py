@@ -35,8 +35,8 @@ class FrontEndTagger(Tagger):
     def output(self) -> nn.Linear:  # type: ignore[override]  # the base's is a layer of its own
         return self.backend.output
 
-    def logits(self, wave: Tensor) -> Tensor:
-        return self.backend(self.front_end(wave))
+    def encode(self, wave: Tensor) -> Tensor:
+        return self.backend.encode(self.front_end(wave))
 
     def front_end(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, channels, frames)."""
@@ -74,13 +74,17 @@ class Backend(nn.Module):
         self.output = nn.Linear(units, tags)
 
     def forward(self, features: Tensor) -> Tensor:
+        return self.output(self.encode(features))  # (B, tags)
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(batch, channels, frames) -> (batch, units): what the output layer sees."""
         x = self.norm1(self.conv1(features))  # (B, filters, T - 6)
         x = self.norm2(F.relu(self.conv2(x))) + x  # no ReLU after the sum
         x = pool_time(x, 2)  # (B, filters, (T - 6) // 2)
         x = self.norm3(F.relu(self.conv3(x))) + x
         x = self.pooling(x)  # (B, 2 filters): whatever the length, section 4
         x = self.dense_norm(F.relu(self.dense(self.dropout(x))))  # (B, units)
-        return self.output(self.dropout(x))  # (B, tags)
+        return self.dropout(x)
 
 
 class MaxMean(nn.Module):

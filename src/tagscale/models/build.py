@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from tagscale import SAMPLE_RATE
-from tagscale.models.spec import NETWORKS, Entry
+from tagscale.models.spec import ENCODER_NETWORKS, NETWORKS, EncoderNetwork, Entry
 from tagscale.models.tagger import Tagger, refuse_short
 from tagscale.runtime.errors import TagscaleError
 
@@ -24,7 +24,7 @@ class Architecture:
     True
     """
 
-    model: str  # a key of spec.NETWORKS
+    model: str  # a key of spec.NETWORKS or spec.ENCODER_NETWORKS
     capacity: dict[str, Any]  # keys of the model's block; values as JSON can hold them
     tags: tuple[str, ...]  # one output each, in this order
     kinds: tuple[str, ...]  # classification | regression, per tag
@@ -103,7 +103,8 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _entry(model: str) -> Entry:
-    if model not in NETWORKS:
-        raise TagscaleError(f"Unknown model {model!r}; there are {', '.join(NETWORKS)}.")
-    return NETWORKS[model]
+def _entry(model: str) -> Entry | EncoderNetwork:
+    known = NETWORKS | ENCODER_NETWORKS
+    if model not in known:
+        raise TagscaleError(f"Unknown model {model!r}; there are {', '.join(known)}.")
+    return known[model]

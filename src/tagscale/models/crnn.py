@@ -70,13 +70,13 @@ class CRNN(Tagger):
         """
         return samples_of(STEP - 2 * PADDING, rate=RATE)
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor) -> Tensor:
         x = F.pad(self.log_mel(wave), (PADDING, PADDING)).unsqueeze(1)  # (B, 1, 96, T + 74)
         x = self.input_norm(x)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = self.conv_dropout(F.elu(norm(conv(x))))  # pooled before the ELU, which keeps the order: less to do
         steps, _ = self.recurrent(x.squeeze(2).transpose(1, 2))  # (B, 339, 1, steps) -> (B, steps, 169)
-        return self.output(self.dropout(steps[:, -1]))
+        return self.dropout(steps[:, -1])
 
     def _initialise(self) -> None:
         """Glorot's uniform rule; orthogonal matrices from state to state; biases are zero."""

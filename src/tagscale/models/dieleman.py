@@ -61,12 +61,11 @@ class Dieleman(Tagger):
         """Whole seconds that hold the shortest patch."""
         return -(-Dieleman.shortest(frames=frames) // SAMPLE_RATE) * SAMPLE_RATE
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor) -> Tensor:
         x = F.relu(self.strided(wave.unsqueeze(1)))  # (B, 128, samples // 256)
         for conv in (self.conv1, self.conv2):
             x = F.relu(pool_time(conv(x), POOL))  # (B, 32, a quarter); the maximum first: less to rectify
-        x = F.relu(self.dense(x)).mean(dim=1)  # (B, units)
-        return self.output(x)
+        return F.relu(self.dense(x)).mean(dim=1)  # (B, units)
 
 
 class SlidingDense(nn.Module):

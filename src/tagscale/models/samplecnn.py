@@ -39,10 +39,10 @@ class SingleScale(Tagger):
         """(batch, samples) -> the activations of the last three layers, each (batch, filters, frames)."""
         raise NotImplementedError
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor) -> Tensor:
         # The mean over the frames that a longer patch leaves: of the logits, the output being linear
         last = self.levels(wave)[-1].mean(dim=2)  # (B, filters)
-        return self.output(self.dropout(last))
+        return self.dropout(last)
 
 
 class SampleCNN(SingleScale):

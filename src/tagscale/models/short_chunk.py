@@ -54,12 +54,12 @@ class ShortChunkTagger(Tagger):
     def shortest(**capacity: Any) -> int:
         return SHORTEST_SAMPLES
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor) -> Tensor:
         x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 128, T)
         x = self.blocks(x)  # (B, 512 width, 1, T / 128, rounded up)
         x = x.amax(dim=(2, 3))  # (B, 512 width): whatever the length
         x = F.relu(self.norm(self.dense(x)))
-        return self.output(self.dropout(x))  # (B, tags)
+        return self.dropout(x)
 
 
 class ResidualBlock(nn.Module):

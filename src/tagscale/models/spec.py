@@ -102,6 +102,17 @@ class SampleCNNMultiscaleCapacity(Block):
     dropout: Dropout
 
 
+class MusiCNNCapacity(Block):
+    width: Width
+    units: Count
+    dropout: Dropout
+
+
+class MusiCNNVGGCapacity(Block):
+    width: Width
+    dropout: Dropout
+
+
 # --- entries -------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +265,24 @@ ENTRIES = (
 )
 MODELS = {entry.name: entry for entry in ENTRIES}
 NETWORKS = {name: entry for name, entry in MODELS.items() if entry.implementation}
+
+
+@dataclass(frozen=True)
+class EncoderNetwork:
+    """A network of published encoders (`models/pretrained`): its weights come with it, so no study trains it alone."""
+
+    name: str
+    capacity: type[Block]
+    implementation: str
+
+
+ENCODER_NETWORKS = {
+    network.name: network
+    for network in (
+        EncoderNetwork("musicnn", MusiCNNCapacity, "pretrained.musicnn:MusiCNN"),
+        EncoderNetwork("musicnn_vgg", MusiCNNVGGCapacity, "pretrained.musicnn_vgg:MusiCNNVGG"),
+    )
+}
 
 
 def base_model(name: str) -> str:

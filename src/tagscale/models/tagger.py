@@ -10,7 +10,7 @@ from tagscale.runtime.errors import TagscaleError
 
 
 class Tagger(nn.Module):
-    """A model of a waveform. Subclasses take (tags, *, capacity as keywords) and define `logits`.
+    """A model of a waveform. Subclasses take (tags, *, capacity as keywords) and define `encode`.
 
     Attributes:
         shortest_samples: the fewest samples that it can take
@@ -29,10 +29,11 @@ class Tagger(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         refuse_short(wave.shape[-1], self.shortest_samples)
-        return self.logits(wave)
+        logits: Tensor = self.output(self.encode(wave))
+        return logits
 
-    def logits(self, wave: Tensor) -> Tensor:
-        """(batch, samples) -> (batch, tags), of an excerpt that is long enough."""
+    def encode(self, wave: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, features): what the last layer sees of an excerpt that is long enough."""
         raise NotImplementedError
 
     @classmethod

@@ -76,13 +76,13 @@ class TimbreCNN(Tagger):
         TimbreCNN.shortest(mels=mels)  # refuses other numbers of bands
         return DESIGNS[mels][3]
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor) -> Tensor:
         bands = Bands(self.log_mel(wave))  # of (B, mels, T)
         x = torch.cat([shape(bands).max() for shape in self.shapes], dim=1)  # (B, 184, T): the best place in frequency
         x = pool_time(F.elu(x), POOL)  # (B, 184, T // 4)
         x = pool_time(F.elu(self.conv(x)), POOL)  # (B, 64, frames)
         x = F.elu(self.dense(self.dropout(x))).mean(dim=1)  # (B, units)
-        return self.output(self.dropout(x))
+        return self.dropout(x)
 
     def _initialise(self) -> None:
         """As the released code: by He's uniform rule with a gain of 1, the output by Glorot's; biases are zero."""

@@ -65,7 +65,7 @@ class TransformerTagger(Tagger):
     def shortest(**capacity: Any) -> int:
         return SHORTEST_SAMPLES
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor) -> Tensor:
         x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 128, T)
         for conv in self.convs:
             x = conv(x)
@@ -73,7 +73,7 @@ class TransformerTagger(Tagger):
         token = self.token.expand(len(x), 1, -1)
         x = torch.cat([token, x], dim=1) + self.positions_of(x.shape[1])  # (B, 1 + T // 4, 256 width)
         x = self.layers(self.dropout(x))
-        return self.output(self.norm(x[:, 0]))  # the class token: (B, tags)
+        return self.norm(x[:, 0])  # the class token: (B, size)
 
     def positions_of(self, frames: int) -> Tensor:
         """(1 + frames, size): the learned positions; stretched where there are more frames than positions."""

@@ -88,10 +88,10 @@ class VGG(Tagger):
         """3 s, or the shortest where the pooling asks for more."""
         return max(VGG.NATURAL_SAMPLES, VGG.shortest(time_pools=time_pools))
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor) -> Tensor:
         x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 96, T)
         for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x))  # ReLU, batch norm, max-pool
             if depth < len(self.convs) - 1:
                 x = self.conv_dropout(x)
-        return self.output(self.dropout(x.mean(dim=(2, 3))))  # (B, filters, 1, places) -> (B, tags)
+        return self.dropout(x.mean(dim=(2, 3)))  # (B, filters, 1, places) -> (B, filters)

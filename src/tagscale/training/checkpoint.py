@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tagscale.models.build import Architecture, build
+from tagscale.models.tagger import Tagger
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of, write_json
 from tagscale.runtime.identity import command_of
@@ -39,7 +40,7 @@ def write(folder: Path, model: nn.Module, architecture: Architecture) -> None:
     write_json(folder / DESCRIPTION, description)
 
 
-def load(folder: Path, command: str | None = None) -> tuple[nn.Module, Architecture]:
+def load(folder: Path, command: str | None = None) -> tuple[Tagger, Architecture]:
     """The model, on the CPU and ready to predict, and its description.
 
     Args:
