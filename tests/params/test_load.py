@@ -187,3 +187,27 @@ def test_the_published_vgg_trains_from_its_preset() -> None:
         loss.backward()
         optimizer.step()
     assert sum(losses[-5:]) / 5 < 0.5 * losses[0], losses
+
+
+@pytest.mark.parametrize("preset", ["basic", "table-1", "table-2", "table-3", "table-4"])
+def test_the_papers_presets_have_the_papers_recipe(preset: str) -> None:
+    """Section 4, "Parameters": Adam at 0.001 on batches of 32; nothing beside it but the later code's halving."""
+    train = load(ROOT / "params.yaml", ROOT / "presets" / f"{preset}.yaml").train
+    assert (train.optimizer, train.learning_rate, train.schedule, train.batch) == ("adam", 0.001, "halving", 32)
+    assert (train.max_steps, train.patience, train.validate_every) == ("600 epochs", "150 epochs", "1 epoch")
+    assert (train.min_steps, train.ema, train.label_smoothing, train.clip_norm, train.accumulate) == (
+        0,
+        None,
+        0,
+        None,
+        1,
+    )
+    assert not any(train.augment.model_dump().values())
+
+
+@pytest.mark.parametrize("value", ["600", "epochs", "1.5 epochs", -3, 2.5, 0, "0 epochs", True])
+def test_a_budget_is_steps_or_epochs(value: object) -> None:
+    content = read_yaml(ROOT / "params.yaml")
+    content["train"]["max_steps"] = value
+    with pytest.raises(TagscaleError, match=r"train\.max_steps: .*(`600 epochs`|at least 1|true or false)"):
+        parse(content)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,9 +23,15 @@ from tagscale.models.build import build
 from tagscale.models.spectrogram import SpectrogramTagger
 from tagscale.runtime.errors import TagscaleError
 from tagscale.training.fit import VALIDATION_PATCHES, Fitted, Labelled, fit, start_at_prevalence
-from tagscale.training.recipe import deciding, masked_loss, optimizer_of
+from tagscale.training.loop import micro_batches, step_loss
+from tagscale.training.recipe import annotated, deciding, masked_loss, optimizer_of
 
 ROOT = Path(__file__).parents[2]
+OFF = {"gain": 0, "polarity": False, "speed": 0, "noise": 0, "mix": 0, "band_mask": 0, "time_mask": 0}
+AUGMENTATIONS: list[dict[str, object]] = [
+    {"gain": 6}, {"polarity": True}, {"speed": 0.03}, {"noise": 0.1}, {"mix": 0.4}, {"band_mask": 0.2},
+    {"time_mask": 0.2},
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +138,12 @@ def test_the_model_comes_back_ready_to_predict(sounds: Sounds) -> None:
         {"optimizer": "adamw"},
         {"optimizer": "sgd", "learning_rate": 0.05},
         {"schedule": "constant"},
+        {"schedule": "trapezoid"},
+        {"ema": None},
+        {"label_smoothing": 0.1},
+        {"clip_norm": 0.01},
+        {"accumulate": 2},
+        *({"augment": OFF | part} for part in AUGMENTATIONS),
     ],
 )
 def test_every_setting_trains_something_else(
@@ -153,6 +166,39 @@ def first_epochs(sounds: Sounds) -> Fitted:
 
 def test_the_rate_stays_where_it_is_said_to_stay(sounds: Sounds) -> None:
     assert few_epochs(sounds, schedule="constant").history["learning_rate"].tolist() == [0.005, 0.005]
+
+
+def test_a_fitted_model_hides_nothing_of_its_spectrogram(sounds: Sounds) -> None:
+    model = few_epochs(sounds, augment=OFF | {"band_mask": 1, "time_mask": 1}).model
+    wave = torch.randn(2, 24_000, generator=torch.Generator().manual_seed(0))
+    assert isinstance(model.get_submodule("log_mel.mask"), nn.Identity)
+    spectrogram = model.train().get_submodule("log_mel")(wave)
+    assert (spectrogram != 0).all()
+
+
+def test_micro_batches_have_the_gradients_of_the_whole() -> None:
+    """Of a network without batch norm, with missing labels that are not spread evenly."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(7, 5, generator=generator), torch.rand(7, 3, generator=generator)
+    labels[:3, 1:] = np.nan
+    objective = {"loss": "cross_entropy", "regression": torch.tensor([False, False, True])}
+    gradients = []
+    for count in (1, 3):
+        network = nn.Linear(5, 3)
+        nn.init.constant_(network.weight, 0.1), nn.init.zeros_(network.bias)
+        parts = list(micro_batches(inputs, labels, count))
+        assert [last for _, last in parts] == [False] * (count - 1) + [True]
+        for part, _ in parts:
+            step_loss(None, network, part, objective, annotated(labels)).backward()  # type: ignore[arg-type]
+        gradients.append(network.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_micro_batch_has_two_patches_at_least() -> None:
+    inputs = torch.zeros(5, 1)
+    assert [len(part) for (part, _), _ in micro_batches(inputs, inputs, 4)] == [3, 2]
+    with pytest.raises(ValidationError, match="accumulate 5 leaves less than 2 of the 8 patches"):
+        settings(accumulate=5, batch=8)
 
 
 def test_processes_that_read_change_nothing(sounds: Sounds, first_epochs: Fitted) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tagscale.training.recipe import annotated, balanced_weights, entry_losses, masked_loss
+from tagscale.training.recipe import annotated, balanced_weights, entry_losses, masked_loss, smoothed
 
 NAN = float("nan")
 REGRESSION = torch.tensor([False, False, True])
@@ -95,6 +95,12 @@ def test_balanced_weights_make_a_rare_tags_sides_equal() -> None:
     assert positive + negative == pytest.approx(known.sum(), rel=0.2)
     assert torch.isfinite(weights).all(), "of a tag without any positive, too"
     assert weights[:, 2].tolist() == [1, 1], "a regressed tag is not weighted"
+
+
+def test_smoothing_leaves_missing_and_regression_labels() -> None:
+    labels = torch.tensor([[1.0, NAN, 1.0], [0.0, 1.0, NAN]])
+    expected = torch.tensor([[0.9, NAN, 1.0], [0.1, 0.9, NAN]])
+    torch.testing.assert_close(smoothed(labels, REGRESSION, 0.2), expected, equal_nan=True)
 
 
 def test_weights_apply_to_what_is_annotated() -> None:

@@ -103,6 +103,23 @@ def test_early_ending_and_halving_go_on(sounds: Sounds, tmp_path: Path, monkeypa
         assert again.best_step == found.best_step
 
 
+@pytest.mark.parametrize("states", [2, 6])
+def test_a_recipe_with_every_part_ends_alike_too(
+    sounds: Sounds, tmp_path: Path, states: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augment = {"gain": 6, "polarity": True, "speed": 0.05, "noise": 0.1, "mix": 0.4, "band_mask": 0.2, "time_mask": 0.2}
+    recipe: dict[str, Any] = {
+        "augment": augment, "label_smoothing": 0.1, "clip_norm": 1.0, "accumulate": 2, "schedule": "trapezoid"
+    }  # fmt: skip
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "KEPT", 100)
+    whole = train(sounds, tmp_path / "whole", **recipe)
+    ended_after(tmp_path / "whole", tmp_path / "left", states)
+    found = train(sounds, tmp_path / "left", **recipe)
+    assert bytes_of(found.model) == bytes_of(whole.model)
+    assert found.history[ALIKE].equals(whole.history[ALIKE])
+
+
 @pytest.mark.parametrize("harm", ["cut", "bit", "all"])
 def test_a_damaged_state_gives_way_to_the_one_before(
     sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]

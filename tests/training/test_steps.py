@@ -90,9 +90,9 @@ def test_every_part_then_the_head(sounds: Sounds, monkeypatch: pytest.MonkeyPatc
     parts: list[dict[str, Tensor]] = []  # as they were when features were asked of them
     step_loss, head_input = loop.step_loss, TwoScales.head_input
 
-    def listening(state: State, model: Any, batch: Any, objective: Any) -> Any:
+    def listening(state: State, model: Any, batch: Any, *arguments: Any) -> Any:
         trained.append((type(state.network).__name__, batch[0].shape[1], batch[0]))
-        return step_loss(state, model, batch, objective)
+        return step_loss(state, model, batch, *arguments)
 
     def hearing(self: TwoScales, wave: Tensor) -> Tensor:
         assert not any(module.training for module in self.parts.modules())

@@ -70,9 +70,10 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))
+        self.mask: nn.Module = nn.Identity()  # in training, see audio.augmentation
 
     def forward(self, wave: Tensor) -> Tensor:
-        return (self.unnormalised(wave) - self.mean) / self.std
+        return self.mask((self.unnormalised(wave) - self.mean) / self.std)
 
     def unnormalised(self, wave: Tensor) -> Tensor:
         """The log-mel spectrogram before normalisation. Shapes as above."""

@@ -198,6 +198,18 @@ def epochs_of(span: int | str) -> int | None:
     return int(match[1]) if match else None
 
 
+class AugmentParams(Block):
+    """What happens to training patches; each part is off at 0."""
+
+    gain: float = Field(ge=0, le=60)
+    polarity: bool
+    speed: float = Field(ge=0, le=0.5)
+    noise: float = Field(ge=0, le=1)
+    mix: float = Field(ge=0, le=10)
+    band_mask: float = Field(ge=0, le=1)
+    time_mask: float = Field(ge=0, le=1)
+
+
 class TrainParams(Block):
     models: list[str] = Field(min_length=1)
     probes: list[str]
@@ -218,6 +230,11 @@ class TrainParams(Block):
     min_steps: Span
     patience: PositiveSpan
     validate_every: PositiveSpan | None
+    ema: float | None = Field(gt=0, lt=1)
+    augment: AugmentParams
+    label_smoothing: float = Field(ge=0, lt=1)
+    clip_norm: float | None = Field(gt=0)
+    accumulate: int = Field(ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     compile: bool
     workers: int | None = Field(ge=0)
@@ -233,6 +250,12 @@ class TrainParams(Block):
     def cells(self) -> list[tuple[str, int | str, int]]:
         """Model, size and seed of every run of the study."""
         return list(product(self.everyone, self.sizes, self.seeds))
+
+    @model_validator(mode="after")
+    def micro_batches_have_two_patches(self) -> "TrainParams":
+        if 2 * self.accumulate > self.batch:
+            raise ValueError(f"accumulate {self.accumulate} leaves less than 2 of the {self.batch} patches of `batch`")
+        return self
 
     @field_validator(*GROUPS, "sizes", "seeds")
     @classmethod

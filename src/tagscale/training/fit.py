@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from tagscale.audio.augmentation import read_samples
 from tagscale.audio.loading import TrainingLoader, loader
 from tagscale.audio.logmel import LogMel
 from tagscale.audio.patches import Batch, RandomPatches, Samples, SpacedPatches, to_wave
@@ -99,9 +100,8 @@ def fit(
     with lost_process_explained(world):
         world.connect()
         for number, step in enumerate(steps_of(model, architecture.patch_samples)):
-            random = RandomPatches(
-                store, training.tracks, training.labels, step.patch_samples, settings.patches_per_track, seed
-            )
+            samples = step.patch_samples if step.encoder else read_samples(step.patch_samples, settings.augment)
+            random = RandomPatches(store, training.tracks, training.labels, samples, settings.patches_per_track, seed)
             spaced = SpacedPatches(store, validation.tracks, validation.labels, step.patch_samples, VALIDATION_PATCHES)
             states = unfinished.states(step.name or "model") if unfinished else None
             saved = states.newest() if states else None

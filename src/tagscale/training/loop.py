@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,10 +16,12 @@ from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor
 
 from tagscale import SAMPLE_RATE
+from tagscale.audio.augmentation import augmented, spectrogram_masks
 from tagscale.audio.loading import TrainingLoader
 from tagscale.audio.patches import Batch, to_wave
 from tagscale.params.blocks import TrainParams
 from tagscale.runtime.signals import Interrupted
+from tagscale.training.averaging import WeightAverage
 from tagscale.training.batch_norm import RunningStatistics, synchronised
 from tagscale.training.budget import Budget, learning_rate
 from tagscale.training.compilation import compiled
@@ -27,7 +29,7 @@ from tagscale.training.display import Display
 from tagscale.training.distributed import World, agreed, summed
 from tagscale.training.failures import interruption_explained, memory_explained, refuse_nonfinite, sigterm_noted
 from tagscale.training.memory import peak_memory, reset_peak_memory
-from tagscale.training.recipe import annotated, entry_losses, masked_loss, optimizer_of
+from tagscale.training.recipe import annotated, entry_losses, masked_loss, optimizer_of, smoothed
 from tagscale.training.resume import States
 from tagscale.training.state import State
 from tagscale.training.steps import Step
@@ -74,7 +76,8 @@ def train(
     fabric = set_up(settings.precision, world)
     network = fabric.to_device(step.network)
     optimizer = optimizer_of(network, settings)
-    state = State(network, optimizer, fabric.strategy.precision, torch.zeros((), device=fabric.device))
+    average = WeightAverage(network, settings.ema) if settings.ema else None
+    state = State(network, optimizer, fabric.strategy.precision, torch.zeros((), device=fabric.device), average)
     if saved is not None:
         state.load(saved)
     begin -= state.seconds
@@ -108,6 +111,7 @@ def train(
         interruption_explained(world, kept),
         memory_explained(share, step.patch_samples / SAMPLE_RATE, kept),
         synchronised(network),
+        spectrogram_masks(network, settings.augment),
     ):
         training, validation = loaders()
         runnable = compiled(network.train(), step.inputs) if settings.compile else network
@@ -130,15 +134,25 @@ def train(
                     torch.manual_seed(step_seed(seed, state.step, world.rank))
                     for group in optimizer.param_groups:
                         group["lr"] = learning_rate(settings, budget, state.step, state.history)
-                    statistics.before(state.step)
-                    loss = step_loss(state, model, fabric.to_device(batch), objective)
-                    if state.step % CHECK_EVERY == 0:
-                        refuse_nonfinite(loss, state.step, settings, kept)
+                    inputs, labels = prepared(step, fabric.to_device(batch), objective["regression"], settings)
+                    known, losses = summed(annotated(labels)), []
                     optimizer.zero_grad()
-                    fabric.backward(loss)
-                    statistics.after(state.step)
+                    for micro_batch, last in micro_batches(inputs, labels, settings.accumulate):
+                        statistics.before(state.step)
+                        with fabric.no_backward_sync(model, enabled=not last):
+                            loss = step_loss(state, model, micro_batch, objective, known)
+                            fabric.backward(loss)
+                        statistics.after(state.step)
+                        losses.append(loss.detach())
+                    step_sum = torch.stack(losses).sum()
+                    if state.step % CHECK_EVERY == 0:
+                        refuse_nonfinite(step_sum, state.step, settings, kept)
+                    if settings.clip_norm:
+                        fabric.clip_gradients(model, stepper, max_norm=settings.clip_norm, error_if_nonfinite=False)
                     stepper.step()
-                    state.loss_sum += loss.detach() / world.size
+                    if average:
+                        average.update(state.step)
+                    state.loss_sum += step_sum / world.size
                     state.step += 1
                     patches += len(batch[0])
                     display.advance()
@@ -151,7 +165,9 @@ def train(
 
                 # --- validation
                 model.eval()
-                valid_loss = validate(model, validation, fabric, objective, lambda: end_if(terminated))
+                with state.validated_weights():
+                    valid_loss = validate(model, validation, fabric, objective, terminated)
+                end_if(terminated)
                 refuse_nonfinite(valid_loss, state.step, settings, kept)
 
                 # --- note the row, keep the best weights, save the state, and only then report
@@ -202,28 +218,49 @@ class UnroundedInputs(MixedPrecision):
         return data
 
 
-def step_loss(state: State, model: Any, batch: Batch, objective: dict[str, Any]) -> Tensor:
-    """This process's share of the loss of a step: the mean over the annotated labels of the whole batch.
+def prepared(step: Step, batch: Batch, regression: Tensor, settings: TrainParams) -> tuple[Tensor, Tensor]:
+    """The inputs and labels of a training step, augmented and smoothed. Features of patches are taken as they are."""
+    patches, labels = batch
+    inputs = network_input(patches)
+    if step.encoder is None:
+        inputs, labels = augmented(inputs, labels, step.patch_samples, settings.augment)
+    return inputs, smoothed(labels, regression, settings.label_smoothing)
+
+
+def micro_batches(inputs: Tensor, labels: Tensor, count: int) -> Iterator[tuple[Batch, bool]]:
+    """The parts of a batch that are computed one after another, and whether each is the last. All have two patches.
+
+    The gradients are those of the whole batch, but for batch norm, which sees a part at a time.
+    """
+    count = max(1, min(count, len(inputs) // 2))
+    for number, part in enumerate(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True), start=1):
+        yield part, number == count
+
+
+def step_loss(state: State, model: Any, batch: Batch, objective: dict[str, Any], known: Tensor) -> Tensor:
+    """The share of these patches in the loss of a step: the mean over the annotated labels of the whole batch.
 
     Gradients are averaged over the processes, so the share is multiplied by their number.
+
+    Args:
+        known: number of annotated labels in the whole batch
     """
-    patches, labels = batch
-    known = summed(annotated(labels))
-    loss = masked_loss(model(network_input(patches)), labels, **objective, known=known)
-    return World.current().size * loss
+    inputs, labels = batch
+    return World.current().size * masked_loss(model(inputs), labels, **objective, known=known)
 
 
 @torch.inference_mode()
 def validate(
-    model: Any, batches: Iterable[Batch], fabric: Fabric, objective: dict[str, Any], check: Callable[[], None]
+    model: Any, batches: Iterable[Batch], fabric: Fabric, objective: dict[str, Any], ended: threading.Event
 ) -> Tensor:
-    """Mean loss over the annotated labels of all batches of all processes; calls `check` after every batch."""
+    """Mean loss over the annotated labels of all batches of all processes, or of those before `ended`."""
     total = torch.zeros(2, device=fabric.device)
     for batch in batches:
         patches, labels = fabric.to_device(batch)
         losses = entry_losses(model(network_input(patches)), labels, **objective)
         total += torch.stack([losses.sum(), annotated(labels).to(losses)])
-        check()
+        if ended.is_set():
+            break
     loss, count = summed(total)
     return loss / count.clamp(min=1)
 

@@ -82,6 +82,15 @@ def masked_loss(
     return entry_losses(logits, labels, regression, loss, weights).sum() / known.clamp(min=1)
 
 
+def smoothed(labels: Tensor, regression: Tensor, amount: float) -> Tensor:
+    """Labels of classification tags, moved towards 0.5: a label of 1 becomes 1 - amount / 2.
+
+    >>> smoothed(torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([False, False, True]), 0.1)
+    tensor([[0.9500, 0.0500, 1.0000]])
+    """
+    return torch.where(regression, labels, labels + amount * (0.5 - labels))
+
+
 def annotated(labels: Tensor) -> Tensor:
     """Number of labels that are not missing."""
     return (~labels.isnan()).sum()

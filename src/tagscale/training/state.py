@@ -1,5 +1,6 @@
 """The state of a training: all that decides what comes next."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,7 @@ from lightning.fabric.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tagscale.training.averaging import WeightAverage
 from tagscale.training.budget import best_step
 from tagscale.training.distributed import World, summed
 
@@ -19,6 +21,7 @@ class State:
     step: optimiser steps taken
     loss_sum: of the steps since the last validation; of several processes each has its share
     rows: one row of numbers for each validation; the keys are the columns of the history
+    average: of the weights over the steps; None: the last weights are validated and kept
     best_weights: those with the lowest validation loss, on the CPU
     seconds: what the training took until it was saved, in all processes one after another
     """
@@ -27,6 +30,7 @@ class State:
     optimizer: Optimizer
     precision: Precision  # holds the scale of the gradients at 16-mixed
     loss_sum: Tensor
+    average: WeightAverage | None = None
     step: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -47,7 +51,12 @@ class State:
         self.rows.append(row)
         self.loss_sum = torch.zeros_like(self.loss_sum)
         if best_step(self.history) == self.step:
-            self.best_weights = {key: value.cpu().clone() for key, value in self.network.state_dict().items()}
+            weights = self.network.state_dict() | (self.average.tensors if self.average else {})
+            self.best_weights = {key: value.cpu().clone() for key, value in weights.items()}
+
+    def validated_weights(self) -> AbstractContextManager[None]:
+        """The network has the weights that are validated and kept while the block runs."""
+        return self.average.applied() if self.average else nullcontext()
 
     def restore_best(self) -> None:
         """Give the network its best weights."""
@@ -61,6 +70,7 @@ class State:
             "precision": self.precision.state_dict(),
             "loss_sum": summed(self.loss_sum.clone()).cpu(),
             "step": self.step,
+            "average": self.average.tensors if self.average else {},
             "rows": self.rows,
             "best_weights": self.best_weights,
             "seconds": self.seconds,
@@ -71,6 +81,9 @@ class State:
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.precision.load_state_dict(saved["precision"])
+        if self.average:
+            for key, tensor in self.average.tensors.items():
+                tensor.copy_(saved["average"][key])
         if World.current().first:  # the sum is that of all processes
             self.loss_sum = saved["loss_sum"].to(self.loss_sum)
         self.step, self.seconds = saved["step"], saved["seconds"]
