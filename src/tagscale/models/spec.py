@@ -110,6 +110,7 @@ class MusiCNNCapacity(Block):
 
 class MusiCNNVGGCapacity(Block):
     width: Width
+    pooling: Literal["overlapping", "separate"]
     dropout: Dropout
 
 

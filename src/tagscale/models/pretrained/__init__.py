@@ -93,7 +93,14 @@ def _groups(text: str) -> dict[str, str]:
 
 
 MUSICNN: dict[str, Any] = {"network": "musicnn", "capacity": {"width": 1.0, "units": 200, "dropout": 0.5}}
-VGG: dict[str, Any] = {"network": "musicnn_vgg", "capacity": {"width": 1.0, "dropout": 0.5}}
+MSD_VGG: dict[str, Any] = {
+    "network": "musicnn_vgg",
+    "capacity": {"width": 1.0, "pooling": "separate", "dropout": 0.5},
+}
+MTT_VGG: dict[str, Any] = {
+    "network": "musicnn_vgg",
+    "capacity": {"width": 1.0, "pooling": "overlapping", "dropout": 0.5},
+}
 MSD: dict[str, Any] = {"groups": _groups(MSD_TAGS), "trained_on": "Million Song Dataset, 50 tags of Last.fm"}
 MTT: dict[str, Any] = {"groups": _groups(MTT_TAGS), "trained_on": "MagnaTagATune, 50 tags"}
 
@@ -116,14 +123,14 @@ _ENTRIES = (
         name="msd_vgg",
         checkpoint="MSD_vgg",
         scores={"roc_auc": 0.8768, "pr_auc": 0.2819},
-        **VGG,
+        **MSD_VGG,
         **MSD,
     ),
     Published(
         name="mtt_vgg",
         checkpoint="MTT_vgg",
         scores={"roc_auc": 0.9030, "pr_auc": 0.3823},
-        **VGG,
+        **MTT_VGG,
         **MTT,
     ),
 )

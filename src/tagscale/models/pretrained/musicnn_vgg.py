@@ -2,10 +2,14 @@
 
 Source: Pons & Serra 2019, "musicnn: pre-trained convolutional neural networks for music audio tagging", and the sizes
 of the released checkpoints. `models/vgg.py` is an older design: four layers, other pooling.
+
+The two checkpoints were trained with different pooling, as the graphs that were saved beside them say. The code of the
+package has one network for both, that of MagnaTagATune's; so it computes other tags from MSD's weights than were
+published (benchmarks/tensorflow_encoders.py runs the saved graphs).
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +29,14 @@ RELEASED = {"input_norm": "batch_normalization", "output": "dense"} | {
 }  # layer here -> layer of the released checkpoints
 
 
+# Bands and frames that each layer's pooling takes together. `overlapping` pools after its first layer by itself: a
+# window of 4 frames moves by 2, and every second band is left out.
+POOLS: dict[str, list[tuple[int, int]]] = {
+    "overlapping": [(1, 1), (2, 2), (2, 2), (2, 2), (4, 4)],
+    "separate": [(1, 4), (4, 1), (2, 2), (2, 2), (4, 4)],
+}
+
+
 class MusiCNNVGG(Tagger):
     """Five layers of 3 x 3 filters, each with max-pooling, and a dense layer on the two places that 3 s leave.
 
@@ -33,6 +45,7 @@ class MusiCNNVGG(Tagger):
     Args:
         tags: number of outputs
         width: factor on the filters of every layer
+        pooling: `overlapping` as of MagnaTagATune's checkpoint, or `separate` as of MSD's
         conv_dropout: after each layer but the last
         dropout: before the dense layer
     Raises:
@@ -43,15 +56,23 @@ class MusiCNNVGG(Tagger):
     RELEASED = RELEASED
     shortest_samples = SHORTEST_SAMPLES
 
-    def __init__(self, tags: int, *, width: float = 1.0, conv_dropout: float = 0.25, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        tags: int,
+        *,
+        width: float = 1.0,
+        pooling: Literal["overlapping", "separate"] = "overlapping",
+        conv_dropout: float = 0.25,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         filters = scaled(FILTERS, width, "musicnn_vgg")
         self.log_mel = LogMel()
         self.input_norm = norm_of_map()
         self.convs = nn.ModuleList(MapConv(filters if layer else 1, filters, 3, padding=1) for layer in range(5))
-        pools = [(1, 1), (2, 2), (2, 2), (2, 2), (4, 4)]  # the first pools by itself: its windows overlap
         norm = partial(NormPool, relu=True, eps=BN_EPS, momentum=BN_MOMENTUM)
-        self.norms = nn.ModuleList(norm(filters, pool) for pool in pools)
+        self.norms = nn.ModuleList(norm(filters, pool) for pool in POOLS[pooling])
+        self.overlapping = pooling == "overlapping"
         self.conv_dropout, self.dropout = nn.Dropout(conv_dropout), nn.Dropout(dropout)
         self.output = nn.Linear(PLACES * filters, tags)
         he_initialise(self)
@@ -71,7 +92,7 @@ class MusiCNNVGG(Tagger):
         layers = {}
         for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
             x = norm(conv(x))  # ReLU, batch norm, max-pool
-            if depth == 1:
+            if depth == 1 and self.overlapping:
                 x = F.max_pool2d(x, (1, 4), (2, 2))
             layers[f"pool{depth}"] = x
             x = self.conv_dropout(x)
