@@ -144,4 +144,4 @@ def test_the_python_of_the_readme(
     names: dict[str, Any] = {}
     exec(block[1], names)
     assert "version 1:" in capsys.readouterr().out
-    assert set(names["scores"]) == set(names["tagger"].architecture.tags)
+    assert set(names["scores"]) == set(names["tagger"].tags)

@@ -137,7 +137,7 @@ def test_every_name_comes_through_all_stages(
     report = (study / "reports" / "report.html").read_text(encoding="utf-8")
     assert "<b>bold</b>" not in report
     tagger, _ = load_version("names")
-    assert list(tagger.architecture.tags) == expected
+    assert list(tagger.tags) == expected
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main(["tag", "music/s\u00f6ng 0.wav", "--json"])
@@ -193,7 +193,7 @@ def test_any_names_come_through_the_files(names: tuple[list[str], list[str], lis
     assert sorted(ids) == loaded.labels.index.tolist() == parts.table["track_id"].tolist()
     assert set(loaded.tracks["artist"]) == set(artists)
     assert parts.table.groupby("artist")["part"].nunique().max() == 1
-    assert list(again.architecture.tags) == tags
+    assert list(again.tags) == tags
     scores = dict(zip(tags, np.linspace(0, 1, len(tags)).tolist(), strict=True))
     printed = io.StringIO()
     file = TaggedFile(Path(ids[0]), scores)

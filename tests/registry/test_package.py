@@ -96,7 +96,7 @@ def test_artifact_holds_no_pickle_no_caches_and_pinned_requirements(champion: Au
     data = {path.relative_to(artifacts()).as_posix() for path in files if "code" not in path.parts}
     assert {"MLmodel", "data/tagger/weights.safetensors", "data/tagger/model.json", "input_example.json"} <= data
     requirements = (artifacts() / "requirements.txt").read_text().split()
-    assert [line.split("==")[0] for line in requirements] == list(NEEDED)
+    assert [line.split("==")[0] for line in requirements] == [*NEEDED, "torch", "torchaudio", "safetensors"]
     assert all("==" in line and "+" not in line for line in requirements)
 
 
@@ -106,15 +106,15 @@ def test_signature_and_input_example_are_for_audio_and_tags(champion: AudioTagge
     model = mlflow.models.Model.load(artifacts())
     assert [(column.name, column.type.name) for column in model.signature.inputs] == [("audio", "binary")]
     assert [(column.name, column.type.name) for column in model.signature.outputs] == [
-        (tag, "double") for tag in champion.architecture.tags
+        (tag, "double") for tag in champion.tags
     ]
     example = model.load_input_example(str(artifacts()))
     assert champion.predict(example).notna().all(axis=None)
-    assert example["audio"][0] == example_wav(champion.architecture)
+    assert example["audio"][0] == example_wav(champion.scorer.seconds)
 
 
 def test_input_keeps_its_index_and_may_be_empty(champion: AudioTagger) -> None:
-    wav = example_wav(champion.architecture)
+    wav = example_wav(champion.scorer.seconds)
     assert list(champion.predict(pd.DataFrame({"audio": [wav, wav]}, index=[7, 9])).index) == [7, 9]
     assert champion.predict(pd.DataFrame({"audio": []})).shape == (0, 3)
 
@@ -152,9 +152,9 @@ def test_loading_by_tagscale_reads_weights_and_json_only(champion: AudioTagger, 
     tagger, version = load_version("tagger", "champion")
     assert not (tmp_path / "executed").exists()
     assert (version.number, version.test_metrics) == ("1", {"pr_auc": 0.5})
-    assert tagger.architecture == champion.architecture
-    assert (tagger.hop_seconds, tagger.groups) == (champion.hop_seconds, champion.groups)
-    (tmp_path / "song.wav").write_bytes(example_wav(tagger.architecture))
+    assert (tagger.tags, tagger.kinds, tagger.groups) == (champion.tags, champion.kinds, champion.groups)
+    assert tagger.scorer.facts() == champion.scorer.facts()
+    (tmp_path / "song.wav").write_bytes(example_wav(tagger.scorer.seconds))
     assert tagger.listen(tmp_path / "song.wav") == champion.listen(tmp_path / "song.wav")
 
 

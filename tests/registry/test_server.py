@@ -92,7 +92,7 @@ def test_from_run_to_champion_through_the_server(study: TinyStudy, server: str) 
     tagger, version = load_version(NAME)
     assert version.number == "1"
     song = study.root / "song.wav"
-    song.write_bytes(example_wav(tagger.architecture))
+    song.write_bytes(example_wav(tagger.scorer.seconds))
     ours = tagger.listen(song)
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
     theirs = loaded.predict(pd.DataFrame({"audio": [song.read_bytes()]}))

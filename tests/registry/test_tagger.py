@@ -58,7 +58,7 @@ def test_warnings_stand_beside_scores(
 ) -> None:
     heard = tagger.hear(wav(tmp_path, samples))
     assert heard.warnings == warnings
-    assert list(heard.scores) == list(tagger.architecture.tags)
+    assert list(heard.scores) == list(tagger.tags)
     assert heard.scores == tagger.listen(tmp_path / "a.wav")
 
 
@@ -91,7 +91,7 @@ def test_the_packaged_model_says_the_same_by_its_log(
         "row 1: tagged, but 2.00 s long, shorter than 3 s",
         "row 2: not tagged: silent: -120.0 dBFS, less than a step of 16 bits",
     ]
-    assert list(scores) == list(tagger.architecture.tags)
+    assert list(scores) == list(tagger.tags)
     assert scores.notna().all(axis=1).tolist() == [True, True, False]
 
 

@@ -14,11 +14,11 @@ import torch
 from stores import write_store
 from tagscale.catalog.tables import Catalog, catalog_of
 from tagscale.evaluation.metrics import METRICS
-from tagscale.evaluation.predict import predict
 from tagscale.models.build import Architecture, build, parameter_count
 from tagscale.params.blocks import AudioLimits
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.partition.divide import Partition
+from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.tagger import AudioTagger
 from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.runtime.identity import RunIdentity, run_name
@@ -53,6 +53,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 def tiny_tagger(model: str = "spectrogram", seed: int = 0, tags: tuple[str, ...] = tuple(KINDS)) -> AudioTagger:
     """A tagger with random weights whose scores differ from song to song."""
+    return AudioTagger(tiny_network(model, seed, tags), dict.fromkeys(tags[:2], "genre"))
+
+
+def tiny_network(model: str = "spectrogram", seed: int = 0, tags: tuple[str, ...] = tuple(KINDS)) -> NetworkScorer:
+    """A network with random weights whose scores differ from song to song."""
     capacity: dict[str, Any] = {"width": 0.125, "filters": 8, "units": 8, "dropout": 0.5}
     if model == "waveform":
         capacity["layers"] = 7
@@ -61,7 +66,7 @@ def tiny_tagger(model: str = "spectrogram", seed: int = 0, tags: tuple[str, ...]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = build(architecture).eval()
-    return AudioTagger(made, architecture, HOP_SECONDS, dict.fromkeys(tags[:2], "genre"))
+    return NetworkScorer(made, architecture, HOP_SECONDS)
 
 
 def song(number: int, seconds: float = 2.0) -> np.ndarray:
@@ -150,12 +155,12 @@ def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: i
     results.mkdir(parents=True)
     ids = [track for part in ("valid", "test") for track in partition.tracks(part)]
     if model != "descriptors":
-        tagger = tiny_tagger(model, seed, tuple(partition.tags))
-        facts["parameters"] = parameter_count(tagger.model)
-        checkpoint.write(run, tagger.model, tagger.architecture)
+        network = tiny_network(model, seed, tuple(partition.tags))
+        facts["parameters"] = parameter_count(network.model)
+        checkpoint.write(run, network.model, network.architecture)
         (run / "history.csv").write_text("step,train_loss,valid_loss\n1,0.7,0.7\n")
     if model == "spectrogram":  # the best on validation, whose predictions are read
-        scores = predict(tagger.model, tagger.architecture, Store.open(root / "store"), ids, HOP_SECONDS).reset_index()
+        scores = network.predict(Store.open(root / "store"), ids).reset_index()
         scores.insert(1, "part", [part for part in ("valid", "test") for _ in partition.tracks(part)])
         scores.to_parquet(results / "predictions.parquet", index=False)
     write_json(run / "run.json", facts | {"seconds": 1.0})

@@ -78,7 +78,7 @@ def test_a_study_is_logged_registered_and_promoted_without_s3_keys(servers: Real
     assert [record["action"] for record in history(MODEL)] == ["promote"]
     tagger, version = load_version(MODEL)
     assert version.number == "1"
-    assert tagger.architecture.tags == ("rock", "jazz", "energy")
+    assert tagger.tags == ("rock", "jazz", "energy")
     kept = tracking.connect().get_run(run.run_id)
     assert kept.info.status == "FINISHED"
     assert kept.data.metrics["train_loss"] == 0.5

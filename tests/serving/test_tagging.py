@@ -117,13 +117,13 @@ def test_scores_are_sorted_and_between_0_and_1(folder: Path, tagger: AudioTagger
     values = list(file.scores.values())
     assert values == sorted(values, reverse=True)
     assert all(0 <= value <= 1 for value in values)
-    assert set(file.scores) == set(tagger.architecture.tags)
+    assert set(file.scores) == set(tagger.tags)
 
 
 def test_a_long_song_is_the_mean_of_its_windows(tmp_path: Path, tagger: AudioTagger) -> None:
     """A song repeated three times, window by window without overlap, scores as the song alone."""
-    whole = song(2, seconds=tagger.architecture.patch_seconds)
-    tagger.hop_seconds = tagger.architecture.patch_seconds
+    whole = song(2, seconds=tagger.scorer.seconds)
+    tagger.scorer.hop_seconds = tagger.scorer.seconds  # type: ignore[attr-defined]
     soundfile.write(tmp_path / "once.wav", whole, 16_000)
     soundfile.write(tmp_path / "thrice.wav", np.tile(whole, 3), 16_000)
     once, thrice = tag_files(tagger, [tmp_path / "once.wav", tmp_path / "thrice.wav"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registry.tiny import HOP_SECONDS, TinyStudy, empty_store, make_study
+from registry.tiny import TinyStudy, empty_store, make_study
 from tagscale import tracking
 from tagscale.params.load import Params, parse
 from tagscale.registry import package
@@ -99,15 +99,12 @@ def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -
 def test_registered_tagger_gives_the_scores_that_were_evaluated(study: TinyStudy) -> None:
     import pandas as pd
 
-    from tagscale.evaluation.predict import predict
     from tagscale.store.read import Store
 
     registered(study)
     tagger, version = load_version(NAME)
     table = pd.read_parquet(study.root / "results" / "spectrogram-all-0" / "predictions.parquet").set_index("track_id")
-    scores = predict(
-        tagger.model, tagger.architecture, Store.open(study.root / "store"), list(table.index), HOP_SECONDS
-    )
+    scores = tagger.scorer.predict(Store.open(study.root / "store"), list(table.index))
     pd.testing.assert_frame_equal(scores, table.drop(columns="part"), atol=1e-6)
     assert version.number == "1"
     assert tagger.groups == {"rock": "genre", "jazz": "genre", "energy": "genre"}
@@ -361,7 +358,7 @@ def test_a_moved_project_keeps_its_champion_and_a_copy_leaves_the_original_alone
     original.rename(moved)
     monkeypatch.chdir(moved)
     tagger, version = load_version(NAME)
-    assert (version.number, tagger.architecture.model) == ("1", "spectrogram")
+    assert (version.number, tagger.scorer.architecture.model) == ("1", "spectrogram")
 
     shutil.copytree(moved, copy)
     before = files_in(moved)

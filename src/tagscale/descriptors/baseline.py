@@ -151,15 +151,17 @@ class DescriptorTrees:
         (folder / FILE).write_bytes(gzip.compress(self._booster.save_raw("ubj"), compresslevel=6, mtime=0))
 
     @classmethod
-    def load(cls, folder: Path) -> "DescriptorTrees":
+    def load(cls, folder: Path, command: str | None = None) -> "DescriptorTrees":
         """Read what `save` wrote.
 
+        Args:
+            command: what makes the file again; by default the training of the run that the folder is named after
         Raises:
             TagscaleError: the file is missing, damaged, of another kind, or of another version of the descriptors.
         """
         import xgboost
 
-        file, command = Path(folder) / FILE, command_of("train", folder)
+        file, command = Path(folder) / FILE, command or command_of("train", folder)
         try:
             content = gunzip(file)  # its checksum finds damage, at which XGBoost would crash
             if not content:

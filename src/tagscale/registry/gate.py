@@ -14,7 +14,6 @@ import pandas as pd
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import METRICS, evaluate
-from tagscale.evaluation.predict import predict
 from tagscale.partition.divide import Partition
 from tagscale.registry.tagger import AudioTagger
 from tagscale.store.read import Store
@@ -36,14 +35,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Trial:
-    """The present test part: folders of the stages (`results` is the candidate's), and the moving window."""
+    """The present test part: folders of the stages; `results` is the candidate's."""
 
     catalog: Path
     partition: Path
     store: Path | str
     results: Path
-    hop_seconds: float
-    window_seconds: float | None = None
 
     def predictions(self) -> pd.DataFrame:
         """The candidate's scores: (test tracks, tags), index track_id."""
@@ -76,20 +73,18 @@ def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool
 
 
 def judge_again(metric: str, champion: AudioTagger, trial: Trial, same: bool = False) -> Decision:
-    """Score the champion on the present test part. Compare over the tags that both have, with the same kind.
+    """Score the champion on the present test part, as it tags. Compare over the tags that both have, with one kind.
 
     same: whether the champion was registered with this test part, so it was trained on none of its tracks
     """
     catalog, ours = Catalog.load(trial.catalog), trial.predictions()
     kinds = catalog.tags["kind"].to_dict()
-    known = dict(zip(champion.architecture.tags, champion.architecture.kinds, strict=True))
-    shared = [tag for tag in ours.columns if known.get(tag) == kinds[tag]]
+    shared = [tag for tag in ours.columns if champion.kinds.get(tag) == kinds[tag]]
     if not shared:
         reason = "the champion was trained for other tags, none of them shared; `tagscale promote` decides by hand"
         return Decision(False, reason, None, None)
     tracks = [str(track) for track in ours.index]
-    window = trial.hop_seconds, trial.window_seconds
-    theirs = predict(champion.model, champion.architecture, Store.open(trial.store), tracks, *window)
+    theirs = champion.scorer.predict(Store.open(trial.store), tracks)
     labels = catalog.labels.loc[tracks, shared].to_numpy()
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []

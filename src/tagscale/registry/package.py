@@ -1,8 +1,8 @@
 """From a trained run to a registered version: a self-contained MLflow model, and loading it back without its code.
 
-The packaged model holds the weights (safetensors), JSON, and a copy of tagscale's source. So it loads wherever its pip
-requirements are installed, and it contains no pickles. `load_version` is stricter: it reads only weights and JSON from
-the artifact and runs the installed code.
+The packaged model holds the weights (safetensors, XGBoost's format), JSON, and a copy of tagscale's source. So it loads
+wherever its pip requirements are installed, and it contains no pickles. `load_version` is stricter: it reads only
+weights and JSON from the artifact and runs the installed code.
 """
 
 import io
@@ -26,16 +26,16 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
 import tagscale
+from tagscale import SAMPLE_RATE
 from tagscale.decoding.formats import PACKAGES
-from tagscale.models.build import Architecture
 from tagscale.registry.tagger import AUDIO, AudioTagger
 from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.tracking import PROCESS, TrackedRun, environment, explained
 
-NEEDED = ("torch", "torchaudio", "numpy", "pandas", *PACKAGES, "soxr", "safetensors", "mlflow")  # to tag audio
-_DATA = "tagger"  # name of the checkpoint's folder inside the packaged model
+NEEDED = ("numpy", "pandas", *PACKAGES, "soxr", "mlflow")  # to tag audio, whatever the model
+_DATA = "tagger"  # name of the tagger's folder inside the packaged model
 
 
 def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> None:
@@ -44,7 +44,7 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
     Args:
         model: MLflow's description of run and model, which is extended; None starts a new one.
     """
-    tags = [ColSpec(DataType.double, tag) for tag in tagger.architecture.tags]
+    tags = [ColSpec(DataType.double, tag) for tag in tagger.tags]
     with tempfile.TemporaryDirectory() as temporary:
         tagger.save(Path(temporary) / _DATA)
         mlflow.pyfunc.save_model(
@@ -52,9 +52,9 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
             loader_module="tagscale.registry.tagger",
             data_path=str(Path(temporary) / _DATA),
             code_paths=[str(Path(tagscale.__file__).parent)],
-            pip_requirements=[_requirement(name) for name in NEEDED],
+            pip_requirements=[_requirement(name) for name in (*NEEDED, *tagger.scorer.needs)],
             signature=ModelSignature(Schema([ColSpec(DataType.binary, AUDIO)]), Schema(tags)),
-            input_example=pd.DataFrame({AUDIO: [example_wav(tagger.architecture)]}),
+            input_example=pd.DataFrame({AUDIO: [example_wav(tagger.scorer.seconds)]}),
             mlflow_model=model,
         )
 
@@ -137,21 +137,21 @@ def load_version(name: str, version: str | int = "champion") -> tuple[AudioTagge
         return AudioTagger.load(_fetched(registry, registered, Path(temporary))), registered
 
 
-def example_wav(architecture: Architecture) -> bytes:
-    """A WAV file one patch long: three notes of a chord, as input example."""
-    seconds = np.arange(architecture.patch_samples) / architecture.sample_rate
-    chord = np.mean([np.sin(2 * np.pi * frequency * seconds) for frequency in (261.63, 329.63, 392.0)], axis=0)
+def example_wav(seconds: float) -> bytes:
+    """A WAV file of that length: three notes of a chord, as input example."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    chord = np.mean([np.sin(2 * np.pi * frequency * time) for frequency in (261.63, 329.63, 392.0)], axis=0)
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(architecture.sample_rate)
+        file.setframerate(SAMPLE_RATE)
         file.writeframes((chord * 32767).astype("<i2").tobytes())
     return content.getvalue()
 
 
 def _fetched(registry: Registry, version: Version, folder: Path) -> Path:
-    """Folder of a version's checkpoint: downloaded, or in place if it is on this machine."""
+    """Folder of a version's tagger: downloaded, or in place if it is on this machine."""
     client = registry.client
     with registry.explained():
         address = client.get_model_version_download_uri(registry.name, version.number)

@@ -93,7 +93,7 @@ def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int
         return
     for warning in file.warnings:
         console.print(Text(f"  warning: {warning}", style="yellow"), soft_wrap=True)
-    kinds = dict(zip(tagger.architecture.tags, tagger.architecture.kinds, strict=True))
+    kinds = tagger.kinds
     classes = [tag for tag in file.scores if kinds[tag] == "classification"][:top]
     values = sorted(tag for tag in file.scores if kinds[tag] == "regression")
     plain = console.options.ascii_only

@@ -25,6 +25,7 @@ from tagscale.registry.candidate import Candidate, choose
 from tagscale.registry.gate import WINDOW, Decision, Trial, judge, judge_again, same_test
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import move
+from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import CHALLENGER, CHAMPION, NoSuchModel, Registry, Version
 from tagscale.runtime.errors import TagscaleError
@@ -63,17 +64,15 @@ def run(
     metric, window = params.registry.metric, params.evaluate
     chosen, trained, scored = choose(params, runs, results)
     groups = Catalog.load(catalog).tags["group"].to_dict()
-    model, architecture = checkpoint.load(trained)
-    own_groups = {tag: groups[tag] for tag in architecture.tags}
-    limits = AudioLimits.of(params.validation)
-    tagger = AudioTagger(model, architecture, window.hop_seconds, own_groups, window.window_seconds, limits)
+    scorer = NetworkScorer(*checkpoint.load(trained), window.hop_seconds, window.window_seconds)
+    tagger = AudioTagger(scorer, {tag: groups[tag] for tag in scorer.tags}, AudioLimits.of(params.validation))
     registry = Registry.open_or_create(params.registry.name, ABOUT)
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: Partition.load(partition).split,
     }
-    version, is_new = _register(registry, params.tracking.experiment, chosen, trained, tagger, data)
-    trial = Trial(catalog, partition, store, scored, window.hop_seconds, window.window_seconds)
+    version, is_new = _register(registry, params, chosen, trained, tagger, data)
+    trial = Trial(catalog, partition, store, scored)
     decision, champion = _judge(registry, version.number, metric, trial)
     outcome = {
         "name": registry.name,
@@ -96,22 +95,22 @@ def run(
 
 
 def _register(
-    registry: Registry, experiment: str, chosen: Candidate, trained: Path, tagger: AudioTagger, data: dict[str, str]
+    registry: Registry, params: Params, chosen: Candidate, trained: Path, tagger: AudioTagger, data: dict[str, str]
 ) -> tuple[Version, bool]:
     """The candidate's version, and whether it is new; `data` are tags that name its data."""
     identity = RunIdentity(**chosen.identity)
     if version := registry.find(chosen.marks):
         registry.tag(version.number, data)  # the data may have been published since
         return version, False
-    with tracking.find_run(experiment, identity, trained) as tracked:
+    with tracking.find_run(params.tracking.experiment, identity, trained) as tracked:
         tags: dict[str, Any] = chosen.marks | data
         tags |= {
             "tagscale.run": identity.name,
             "tagscale.git_commit": tracked.git_commit(),
             "tagscale.train_tracks": chosen.train_tracks,
             "tagscale.parameters": chosen.parameters,
-            "tagscale.hop_seconds": tagger.hop_seconds,
-            WINDOW: tagger.window_seconds,
+            "tagscale.hop_seconds": params.evaluate.hop_seconds,
+            WINDOW: params.evaluate.window_seconds,
         }
         tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
         tags |= {f"tagscale.test.{key}": value for key, value in chosen.test.items()}
@@ -124,7 +123,7 @@ def _description(chosen: Candidate, tagger: AudioTagger) -> str:
     identity = RunIdentity(**chosen.identity)
     return (
         f"{identity.model} front-end trained on {chosen.train_tracks:,} tracks of {identity.dataset} (run "
-        f"{identity.name}); {len(tagger.architecture.tags)} tags, {chosen.parameters:,} parameters. "
+        f"{identity.name}); {len(tagger.tags)} tags, {chosen.parameters:,} parameters. "
         f"On the test part: {listing(chosen.test)}"
         + (f"; the baseline {chosen.baseline}: {listing(chosen.baseline_test)}." if chosen.baseline else ".")
     )

@@ -1,0 +1,85 @@
+"""The weighted mean of several scorers of any kind: an ensemble, or the models of a study's folds."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagscale.registry.scorers import Scorer, load_scorer
+from tagscale.runtime.errors import TagscaleError
+from tagscale.store.read import Store
+
+
+class MeanScorer(Scorer):
+    """The weighted mean of its members' scores.
+
+    Args:
+        members: name -> scorer, all of the same tags and kinds in the same order
+        weights: (members,) positive, in any scale; None: all alike
+    Raises:
+        TagscaleError: no members, members that differ in their tags, or weights that are not positive.
+    """
+
+    kind = "mean"
+
+    def __init__(self, members: Mapping[str, Scorer], weights: Sequence[float] | None = None) -> None:
+        self.members = dict(members)
+        total = np.array(weights if weights is not None else [1.0] * len(members), np.float64)
+        if not members or len(total) != len(members) or not (total > 0).all() or not np.isfinite(total).all():
+            raise TagscaleError(
+                f"A mean of scorers needs members, each with a weight above 0; found {len(members)} members with the "
+                f"weights {total.tolist()}."
+            )
+        self.weights = total / total.sum()
+        first, *others = self.members.values()
+        for name, other in zip(list(self.members)[1:], others, strict=True):
+            if (other.tags, other.kinds) != (first.tags, first.kinds):
+                raise TagscaleError(f"A mean of scorers needs the same tags in all; {name} has others.")
+        self.tags, self.kinds = first.tags, first.kinds
+        self.needs = tuple(dict.fromkeys(package for member in self.members.values() for package in member.needs))
+        self.shorter = self._longest.shorter
+
+    @property
+    def _longest(self) -> Scorer:
+        return max(self.members.values(), key=lambda member: member.seconds)
+
+    @property
+    def seconds(self) -> float:
+        return self._longest.seconds
+
+    def scores(self, samples: np.ndarray) -> np.ndarray:
+        return self._mean(member.scores(samples) for member in self.members.values())
+
+    def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
+        scores = self._mean(member.predict(store, tracks).to_numpy() for member in self.members.values())
+        return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=list(self.tags))
+
+    def _mean(self, scores: Iterable[np.ndarray]) -> np.ndarray:
+        return weighted_mean(self.weights, scores)
+
+    def facts(self) -> dict[str, Any]:
+        members = zip(self.members, self.weights.tolist(), strict=True)
+        return {"members": [{"name": name, "weight": weight} for name, weight in members]}
+
+    def write(self, folder: Path) -> None:
+        for number, member in enumerate(self.members.values(), 1):
+            own = _folder(folder, number)
+            own.mkdir()
+            member.save(own)
+
+    @classmethod
+    def read(cls, folder: Path, facts: Mapping[str, Any]) -> "MeanScorer":
+        members = {one["name"]: load_scorer(_folder(folder, number)) for number, one in enumerate(facts["members"], 1)}
+        return cls(members, [one["weight"] for one in facts["members"]])
+
+
+def weighted_mean(weights: Iterable[float], scores: Iterable[np.ndarray]) -> np.ndarray:
+    """The weighted mean of arrays of one shape, summed in float64; float32."""
+    total = sum(weight * array.astype(np.float64) for weight, array in zip(weights, scores, strict=True))
+    return np.asarray(total, np.float32)
+
+
+def _folder(folder: Path, number: int) -> Path:
+    return folder / f"member-{number}"

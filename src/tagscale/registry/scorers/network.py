@@ -1,0 +1,56 @@
+"""A network of any kind: the mean of its outputs over a moving window."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from tagscale.evaluation.predict import predict, scores_of_samples, window_samples
+from tagscale.models.build import Architecture
+from tagscale.registry.scorers import COMMAND, Scorer
+from tagscale.store.read import Store
+from tagscale.training import checkpoint
+
+
+class NetworkScorer(Scorer):
+    """A front-end, a published baseline, or a pretrained encoder with its head.
+
+    Args:
+        hop_seconds: step of the moving window over a song; scores are means over its windows (section 4)
+        window_seconds: length of that window; None: the patches that the model was trained on
+    """
+
+    kind = "network"
+    needs = ("torch", "torchaudio", "safetensors")
+    shorter = "the model hears it again and again"
+
+    def __init__(
+        self, model: nn.Module, architecture: Architecture, hop_seconds: float, window_seconds: float | None = None
+    ) -> None:
+        self.model, self.architecture = model, architecture
+        self.hop_seconds, self.window_seconds = hop_seconds, window_seconds
+        self.tags, self.kinds = architecture.tags, architecture.kinds
+
+    @property
+    def seconds(self) -> float:
+        return window_samples(self.architecture, self.window_seconds) / self.architecture.sample_rate
+
+    def scores(self, samples: np.ndarray) -> np.ndarray:
+        return scores_of_samples(self.model, self.architecture, samples, self.hop_seconds, self.window_seconds)
+
+    def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
+        return predict(self.model, self.architecture, store, tracks, self.hop_seconds, self.window_seconds)
+
+    def facts(self) -> dict[str, Any]:
+        return {"hop_seconds": self.hop_seconds, "window_seconds": self.window_seconds}
+
+    def write(self, folder: Path) -> None:
+        checkpoint.write(folder, self.model, self.architecture)
+
+    @classmethod
+    def read(cls, folder: Path, facts: Mapping[str, Any]) -> "NetworkScorer":
+        # the oldest versions have no window_seconds
+        return cls(*checkpoint.load(folder, COMMAND), facts["hop_seconds"], facts.get("window_seconds"))

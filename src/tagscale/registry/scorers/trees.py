@@ -1,0 +1,51 @@
+"""Trees on descriptors, which are computed from the samples as stage describe computes them from the store."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagscale import SAMPLE_RATE
+from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.descriptors.describe import LONG_FRAME, names
+from tagscale.descriptors.describing import describe_all
+from tagscale.registry.scorers import COMMAND, Scorer
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.machine import cores
+from tagscale.store.read import Store
+
+
+class TreesScorer(Scorer):
+    kind = "trees"
+    needs = ("xgboost-cpu", "scipy", "threadpoolctl", "rich")
+    shorter = "silence fills it up"
+    seconds = LONG_FRAME / SAMPLE_RATE
+
+    def __init__(self, trees: DescriptorTrees) -> None:
+        self.trees = trees
+        self.tags, self.kinds = tuple(trees.tags), tuple(trees.kinds)
+
+    def scores(self, samples: np.ndarray) -> np.ndarray:
+        return self.trees.scores_of_samples(samples)
+
+    def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
+        rows = {}
+        for described in describe_all(store, tracks, min(cores(), len(tracks))):
+            if described.values is None:
+                raise TagscaleError(f"Track {described.track_id} cannot be described: {described.reason}.")
+            rows[described.track_id] = described.values
+        features = pd.DataFrame([rows[track] for track in tracks], columns=list(names()))
+        index = pd.Index(tracks, name="track_id")
+        return pd.DataFrame(self.trees.predict(features), index=index, columns=list(self.tags))
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    def write(self, folder: Path) -> None:
+        self.trees.save(folder)
+
+    @classmethod
+    def read(cls, folder: Path, facts: Mapping[str, Any]) -> "TreesScorer":
+        return cls(DescriptorTrees.load(folder, COMMAND))

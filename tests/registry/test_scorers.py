@@ -1,0 +1,150 @@
+"""Scorers of every kind give scores for samples, and come back from their folder as they were."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from registry.tiny import KINDS, LIMITS, ROOT, song, tiny_network
+from stores import write_store
+from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.descriptors.describe import describe_recording
+from tagscale.params.load import load
+from tagscale.registry.package import NEEDED, package
+from tagscale.registry.scorers import FILE, Scorer, load_scorer
+from tagscale.registry.scorers.mean import MeanScorer
+from tagscale.registry.scorers.trees import TreesScorer
+from tagscale.registry.tagger import AudioTagger
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json, write_json
+from tagscale.store.read import Store
+
+OLDER = Path(__file__).parent / "older_version"  # the data of a version that was packaged before scorer.json was there
+SONGS = {f"t{number}": song(number) for number in range(4)}
+
+
+@pytest.fixture(scope="module")
+def trees() -> TreesScorer:
+    """Trees that tell loud songs from quiet ones, for the tags of `tiny_network`."""
+    songs = [song(number, seconds=0.6) for number in range(100)]
+    features = pd.concat([describe_recording(samples) for samples in songs], ignore_index=True)
+    loud = np.array([np.abs(samples.astype(float)).mean() for samples in songs])
+    labels = np.stack([loud > np.median(loud), loud <= np.median(loud), loud / loud.max()], axis=1).astype(np.float32)
+    params = load(ROOT / "params.yaml").baseline
+    return TreesScorer(DescriptorTrees.fit(features, labels, list(KINDS), list(KINDS.values()), params, seed=0))
+
+
+@pytest.fixture
+def scorer(request: pytest.FixtureRequest, trees: TreesScorer) -> Scorer:
+    network = tiny_network()
+    mean = MeanScorer({"a network": network, "trees": trees, "another": tiny_network(seed=1)}, [2, 1, 1])
+    return {"network": network, "trees": trees, "mean": mean}[request.param]
+
+
+of_every_kind = pytest.mark.parametrize("scorer", ["network", "trees", "mean"], indirect=True)
+
+
+@of_every_kind
+def test_a_scorer_comes_back_as_it_was(scorer: Scorer, tmp_path: Path) -> None:
+    scorer.save(tmp_path)
+    loaded = load_scorer(tmp_path)
+    assert type(loaded) is type(scorer)
+    assert (loaded.tags, loaded.kinds, loaded.seconds) == (scorer.tags, scorer.kinds, scorer.seconds)
+    assert loaded.needs == scorer.needs
+    for samples in SONGS.values():
+        np.testing.assert_array_equal(loaded.scores(samples), scorer.scores(samples))
+
+
+@of_every_kind
+def test_tracks_of_a_store_score_as_their_samples(scorer: Scorer, tmp_path: Path) -> None:
+    write_store(tmp_path / "store", ((track, samples, {}) for track, samples in SONGS.items()))
+    tracks = sorted(SONGS, reverse=True)
+    scores = scorer.predict(Store.open(tmp_path / "store"), tracks)
+    assert (list(scores.index), list(scores.columns)) == (tracks, list(KINDS))
+    expected = np.stack([scorer.scores(SONGS[track]) for track in tracks])
+    np.testing.assert_allclose(scores.to_numpy(), expected, atol=1e-6)
+    assert np.ptp(expected, axis=0).max() > 0.01, "the songs differ, or nothing is tested"
+
+
+def test_a_mean_is_the_weighted_mean_of_its_members(trees: TreesScorer) -> None:
+    network = tiny_network()
+    mean = MeanScorer({"network": network, "trees": trees}, [3, 1])
+    expected = 0.75 * network.scores(SONGS["t1"]) + 0.25 * trees.scores(SONGS["t1"])
+    np.testing.assert_allclose(mean.scores(SONGS["t1"]), expected, rtol=1e-6)
+    nested = MeanScorer({"mean": mean, "trees": trees})
+    expected = 0.375 * network.scores(SONGS["t1"]) + 0.625 * trees.scores(SONGS["t1"])
+    np.testing.assert_allclose(nested.scores(SONGS["t1"]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])
+def test_a_mean_refuses_weights_that_mean_nothing(weights: list[float]) -> None:
+    with pytest.raises(TagscaleError, match="each with a weight above 0"):
+        MeanScorer({"one": tiny_network(), "other": tiny_network(seed=1)}, weights)
+
+
+def test_a_mean_refuses_members_with_other_tags() -> None:
+    with pytest.raises(TagscaleError, match="the same tags in all; other has others"):
+        MeanScorer({"one": tiny_network(), "other": tiny_network(tags=("rock", "energy"))})
+
+
+def test_a_version_of_an_earlier_tagscale_is_loaded_and_scores_as_it_did(tmp_path: Path) -> None:
+    assert not (OLDER / FILE).exists()
+    tagger = AudioTagger.load(OLDER)
+    assert (tagger.tags, tagger.groups, tagger.limits) == (tuple(KINDS), {"rock": "genre", "jazz": "genre"}, LIMITS)
+    assert tagger.scorer.facts() == {"hop_seconds": 0.5, "window_seconds": 2.0}
+    soundfile.write(tmp_path / "song.wav", song(1, seconds=4), 16_000, subtype="PCM_16")
+    then = {"rock": 0.9999931454658508, "jazz": 0.00011632118548732251, "energy": 0.9984648823738098}
+    assert tagger.listen(tmp_path / "song.wav") == pytest.approx(then, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"kind": "pickle"}, r"scorer\.json: format 1 and kind 'pickle', expected format 1 and one of network, trees"),
+        ({"format": 2}, r"format 2 .* A newer tagscale wrote it"),
+        ({"hop_seconds": None}, r"scorer\.json: missing or damaged"),
+    ],
+)
+def test_a_scorer_of_another_kind_or_format_is_named(tmp_path: Path, change: dict[str, object], expected: str) -> None:
+    tiny_network().save(tmp_path)
+    facts = read_json(tmp_path / FILE) | change
+    write_json(tmp_path / FILE, {key: value for key, value in facts.items() if value is not None})
+    with pytest.raises(TagscaleError, match=expected):
+        load_scorer(tmp_path)
+
+
+@pytest.mark.slow
+@of_every_kind
+def test_a_packaged_model_requires_what_its_kind_needs_and_tags_by_mlflow(scorer: Scorer, tmp_path: Path) -> None:
+    tagger = AudioTagger(scorer, {}, LIMITS)
+    package(tagger, tmp_path / "model")
+    required = [line.split("==")[0] for line in (tmp_path / "model" / "requirements.txt").read_text().split()]
+    assert required == [*NEEDED, *scorer.needs]
+    assert ("torch" in required) == (scorer.kind != "trees")
+    assert ("xgboost-cpu" in required) == (scorer.kind != "network")
+    soundfile.write(tmp_path / "song.wav", song(1, seconds=4), 16_000)
+    imported = {"trees": "torch", "network": "xgboost", "mean": ""}[scorer.kind]
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {[imported, "lightning", "typer", "kfp"]}:
+            raise ImportError(f"not installed on this machine: {{name}}")
+sys.meta_path.insert(0, Refuse())
+sys.path[:] = [path for path in sys.path if not path.endswith("/src")]  # the checkout
+import mlflow.pyfunc, pandas as pd
+loaded = mlflow.pyfunc.load_model("model")
+print(loaded.predict(pd.DataFrame({{"audio": [open("song.wav", "rb").read()]}})).iloc[0].tolist())
+import tagscale
+print(tagscale.__file__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    scores, code = done.stdout.splitlines()[-2:]
+    assert Path(code).is_relative_to(tmp_path / "model")
+    ours = list(tagger.listen(tmp_path / "song.wav").values())
+    assert [float(score) for score in scores.strip("[]").split(",")] == pytest.approx(ours, abs=1e-6)
