@@ -48,7 +48,7 @@ from stores import write_store
 TAGS, REGRESSION, TRACKS, SECONDS = 139, 10, 1000, 30
 PARAMS = BaselineParams(trees=60, leaves=8, learning_rate=0.1)
 COMPARED = 14  # tags that scikit-learn grows
-FAMILIES = {"timbre": ("shapes_of", "timbre"), "rhythm": ("rhythm",), "harmony": ("chroma_of", "harmony")}
+FAMILIES = {"timbre": ("shapes_of", "timbre"), "rhythm": ("rhythm",), "harmony": ("peaks_of", "chroma_of", "harmony")}
 
 
 def main() -> None:

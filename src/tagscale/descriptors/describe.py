@@ -15,12 +15,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import rfft
 
 from tagscale import SAMPLE_RATE
-from tagscale.descriptors.harmony import chroma_of, harmony
+from tagscale.descriptors.harmony import chroma_of, harmony, peaks_of
 from tagscale.descriptors.rhythm import rhythm
 from tagscale.descriptors.timbre import FLOOR, shapes_of, timbre
 from tagscale.runtime.pcm import recording
 
-VERSION = 2  # of the values; raise it whenever one of them changes, so that all tracks are described again
+VERSION = 3  # of the values; raise it whenever one of them changes, so that all tracks are described again
 FRAME, HOP = 1024, 256  # 64 ms every 16 ms: timbre (every other frame) and rhythm
 LONG_FRAME, LONG_HOP = 8192, 4096  # 0.5 s every 0.26 s: harmony, which needs semitones apart at 110 Hz
 BLOCK = 512  # frames at once, 8 s: what a core's cache holds
@@ -97,13 +97,14 @@ def _describe_piece(samples: np.ndarray) -> dict[str, float]:
         shapes.append(shapes_of(spectra, last))
         last = spectra[-1]
     decibels = np.concatenate(mel)
-    chroma = [chroma_of(np.sqrt(power)) for power in _power(signal, LONG_FRAME, LONG_HOP, LONG_BLOCK)]
+    peaks = [peaks_of(np.sqrt(power)) for power in _power(signal, LONG_FRAME, LONG_HOP, LONG_BLOCK)]
+    pitches, tonality = (np.concatenate(parts) for parts in zip(*peaks, strict=True))
     groups = {
         "timbre": timbre(
             signal, {name: np.concatenate([part[name] for part in shapes]) for name in shapes[0]}, decibels[::2]
         ),
         "rhythm": rhythm(decibels, _mel_corners()[1:-1], SAMPLE_RATE / HOP),
-        "harmony": harmony(*(np.concatenate(parts) for parts in zip(*chroma, strict=True))),
+        "harmony": harmony(chroma_of(pitches), tonality),
     }
     return {f"{group}_{name}": float(value) for group, values in groups.items() for name, value in values.items()}
 

@@ -1,17 +1,17 @@
 """Harmony descriptors: pitch classes, keys and chords from spectral peaks, and how they move.
 
-Sources: pitch class profiles from spectral peaks (Gomez 2006, "Tonal description of music audio signals"), key
-profiles (Krumhansl and Kessler 1982), chord templates (Fujishima 1999), tonal centroid and its movement (Harte, Sandler
-and Gasser 2006). Degrees, counted from the tonic, and intervals are the same in every key.
+Sources: pitch class profiles from spectral peaks, in the tuning of the recording (Gomez 2006, "Tonal description of
+music audio signals"), key profiles (Krumhansl and Kessler 1982), chord templates (Fujishima 1999), tonal centroid and
+its movement (Harte, Sandler and Gasser 2006). Degrees, counted from the tonic, and intervals are the same in every key.
 """
-
-from functools import cache
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from tagscale import SAMPLE_RATE
 from tagscale.descriptors.timbre import FLOOR, TINY
+
+TENTHS = 10  # steps of a semitone
 
 # Krumhansl and Kessler 1982: how well each pitch class fits a major and a minor key
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
@@ -28,20 +28,51 @@ CHORDS = {
 }
 
 
-def chroma_of(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the pitch classes, C first, and of the spectral peaks between 55 Hz and 2.1 kHz, frame by frame.
+def peaks_of(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pitches of the spectral peaks between 55 Hz and 2.1 kHz in tenths of a semitone, and their share, by frames.
+
+    A parabola through the logarithms of a peak and its neighbours gives its frequency between two bins.
 
     Shape:
         spectra: (frames, bins), magnitudes from 0 to 8 kHz
-        returns: (frames, 12), which add up to 1, or 0 without any peak, and (frames,)
+        returns: (frames, 120), roots of magnitudes, C first; and (frames,)
     """
     width = SAMPLE_RATE / 2 / (spectra.shape[1] - 1)  # Hz of a bin
     low, high = round(55 / width), round(2100 / width)
     part = spectra[:, low:high]
     peaks = (part > spectra[:, low - 1 : high - 1]) & (part >= spectra[:, low + 1 : high + 1]) & (part > FLOOR)
-    chroma = np.where(peaks, np.sqrt(part), 0) @ _pitch_classes(low, high, width)
-    chroma /= chroma.sum(axis=1, keepdims=True) + TINY
-    return chroma, np.where(peaks, part, 0).sum(axis=1) / (part.sum(axis=1) + TINY)
+    frame, place = np.nonzero(peaks)
+    left, top, right = (np.log(spectra[frame, low + place + shift] + TINY) for shift in (-1, 0, 1))
+    offset = (left - right) / 2 / np.minimum(left - 2 * top + right, -TINY)  # bins; the peak may have a flat top
+    place = low + place + offset.clip(-0.5, 0.5)
+    tenth = np.rint((12 * np.log2(place * width / 440) + 69) * TENTHS).astype(int) % (12 * TENTHS)
+    shape = len(spectra), 12 * TENTHS
+    pitches = np.bincount(np.ravel_multi_index((frame, tenth), shape), np.sqrt(part[peaks]), shape[0] * shape[1])
+    return pitches.reshape(shape), np.where(peaks, part, 0).sum(axis=1) / (part.sum(axis=1) + TINY)
+
+
+def chroma_of(pitches: np.ndarray) -> np.ndarray:
+    """Shares of the pitch classes, C first, in the tuning of the recording, which lies within a quarter-tone of 440 Hz.
+
+    Shape:
+        pitches: (frames, 120), from `peaks_of`
+        returns: (frames, 12), which add up to 1, or 0 without any peak
+    """
+    tenth = np.arange(12 * TENTHS) / TENTHS
+    distance = (tenth[:, None] - tuning(pitches) - np.arange(12) + 6) % 12 - 6
+    chroma = pitches @ np.exp(-0.5 * (distance / 0.35) ** 2)
+    return chroma / (chroma.sum(axis=1, keepdims=True) + TINY)
+
+
+def tuning(pitches: np.ndarray) -> float:
+    """Semitones between the recording's tuning and A at 440 Hz, in [-0.5, 0.5]: the mean deviation of its peaks, on the
+    circle of a semitone. 0 without any peak.
+
+    Shape:
+        pitches: (frames, 120), from `peaks_of`
+    """
+    circle = np.exp(2j * np.pi * np.arange(12 * TENTHS) / TENTHS)
+    return float(np.angle(pitches.sum(axis=0) @ circle) / (2 * np.pi))
 
 
 def harmony(chroma: np.ndarray, tonality: np.ndarray) -> dict[str, float]:
@@ -115,11 +146,3 @@ def _chord_fit(chroma: np.ndarray, notes: tuple[int, ...]) -> float:
     sums = np.stack([chroma[:, (np.array(notes) + root) % 12].sum(axis=1) for root in range(12)], axis=1)
     lengths = np.sqrt((chroma**2).sum(axis=1)) * np.sqrt(len(notes)) + TINY
     return float((sums.max(axis=1) / lengths).mean())
-
-
-@cache
-def _pitch_classes(low: int, high: int, width: float) -> np.ndarray:
-    """(bins, 12): how much each bin of the long spectrum counts for each pitch class, C first."""
-    pitch = 12 * np.log2(np.arange(low, high) * width / 440) + 69
-    distance = (pitch[:, None] - np.arange(12) + 6) % 12 - 6
-    return np.exp(-0.5 * (distance / 0.35) ** 2).astype(np.float32)
