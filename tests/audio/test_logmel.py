@@ -1,8 +1,13 @@
 """The log-mel layer against a second implementation: NumPy, float64, Slaney's formulas written out."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from tagscale.audio.logmel import LogMel, Resampler, samples_of
 from tagscale.runtime.errors import TagscaleError
@@ -156,6 +161,72 @@ def test_half_precision_training_leaves_it_exact() -> None:
     layer, wave = LogMel(), 0.1 * torch.randn(2, 8_000)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(layer.unnormalised(wave), LogMel().unnormalised(wave))
+
+
+class Precisions(TorchFunctionMode):
+    """Notes, for every function of torch that a block calls, the precision that is in force."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[str, bool, bool]] = {}
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        matmul, half = torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")
+        self.seen[function.__name__] = (matmul, torch.backends.cudnn.allow_tf32, half)
+        return function(*args, **kwargs or {})
+
+
+@pytest.fixture
+def reduced() -> Iterator[None]:
+    """TF32 and bf16 allowed, as in a training on a GPU."""
+    torch.set_float32_matmul_precision("high")
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("reduced")
+def test_every_product_and_convolution_is_in_full_precision() -> None:
+    with Precisions() as precisions:
+        LogMel(rate=12_000)(torch.zeros(1, 16_000))
+        torch.zeros(1, 1) @ torch.zeros(1, 1)
+    layer = {"stft", "conv1d"}  # the resampling is a convolution
+    assert layer <= set(precisions.seen)
+    assert {precisions.seen[name] for name in layer} == {("highest", False, False)}
+    assert precisions.seen["matmul"] == ("high", True, True)  # that of the last line: the block is over
+    with Precisions() as precisions:
+        LogMel()(torch.zeros(1, 16_000))
+    assert precisions.seen["matmul"] == ("highest", False, False)
+
+
+@pytest.mark.usefixtures("reduced")
+def test_an_error_inside_gives_the_precision_back() -> None:
+    with pytest.raises(RuntimeError):
+        LogMel()(torch.zeros(1, 10))  # too short for a window
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+@pytest.mark.slow
+def test_a_compiled_network_leaves_it_out() -> None:
+    """Inductor would give the mel product the precision of the process: it must be in no graph."""
+    calls: list[str] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        calls.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log_mel, self.layer = LogMel(), nn.Conv1d(96, 2, 1)
+
+        def forward(self, wave: torch.Tensor) -> torch.Tensor:
+            return self.layer(self.log_mel(wave))
+
+    network = Network()
+    wave = torch.randn(2, 16_000)
+    assert torch.equal(torch.compile(network, backend=backend)(wave), network(wave))
+    assert any("conv1d" in call for call in calls), calls
+    assert not any("stft" in call or "matmul" in call for call in calls), calls
 
 
 def test_silence_is_finite() -> None:

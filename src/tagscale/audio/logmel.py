@@ -5,7 +5,8 @@ Window, hop and compression, log10(1 + 10000 x), are those of the authors' relea
 for other rates, windows, numbers of bands and compressions: all are arguments, and the defaults are the paper's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +76,10 @@ class LogMel(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         return self.mask((self.unnormalised(wave) - self.mean) / self.std)
 
+    @torch.compiler.disable  # a compiled product would have the precision of the process, see `full_precision`
     def unnormalised(self, wave: Tensor) -> Tensor:
         """The log-mel spectrogram before normalisation. Shapes as above."""
-        with torch.autocast(wave.device.type, enabled=False):  # powers span more than half precision can hold
+        with full_precision(wave.device):
             wave = self.resample(wave.float())
             spectrum = torch.stft(wave, self.n_fft, self.hop, window=self.window, center=True, return_complex=True)
             spectrum = spectrum[..., : wave.shape[-1] // self.hop]
@@ -127,9 +129,28 @@ class Resampler(Resample):
 
     @torch.compiler.disable  # torchaudio slices by a tensor
     def forward(self, wave: Tensor) -> Tensor:
-        # A GPU's default for convolutions, TF32, errs by more than the quiet bands of a spectrogram
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with full_precision(wave.device):
             return super().forward(wave)
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Products and convolutions of the block in float32 proper, whatever precision the training around it has.
+
+    The powers of a spectrogram span ten decades. Autocast would round them to 8 bits, and TF32, a GPU's default for
+    convolutions and what `torch.set_float32_matmul_precision("high")` allows for products, to 11: the loud bins of a
+    frame then err by more than its quiet bands hold.
+    """
+    precision = torch.get_float32_matmul_precision()
+    with (
+        torch.autocast(device.type, enabled=False),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+    ):
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
 
 
 def samples_of(frames: int, *, hop: int = HOP, rate: int = SAMPLE_RATE) -> int:
