@@ -106,7 +106,7 @@ def speed(table: Table, tracks: int, artists: int, resamples: int, seed: int) ->
     drawn = draw(names, resamples, "benchmark")
     row(f"{resamples:,} resamples drawn", begin)
     begin = now()
-    resampled_metrics(made.labels, scores, made.regression, drawn).macro()
+    resampled_metrics(made.labels, scores, made.regression, drawn).overall()
     row(f"metrics of all tags in {resamples:,} resamples", begin)
     hours = once * resamples / 3600
     table.add(
@@ -123,7 +123,7 @@ def coverage(table: Table, artists: int, parts: int, seed: int) -> None:
     def part() -> tuple[np.ndarray, np.ndarray]:
         """Rows of a test part, and the macro metrics of both models and of the difference: (3, metrics)."""
         rows = np.concatenate([rows_of[artist] for artist in random.choice(POPULATION, artists, replace=False)])
-        both = [evaluate(made.labels[rows], scores[rows], made.regression).macro() for scores in made.scores]
+        both = [evaluate(made.labels[rows], scores[rows], made.regression).overall() for scores in made.scores]
         values = np.array([[macro[metric] for metric in METRICS] for macro in both])
         return rows, np.vstack([values, values[:1] - values[1:]])
 
@@ -134,7 +134,7 @@ def coverage(table: Table, artists: int, parts: int, seed: int) -> None:
         drawn = draw([f"{artist:06}" for artist in made.artist[rows]], 400, str(number))
         both = [
             np.stack(
-                list(resampled_metrics(made.labels[rows], scores[rows], made.regression, drawn).macro().values()), 1
+                list(resampled_metrics(made.labels[rows], scores[rows], made.regression, drawn).overall().values()), 1
             )
             for scores in made.scores
         ]

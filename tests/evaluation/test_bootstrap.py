@@ -1,36 +1,101 @@
 """Resamples of artists against a bootstrap that really repeats rows and asks scikit-learn."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from tagscale.evaluation import resamples
 from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, paired, resampled_metrics
-from tagscale.evaluation.metrics import METRICS, evaluate
+from tagscale.evaluation.decisions import Sigmoid, TagDecision, decide
+from tagscale.evaluation.metrics import MICRO_THRESHOLDS, OF_PART, OF_TAGS, evaluate, mean_of_known
+from tagscale.evaluation.resamples import areas
 
 NAN = np.nan
 TOLERANCE = 1e-9
 
 
-def brute_force(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, drawn: Draw) -> dict[str, np.ndarray]:
-    """Repeat every track as often as its artist was drawn, then score the repeated rows: (tags, resamples)."""
-    found = {metric: np.full((labels.shape[1], drawn.resamples), NAN) for metric in METRICS}
+def brute_force(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    regression: np.ndarray,
+    drawn: Draw,
+    decisions: list[TagDecision | None] | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Repeat every track as often as its artist was drawn, then score the repeated rows.
+
+    Values of every tag, (tags, resamples), and of the whole part, (resamples,).
+    """
+    found = {metric: np.full((labels.shape[1], drawn.resamples), NAN) for metric in OF_TAGS}
+    whole = {metric.key: np.full(drawn.resamples, NAN) for metric in OF_PART}
+    all_probabilities, all_decided = decide(scores, decisions)
+    positives = [known(labels[:, tag]) >= 0.5 for tag in range(labels.shape[1])]
+    pooled = known(labels[:, ~regression]) >= 0.5
     for resample in range(drawn.resamples):
         rows = np.repeat(np.arange(len(labels)), drawn.counts[drawn.artist_of, resample])
         for tag in range(labels.shape[1]):
-            truth, guess = labels[rows, tag], scores[rows, tag]
-            truth, guess = truth[~np.isnan(truth)], guess[~np.isnan(truth)]
+            use = rows[~np.isnan(labels[rows, tag])]
+            truth, guess, probability = labels[use, tag], scores[use, tag], all_probabilities[use, tag]
             positive = truth >= 0.5
             if regression[tag]:
                 if len(truth):
                     found["rmse"][tag, resample] = np.sqrt(np.mean((truth - guess) ** 2))
-            elif positive.any() and not positive.all():
-                found["roc_auc"][tag, resample] = roc_auc_score(positive, guess)
-                found["pr_auc"][tag, resample] = average_precision_score(positive, guess)
-    return found
+            elif positives[tag].any() and not positives[tag].all():
+                if len(use):
+                    found["ece"][tag, resample] = expected_calibration_error(probability, positive)
+                if positive.any():
+                    found["f1"][tag, resample] = f1_score(positive, all_decided[use, tag], zero_division=0)
+                if positive.any() and not positive.all():
+                    found["roc_auc"][tag, resample] = roc_auc_score(positive, guess)
+                    found["pr_auc"][tag, resample] = average_precision_score(positive, guess)
+        if pooled.any() and not pooled.all():
+            part = [array[rows][:, ~regression] for array in (labels, scores, all_decided)]
+            for key, value in of_whole_part(*part).items():
+                whole[key][resample] = value
+    return found, whole
+
+
+def known(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
+
+
+def expected_calibration_error(probabilities: np.ndarray, positive: np.ndarray) -> float:
+    """The definition, bin by bin."""
+    place = np.minimum(np.floor(probabilities * 15), 14)
+    gaps = [
+        (place == one).mean() * abs(positive[place == one].mean() - probabilities[place == one].mean())
+        for one in np.unique(place)
+    ]
+    return float(sum(gaps))
+
+
+def of_whole_part(labels: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> dict[str, float]:
+    """Metrics over all pairs by scikit-learn, and the precision of each track's three highest scores."""
+    values = {}
+    use = ~np.isnan(labels)
+    positive = labels[use] >= 0.5
+    if positive.any():
+        values["micro_f1"] = f1_score(positive, decided[use], zero_division=0)
+        if not positive.all():
+            values["micro_roc_auc"] = roc_auc_score(positive, scores[use])
+            values["micro_pr_auc"] = average_precision_score(positive, scores[use])
+    shares = []
+    for truth, guess in zip(labels, scores, strict=True):
+        tags = np.flatnonzero(~np.isnan(truth))
+        if len(tags) >= 3:
+            picks = [tags[list(order[:3])] for order in permutations(range(len(tags))) if in_order(guess[tags], order)]
+            shares.append(np.mean([(truth[pick] >= 0.5).mean() for pick in picks]))
+    if shares:
+        values["precision_at_3"] = float(np.mean(shares))
+    return values
+
+
+def in_order(scores: np.ndarray, order: tuple[int, ...]) -> bool:
+    return bool((np.diff(scores[list(order)]) <= 0).all())
 
 
 @st.composite
@@ -44,10 +109,19 @@ def studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[s
     return labels, scores, regression, artists
 
 
-def check(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, drawn: Draw) -> Resampled:
-    found = resampled_metrics(labels, scores, regression, drawn)
-    for metric, expected in brute_force(labels, scores, regression, drawn).items():
+def check(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    regression: np.ndarray,
+    drawn: Draw,
+    decisions: list[TagDecision | None] | None = None,
+) -> Resampled:
+    found = resampled_metrics(labels, scores, regression, drawn, decisions=decisions)
+    of_tags, whole = brute_force(labels, scores, regression, drawn, decisions)
+    for metric, expected in of_tags.items():
         np.testing.assert_allclose(found[metric], expected, rtol=0, atol=TOLERANCE, err_msg=metric)
+    for metric, expected in whole.items():
+        np.testing.assert_allclose(found.of_part[metric], expected, rtol=0, atol=TOLERANCE, err_msg=metric)
     return found
 
 
@@ -55,7 +129,9 @@ def check(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, drawn:
 @given(studies())
 def test_against_rows_really_repeated(study: tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]) -> None:
     labels, scores, regression, artists = study
-    check(labels, scores, regression, draw(artists, 8, "seed"))
+    decision = TagDecision(calibration=Sigmoid(slope=2, offset=-1), threshold=0.25, positives=1, tracks=2)
+    decisions = [None if is_regression else decision for is_regression in regression]
+    check(labels, scores, regression, draw(artists, 8, "seed"), decisions)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +165,11 @@ def test_everybody_once_is_the_metric_itself(songs: tuple[np.ndarray, np.ndarray
     labels, scores, regression, artists = songs
     once = Draw(draw(artists, 1, "seed").artist_of, np.ones((40, 1), np.uint16))
     found, expected = resampled_metrics(labels, scores, regression, once), evaluate(labels, scores, regression)
-    for metric in METRICS:
+    for metric in OF_TAGS:
         np.testing.assert_allclose(found[metric][:, 0], expected[metric], atol=1e-12)
-    assert {metric: means[0] for metric, means in found.macro().items()} == pytest.approx(expected.macro(), abs=1e-12)
+    assert {metric: means[0] for metric, means in found.overall().items()} == pytest.approx(
+        expected.overall(), abs=1e-12
+    )
 
 
 def test_very_many_tracks_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +180,38 @@ def test_very_many_tracks_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -
     for metric in ("roc_auc", "pr_auc"):
         alike = [resampled_metrics(labels, scores, np.array([False]), which)[metric] for which in (few, many)]
         np.testing.assert_allclose(*alike, rtol=0, atol=1e-12)
+
+
+def test_areas_over_all_pairs_at_few_thresholds_are_near_those_at_all() -> None:
+    random = np.random.default_rng(4)
+    artist, taste = random.integers(60, size=900), random.normal(size=(60, 8))
+    level = taste[artist] + random.normal(size=(900, 8))
+    labels, scores = (level > 0.8).astype(float), 1 / (1 + np.exp(-level - random.normal(size=(900, 8))))
+    drawn = draw([f"artist {number}" for number in artist], 50, "seed")
+    found = resampled_metrics(labels, scores, np.zeros(8, bool), drawn).of_part
+    exact = areas(labels.ravel() >= 0.5, scores.ravel(), np.repeat(drawn.artist_of, 8), drawn.counts)
+    assert (labels >= 0.5).sum() > 3 * MICRO_THRESHOLDS
+    for metric, values in zip(("micro_roc_auc", "micro_pr_auc"), exact, strict=True):
+        gaps = found[metric] - values
+        assert np.abs(gaps).max() < 3e-3
+        assert gaps.std() < 0.03 * values.std(), "they move together"
+
+
+def test_frequent_tags_are_those_of_the_part_itself() -> None:
+    random = np.random.default_rng(5)
+    labels = np.zeros((40, 3))
+    labels[:10, 0] = labels[:9, 1] = labels[:10, 2] = 1
+    artists = [f"artist {number // 4}" for number in range(40)]  # ten tracks are by three artists
+    scores, kinds = random.random((40, 3)), np.zeros(3, bool)
+    drawn = draw([*["artist 0"] * 5, *artists[5:]], 20, "seed")
+    alone = evaluate(labels, scores, kinds, artist=draw(artists, 1, "seed").artist_of)
+    assert alone.frequent.tolist() == [True, False, True]
+    assert alone.overall()["frequent_pr_auc"] == pytest.approx(alone["pr_auc"][[0, 2]].mean())
+    found = resampled_metrics(labels, scores, kinds, drawn)
+    assert found.frequent.tolist() == [True, False, True]
+    np.testing.assert_allclose(found.overall()["frequent_f1"], mean_of_known(found["f1"][[0, 2]]))
+    two = evaluate(labels, scores, kinds, artist=np.arange(40) // 5)
+    assert not two.frequent.any(), "ten positives by two artists are not enough"
 
 
 def test_resamples_hold_as_many_artists_as_there_are_and_whole_artists() -> None:
@@ -148,7 +258,7 @@ def test_a_tag_with_one_class_in_a_resample_is_left_out_of_that_mean() -> None:
     without_first = Draw(np.array([0, 1, 1, 1]), np.array([[0, 1], [2, 1]]))
     found = resampled_metrics(labels, scores, np.array([False, False]), without_first)
     assert np.isnan(found["roc_auc"][1]).tolist() == [True, False]
-    macro = found.macro()
+    macro = found.overall()
     assert macro["roc_auc"].tolist() == [found["roc_auc"][0, 0], found["roc_auc"][:, 1].mean()]
     assert np.isnan(macro["rmse"]).all()
 
@@ -181,11 +291,11 @@ def test_an_interval_holds_the_mean_score_of_such_test_parts_about_as_often_as_i
 
     kinds = np.zeros(4, bool)
     many = [part() for _ in range(1000)]
-    truth = np.mean([evaluate(labels, scores, kinds).macro()["pr_auc"] for labels, scores, _ in many])
+    truth = np.mean([evaluate(labels, scores, kinds).overall()["pr_auc"] for labels, scores, _ in many])
     held = 0
     for number, (labels, scores, artists) in enumerate(many[:100]):
-        drawn = resampled_metrics(labels, scores, kinds, draw(artists, 200, str(number))).macro()["pr_auc"]
-        low, high = interval(centred(drawn, evaluate(labels, scores, kinds).macro()["pr_auc"]), 0.95)
+        drawn = resampled_metrics(labels, scores, kinds, draw(artists, 200, str(number))).overall()["pr_auc"]
+        low, high = interval(centred(drawn, evaluate(labels, scores, kinds).overall()["pr_auc"]), 0.95)
         held += low <= truth <= high
     assert 87 <= held <= 99
 
@@ -205,7 +315,7 @@ def test_a_paired_difference_is_surer_than_two_intervals(
     labels, scores, regression, artists = songs
     worse = np.clip(scores + np.random.default_rng(1).normal(0, 0.05, scores.shape), 0, 1)
     drawn = draw(artists, 300, "seed")
-    tables = [resampled_metrics(labels, given_scores, regression, drawn).macro() for given_scores in (scores, worse)]
+    tables = [resampled_metrics(labels, given_scores, regression, drawn).overall() for given_scores in (scores, worse)]
     ours, theirs = (table["pr_auc"] for table in tables)
     found = paired(ours, theirs, 0.0, 0.95)
     low, high = interval(ours, 0.95)
@@ -216,9 +326,9 @@ def test_a_paired_difference_is_surer_than_two_intervals(
 def test_no_tracks_and_no_resamples() -> None:
     none = resampled_metrics(np.zeros((0, 2)), np.zeros((0, 2)), np.array([False, True]), draw([], 3, "seed"))
     assert np.isnan(none["rmse"]).all()
-    assert np.isnan(none.macro()["roc_auc"]).all()
+    assert np.isnan(none.overall()["roc_auc"]).all()
     undrawn = resampled_metrics(np.ones((2, 1)), np.ones((2, 1)), np.array([True]), draw(["a", "b"], 0, "s"))
-    assert undrawn.macro()["rmse"].shape == (0,)
+    assert undrawn.overall()["rmse"].shape == (0,)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from study.compare_fixtures import Files, make_partition, make_study
 from study.listening_fixtures import make_catalog, write_predictions
 from tagscale import tracking
+from tagscale.evaluation.metrics import METRICS
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.partition.divide import Partition
 from tagscale.report import figures
@@ -122,7 +123,7 @@ def test_the_files_hold_the_studys_numbers(compared: Compared) -> None:
 
 def test_the_plots_are_long_tables(compared: Compared) -> None:
     points = pd.read_csv(compared.reports / "plots" / "training_size.csv")
-    assert points.columns.tolist() == ["model", "size", "seed", "train_tracks", "roc_auc", "pr_auc", "rmse"]
+    assert points.columns.tolist() == ["model", "size", "seed", "train_tracks", *METRICS]
     assert len(points) == 9
     assert len(pd.read_csv(compared.reports / "plots" / "learning_curves.csv")) == 2 * 3 * 12
     tags = pd.read_csv(compared.reports / "plots" / "per_tag.csv")
@@ -151,7 +152,7 @@ def test_the_comparison_is_a_run_of_the_study(compared: Compared) -> None:
     assert logged.asked["name"] == "comparison"
     assert logged.asked["tags"]["tagscale.dataset_hash"] == "d" * 12
     assert logged.asked["tags"]["tagscale.finding"].startswith("Spectrogram beats")
-    assert len(logged.metrics) == 9
+    assert len(logged.metrics) == 3 * len(METRICS)
     assert logged.metrics["waveform.pr_auc"] == pytest.approx(0.4431, abs=1e-4)
     assert logged.artifacts == [("report.html", None), ("comparison.csv", None), ("figures", "figures")]
 
@@ -213,7 +214,9 @@ def test_no_baselines_no_regression_tags_and_a_single_size(tmp_path: Path) -> No
     numbers = read_json(done.reports / "scores.json")
     assert list(numbers) == list(read_json(done.reports / "metrics.json")) == ["waveform", "spectrogram"]
     assert numbers["waveform"]["all"]["rmse"] is None
-    assert set(done.logged.metrics) == {f"{model}.{metric}" for model in numbers for metric in ("roc_auc", "pr_auc")}
+    assert set(done.logged.metrics) == {
+        f"{model}.{metric}" for model in numbers for metric in METRICS if metric != "rmse"
+    }
     assert "No baseline is in the grid" in (done.reports / "report.html").read_text()
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from sounds import TAGS, make_sounds
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.descriptors.table import read_descriptors
 from tagscale.evaluation.bootstrap import draw
+from tagscale.evaluation.decisions import Decisions
+from tagscale.evaluation.metrics import METRICS
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 
@@ -44,11 +46,14 @@ def test_the_files_agree_with_each_other(study, results: Path) -> None:
     assert predictions["part"].tolist() == ["valid"] * 16 + ["test"] * 16
     assert (predictions[list(TAGS)].dtypes == np.float32).all()
     per_tag = pd.read_csv(results / "per_tag.csv")
-    columns = ["tag", "group", "kind", "part", "positives", "tracks", "roc_auc", "pr_auc", "rmse"]
-    ends = [f"{metric}_{end}" for metric in ("roc_auc", "pr_auc", "rmse") for end in ("low", "high")]
+    of_tags = ["roc_auc", "pr_auc", "rmse", "f1", "ece"]
+    columns = ["tag", "group", "kind", "part", "positives", "tracks", *of_tags, "threshold", "precision", "recall"]
+    ends = [f"{metric}_{end}" for metric in of_tags for end in ("low", "high")]
     assert per_tag.columns.tolist() == columns + ends
     sounds = make_sounds()
     rows = [sounds.tracks.index(track) for track in predictions["track_id"]]
+    decisions = Decisions.model_validate_json((results / "decisions.json").read_text())
+    assert list(decisions.tags) == list(TAGS[:2])
     labels = pd.DataFrame(sounds.labels[rows], columns=list(TAGS))
     test = predictions["part"] == "test"
     tags = per_tag[per_tag["part"] == "test"].set_index("tag")
@@ -57,6 +62,12 @@ def test_the_files_agree_with_each_other(study, results: Path) -> None:
         assert tags.loc[tag, "pr_auc"] == pytest.approx(expected, abs=1e-6)
         assert tags.loc[tag, "positives"] == labels.loc[test, tag].sum()
         assert np.isnan(tags.loc[tag, "rmse"])
+        decided = predictions.loc[test, tag] >= decisions.tags[tag].threshold
+        for metric, score in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
+            of_decided = score(labels.loc[test, tag] >= 0.5, decided)
+            assert tags.loc[tag, metric] == pytest.approx(of_decided, abs=1e-6)
+        assert tags.loc[tag, "threshold"] == pytest.approx(decisions.tags[tag].threshold, abs=1e-6)
+    assert tags.loc["loudness", ["f1", "ece", "threshold", "precision", "recall"]].isna().all()
     assert metrics_of(results)["test"]["pr_auc"] == pytest.approx(tags["pr_auc"].mean(), abs=1e-6)
     assert metrics_of(results)["test"]["rmse"] == pytest.approx(tags.loc["loudness", "rmse"], abs=1e-6)
 
@@ -72,7 +83,7 @@ def test_metrics_belong_to_the_run(trained: Path, results: Path) -> None:
 def test_intervals_are_of_resampled_artists(study, results: Path) -> None:
     """The files against a bootstrap made here, from the predictions: artists drawn, their tracks really repeated."""
     predictions, resamples = (pd.read_parquet(results / f"{name}.parquet") for name in ("predictions", "resamples"))
-    assert resamples.columns.tolist() == ["resample", "roc_auc", "pr_auc", "rmse"]
+    assert resamples.columns.tolist() == ["resample", *METRICS]
     assert len(resamples) == study.params().evaluate.resamples
     test, sounds = predictions[predictions["part"] == "test"].set_index("track_id"), make_sounds()
     partition = Partition.load(study.root / "partition")
@@ -98,7 +109,12 @@ def test_intervals_are_of_resampled_artists(study, results: Path) -> None:
     np.testing.assert_allclose(resamples["pr_auc"][:20], np.clip(means + shift, 0, 1), atol=1e-8)
     assert resamples["rmse"].mean() == pytest.approx(metrics_of(results)["test"]["rmse"], abs=2e-6)
     for metric, ends in metrics_of(results)["intervals"]["test"].items():
-        assert ends == pytest.approx(np.quantile(resamples[metric].dropna(), [0.025, 0.975]), abs=2e-6)
+        known = resamples[metric].dropna()
+        if known.empty:  # two classification tags are fewer than three, and none is frequent
+            assert metric.startswith(("precision_at", "frequent"))
+            assert ends == [None, None]
+            continue
+        assert ends == pytest.approx(np.quantile(known, [0.025, 0.975]), abs=2e-6)
         assert all(round(end, 6) == end for end in ends)
 
 
@@ -114,10 +130,15 @@ def test_tags_have_intervals_on_the_test_part_alone(results: Path) -> None:
 
 def test_without_resamples_there_are_no_intervals(study, trained: Path, results: Path) -> None:
     plain = study.evaluate(study.params(evaluate={"resamples": 0}), trained, "results/plain")
-    assert {file.name for file in plain.iterdir()} == {"metrics.json", "per_tag.csv", "predictions.parquet"}
+    assert {file.name for file in plain.iterdir()} == {
+        "decisions.json",
+        "metrics.json",
+        "per_tag.csv",
+        "predictions.parquet",
+    }
     metrics = metrics_of(plain)
     assert not {"intervals", "bootstrap"} & set(metrics)
-    assert metrics.pop("files").keys() == {"per_tag.csv", "predictions.parquet"}
+    assert metrics.pop("files").keys() == {"decisions.json", "per_tag.csv", "predictions.parquet"}
     del metrics["sha256"]
     assert metrics == {key: value for key, value in metrics_of(results).items() if key in metrics}
     table = pd.read_csv(plain / "per_tag.csv")
@@ -159,7 +180,7 @@ def test_metrics_are_in_the_mlflow_run_that_training_began(study, trained: Path,
     assert logged == metrics_of(results)["intervals"]["test"]["pr_auc"]
     assert "valid_loss" in run.data.metrics, "the same run as the curves"
     files = {file.path for file in client.list_artifacts(run.info.run_id, "results")}
-    assert files == {"results/metrics.json", "results/per_tag.csv"}
+    assert files == {"results/decisions.json", "results/metrics.json", "results/per_tag.csv"}
 
 
 def test_no_run_is_told(study) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from registry.tiny import TinyStudy, empty_store, make_study
 from tagscale import tracking
+from tagscale.evaluation.metrics import METRICS
 from tagscale.params.load import Params, parse
 from tagscale.registry import package
 from tagscale.registry.gate import Decision
@@ -88,7 +89,7 @@ def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -
     assert version.tags["tagscale.git_commit"] == "c0ffee"
     assert version.tags["tagscale.train_tracks"] == "4"
     assert version.tags["tagscale.gate"].startswith("passed: the first champion")
-    assert version.test_metrics == {"pr_auc": 0.55, "roc_auc": 0.5, "rmse": 0.3}
+    assert version.test_metrics == dict.fromkeys(METRICS, 0.5) | {"pr_auc": 0.55, "rmse": 0.3}
     client = tracking.connect()
     run = client.get_run(version.run_id)
     assert run.info.run_name == "spectrogram-all-0"
@@ -229,8 +230,8 @@ def test_study_without_the_metric_names_the_setting(study: TinyStudy) -> None:
 
 
 def test_an_unknown_metric_is_refused_before_anything_is_read(study: TinyStudy) -> None:
-    params = with_settings(study, "registry", metric="f1")
-    with pytest.raises(TagscaleError, match=r"registry\.metric: found 'f1', expected a metric: roc_auc, pr_auc, rmse"):
+    params = with_settings(study, "registry", metric="f2")
+    with pytest.raises(TagscaleError, match=r"registry\.metric: found 'f2', expected a metric: roc_auc, pr_auc, rmse"):
         register.run(params, **study.paths() | {"runs": [], "results": []})
 
 

@@ -52,6 +52,7 @@ def test_a_run_is_sent_with_settings_files_and_results(study, sent: Params, caps
     client = tracking.connect()
     assert "checkpoint/trees.ubj.gz" in {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")}
     assert {file.path for file in client.list_artifacts(run.info.run_id, "results")} == {
+        "results/decisions.json",
         "results/metrics.json",
         "results/per_tag.csv",
     }

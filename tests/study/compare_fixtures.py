@@ -117,7 +117,8 @@ def _make_results(
     for part in ("valid", "test"):  # the means over tags are exactly what the test asked for
         rows = table["part"] == part
         aim = target + (0.02 if part == "valid" else 0.0)
-        wanted = dict.fromkeys(METRICS, 0.30 - aim / 4) | {"roc_auc": 0.55 + aim / 2, "pr_auc": aim}
+        wanted = {key: 0.30 - aim / 4 if metric.lower_is_better else aim for key, metric in METRICS.items()}
+        wanted["roc_auc"] = 0.55 + aim / 2
         for metric, mean in wanted.items():
             table.loc[rows, metric] += mean - table.loc[rows, metric].mean()
     for metric in wanted:

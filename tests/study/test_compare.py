@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from study.compare_fixtures import SIZES, Files, make_study
+from tagscale.evaluation.metrics import METRICS
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
 from tagscale.study.compare import all_scores, difference, group_scores, headline, tag_scores
@@ -72,7 +73,7 @@ def resamples_of(root: Path, model: str, size: str, seed: int) -> pd.DataFrame:
 
 def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(tmp_path: Path) -> None:
     study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4), resamples=200), sizes=[300], seeds=[0, 1, 4])
-    assert study.resamples.columns.tolist() == ["model", "size", "seed", "resample", "roc_auc", "pr_auc", "rmse"]
+    assert study.resamples.columns.tolist() == ["model", "size", "seed", "resample", *METRICS]
     assert len(study.resamples) == 9 * 200
     table = study.comparison.set_index(["model", "size"])
     for model in ("waveform", "descriptors"):
@@ -199,7 +200,7 @@ def test_rows_are_ordered_and_the_best_of_each_size_is_marked(tmp_path: Path) ->
     table = read(files, sizes=[300, 100]).comparison
     assert table["model"].tolist() == ["waveform", "spectrogram", "descriptors"] * 2
     assert table["train_tracks"].tolist() == [100] * 3 + [300] * 3
-    assert table["best"].tolist() == ["", "", "roc_auc pr_auc rmse", "roc_auc pr_auc rmse", "", ""]
+    assert table["best"].tolist() == ["", "", " ".join(METRICS), " ".join(METRICS), "", ""]
     assert table["test_pr_auc_sd"].isna().all(), "one seed has no deviation"
 
 
@@ -309,7 +310,9 @@ def test_scores_have_null_where_nothing_was_scored(tmp_path: Path) -> None:
     files = make_study(tmp_path, kinds=("classification",), pr_auc=lambda model, tracks, seed: 0.123456)
     numbers = json.loads(json.dumps(all_scores(read(files))))
     assert list(numbers) == ["waveform", "spectrogram", "descriptors"]
-    assert numbers["waveform"]["all"] == {"roc_auc": 0.6117, "pr_auc": 0.1235, "rmse": None}
+    assert list(numbers["waveform"]["all"]) == list(METRICS)
+    expected = {"roc_auc": 0.6117, "pr_auc": 0.1235, "rmse": None, "f1": 0.1235}
+    assert {metric: numbers["waveform"]["all"][metric] for metric in expected} == expected
 
 
 def test_headline_is_a_number_a_model_and_kind_of_tags(tmp_path: Path) -> None:

@@ -20,14 +20,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tagscale.evaluation.decisions import TagDecision
 from tagscale.evaluation.metrics import (
     KINDS,
     METRICS,
+    OF_PART,
+    OF_TAGS,
+    Part,
     ResampledTracks,
-    checked,
-    checked_kinds,
     mean_of_known,
     metrics_of,
+    overall,
 )
 from tagscale.runtime.machine import cores
 
@@ -81,23 +84,27 @@ class Resampled:
     """Metrics of every tag in every resample, by the metric's key: each (tags, resamples), NaN where there is none.
 
     A classification tag has no AUC in a resample that leaves it without positives or without negatives.
+    of_part: the metrics over pairs and over tracks by key, each (resamples,)
+    frequent: (tags,), the tags that count as frequent in the part itself
     certain: (tags,), whether enough artists stand behind a tag for an interval: two with positives and two with
         negatives; for a regression tag, two with annotated tracks.
     """
 
     values: dict[str, np.ndarray]
+    of_part: dict[str, np.ndarray]
+    frequent: np.ndarray
     certain: np.ndarray
 
     def __getitem__(self, metric: str) -> np.ndarray:
         return self.values[metric]
 
-    def macro(self) -> dict[str, np.ndarray]:
-        """The mean of each metric over the tags that have it in a resample, (resamples,), not centred.
+    def overall(self) -> dict[str, np.ndarray]:
+        """Each metric in every resample, (resamples,), not centred; a mean over tags is over those that have it there.
 
         So a tag with few positive artists is missing from some of the means. The same tags are missing for every
         model, since that depends on the labels alone.
         """
-        return {metric: mean_of_known(values) for metric, values in self.values.items()}
+        return {key: np.asarray(values) for key, values in overall(self.values, self.of_part, self.frequent).items()}
 
     def intervals(self, metric: str, scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of every tag's interval, each (tags,); NaN where the tag has none.
@@ -169,34 +176,48 @@ def paired(
 
 
 def resampled_metrics(
-    labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, draws: Draw, threads: int | None = None
+    labels: np.ndarray,
+    scores: np.ndarray,
+    regression: np.ndarray,
+    draws: Draw,
+    threads: int | None = None,
+    decisions: Sequence[TagDecision | None] | None = None,
 ) -> Resampled:
     """All metrics of all tags in every resample, each tag by the metrics of its kind.
 
     Args:
-        labels, scores, regression: as `metrics.evaluate` takes them
+        labels, scores, regression, decisions: as `metrics.evaluate` takes them
         threads: tags scored at a time; the cores of this process where not given
     Raises:
         ValueError: shapes that do not fit, values out of range.
     """
-    labels, scores = checked(labels, scores)
-    regression = checked_kinds(regression, labels)
-    if draws.artist_of.shape != labels.shape[:1]:
-        raise ValueError(f"artists: expected {labels.shape[:1]}, found {draws.artist_of.shape}")
-    values = {metric: np.full((labels.shape[1], draws.resamples), np.nan) for metric in METRICS}
-    certain = np.zeros(labels.shape[1], bool)
+    part = Part.of(labels, scores, regression, decisions, draws.artist_of)
+    tags = part.labels.shape[1]
+    values = {metric: np.full((tags, draws.resamples), np.nan) for metric in OF_TAGS}
+    of_part = {metric.key: np.full(draws.resamples, np.nan) for metric in OF_PART}
+    certain = np.zeros(tags, bool)
+    times = draws.counts.astype(np.float64)  # once, for products with sums over tracks
 
     def score(tag: int) -> None:
-        known = ~np.isnan(labels[:, tag])
-        tracks = ResampledTracks(labels[known, tag], scores[known, tag], draws.artist_of[known], draws.counts)
-        kind = KINDS[int(regression[tag])]
+        known = part.known(tag)
+        tracks = ResampledTracks(*part.of_tag(tag), draws.artist_of[known], times)
+        kind = KINDS[int(part.regression[tag])]
         classes = [tracks.positive, ~tracks.positive] if kind == "classification" else [np.ones(known.sum(), bool)]
         certain[tag] = min(len(np.unique(tracks.artist[members])) for members in classes) >= FEWEST_ARTISTS
         if all(members.any() for members in classes):
             for metric in metrics_of(kind):
                 values[metric.key][tag] = metric.resampled(tracks)
 
+    def score_whole() -> None:
+        for over, (arrays, artist) in part.whole().items():
+            tracks = ResampledTracks(*arrays, artist, times)
+            for metric in OF_PART:
+                if metric.over == over:
+                    of_part[metric.key][:] = metric.resampled(tracks)
+
     with ThreadPoolExecutor(threads or cores()) as pool:  # numpy and scipy release the interpreter's lock
-        for _ in pool.map(score, range(labels.shape[1])):
+        whole = pool.submit(score_whole)
+        for _ in pool.map(score, range(tags)):
             pass
-    return Resampled(values, certain)
+        whole.result()
+    return Resampled(values, of_part, part.frequent, certain)

@@ -5,14 +5,16 @@ for a classification tag when its label is at least 0.5.
 Source: Pons et al. 2018, section 5.1: both AUCs for classification tags, root of the MSE for regression tags.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from tagscale import POSITIVE
-from tagscale.evaluation.resamples import areas, means
+from tagscale.evaluation.decisions import TagDecision, decide
+from tagscale.evaluation.resamples import areas, levels, totals
 from tagscale.runtime.errors import TagscaleError
 
 KINDS = ("classification", "regression")
@@ -20,17 +22,28 @@ PARTS = ("valid", "test")  # the parts of a partition that are scored
 NOTHING = "–"  # printed where there is no score
 
 
+FREQUENT_POSITIVES, FREQUENT_ARTISTS = 10, 3  # positive tracks, and artists with some, of a frequent tag in a part
+TOP = 3  # tags of a track that `precision_at_3` looks at
+BINS = 15  # of probabilities, equally wide (Guo et al. 2017)
+MICRO_THRESHOLDS = 512  # at most, in the resamples of the areas over all pairs of track and tag
+
+
 @dataclass(frozen=True)
 class TagTracks:
-    """The annotated tracks of one tag.
+    """The annotated tracks of one tag; or of many, where a track comes once with each (`Over`).
 
     Shape:
         labels: (tracks,) float64 in [0, 1]
         scores: (tracks,) float64 in [0, 1]
+        probabilities: (tracks,) float64 in [0, 1], as the tag's calibration makes them of the scores
+        decided: (tracks,) bool, whether the score reaches the tag's threshold
+        each of them (tracks, tags), with NaN labels, where a metric is a mean over tracks
     """
 
     labels: np.ndarray
     scores: np.ndarray
+    probabilities: np.ndarray
+    decided: np.ndarray
 
     @cached_property
     def positive(self) -> np.ndarray:
@@ -46,14 +59,25 @@ class TagTracks:
         true = np.cumsum(positive)[last_of_ties]
         return true, np.flatnonzero(last_of_ties) + 1 - true
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """The mean of one value a track."""
-        return np.asarray(values.mean())
+    def totals(self, values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+        """The sum of one value a track over each group of tracks, (groups,)."""
+        return np.bincount(group, values, groups)
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """How many tracks are true and false negatives, false and true positives, (4,), in this order."""
+        return self.totals(np.ones(len(self.labels)), 2 * self.decided + self.positive, 4)
+
+    def mean(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """The mean of one value a track; NaN where the weights add up to 0."""
+        weights = np.ones(len(values)) if weights is None else weights
+        one = np.zeros(len(values), int)
+        return _share(self.totals(values * weights, one, 1)[0], self.totals(weights, one, 1)[0])
 
 
 @dataclass(frozen=True)
 class ResampledTracks(TagTracks):
-    """The annotated tracks of one tag in many resamples of their artists.
+    """Such tracks in many resamples of their artists; what is one number there is (resamples,) here.
 
     Shape:
         artist: (tracks,), the number of each track's artist
@@ -68,20 +92,35 @@ class ResampledTracks(TagTracks):
         """ROC-AUC and average precision, each (resamples,): one pass gives both."""
         return areas(self.positive, self.scores, self.artist, self.draws)
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """The mean of one value a track in every resample, (resamples,)."""
-        return means(values, self.artist, self.draws)
+    @cached_property
+    def rough_areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same at a few hundred thresholds at most: quick for many tracks, exact for few."""
+        few = levels(self.positive, self.scores, MICRO_THRESHOLDS)
+        return areas(self.positive, few, self.artist, self.draws)
+
+    def totals(self, values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+        """The sum of one value a track over each group of tracks in every resample, (groups, resamples)."""
+        return totals(values, group, groups, self.artist, self.draws)
+
+
+Over = Literal["tags", "frequent tags", "pairs", "tracks"]
+Shown = Literal["scores", "decisions", "averages"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to score a tag.
+    """One way to score tags.
 
     key: its name in files, tables, settings and MLflow
     label: its name for readers
     kinds: the kinds of tags that it scores; a classification tag only where both classes occur
-    score: its value on the annotated tracks of one tag
+    score: its value on the annotated tracks of one tag, or on what `over` says
     resampled: its value in every resample of them, (resamples,)
+    over: what its one number for a part is. "tags": the mean over the tags that it scores; "frequent tags": the same
+        over those with enough positives by enough artists; "pairs": its value on all pairs of a track and a tag; these
+        weigh all tracks alike, and so frequent tags more; "tracks": the mean over tracks of a value for all their tags
+    of: for frequent tags, the key of the metric whose values are averaged
+    shown: the table of the report that it stands in
     lower_is_better: its direction
     main: whether it stands for its kinds where one metric must: ranks of models, bars of single tags
     bounds: its least and its greatest value
@@ -93,6 +132,9 @@ class Metric:
     kinds: tuple[str, ...]
     score: Callable[[TagTracks], np.ndarray]
     resampled: Callable[[ResampledTracks], np.ndarray]
+    over: Over = "tags"
+    of: str = ""
+    shown: Shown = "scores"
     lower_is_better: bool = False
     main: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
@@ -137,23 +179,114 @@ def rmse(tag: TagTracks) -> np.ndarray:
     return np.sqrt(tag.mean((tag.labels - tag.scores) ** 2))
 
 
-ROC_AUC = Metric("roc_auc", "ROC-AUC", ("classification",), score=roc_auc, resampled=lambda tag: tag.areas[0])
+def f1(tag: TagTracks) -> np.ndarray:
+    """The harmonic mean of precision and recall at the tag's threshold; NaN in a resample without positives."""
+    _, missed, false, true = tag.confusion
+    return _share(2 * true, 2 * true + false + missed, where=true + missed > 0)
+
+
+def precision(tag: TagTracks) -> np.ndarray:
+    """The share of the decided tracks that are positive; NaN where none is decided."""
+    _, _, false, true = tag.confusion
+    return _share(true, true + false)
+
+
+def recall(tag: TagTracks) -> np.ndarray:
+    """The share of the positive tracks that are decided."""
+    _, missed, _, true = tag.confusion
+    return _share(true, true + missed)
+
+
+def calibration_error(tag: TagTracks) -> np.ndarray:
+    """The expected calibration error: how far the mean probability is from the share of positives, bin by bin.
+
+    It is above 0 for perfect probabilities, too, since a share of few tracks is uncertain.
+    Source: Guo et al. 2017, "On calibration of modern neural networks", equation 3, for each tag by itself.
+    """
+    place = np.minimum((tag.probabilities * BINS).astype(int), BINS - 1)
+    gaps = np.abs(tag.totals(tag.probabilities - tag.positive, place, BINS)).sum(axis=0)
+    return _share(gaps, tag.confusion.sum(axis=0))
+
+
+def _share(part: np.ndarray, whole: np.ndarray, where: np.ndarray | bool = True) -> np.ndarray:
+    """part / whole; NaN where the whole is 0, or where not asked for."""
+    return np.asarray(part / np.where((whole > 0) & where, whole, np.nan))
+
+
+def precision_at_top(tracks: TagTracks) -> np.ndarray:
+    """The share of a track's `TOP` highest scores whose tags are true, mean over tracks with so many annotated tags.
+
+    Tags that share the last of these places by equal scores get equal parts of it.
+    """
+    known = ~np.isnan(tracks.labels)
+    counted = 1.0 * (known.sum(axis=1) >= TOP)
+    if not counted.any():
+        return tracks.mean(counted, counted)
+    scores = np.where(known, tracks.scores, -1.0)
+    last = np.partition(scores, -TOP, axis=1)[:, [-TOP]]
+    above, tied = scores > last, scores == last
+    share = (TOP - above.sum(axis=1)) / tied.sum(axis=1)
+    hits = (above & tracks.positive).sum(axis=1) + share * (tied & tracks.positive).sum(axis=1)
+    return tracks.mean(hits / TOP, counted)
+
+
+def _over_pairs(metric: Metric, label: str, resampled: Callable[[ResampledTracks], np.ndarray]) -> Metric:
+    made = replace(metric, key=f"micro_{metric.key}", label=label, resampled=resampled)
+    return replace(made, over="pairs", shown="averages", main=False)
+
+
+def _over_frequent(metric: Metric) -> Metric:
+    made = replace(metric, key=f"frequent_{metric.key}", label=f"{metric.label}, frequent tags", of=metric.key)
+    return replace(made, over="frequent tags", shown="averages", main=False)
+
+
+CLASSES, VALUES = (("classification",), ("regression",))
+ROC_AUC = Metric("roc_auc", "ROC-AUC", CLASSES, score=roc_auc, resampled=lambda tag: tag.areas[0])
 PR_AUC = Metric(
     "pr_auc",
     "PR-AUC",
-    ("classification",),
+    CLASSES,
     score=average_precision,
     resampled=lambda tag: tag.areas[1],
     main=True,  # it tells more than ROC-AUC on rare tags (section 5.1)
 )
-RMSE = Metric("rmse", "√MSE", ("regression",), score=rmse, resampled=rmse, lower_is_better=True, main=True)
+RMSE = Metric("rmse", "√MSE", VALUES, score=rmse, resampled=rmse, lower_is_better=True, main=True)
+F1 = Metric("f1", "F1", CLASSES, score=f1, resampled=f1, shown="decisions")
+PRECISION_AT_TOP = Metric(
+    f"precision_at_{TOP}",
+    f"precision at {TOP}",
+    CLASSES,
+    score=precision_at_top,
+    resampled=precision_at_top,
+    over="tracks",
+    shown="decisions",
+)
+ECE = Metric(
+    "ece", "ECE", CLASSES, score=calibration_error, resampled=calibration_error, shown="decisions", lower_is_better=True
+)
+AVERAGES = (
+    _over_pairs(ROC_AUC, "micro ROC-AUC", lambda pairs: pairs.rough_areas[0]),
+    _over_pairs(PR_AUC, "micro PR-AUC", lambda pairs: pairs.rough_areas[1]),
+    _over_pairs(F1, "micro F1", f1),
+    _over_frequent(ROC_AUC),
+    _over_frequent(PR_AUC),
+    _over_frequent(F1),
+)
 
-METRICS = {metric.key: metric for metric in (ROC_AUC, PR_AUC, RMSE)}  # in the order of columns
+ALL = (ROC_AUC, PR_AUC, RMSE, F1, PRECISION_AT_TOP, ECE, *AVERAGES)
+METRICS = {metric.key: metric for metric in ALL}  # in the order of columns
+OF_TAGS = {key: metric for key, metric in METRICS.items() if metric.over == "tags"}  # each has a value a tag
+OF_PART = [metric for metric in METRICS.values() if metric.over in ("pairs", "tracks")]  # one value a part
+
+
+def shown_in(table: Shown) -> list[Metric]:
+    """The metrics of one of the report's tables; "scores" is the first, with the paper's metrics."""
+    return [metric for metric in METRICS.values() if metric.shown == table]
 
 
 def metrics_of(kind: str) -> list[Metric]:
-    """The metrics of a kind of tags."""
-    return [metric for metric in METRICS.values() if kind in metric.kinds]
+    """The metrics that a tag of this kind has values of."""
+    return [metric for metric in OF_TAGS.values() if kind in metric.kinds]
 
 
 def main_metric(kind: str) -> Metric:
@@ -199,53 +332,162 @@ def listing(values: Mapping[str, float]) -> str:
 class TagMetrics:
     """The metrics of every tag, each an array (tags,); NaN where a metric does not apply or cannot be computed.
 
-    values: the arrays by the metric's key
+    values: the arrays by the metric's key, of the metrics `OF_TAGS`
+    of_part: the metrics over pairs and over tracks, one number each, by key
     tracks: annotated tracks
     positives: annotated tracks with a label of at least 0.5
+    frequent: whether a tag has enough positives by enough artists
     reasons: why a tag has no metric; None where it has
     """
 
     values: dict[str, np.ndarray]
+    of_part: dict[str, float]
     tracks: np.ndarray
     positives: np.ndarray
+    frequent: np.ndarray
     reasons: list[str | None]
 
     def __getitem__(self, metric: str) -> np.ndarray:
         return self.values[metric]
 
-    def macro(self) -> dict[str, float]:
-        """The mean of each metric over the tags that have it; NaN where none has."""
-        return {metric: float(mean_of_known(values)) for metric, values in self.values.items()}
+    def overall(self) -> dict[str, float]:
+        """One number for each metric: as its `over` says; NaN where there is nothing to score."""
+        return {key: float(value) for key, value in overall(self.values, self.of_part, self.frequent).items()}
 
 
-def evaluate(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) -> TagMetrics:
+def overall(
+    values: Mapping[str, np.ndarray], of_part: Mapping[str, float | np.ndarray], frequent: np.ndarray
+) -> dict[str, float | np.ndarray]:
+    """One number for each metric, or one a resample, from those of the tags and those of the part.
+
+    Shape:
+        values:   (tags,) or (tags, resamples) each
+        frequent: (tags,) bool
+    """
+    numbers = dict(of_part) | {key: mean_of_known(values[key]) for key in OF_TAGS}
+    numbers |= {metric.key: mean_of_known(values[metric.of][frequent]) for metric in METRICS.values() if metric.of}
+    return {key: numbers[key] for key in METRICS}
+
+
+def evaluate(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    regression: np.ndarray,
+    decisions: Sequence[TagDecision | None] | None = None,
+    artist: np.ndarray | None = None,
+) -> TagMetrics:
     """All metrics of all tags, each tag by the metrics of its kind.
 
     Args:
         labels: (tracks, tags) in [0, 1] or NaN
         scores: (tracks, tags) in [0, 1]
         regression: (tags,) bool
+        decisions: a tag's calibration and threshold; without, its scores are probabilities and decided from 0.5
+        artist: (tracks,), the number of each track's artist; without, each track has its own
     Raises:
         ValueError: shapes that do not fit, values out of range.
 
     >>> labels = np.array([[1, 0.25], [0, np.nan], [1, 0.5], [0, np.nan]])
     >>> scores = np.array([[0.9, 0.5], [0.1, 0.9], [0.2, 0.75], [0.1, 0.0]])
-    >>> macro = evaluate(labels, scores, regression=np.array([False, True])).macro()
-    >>> macro["roc_auc"], macro["pr_auc"], macro["rmse"]
+    >>> numbers = evaluate(labels, scores, regression=np.array([False, True])).overall()
+    >>> numbers["roc_auc"], numbers["pr_auc"], numbers["rmse"]
     (1.0, 1.0, 0.25)
     """
-    labels, scores = checked(labels, scores)
-    regression = checked_kinds(regression, labels)
-    known = ~np.isnan(labels)
-    tracks, positives = known.sum(axis=0), (labels >= POSITIVE).sum(axis=0)
+    part = Part.of(labels, scores, regression, decisions, artist)
+    labels, regression = part.labels, part.regression
+    tracks, positives = (~np.isnan(labels)).sum(axis=0), (labels >= POSITIVE).sum(axis=0)
     reasons = [_reason(*facts) for facts in zip(tracks, positives, regression, strict=True)]
-    values = {metric: np.full(labels.shape[1], np.nan) for metric in METRICS}
+    values = {metric: np.full(labels.shape[1], np.nan) for metric in OF_TAGS}
     for tag, reason in enumerate(reasons):
         if reason is None:
-            annotated = TagTracks(labels[known[:, tag], tag], scores[known[:, tag], tag])
+            annotated = TagTracks(*part.of_tag(tag))
             for metric in metrics_of(KINDS[int(regression[tag])]):
                 values[metric.key][tag] = metric.score(annotated)
-    return TagMetrics(values, tracks, positives, reasons)
+    wholes = {over: TagTracks(*arrays) for over, (arrays, _) in part.whole().items()}
+    of_part = {
+        metric.key: float(metric.score(wholes[metric.over])) if metric.over in wholes else np.nan for metric in OF_PART
+    }
+    return TagMetrics(values, of_part, tracks, positives, part.frequent, reasons)
+
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # labels, scores, probabilities, decided
+
+
+def precision_recall(
+    labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, decisions: Sequence[TagDecision | None]
+) -> dict[str, np.ndarray]:
+    """Precision and recall of every tag at its threshold, by these names, each (tags,); NaN where there is none.
+
+    Args: as `evaluate` takes them. Raises as it.
+    """
+    part = Part.of(labels, scores, regression, decisions, None)
+    both = np.full((2, len(part.regression)), np.nan)
+    for tag in np.flatnonzero(~part.regression).tolist():
+        annotated = TagTracks(*part.of_tag(tag))
+        both[:, tag] = precision(annotated), recall(annotated)
+    return {"precision": both[0], "recall": both[1]}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the metrics of a part are computed from; the arrays are (tracks, tags), `artist` is (tracks,)."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
+    decided: np.ndarray
+    regression: np.ndarray
+    artist: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        regression: np.ndarray,
+        decisions: Sequence[TagDecision | None] | None,
+        artist: np.ndarray | None,
+    ) -> "Part":
+        """Check what `evaluate` takes, and apply the decisions. Raises as `evaluate`."""
+        labels, scores = checked(labels, scores)
+        regression = checked_kinds(regression, labels)
+        artist = np.arange(len(labels)) if artist is None else artist
+        if artist.shape != labels.shape[:1]:
+            raise ValueError(f"artists: expected {labels.shape[:1]}, found {artist.shape}")
+        return cls(labels, scores, *decide(scores, decisions), regression, artist)
+
+    @cached_property
+    def frequent(self) -> np.ndarray:
+        """(tags,) bool: whether a tag has enough positives by enough artists."""
+        positive = self.labels >= POSITIVE
+        artists = np.array([len(np.unique(self.artist[rows])) for rows in positive.T], int)
+        return (positive.sum(axis=0) >= FREQUENT_POSITIVES) & (artists >= FREQUENT_ARTISTS)
+
+    def known(self, tag: int) -> np.ndarray:
+        """(tracks,) bool: whether a track is annotated with a tag."""
+        return ~np.isnan(self.labels[:, tag])
+
+    def of_tag(self, tag: int) -> Arrays:
+        """The annotated tracks of one tag."""
+        known = self.known(tag)
+        return (
+            self.labels[known, tag],
+            self.scores[known, tag],
+            self.probabilities[known, tag],
+            self.decided[known, tag],
+        )
+
+    def whole(self) -> dict[Over, tuple[Arrays, np.ndarray]]:
+        """What metrics over pairs and over tracks see, each with its artists; {} where nothing can be scored."""
+        classes = ~self.regression
+        labels, scores = self.labels[:, classes], self.scores[:, classes]
+        tracks = labels, scores, self.probabilities[:, classes], self.decided[:, classes]
+        known = ~np.isnan(labels)
+        if not 0 < (labels >= POSITIVE).sum() < known.sum():
+            return {}
+        pairs = labels[known], scores[known], tracks[2][known], tracks[3][known]
+        artists = np.broadcast_to(self.artist[:, None], known.shape)[known]
+        return {"pairs": (pairs, artists), "tracks": (tracks, self.artist)}
 
 
 def checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

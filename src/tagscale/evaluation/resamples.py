@@ -1,4 +1,4 @@
-"""Areas under curves, and means, of one tag in all resamples of its artists at once.
+"""Areas under curves, and sums, of one tag in all resamples of its artists at once.
 
 A tag's tracks are sorted once, not once a resample. Between two neighbouring thresholds (the scores of positives) only
 the number of tracks counts. So the weights of all segments in all resamples are one product: sparse (segments x
@@ -71,12 +71,25 @@ def _areas_of(gains: np.ndarray, others: np.ndarray, equals: np.ndarray | None) 
     return 1 - disordered / pairs, precision / all_true
 
 
-def means(values: np.ndarray, artist: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The mean of one value a track in all resamples, (resamples,); NaN in a resample without tracks."""
-    sums = np.bincount(artist, values, len(draws)) @ draws
-    tracks = np.bincount(artist, minlength=len(draws)).astype(np.float64) @ draws
-    mean: np.ndarray = sums / np.where(tracks > 0, tracks, np.nan)
-    return mean
+def totals(values: np.ndarray, group: np.ndarray, groups: int, artist: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The sums of one value a track over each group of tracks in all resamples, (groups, resamples).
+
+    Shape:
+        values, group, artist: (tracks,); group and artist are numbers
+    """
+    cells = np.bincount(group * len(draws) + artist, values, groups * len(draws)).reshape(groups, len(draws))
+    return np.asarray(cells @ draws)
+
+
+def levels(positive: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
+    """Scores as few levels, (tracks,): as many as leave `most` thresholds, or all, where there are no more.
+
+    Equal scores stay equal, and none changes places. Scores between two thresholds that are left become equal.
+    """
+    thresholds = np.unique(scores[positive])
+    if len(thresholds) > most:
+        thresholds = thresholds[np.linspace(0, len(thresholds) - 1, most).round().astype(int)]
+    return np.searchsorted(thresholds, scores, "left") + np.searchsorted(thresholds, scores, "right")
 
 
 def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype: type) -> csr_array:

@@ -271,11 +271,19 @@ class BaselineParams(Block):
     learning_rate: float = Field(gt=0)
 
 
+class WantedPrecision(Block):
+    precision: float = Field(gt=0, lt=1)
+
+
+ThresholdRule = Literal["f1"] | WantedPrecision
+
+
 class EvaluateParams(Block):
     window_seconds: float | None = Field(ge=0.5, le=120)
     hop_seconds: float = Field(gt=0)
     resamples: int = Field(ge=0, le=100_000)
     confidence: float = Field(gt=0, lt=1)
+    thresholds: ThresholdRule
 
 
 class RegistryParams(Block):

@@ -89,7 +89,7 @@ def judge_again(metric: str, champion: AudioTagger, trial: Trial, same: bool = F
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []
     for scores in (ours, theirs):
-        value = evaluate(labels, scores[shared].to_numpy(), regression).macro()[metric]
+        value = evaluate(labels, scores[shared].to_numpy(), regression).overall()[metric]
         values.append(None if np.isnan(value) else value)
     origin = "" if same else "comes from another partition and "
     doubt = "" if same else ", perhaps on tracks that it learned from"

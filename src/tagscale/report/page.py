@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
-from tagscale.evaluation.metrics import METRICS, NOTHING, metrics_of
+from tagscale.evaluation.metrics import NOTHING, Metric, Shown, metrics_of, shown_in
 from tagscale.models.spec import label_of
 from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
@@ -71,14 +71,15 @@ def render(
         study=study,
         verdict=verdict,
         dataset=dataset,
-        labels=[metric.label for metric in METRICS.values()],
-        directions=directions(METRICS.values()),
-        coverage=coverage(METRICS.values()),
+        labels=[metric.label for metric in shown_in("scores")],
+        directions=directions(shown_in("scores")),
+        coverage=coverage(shown_in("scores")),
         looks={model: {"colour": colour_of(model), "outline": outline_of(model)} for model in study.everyone},
         rates=bool(table["rate"].notna().any()),
         intervals=not study.resamples.empty,
         confidence=f"{study.confidence:.0%}",
-        sizes=[_rows(rows, table) for _, rows in table.groupby("train_tracks", sort=True)],
+        sizes=_sizes(table, shown_in("scores"), ("test", "valid")),
+        further=_further(table),
         trend_basis=_trend_basis(study),
         largest_tracks=f"{table['train_tracks'].max():,}",
         chosen=_chosen(study, verdict),
@@ -127,14 +128,35 @@ def training_rates(study: Study) -> np.ndarray:
     return means.reindex(pd.MultiIndex.from_frame(rows)).to_numpy(float)
 
 
-def _rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _further(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The tables of the other metrics, those that some run has; test part only."""
+    tables: dict[Shown, str] = {"decisions": "Decisions", "averages": "Other averages"}
+    further = []
+    for shown, title in tables.items():
+        metrics = [metric for metric in shown_in(shown) if table[f"test_{metric.key}"].notna().any()]
+        if metrics:
+            labels = [metric.label for metric in metrics]
+            rows = _sizes(table, metrics, ("test",))
+            further.append({"title": title, "labels": labels, "directions": directions(metrics), "sizes": rows})
+    return further
+
+
+def _sizes(table: pd.DataFrame, metrics: list[Metric], parts: tuple[str, ...]) -> list[list[dict[str, Any]]]:
+    """Rows of each training size, the smallest first."""
+    return [_rows(rows, table, metrics, parts) for _, rows in table.groupby("train_tracks", sort=True)]
+
+
+def _rows(
+    rows: pd.DataFrame, table: pd.DataFrame, metrics: list[Metric], parts: tuple[str, ...]
+) -> list[dict[str, Any]]:
     """Cells of the rows of one size, as the template shows them."""
-    tops = {key: metric.sign * (metric.sign * table[f"test_{key}"]).max() for key, metric in METRICS.items()}
+    tops = {one.key: one.sign * (one.sign * table[f"test_{one.key}"]).max() for one in metrics}
     shown = []
     for row in rows.to_dict("records"):
         scores = []
-        for part in ("test", "valid"):
-            for key, metric in METRICS.items():
+        for part in parts:
+            for metric in metrics:
+                key = metric.key
                 mean, deviation = row[f"{part}_{key}"], row[f"{part}_{key}_sd"]
                 best = part == "test" and key in str(row["best"]).split()
                 marks = ["best"] * best + ["top"] * bool(best and mean == tops[key])
@@ -163,7 +185,7 @@ def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
     """A table for each kind of tags: the kind's metrics, and a row a tag with its facts and every model's scores."""
     tables = []
     for kind, of_kind in tags.groupby("kind"):
-        metrics = metrics_of(str(kind))
+        metrics = [metric for metric in metrics_of(str(kind)) if metric.shown == "scores"]
         rows = []
         for tag, of_tag in of_kind.groupby("tag", sort=False):
             by_model = {row["model"]: row for row in of_tag.to_dict("records")}

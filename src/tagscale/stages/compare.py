@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import METRICS, Metric
+from tagscale.evaluation.metrics import METRICS, Metric, shown_in
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.report import figures, listening_figures, tag_figures
@@ -82,7 +82,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], parti
 def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     """The result table (test part) and the findings on the terminal."""
     wide = console.width >= 130
-    metrics = list(METRICS.values())
+    metrics = shown_in("scores")
     each = len(metrics) if wide else 3  # three metrics with their intervals fit on 80 columns
     for first in range(0, len(metrics), each):
         console.print(_table(study, metrics[first : first + each], wide))

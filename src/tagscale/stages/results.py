@@ -4,6 +4,7 @@ Every stage that scores tracks, in whatever way, ends here.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from rich.console import Console
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, resampled_metrics
-from tagscale.evaluation.metrics import METRICS, PARTS, TagMetrics
+from tagscale.evaluation.calibration import learn
+from tagscale.evaluation.decisions import DECISIONS, TagDecision
+from tagscale.evaluation.metrics import METRICS, OF_TAGS, PARTS, TagMetrics, precision_recall, shown_in
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
-from tagscale.runtime.files import replacing, seal
+from tagscale.runtime.files import replacing, seal, write_json
 from tagscale.runtime.identity import RunFacts, RunIdentity
 from tagscale.runtime.tables import write_csv, write_table, write_wide
 
@@ -37,6 +40,9 @@ def write_results(
 ) -> None:
     """Write the folder `results`: predictions.parquet, per_tag.csv and metrics.json; log the metrics to the run.
 
+    Each tag's calibration and threshold are learned on the validation part, and kept in decisions.json. So the metrics
+    that rest on them are those of unseen tracks in the test part alone.
+
     With evaluate.resamples, also resamples.parquet: the means over the tags in every bootstrap resample of the test
     part's artists, centred on the scores. The resamples depend on the partition alone. So they hold the same artists in
     every run, and runs can be compared resample by resample. Their percentiles are the intervals in the other files.
@@ -46,7 +52,7 @@ def write_results(
         facts: those of the run: its identity, its training tracks and its parameters
         run: its folder
     """
-    identity = facts["identity"]
+    identity, evaluation = facts["identity"], params.evaluate
     tracks = {part: parts.tracks(part) for part in PARTS}
     scores = scores.loc[scored_tracks(parts), parts.tags]
     tags = data.tags.loc[parts.tags]
@@ -55,19 +61,26 @@ def write_results(
         part: (data.labels.loc[ids, parts.tags].to_numpy(), scores.loc[ids].to_numpy(), regression)
         for part, ids in tracks.items()
     }
-    metrics = {part: evaluate_tags(*arrays[part]) for part in PARTS}
+    decisions = learn(*arrays["valid"], parts.tags, evaluation.thresholds)
+    of_tags, artists = decisions.of(parts.tags), {part: _artists(parts, ids) for part, ids in tracks.items()}
+    metrics = {
+        part: evaluate_tags(*arrays[part], of_tags, np.unique(artists[part], return_inverse=True)[1]) for part in PARTS
+    }
     certainty = None
-    if params.evaluate.resamples:
-        draws = draw(_artists(parts, tracks["test"]), params.evaluate.resamples, parts.hash)
-        resampled = resampled_metrics(*arrays["test"], draws)
-        certainty = Certainty(draws, metrics["test"], resampled, params.evaluate.confidence)
+    if evaluation.resamples:
+        draws = draw(artists["test"], evaluation.resamples, parts.hash)
+        resampled = resampled_metrics(*arrays["test"], draws, decisions=of_tags)
+        certainty = Certainty(draws, metrics["test"], resampled, evaluation.confidence)
     numbers: dict[str, Any] = {"identity": identity.as_dict()}
     numbers |= {"train_tracks": facts["train_tracks"], "parameters": facts["parameters"]}
-    numbers |= {part: {key: _rounded(value) for key, value in metrics[part].macro().items()} for part in PARTS}
+    numbers |= {part: {key: _rounded(value) for key, value in metrics[part].overall().items()} for part in PARTS}
     numbers["unscored"] = {part: _unscored(parts.tags, metrics[part]) for part in PARTS}
     numbers |= certainty.facts() if certainty else {}
     keys = pd.DataFrame({"track_id": scores.index, "part": np.repeat(PARTS, [len(tracks[part]) for part in PARTS])})
-    per_tag = [_table(part, tags, metrics[part], certainty if part == "test" else None) for part in PARTS]
+    per_tag = [
+        _table(part, tags, metrics[part], certainty if part == "test" else None, of_tags, arrays[part])
+        for part in PARTS
+    ]
     with replacing(results) as fresh:
         fresh.mkdir()
         write_wide(keys, scores, fresh / "predictions.parquet")
@@ -75,6 +88,7 @@ def write_results(
         write_csv(table, fresh / "per_tag.csv", float_format=f"%.{DIGITS}f")
         if certainty:
             write_table(certainty.table(), fresh / "resamples.parquet")
+        write_json(fresh / DECISIONS, decisions.model_dump())
         seal(fresh, "metrics.json", numbers)
     with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
         log_results(tracked, numbers, results)
@@ -84,8 +98,9 @@ def write_results(
 def log_results(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
     """Log the contents of metrics.json (`numbers`), and the files, to the run's MLflow run."""
     tracked.log_metrics(metrics_in(numbers))
-    for file in ("metrics.json", "per_tag.csv"):
-        tracked.log_artifacts(results / file, "results")
+    for file in ("metrics.json", "per_tag.csv", DECISIONS):
+        if (results / file).exists():  # results of an earlier tagscale have no decisions
+            tracked.log_artifacts(results / file, "results")
 
 
 def metrics_in(numbers: dict[str, Any]) -> dict[str, float | None]:
@@ -95,7 +110,7 @@ def metrics_in(numbers: dict[str, Any]) -> dict[str, float | None]:
         for key, interval in _intervals(numbers).items()
         for end, value in zip(ENDS, interval, strict=True)
     }
-    return {f"{part}_{key}": numbers[part][key] for part in PARTS for key in METRICS} | ends
+    return {f"{part}_{key}": numbers[part].get(key) for part in PARTS for key in METRICS} | ends
 
 
 def _intervals(numbers: dict[str, Any]) -> dict[str, list[float | None]]:
@@ -109,12 +124,14 @@ class Certainty:
 
     def __init__(self, draws: Draw, metrics: TagMetrics, resampled: Resampled, confidence: float) -> None:
         self.draws, self.metrics, self.resampled, self.confidence = draws, metrics, resampled, confidence
-        scores = metrics.macro()
-        self.macro = {key: centred(means, scores[key], METRICS[key].bounds) for key, means in resampled.macro().items()}
+        scores = metrics.overall()
+        self.overall = {
+            key: centred(means, scores[key], METRICS[key].bounds) for key, means in resampled.overall().items()
+        }
 
     def facts(self) -> dict[str, Any]:
         """For metrics.json: the intervals of the means, and how they were made."""
-        ends = {key: interval(means, self.confidence) for key, means in self.macro.items()}
+        ends = {key: interval(means, self.confidence) for key, means in self.overall.items()}
         return {
             "intervals": {"test": {key: [_rounded(end) for end in both] for key, both in ends.items()}},
             "bootstrap": {
@@ -127,7 +144,7 @@ class Certainty:
 
     def table(self) -> pd.DataFrame:
         """For resamples.parquet: the centred means over the tags, a row a resample."""
-        return pd.DataFrame({"resample": np.arange(self.draws.resamples)} | self.macro).round(RESAMPLES_DIGITS)
+        return pd.DataFrame({"resample": np.arange(self.draws.resamples)} | self.overall).round(RESAMPLES_DIGITS)
 
     def of_tags(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of every tag's interval."""
@@ -139,10 +156,19 @@ def _artists(parts: Partition, tracks: list[str]) -> list[str]:
     return artists
 
 
-def _table(part: str, tags: pd.DataFrame, metrics: TagMetrics, certainty: Certainty | None) -> pd.DataFrame:
+def _table(
+    part: str,
+    tags: pd.DataFrame,
+    metrics: TagMetrics,
+    certainty: Certainty | None,
+    decisions: Sequence[TagDecision | None],
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> pd.DataFrame:
     """Rows of per_tag.csv."""
     columns: dict[str, Any] = {"positives": metrics.positives, "tracks": metrics.tracks} | metrics.values
-    for key in METRICS:
+    columns["threshold"] = [np.nan if one is None or one.threshold is None else one.threshold for one in decisions]
+    columns |= precision_recall(*arrays, decisions)
+    for key in OF_TAGS:
         low, high = certainty.of_tags(key) if certainty else (np.nan, np.nan)
         columns |= {f"{key}_low": low, f"{key}_high": high}
     table = tags[["group", "kind"]].rename_axis("tag").reset_index().assign(part=part)
@@ -159,7 +185,8 @@ def _rounded(value: float) -> float | None:
 
 def _print_scores(identity: RunIdentity, numbers: dict[str, Any], tracks: int) -> None:
     words = []
-    for key, metric in METRICS.items():
+    for metric in shown_in("scores"):
+        key = metric.key
         value, (low, high) = numbers["test"][key], _intervals(numbers).get(key, (None, None))
         if value is not None:
             ends = "" if low is None or high is None else f" ({metric.words(low)} to {metric.words(high)})"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.evaluation.bootstrap import Difference, paired
-from tagscale.evaluation.metrics import METRICS, main_metric
+from tagscale.evaluation.metrics import METRICS, OF_TAGS, main_metric, shown_in
 from tagscale.runtime.errors import TagscaleError
 from tagscale.study.comparison import means_of_seeds
 from tagscale.study.grid import Study
@@ -44,7 +44,7 @@ def tag_scores(study: Study, size: str, part: str = "test") -> pd.DataFrame:
     rows = study.tags[(study.tags["size"] == size) & (study.tags["part"] == part)]
     rows = rows.assign(group=rows["group"].fillna("other"))
     about = ["model", "tag", "group", "kind", "positives", "tracks"]
-    return rows.groupby(about, sort=False, dropna=False)[list(METRICS)].mean().reset_index()
+    return rows.groupby(about, sort=False, dropna=False)[list(OF_TAGS)].mean().reset_index()
 
 
 def group_scores(tags: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +60,8 @@ def group_scores(tags: pd.DataFrame) -> pd.DataFrame:
 
 
 def scored_metrics(study: Study) -> list[str]:
-    """The metrics that at least one run has on the test part."""
-    return [metric for metric in METRICS if study.runs[f"test_{metric}"].notna().any()]
+    """The metrics of the first table that at least one run has on the test part."""
+    return [metric.key for metric in shown_in("scores") if study.runs[f"test_{metric.key}"].notna().any()]
 
 
 def tag_groups(tags: pd.DataFrame) -> list[tuple[str, str]]:

@@ -33,16 +33,15 @@ def comparison(runs: pd.DataFrame, resamples: pd.DataFrame, models: Sequence[str
         confidence: of the intervals
     """
     grouped = runs.groupby(["model", "size"], sort=False)
-    table = grouped[["train_tracks", "parameters"]].max()
-    table["seeds"] = grouped["seed"].nunique()
+    columns = [grouped[["train_tracks", "parameters"]].max(), grouped["seed"].nunique().rename("seeds")]
     means, deviations, counts = grouped[SCORES].mean(), grouped[SCORES].std(ddof=1), grouped[SCORES].count()
     reach = deviations * student.ppf((1 + confidence) / 2, (counts - 1).where(counts > 1)) / np.sqrt(counts)
+    ends = _intervals(means.index, resamples, confidence)
     for score in SCORES:
-        table[score], table[f"{score}_sd"] = means[score], deviations[score]
-        table[f"{score}_seeds_low"] = means[score] - reach[score]
-        table[f"{score}_seeds_high"] = means[score] + reach[score]
-    table["seconds"] = grouped["seconds"].mean()
-    table = _with_intervals(table, resamples, confidence).reset_index()
+        columns += [means[score], deviations[score].rename(f"{score}_sd"), *ends.get(score, ())]
+        columns.append((means[score] - reach[score]).rename(f"{score}_seeds_low"))
+        columns.append((means[score] + reach[score]).rename(f"{score}_seeds_high"))
+    table = pd.concat([*columns, grouped["seconds"].mean()], axis=1).reset_index()
     table["best"] = _best_of_size(table)
     order = {name: place for place, name in enumerate(models)}
     return table.sort_values(
@@ -50,16 +49,18 @@ def comparison(runs: pd.DataFrame, resamples: pd.DataFrame, models: Sequence[str
     ).reset_index(drop=True)
 
 
-def _with_intervals(table: pd.DataFrame, resamples: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """The table (indexed by model and size) with the ends of the test scores' intervals, each beside its score."""
+def _intervals(cells: pd.Index, resamples: pd.DataFrame, confidence: float) -> dict[str, list[pd.Series]]:
+    """Columns with the lower and upper ends of the test scores' intervals, by score; a row a model and size."""
     means = means_of_seeds(resamples).groupby(["model", "size"], sort=False)
+    columns = {}
     for metric in METRICS:
         ends = {cell: interval(rows.to_numpy(float), confidence) for cell, rows in means[metric]}
-        columns = np.array([ends.get(cell, (np.nan, np.nan)) for cell in table.index], float)
-        place = table.columns.tolist().index(f"test_{metric}_sd") + 1
-        table.insert(place, f"test_{metric}_low", columns[:, 0])
-        table.insert(place + 1, f"test_{metric}_high", columns[:, 1])
-    return table
+        both = np.array([ends.get(cell, (np.nan, np.nan)) for cell in cells], float).T
+        columns[f"test_{metric}"] = [
+            pd.Series(values, cells, name=f"test_{metric}_{end}")
+            for values, end in zip(both, ("low", "high"), strict=True)
+        ]
+    return columns
 
 
 def means_of_seeds(resamples: pd.DataFrame) -> pd.DataFrame:

@@ -12,15 +12,15 @@ import pyarrow as pa
 from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
-from tagscale.evaluation.metrics import METRICS, PARTS
+from tagscale.evaluation.metrics import METRICS, OF_TAGS, PARTS
 from tagscale.models.spec import stage_of
 from tagscale.runtime.identity import RunIdentity, command_of, run_name, run_output
 from tagscale.runtime.reading import Output
 from tagscale.runtime.tables import csv_in, schema, table_in, wide_in
 
 TEXT = ("tag", "group", "kind", "part")
-PER_TAG = (*TEXT, "positives", "tracks", *METRICS)
-ENDS = tuple(f"{metric}_{end}" for metric in METRICS for end in ("low", "high"))  # of a tag's intervals
+PER_TAG = (*TEXT, "positives", "tracks", *OF_TAGS)
+ENDS = tuple(f"{metric}_{end}" for metric in OF_TAGS for end in ("low", "high"))  # of a tag's intervals
 RESAMPLES = ("resample", *METRICS)
 HISTORY = ("step", "train_loss", "valid_loss")
 EPOCHS = ("epoch", *HISTORY[1:])  # before trainings were counted in steps

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from tagscale.evaluation.metrics import METRICS, Metric
+from tagscale.evaluation.metrics import Metric, shown_in
 from tagscale.models.spec import label_of
 from tagscale.study.grid import Study
 
@@ -92,7 +92,7 @@ def trends(study: Study, models: Sequence[str]) -> list[str]:
         return [f"No line over the training size is fitted: that takes three sizes, this study has {len(sizes)}."]
     first, second = models
     sentences, basis = [], ""
-    for metric in METRICS.values():
+    for metric in shown_in("scores"):
         lines = fitted_line(study, first, metric.key), fitted_line(study, second, metric.key)
         if lines[0] is not None and lines[1] is not None:
             sentence = _crossing(metric, (first, second), (lines[0], lines[1]), sizes[0], sizes[-1])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tagscale.evaluation.metrics import KINDS, METRICS, ROC_AUC, Metric, main_metric
+from tagscale.evaluation.metrics import KINDS, ROC_AUC, Metric, main_metric, shown_in
 from tagscale.models.spec import label_of
 from tagscale.runtime.words import at_start, listed
 from tagscale.study.compare import difference, tag_scores
@@ -169,7 +169,7 @@ def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]
         return []
     tags = tag_scores(study, study.largest)
     sentences = []
-    for metric in METRICS.values():
+    for metric in shown_in("scores"):
         first, second, *rest = _ranked(rows, [model for model in study.everyone if model in front_ends], metric)
         ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
         then = _followers(rows, metric, rest)
