@@ -7,8 +7,8 @@ corpus, model, training size, seed and recipe; the order is seed by seed, the si
 file keeps what is measured; the next call goes on, within a training too (`--minutes` ends a call, and so does
 SIGTERM), so that hours of work fit into idle slices. The page is written after every cell.
 
-What to look for: PR-AUC on the test part, and its difference from the recipe in the first row, paired by a bootstrap over
-the test artists. Settings are those of params.yaml but for what the recipe's row says.
+What to look for: PR-AUC on the test part, and its difference from the recipe in the first row, paired by a bootstrap
+over the test artists. Settings are those of params.yaml but for what the recipe's row says.
 """
 
 import argparse
@@ -117,10 +117,11 @@ def page(state: dict[str, Any]) -> str:
     lines = [
         "# The training recipe, a part at a time",
         "",
-        f"{datetime.date.today()}, {processor()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s), other work on the "
-        "machine. Written by `python benchmarks/recipe.py`; settings are those of params.yaml but for what a row says. "
-        f"Means over the seeds; in brackets {CONFIDENCE:.0%} intervals by a bootstrap over the test artists, of the "
-        "difference from the first row paired. Average: `train.ema` 0.999. Steps are of the schedule `trapezoid`. "
+        f"{datetime.date.today()}, {processor()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s), other work on "
+        "the machine. Written by `python benchmarks/recipe.py`; settings are those of params.yaml but for "
+        f"what a row says. Means over the seeds; in brackets {CONFIDENCE:.0%} intervals by a bootstrap over the test "
+        "artists, of the difference from the first row paired. Average: `train.ema` 0.999. Steps are of the schedule "
+        "`trapezoid`. "
         "The weights kept are those with the lowest validation loss; no training ends early.",
         "",
     ]
@@ -156,7 +157,10 @@ def table_row(name: str, rows: list[dict[str, Any]], reference: list[dict[str, A
         cells.append(f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]")
     else:
         cells.append("")
-    cells += [f"{np.mean([row['best_step'] for row in rows]):,.0f}", f"{np.mean([row['seconds'] for row in rows]):,.0f}"]
+    cells += [
+        f"{np.mean([row['best_step'] for row in rows]):,.0f}",
+        f"{np.mean([row['seconds'] for row in rows]):,.0f}",
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -191,7 +191,7 @@ def train(
     from tagscale.stages.preflight import check_grid
     from tagscale.stages.training_of import training_of
 
-    settings, tracks = (read_for_training if group_of(model) == "models" else read)(params), _size(size)
+    settings, tracks = (read_for_training if group_of(model) == "models" else read)(params), tracks_of(size)
     check_grid(settings, catalog, partition)
     training_of(model)(
         settings,
@@ -297,7 +297,7 @@ def _slice(text: str | None) -> tuple[int, int] | None:
     return int(number), int(of)
 
 
-def _size(text: str) -> int | str:
+def tracks_of(text: str) -> int | str:
     if text == "all":
         return text
     if not text.isdigit() or int(text) < 1:

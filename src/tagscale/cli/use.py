@@ -5,13 +5,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tagscale.cli.settings import rewrite
-from tagscale.cli.stages import DATA, PARAMS, RESULTS, RUNS, ParamsFile, PartitionFolder, Results, Runs, grid
+from tagscale.cli.stages import (
+    DATA,
+    PARAMS,
+    RESULTS,
+    RUNS,
+    CatalogFolder,
+    Model,
+    ParamsFile,
+    PartitionFolder,
+    Results,
+    Runs,
+    Seed,
+    Size,
+    StoreAddress,
+    grid,
+    read_for_training,
+    tracks_of,
+)
 from tagscale.params.load import laid_over, load, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.signals import Interrupted
@@ -20,6 +38,7 @@ app = typer.Typer()
 
 USE = "Around the stages"
 PRESETS = Path("presets")
+TUNING = Path("tuning")
 
 
 @app.command(rich_help_panel=USE)
@@ -41,6 +60,44 @@ def preset(
     console.print(f"{params} now follows {named} ({len(changed)} value(s) changed; git diff shows them):")
     for key, before, after in changed:
         console.print(f"  {key}: {before} -> {after}", markup=False)
+
+
+@app.command(rich_help_panel=USE)
+def tune(
+    model: Model,
+    size: Size = "all",
+    seed: Seed = 0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long this call searches.")] = 60.0,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of the whole search, earlier calls included.")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write what is best into the settings.")] = False,
+    folder: Annotated[
+        Path, typer.Option("--folder", help="Keeps the trials; the next call builds upon them.")
+    ] = TUNING,
+    catalog: CatalogFolder = DATA / "catalog",
+    partition: PartitionFolder = DATA / "partition",
+    store: StoreAddress = str(DATA / "store"),
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Search learning rate, budget, weight decay, dropout and augmentation of a network, on the validation part."""
+    from tagscale.stages import tune as search
+
+    settings = read_for_training(params)
+    best = search.run(
+        settings, model=model, size=tracks_of(size), seed=seed, minutes=minutes, trials=trials,
+        catalog=catalog, partition=partition, inputs=store, folder=folder,
+    )  # fmt: skip
+    console = Console(highlight=False, soft_wrap=True)
+    metric = settings.registry.metric
+    console.print(f"{best.trials} trials; validation {metric} {best.score:.4f}, {best.before:.4f} as {params} is.")
+    if not best.changes:
+        console.print(f"Nothing found is better than {params}.")
+        return
+    console.print(yaml.safe_dump(best.changes, sort_keys=False).rstrip(), markup=False)
+    if apply:
+        changed = rewrite(params, best.changes)
+        console.print(f"{params}: {len(changed)} value(s) changed; git diff shows them.")
 
 
 @app.command(rich_help_panel=USE)

@@ -1,0 +1,112 @@
+"""A search of settings: it goes on where it was ended, keeps what is done, and says what to change."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from tagscale.cli import app
+from tagscale.params.load import Params, load
+from tagscale.runtime.errors import TagscaleError
+from tagscale.stages import tune
+from tagscale.training import loop
+
+ROOT = Path(__file__).parents[2]
+SHORT: dict[str, Any] = {"train": {"max_steps": 6, "validate_every": None}}
+
+
+def search(study: Any, params: Params, **different: Any) -> tune.Best:
+    given: dict[str, Any] = {"model": "waveform", "size": 16, "seed": 0, "minutes": 5, "trials": 2}
+    folders = {name: study.root / name for name in ("catalog", "partition")}
+    given |= {"folder": study.root / "tuning", "inputs": study.root / "store"}
+    return tune.run(params, **given | different, **folders)
+
+
+def trials_of(study: Any) -> list[optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{study.root / 'tuning' / tune.DATABASE}"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def test_a_search_is_ended_and_goes_on_under_one_parent(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = study.params(**SHORT, tracking={"experiment": "searched"})
+    step_loss, steps = loop.step_loss, []
+
+    def struck(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 9:  # in the second trial
+            raise KeyboardInterrupt
+        return step_loss(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "step_loss", struck)
+        with pytest.raises(KeyboardInterrupt):
+            search(study, params)
+    first = trials_of(study)[0]
+    assert first.params["learning_rate"] == params.train.learning_rate, "the settings as they are come first"
+    found = search(study, params, trials=3)
+    states = [trial.state.name for trial in trials_of(study)]
+    assert states[:2] == ["COMPLETE", "FAIL"]
+    assert found.trials == 3
+    assert len(states) == 4
+    assert found.before == first.value
+    assert found.score == max(trial.value for trial in trials_of(study) if trial.value is not None)
+    assert bool(found.changes) == (found.score > found.before)
+
+    client = MlflowClient(f"sqlite:///{study.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("searched-tuning")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = {run.data.tags.get("mlflow.parentRunId") for run in runs} - {None}
+    assert len(parents) == 1
+    assert parents <= {run.info.run_id for run in runs}
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert sorted(int(run.data.tags["tagscale.trial"]) for run in children) == [0, 1, 2, 3]
+    scored = next(run for run in children if run.data.tags["tagscale.trial"] == "0")
+    assert scored.data.metrics["valid_pr_auc"] == pytest.approx(first.value)
+    assert scored.info.status == "FINISHED"
+    for part in ("test", "sounds"):
+        assert not any(part in name for run in runs for name in run.data.metrics), "the test part is not read"
+
+
+def test_the_command_prints_a_difference_and_writes_it(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", file)
+    found = tune.Best({"train": {"learning_rate": 0.002, "augment": {"mix": 0.1}}}, 0.71, 0.64, 9)
+    monkeypatch.setattr(tune, "run", lambda *_, **__: found)
+    result = CliRunner().invoke(app, ["tune", "--model", "waveform", "--size", "16", "--params", str(file), "--apply"])
+    assert result.exit_code == 0, result.output
+    assert "9 trials; validation pr_auc 0.7100, 0.6400 as " in (out := result.output)
+    assert "train:\n  learning_rate: 0.002\n  augment:\n    mix: 0.1" in out
+    settings = load(file).train
+    assert (settings.learning_rate, settings.augment.mix) == (0.002, 0.1)
+
+
+def test_without_time_for_a_trial_nothing_is_found(study: Any, tmp_path: Path) -> None:
+    params = study.params(**SHORT, tracking={"experiment": "hasty"})
+    with pytest.raises(TagscaleError, match=r"No trial has finished.*Give more --minutes"):
+        search(study, params, minutes=0.0001, folder=tmp_path)
+
+
+@pytest.mark.parametrize("model", ["descriptors", "waveforms"])
+def test_what_is_no_network_is_refused(study: Any, model: str) -> None:
+    with pytest.raises(TagscaleError, match=rf"--model {model}: .*Expected one of waveform, spectrogram"):
+        search(study, study.params(), model=model)
+
+
+def test_a_capacity_without_a_block_is_refused(study: Any) -> None:
+    with pytest.raises(TagscaleError, match=r"params.yaml has no block model.waveform-x4"):
+        search(study, study.params(), model="waveform-x4")
+
+
+def test_a_strength_of_today_is_today(study: Any) -> None:
+    augment = {"gain": 3, "polarity": True, "mix": 0.2}
+    params = study.params(train={"augment": augment})
+    assert tune.augment_at(params, 1.0) == params.train.augment.model_dump()
+    assert tune.augment_at(params, 0.5)["gain"] == 1.5
+    assert not any(tune.augment_at(study.params(train={"augment": {"mix": 0}}), 0.0).values())
