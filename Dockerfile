@@ -54,6 +54,15 @@ RUN set -eu; \
     uv/bin/uv pip install --quiet --no-cache --no-deps --no-build-isolation --prefix installed .; \
     python -m compileall -q --invalidation-mode unchecked-hash installed; \
     rm -f installed/.lock
+# The published encoders, 11 MB. Without them everything works that does not name one.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_CERT
+RUN export PYTHONPATH="$(echo installed/lib/python*/site-packages):$(echo "$VIRTUAL_ENV"/lib/python*/site-packages)"; \
+    uv/bin/python -c "from tagscale.cli import main; main()" fetch-encoders --folder pretrained || \
+        echo "the image has no published encoders"; \
+    mkdir -p pretrained; \
+    chmod -R a+rX pretrained
 
 FROM ${BASE}
 # Some systems start tasks in login shells, which set a PATH of their own.
@@ -63,6 +72,7 @@ RUN groupadd --gid 1000 tagscale && \
 # The packages have a layer of their own, which changes with the lock and not with every commit.
 COPY --from=packages /opt/tagscale /opt/tagscale
 COPY --from=tagscale /build/installed /opt/tagscale
+COPY --from=tagscale /build/pretrained /opt/pretrained
 WORKDIR /app
 COPY params.yaml dvc.yaml ./
 COPY presets presets
@@ -72,6 +82,7 @@ COPY pipelines pipelines
 # for the name of the user, and its import fails if the user has no name.
 ENV PATH=/opt/tagscale/bin:$PATH \
     HOME=/tmp \
+    TAGSCALE_PRETRAINED=/opt/pretrained \
     TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor \
     PYTHONUNBUFFERED=1 \
     MLFLOW_DISABLE_TELEMETRY=true \

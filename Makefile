@@ -43,6 +43,7 @@ $(READY): requirements.lock pyproject.toml
 		$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock || \
 		$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/tagscale fetch-encoders || echo "Set-up goes on without the published encoders."
 	@touch $(READY)
 
 run: setup ## Run every stage on the default corpus, or say that all is up to date

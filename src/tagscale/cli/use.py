@@ -127,22 +127,27 @@ def results(
 @app.command(rich_help_panel=USE)
 def tag(
     files: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")],
-    version: Annotated[str, typer.Option(help="Version number, champion or challenger.")] = "champion",
+    version: Annotated[
+        str | None, typer.Option(help="Version number, champion or challenger; the champion when not given.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Another registered model, or a published encoder such as msd-musicnn.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many tags to show per file.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Print the top tags that a registered model gives to audio files.
+    """Print the top tags that a registered model, or a published encoder, gives to audio files.
 
     Of a folder, all audio files in it and below are tagged, but for hidden ones. A file that validation would have
     kept from training gets its tags with a warning; one that cannot be decoded, or holds nothing to hear, gets the
     reason instead, and the exit status is 1.
     """
-    from tagscale.registry.package import load_version
+    from tagscale.registry.published import load_tagger
     from tagscale.serving.tagging import as_json as to_json
     from tagscale.serving.tagging import print_tags, tag_files
 
-    tagger, registered = load_version(load(params).registry.name, version)
+    tagger, registered = load_tagger(model or load(params).registry.name, version)
     results, tagged, failed = [], 0, 0
     console = Console()
     try:
@@ -161,6 +166,19 @@ def tag(
             typer.echo(json.dumps(to_json(registered, results), indent=2))
     if failed:
         raise typer.Exit(1)
+
+
+@app.command("import", rich_help_panel=USE)
+def import_(
+    encoder: Annotated[str, typer.Argument(help="A published encoder: msd-musicnn, mtt-musicnn, msd-vgg, mtt-vgg.")],
+) -> None:
+    """Make a published encoder a version of the registry, under its own name. Does nothing where it is one."""
+    from tagscale.registry.published import import_encoder
+
+    version, is_new = import_encoder(encoder)
+    words = f"is version {version.number} of {version.name} {'now' if is_new else 'already'}"
+    licence = f"licence {version.tags['tagscale.licence']}; please cite: {version.tags['tagscale.citation']}"
+    Console(highlight=False, soft_wrap=True).print(f"{encoder} {words} ({licence})", markup=False)
 
 
 @app.command(rich_help_panel=USE)

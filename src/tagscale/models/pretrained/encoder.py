@@ -15,6 +15,7 @@ class Encoder(nn.Module):
     """A tagger that hears, and is not trained: no gradients, always in evaluation.
 
     Attributes:
+        architecture: description of the tagger
         tags: its own, one output of `forward` each
         patch_samples: length of the excerpts that it was trained on
         features: numbers that `encode` gives
@@ -26,7 +27,7 @@ class Encoder(nn.Module):
 
     def __init__(self, tagger: Tagger, architecture: Architecture) -> None:
         super().__init__()
-        self.tagger = tagger
+        self.tagger, self.architecture = tagger, architecture
         self.tags, self.patch_samples = architecture.tags, architecture.patch_samples
         self.features: int = tagger.output.in_features
         self.requires_grad_(False)
