@@ -1,4 +1,4 @@
-"""Published encoders in the registry and without one, with random weights; models/test_encoders.py has the real ones."""
+"""Published encoders in the registry and without one, with random weights; models/test_encoders.py has theirs."""
 
 import shutil
 from pathlib import Path

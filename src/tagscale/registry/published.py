@@ -5,6 +5,7 @@ from typing import Any
 from tagscale.models.pretrained import CITATION, ENCODERS, LICENCE, LICENCE_NAME, PACKAGE, SHA256, VERSION, Published
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import move
+from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import CHAMPION, NoSuchModel, Registry, Version
 from tagscale.runtime.errors import TagscaleError
@@ -29,7 +30,7 @@ def published_tagger(model: str) -> AudioTagger:
     """The tagger of a published encoder. Raises TagscaleError where its weights are missing; says how to get them."""
     facts = published(model.replace("-", "_"))
     encoder = load_encoder(facts.name)
-    return AudioTagger(encoder.tagger, encoder.architecture, HOP_SECONDS, dict(facts.groups))
+    return AudioTagger(NetworkScorer(encoder.tagger, encoder.architecture, HOP_SECONDS), dict(facts.groups))
 
 
 def load_tagger(model: str, version: str | None = None) -> tuple[AudioTagger, Version]:
