@@ -13,6 +13,7 @@ import soundfile
 from audio_files import SUFFIXES, write
 from registry.tiny import song, tiny_tagger
 from tagscale import tracking
+from tagscale.evaluation.decisions import Decisions, Sigmoid, TagDecision
 from tagscale.registry import package
 from tagscale.registry.package import NEEDED, example_wav, load_version, register
 from tagscale.registry.tagger import AudioTagger
@@ -37,16 +38,28 @@ import mlflow.pyfunc, pandas as pd
 loaded = mlflow.pyfunc.load_model("models:/tagger@champion")
 songs = pd.DataFrame({"audio": [open(path, "rb").read() for path in sys.argv[1:]]})
 scores = loaded.predict(songs)
+decided = loaded.predict(songs, params={"output": "decisions"})
 import tagscale
 types = [str(type) for type in scores.dtypes]
-print(json.dumps({"code": tagscale.__file__, "scores": scores.to_dict("list"), "types": types}))
+values = {"scores": scores.to_dict("list"), "decided": decided.to_dict("list")}
+print(json.dumps({"code": tagscale.__file__, "types": types} | values))
 """
+
+
+def decisions_of(tagger: AudioTagger) -> Decisions:
+    """The first tag is always decided, the second never; the third is a regression tag."""
+    curve = Sigmoid(slope=2, offset=-1)
+    thresholds = zip(tagger.tags[:2], (0.0, None), strict=True)
+    return Decisions(
+        tags={tag: TagDecision(calibration=curve, threshold=at, positives=3, tracks=9) for tag, at in thresholds}
+    )
 
 
 @pytest.fixture
 def champion(store: Path) -> AudioTagger:
     """A tagger that is version 1 and champion of the model `tagger`."""
     tagger = tiny_tagger()
+    tagger.decisions = decisions_of(tagger)
     registry = Registry.open_or_create("tagger", "for tests")
     with tracking.find_run("study", IDENTITY) as run:
         number = register(registry, run, tagger, IDENTITY.name, {"tagscale.test.pr_auc": 0.5}, "a description")
@@ -85,6 +98,10 @@ def test_champion_tags_files_in_a_clean_process_with_the_code_it_was_packaged_wi
         assert (first, second, third) == pytest.approx(tuple(scores[tag] for scores in ours), abs=1e-6)
         assert bad != bad, "not a number: no score"
     assert set(found["types"]) == {"float64"}
+    first, second, third = champion.tags
+    assert [found["decided"][first][row] for row in (0, 2, 3)] == [1.0, 1.0, 1.0]
+    assert [found["decided"][second][row] for row in (0, 2, 3)] == [0.0, 0.0, 0.0]
+    assert found["decided"][third][0] == found["scores"][third][0], "a regression tag keeps its score"
     assert "row 1: not tagged: not audio in a known format" in done.stderr
 
 
@@ -111,6 +128,45 @@ def test_signature_and_input_example_are_for_audio_and_tags(champion: AudioTagge
     example = model.load_input_example(str(artifacts()))
     assert champion.predict(example).notna().all(axis=None)
     assert example["audio"][0] == example_wav(champion.scorer.seconds)
+
+
+def test_probabilities_and_decisions_are_asked_for_by_a_parameter(champion: AudioTagger) -> None:
+    import mlflow.models
+
+    (asked,) = mlflow.models.Model.load(artifacts()).signature.params.params
+    assert (asked.name, asked.default) == ("output", "scores")
+    tagger, _ = load_version("tagger")
+    assert tagger.decisions == champion.decisions
+    wav = pd.DataFrame({"audio": [example_wav(tagger.scorer.seconds)]})
+    scores, probabilities, decided = (
+        tagger.predict(wav, {"output": output}).iloc[0] for output in ("scores", "probabilities", "decisions")
+    )
+    first, second, third = tagger.tags
+    expected = Sigmoid(slope=2, offset=-1)(scores[[first, second]].to_numpy())
+    assert probabilities[[first, second]].tolist() == pytest.approx(expected.tolist())
+    assert decided[[first, second]].tolist() == [1.0, 0.0]
+    assert scores[third] == probabilities[third] == decided[third]
+    with pytest.raises(TagscaleError, match="output: found 'logits', expected one of scores, probabilities, decisions"):
+        tagger.predict(wav, {"output": "logits"})
+
+
+def test_a_version_without_decisions_still_tags(tmp_path: Path) -> None:
+    tiny_tagger().save(tmp_path / "tagger")
+    assert not (tmp_path / "tagger" / "decisions.json").exists()
+    tagger = AudioTagger.load(tmp_path / "tagger")
+    wav = pd.DataFrame({"audio": [example_wav(tagger.scorer.seconds)]})
+    assert tagger.predict(wav).notna().all(axis=None)
+    with pytest.raises(TagscaleError, match="has no decisions, so no probabilities: register the run again"):
+        tagger.predict(wav, {"output": "probabilities"})
+
+
+def test_damaged_decisions_are_named(tmp_path: Path) -> None:
+    tagger = tiny_tagger()
+    tagger.decisions = decisions_of(tagger)
+    tagger.save(tmp_path / "tagger")
+    (tmp_path / "tagger" / "decisions.json").write_text('{"tags": {"rock": {"threshold": 2}}}')
+    with pytest.raises(TagscaleError, match=r"(?s)decisions\.json: damaged .*register the run again"):
+        AudioTagger.load(tmp_path / "tagger")
 
 
 def test_input_keeps_its_index_and_may_be_empty(champion: AudioTagger) -> None:

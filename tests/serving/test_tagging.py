@@ -13,6 +13,7 @@ from rich.console import Console
 
 from audio_files import SUFFIXES, write
 from registry.tiny import LIMITS, song, tiny_tagger
+from tagscale.evaluation.decisions import Decisions, Sigmoid, TagDecision
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
 from tagscale.serving.tagging import as_json, print_tags, tag_files
@@ -170,3 +171,24 @@ def test_json_holds_scores_or_errors(folder: Path, tagger: AudioTagger) -> None:
     good, bad = content["files"]
     assert good == {"path": str(folder / "song.wav"), "scores": pytest.approx(files[0].scores), "warnings": []}
     assert bad == {"path": str(folder / "empty.wav"), "error": "empty file (0 bytes)"}
+
+
+def test_decisions_stand_behind_the_bars_and_in_the_json(folder: Path, tagger: AudioTagger) -> None:
+    classes = [tag for tag, kind in tagger.kinds.items() if kind == "classification"]
+    always, never = (
+        TagDecision(calibration=Sigmoid(slope=1, offset=offset), threshold=threshold, positives=3, tracks=9)
+        for offset, threshold in ((2, 0.0), (-2, None))
+    )
+    tagger.decisions = Decisions(tags={tag: always if tag == classes[0] else never for tag in classes})
+    (file,) = tag_files(tagger, [folder / "song.wav"])
+    rows = {line.split()[0]: line.split() for line in printed(file, tagger).splitlines()[1:] if line.strip()}
+    assert rows[classes[0]][-1] == "yes"
+    assert rows[classes[1]][-1] == f"{file.decided[classes[1]].probability:.0%}"
+    (said,) = json.loads(json.dumps(as_json(Version("tagger", "3", "run", {}), [file])))["files"]
+    assert said["scores"] == pytest.approx(file.scores)
+    assert said["decisions"].keys() == set(classes), "a regression tag is not decided"
+    first, second = said["decisions"][classes[0]], said["decisions"][classes[1]]
+    assert (first["decided"], first["threshold"]) == (True, 0.0)
+    assert (second["decided"], second["threshold"]) == (False, None)
+    expected = never.calibration(np.array(file.scores[classes[1]]))
+    assert second["probability"] == pytest.approx(float(expected), rel=1e-9)

@@ -23,6 +23,7 @@ ALL_TAGS = (1.0, 1.0)  # weights of slope 1 and offset 0 when one sigmoid is fit
 ONE_TAG = (30.0, 10.0)  # weights of the slope and the offset of all tags when a sigmoid is fitted to one tag
 ISOTONIC_POSITIVES = 500  # from so many positives, and as many negatives, a tag has an isotonic curve
 LEAST_SLOPE = 0.05  # scores that contradict the labels keep their order
+APART = 1e-9  # least gap between two steps of an isotonic curve
 TILT = 0.01  # how far a step of an isotonic curve rises, as a share of the gap to the next one
 DIGITS = 9  # of a sigmoid: fewer than the order of a sum changes
 
@@ -90,7 +91,9 @@ def fit_steps(scores: np.ndarray, positive: np.ndarray) -> Steps:
     targets = np.where(positive, (positives + 1) / (positives + 2), 1 / (len(scores) - positives + 2))
     heights, inverse, counts = np.unique(np.asarray(scores, np.float64), return_inverse=True, return_counts=True)
     fitted = isotonic_regression(np.bincount(inverse, targets) / counts, weights=counts)
-    first, last = fitted.blocks[:-1], fitted.blocks[1:] - 1  # of the scores of each step
+    # Of the scores of each step; what differs by rounding alone is one step.
+    first = np.flatnonzero(np.diff(fitted.x, prepend=-1.0) > APART)
+    last = np.append(first[1:], len(heights)) - 1
     steps = fitted.x[first]
     rise = TILT * np.diff(steps, prepend=0.0, append=1.0)  # below the first, between neighbours, above the last
     ends = {0.0: 0.0, 1.0: 1.0}

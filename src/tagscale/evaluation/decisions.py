@@ -6,6 +6,7 @@ are kept, read and applied. A packaged model carries them as plain numbers.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -71,6 +72,15 @@ class TagDecision(Block):
         return np.zeros(scores.shape, bool) if self.threshold is None else scores >= self.threshold
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What is said of one tag of one recording, beside its score."""
+
+    probability: float
+    threshold: float | None
+    decided: bool
+
+
 class Decisions(Block):
     """The decisions of all classification tags of one model, by tag."""
 
@@ -80,15 +90,13 @@ class Decisions(Block):
         """The decision of each of these tags; None for a regression tag."""
         return [self.tags.get(tag) for tag in tags]
 
-    def probabilities(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """The probability of every tag that has a decision, from one recording's scores by tag."""
+    def decide(self, scores: Mapping[str, float]) -> dict[str, Decided]:
+        """What is decided of every tag that has a decision, from one recording's scores by tag."""
         return {
-            tag: float(self.tags[tag].calibration(np.array(score))) for tag, score in scores.items() if tag in self.tags
+            tag: Decided(float(one.calibration(np.array(score))), one.threshold, bool(one.decided(np.array(score))))
+            for tag, score in scores.items()
+            if (one := self.tags.get(tag))
         }
-
-    def decided(self, scores: Mapping[str, float]) -> dict[str, bool]:
-        """Whether every tag that has a decision is decided, from one recording's scores by tag."""
-        return {tag: bool(self.tags[tag].decided(np.array(score))) for tag, score in scores.items() if tag in self.tags}
 
 
 def decide(scores: np.ndarray, decisions: Sequence[TagDecision | None] | None) -> tuple[np.ndarray, np.ndarray]:

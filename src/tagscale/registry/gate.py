@@ -17,7 +17,7 @@ from tagscale.evaluation.metrics import METRICS, evaluate
 from tagscale.partition.divide import Partition
 from tagscale.registry.tagger import AudioTagger
 from tagscale.store.read import Store
-from tagscale.study.tables import read_predictions
+from tagscale.study.tables import read_decisions, read_predictions
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
 WINDOW = "tagscale.window_seconds"  # "None" or a missing tag: the length of the model's own patches
@@ -88,8 +88,11 @@ def judge_again(metric: str, champion: AudioTagger, trial: Trial, same: bool = F
     labels = catalog.labels.loc[tracks, shared].to_numpy()
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []
-    for scores in (ours, theirs):
-        value = evaluate(labels, scores[shared].to_numpy(), regression).overall()[metric]
+    table = Partition.load(trial.partition).table.set_index("track_id")
+    artist = np.unique(table["artist"].loc[tracks].astype(str), return_inverse=True)[1]
+    for scores, decisions in ((ours, read_decisions(trial.results)), (theirs, champion.decisions)):
+        of_tags = decisions.of(shared) if decisions else None
+        value = evaluate(labels, scores[shared].to_numpy(), regression, of_tags, artist).overall()[metric]
         values.append(None if np.isnan(value) else value)
     origin = "" if same else "comes from another partition and "
     doubt = "" if same else ", perhaps on tracks that it learned from"

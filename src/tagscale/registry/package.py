@@ -23,12 +23,12 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import tagscale
 from tagscale import SAMPLE_RATE
 from tagscale.decoding.formats import PACKAGES
-from tagscale.registry.tagger import AUDIO, AudioTagger
+from tagscale.registry.tagger import AUDIO, OUTPUT, SCORES, AudioTagger
 from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.owner import is_running, this_process
@@ -53,7 +53,11 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
             data_path=str(Path(temporary) / _DATA),
             code_paths=[str(Path(tagscale.__file__).parent)],
             pip_requirements=[_requirement(name) for name in (*NEEDED, *tagger.scorer.needs)],
-            signature=ModelSignature(Schema([ColSpec(DataType.binary, AUDIO)]), Schema(tags)),
+            signature=ModelSignature(
+                Schema([ColSpec(DataType.binary, AUDIO)]),
+                Schema(tags),
+                ParamSchema([ParamSpec(OUTPUT, DataType.string, SCORES)]),
+            ),
             input_example=pd.DataFrame({AUDIO: [example_wav(tagger.scorer.seconds)]}),
             mlflow_model=model,
         )

@@ -16,6 +16,7 @@ import pandas as pd
 
 from tagscale.decoding.decode import decode
 from tagscale.decoding.opened import AudioError
+from tagscale.evaluation.decisions import DECISIONS, Decisions
 from tagscale.params.blocks import AudioLimits
 from tagscale.registry.scorers import Scorer, load_scorer
 from tagscale.runtime.errors import TagscaleError
@@ -24,6 +25,9 @@ from tagscale.validation.faults import FAINTEST, inaudible, judge
 
 LISTENING = "listening.json"  # beside the scorer: groups of the tags, limits of audio files
 AUDIO = "audio"  # the input column: bytes of audio files
+OUTPUT = "output"  # the parameter of `predict`
+SCORES, PROBABILITIES = "scores", "probabilities"
+OUTPUTS = (SCORES, PROBABILITIES, "decisions")  # its values; the first is the default
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +50,13 @@ class AudioTagger:
 
     groups: tag -> the group it belongs to in its taxonomy (genre, mood ...).
     limits: those of the audio files that it was trained on; None where a version of an earlier tagscale carries none.
+    decisions: calibrations and thresholds of the classification tags; None where such a version carries none.
     """
 
     scorer: Scorer
     groups: dict[str, str]
     limits: AudioLimits | None = None
+    decisions: Decisions | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -72,7 +78,7 @@ class AudioTagger:
             raise TagscaleError(
                 f"{folder / LISTENING}: missing or damaged ({error!r}); register the run again."
             ) from None
-        return cls(load_scorer(folder), groups, limits)
+        return cls(load_scorer(folder), groups, limits, _read_decisions(folder / DECISIONS))
 
     def save(self, folder: Path) -> None:
         """Write the scorer and the settings for tagging as a folder of its own; an earlier one is replaced."""
@@ -81,6 +87,8 @@ class AudioTagger:
             fresh.mkdir()
             self.scorer.save(fresh)
             write_json(fresh / LISTENING, {"groups": self.groups, "limits": limits})
+            if self.decisions:
+                write_json(fresh / DECISIONS, self.decisions.model_dump())
 
     def hear(self, path: Path) -> Heard:
         """Score every tag for one audio file of any length, and say what is wrong with the file.
@@ -99,6 +107,22 @@ class AudioTagger:
         """The scores alone, see `hear`."""
         return self.hear(path).scores
 
+    def as_output(self, scores: dict[str, float], output: str) -> dict[str, float]:
+        """One recording's scores by tag, as `predict` gives them out.
+
+        Raises:
+            TagscaleError: no such output, or a version without decisions is asked for more than scores.
+        """
+        if output not in OUTPUTS:
+            raise TagscaleError(f"{OUTPUT}: found {output!r}, expected one of {', '.join(OUTPUTS)}.")
+        if output == SCORES:
+            return scores
+        if self.decisions is None:
+            raise TagscaleError(f"This version has no decisions, so no {output}: register the run again.")
+        decided = self.decisions.decide(scores)
+        values = {tag: one.probability if output == PROBABILITIES else one.decided for tag, one in decided.items()}
+        return {tag: float(values.get(tag, score)) for tag, score in scores.items()}
+
     def _warnings(self, facts: dict[str, Any]) -> list[str]:
         """What is wrong with a file, by the limits of the training.
 
@@ -113,12 +137,16 @@ class AudioTagger:
             warnings.append(f"{self.scorer.shorter}: {padding}")
         return warnings
 
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """MLflow's entry: column `audio`, bytes of audio files -> one float64 column per tag.
+
+        The parameter `output` says what the columns hold: `scores`; `probabilities`, calibrated; or `decisions`, 1
+        where the score reaches the tag's threshold and 0 elsewhere. A regression tag has its score in all three.
 
         Files may be in any format of `decoding.formats`. A row without usable audio gets NaN and a warning with the
         reason. The other rows are scored, with a warning where validation would have something to say of the file.
         """
+        output = str((params or {}).get(OUTPUT, SCORES))
         rows = np.full((len(frame), len(self.tags)), np.nan)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "audio"
@@ -129,10 +157,20 @@ class AudioTagger:
                 except AudioError as error:
                     logger.warning("row %d: not tagged: %s", row, error.reason)
                     continue
-                rows[row] = list(heard.scores.values())
+                rows[row] = list(self.as_output(heard.scores, output).values())
                 if heard.warnings:
                     logger.warning("row %d: tagged, but %s", row, "; ".join(heard.warnings))
         return pd.DataFrame(rows, columns=list(self.tags), index=frame.index)
+
+
+def _read_decisions(path: Path) -> Decisions | None:
+    """The decisions that lie beside a scorer; None where a version has none."""
+    if not path.exists():
+        return None
+    try:
+        return Decisions.model_validate(read_json(path))
+    except (OSError, ValueError) as error:
+        raise TagscaleError(f"{path}: damaged ({error}); register the run again.") from None
 
 
 def _load_pyfunc(data_path: str) -> AudioTagger:

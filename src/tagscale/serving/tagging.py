@@ -1,7 +1,7 @@
 """Tagging files with a registered tagger, one by one; results as a table for people or as JSON for machines."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tagscale.decoding.formats import SUFFIXES
 from tagscale.decoding.opened import AudioError
+from tagscale.evaluation.decisions import Decided
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
 from tagscale.runtime.words import as_text
@@ -21,12 +22,16 @@ BAR_CHARACTERS = 30
 
 @dataclass(frozen=True)
 class TaggedFile:
-    """The result for one file: scores, highest first, with warnings; or the reason why there are none."""
+    """The result for one file: scores, highest first, with warnings; or the reason why there are none.
+
+    decided: of the classification tags, where the version has decisions
+    """
 
     path: Path
     scores: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
+    decided: dict[str, Decided] = field(default_factory=dict)
 
 
 def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[TaggedFile]:
@@ -48,7 +53,9 @@ def _tagged(tagger: AudioTagger, file: Path) -> TaggedFile:
         heard = tagger.hear(file)
     except AudioError as error:
         return TaggedFile(file, error=error.reason)
-    return TaggedFile(file, dict(sorted(heard.scores.items(), key=lambda item: -item[1])), heard.warnings)
+    scores = dict(sorted(heard.scores.items(), key=lambda item: -item[1]))
+    decided = tagger.decisions.decide(scores) if tagger.decisions else {}
+    return TaggedFile(file, scores, heard.warnings, decided=decided)
 
 
 def _audio_files(folder: Path) -> Iterator[Path | TaggedFile]:
@@ -85,7 +92,7 @@ def _is_folder(path: Path) -> bool:
 def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int = 10) -> None:
     """One file's tags as a small table: the `top` classification tags with bars, every regression tag as a dial.
 
-    Warnings stand above the scores.
+    Warnings stand above the scores. Behind the bar stand a tag's probability and, where it is decided, "yes".
     """
     console.print(Text(as_text(file.path), style="bold"), soft_wrap=True)
     if file.error is not None:
@@ -112,20 +119,32 @@ def as_json(version: Version, files: Sequence[TaggedFile]) -> dict[str, Any]:
     """Results as the JSON output.
 
     {"model", "version", "files": [{"path", "scores", "warnings"} or {"path", "error"}]}
+    A version with decisions adds "decisions" to a file with scores: {tag: {"probability", "threshold", "decided"}}.
     """
     return {
         "model": version.name,
         "version": version.number,
-        "files": [
-            {"path": as_text(file.path)}
-            | ({"scores": file.scores, "warnings": file.warnings} if file.error is None else {"error": file.error})
-            for file in files
-        ],
+        "files": [{"path": as_text(file.path)} | _said(file) for file in files],
     }
 
 
+def _said(file: TaggedFile) -> dict[str, Any]:
+    if file.error is not None:
+        return {"error": file.error}
+    decisions = {tag: asdict(decided) for tag, decided in file.decided.items()}
+    return {"scores": file.scores, "warnings": file.warnings} | ({"decisions": decisions} if decisions else {})
+
+
 def _row(tag: str, file: TaggedFile, tagger: AudioTagger, picture: RenderableType) -> list[RenderableType]:
-    return [Text(f"  {tag}"), Text(tagger.groups.get(tag, ""), style="dim"), f"{file.scores[tag]:.2f}", picture]
+    row: list[RenderableType] = [
+        Text(f"  {tag}"),
+        Text(tagger.groups.get(tag, ""), style="dim"),
+        f"{file.scores[tag]:.2f}",
+        picture,
+    ]
+    if decided := file.decided.get(tag):
+        row += [f"{decided.probability:.0%}", Text("yes" if decided.decided else "", style="bold green")]
+    return row
 
 
 def _bar(value: float, plain: bool) -> RenderableType:

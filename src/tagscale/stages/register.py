@@ -31,6 +31,7 @@ from tagscale.registry.versions import CHALLENGER, CHAMPION, NoSuchModel, Regist
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import RunIdentity
+from tagscale.study.tables import read_decisions
 from tagscale.training import checkpoint
 
 ABOUT = (
@@ -65,7 +66,8 @@ def run(
     chosen, trained, scored = choose(params, runs, results)
     groups = Catalog.load(catalog).tags["group"].to_dict()
     scorer = NetworkScorer(*checkpoint.load(trained), window.hop_seconds, window.window_seconds)
-    tagger = AudioTagger(scorer, {tag: groups[tag] for tag in scorer.tags}, AudioLimits.of(params.validation))
+    own_groups = {tag: groups[tag] for tag in scorer.tags}
+    tagger = AudioTagger(scorer, own_groups, AudioLimits.of(params.validation), read_decisions(scored))
     registry = Registry.open_or_create(params.registry.name, ABOUT)
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,

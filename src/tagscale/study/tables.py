@@ -12,10 +12,11 @@ import pyarrow as pa
 from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
+from tagscale.evaluation.decisions import DECISIONS, Decisions
 from tagscale.evaluation.metrics import METRICS, OF_TAGS, PARTS
 from tagscale.models.spec import stage_of
 from tagscale.runtime.identity import RunIdentity, command_of, run_name, run_output
-from tagscale.runtime.reading import Output
+from tagscale.runtime.reading import Output, Seal, parse_json
 from tagscale.runtime.tables import csv_in, schema, table_in, wide_in
 
 TEXT = ("tag", "group", "kind", "part")
@@ -131,6 +132,18 @@ def read_predictions(folder: Path) -> tuple[pd.Series, pd.DataFrame]:
         result_output(folder), "predictions.parquet", schema(track_id="text", part="text"), pa.float32()
     )
     return keys.set_index("track_id")["part"], scores.set_index(pd.Index(keys["track_id"]))
+
+
+def read_decisions(folder: Path) -> Decisions | None:
+    """decisions.json of a run's results; None where an earlier tagscale wrote them, without decisions.
+
+    Raises:
+        Damaged: the file is not as evaluate wrote it.
+    """
+    output = result_output(folder)
+    if not (folder / DECISIONS).exists() and DECISIONS not in output.facts(Seal).get("files", {}):
+        return None
+    return parse_json(output.content(DECISIONS), folder / DECISIONS, Decisions, output.command)
 
 
 def unscored(results: Iterable[Record]) -> pd.DataFrame:
