@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
-from optuna.trial import Trial, TrialState
+import optuna  # type: ignore[import-not-found, unused-ignore]
+from optuna.trial import Trial, TrialState  # type: ignore[import-not-found, unused-ignore]
 from rich.console import Console
 
 from tagscale import tracking
@@ -197,7 +197,8 @@ class Search:
         best = self.study.best_trial
         assert best.value is not None
         before = next((trial.value for trial in scored if trial.number == 0), math.nan)
-        changes = {} if best.number == 0 else self.suggested(optuna.trial.FixedTrial(best.params))  # type: ignore[arg-type]
+        fixed = optuna.trial.FixedTrial(best.params)
+        changes = {} if best.number == 0 else self.suggested(fixed)  # type: ignore[arg-type, unused-ignore]
         return Best(difference(changes, self.params.model_dump()), best.value, float(before or math.nan), self.finished)
 
     def _scored(self, trial: Trial, changes: dict[str, Any], deadline: float) -> float:
