@@ -5,13 +5,15 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
 from tagscale.runtime.files import sha256_of
 from tagscale.runtime.reading import Output
+
+RUN = "run.json"  # in the folder of a finished run
 
 
 def hash_of(content: Any) -> str:
@@ -65,7 +67,10 @@ def command_of(stage: str, folder: Path | str) -> str:
     >>> command_of("train", Path("runs/waveform-x4-all-0"))
     'tagscale train --model waveform-x4 --size all --seed 0'
     """
-    cell = re.fullmatch(r"(.+)-(\d+|all)-(\d+)", Path(folder).name)
+    folder = Path(folder)
+    if re.fullmatch(r"fold-\d+", folder.name):  # of a run in folds
+        folder = folder.parent
+    cell = re.fullmatch(r"(.+)-(\d+|all)-(\d+)", folder.name)
     return f"tagscale {stage} --model {cell[1]} --size {cell[2]} --seed {cell[3]}" if cell else f"tagscale {stage}"
 
 
@@ -76,15 +81,16 @@ class RunFacts(TypedDict):
     train_tracks: NonNegativeInt
     parameters: NonNegativeInt
     seconds: FiniteFloat
+    folds: NotRequired[NonNegativeInt]  # of which each has a folder like a run's, fold-1, fold-2 ...
 
 
 def run_output(folder: Path) -> Output:
     """The folder of a finished run."""
-    return Output(folder, "run.json", command_of("train", folder))
+    return Output(folder, RUN, command_of("train", folder))
 
 
 def content_of_run(folder: Path) -> str:
     """Hash of what a finished run is: its identity and its weights or trees, not how long it took."""
-    model = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    model = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
     identity = run_output(folder).facts(RunFacts)["identity"].as_dict()
-    return hash_of([identity, sha256_of(*(p for p in model if p.name != "run.json"))])
+    return hash_of([identity, sha256_of(*(p for p in model if p.name != RUN))])

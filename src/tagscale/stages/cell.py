@@ -1,11 +1,14 @@
 """A cell of the study's grid, as a training sees it: its data, its identity, the files of its run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
 from tagscale import tracking
@@ -13,7 +16,10 @@ from tagscale.catalog.tables import Catalog
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.files import seal
-from tagscale.runtime.identity import RunIdentity, hash_of
+from tagscale.runtime.identity import RUN, RunFacts, RunIdentity, hash_of, run_output
+from tagscale.runtime.reading import Damaged
+
+HISTORY = "history.csv"
 
 
 class Cell:
@@ -24,7 +30,25 @@ class Cell:
         self.model, self.size, self.seed = model, size, seed
         self.tags = partition.tags
         self.kinds = catalog.tags.loc[self.tags, "kind"].tolist()
-        self.training = partition.training_subset(size)
+
+    @cached_property
+    def training(self) -> list[str]:
+        """The training tracks, by rank; of a cell of one fold where the partition has folds."""
+        return self.partition.training_subset(self.size)
+
+    @cached_property
+    def folds(self) -> dict[str, "Cell"]:
+        """The cell's trainings by the name of their fold, one after another; {"": self} without folds."""
+        views = self.partition.views()
+        return {
+            name: Cell(self.catalog, view, self.model, self.size, self.seed) if name else self
+            for name, view in views.items()
+        }
+
+    @property
+    def train_tracks(self) -> int:
+        """The number of training tracks; the mean over the folds, which differ by a few."""
+        return round(fmean(len(cell.training) for cell in self.folds.values()))
 
     def labels(self, tracks: list[str]) -> np.ndarray:
         """(tracks, tags) float32, NaN = not annotated."""
@@ -50,13 +74,51 @@ class Cell:
 def write_run(folder: Path, identity: RunIdentity, tracks: int, parameters: int, seconds: float) -> None:
     """Write run.json: identity, number of training tracks, number of parameters, seconds of training."""
     content = {"identity": identity.as_dict(), "train_tracks": tracks, "parameters": parameters}
-    seal(folder, "run.json", content | {"seconds": round(seconds, 1)})
+    seal(folder, RUN, content | {"seconds": round(seconds, 1)})
 
 
-def say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcome: str) -> None:
+def is_complete(folder: Path) -> bool:
+    """Whether a run's folder is there, and whole."""
+    try:
+        run_output(folder).check()
+    except Damaged:
+        return False
+    return True
+
+
+def join_folds(run: Path, folds: Iterable[str], identity: RunIdentity) -> RunFacts:
+    """Write run.json of a run whose folds are complete folders in it, and history.csv where they have one.
+
+    Numbers of tracks and parameters are means over the folds, seconds their sum; a row of history.csv is the mean of
+    the folds at a step that all of them reached. Returns the content of run.json.
+
+    Raises:
+        Damaged: a fold is missing or not as it was written.
+    """
+    outputs = {name: run_output(run / name) for name in folds}
+    facts = [output.facts(RunFacts) for output in outputs.values()]
+    if all((run / name / HISTORY).exists() for name in outputs):
+        histories = [pd.read_csv(run / name / HISTORY) for name in outputs]
+        rows = pd.concat(histories).groupby("step")
+        means = rows.mean(numeric_only=True)[rows.size() == len(histories)].reset_index()
+        means.to_csv(run / HISTORY, index=False, float_format="%.6f", lineterminator="\n")
+    whole: RunFacts = {
+        "identity": identity,
+        "train_tracks": round(fmean(one["train_tracks"] for one in facts)),
+        "parameters": round(fmean(one["parameters"] for one in facts)),
+        "seconds": round(sum(one["seconds"] for one in facts), 1),
+        "folds": len(facts),
+    }
+    files = [path.name for path in run.iterdir() if path.is_file()] + [f"{name}/{RUN}" for name in outputs]
+    seal(run, RUN, whole | {"identity": identity.as_dict()}, sorted(files))
+    return whole
+
+
+def say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcome: str, fold: str = "") -> None:
     """Print a line about a finished training that began at `begin` (time.perf_counter)."""
+    name = f"{identity.name} {fold}".rstrip()
     Console().print(
-        f"{identity.name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, "
+        f"{name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, "
         f"{time.perf_counter() - begin:.0f} s",
         highlight=False,
         soft_wrap=True,

@@ -15,7 +15,7 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, command_of, run_output
-from tagscale.stages.results import scored_tracks, write_results
+from tagscale.stages.results import pool_folds, scored_tracks, write_results
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
 from tagscale.training.memory import keep_freed_memory
@@ -23,6 +23,8 @@ from tagscale.training.memory import keep_freed_memory
 
 def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Path | str, results: Path) -> None:
     """Score the run's tracks, and write the folder `results` (`results.write_results`).
+
+    Of a run in folds, each fold's model scores the tracks that it is validated and tested on.
 
     Args:
         run: folder that the train stage wrote
@@ -34,10 +36,19 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
     data, parts = Catalog.load(catalog), Partition.load(partition)
     trained = run_output(run)
     facts = trained.facts(RunFacts)
-    trained.check()
     _check_same_data(run, facts["identity"], parts)
-    scores = _scores(run, facts["identity"], inputs, scored_tracks(parts), params)
+    trained.check()
+    scores = pool_folds(parts, lambda name, view: _fold_scores(run / name, view, inputs, params))
     write_results(params, scores, data, parts, facts, run=run, results=results)
+
+
+def _fold_scores(run: Path, parts: Partition, inputs: Path | str, params: Params) -> pd.DataFrame:
+    """The scores of `scored_tracks(parts)` by the model in the folder of a run or of a fold of one."""
+    trained = run_output(run)
+    trained.check()
+    identity = trained.facts(RunFacts)["identity"]
+    _check_same_data(run, identity, parts)
+    return _scores(run, identity, inputs, scored_tracks(parts), params)
 
 
 def _check_same_data(run: Path, identity: RunIdentity, parts: Partition) -> None:

@@ -47,6 +47,7 @@ def check_grid(params: Params, catalog: Path, partition: Path) -> None:
     """
     parts = Partition.load(partition)
     for size in params.train.sizes:
-        parts.training_subset(size)
+        for view in parts.views().values():
+            view.training_subset(size)
     kinds = Catalog.load(catalog).tags["kind"].reindex(parts.tags).dropna()
     check_fits(params.registry.metric, kinds.tolist(), "registry.metric")

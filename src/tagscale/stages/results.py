@@ -4,7 +4,7 @@ Every stage that scores tracks, in whatever way, ends here.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,38 @@ from tagscale.runtime.identity import RunFacts, RunIdentity
 from tagscale.runtime.tables import write_csv, write_table, write_wide
 
 ENDS = ("low", "high")
+FOLDS = "folds.csv"
 DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
 RESAMPLES_DIGITS = 9  # in resamples.parquet: fewer than the order of a sum changes, so the file has the same bytes
 
 
 def scored_tracks(parts: Partition) -> list[str]:
-    """The tracks that every run is scored on, part by part, in the order of predictions.parquet."""
+    """The tracks that every run is scored on, part by part, in the order of predictions.parquet.
+
+    With folds each track is in it twice: as a validation track of one fold's model, and as a test track of another's.
+    """
     return [track for part in PARTS for track in parts.tracks(part)]
+
+
+def pool_folds(parts: Partition, score: Callable[[str, Partition], pd.DataFrame]) -> pd.DataFrame:
+    """The scores of `scored_tracks(parts)`, where each fold's model scores its own validation and test tracks.
+
+    Args:
+        score: takes a fold's name and its partition, or "" and `parts` where there are no folds; returns the scores of
+            `scored_tracks` of that partition, in this order
+    """
+    scores = {name: (view, score(name, view)) for name, view in parts.views().items()}
+    pooled = [
+        pd.concat([_of_part(table, view, part) for view, table in scores.values()]).loc[parts.tracks(part)]
+        for part in PARTS
+    ]
+    return pd.concat(pooled)
+
+
+def _of_part(scores: pd.DataFrame, parts: Partition, part: str) -> pd.DataFrame:
+    """The rows of one part in the scores of `scored_tracks(parts)`."""
+    first = sum(len(parts.tracks(earlier)) for earlier in PARTS[: PARTS.index(part)])
+    return scores.iloc[first : first + len(parts.tracks(part))]
 
 
 def write_results(
@@ -47,18 +72,21 @@ def write_results(
     part's artists, centred on the scores. The resamples depend on the partition alone. So they hold the same artists in
     every run, and runs can be compared resample by resample. Their percentiles are the intervals in the other files.
 
+    With folds, all these numbers are of the pooled scores, every track once in each part. folds.csv has the metrics of
+    each fold by itself, and metrics.json their mean and standard deviation.
+
     Args:
-        scores: in [0, 1], index track_id with all of `scored_tracks`, a column a tag with all tags of the partition
+        scores: in [0, 1], index track_id as `scored_tracks` gives them, a column a tag with all tags of the partition
         facts: those of the run: its identity, its training tracks and its parameters
         run: its folder
     """
     identity, evaluation = facts["identity"], params.evaluate
     tracks = {part: parts.tracks(part) for part in PARTS}
-    scores = scores.loc[scored_tracks(parts), parts.tags]
+    scores = scores[parts.tags]
     tags = data.tags.loc[parts.tags]
     regression = (tags["kind"] == "regression").to_numpy()
     arrays = {
-        part: (data.labels.loc[ids, parts.tags].to_numpy(), scores.loc[ids].to_numpy(), regression)
+        part: (data.labels.loc[ids, parts.tags].to_numpy(), _of_part(scores, parts, part).to_numpy(), regression)
         for part, ids in tracks.items()
     }
     decisions = learn(*arrays["valid"], parts.tags, evaluation.thresholds)
@@ -76,6 +104,8 @@ def write_results(
     numbers |= {part: {key: _rounded(value) for key, value in metrics[part].overall().items()} for part in PARTS}
     numbers["unscored"] = {part: _unscored(parts.tags, metrics[part]) for part in PARTS}
     numbers |= certainty.facts() if certainty else {}
+    by_fold = _by_fold(scores, data, parts, of_tags) if parts.folds else None
+    numbers |= {"folds": _spread(by_fold)} if by_fold is not None else {}
     keys = pd.DataFrame({"track_id": scores.index, "part": np.repeat(PARTS, [len(tracks[part]) for part in PARTS])})
     per_tag = [
         _table(part, tags, metrics[part], certainty if part == "test" else None, of_tags, arrays[part])
@@ -88,6 +118,8 @@ def write_results(
         write_csv(table, fresh / "per_tag.csv", float_format=f"%.{DIGITS}f")
         if certainty:
             write_table(certainty.table(), fresh / "resamples.parquet")
+        if by_fold is not None:
+            write_csv(by_fold, fresh / FOLDS, float_format=f"%.{DIGITS}f")
         write_json(fresh / DECISIONS, decisions.model_dump())
         seal(fresh, "metrics.json", numbers)
     with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
@@ -98,8 +130,10 @@ def write_results(
 def log_results(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
     """Log the contents of metrics.json (`numbers`), and the files, to the run's MLflow run."""
     tracked.log_metrics(metrics_in(numbers))
-    for file in ("metrics.json", "per_tag.csv", DECISIONS):
-        if (results / file).exists():  # results of an earlier tagscale have no decisions
+    for file in ("metrics.json", "per_tag.csv", DECISIONS, FOLDS):
+        if (
+            results / file
+        ).exists():  # results of an earlier tagscale have no decisions, those without folds no folds.csv
             tracked.log_artifacts(results / file, "results")
 
 
@@ -110,7 +144,13 @@ def metrics_in(numbers: dict[str, Any]) -> dict[str, float | None]:
         for key, interval in _intervals(numbers).items()
         for end, value in zip(ENDS, interval, strict=True)
     }
-    return {f"{part}_{key}": numbers[part].get(key) for part in PARTS for key in METRICS} | ends
+    spread = {
+        f"{part}_{key}_fold_{name}": value
+        for part, metrics in numbers.get("folds", {}).items()
+        for key, both in metrics.items()
+        for name, value in both.items()
+    }
+    return {f"{part}_{key}": numbers[part].get(key) for part in PARTS for key in METRICS} | ends | spread
 
 
 def _intervals(numbers: dict[str, Any]) -> dict[str, list[float | None]]:
@@ -149,6 +189,31 @@ class Certainty:
     def of_tags(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of every tag's interval."""
         return self.resampled.intervals(metric, self.metrics[metric], self.confidence)
+
+
+def _by_fold(
+    scores: pd.DataFrame, data: Catalog, parts: Partition, decisions: Sequence[TagDecision | None]
+) -> pd.DataFrame:
+    """Rows of folds.csv: part, fold, tracks, artists and the metrics of the fold's tracks by themselves."""
+    regression = (data.tags.loc[parts.tags, "kind"] == "regression").to_numpy()
+    rows = []
+    for part in PARTS:
+        pooled = _of_part(scores, parts, part)
+        for name, view in parts.views().items():
+            tracks = view.tracks(part)
+            labels = data.labels.loc[tracks, parts.tags].to_numpy()
+            artists = np.unique(_artists(view, tracks), return_inverse=True)[1]
+            metrics = evaluate_tags(labels, pooled.loc[tracks].to_numpy(), regression, decisions, artists).overall()
+            rows.append({"part": part, "fold": name, "tracks": len(tracks), "artists": artists.max() + 1} | metrics)
+    return pd.DataFrame(rows)
+
+
+def _spread(by_fold: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
+    """For metrics.json: mean and standard deviation of each part's metrics over the folds."""
+    return {
+        part: {key: {"mean": _rounded(rows[key].mean()), "sd": _rounded(rows[key].std())} for key in METRICS}
+        for part, rows in ((part, by_fold[by_fold["part"] == part]) for part in PARTS)
+    }
 
 
 def _artists(parts: Partition, tracks: list[str]) -> list[str]:
@@ -190,6 +255,9 @@ def _print_scores(identity: RunIdentity, numbers: dict[str, Any], tracks: int) -
         value, (low, high) = numbers["test"][key], _intervals(numbers).get(key, (None, None))
         if value is not None:
             ends = "" if low is None or high is None else f" ({metric.words(low)} to {metric.words(high)})"
+            spread = numbers.get("folds", {}).get("test", {}).get(key, {})
+            if None not in spread.values() and spread:
+                ends += f", of the folds {metric.words(spread['mean'])} ± {metric.words(spread['sd'])}"
             words.append(f"{metric.label} {metric.words(value)}{ends}")
     unscored = len(numbers["unscored"]["test"])
     left_out = f"; {unscored} tags could not be scored" if unscored else ""

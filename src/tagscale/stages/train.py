@@ -1,25 +1,31 @@
 """Train: one network on one training size with one seed; weights, history and identity go to a run's folder."""
 
+import shutil
 import time
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.architecture import architecture_of
 from tagscale.models.build import Architecture, parameter_count
+from tagscale.params.blocks import TrainParams
 from tagscale.params.load import Params, parse
 from tagscale.partition.divide import Partition
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.files import replacing
-from tagscale.runtime.identity import RunIdentity
-from tagscale.stages.cell import Cell, say, write_run
+from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
+from tagscale.stages.cell import HISTORY, Cell, is_complete, join_folds, say, write_run
 from tagscale.store.read import Store
 
 if TYPE_CHECKING:  # Lightning takes seconds to import; the command line does without
-    from tagscale.training.fit import Fitted
+    from tagscale.training.fit import Fitted, Report
+    from tagscale.training.resume import Unfinished
 
 
 def run(
@@ -35,6 +41,9 @@ def run(
     unfinished: Path | None = None,
 ) -> None:
     """Train and write the run's folder: run.json, model.json, weights.safetensors and history.csv.
+
+    On a partition in folds, one model a fold is trained, one after another. Each has such a folder in the run's, which
+    then has a run.json and a history.csv of them all (`cell.join_folds`).
 
     An interrupted training resumes when it is started again, in the same MLflow run. What an MLflow server that is
     away misses is sent later (`tagscale.tracking.outbox`).
@@ -66,29 +75,35 @@ def train_share(params: dict[str, Any], arguments: Mapping[str, Any]) -> None:
 
 
 def train_network(params: Params, cell: Cell, store: Path | str, run: Path, folder: Path) -> None:
-    """Train a network, write the run's folder and log both to MLflow; `folder` holds the state until then."""
+    """Train a network, or one a fold; write the run's folder and log to MLflow; `folder` holds the state until then."""
     from tagscale.training.distributed import World
-    from tagscale.training.fit import Labelled, fit
     from tagscale.training.memory import keep_freed_memory
     from tagscale.training.recipe import deciding
     from tagscale.training.resume import Unfinished
 
     keep_freed_memory()
-    begin = time.perf_counter()
     architecture = architecture_of(params, cell.model, cell.tags, cell.kinds)
     settings = {"model": architecture.capacity, "train": deciding(params.train, architecture.patch_seconds)}
     identity = cell.identity(settings)
-    unfinished = Unfinished(folder, {"identity": identity.as_dict()} | settings)
-    training, valid = (
-        Labelled(tracks, cell.labels(tracks)) for tracks in (cell.training, cell.partition.tracks("valid"))
-    )
-    fit_cell = partial(
-        fit, architecture, Store.open(store), training, valid, params.train, cell.seed, unfinished=unfinished
-    )
+    about = {"identity": identity.as_dict()} | settings
+    trainings = {
+        name: Training(
+            name=name,
+            cell=part,
+            identity=part.identity(settings),
+            architecture=architecture,
+            store=Store.open(store),
+            settings=params.train,
+            unfinished=Unfinished(folder / name, about),
+            target=folder / name if name else run,
+        )
+        for name, part in cell.folds.items()
+    }
     if not World.current().first:  # the first process logs and writes
-        fit_cell()
+        for training in trainings.values():
+            training.fit()
         return
-    logged = settings | {"train_tracks": len(cell.training)}
+    unfinished, logged = Unfinished(folder, about), settings | {"train_tracks": cell.train_tracks}
     with (
         unfinished.held(),
         tracking.start_run(params.tracking.experiment, identity, logged, run, folder) as mlflow_run,
@@ -96,15 +111,66 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
     ):
         mlflow_run.set_tags(cell.data_tags(params))
         curves = Curves(mlflow_run)
-        fitted = fit_cell(report=curves.log)
-        parameters = parameter_count(fitted.model)
-        _write_network(run, fitted, architecture, identity, len(cell.training))
-        mlflow_run.log_params({"parameters": parameters})
-        curves.log({"best_step": fitted.best_step})
+        for training in trainings.values():
+            training.run(curves)
+        if cell.partition.folds:
+            _join(run, {name: training.target for name, training in trainings.items()}, identity)
+            curves.log_history(run)
+        mlflow_run.log_params({"parameters": run_output(run).facts(RunFacts)["parameters"]})
         mlflow_run.log_artifacts(run, "checkpoint")
     unfinished.remove()
-    best = fitted.history["valid_loss"].min()
-    say(identity, cell, parameters, begin, f"best step {fitted.best_step:,}, validation loss {best:.4f}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of one fold; of the whole cell, under the name "", where the partition has no folds.
+
+    target: the folder that it writes: the run's, or the fold's beside the states, where it replaces its own states.
+        There it stays until the run is complete, so that a fold is trained once whatever interrupts the others.
+    """
+
+    name: str
+    cell: Cell
+    identity: RunIdentity
+    architecture: Architecture
+    store: Store
+    settings: TrainParams
+    unfinished: "Unfinished"
+    target: Path
+
+    def fit(self, report: "Report | None" = None) -> "Fitted | None":
+        """Train the network; None where the fold is complete, in all processes of the training alike."""
+        from tagscale.training.distributed import World, agreed
+        from tagscale.training.failures import lost_process_explained
+        from tagscale.training.fit import Labelled, fit
+
+        world = World.current()
+        with lost_process_explained(world):
+            world.connect()
+            if agreed(bool(self.name) and is_complete(self.target)):
+                return None
+        training, valid = (
+            Labelled(tracks, self.cell.labels(tracks))
+            for tracks in (self.cell.training, self.cell.partition.tracks("valid"))
+        )
+        fitting = self.architecture, self.store, training, valid, self.settings, self.cell.seed
+        return fit(*fitting, report=report, unfinished=self.unfinished)
+
+    def run(self, curves: "Curves") -> None:
+        """Train the network, write its folder and log the curves."""
+        begin, prefix = time.perf_counter(), f"{self.name}/" if self.name else ""
+        fitted = self.fit(lambda numbers, step: curves.log(numbers, step, prefix))
+        if fitted is None:
+            curves.log_history(self.target, prefix)
+            console = Console(highlight=False, soft_wrap=True)
+            console.print(f"{self.identity.name} {self.name}: trained before the interruption")
+            return
+        parameters = parameter_count(fitted.model)
+        _write_network(self.target, fitted, self.architecture, self.identity, len(self.cell.training))
+        curves.log({"best_step": fitted.best_step}, prefix=prefix)
+        best = fitted.history["valid_loss"].min()
+        outcome = f"best step {fitted.best_step:,}, validation loss {best:.4f}"
+        say(self.identity, self.cell, parameters, begin, outcome, self.name)
 
 
 class Curves:
@@ -114,7 +180,8 @@ class Curves:
         self.run = run
         self.logged: dict[str, set[int]] = {}
 
-    def log(self, numbers: Mapping[str, float | None], step: int = 0) -> None:
+    def log(self, numbers: Mapping[str, float | None], step: int = 0, prefix: str = "") -> None:
+        numbers = {prefix + name: number for name, number in numbers.items()}
         name = next(iter(numbers))
         if name not in self.logged:
             self.logged[name] = self.run.steps_of(name)
@@ -122,11 +189,25 @@ class Curves:
             self.run.log_metrics(numbers, step)
             self.logged[name].add(step)
 
+    def log_history(self, folder: Path, prefix: str = "") -> None:
+        """Log the rows of a folder's history.csv."""
+        for row in pd.read_csv(folder / HISTORY).to_dict("records"):
+            self.log({str(key): value for key, value in row.items() if key != "step"}, int(row["step"]), prefix)
+
+
+def _join(run: Path, folds: Mapping[str, Path], identity: RunIdentity) -> None:
+    """Write the run's folder from the complete folders of its folds."""
+    with replacing(run) as fresh:
+        fresh.mkdir()
+        for name, folder in folds.items():
+            shutil.copytree(folder, fresh / name)
+        join_folds(fresh, folds, identity)
+
 
 def _write_network(run: Path, fitted: "Fitted", architecture: Architecture, identity: RunIdentity, tracks: int) -> None:
     from tagscale.training import checkpoint
 
-    histories = {"history.csv": fitted.history}
+    histories = {HISTORY: fitted.history}
     histories |= {f"history-{name}.csv": history for name, history in fitted.earlier.items()}
     with replacing(run) as fresh:
         fresh.mkdir()

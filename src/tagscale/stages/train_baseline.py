@@ -9,7 +9,8 @@ from tagscale.descriptors.table import read_descriptors
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.files import replacing
-from tagscale.stages.cell import Cell, say, write_run
+from tagscale.runtime.identity import RunFacts, run_output
+from tagscale.stages.cell import Cell, join_folds, say, write_run
 
 
 def run(
@@ -26,6 +27,8 @@ def run(
 ) -> None:
     """Grow the trees, write the run's folder (run.json and the trees) and log both to MLflow.
 
+    On a partition in folds, the trees of each fold have such a folder in the run's (`cell.join_folds`).
+
     Args:
         model: descriptors
         size: number of training tracks, or "all"
@@ -40,18 +43,24 @@ def run(
     class_weights = params.train.class_weights
     settings = {"baseline": params.baseline.model_dump() | {"class_weights": class_weights}}
     identity = cell.identity(settings)
-    begin = time.perf_counter()
-    logged = settings | {"train_tracks": len(cell.training)}
+    logged = settings | {"train_tracks": cell.train_tracks}
     unsent = unfinished or run.with_name(f"{run.name}.unfinished")
     with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent) as tracked:
         tracked.set_tags(cell.data_tags(params))
-        features = read_descriptors(inputs, cell.training)
-        labels = cell.labels(cell.training)
-        trees = DescriptorTrees.fit(features, labels, cell.tags, cell.kinds, params.baseline, cell.seed, class_weights)
         with replacing(run) as fresh:
-            fresh.mkdir()
-            trees.save(fresh)
-            write_run(fresh, identity, len(cell.training), trees.parameters, time.perf_counter() - begin)
-        tracked.log_params({"parameters": trees.parameters, "descriptors": features.shape[1]})
+            for name, part in cell.folds.items():
+                begin, folder = time.perf_counter(), fresh / name
+                folder.mkdir(parents=True)
+                features, labels = read_descriptors(inputs, part.training), part.labels(part.training)
+                trees = DescriptorTrees.fit(
+                    features, labels, cell.tags, cell.kinds, params.baseline, cell.seed, class_weights
+                )
+                trees.save(folder)
+                numbers = len(part.training), trees.parameters, time.perf_counter() - begin
+                write_run(folder, part.identity(settings), *numbers)
+                say(identity, part, trees.parameters, begin, f"{features.shape[1]} descriptors", name)
+            if cell.partition.folds:
+                join_folds(fresh, cell.folds, identity)
+        facts = run_output(run).facts(RunFacts)
+        tracked.log_params({"parameters": facts["parameters"], "descriptors": features.shape[1]})
         tracked.log_artifacts(run, "checkpoint")
-    say(identity, cell, trees.parameters, begin, f"{features.shape[1]} descriptors")

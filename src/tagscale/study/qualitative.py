@@ -62,7 +62,8 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
     if about.empty:
         return None
     names = list(about.index)
-    train = listening.shares(catalog.labels.loc[partition.training_subset(size), names].to_numpy())
+    trained = [view.training_subset(size) for view in partition.views().values()]  # of each fold, where there are any
+    train = np.mean([listening.shares(catalog.labels.loc[tracks, names].to_numpy()) for tracks in trained], axis=0)
     labels = {part: catalog.labels.loc[partition.tracks(part), names].to_numpy() for part in PARTS}
     sets = [str(name) for name in about["exclusive"]]
     files = _predictions(results)
@@ -167,18 +168,18 @@ def _predictions(results: Sequence[Path]) -> dict[str, Path]:
 def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str]) -> dict[str, np.ndarray]:
     """A run's scores of the validation and of the test part, (tracks, tags) in the partition's order."""
     output, file = result_output(files[run]), "predictions.parquet"
-    _, table = read_predictions(files[run])
+    of_part, table = read_predictions(files[run])
     if absent := [tag for tag in tags if tag not in table]:
         raise output.damaged(file, f"no scores of the tag {absent[0]!r}, which the partition has")
     table = table[tags]
     scores = {}
     for part in PARTS:
-        wanted = partition.tracks(part)
-        lacking = pd.Index(wanted).difference(table.index)
-        if len(lacking) or not table.index.is_unique:
+        wanted, rows = partition.tracks(part), table[(of_part == part).to_numpy()]
+        lacking = pd.Index(wanted).difference(rows.index)
+        if len(lacking) or not rows.index.is_unique:
             what = f", {lacking[0]!r} for one" if len(lacking) else ", and some tracks are in it twice"
             raise output.damaged(file, f"{len(lacking)} {part} tracks of the partition are not in it{what}")
-        scores[part] = table.loc[wanted].to_numpy()
+        scores[part] = rows.loc[wanted].to_numpy()
         if np.isnan(scores[part]).any():
             raise output.damaged(file, "expected a score for every track and tag, found empty ones")
     return scores

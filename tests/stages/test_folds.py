@@ -1,0 +1,195 @@
+"""A run in folds: a model each, trained once whatever interrupts the others; scores are of all tracks."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from sklearn.metrics import roc_auc_score
+
+from sounds import TAGS
+from stages.conftest import SoundStudy
+from tagscale.catalog.tables import Catalog
+from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.partition.divide import Partition, divide
+from tagscale.partition.growth import fold_names
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import read_json
+from tagscale.stages.results import pool_folds, scored_tracks
+from tagscale.study.grid import read_study
+from tagscale.study.tables import read_predictions
+from tagscale.training import checkpoint
+
+SHORT = {"train": {"max_steps": "2 epochs"}}
+FOLDS = fold_names(3)
+
+
+@pytest.fixture(scope="module")
+def folded(sound_study: SoundStudy, tmp_path_factory: pytest.TempPathFactory) -> SoundStudy:
+    """The study of sounds on a partition in three folds."""
+    root = tmp_path_factory.mktemp("folds")
+    for name in ("catalog", "store", "descriptors"):
+        shutil.copytree(sound_study.root / name, root / name)
+    shutil.copy(sound_study.root / "mlflow.db", root / "mlflow.db")
+    data = Catalog.load(root / "catalog")
+    kinds = data.tags["kind"].tolist()
+    parts, quality = divide(data.tracks.assign(split=None), data.labels, kinds, dict.fromkeys(FOLDS, 1 / 3), 1)
+    parts.data_hash = "d" * 12
+    parts.save(root / "partition", quality)
+    return SoundStudy(root)
+
+
+@pytest.fixture
+def study(folded: SoundStudy, monkeypatch: pytest.MonkeyPatch) -> SoundStudy:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(folded.root)
+    return folded
+
+
+@pytest.fixture
+def parts(study: SoundStudy) -> Partition:
+    return Partition.load(study.root / "partition")
+
+
+@pytest.fixture
+def trees(study: SoundStudy) -> tuple[Path, Path]:
+    """The run of the trees and its results."""
+    run = study.root / "descriptors-all-0"
+    if not run.exists():
+        study.train(study.params(), "descriptors", "all", 0, run.name)
+        study.evaluate(study.params(), run, f"results/{run.name}")
+    return run, study.root / "results" / run.name
+
+
+def test_a_run_holds_a_run_for_each_fold(trees: tuple[Path, Path], parts: Partition) -> None:
+    run, _ = trees
+    whole, folds = read_json(run / "run.json"), [read_json(run / name / "run.json") for name in FOLDS]
+    assert whole["folds"] == 3
+    assert whole["identity"]["partition_hash"] == parts.hash
+    hashes = [view.hash for view in parts.views().values()]
+    assert [one["identity"]["partition_hash"] for one in folds] == hashes
+    assert whole["train_tracks"] == round(np.mean([one["train_tracks"] for one in folds]))
+    assert whole["seconds"] == pytest.approx(sum(one["seconds"] for one in folds), abs=0.2)
+
+
+def test_scores_are_of_all_tracks_each_by_the_model_that_did_not_hear_it(
+    study: SoundStudy, trees: tuple[Path, Path], parts: Partition
+) -> None:
+    run, results = trees
+    of_part, scores = read_predictions(results)
+    tracks = parts.table["track_id"].tolist()
+    assert list(scores.index) == scored_tracks(parts) == [*tracks, *tracks]
+    descriptors = pd.read_parquet(study.root / "descriptors" / "descriptors.parquet").set_index("track_id")
+    for part in ("valid", "test"):
+        pooled = scores[(of_part == part).to_numpy()]
+        for name, view in parts.views().items():
+            heard_not = view.tracks(part)
+            expected = DescriptorTrees.load(run / name).predict(descriptors.loc[heard_not])
+            np.testing.assert_array_equal(pooled.loc[heard_not, list(TAGS)].to_numpy(), expected)
+
+
+def test_metrics_are_of_the_pooled_scores_and_folds_stand_beside_them(
+    study: SoundStudy, trees: tuple[Path, Path], parts: Partition
+) -> None:
+    _, results = trees
+    metrics, labels = read_json(results / "metrics.json"), Catalog.load(study.root / "catalog").labels
+    of_part, scores = read_predictions(results)
+    pooled = scores[(of_part == "test").to_numpy()]
+    kinds = Catalog.load(study.root / "catalog").tags["kind"]
+    scored = [tag for tag in TAGS if kinds[tag] == "classification"]
+
+    def macro(tracks: list[str]) -> float:
+        truths = {tag: labels.loc[tracks, tag].dropna() >= 0.5 for tag in scored}
+        return float(np.mean([roc_auc_score(truth, pooled.loc[truth.index, tag]) for tag, truth in truths.items()]))
+
+    assert metrics["test"]["roc_auc"] == pytest.approx(macro(list(pooled.index)), abs=1e-6)
+    assert metrics["bootstrap"]["artists"] == len(parts.table)  # an artist a track
+    by_fold = pd.read_csv(results / "folds.csv")
+    assert by_fold["fold"].tolist() == [*FOLDS, *FOLDS]
+    tested = by_fold[by_fold["part"] == "test"]
+    assert tested["tracks"].sum() == len(parts.table)
+    for name, value in zip(tested["fold"], tested["roc_auc"], strict=True):
+        assert value == pytest.approx(macro(parts.views()[name].tracks("test")), abs=1e-6)
+    spread = metrics["folds"]["test"]["roc_auc"]
+    assert spread["mean"] == pytest.approx(tested["roc_auc"].mean(), abs=1e-6)
+    assert spread["sd"] == pytest.approx(tested["roc_auc"].std(), abs=1e-6)
+
+
+def test_a_fold_of_another_partition_is_refused(study: SoundStudy, trees: tuple[Path, Path]) -> None:
+    run, _ = trees
+    mixed = study.root / "descriptors-all-7"
+    shutil.copytree(run, mixed)
+    shutil.rmtree(mixed / "fold-1")
+    shutil.copytree(run / "fold-2", mixed / "fold-1")
+    with pytest.raises(TagscaleError, match=r"fold-1/run.json: not the file that run.json beside it was written with"):
+        study.evaluate(study.params(), mixed, "mixed")
+
+
+def test_a_size_that_no_fold_holds_is_refused(study: SoundStudy) -> None:
+    with pytest.raises(TagscaleError, match="training size 60: the training part holds"):
+        study.train(study.params(), "descriptors", 60, 0, "descriptors-60-0")
+
+
+def test_folds_that_are_complete_are_kept_after_an_interruption(
+    study: SoundStudy,
+    parts: Partition,
+    trees: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tagscale.training import fit as module
+
+    fit, fitted = module.fit, []
+
+    def interrupted_in_the_third(*args: Any, **kwargs: Any) -> Any:
+        fitted.append(args[2].tracks)
+        if len(fitted) == 3:
+            raise KeyboardInterrupt
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(module, "fit", interrupted_in_the_third)
+    params, run = study.params(**SHORT), study.root / "spectrogram-all-0"
+    with pytest.raises(KeyboardInterrupt):
+        study.train(params, "spectrogram", "all", 0, run.name)
+    assert not run.exists()
+    unfinished = run.with_name(f"{run.name}.unfinished")
+    kept = {name: (unfinished / name / checkpoint.WEIGHTS).read_bytes() for name in FOLDS[:2]}
+
+    study.train(params, "spectrogram", "all", 0, run.name)
+    trained = [view.training_subset("all") for view in parts.views().values()]
+    assert fitted == [*trained, trained[2]]
+    assert {name: (run / name / checkpoint.WEIGHTS).read_bytes() for name in FOLDS[:2]} == kept
+    assert not unfinished.exists()
+    assert "spectrogram-all-0 fold-1: trained before the interruption" in capsys.readouterr().out
+
+    histories = [pd.read_csv(run / name / "history.csv") for name in FOLDS]
+    mean = pd.read_csv(run / "history.csv")
+    assert mean["valid_loss"].tolist() == pytest.approx(np.mean([one["valid_loss"] for one in histories], axis=0))
+    client = MlflowClient(f"sqlite:///{study.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("sounds")
+    (logged,) = client.search_runs([experiment.experiment_id], "tags.`tagscale.model` = 'spectrogram'")
+    assert logged.info.status == "FINISHED"
+    for number, name in enumerate(FOLDS):
+        points = client.get_metric_history(logged.info.run_id, f"{name}/valid_loss")
+        assert [point.value for point in points] == pytest.approx(histories[number]["valid_loss"].tolist(), abs=1e-6)
+    study.evaluate(params, run, f"results/{run.name}")
+    data = client.get_run(logged.info.run_id).data
+    metrics = json.loads((study.root / "results" / run.name / "metrics.json").read_text())
+    assert data.metrics["test_roc_auc"] == metrics["test"]["roc_auc"]
+    assert data.metrics["test_roc_auc_fold_mean"] == metrics["folds"]["test"]["roc_auc"]["mean"]
+
+    grid: dict[str, Any] = {"models": ["spectrogram", "descriptors"], "sizes": ["all"], "seeds": [0]}
+    read = read_study([run, trees[0]], [study.root / "results" / run.name, trees[1]], **grid)
+    assert read.partition_hash == parts.hash
+    assert read.runs["test_roc_auc"][0] == metrics["test"]["roc_auc"]
+    assert read.curves["valid_loss"].tolist() == mean["valid_loss"].tolist()
+
+
+def test_scores_without_folds_are_handed_on_as_they_are(sound_study: SoundStudy) -> None:
+    parts = Partition.load(sound_study.root / "partition")
+    scores = pd.DataFrame({"tag": np.arange(len(scored_tracks(parts)), dtype=float)}, index=scored_tracks(parts))
+    pd.testing.assert_frame_equal(pool_folds(parts, lambda name, view: scores), scores)
