@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
+from registry.tiny import empty_store
 from sounds import TAGS
 from stages.conftest import SoundStudy
 from tagscale.catalog.tables import Catalog
@@ -29,12 +30,14 @@ FOLDS = fold_names(3)
 
 
 @pytest.fixture(scope="module")
-def folded(sound_study: SoundStudy, tmp_path_factory: pytest.TempPathFactory) -> SoundStudy:
+def folded(
+    request: pytest.FixtureRequest, sound_study: SoundStudy, tmp_path_factory: pytest.TempPathFactory
+) -> SoundStudy:
     """The study of sounds on a partition in three folds."""
     root = tmp_path_factory.mktemp("folds")
     for name in ("catalog", "store", "descriptors"):
         shutil.copytree(sound_study.root / name, root / name)
-    shutil.copy(sound_study.root / "mlflow.db", root / "mlflow.db")
+    empty_store(request.config, root)
     data = Catalog.load(root / "catalog")
     kinds = data.tags["kind"].tolist()
     parts, quality = divide(data.tracks.assign(split=None), data.labels, kinds, dict.fromkeys(FOLDS, 1 / 3), 1)
