@@ -18,6 +18,7 @@ from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import fold_names
+from tagscale.registry.candidate import choose
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 from tagscale.stages.results import pool_folds, scored_tracks
@@ -196,3 +197,8 @@ def test_scores_without_folds_are_handed_on_as_they_are(sound_study: SoundStudy)
     parts = Partition.load(sound_study.root / "partition")
     scores = pd.DataFrame({"tag": np.arange(len(scored_tracks(parts)), dtype=float)}, index=scored_tracks(parts))
     pd.testing.assert_frame_equal(pool_folds(parts, lambda name, view: scores), scores)
+
+
+def test_a_run_in_folds_is_not_registered(study: SoundStudy) -> None:
+    with pytest.raises(TagscaleError, match=r"partition.folds: found 3, and a run in folds is several models"):
+        choose(study.params(partition={"folds": 3}), [], [])

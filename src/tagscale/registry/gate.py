@@ -44,8 +44,8 @@ class Trial:
 
     def predictions(self) -> pd.DataFrame:
         """The candidate's scores: (test tracks, tags), index track_id."""
-        _, scores = read_predictions(self.results)
-        return scores.loc[Partition.load(self.partition).tracks("test")]
+        of_part, scores = read_predictions(self.results)
+        return scores[(of_part == "test").to_numpy()].loc[Partition.load(self.partition).tracks("test")]
 
 
 def judge(metric: str, candidate: float | None, champion: float | None, on: str = "the same test tracks") -> Decision:
