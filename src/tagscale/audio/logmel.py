@@ -137,9 +137,9 @@ class Resampler(Resample):
 def full_precision(device: torch.device) -> Iterator[None]:
     """Products and convolutions of the block in float32 proper, whatever precision the training around it has.
 
-    The powers of a spectrogram span ten decades. Autocast would round them to 8 bits, and TF32, a GPU's default for
-    convolutions and what `torch.set_float32_matmul_precision("high")` allows for products, to 11: the loud bins of a
-    frame then err by more than its quiet bands hold.
+    Autocast would round the factors to 8 bits and overflow half precision. TF32, a GPU's default for convolutions and
+    what `torch.set_float32_matmul_precision("high")` allows for products, rounds them to 11: of a loud recording,
+    resampled so, an error is left in every band that its quiet bands do not exceed.
     """
     precision = torch.get_float32_matmul_precision()
     with (

@@ -1,5 +1,8 @@
 """One look for every progress bar: what is done, a bar, how much, how fast, how long still."""
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -13,6 +16,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.text import Text
+
+T = TypeVar("T")
 
 
 class Speed(ProgressColumn):
@@ -43,3 +48,9 @@ def progress_bar(unit: str, console: Console | None = None, transient: bool = Fa
         counted = (DownloadColumn(), TransferSpeedColumn())
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counted, TimeRemainingColumn())
     return Progress(*columns, console=console, transient=transient, disable=disable)
+
+
+def counted(things: Iterable[T], unit: str, description: str) -> Iterator[T]:
+    """The things, counted by a bar on the terminal that goes away at the end."""
+    with progress_bar(unit, transient=True) as bar:
+        yield from bar.track(things, description=description)

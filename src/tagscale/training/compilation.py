@@ -4,22 +4,17 @@ import copy
 from typing import cast
 
 import torch
-from rich.console import Console
 from torch import nn
 
 
-def compiled(network: nn.Module, samples: int, console: Console | None = None) -> nn.Module:
+def compiled(network: nn.Module, samples: int) -> nn.Module:
     """A compiled wrapper that shares the network's weights; the network itself where it cannot be compiled.
 
     Args:
         network: (batch, samples) -> (batch, tags), on the training's device
     """
     if reason := hindrance(network, samples):
-        (console or Console()).print(
-            f"train.compile: torch.compile does not work here ({reason}); training continues without it.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        print(f"train.compile: torch.compile does not work here ({reason}); training continues without it.", flush=True)
         return network
     return cast(nn.Module, torch.compile(network))
 

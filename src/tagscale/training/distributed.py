@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch import distributed as dist
 
@@ -177,7 +176,7 @@ def run_worker(function: Callable[..., None], *arguments: Any) -> None:
     try:
         function(*arguments)
     except TagscaleError as problem:
-        Console(stderr=True).print(f"error {problem}", markup=False, highlight=False, soft_wrap=True)
+        print(f"error {problem}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 

@@ -1,12 +1,12 @@
 """What can end a training early, and the message that tells the user what was kept and what to change."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch import distributed as dist
 
@@ -75,8 +75,7 @@ def interruption_explained(world: World, kept: Kept) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as interruption:
         if world.first:
-            text = f"Training was interrupted. {kept()}".rstrip()
-            Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+            print(f"Training was interrupted. {kept()}".rstrip(), file=sys.stderr, flush=True)
         interruption.add_note("")  # all is said
         raise
 

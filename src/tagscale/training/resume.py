@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.files import write_json
@@ -37,9 +36,8 @@ class Unfinished:
         about: which training it is, as JSON can hold it: identity and settings
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], console: Console | None = None) -> None:
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = Path(folder), json.loads(json.dumps({"format": FORMAT} | about))
-        self.console = console or Console()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -59,7 +57,7 @@ class Unfinished:
 
     def states(self, step: str) -> "States":
         """The states of one step of the training; most trainings have a single one."""
-        return States(self.folder / step, self.console)
+        return States(self.folder / step)
 
     def remove(self) -> None:
         """Remove the folder: the training is complete, and its result is written."""
@@ -77,10 +75,9 @@ class Unfinished:
         for path in states:
             shutil.rmtree(path)
         if states:
-            self.console.print(
+            print(
                 f"{self.folder}: discarded the states of an unfinished training with other data or settings.",
-                highlight=False,
-                soft_wrap=True,
+                flush=True,
             )
         write_json(self.folder / ABOUT, self.about)
 
@@ -88,8 +85,8 @@ class Unfinished:
 class States:
     """The files of the newest states of one step of a training."""
 
-    def __init__(self, folder: Path, console: Console | None = None) -> None:
-        self.folder, self.console = folder, console or Console()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.saved = time.monotonic()
 
     @property
@@ -139,8 +136,7 @@ class States:
                 with suppress(Exception):  # a whole file that another version wrote may fail in any way
                     _decode(content)
                     return content
-            warning = f"warning: {file} is damaged; training resumes from the state before it."
-            self.console.print(warning, highlight=False, soft_wrap=True)
+            print(f"warning: {file} is damaged; training resumes from the state before it.", flush=True)
             file.unlink()
         return b""
 

@@ -5,19 +5,19 @@ several input lengths are trained first, each by itself; their features, frozen,
 there, features are computed once: of `train.patches_per_track` patches of a track, the same in every epoch.
 """
 
+import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from tagscale.audio.loading import loader
 from tagscale.audio.patches import Batch, RandomPatches, SpacedPatches, to_wave
 from tagscale.models.tagger import Tagger
-from tagscale.runtime.progress import progress_bar
 from tagscale.training.distributed import World, summed
 
 PART = "part_{}"
@@ -101,15 +101,18 @@ def feature_patches(
 @torch.no_grad()
 def features_of(step: Step, patches: SpacedPatches, batch: int, workers: int, half: torch.dtype | None) -> Tensor:
     """(patches, features) float32 on the CPU. Each of several processes computes its share, and all get the whole."""
-    world, on_gpu, console, begin = World.current(), torch.cuda.is_available(), Console(), time.perf_counter()
+    world, on_gpu, begin = World.current(), torch.cuda.is_available(), time.perf_counter()
     device = torch.device("cuda" if on_gpu else "cpu")
     step.encoder.to(device).parts.eval()  # they predict, without dropout
     table = torch.zeros(len(patches), step.inputs)
     place = world.rank * len(patches) // world.size  # as `loader` shares them out
-    batches = loader(patches, batch, workers, on_gpu, world.rank, world.size)
-    bar = progress_bar("batches", console, transient=True, disable=not (world.first and console.is_terminal))
-    with bar, torch.autocast(device.type, half, enabled=half is not None):
-        for waves, _ in bar.track(batches, description="features"):
+    batches: Iterable[Batch] = loader(patches, batch, workers, on_gpu, world.rank, world.size)
+    if world.first and sys.stdout.isatty():
+        from tagscale.runtime.progress import counted  # rich, which only a terminal needs
+
+        batches = counted(batches, "batches", "features")
+    with torch.autocast(device.type, half, enabled=half is not None):
+        for waves, _ in batches:
             features = step.encoder.head_input(to_wave(waves.to(device, non_blocking=True)))
             table[place : place + len(waves)] = features.float().cpu()
             place += len(waves)
@@ -117,5 +120,5 @@ def features_of(step: Step, patches: SpacedPatches, batch: int, workers: int, ha
         rows.copy_(summed(rows.to(device)))
     if world.first:
         rate = len(patches) / (time.perf_counter() - begin)
-        console.print(f"features of {len(patches):,} patches, {rate:,.0f} patches/s", highlight=False, soft_wrap=True)
+        print(f"features of {len(patches):,} patches, {rate:,.0f} patches/s", flush=True)
     return table
