@@ -113,9 +113,15 @@ def _page(found: dict[Any, list[list[dict[str, Any]]]], rounds: int, songs: int,
         f"{facts} {songs} songs of {turns.SECONDS} s a round, window and hop as the patch, median of {rounds} rounds, "
         "ways taking turns.",
         "",
-        "| model | window | way | songs | processor time per song | memory | scores differ by |",
-        "|---|---:|---|" + "---:|" * 4,
+        *table(found),
     ]
+    return "\n".join([*lines, "", *NOTES]) + "\n"
+
+
+def table(found: dict[Any, list[list[dict[str, Any]]]]) -> list[str]:
+    """Markdown: of each (model, seconds) what each of WAYS measured; ratios are to the first."""
+    lines = ["| model | window | way | songs | processor time per song | memory | scores differ by |"]
+    lines.append("|---|---:|---|" + "---:|" * 4)
     for (model, seconds), sides in found.items():
         columns = [{name: [told[name] for told in side[1:]] for name in side[1]} for side in sides]
         for way, side, own in zip(WAYS, sides, columns, strict=True):
@@ -126,7 +132,7 @@ def _page(found: dict[Any, list[list[dict[str, Any]]]], rounds: int, songs: int,
                 f"({turns.ratio(columns[0]['processor'], own['processor']):.2f}) | "
                 f"{max(own['peak']):,.0f} MB | {side[0]['difference']:.0e} |"
             )
-    return "\n".join([*lines, "", *NOTES]) + "\n"
+    return lines
 
 
 NOTES = [

@@ -278,6 +278,16 @@ def _page(found: dict[Any, Any], rounds: int, facts: str, device: str, left_out:
         "",
         f"{facts} Median of {rounds} rounds, ways taking turns; {turns.TAGS} tags.",
         "",
+        *table(found),
+    ]
+    if left_out:
+        lines += ["", f"Left out, for want of time (--budget): {'; '.join(left_out)}."]
+    return "\n".join([*lines, "", *NOTES, *(GPU_NOTES if device == "cuda" else CPU_NOTES)]) + "\n"
+
+
+def table(found: dict[Any, Any]) -> list[str]:
+    """Markdown: of each (model, seconds) the batch, and each way with what it measured; ratios are to the first way."""
+    lines = [
         "| model | patch | batch | way | step | processor time per patch | epoch | data wait | peak memory |",
         "|---|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
@@ -294,9 +304,7 @@ def _page(found: dict[Any, Any], rounds: int, facts: str, device: str, left_out:
                 f"({turns.ratio(own['patches_per_second'], plain['patches_per_second']):.2f}) | "
                 f"{turns.median(own['data_wait']):.1%} | {max(own['peak']):,.0f} MB |"
             )
-    if left_out:
-        lines += ["", f"Left out, for want of time (--budget): {'; '.join(left_out)}."]
-    return "\n".join([*lines, "", *NOTES, *(GPU_NOTES if device == "cuda" else CPU_NOTES)]) + "\n"
+    return lines
 
 
 def _columns(told: list[dict[str, Any]]) -> dict[str, list[float]]:
