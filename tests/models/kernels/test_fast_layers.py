@@ -34,7 +34,7 @@ from tagscale.models.kernels import (
 )
 from tagscale.models.kernels.norms import norm_max, shortcut
 from tagscale.models.kernels.tall import band_windows
-from tagscale.models.spec import NETWORKS
+from tagscale.models.spec import ENCODER_NETWORKS, NETWORKS
 
 EXACT = 1e-9
 
@@ -312,6 +312,8 @@ CAPACITIES: dict[str, dict[str, Any]] = {
     "crnn": {"width": 1 / 32, "conv_dropout": 0.0, "dropout": 0.0},
     "multiscale": {"width": 1 / 16, "frames": [18, 54], "units": 8, "dropout": 0.0, "part_dropout": 0.0},
     "samplecnn_multiscale": {"width": 1 / 32, "samples": [243, 576], "units": 8, "dropout": 0.0, "part_dropout": 0.0},
+    "musicnn": {"width": 1 / 20, "units": 7, "dropout": 0.0},
+    "musicnn_vgg": {"width": 1 / 32, "pooling": "separate", "conv_dropout": 0.0, "dropout": 0.0},
 }
 
 
@@ -339,7 +341,7 @@ def fast_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("negative", [False, True])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *ENCODER_NETWORKS])
 def test_models(
     name: str, negative: bool, training: bool, fast_paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

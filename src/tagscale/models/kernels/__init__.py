@@ -7,6 +7,17 @@ either. Results are those of the layer as it is written, but for rounding. `plai
 from tagscale.models.kernels.convolutions import MapConv, TimeConv, pool_time
 from tagscale.models.kernels.norms import NormPool, SingleChannelNorm
 from tagscale.models.kernels.switch import plain
-from tagscale.models.kernels.tall import Bands, NormMax, TallConv
+from tagscale.models.kernels.tall import Bands, NormMax, Places, TallConv
 
-__all__ = ["Bands", "MapConv", "NormMax", "NormPool", "SingleChannelNorm", "TallConv", "TimeConv", "plain", "pool_time"]
+__all__ = [
+    "Bands",
+    "MapConv",
+    "NormMax",
+    "NormPool",
+    "Places",
+    "SingleChannelNorm",
+    "TallConv",
+    "TimeConv",
+    "plain",
+    "pool_time",
+]

@@ -6,6 +6,7 @@ bands, the bands are the channels and the windows the rows of the map. A CPU doe
 are filters, so its windows are taller and hold each filter at several places, one band apart.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,12 @@ class Places(NamedTuple):
         """The maximum over frequency: (batch, filters, frames). Writes to `values` where there is no place."""
         fill_left_out(self.values, self.sets, self.left_out, -torch.inf)
         return largest_of_sets(F.max_pool2d(self.values, (self.values.shape[2], 1)), self.sets)
+
+    def min(self) -> Tensor:
+        """The minimum over frequency. As `max`, but for PyTorch, which has no pooling of minima."""
+        fill_left_out(self.values, self.sets, self.left_out, torch.inf)
+        smallest = reduce(torch.minimum, self.values.unbind(2))  # row by row: several times faster than `amin`
+        return smallest.unflatten(1, (self.sets, -1)).amin(dim=1)
 
 
 class Bands:
@@ -106,7 +113,13 @@ class NormMax(NormPool):
         if type(self) is NormMax and shortcut(self, values, ordered=True):
             pool = (values.shape[2], 1)
             return largest_of_sets(norm_max(values, self, pool, relu=True, sets=sets, left_out=left_out), sets)
+        if type(self) is NormMax and not self.training and shortcut(self, values):
+            return self.normalise(F.relu(self.extremes(x)).unsqueeze(2)).squeeze(2)
         return self.normalise(F.relu(x.in_order())).amax(dim=2)
+
+    def extremes(self, x: Places) -> Tensor:
+        """The values that the norm makes largest: the maxima, or the minima of a filter with a negative gamma."""
+        return torch.where(self.weight.view(1, -1, 1) < 0, x.min(), x.max())
 
 
 def band_windows(spectrogram: Tensor, bands: int, sets: int, multiple: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tagscale.audio.logmel import HOP, MELS, LogMel
 from tagscale.models.backend import BN_EPS, BN_MOMENTUM, KERNEL, he_initialise, norm_of_map, relu_norm
-from tagscale.models.kernels import Bands, NormMax, TallConv, TimeConv
+from tagscale.models.kernels import Bands, NormMax, Places, TallConv, TimeConv
 from tagscale.models.tagger import Tagger, scaled
 
 TIMBRAL = (38, 67)  # mel bands, each over 7 frames: 0.4 and 0.7 of 96
@@ -145,9 +145,9 @@ class TemporalBranch(nn.Module):
     def __init__(self, frames: int, filters: int) -> None:
         super().__init__()
         self.conv = TimeConv(1, filters, frames, same=True)
-        self.norm = relu_norm(filters)
+        self.norm = NormMax(filters, eps=BN_EPS, momentum=BN_MOMENTUM)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         x = self.conv(spectrogram.flatten(0, 1).unsqueeze(1))  # (B x 96, filters, T)
         x = x.unflatten(0, (-1, MELS)).transpose(1, 2)  # (B, filters, 96, T)
-        return self.norm(x).amax(dim=2)
+        return self.norm(Places(x, sets=1, left_out=0))
