@@ -120,11 +120,12 @@ class Partition:
     def training_subset(self, size: int | str) -> list[str]:
         """Track ids of the nested training subset of `size` tracks, by rank: a number, or "all".
 
-        With folds, ask the `views`.
-
         Raises:
             TagscaleError: the training part holds fewer tracks, or the size is no positive number.
+            ValueError: a partition in folds, which has a training part in each of its `views` only.
         """
+        if self.folds:
+            raise ValueError("a partition in folds has no training part of its own: ask its views")
         ordered = self.table[self.table["part"] == "train"].sort_values("rank")["track_id"].tolist()
         if size == "all":
             return ordered

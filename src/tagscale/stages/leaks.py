@@ -69,6 +69,11 @@ def _take_parts(catalog: Catalog, partition: Path | None) -> tuple[str, bool]:
             raise TagscaleError(_nothing_to_check(f"{catalog.name} has no split of its own"))
         return catalog.split.name, catalog.split.artist_filtered
     made = Partition.load(partition)
+    if made.folds:
+        raise TagscaleError(
+            f"{partition}: a partition in {made.folds} folds, each of which is tested once; leaks are counted "
+            "between train, valid and test. Check a partition that was made with partition.folds null."
+        )
     unknown = sorted(set(made.table["track_id"]) - set(catalog.tracks["track_id"]))
     if unknown:
         raise TagscaleError(

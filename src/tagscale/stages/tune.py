@@ -85,7 +85,8 @@ def run(
             trial.
     """
     check(params, model)
-    search = Search(params, Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed), inputs, folder)
+    cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
+    search = Search(params, next(iter(cell.folds.values())), inputs, folder)  # of folds, on the first
     console, deadline = Console(), time.monotonic() + 60 * minutes
     holder = f"{folder}: {{holder}} searches there now. Wait until it has ended."
     folder.mkdir(parents=True, exist_ok=True)
