@@ -1,6 +1,7 @@
-"""Register: the best front-end becomes a version, and champion only if it is better on the same test tracks."""
+"""Register: the best run becomes a version, and champion only if it is better on the same test tracks."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def test_best_run_by_validation_becomes_the_first_champion(study: TinyStudy, cap
         "version": "1",
         "alias": CHAMPION,
         "candidate": "spectrogram-all-0",
+        "role": "front-end",
         "reason": "the first champion: there was none to compare with",
         "metric": "pr_auc",
         "candidate_value": 0.55,
@@ -223,9 +225,9 @@ def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(study: TinySt
 
 
 def test_study_without_the_metric_names_the_setting(study: TinyStudy) -> None:
-    for model in ("waveform", "spectrogram"):
+    for model in ("waveform", "spectrogram", "descriptors"):
         study.set_metrics(model, valid=None, test=None)  # type: ignore[arg-type]
-    with pytest.raises(TagscaleError, match=r"No front-end.*PR-AUC.*registry\.metric"):
+    with pytest.raises(TagscaleError, match=r"No run of the study.*PR-AUC.*registry\.metric"):
         registered(study)
 
 
@@ -308,7 +310,9 @@ def test_results_say_what_the_registry_holds_now(study: TinyStudy, capsys: pytes
     assert standing(study, capsys) == f"{missing}\n"
     registered(study)
     first = "passed: the first champion: there was none to compare with"
-    assert standing(study, capsys) == f"Registered: {NAME} version 1 ({best}), champion. The gate: {first}.\n"
+    said, cost = standing(study, capsys).split(" Its cost: ")
+    assert said == f"Registered: {NAME} version 1 ({best}), champion. The gate: {first}."
+    assert re.fullmatch(r"[\d.e+]+ ms per 30 s of audio on one CPU thread, [\d.]+ MB\.\n", cost)
     better = another(study, 1, valid=0.7, test=0.65)
     assert standing(better, capsys) == f"{missing} The champion is version 1 ({best}).\n"
     registered(better)
@@ -336,9 +340,9 @@ def test_results_say_that_the_store_is_lost_and_make_none(
 
 
 def test_results_without_a_candidate_say_why(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
-    for model in ("waveform", "spectrogram"):
+    for model in ("waveform", "spectrogram", "descriptors"):
         study.set_metrics(model, valid=None, test=None)  # type: ignore[arg-type]
-    assert "Registered: nothing, for there is no candidate. No front-end of the study" in standing(study, capsys)
+    assert "Registered: nothing, for there is no candidate. No run of the study" in standing(study, capsys)
 
 
 def files_in(folder: Path) -> dict[Path, bytes]:

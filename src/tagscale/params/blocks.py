@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tagscale.models.spec import GROUPS, NETWORKS, Entry, SharedBackend, base_model
+from tagscale.models.spec import GROUPS, NETWORKS, Entry, Role, SharedBackend, base_model
 from tagscale.runtime.block import Block
 
 NAME = r"^\w[\w.-]*$"
@@ -289,6 +289,7 @@ class EvaluateParams(Block):
 class RegistryParams(Block):
     name: str = Field(pattern=NAME, max_length=256)  # 256: of MLflow's databases
     metric: str = Field(pattern=r"^[a-z0-9_]+$")  # a key of evaluation/metrics.py, whom its readers ask
+    candidates: list[Role] = Field(min_length=1)
 
 
 class TrackingParams(Block):

@@ -1,4 +1,4 @@
-"""The candidate of a study: the front-end run that is best on the validation part, which may become a version."""
+"""The candidate of a study: the run of any kind that is best on the validation part, which may become a version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,22 +8,26 @@ from typing import Any
 import pandas as pd
 
 from tagscale.evaluation.metrics import METRICS, check_known
+from tagscale.models.spec import Role, role_of
 from tagscale.params.load import Params
+from tagscale.registry.trained import weights_hash
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import sha256_of
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_name, run_output
-from tagscale.study.grid import read_study
+from tagscale.study.grid import Study, read_study
 from tagscale.tracking import identity_tags
-from tagscale.training import checkpoint
 
 SHA256 = "tagscale.weights_sha256"  # a version's tag
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The study's best front-end run on the validation part, and its best baseline; the same on every machine."""
+    """The study's best run on the validation part, and its best baseline; the same on every machine.
+
+    The baseline is the best run of descriptors, None where the study has none or where it is the candidate.
+    """
 
     candidate: str
+    role: Role
     identity: dict[str, Any]
     train_tracks: int
     parameters: int
@@ -39,13 +43,13 @@ class Candidate:
         return identity_tags(RunIdentity(**self.identity)) | {SHA256: self.weights_sha256}
 
 
-def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tuple[Candidate, Path, Path]:
-    """The candidate, the folder of its run and that of its results.
+def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tuple[Candidate, Study]:
+    """The candidate, and the study with the folders of its runs.
 
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
     Raises:
-        TagscaleError: incomplete study, unknown registry.metric, or no front-end that has it.
+        TagscaleError: incomplete study, unknown registry.metric, or no run of `registry.candidates` that has it.
     """
     check_known(params.registry.metric, "registry.metric")
     if params.partition.folds:
@@ -56,29 +60,39 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
     grid = params.train
     study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     metric = params.registry.metric
-    best = _best(study.runs, study.networks, metric)
+    roles = params.registry.candidates
+    models = [model for model in study.everyone if role_of(model) in roles]
+    if not models:
+        there = ", ".join(dict.fromkeys(role_of(model) for model in study.everyone))
+        raise TagscaleError(
+            f"No run of the study may be chosen: registry.candidates names {', '.join(roles)}, and the study has "
+            f"{there}. Add one of these to registry.candidates in params.yaml."
+        )
+    best = _best(study.runs, models, metric)
     if best is None:
         choices = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
         raise TagscaleError(
-            f"No front-end of the study has a {METRICS[metric].label} on the validation part, so none can be chosen. "
+            f"No run of the study has a {METRICS[metric].label} on the validation part, so none can be chosen. "
             f"Set registry.metric in params.yaml to one that the tags have: {choices}."
         )
-    baseline = _best(study.runs, study.baselines, metric)
+    others = [model for model in study.baselines if model != best["model"]]
+    baseline = _best(study.runs, others, metric)
     name = run_name(best["model"], best["size"], best["seed"])
-    trained, scored = study.folders[name]
+    trained, _ = study.folders[name]
     run_output(trained).check()
     chosen = Candidate(
         candidate=name,
+        role=role_of(best["model"]),
         identity=run_output(trained).facts(RunFacts)["identity"].as_dict(),
         train_tracks=int(best["train_tracks"]),
         parameters=int(best["parameters"]),
-        weights_sha256=sha256_of(trained / checkpoint.WEIGHTS),
+        weights_sha256=weights_hash(trained),
         valid=_values(best, "valid"),
         test=_values(best, "test"),
         baseline=run_name(baseline["model"], baseline["size"], baseline["seed"]) if baseline is not None else None,
         baseline_test=_values(baseline, "test") if baseline is not None else {},
     )
-    return chosen, trained, scored
+    return chosen, study
 
 
 def _best(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:

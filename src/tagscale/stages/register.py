@@ -1,4 +1,4 @@
-"""Stage register: the study's best front-end becomes a version in the registry, and champion if it passes the gate.
+"""Stage register: the study's best run of any kind becomes a version in the registry, and champion past the gate.
 
 The stage changes the registry, which lies outside the project's files. DVC does not know when the registry changes: a
 lost database, another MLFLOW_TRACKING_URI, or a promotion by hand leaves the stage up to date, and a checkout brings
@@ -18,27 +18,35 @@ from rich.console import Console
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import listing
+from tagscale.models.spec import Role
 from tagscale.params.blocks import AudioLimits
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.registry.candidate import Candidate, choose
+from tagscale.registry.cost import cost_of, cost_words
 from tagscale.registry.gate import WINDOW, Decision, Trial, judge, judge_again, same_test
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import move
-from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.trained import scorer_of
 from tagscale.registry.versions import CHALLENGER, CHAMPION, NoSuchModel, Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import RunIdentity
 from tagscale.study.tables import read_decisions
-from tagscale.training import checkpoint
 
 ABOUT = (
     "Music taggers by tagscale. Column `audio` takes the bytes of audio files (WAV, FLAC, OGG, MP3); every tag gets a "
     "score in [0, 1]. `champion` is the version in use, `challenger` the newest that is not."
 )
 GATE = "tagscale.gate"  # a version's tag: the gate's decision
+KINDS: dict[Role, str] = {  # what a candidate is, in the description of its version
+    "front-end": "front-end",
+    "pretrained": "pretrained encoder",
+    "published baseline": "network (a published baseline)",
+    "descriptors": "with trees",
+    "ensemble": "(the weighted mean of several models)",
+}
 NEITHER = "neither champion nor challenger"
 
 
@@ -60,12 +68,13 @@ def run(
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
     Raises:
-        TagscaleError: incomplete study, unknown registry.metric, no front-end that has it, or MLflow does not answer.
+        TagscaleError: incomplete study, unknown registry.metric, no run that has it, or MLflow does not answer.
     """
-    metric, window = params.registry.metric, params.evaluate
-    chosen, trained, scored = choose(params, runs, results)
+    metric = params.registry.metric
+    chosen, study = choose(params, runs, results)
+    trained, scored = study.folders[chosen.candidate]
     groups = Catalog.load(catalog).tags["group"].to_dict()
-    scorer = NetworkScorer(*checkpoint.load(trained), window.hop_seconds, window.window_seconds)
+    scorer = scorer_of(trained, {name: run for name, (run, _) in study.folders.items()}, params.evaluate)
     own_groups = {tag: groups[tag] for tag in scorer.tags}
     tagger = AudioTagger(scorer, own_groups, AudioLimits.of(params.validation), read_decisions(scored))
     registry = Registry.open_or_create(params.registry.name, ABOUT)
@@ -81,6 +90,7 @@ def run(
         "version": version.number,
         "alias": _alias_of(registry, version),
         "candidate": chosen.candidate,
+        "role": chosen.role,
         "reason": decision.reason,
         "metric": metric,
         "candidate_value": decision.candidate_value,
@@ -93,7 +103,7 @@ def run(
         fresh.mkdir()
         write_json(fresh / "candidate.json", asdict(chosen))
         write_json(fresh / "registration.json", outcome)
-    _print_outcome(outcome, is_new)
+    _print_outcome(outcome, is_new, cost_words(version.tags))
 
 
 def _register(
@@ -116,16 +126,17 @@ def _register(
         }
         tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
         tags |= {f"tagscale.test.{key}": value for key, value in chosen.test.items()}
-        about = _description(chosen, tagger)
+        tags |= cost_of(tagger).tags
+        about = _description(chosen, tagger, cost_words(tags))
         number = register(registry, tracked, tagger, identity.name, tags, about, marks=chosen.marks)
     return registry.version(number), True
 
 
-def _description(chosen: Candidate, tagger: AudioTagger) -> str:
+def _description(chosen: Candidate, tagger: AudioTagger, cost: str) -> str:
     identity = RunIdentity(**chosen.identity)
     return (
-        f"{identity.model} front-end trained on {chosen.train_tracks:,} tracks of {identity.dataset} (run "
-        f"{identity.name}); {len(tagger.tags)} tags, {chosen.parameters:,} parameters. "
+        f"{identity.model} {KINDS[chosen.role]} trained on {chosen.train_tracks:,} tracks of {identity.dataset} (run "
+        f"{identity.name}); {len(tagger.tags)} tags, {chosen.parameters:,} parameters, {cost}. "
         f"On the test part: {listing(chosen.test)}"
         + (f"; the baseline {chosen.baseline}: {listing(chosen.baseline_test)}." if chosen.baseline else ".")
     )
@@ -195,7 +206,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> No
 def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> str:
     """The candidate's place in the registry, in a sentence or two."""
     try:
-        chosen, _, _ = choose(params, runs, results)
+        chosen, _ = choose(params, runs, results)
     except TagscaleError as error:
         return f"Registered: nothing, for there is no candidate. {error}"
     missing = (
@@ -217,7 +228,9 @@ def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> 
         return missing + rest
     gate = version.tags.get(GATE, "not judged yet, `tagscale register` judges it")
     number = f"{registry.name} version {version.number} ({chosen.candidate})"
-    return f"Registered: {number}, {alias or NEITHER}.{rest} The gate: {gate}."
+    cost = cost_words(version.tags)
+    cost = f" Its cost: {cost}." if cost else ""
+    return f"Registered: {number}, {alias or NEITHER}.{rest} The gate: {gate}.{cost}"
 
 
 def _alias_of(registry: Registry, version: Version) -> str | None:
@@ -225,7 +238,7 @@ def _alias_of(registry: Registry, version: Version) -> str | None:
     return next((alias for alias in (CHAMPION, CHALLENGER) if registry.aliases().get(alias) == version.number), None)
 
 
-def _print_outcome(outcome: Mapping[str, Any], is_new: bool) -> None:
+def _print_outcome(outcome: Mapping[str, Any], is_new: bool, cost: str) -> None:
     kept = "" if outcome["alias"] == CHAMPION or not outcome["champion_version"] else " (the champion stays)"
     console = Console(highlight=False, soft_wrap=True)
     console.print(
@@ -233,3 +246,5 @@ def _print_outcome(outcome: Mapping[str, Any], is_new: bool) -> None:
         f"[bold]{outcome['alias'] or NEITHER}[/]{kept}"
     )
     console.print(f"  {outcome['reason']}", markup=False)
+    if cost:
+        console.print(f"  {cost}", markup=False)

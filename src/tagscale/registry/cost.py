@@ -1,0 +1,75 @@
+"""What a packaged model costs its user: the time for a song, and the size of its files."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from tagscale import SAMPLE_RATE
+from tagscale.registry.tagger import AudioTagger
+
+SONG_SECONDS = 30
+TURNS = 3  # after one that warms up; the fastest counts, as others may use the machine meanwhile
+TIME, SIZE, PLACE = "tagscale.ms_per_song", "tagscale.megabytes", "tagscale.ms_measured_on"  # tags of a version
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds for the scores of 30 s of decoded audio, where they were measured, and megabytes of the files."""
+
+    ms_per_song: float
+    megabytes: float
+    place: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The cost as tags of a version. They are no part of its identity: another machine measures another time."""
+        return {TIME: _three_digits(self.ms_per_song), SIZE: _three_digits(self.megabytes), PLACE: self.place}
+
+
+def cost_of(tagger: AudioTagger) -> Cost:
+    """Measure a tagger on one thread of this machine, or on its GPU where predictions run there."""
+    samples = np.random.default_rng(0).normal(0, 3000, SONG_SECONDS * SAMPLE_RATE).astype(np.int16)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            times = [_seconds(tagger, samples) for _ in range(1 + TURNS)][1:]
+    finally:
+        torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        tagger.save(Path(folder) / "tagger")
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    place = "a GPU" if torch.cuda.is_available() and "torch" in tagger.scorer.needs else "one CPU thread"
+    return Cost(1000 * min(times), size / 1e6, place)
+
+
+def cost_words(tags: Mapping[str, str]) -> str:
+    """The cost in the tags of a version; "" for a version of an earlier tagscale.
+
+    >>> cost_words({TIME: "12.3", SIZE: "0.4", PLACE: "one CPU thread"})
+    '12.3 ms per 30 s of audio on one CPU thread, 0.4 MB'
+    """
+    if TIME not in tags:
+        return ""
+    return f"{tags[TIME]} ms per {SONG_SECONDS} s of audio on {tags[PLACE]}, {tags[SIZE]} MB"
+
+
+def _three_digits(value: float) -> str:
+    """The value as people read it.
+
+    >>> _three_digits(12345.6), _three_digits(0.123456)
+    ('12300', '0.123')
+    """
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def _seconds(tagger: AudioTagger, samples: np.ndarray) -> float:
+    begin = time.perf_counter()
+    tagger.scorer.scores(samples)
+    return time.perf_counter() - begin
