@@ -46,7 +46,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))  # last: tests have na
 from stores import write_store
 
 TAGS, REGRESSION, TRACKS, SECONDS = 139, 10, 1000, 30
-PARAMS = BaselineParams(trees=60, leaves=8, learning_rate=0.1)
+PARAMS = BaselineParams(trees=60, leaves=8, leaf=None, learning_rate=0.1)
 COMPARED = 14  # tags that scikit-learn grows
 FAMILIES = {"timbre": ("shapes_of", "timbre"), "rhythm": ("rhythm",), "harmony": ("peaks_of", "chroma_of", "harmony")}
 
@@ -173,12 +173,12 @@ def _trees(scored: int) -> list[str]:
 
 def _scikit_learn() -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
-        max_iter=PARAMS.trees,
+        max_iter=60,
         max_leaf_nodes=PARAMS.leaves,
         learning_rate=PARAMS.learning_rate,
         max_bins=BINS,
         max_features=SHARE,
-        min_samples_leaf=LEAF,
+        min_samples_leaf=int(LEAF),
         early_stopping=False,
         random_state=0,
     )

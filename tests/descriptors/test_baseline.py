@@ -12,12 +12,12 @@ from rich.console import Console
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from tagscale.descriptors import baseline
-from tagscale.descriptors.baseline import FILE, LEAF, DescriptorTrees, Targets
+from tagscale.descriptors.baseline import FILE, LEAF, LEAF_SHARE, DescriptorTrees, Targets
 from tagscale.descriptors.describe import VERSION, describe_recording
 from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.errors import TagscaleError
 
-PARAMS = BaselineParams(trees=12, leaves=5, learning_rate=0.2)
+PARAMS = BaselineParams(trees=12, leaves=5, leaf=20, learning_rate=0.2)
 TAGS = ["loud", "fast", "energy", "silent", "human", "rare", "level"]
 KINDS = ["classification", "classification", "regression", "classification", "classification", "classification"]
 KINDS = [*KINDS, "regression"]
@@ -57,10 +57,10 @@ def trees() -> DescriptorTrees:
 def test_scores_are_those_of_scikit_learn(tag: int, class_weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """On few distinct values, so that both consider the same splits, with all descriptors and no least leaf."""
     monkeypatch.setattr(baseline, "SHARE", 1.0)
-    monkeypatch.setattr(baseline, "LEAF", 0)
     features = descriptors(300, seed=0).round(1)
     labels = annotations(features)
-    scores = fit(features, labels, class_weights=class_weights).predict(features)[:, tag]
+    least = PARAMS.model_copy(update={"leaf": 0})
+    scores = fit(features, labels, params=least, class_weights=class_weights).predict(features)[:, tag]
     known = ~np.isnan(labels[:, tag])
     settings = {
         "max_iter": 12,
@@ -82,21 +82,40 @@ def test_scores_are_those_of_scikit_learn(tag: int, class_weights: Any, monkeypa
 
 def test_a_leaf_holds_a_least_weight() -> None:
     """The mean weight of a track is 1 for every tag, the rare one too."""
-    tracks = 2 * LEAF
+    leaf = 20
+    tracks = 2 * leaf
     features = pd.DataFrame({"x": np.arange(tracks)})
-    step = (np.arange(tracks) >= LEAF).astype(np.float32)[:, None]
+    step = (np.arange(tracks) >= leaf).astype(np.float32)[:, None]
     one = {"tags": ["step"], "kinds": ["regression"]}
     assert np.ptp(fit(features, step, **one).predict(features)) > 0.5
     assert np.ptp(fit(features[1:], step[1:], **one).predict(features)) == 0
-    rare = Targets(np.where(np.arange(200) < 4, 1.0, 0.0)[:, None], ["classification"])
+    rare = Targets(np.where(np.arange(200) < 4, 1.0, 0.0)[:, None], ["classification"], leaf)
     _, weight = rare.gradients(np.tile(rare.start, (200, 1)).astype(np.float32))
-    np.testing.assert_allclose(weight.sum(), 200, rtol=1e-5)
+    np.testing.assert_allclose(weight.sum(), 200 / leaf, rtol=1e-5)
+
+
+def test_the_least_leaf_follows_the_annotated_tracks() -> None:
+    """A tag of ten annotated tracks splits among many tracks that say nothing of it; a setting overrules the rule."""
+    features = pd.DataFrame({"x": np.arange(60)})
+    step = np.full((60, 2), np.nan)
+    step[:10, 0] = np.arange(10) >= 5
+    step[:, 1] = np.arange(60) >= 30
+    targets = Targets(step, ["regression"] * 2)
+    np.testing.assert_allclose(targets.leaf, [10 * LEAF_SHARE, LEAF])
+    tags = {"tags": ["few", "many"], "kinds": ["regression"] * 2}
+    scaled = PARAMS.model_copy(update={"leaf": None})
+    ranges = [
+        np.ptp(fit(features, step, params=params, **tags).predict(features), axis=0) for params in (scaled, PARAMS)
+    ]
+    assert (ranges[0] > 0.5).all()
+    assert ranges[1][0] == 0
+    assert ranges[1][1] > 0.5
 
 
 def test_gradients_are_those_of_the_loss() -> None:
     """Against differences of the loss itself, up to the scale of each tag; 0 where a tag is not annotated."""
     labels = np.array([[1, 0.2], [0, 0.9], [np.nan, 0.4], [0, np.nan]])
-    targets = Targets(labels, ["classification", "regression"])
+    targets = Targets(labels, ["classification", "regression"], leaf=1)
     scores = np.array([[0.3, 0.5], [-1.0, 0.1], [0.2, 0.7], [2.0, 0.0]])
 
     def loss(scores: np.ndarray) -> np.ndarray:

@@ -33,8 +33,12 @@ FILE = "trees.ubj.gz"
 FACTS = "tagscale"  # the attribute of XGBoost's model that holds version, tags, kinds and constants as JSON
 BINS = 64  # candidate thresholds per descriptor: twice as fast as 255, and no worse
 SHARE = 0.15  # of the descriptors, drawn for each split: fewer rank better (PR-AUC), more regress better (RMSE)
-LEAF = 20  # least weight of a leaf, where the tracks of a tag weigh 1 on average
+LEAF = 20.0  # least weight of a leaf, where the tracks of a tag weigh 1 on average, ...
+LEAF_SHARE = 0.4  # ... but no more than this share of the tag's tracks: a split of 40 tracks needs no 20 on both sides
+ROUNDS = (60, 150)  # least and most; more of them overfit a small training set and help a large one
+ROUNDS_PER_TRACK = 0.75
 SURE = 30.0  # log-odds of a tag that no training track contradicts: its sigmoid is 1 in float32
+LEAST = 1e-3  # tracks of a leaf, where `leaf` is 0
 RARE = 5  # positive or negative tracks; a tag with fewer is learned (better than chance) and named
 
 
@@ -84,7 +88,8 @@ class DescriptorTrees:
         import xgboost
 
         names = [str(name) for name in features.columns]
-        targets = Targets(labels, kinds, balanced=class_weights == "balanced")
+        targets = Targets(labels, kinds, params.leaf, balanced=class_weights == "balanced")
+        trees = params.trees or rounds_of(len(features))
         constant = {tag: reason for tag, reason in zip(tags, targets.constant, strict=True) if reason}
         facts = {"descriptors": VERSION, "tags": list(tags), "kinds": list(kinds), "constant": constant}
         settings = {
@@ -94,7 +99,7 @@ class DescriptorTrees:
             "learning_rate": params.learning_rate,
             "max_bin": BINS,
             "colsample_bynode": SHARE,
-            "min_child_weight": LEAF,
+            "min_child_weight": 1,  # of weights that `Targets` scales, tag by tag
             "reg_lambda": 0,
             "base_score": targets.start.tolist(),
             "disable_default_eval_metric": True,
@@ -105,13 +110,13 @@ class DescriptorTrees:
             _matrix(features, names), targets.values, feature_names=names, max_bin=BINS, nthread=threads
         )
         with progress_bar("rounds", console) as progress:
-            rounds = progress.add_task("growing trees", total=params.trees)
+            rounds = progress.add_task("growing trees", total=trees)
 
             def gradients(scores: np.ndarray, _: "DMatrix") -> tuple[np.ndarray, np.ndarray]:
                 progress.advance(rounds)
                 return targets.gradients(scores)
 
-            booster = xgboost.train(settings, data, params.trees, obj=gradients)
+            booster = xgboost.train(settings, data, trees, obj=gradients)
         booster.set_attr(**{FACTS: json.dumps(facts)})
         if rare := targets.rare(tags):
             said = f"fewer than {RARE} positive or negative training tracks, so their scores mean little: "
@@ -183,19 +188,24 @@ class Targets:
     Args:
         labels: (tracks, tags) in [0, 1], NaN = not annotated; a classification label counts as positive from 0.5
         kinds: (tags,), classification | regression
+        leaf: least weight of a leaf in tracks; None: `LEAF_SHARE` of the tag's annotated tracks, `LEAF` at most
         balanced: a tag's positives weigh as much as its negatives
     Attributes:
+        leaf: (tags,) least weight of a leaf in tracks
         values: (tracks, tags) float32: 0 or 1 for classification, the label for regression, 0 where not annotated
         start: (tags,) float64: the score before any tree; log-odds for classification
         constant: (tags,) why the trees of a tag have nothing to learn, None where they do
     """
 
-    def __init__(self, labels: np.ndarray, kinds: Sequence[str], balanced: bool = False) -> None:
+    def __init__(
+        self, labels: np.ndarray, kinds: Sequence[str], leaf: float | None = None, balanced: bool = False
+    ) -> None:
         self.regression = np.array(kinds) == "regression"
         self.annotated = ~np.isnan(labels)
         values = np.where(self.regression, labels, labels >= POSITIVE)
         self.values = np.where(self.annotated, values, 0).astype(np.float32)
         self.tracks = self.annotated.sum(axis=0)
+        self.leaf = np.minimum(LEAF, LEAF_SHARE * self.tracks) if leaf is None else np.full(len(kinds), float(leaf))
         self.positives = self.values.sum(axis=0, dtype=np.float64)
         mean = np.divide(self.positives, self.tracks, out=np.full(len(kinds), 0.5), where=self.tracks > 0)
         self.constant = [_reason(*column) for column in zip(self.values.T, self.annotated.T, strict=True)]
@@ -212,14 +222,15 @@ class Targets:
         """First and second derivative of the loss by the scores, all (tracks, tags) float32.
 
         The second derivative is the weight of a track in a leaf. It is small for rare tags and shrinks as the trees
-        learn, so both derivatives are scaled to a mean weight of 1, tag by tag and round by round: `LEAF` means the
-        same for every tag. The best split and the values of its leaves do not depend on that scale.
+        learn, so both derivatives are scaled, tag by tag and round by round, such that as many tracks of mean weight
+        as `leaf` says weigh 1. The best split and the values of its leaves do not depend on that scale.
         """
         scores = scores.reshape(self.values.shape)
         estimate = np.where(self.regression, scores, expit(scores))
         weight = self.weights * np.where(self.regression, 1, estimate * (1 - estimate))
         total = weight.sum(axis=0, dtype=np.float64)
-        scale = np.divide(self.tracks, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
+        amounts = self.tracks / np.maximum(self.leaf, LEAST)
+        scale = np.divide(amounts, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
         return self.weights * (estimate - self.values) * scale, weight * scale
 
     def rare(self, tags: Sequence[str]) -> list[str]:
@@ -227,6 +238,16 @@ class Targets:
         fewer = np.minimum(self.positives, self.tracks - self.positives)
         few = np.flatnonzero(~self.regression & (fewer > 0) & (fewer < RARE)).tolist()
         return [f"{tags[tag]} ({self.positives[tag]:.0f} of {self.tracks[tag]})" for tag in few]
+
+
+def rounds_of(tracks: int) -> int:
+    """Boosting rounds for a number of training tracks.
+
+    >>> rounds_of(50), rounds_of(128), rounds_of(800)
+    (60, 96, 150)
+    """
+    least, most = ROUNDS
+    return min(most, max(least, round(ROUNDS_PER_TRACK * tracks)))
 
 
 def _reason(values: np.ndarray, annotated: np.ndarray) -> str | None:

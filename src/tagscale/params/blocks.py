@@ -266,8 +266,9 @@ class TrainParams(Block):
 
 
 class BaselineParams(Block):
-    trees: int = Field(ge=1)
+    trees: int | None = Field(ge=1)
     leaves: int = Field(ge=2)
+    leaf: float | None = Field(ge=0)
     learning_rate: float = Field(gt=0)
 
 
