@@ -26,7 +26,7 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tagscale.evaluation.bootstrap import draw, resampled_metrics
-from tagscale.evaluation.metrics import METRICS, evaluate
+from tagscale.evaluation.metrics import evaluate, shown_in
 from tagscale.runtime.terminal import write_anything
 
 CLASSIFICATION, REGRESSION = 130, 9
@@ -124,7 +124,7 @@ def coverage(table: Table, artists: int, parts: int, seed: int) -> None:
         """Rows of a test part, and the macro metrics of both models and of the difference: (3, metrics)."""
         rows = np.concatenate([rows_of[artist] for artist in random.choice(POPULATION, artists, replace=False)])
         both = [evaluate(made.labels[rows], scores[rows], made.regression).overall() for scores in made.scores]
-        values = np.array([[macro[metric] for metric in METRICS] for macro in both])
+        values = np.array([[macro[metric.key] for metric in shown_in("scores")] for macro in both])
         return rows, np.vstack([values, values[:1] - values[1:]])
 
     truth = np.mean([part()[1] for _ in range(5 * parts)], axis=0)
@@ -132,12 +132,11 @@ def coverage(table: Table, artists: int, parts: int, seed: int) -> None:
     for number in range(parts):
         rows, found = part()
         drawn = draw([f"{artist:06}" for artist in made.artist[rows]], 400, str(number))
-        both = [
-            np.stack(
-                list(resampled_metrics(made.labels[rows], scores[rows], made.regression, drawn).overall().values()), 1
-            )
+        resampled = [
+            resampled_metrics(made.labels[rows], scores[rows], made.regression, drawn).overall()
             for scores in made.scores
         ]
+        both = [np.stack([values[metric.key] for metric in shown_in("scores")], 1) for values in resampled]
         for what, values, score, aim in zip(
             ("", ", gap"), (both[0], both[0] - both[1]), (found[0], found[2]), (truth[0], truth[2]), strict=True
         ):

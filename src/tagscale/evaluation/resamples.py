@@ -21,7 +21,8 @@ def areas(
         positive, scores, artist: (tracks,); artist is the number of each track's artist
         draws:                    (artists, resamples), how often each resample holds each artist
     """
-    order = np.argsort(-scores)
+    whole = np.issubdtype(scores.dtype, np.integer)  # levels: small whole numbers are sorted in linear time
+    order = np.argsort(-scores, kind="stable" if whole else None)
     positive, scores, artist = positive[order], scores[order], artist[order]
     tie = np.cumsum(np.append(False, scores[1:] != scores[:-1]))  # tracks of equal scores have one number
     with_positive = np.bincount(tie, positive) > 0
@@ -78,7 +79,7 @@ def totals(values: np.ndarray, group: np.ndarray, groups: int, artist: np.ndarra
         values, group, artist: (tracks,); group and artist are numbers
     """
     cells = np.bincount(group * len(draws) + artist, values, groups * len(draws)).reshape(groups, len(draws))
-    return np.asarray(cells @ draws)
+    return np.asarray(csr_array(cells) @ draws)  # most artists have tracks in few groups
 
 
 def levels(positive: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
@@ -89,7 +90,8 @@ def levels(positive: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
     thresholds = np.unique(scores[positive])
     if len(thresholds) > most:
         thresholds = thresholds[np.linspace(0, len(thresholds) - 1, most).round().astype(int)]
-    return np.searchsorted(thresholds, scores, "left") + np.searchsorted(thresholds, scores, "right")
+    left, right = (np.searchsorted(thresholds, scores, side) for side in ("left", "right"))
+    return (left + right).astype(np.int16)
 
 
 def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype: type) -> csr_array:
