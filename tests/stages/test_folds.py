@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
@@ -16,12 +17,20 @@ from sounds import TAGS
 from stages.conftest import SoundStudy
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.evaluation.predict import predict
+from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import fold_names
-from tagscale.registry.candidate import choose
+from tagscale.registry.candidate import SHA256
+from tagscale.registry.folds import predict_held_out
+from tagscale.registry.gate import Trial, judge_again
+from tagscale.registry.package import load_version
+from tagscale.registry.versions import Registry
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
+from tagscale.runtime.files import read_json, sha256_of
+from tagscale.stages import register
 from tagscale.stages.results import pool_folds, scored_tracks
+from tagscale.store.read import Store
 from tagscale.study.grid import read_study
 from tagscale.study.tables import read_predictions
 from tagscale.training import checkpoint
@@ -199,6 +208,69 @@ def test_scores_without_folds_are_handed_on_as_they_are(sound_study: SoundStudy)
     pd.testing.assert_frame_equal(pool_folds(parts, lambda name, view: scores), scores)
 
 
-def test_a_run_in_folds_is_not_registered(study: SoundStudy) -> None:
-    with pytest.raises(TagscaleError, match=r"partition.folds: found 3, and a run in folds is several models"):
-        choose(study.params(partition={"folds": 3}), [], [])
+@pytest.fixture
+def registered(study: SoundStudy, tmp_path: Path) -> tuple[Path, Params]:
+    """The run of a network, which is a version in the registry; the record is `registration` in the study's folder."""
+    grid: dict[str, Any] = {"models": ["spectrogram"], "baselines": [], "sizes": ["all"], "seeds": [1]}
+    params = study.params(train=SHORT["train"] | grid, registry={"name": "folds"})
+    run = study.root / "spectrogram-all-1"
+    if not run.exists():
+        study.train(params, "spectrogram", "all", 1, run.name)
+        study.evaluate(params, run, f"results/{run.name}")
+        folders = {name: study.root / name for name in ("partition", "store", "catalog", "registration")}
+        register.run(params, runs=[run], results=[study.root / "results" / run.name], **folders)
+    return run, params
+
+
+def test_the_registered_model_is_the_mean_of_the_folds(
+    study: SoundStudy, registered: tuple[Path, Params], parts: Partition, tmp_path: Path
+) -> None:
+    run, params = registered
+    assert read_json(study.root / "registration" / "registration.json")["alias"] == "champion"
+    version = Registry.open("folds").version("champion")
+    assert version.tags[SHA256] == sha256_of(*(run / name / checkpoint.WEIGHTS for name in FOLDS))
+    about = Registry.open("folds").client.get_model_version("folds", version.number).description
+    assert about.startswith("spectrogram front-end, the mean of 3 models, a fold each, trained on")
+    store, track = Store.open(study.root / "store"), parts.table["track_id"][0]
+    samples = store.read(track, 0, store.samples(track))
+    soundfile.write(tmp_path / "song.wav", samples, 16_000, subtype="PCM_16")
+    hop = params.evaluate.hop_seconds
+    expected = np.mean([predict(*checkpoint.load(run / name), store, [track], hop).loc[track] for name in FOLDS], 0)
+    scores = load_version("folds")[0].listen(tmp_path / "song.wav")
+    assert list(scores.values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_champion_in_folds_is_scored_on_tracks_that_its_models_did_not_learn_from(
+    study: SoundStudy, registered: tuple[Path, Params], parts: Partition
+) -> None:
+    run, _ = registered
+    results = study.root / "results" / run.name
+    trial = Trial(study.root / "catalog", study.root / "partition", study.root / "store", results)
+    champion = load_version("folds")[0]
+    tracks = parts.table.set_index("track_id")["part"].sample(frac=1, random_state=0)
+    held_out = predict_held_out(champion.scorer, Store.open(trial.store), tracks)
+    pd.testing.assert_frame_equal(
+        held_out[list(TAGS)], trial.predictions().loc[tracks.index, list(TAGS)], atol=1e-6, check_names=False
+    )
+    decision = judge_again("pr_auc", champion, trial, same_folds=True)
+    assert decision.champion_value == pytest.approx(read_json(results / "metrics.json")["test"]["pr_auc"], abs=1e-6)
+    assert decision.candidate_value == pytest.approx(decision.champion_value, abs=1e-6)
+    assert "each track by its model of that fold" in decision.reason
+
+
+@pytest.mark.parametrize(("folds", "same_folds"), [(3, False), (0, True)])
+def test_a_champion_of_other_folds_is_not_scored(
+    study: SoundStudy,
+    registered: tuple[Path, Params],
+    sound_study: SoundStudy,
+    folds: int,
+    same_folds: bool,
+) -> None:
+    root = study.root if folds else sound_study.root
+    trial = Trial(root / "catalog", root / "partition", root / "store", root / "unread")
+    decision = judge_again("pr_auc", load_version("folds")[0], trial, same_folds=same_folds)
+    present = "in 3 folds of other settings" if folds else "not in folds"
+    assert not decision.passed
+    assert decision.reason.startswith(
+        f"the champion is the mean of 3 models, a fold each, and the present partition is {present}"
+    )

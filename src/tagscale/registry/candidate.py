@@ -52,11 +52,6 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
         TagscaleError: incomplete study, unknown registry.metric, or no run of `registry.candidates` that has it.
     """
     check_known(params.registry.metric, "registry.metric")
-    if params.partition.folds:
-        raise TagscaleError(
-            f"partition.folds: found {params.partition.folds}, and a run in folds is several models, which cannot be "
-            "registered as one yet. Set partition.folds to null and run `dvc repro` to train and register one model."
-        )
     grid = params.train
     study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     metric = params.registry.metric

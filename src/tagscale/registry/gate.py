@@ -15,11 +15,13 @@ import pandas as pd
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import METRICS, evaluate
 from tagscale.partition.divide import Partition
+from tagscale.registry.folds import folds_of, predict_held_out
 from tagscale.registry.tagger import AudioTagger
 from tagscale.store.read import Store
 from tagscale.study.tables import read_decisions, read_predictions
 
 SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
+FOLDS = "tagscale.folds"  # hash of the settings of a partition in folds; missing without folds
 WINDOW = "tagscale.window_seconds"  # "None" or a missing tag: the length of the model's own patches
 
 
@@ -72,11 +74,24 @@ def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool
     return alike and all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
 
 
-def judge_again(metric: str, champion: AudioTagger, trial: Trial, same: bool = False) -> Decision:
+def judge_again(
+    metric: str, champion: AudioTagger, trial: Trial, same: bool = False, same_folds: bool = False
+) -> Decision:
     """Score the champion on the present test part, as it tags. Compare over the tags that both have, with one kind.
 
+    A champion of several folds scores each track by its model that was tested on the track's fold.
+
     same: whether the champion was registered with this test part, so it was trained on none of its tracks
+    same_folds: whether its folds were made with the settings of the present ones, so a track is in the same fold
     """
+    parts, folds = Partition.load(trial.partition), folds_of(champion.scorer)
+    if folds and not (same_folds and folds == parts.folds):
+        present = f"in {parts.folds} folds of other settings" if parts.folds else "not in folds"
+        reason = (
+            f"the champion is the mean of {folds} models, a fold each, and the present partition is {present}: its "
+            "models may have learned from the test tracks, so it is not scored; `tagscale promote` decides by hand"
+        )
+        return Decision(False, reason, None, None)
     catalog, ours = Catalog.load(trial.catalog), trial.predictions()
     kinds = catalog.tags["kind"].to_dict()
     shared = [tag for tag in ours.columns if champion.kinds.get(tag) == kinds[tag]]
@@ -84,18 +99,20 @@ def judge_again(metric: str, champion: AudioTagger, trial: Trial, same: bool = F
         reason = "the champion was trained for other tags, none of them shared; `tagscale promote` decides by hand"
         return Decision(False, reason, None, None)
     tracks = [str(track) for track in ours.index]
-    theirs = champion.scorer.predict(Store.open(trial.store), tracks)
+    table = parts.table.set_index("track_id").loc[tracks]
+    theirs = predict_held_out(champion.scorer, Store.open(trial.store), table["part"])
     labels = catalog.labels.loc[tracks, shared].to_numpy()
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []
-    table = Partition.load(trial.partition).table.set_index("track_id")
-    artist = np.unique(table["artist"].loc[tracks].astype(str), return_inverse=True)[1]
+    artist = np.unique(table["artist"].astype(str), return_inverse=True)[1]
     for scores, decisions in ((ours, read_decisions(trial.results)), (theirs, champion.decisions)):
         of_tags = decisions.of(shared) if decisions else None
         value = evaluate(labels, scores[shared].to_numpy(), regression, of_tags, artist).overall()[metric]
         values.append(None if np.isnan(value) else value)
     origin = "" if same else "comes from another partition and "
     doubt = "" if same else ", perhaps on tracks that it learned from"
+    if folds:
+        doubt = ", each track by its model of that fold"
     on = (
         f"the present test part ({len(tracks)} tracks, {len(shared)} shared tags; the champion {origin}was scored "
         f"again{doubt})"

@@ -8,12 +8,13 @@ from typing_extensions import TypedDict
 
 from tagscale.descriptors import baseline
 from tagscale.params.blocks import EvaluateParams
+from tagscale.partition.growth import fold_names
 from tagscale.registry.scorers import Scorer
 from tagscale.registry.scorers.mean import MeanScorer
 from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.scorers.trees import TreesScorer
 from tagscale.runtime.files import sha256_of
-from tagscale.runtime.identity import command_of
+from tagscale.runtime.identity import RunFacts, command_of, run_output
 from tagscale.runtime.reading import Damaged, read_json
 from tagscale.training import checkpoint
 
@@ -29,7 +30,7 @@ class Member(TypedDict):
 
 
 def scorer_of(run: Path, folders: Mapping[str, Path], window: EvaluateParams) -> Scorer:
-    """The scorer of a run's folder, which scores as stage evaluate scored the run.
+    """The scorer of a run's folder, which scores as stage evaluate scored the run; of a run in folds, the mean of them.
 
     Args:
         folders: those of the study's runs by name, in which an ensemble finds its members
@@ -42,15 +43,29 @@ def scorer_of(run: Path, folders: Mapping[str, Path], window: EvaluateParams) ->
             _check_member(run, member, folders)
         scorers = {member["run"]: scorer_of(folders[member["run"]], folders, window) for member in members}
         return MeanScorer(scorers, [member["weight"] for member in members])
+    if folds := _folds(run):
+        for fold in folds.values():
+            run_output(fold).check()
+        return MeanScorer({name: scorer_of(fold, folders, window) for name, fold in folds.items()})
     if (run / baseline.FILE).exists():
         return TreesScorer(baseline.DescriptorTrees.load(run))
     return NetworkScorer(*checkpoint.load(run), window.hop_seconds, window.window_seconds)
 
 
 def weights_hash(run: Path) -> str:
-    """SHA-256 of what a run learned: its network's weights, its trees, or the members of an ensemble."""
-    file = next((run / name for name in (MEMBERS, baseline.FILE) if (run / name).exists()), run / checkpoint.WEIGHTS)
-    return sha256_of(file)
+    """SHA-256 of what a run learned: its network's weights, its trees, those of its folds, or an ensemble's members."""
+    if (run / MEMBERS).exists():
+        return sha256_of(run / MEMBERS)
+    learned = (
+        fold / (baseline.FILE if (fold / baseline.FILE).exists() else checkpoint.WEIGHTS)
+        for fold in _folds(run).values() or [run]
+    )
+    return sha256_of(*learned)
+
+
+def _folds(run: Path) -> dict[str, Path]:
+    """The folders of a run's folds by their names; none for a run that is one model."""
+    return {name: run / name for name in fold_names(run_output(run).facts(RunFacts).get("folds", 0))}
 
 
 def _check_member(run: Path, member: Member, folders: Mapping[str, Path]) -> None:

@@ -24,7 +24,8 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.registry.candidate import Candidate, choose
 from tagscale.registry.cost import cost_of, cost_words
-from tagscale.registry.gate import WINDOW, Decision, Trial, judge, judge_again, same_test
+from tagscale.registry.folds import folds_of
+from tagscale.registry.gate import FOLDS, WINDOW, Decision, Trial, judge, judge_again, same_test
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import move
 from tagscale.registry.tagger import AudioTagger
@@ -32,7 +33,7 @@ from tagscale.registry.trained import scorer_of
 from tagscale.registry.versions import CHALLENGER, CHAMPION, NoSuchModel, Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
-from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.identity import RunIdentity, hash_of
 from tagscale.study.tables import read_decisions
 
 ABOUT = (
@@ -78,10 +79,11 @@ def run(
     own_groups = {tag: groups[tag] for tag in scorer.tags}
     tagger = AudioTagger(scorer, own_groups, AudioLimits.of(params.validation), read_decisions(scored))
     registry = Registry.open_or_create(params.registry.name, ABOUT)
+    parts = Partition.load(partition)
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
-        tracking.SPLIT: Partition.load(partition).split,
-    }
+        tracking.SPLIT: parts.split,
+    } | ({FOLDS: hash_of(parts.settings)} if parts.folds else {})
     version, is_new = _register(registry, params, chosen, trained, tagger, data)
     trial = Trial(catalog, partition, store, scored)
     decision, champion = _judge(registry, version.number, metric, trial)
@@ -134,8 +136,10 @@ def _register(
 
 def _description(chosen: Candidate, tagger: AudioTagger, cost: str) -> str:
     identity = RunIdentity(**chosen.identity)
+    folds = folds_of(tagger.scorer)
+    kind = KINDS[chosen.role] + (f", the mean of {folds} models, a fold each," if folds else "")
     return (
-        f"{identity.model} {KINDS[chosen.role]} trained on {chosen.train_tracks:,} tracks of {identity.dataset} (run "
+        f"{identity.model} {kind} trained on {chosen.train_tracks:,} tracks of {identity.dataset} (run "
         f"{identity.name}); {len(tagger.tags)} tags, {chosen.parameters:,} parameters, {cost}. "
         f"On the test part: {listing(chosen.test)}"
         + (f"; the baseline {chosen.baseline}: {listing(chosen.baseline_test)}." if chosen.baseline else ".")
@@ -191,7 +195,8 @@ def _decide(version: Version, champion: Version | None, metric: str, trial: Tria
         tagger, _ = load_version(champion.name, champion.number)
     except TagscaleError as error:
         return Decision(False, f"the champion, version {champion.number}, cannot be scored: {error}", value, None)
-    return judge_again(metric, tagger, trial, same)
+    same_folds = version.tags.get(FOLDS) == champion.tags.get(FOLDS) is not None
+    return judge_again(metric, tagger, trial, same, same_folds)
 
 
 def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> None:
