@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +219,9 @@ def test_two_processes_share_one_bounded_cache(
 def test_training_patches_from_s3_with_workers(bucket: str, local: tuple[Path, Store], tmp_path: Path) -> None:
     def batches(store: Store, workers: int) -> list[np.ndarray]:
         patches = RandomPatches(store, store.track_ids, np.zeros((6, 1), np.float32), 48_000, 2, seed=1)
-        return [waves.numpy().copy() for waves, _ in loader(patches, 4, workers, False)]
+        return [waves.numpy().copy() for waves, _ in islice(loader(patches, 4, workers, False), 3)]
 
     remotely, locally = batches(Store.open(bucket, cache=tmp_path), 2), batches(local[1], 0)
-    assert len(remotely) == 3
     assert all(np.array_equal(one, other) for one, other in zip(remotely, locally, strict=True))
 
 
