@@ -134,6 +134,14 @@ def test_how_it_was_measured(page: str) -> None:
     assert "Each line rests on 3 runs at 3 sizes" in words
 
 
+def test_the_tracks_of_every_fold_are_counted(files: Files, undrawn: None) -> None:
+    partition = Partition.load(files.partition)
+    partition.table["part"] = ["fold-1"] * 500 + ["fold-2"] * 300 + ["fold-3"] * (len(partition.table) - 800)
+    words = words_of(page_of(files, study_of(files), partition=partition))
+    for part in ("Fold 1 500 tracks by", "Fold 2 300 tracks by", "Fold 3 202 tracks by"):
+        assert part in words
+
+
 def test_artists_in_two_parts_are_told(files: Files, undrawn: None) -> None:
     partition = Partition.load(files.partition)
     partition.table.loc[0, "artist"] = partition.table["artist"].iloc[-1]

@@ -18,8 +18,10 @@ from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.partition.divide import Partition
 from tagscale.report import figures
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json
+from tagscale.runtime.files import read_json, write_json
 from tagscale.stages import compare
+from tagscale.study.grid import Study
+from tagscale.study.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,3 +234,24 @@ def test_an_incomplete_grid_leaves_the_old_report_alone(compared: Compared) -> N
     with pytest.raises(TagscaleError, match="waveform-500-0: no run"):
         compare_in(compared.reports.parent, compared.files, settings(sizes=[100, 300, 500, "all"]))
     assert contents(compared.reports) == before
+
+
+def test_a_study_in_folds_is_tested_on_all_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = make_study(tmp_path, sizes={"all": 802})
+    partition = Partition.load(files.partition)
+    partition.table["part"] = [f"fold-{number % 3 + 1}" for number in range(len(partition.table))]
+    partition.save(files.partition)
+    for folder, name in [*((run, "run.json") for run in files.runs), *((one, "metrics.json") for one in files.results)]:
+        content = read_json(folder / name)
+        content["identity"]["partition_hash"] = partition.hash
+        write_json(folder / name, content)
+    tested: list[tuple[int, ...]] = []
+    conclude = compare.conclude
+
+    def noted(study: Study, tracks: int, artists: int) -> Verdict:
+        tested.append((tracks, artists))
+        return conclude(study, tracks, artists)
+
+    monkeypatch.setattr(compare, "conclude", noted)
+    shown(files, settings(sizes=["all"]))
+    assert tested == [(len(partition.table), partition.table["artist"].nunique())]

@@ -113,9 +113,11 @@ class Partition:
 
     def tracks(self, part: str) -> list[str]:
         """Track ids of train, valid or test, sorted; with folds those of all folds, which are all tracks."""
-        if self.folds:
-            return self.table["track_id"].tolist()
-        return self.table.loc[self.table["part"] == part, "track_id"].tolist()
+        return self.rows(part)["track_id"].tolist()
+
+    def rows(self, part: str) -> pd.DataFrame:
+        """The rows of `tracks(part)` in the table."""
+        return self.table if self.folds else self.table[self.table["part"] == part]
 
     def training_subset(self, size: int | str) -> list[str]:
         """Track ids of the nested training subset of `size` tracks, by rank: a number, or "all".

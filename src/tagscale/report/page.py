@@ -198,9 +198,12 @@ def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _parts(partition: Partition) -> list[dict[str, str]]:
+    """Name, tracks and artists of every part, or of every fold."""
+    names = dict(zip(PARTS, ("Training", "Validation", "Test"), strict=True))
     parts = []
-    for part, name in zip(PARTS, ("Training", "Validation", "Test"), strict=True):
+    for part in partition.parts:
         rows = partition.table[partition.table["part"] == part]
+        name = names.get(part, part.capitalize().replace("-", " "))
         parts.append({"name": name, "tracks": f"{len(rows):,}", "artists": f"{rows['artist'].nunique():,}"})
     return parts
 

@@ -136,7 +136,7 @@ def _read(
             f"{partition} is partition {parts.hash}, but the runs were made on {study.partition_hash}. "
             "Run `dvc repro` to make them again on the present one."
         )
-    test = parts.table[parts.table["part"] == "test"]
+    test = parts.rows("test")
     return study, parts, conclude(study, len(test), test["artist"].nunique())
 
 
