@@ -17,6 +17,8 @@ def compare(
     reports: Output[Artifact],
     report: Output[HTML],
     metrics: Output[Metrics],
+    probe_runs: Input[list[Model]] = None,
+    probe_results: Input[list[Artifact]] = None,
     baseline_runs: Input[list[Model]] = None,
     baseline_results: Input[list[Artifact]] = None,
 ) -> None:
@@ -30,8 +32,8 @@ def compare(
 
     stage.run(
         load_json(Path(settings.path)),
-        runs=[Path(run.path) for run in [*runs, *(baseline_runs or [])]],
-        results=[Path(result.path) for result in [*results, *(baseline_results or [])]],
+        runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
+        results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
         catalog=Path(catalog.path),
         partition=Path(partition.path),
         validation=Path(validation.path),

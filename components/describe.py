@@ -28,6 +28,6 @@ def describe(
         partition=Path(partition.path),
         store=address_in(store.path),
         descriptors=volume.descriptors(content),
-        previous=volume.newest_descriptors(),
+        previous=volume.newest("descriptors"),
     )
     hand_on(descriptors.path, volume.descriptors(content), content)

@@ -15,6 +15,8 @@ def register(
     store: Input[Dataset],
     catalog: Input[Dataset],
     registration: Output[Artifact],
+    probe_runs: Input[list[Model]] = None,
+    probe_results: Input[list[Artifact]] = None,
     baseline_runs: Input[list[Model]] = None,
     baseline_results: Input[list[Artifact]] = None,
 ) -> None:
@@ -27,8 +29,8 @@ def register(
 
     stage.run(
         load_json(Path(settings.path)),
-        runs=[Path(run.path) for run in [*runs, *(baseline_runs or [])]],
-        results=[Path(result.path) for result in [*results, *(baseline_results or [])]],
+        runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
+        results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
         partition=Path(partition.path),
         store=address_in(store.path),
         catalog=Path(catalog.path),

@@ -12,6 +12,7 @@ from components.begin import begin
 from components.catalog import catalog
 from components.compare import compare
 from components.describe import describe
+from components.encode import encode
 from components.end import end
 from components.evaluate import evaluate
 from components.image import IMAGE
@@ -83,13 +84,18 @@ def tasks(definition: Definition, params: Params, cluster: KubernetesParams | No
     parts, content = divided.outputs["partition"], divided.outputs["Output"]
     if grid.baselines:
         descriptors = place(describe(settings=settings, content=content, partition=parts, store=store)).output
+    if grid.probes:
+        features = place(encode(settings=settings, content=content, partition=parts, store=store)).output
     if not definition.trains:
         return
 
     data = {"settings": settings, "catalog": tables, "partition": parts}
-    cells: dict[str, dict[str, Any]] = {}  # the outputs of each loop; those of the baselines have names of their own
+    cells: dict[str, dict[str, Any]] = {}  # the outputs of each loop; but for the first, under names of their own
     if grid.models:
         cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, content, data | {"inputs": store})
+    if grid.probes:
+        inputs = data | {"inputs": features}
+        cells["probe_"] = train_and_evaluate("probe", grid.probes, params, cluster, content, inputs)
     if grid.baselines:
         inputs = data | {"inputs": descriptors}
         cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, inputs)
@@ -121,11 +127,11 @@ def train_and_evaluate(
     """A loop over model x size x seed; returns the outputs that compare and register read.
 
     A loop instead of a task for every cell, because `dsl.Collected` over a loop is kfp's one way to hand any number of
-    artifacts to one task. Front-ends and baselines have loops of their own, so that front-ends do not wait for the
-    descriptors.
+    artifacts to one task. Front-ends, probes and baselines have loops of their own, so that front-ends do not wait
+    for features and descriptors.
 
     Args:
-        kind: front-end, or baseline: trees, which have no use for a GPU.
+        kind: front-end, or what has no use for a GPU: probe, baseline.
         content: hash of the data, for the key of the cache.
         data: the inputs of both tasks.
     """

@@ -87,8 +87,8 @@ def settings(**different: Any) -> TrainParams:
 def write_study(folder: Path) -> None:
     """The same sounds as the folders catalog, store, descriptors and partition that the earlier stages write."""
     sounds = make_sounds()
-    rate = {"source_rate": 16_000}
-    write_store(folder / "store", ((track, samples, rate) for track, samples in sounds.recordings.items()))
+    facts = {track: {"source_rate": 16_000, "audio_sha256": track} for track in sounds.tracks}
+    write_store(folder / "store", ((track, samples, facts[track]) for track, samples in sounds.recordings.items()))
     ids = pd.Index(sounds.tracks, name="track_id")
     tracks = pd.DataFrame({"track_id": ids, "path": [f"{track}.wav" for track in ids], "artist": ids})
     tracks = tracks.assign(seconds=2.0)

@@ -92,11 +92,11 @@ def test_the_last_partition_is_kept_for_its_settings(tmp_path: Path) -> None:
 
 def test_the_newest_descriptors(tmp_path: Path) -> None:
     volume = Volume(tmp_path, "songs")
-    assert volume.newest_descriptors() is None
+    assert volume.newest("descriptors") is None
     volume.descriptors("a").mkdir(parents=True)
-    assert volume.newest_descriptors() is None, "without a table nothing was computed"
+    assert volume.newest("descriptors") is None, "without a table nothing was computed"
     (volume.descriptors("a") / "descriptors.parquet").write_bytes(b"")
-    assert volume.newest_descriptors() == volume.descriptors("a")
+    assert volume.newest("descriptors") == volume.descriptors("a")
 
 
 def test_a_data_version_that_does_not_exist(tmp_path: Path) -> None:

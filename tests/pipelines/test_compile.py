@@ -82,7 +82,7 @@ def test_compiles_to_the_same_bytes():
 
 def test_the_tasks_of_each_pipeline(graphs):
     done = {name: set(graph.functions.values()) for name, graph in graphs.items()}
-    assert done["study"] == {*STAGES, "begin", "end"}
+    assert done["study"] == {*STAGES, "begin", "end"} - {"encode"}  # the default study has no probe
     assert done["training"] == DATA | {"train", "evaluate"}
     assert done["retrain"] == done["training"] | {"register"}
     assert done["data"] == DATA | {"describe"}
@@ -150,6 +150,15 @@ def test_without_baselines_nothing_is_described(tmp_path):
     json_format.ParseDict(graph.pipeline, PipelineSpec(), ignore_unknown_fields=False)
 
 
+def test_probes_have_a_loop_of_their_own_behind_what_their_encoders_hear(tmp_path):
+    graph = compiled(tmp_path, preset="{train: {probes: [probe, probe-v]}, model: {probe-v: {encoder: msd_vgg}}}")
+    assert ("encode", "train-2") in graph.edges
+    assert ("encode", "train") not in graph.edges
+    models = list(dict.fromkeys(item["model"] for loop in graph.loops for item in loop.items))
+    assert models == ["waveform", "spectrogram", "probe", "probe-v", "descriptors"]
+    json_format.ParseDict(graph.pipeline, PipelineSpec(), ignore_unknown_fields=False)
+
+
 def test_slices_are_decoded_side_by_side_and_joined(tmp_path):
     graph = compiled(tmp_path, "data", "{kubernetes: {shards: 3}, train: {baselines: []}}")
     (loop,) = graph.loops
@@ -180,15 +189,16 @@ def test_bad_settings_are_an_error_without_a_traceback(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_is_the_graph_of_dvc(study):
+def test_is_the_graph_of_dvc(tmp_path):
     """A component reads what its stage in dvc.yaml reads, after the task that writes it, and nothing else."""
+    study = compiled(tmp_path, preset="train: {probes: [probe]}")
     dvc = dvc_edges(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     for writer, reader in dvc:
         pairs = product(named(study, writer), named(study, reader))
         assert any(reaches(study.edges, *pair) for pair in pairs), f"{reader} does not wait for {writer}"
     own = {(writer, reader) for writer, reader in study.function_edges if writer != "begin"}
     # Content hashes are handed from task to task beside the artifacts
-    assert own - dvc == {("partition", "describe")} - dvc
+    assert own - dvc == {("partition", "describe"), ("partition", "encode")} - dvc
 
 
 def named(graph: Graph, function: str) -> list[str]:

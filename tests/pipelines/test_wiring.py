@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from tagscale.params.stage_names import STAGES
 FOR_THE_UI = {"metrics", "report", "curve"}  # shown by Kubeflow beside the stage's own output
 FOR_THE_CACHE = {"key", "content"}  # hashes that Kubeflow's cache looks at
 OF_THE_CLUSTER = {"settings", "number", "of", "image"}  # params.yaml as a file; which slice; the pods' image
-# Processes, slices; side files of the command line; what an earlier or an ended run left; what lies on the volume
-OF_THE_MACHINE = {"workers", "shard", "timings", "docs", "previous", "unfinished"}
+# Processes, slices, models; side files of the command line; what an earlier or an ended run left
+OF_THE_MACHINE = {"workers", "shard", "timings", "docs", "previous", "unfinished", "models"}
 ON_THE_VOLUME = {"params", "root", "corpus"}
 AROUND = ("begin", "end", "merge")  # components that are no stages
 
@@ -23,7 +24,7 @@ def test_inputs_and_outputs_are_the_arguments_of_the_stage(stage):
     run = importlib.import_module(f"tagscale.stages.{stage}").run
     spec = component.component_spec
     passed = {*spec.inputs, *(spec.outputs or {})} - FOR_THE_UI - FOR_THE_CACHE - OF_THE_CLUSTER - {"Output"}
-    passed = {name.removeprefix("baseline_") for name in passed}  # the baselines' runs arrive in lists of their own
+    passed = {re.sub("^(probe|baseline)_", "", name) for name in passed}  # their runs arrive in lists of their own
     beside = OF_THE_MACHINE | ON_THE_VOLUME
     assert passed - beside == set(inspect.signature(run).parameters) - beside
     assert "settings" in spec.inputs

@@ -32,6 +32,7 @@ StoreAddress = Annotated[
 ]
 ValidationFolder = Annotated[Path, typer.Option("--validation", help="Findings and quarantine.")]
 PartitionFolder = Annotated[Path, typer.Option("--partition", help="Train, valid and test.")]
+FeaturesFolder = Annotated[Path, typer.Option("--features", help="What encoders hear of every track.")]
 DescriptorsFolder = Annotated[Path, typer.Option("--descriptors", help="Descriptors of every track.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Number of worker processes; one per core when not given.")
@@ -45,7 +46,7 @@ Results = Annotated[Path, typer.Option("--results", help="Folder of the runs' re
 PARAMS = Path("params.yaml")
 DATA = Path("data")
 RUNS, RESULTS = Path("runs"), Path("results")
-OUTPUTS = [DATA / name for name in ("catalog", "store", "validation", "partition", "descriptors")]
+OUTPUTS = [DATA / name for name in ("catalog", "store", "validation", "partition", "descriptors", "features")]
 OUTPUTS += [RUNS, RESULTS, Path("reports"), Path("registration")]  # folders that the stages replace
 TIMINGS = Path("timings")  # side files: how long each stage took when it last ran
 
@@ -58,7 +59,9 @@ def stage(command: Callable[..., None]) -> Callable[..., None]:
         begin = time.monotonic()
         command(**options)
         seconds = round(time.monotonic() - begin, 1)
-        cell = f"@{run_name(options['model'], options['size'], options.get('seed', 0))}" if "model" in options else ""
+        cell = f"@{options['model']}" if "model" in options else ""
+        if "size" in options:
+            cell = f"@{run_name(options['model'], options['size'], options.get('seed', 0))}"
         name, finished = f"{command.__name__}{cell}", datetime.now(UTC).isoformat(timespec="seconds")
         write_json(TIMINGS / f"{name}.json", {"stage": name, "seconds": seconds, "finished": finished}, durable=False)
 
@@ -176,6 +179,23 @@ def describe(
 
 
 @stage
+def encode(
+    model: Annotated[str, typer.Option("--model", help="A name of train.probes.")],
+    partition: PartitionFolder = DATA / "partition",
+    store: StoreAddress = str(DATA / "store"),
+    features: FeaturesFolder = DATA / "features",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Compute what the encoder of a probe hears of every track.
+
+    An interrupted run resumes. If the dataset has changed, only new and changed tracks are encoded.
+    """
+    from tagscale.stages.encode import run
+
+    run(read_for_training(params), partition=partition, store=store, features=features, models=[model])
+
+
+@stage
 def train(
     model: Model,
     size: Size,
@@ -184,6 +204,7 @@ def train(
     partition: PartitionFolder = DATA / "partition",
     store: StoreAddress = str(DATA / "store"),
     descriptors: DescriptorsFolder = DATA / "descriptors",
+    features: FeaturesFolder = DATA / "features",
     runs: Runs = RUNS,
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -200,7 +221,7 @@ def train(
         seed=seed,
         catalog=catalog,
         partition=partition,
-        inputs=_inputs(model, store, descriptors),
+        inputs=_inputs(model, store, descriptors, features),
         run=runs / run_name(model, size, seed),
     )
 
@@ -214,6 +235,7 @@ def evaluate(
     partition: PartitionFolder = DATA / "partition",
     store: StoreAddress = str(DATA / "store"),
     descriptors: DescriptorsFolder = DATA / "descriptors",
+    features: FeaturesFolder = DATA / "features",
     runs: Runs = RUNS,
     results: Results = RESULTS,
     params: ParamsFile = PARAMS,
@@ -226,7 +248,7 @@ def evaluate(
         run=runs / run_name(model, size, seed),
         catalog=catalog,
         partition=partition,
-        inputs=_inputs(model, store, descriptors),
+        inputs=_inputs(model, store, descriptors, features),
         results=results / run_name(model, size, seed),
     )
 
@@ -282,9 +304,9 @@ def register(
     )
 
 
-def _inputs(model: str, store: str, descriptors: Path) -> Path | str:
+def _inputs(model: str, store: str, descriptors: Path, features: Path) -> Path | str:
     """What a model hears of the tracks."""
-    heard: dict[str, Path | str] = {"models": store, "baselines": descriptors}
+    heard: dict[str, Path | str] = {"models": store, "probes": features, "baselines": descriptors}
     return heard[group_of(model)]
 
 

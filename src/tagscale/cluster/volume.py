@@ -8,6 +8,7 @@ these folders, resume what was interrupted and skip what has not changed. Only t
     <dataset>/slices/I-of-N             stores of the slices that tasks of their own decode
     <dataset>/stores/<hash>             one version of the store (hard links, no copies): what trainings read
     <dataset>/descriptors/<content>     the baseline's descriptors of one partition
+    <dataset>/features/<content>        what the probes' encoders hear of one partition
     <dataset>/partitions/<settings>     the last partition, so that tracks stay in their parts
     <dataset>/versions/<hash>.json      every version of the data that passed validation
     unfinished/<run>-<content>          state of a training that has not ended
@@ -27,6 +28,8 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import link_or_copy, replacing, write_json
 from tagscale.runtime.identity import hash_of
 from tagscale.runtime.reading import read_json
+
+TABLES = {"descriptors": "*/descriptors.parquet", "features": "*/*/features.json"}  # below the folder of that name
 
 
 class Address(TypedDict):
@@ -90,11 +93,17 @@ class Volume:
     def descriptors(self, content: str) -> Path:
         return self.folder / "descriptors" / content
 
-    def newest_descriptors(self) -> Path | None:
-        """The last descriptors of any partition, whose rows are used again for unchanged tracks; None without any."""
-        tables = (self.folder / "descriptors").glob("*/descriptors.parquet")
-        newest = max(tables, key=lambda file: file.stat().st_mtime, default=None)
-        return newest.parent if newest else None
+    def newest(self, kind: str) -> Path | None:
+        """The last `descriptors` or `features` of any partition, whose rows are used again for unchanged tracks.
+
+        None without any.
+        """
+        folder = self.folder / kind
+        last = max(folder.glob(TABLES[kind]), key=lambda file: file.stat().st_mtime, default=None)
+        return folder / last.relative_to(folder).parts[0] if last else None
+
+    def features(self, content: str) -> Path:
+        return self.folder / "features" / content
 
     def partition(self, params: Params) -> Path:
         return (

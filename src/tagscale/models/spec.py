@@ -23,6 +23,7 @@ BASELINE = "descriptors"
 
 Width = Annotated[float, Field(gt=0, le=16)]  # factor on the filters of every layer; 1 is the published design
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+Encoder = Literal["msd_musicnn", "mtt_musicnn", "msd_vgg", "mtt_vgg"]  # the keys of pretrained.ENCODERS
 Count = Annotated[int, Field(ge=1, le=16_384)]  # an edited description must not fill the memory
 
 
@@ -102,6 +103,10 @@ class SampleCNNMultiscaleCapacity(Block):
     dropout: Dropout
 
 
+class ProbeCapacity(Block):
+    encoder: Encoder
+
+
 class MusiCNNCapacity(Block):
     width: Width
     units: Count
@@ -139,6 +144,11 @@ class Entry:
     def shares_backend(self) -> bool:
         """Whether the model ends in the back-end that all front-ends share."""
         return issubclass(self.capacity, SharedBackend)
+
+    @property
+    def own_patches(self) -> bool:
+        """Whether its block may state a patch length; front-ends hear train.patch_seconds, probes their encoder's."""
+        return self.group == "models" and not self.shares_backend
 
 
 # Colours follow Okabe & Ito 2008 and Paul Tol's schemes. The closest two of them lie as far apart as can be under
@@ -253,6 +263,17 @@ ENTRIES = (
         marker="*",
         capacity=SampleCNNMultiscaleCapacity,
         implementation="multiscale:SampleCNNMultiscale",
+    ),
+    Entry(
+        name="probe",
+        label="probe",
+        about="a published encoder that stays as it is, and a linear layer on what it hears",
+        role="pretrained",
+        group="probes",
+        colour="#117733",
+        marker="H",
+        capacity=ProbeCapacity,
+        implementation="pretrained.probe:Probe",
     ),
     Entry(
         name=BASELINE,

@@ -91,7 +91,7 @@ class PartitionParams(Block):
 
 
 class OwnPatches(Block):
-    """What a model without the shared back-end says beside its capacity."""
+    """What a model that may hear patches of its own length says beside its capacity."""
 
     patch_seconds: float | None = Field(ge=0.1, le=120)  # None: the published length, or that of the block `train`
 
@@ -101,7 +101,7 @@ def _stated(entry: Entry) -> type[Block]:
     fields = _fields(entry.capacity)
     if entry.shares_backend:
         fields = {key: field for key, field in fields.items() if key not in SharedBackend.model_fields}
-    return create_model(entry.name, __base__=Block if entry.shares_backend else OwnPatches, **fields)
+    return create_model(entry.name, __base__=OwnPatches if entry.own_patches else Block, **fields)
 
 
 def _named(entry: Entry) -> type[Block]:

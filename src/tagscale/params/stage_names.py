@@ -7,6 +7,7 @@ STAGES = (
     "validate",
     "partition",
     "describe",
+    "encode",
     "train",
     "evaluate",
     "compare",

@@ -105,16 +105,20 @@ def render(
     )
 
 
-def read_times(folder: Path | None, runs: list[str]) -> list[StageTime]:
-    """The times of the stages before compare that the command line noted; of matrix stages, those of the given runs."""
+def read_times(folder: Path | None, items: list[str]) -> list[StageTime]:
+    """The times of the stages before compare that the command line noted.
+
+    Args:
+        items: of matrix stages, the times of these runs or models
+    """
     notes: dict[str, list[float]] = {stage: [] for stage in STAGES[: STAGES.index("compare")]}
     for file in sorted(Path(folder).glob("*.json")) if folder is not None else []:
         try:
             note = read_json(file, Note, "dvc repro")
         except Damaged:
             continue  # a damaged side file does not stop the report
-        stage, _, run = note["stage"].partition("@")
-        if stage in notes and (not run or run in runs):
+        stage, _, item = note["stage"].partition("@")
+        if stage in notes and (not item or item in items):
             notes[stage].append(note["seconds"])
     return [StageTime(stage, len(seconds), sum(seconds)) for stage, seconds in notes.items() if seconds]
 

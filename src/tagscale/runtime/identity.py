@@ -10,6 +10,7 @@ from typing import Any, NotRequired
 from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
+from tagscale.runtime.absent import absence_in
 from tagscale.runtime.files import sha256_of
 from tagscale.runtime.reading import Output
 
@@ -91,6 +92,8 @@ def run_output(folder: Path) -> Output:
 
 def content_of_run(folder: Path) -> str:
     """Hash of what a finished run is: its identity and its weights or trees, not how long it took."""
+    if absence := absence_in(folder):
+        return hash_of(absence)
     model = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
     identity = run_output(folder).facts(RunFacts)["identity"].as_dict()
     return hash_of([identity, sha256_of(*(p for p in model if p.name != RUN))])

@@ -54,7 +54,7 @@ def run(
     study, parts, verdict = _read(params, runs, results, partition)
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
     heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
-    times = read_times(timings, names)
+    times = read_times(timings, [*names, *study.everyone])
     page = render(study, verdict, dataset=params.dataset.name, partition=parts, times=times, heard=heard)
     with replacing(reports / "figures") as fresh:
         _save_figures(study, verdict, heard, fresh)

@@ -4,20 +4,25 @@ the test part.
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.descriptors.table import read_descriptors
 from tagscale.evaluation.predict import predict
-from tagscale.models.spec import BASELINE
+from tagscale.models.spec import BASELINE, group_of
+from tagscale.models.tagger import Tagger
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
+from tagscale.runtime.absent import absence_in, write_absent
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, command_of, run_output
 from tagscale.stages.results import pool_folds, scored_tracks, write_results
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
+from tagscale.training.features import Features
 from tagscale.training.memory import keep_freed_memory
 
 
@@ -28,11 +33,15 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
 
     Args:
         run: folder that the train stage wrote
-        inputs: the store (a folder, or an address of `Store.open`); for the baseline the folder of descriptors
+        inputs: the store (a folder, or an address of `Store.open`); for the baseline the folder of descriptors,
+            for a probe that of features
     Raises:
         TagscaleError: no run there, or one that was trained on other data or on another partition; a window shorter
             than the model can take.
     """
+    if absence := absence_in(run):
+        write_absent(results, absence["run"], absence["reason"])
+        return
     data, parts = Catalog.load(catalog), Partition.load(partition)
     trained = run_output(run)
     facts = trained.facts(RunFacts)
@@ -65,6 +74,8 @@ def _check_same_data(run: Path, identity: RunIdentity, parts: Partition) -> None
 
 def _scores(run: Path, identity: RunIdentity, inputs: Path | str, tracks: list[str], params: Params) -> pd.DataFrame:
     """The run's score of every tag for these tracks, (tracks, tags)."""
+    if group_of(identity.model) == "probes":
+        return _scores_of_features(run, Path(inputs) / identity.model, tracks)
     if identity.model == BASELINE:
         trees = DescriptorTrees.load(run)
         scores = trees.predict(read_descriptors(Path(inputs), tracks))
@@ -73,3 +84,18 @@ def _scores(run: Path, identity: RunIdentity, inputs: Path | str, tracks: list[s
     model, architecture = checkpoint.load(run)
     window = params.evaluate
     return predict(model, architecture, Store.open(inputs), tracks, window.hop_seconds, window.window_seconds)
+
+
+@torch.inference_mode()
+def _scores_of_features(run: Path, folder: Path, tracks: list[str]) -> pd.DataFrame:
+    """The scores of a probe from the features of the tracks' windows: those of its network on the audio."""
+    probe, architecture = checkpoint.load(run)
+    assert isinstance(probe, Tagger)
+    scores = pd.DataFrame(0.0, pd.Index(tracks, name="track_id"), list(architecture.tags), np.float32)
+    features = Features(folder, f"tagscale encode --model {architecture.model}")
+    means = {
+        track: probe.output(torch.from_numpy(rows.copy())).sigmoid().double().mean(dim=0).float().numpy()
+        for track, rows in features.each(dict.fromkeys(tracks))
+    }
+    scores[:] = np.stack([means[track] for track in tracks])
+    return scores

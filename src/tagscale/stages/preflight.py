@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import check_fits
+from tagscale.models.spec import group_of
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
@@ -25,12 +26,12 @@ def check_models(params: Params) -> None:
     from tagscale.models.build import shortest_samples
     from tagscale.models.tagger import refuse_short
 
-    for name in params.train.models:
+    for name in [*params.train.models, *params.train.probes]:
         described = architecture_of(params, name, ["any"], ["classification"])
         try:
             refuse_short(described.patch_samples, shortest_samples(described))
         except TagscaleError as error:
-            raise TagscaleError(f"train.models: {name}: {error}") from None
+            raise TagscaleError(f"train.{group_of(name)}: {name}: {error}") from None
         window_samples(described, params.evaluate.window_seconds)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tagscale import tracking
 from tagscale.params.load import Params
+from tagscale.runtime.absent import absence_in
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, command_of, run_output
 from tagscale.runtime.reading import Output
@@ -40,6 +41,8 @@ def run(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> Non
 
 def _send(experiment: str, folder: Path, scored: Path) -> str:
     """Send a run and its results where MLflow lacks them. Returns a line about it."""
+    if absence := absence_in(folder):
+        return f"{absence['run']}: left out of the study"
     trained = run_output(folder)
     identity = trained.facts(RunFacts)["identity"]
     trained.check()

@@ -14,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from tagscale.models.spec import GROUPS, Role, group_of, role_of
+from tagscale.models.spec import GROUPS, Role, group_of, label_of, role_of
+from tagscale.runtime.absent import absence_in
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
 from tagscale.runtime.reading import Output
+from tagscale.runtime.words import at_start
 from tagscale.study.comparison import comparison
 from tagscale.study.tables import (
     RESAMPLES,
@@ -129,7 +131,9 @@ def read_study(
     """
     trained = _by_name([run_output(Path(folder)) for folder in runs], RunFacts)
     scored = _by_name([result_output(Path(folder)) for folder in results], ResultFacts)
-    cells = [RunCell(model, str(size), seed) for model, size, seed in product(models, sizes, seeds)]
+    absent = {absence["run"]: absence["reason"] for folder in runs if (absence := absence_in(folder))}
+    grid = [RunCell(model, str(size), seed) for model, size, seed in product(models, sizes, seeds)]
+    cells = [cell for cell in grid if cell.name not in absent]
     _check_complete(cells, trained, scored)
     pairs = [(cell, trained[cell.name], scored[cell.name]) for cell in cells]
     identities = {cell.name: _identity_of_pair(cell, run, result) for cell, run, result in pairs}
@@ -140,14 +144,14 @@ def read_study(
     confidences = list(dict.fromkeys(facts["confidence"] for facts in draws.values() if facts))
     any_identity = next(iter(identities.values()))
     return Study(
-        everyone=list(models),
+        everyone=list(dict.fromkeys(cell.model for cell in cells)),
         dataset_hash=any_identity.dataset_hash,
         partition_hash=any_identity.partition_hash,
         runs=pd.DataFrame([run_row(*pair) for pair in pairs]),
         tags=stacked(pairs, read_tags),
         curves=stacked([pair for pair in pairs if group_of(pair[0].model) == "models"], read_history),
         unscored=unscored(scored[cell.name] for cell in cells),
-        notes=[*_settings_notes(identities), *_confidence_notes(confidences)],
+        notes=[*_absence_notes(grid, absent), *_settings_notes(identities), *_confidence_notes(confidences)],
         resamples=stacked([pair for pair in pairs if pair[2]["bootstrap"]], read_resamples, RESAMPLES),
         confidence=float(confidences[0]) if confidences else CONFIDENCE,
         folders={cell.name: (run["folder"], result["folder"]) for cell, run, result in pairs},
@@ -198,6 +202,12 @@ def _check_same(values: dict[str, str], field: str, words: str) -> None:
             + "\n".join(lines)
             + "\nRun `dvc repro` to bring all of them to the present state."
         )
+
+
+def _absence_notes(grid: Sequence[RunCell], absent: Mapping[str, str]) -> list[str]:
+    """A line for every model that is left out, and why."""
+    reasons = {cell.model: absent[cell.name] for cell in grid if cell.name in absent}
+    return [f"{at_start(label_of(model))} is left out: {reason}" for model, reason in reasons.items()]
 
 
 def _settings_notes(identities: dict[str, RunIdentity]) -> list[str]:

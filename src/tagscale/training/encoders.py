@@ -31,6 +31,11 @@ def published(name: str) -> Published:
     return ENCODERS[name]
 
 
+def is_here(name: str) -> bool:
+    """Whether the weights of an encoder are on this machine, damaged or not."""
+    return (pretrained_folder() / published(name).name / checkpoint.DESCRIPTION).exists()
+
+
 def load_encoder(name: str, folder: Path | None = None) -> Encoder:
     """A published encoder, on the CPU and frozen.
 

@@ -1,0 +1,50 @@
+"""A probe: a published encoder that stays as it is, and one linear layer on what it hears.
+
+Source: Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes". `training.head` fits
+the layer to the features of whole tracks; the network here is what is evaluated, registered and packaged.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from tagscale.models.build import class_of
+from tagscale.models.pretrained import ENCODERS
+from tagscale.models.tagger import Tagger
+
+
+class Probe(Tagger):
+    """An encoder without its own output, frozen, and an output for other tags.
+
+    Args:
+        tags: number of outputs
+        encoder: a key of `ENCODERS`
+    """
+
+    def __init__(self, tags: int, *, encoder: str) -> None:
+        super().__init__()
+        published = ENCODERS[encoder]
+        network: Any = class_of(published.network)(len(published.tags), **published.capacity)
+        self.output = nn.Linear(network.output.in_features, tags)
+        network.output = nn.Identity()
+        self.encoder: Tagger = network.requires_grad_(False).eval()
+        self.shortest_samples = network.shortest_samples
+
+    def train(self, mode: bool = True) -> "Probe":
+        """The encoder stays in evaluation."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def encode(self, wave: Tensor) -> Tensor:
+        return self.encoder.encode(wave)
+
+    @classmethod
+    def natural(cls, **capacity: Any) -> int | None:
+        published = ENCODERS[capacity["encoder"]]
+        return class_of(published.network).natural(**published.capacity)
+
+    @staticmethod
+    def shortest(**capacity: Any) -> int:
+        published = ENCODERS[capacity["encoder"]]
+        return class_of(published.network).shortest(**published.capacity)

@@ -1,0 +1,105 @@
+"""Train a probe: a linear head on what a published encoder hears, on one training size with one seed."""
+
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+import torch
+
+from tagscale import tracking
+from tagscale.catalog.tables import Catalog
+from tagscale.models.architecture import architecture_of
+from tagscale.models.build import Architecture, build, parameter_count
+from tagscale.models.pretrained.probe import Probe
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
+from tagscale.runtime.absent import absence_in, write_absent
+from tagscale.runtime.files import replacing
+from tagscale.runtime.identity import RunFacts, run_name, run_output
+from tagscale.stages.cell import Cell, join_folds, say, write_run
+from tagscale.training import checkpoint
+from tagscale.training.encoders import load_encoder
+from tagscale.training.features import Features
+from tagscale.training.head import Head, fit_head
+
+
+def run(
+    params: Params,
+    *,
+    model: str,
+    size: int | str,
+    seed: int,
+    catalog: Path,
+    partition: Path,
+    inputs: Path | str,
+    run: Path,
+    unfinished: Path | None = None,
+) -> None:
+    """Fit the head, write the run's folder (run.json and the checkpoint of encoder and head) and log both to MLflow.
+
+    Where the encoder's weights are missing, the run's folder says so. The head does not depend on the seed. On a
+    partition in folds, the probe of each fold has such a folder in the run's (`cell.join_folds`).
+
+    Args:
+        model: a name of `train.probes`
+        size: number of training tracks, or "all"
+        inputs: folder that the encode stage wrote
+        unfinished: where metrics wait while MLflow cannot be reached; RUN.unfinished, beside the run, when not given
+    Raises:
+        TagscaleError: the training part is smaller than `size`, or tracks have no features.
+    """
+    folder = Path(inputs) / model
+    if absence := absence_in(folder):
+        write_absent(run, run_name(model, size, seed), absence["reason"])
+        return
+    cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
+    architecture = architecture_of(params, model, cell.tags, cell.kinds)
+    features = Features(folder, f"tagscale encode --model {model}")
+    class_weights = params.train.class_weights
+    settings = {"model": architecture.capacity, "encoder": features.recipe.weights}
+    settings |= {"train": {"class_weights": class_weights}}
+    identity = cell.identity(settings)
+    logged = settings | {"train_tracks": cell.train_tracks}
+    unsent = unfinished or run.with_name(f"{run.name}.unfinished")
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent) as tracked:
+        tracked.set_tags(cell.data_tags(params))
+        losses = []
+        with replacing(run) as fresh:
+            for name, part in cell.folds.items():
+                begin, target = time.perf_counter(), fresh / name
+                target.mkdir(parents=True)
+                head = _fitted(part, features, class_weights)
+                probe = _probe(architecture, head)
+                checkpoint.write(target, probe, architecture)
+                numbers = len(part.training), parameter_count(probe), time.perf_counter() - begin
+                write_run(target, part.identity(settings), *numbers)
+                chosen = ", ".join(f"C {strength:.2g} for {kind}" for kind, strength in head.strengths.items())
+                words = f"{chosen}, validation loss {head.valid_loss:.4f}"
+                say(identity, part, parameter_count(probe), begin, words, name)
+                losses.append(head.valid_loss)
+            if cell.partition.folds:
+                join_folds(fresh, cell.folds, identity)
+        facts = run_output(run).facts(RunFacts)
+        tracked.log_params({"parameters": facts["parameters"], "features": features.recipe.features})
+        tracked.log_metrics({"valid_loss": fmean(losses)})
+        tracked.log_artifacts(run, "checkpoint")
+
+
+def _fitted(cell: Cell, features: Features, class_weights: Literal["none", "balanced"]) -> Head:
+    """The head of a cell's training part."""
+    parts = [cell.training, cell.partition.tracks("valid")]
+    (known, labels), (valid, valid_labels) = ((features.means(tracks), cell.labels(tracks)) for tracks in parts)
+    return fit_head(known, labels, valid, valid_labels, cell.kinds, class_weights)
+
+
+@torch.no_grad()
+def _probe(architecture: Architecture, head: Head) -> Probe:
+    """The network: the encoder with its weights, and the head."""
+    probe = build(architecture)
+    assert isinstance(probe, Probe)
+    weights = load_encoder(architecture.capacity["encoder"]).tagger.state_dict()
+    probe.encoder.load_state_dict({key: value for key, value in weights.items() if not key.startswith("output.")})
+    probe.output.weight.copy_(head.weight)
+    probe.output.bias.copy_(head.bias)
+    return probe
