@@ -45,12 +45,16 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def run_every_stage(folder: Path) -> dict[str, set[str]]:
     """Run every stage in a folder. Returns the settings that each DVC stage read."""
+    from encoders import write_encoder
     from tagscale.cli import stages
     from tagscale.params.load import load
+    from tagscale.training.encoders import PLACE
 
     keys_read: dict[str, set[str]] = {}
     params = load(ROOT / "params.yaml", ROOT / "tests" / "tiny.yaml")
+    params = params.model_copy(update={"train": params.train.model_copy(update={"probes": ["probe"]})})
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(PLACE, str(write_encoder(folder / "pretrained", "msd_musicnn").parent))
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -62,11 +66,13 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
 
         for name in ("synth", "catalog", "preprocess", "validate", "partition", "describe"):
             run(name, getattr(stages, name))
+        run("encode@probe", stages.encode, model="probe")
         for model in params.train.everyone:
             for size in params.train.sizes:
                 for step in ("train", "evaluate"):
-                    stage = stage_of(step, model) if stage_of(step, model) != "train" else f"train@{model}"
-                    run(stage, getattr(stages, step), model=model, size=str(size))
+                    stage = stage_of(step, model)
+                    named = stage in ("train", "train_probe")
+                    run(f"{stage}@{model}" if named else stage, getattr(stages, step), model=model, size=str(size))
         run("compare", stages.compare)
         run("register", stages.register)
     return keys_read

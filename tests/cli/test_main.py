@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tagscale.cli import main
+from tagscale.evaluation.metrics import METRICS
 from tagscale.params.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,8 @@ def test_the_first_stage_refuses_a_metric_that_the_last_one_does_not_know(
     settings = project / "params.yaml"
     settings.write_text(settings.read_text().replace("metric: pr_auc", "metric: pr_uac"))
     assert run("synth") == 1
-    assert "registry.metric: found 'pr_uac', expected a metric: roc_auc, pr_auc, rmse." in capsys.readouterr().err
+    expected = f"registry.metric: found 'pr_uac', expected a metric: {', '.join(METRICS)}."
+    assert expected in capsys.readouterr().err
     assert not (project / "data").exists()
 
 

@@ -41,7 +41,7 @@ def comparison(runs: pd.DataFrame, resamples: pd.DataFrame, models: Sequence[str
         columns += [means[score], deviations[score].rename(f"{score}_sd"), *ends.get(score, ())]
         columns.append((means[score] - reach[score]).rename(f"{score}_seeds_low"))
         columns.append((means[score] + reach[score]).rename(f"{score}_seeds_high"))
-    table = pd.concat([*columns, grouped["seconds"].mean()], axis=1).reset_index()
+    table = pd.concat([*columns, grouped["seconds"].mean()], axis=1).reset_index().copy()  # one block
     table["best"] = _best_of_size(table)
     order = {name: place for place, name in enumerate(models)}
     return table.sort_values(

@@ -56,7 +56,7 @@ def fit_head(
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     deviation = np.where(deviation < LEAST_DEVIATION, 1.0, deviation)
     known, valid = ((torch.from_numpy((part - mean) / deviation)) for part in (features, valid_features))
-    targets, valid_targets = torch.from_numpy(labels).double(), torch.from_numpy(valid_labels).double()
+    targets, valid_targets = torch.tensor(labels).double(), torch.tensor(valid_labels).double()
     regression = torch.tensor([kind == "regression" for kind in kinds])
     weights = torch.ones(2, len(kinds), dtype=torch.float64)
     if class_weights == "balanced":
