@@ -52,6 +52,9 @@ ONLY_IN = {
 # What opens, finds or moves files. Models and evaluation see tensors and arrays alone.
 FILES = {"pathlib", "os", "io", "shutil", "tempfile", "glob", "fsspec", "tagscale.runtime.files"}
 
+# Packages that take a second or more to load, and those that do not belong to tables.
+HEAVY = {"great_expectations", "mlflow", "torch", "sklearn", "scipy", "matplotlib"}
+
 # A machine without these can still train. (matplotlib is not among them: torchmetrics takes it where it is installed.)
 BEYOND_TRAINING = ("mlflow", "kfp", "dvc", "great_expectations", "soundfile", "soxr", "symusic", "pretty_midi")
 
@@ -112,6 +115,12 @@ def test_opens_no_file(folder: str) -> None:
         found = {name for name in imported(path) if any(name == file or name.startswith(f"{file}.") for file in FILES)}
         assert not found, f"{path.relative_to(ROOT)} imports {found}"
         assert "open" not in calls(path), path
+
+
+def test_the_stage_partition_loads_no_heavy_package() -> None:
+    program = "import sys, tagscale.stages.partition; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
 
 
 @pytest.mark.slow

@@ -8,8 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tagscale.validation.expectations import Check, Examination, Result, examine
-from tagscale.validation.suites import checks_of_partition, checks_of_tables, checks_of_usable
+from tagscale.validation.expectations import (
+    Check,
+    Examination,
+    at_most,
+    every_one_of,
+    examine,
+    filled,
+    one_of,
+    same,
+    unique,
+)
+from tagscale.validation.results import STOP, Result
+from tagscale.validation.soundness import check_table
+from tagscale.validation.suites import checks_of_tables, checks_of_usable
 from user_folder import settings
 
 SETTINGS = settings().validation
@@ -126,6 +138,14 @@ def partition() -> pd.DataFrame:
     return table.assign(rank=[1, -1, 0, -1, 2], rank_due=[1, -1, 0, -1, 2], parts_of_artist=1)
 
 
+def as_expectations(results: list[Result]) -> list[Check]:
+    """The checks of a partition for Great Expectations, which must come to the same results."""
+    parts = ["train", "valid", "test"]
+    expectations = [filled("track_id"), unique("track_id"), one_of("part", parts), every_one_of("part", parts)]
+    expectations += [same("rank", "rank_due"), at_most("parts_of_artist", 1)]
+    return [Check("partition", result.says, STOP, each) for result, each in zip(results, expectations, strict=True)]
+
+
 @pytest.mark.parametrize(
     ("column", "value", "says", "failing"),
     [
@@ -139,9 +159,11 @@ def partition() -> pd.DataFrame:
 )
 def test_each_check_of_a_partition_finds_its_fault(column: str, value: Any, says: str, failing: list[str]) -> None:
     table = partition()
-    assert failures(examine({"partition": (table, "track_id")}, checks_of_partition(False))) == {}
+    assert failures(check_table(table, False)) == {}
     table.loc[3, column] = value
-    found = failures(examine({"partition": (table, "track_id")}, checks_of_partition(False)))
+    results = check_table(table, False)
+    assert results == examine({"partition": (table, "track_id")}, as_expectations(results))
+    found = failures(results)
     assert found[says] == failing
     assert set(found) - {"no part is empty"} == {says} - {"no part is empty"}
 

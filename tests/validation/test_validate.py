@@ -9,7 +9,8 @@ import pytest
 from tagscale.catalog.tables import Catalog, Split, catalog_of
 from tagscale.partition.divide import Partition
 from tagscale.validation.page import page as page_of
-from tagscale.validation.validate import Findings, check_partition, validate
+from tagscale.validation.soundness import check_partition
+from tagscale.validation.validate import Findings, validate
 from user_folder import settings
 
 SETTINGS = settings(validation={"max_quarantined": 0.5, "min_positives": 2}).validation

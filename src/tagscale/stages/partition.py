@@ -22,7 +22,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.names import near_equal
 from tagscale.runtime.reading import Damaged
 from tagscale.validation.findings import Facts, read_findings
-from tagscale.validation.validate import check_partition
+from tagscale.validation.soundness import check_partition
 
 STRATIFIED = "stratified"
 SHOWN = 5

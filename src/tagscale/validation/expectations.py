@@ -19,7 +19,7 @@ import great_expectations as gx  # noqa: E402
 import great_expectations.expectations as gxe  # noqa: E402
 from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
 
-STOP, QUARANTINE, DROP, MENTION = "stop", "quarantine", "drop", "mention"
+from tagscale.validation.results import Result  # noqa: E402
 
 # Results give positions of failing rows. Their keys, or a query for them, take 35 s for 100,000 rows.
 RESULT_FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
@@ -33,20 +33,6 @@ class Check:
     says: str
     consequence: str
     expectation: Any
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of one check: `observed` in short, and the keys (track ids or tags) of the rows that failed."""
-
-    table: str
-    column: str
-    expectation: str
-    says: str
-    consequence: str
-    success: bool
-    observed: str
-    failing: list[str]
 
 
 def some_rows() -> Any:

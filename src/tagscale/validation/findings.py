@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from tagscale.runtime.reading import Output
 from tagscale.runtime.tables import csv_in
-from tagscale.validation.expectations import Result
+from tagscale.validation.results import Result
 
 COMMAND = "tagscale validate"
 KEPT_KEYS = 20  # of the failing rows of one check, in validation.json

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from tagscale.params.load import ValidationParams
-from tagscale.validation.expectations import QUARANTINE, Result
 from tagscale.validation.faults import Fault, faults
+from tagscale.validation.results import QUARANTINE, Result
 
 COLUMNS = ["track_id", "path", "reason"]
 

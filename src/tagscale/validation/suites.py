@@ -1,24 +1,17 @@
-"""The checks of a dataset: the suites tracks, labels, tags, audio, usable and partition.
+"""The checks of a dataset: the suites tracks, labels, tags, audio and usable.
 
 Each suite checks the table of its name, which `tagscale.validation.validate` prepares: `tracks` is the catalog's;
 `labels` sums up each tag's labels; `tags` describes the tags; `audio` is what decoding measured of every track;
-`usable` sums up each tag's labels among the tracks that are not quarantined; `partition` is the stage's output.
+`usable` sums up each tag's labels among the tracks that are not quarantined.
 """
-
-from collections.abc import Sequence
 
 from tagscale.params.load import ValidationParams
 from tagscale.validation.expectations import (
-    DROP,
-    MENTION,
-    QUARANTINE,
-    STOP,
     Check,
     absent,
     at_least,
     at_most,
     between,
-    every_one_of,
     filled,
     one_of,
     same,
@@ -27,6 +20,7 @@ from tagscale.validation.expectations import (
     without,
 )
 from tagscale.validation.faults import Fault, faults
+from tagscale.validation.results import DROP, MENTION, QUARANTINE, STOP
 
 KINDS = ["classification", "regression"]
 PARTS = ["train", "valid", "test"]
@@ -99,18 +93,4 @@ def checks_of_usable(settings: ValidationParams) -> list[Check]:
         Check("usable", f"at least {least} positive tracks (classification)", DROP, at_least("positives", least)),
         Check("usable", "annotated at all", DROP, at_least("annotated", 1)),
         Check("usable", "not the same label everywhere", DROP, at_least("distinct", 2)),
-    ]
-
-
-def checks_of_partition(crossing_allowed: bool, parts: Sequence[str] = PARTS) -> list[Check]:
-    """Checks on `partition`; `crossing_allowed`: the dataset's own split may put an artist into two parts."""
-    crossing = MENTION if crossing_allowed else STOP
-    where = " in train and -1 elsewhere" if "train" in parts else ""
-    return [
-        Check("partition", "every track has an id", STOP, filled("track_id")),
-        Check("partition", "no track occurs twice", STOP, unique("track_id")),
-        Check("partition", f"a part is {', '.join(parts[:-1])} or {parts[-1]}", STOP, one_of("part", list(parts))),
-        Check("partition", "no part is empty", STOP, every_one_of("part", list(parts))),
-        Check("partition", f"ranks are 0, 1, 2 ...{where}", STOP, same("rank", "rank_due")),
-        Check("partition", "no artist is in two parts", crossing, at_most("parts_of_artist", 1)),
     ]

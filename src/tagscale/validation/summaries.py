@@ -5,7 +5,6 @@ import pandas as pd
 
 from tagscale import POSITIVE
 from tagscale.catalog.tables import Catalog
-from tagscale.partition.growth import FOLD
 from tagscale.validation.faults import measured
 
 FINITE = ["source_rate", "source_seconds", "rms_dbfs", "clipped", "dc"]
@@ -92,14 +91,6 @@ def usable_table(catalog: Catalog, usable: np.ndarray) -> pd.DataFrame:
         distinct=both.where(classification, labels.nunique()),
     )
     return catalog.tags.join(table)
-
-
-def partition_table(table: pd.DataFrame) -> pd.DataFrame:
-    """A partition's table with the rank that each row must have, and the number of parts of its artist."""
-    train = (table["part"].eq("train") | table["part"].str.startswith(FOLD)).to_numpy()
-    rank_due = np.full(len(table), -1)
-    rank_due[train] = table.loc[train, "rank"].rank(method="first").to_numpy().astype(int) - 1
-    return table.assign(rank_due=rank_due, parts_of_artist=table.groupby("artist")["part"].transform("nunique"))
 
 
 def _where(condition: pd.Series, values: pd.Series) -> pd.Series:

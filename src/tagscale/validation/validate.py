@@ -4,24 +4,23 @@ import pandas as pd
 
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import ValidationParams
-from tagscale.partition.divide import PARTS, Partition
+from tagscale.partition.divide import PARTS
 from tagscale.runtime.names import near_equal
-from tagscale.validation.expectations import DROP, MENTION, STOP, Examination, Result, examine
+from tagscale.validation.expectations import Examination
 from tagscale.validation.faults import faults
 from tagscale.validation.findings import Findings
 from tagscale.validation.leaks import Crossing, artist_filtered, crossings
 from tagscale.validation.quarantine import quarantine
-from tagscale.validation.suites import checks_of_partition, checks_of_tables, checks_of_usable
+from tagscale.validation.results import DROP, MENTION, SHOWN, Result, stops
+from tagscale.validation.suites import checks_of_tables, checks_of_usable
 from tagscale.validation.summaries import (
     audio_table,
     labels_table,
-    partition_table,
     tags_table,
     tracks_table,
     usable_table,
 )
 
-SHOWN = 5
 OF_LEAKS = ["kind", "test_keys", "test_keys_in_train", "test_tracks", "test_tracks_by_train", "unknown"]
 
 
@@ -50,7 +49,7 @@ def validate(
     results = examination.run(tables, checks_of_tables(settings))
     known_broken = int(audio["fault"].notna().sum())
     findings = Findings(catalog.name, len(catalog.tracks), known_broken, results, audio)
-    findings.stops = _stops(results)
+    findings.stops = stops(results)
     if findings.stops:
         return findings
     leaks = crossings(catalog.tracks, facts["audio_sha256"]) if catalog.split else []
@@ -68,25 +67,6 @@ def validate(
     if not findings.tags:
         findings.stops.append("no tag can be learnt from the usable tracks; the dropped tags say why")
     return findings
-
-
-def check_partition(partition: Partition, crossing_allowed: bool) -> list[str]:
-    """Reasons against a partition; empty when it is sound.
-
-    Args:
-        crossing_allowed: whether an artist may have tracks in two parts, as in some datasets' own splits.
-    """
-    tables = {"partition": (partition_table(partition.table), "track_id")}
-    return _stops(examine(tables, checks_of_partition(crossing_allowed, partition.parts)))
-
-
-def _stops(results: list[Result]) -> list[str]:
-    stops = []
-    for result in results:
-        if result.consequence == STOP and not result.success:
-            named = f" (first: {', '.join(result.failing[:SHOWN])})" if result.failing else ""
-            stops.append(f"{result.table}: expected that {result.says}, found: {result.observed}{named}")
-    return stops
 
 
 def _split(catalog: Catalog) -> str:
