@@ -4,12 +4,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from recorder import Recorder
-from tagscale.models.spec import stage_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,23 +56,12 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-        def run(stage: str, command: Any, **options: Any) -> None:
-            seen = keys_read.setdefault(stage, set())
+        for stage, command, options in stages.in_order(params):
+            named = stage in ("encode", "train", "train_probe")  # dvc.yaml names the settings of their model
+            seen = keys_read.setdefault(f"{stage}@{options['model']}" if named else stage, set())
             for reader in ("read", "read_for_training"):
-                patch.setattr(stages, reader, lambda _: Recorder(params, "", seen))
+                patch.setattr(stages, reader, lambda _, seen=seen: Recorder(params, "", seen))
             command(**options)
-
-        for name in ("synth", "catalog", "preprocess", "validate", "partition", "describe"):
-            run(name, getattr(stages, name))
-        run("encode@probe", stages.encode, model="probe")
-        for model in params.train.everyone:
-            for size in params.train.sizes:
-                for step in ("train", "evaluate"):
-                    stage = stage_of(step, model)
-                    named = stage in ("train", "train_probe")
-                    run(f"{stage}@{model}" if named else stage, getattr(stages, step), model=model, size=str(size))
-        run("compare", stages.compare)
-        run("register", stages.register)
     return keys_read
 
 

@@ -4,7 +4,7 @@ Every path has the default that dvc.yaml uses, so `tagscale catalog` in the proj
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tagscale.models.spec import group_of
+from tagscale.models.spec import group_of, stage_of
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import write_json
@@ -302,6 +302,24 @@ def register(
         catalog=catalog,
         registration=registration,
     )
+
+
+def in_order(params: Params) -> Iterator[tuple[str, Callable[..., None], dict[str, Any]]]:
+    """Every stage of a study, in the order of the data: its name in dvc.yaml, its function here, its options.
+
+    Called in this order in an empty folder, they do what `dvc repro` does.
+    """
+    for command in (synth, catalog, preprocess, validate, partition):
+        yield command.__name__, command, {}
+    if params.train.baselines:
+        yield "describe", describe, {}
+    for model in params.train.probes:
+        yield "encode", encode, {"model": model}
+    for model, size, seed in params.train.cells:
+        for command in (train, evaluate):
+            yield stage_of(command.__name__, model), command, {"model": model, "size": str(size), "seed": seed}
+    for command in (compare, register):
+        yield command.__name__, command, {}
 
 
 def _inputs(model: str, store: str, descriptors: Path, features: Path) -> Path | str:
