@@ -25,6 +25,7 @@ def brute_force(
     regression: np.ndarray,
     drawn: Draw,
     decisions: list[TagDecision | None] | None = None,
+    fold: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Repeat every track as often as its artist was drawn, then score the repeated rows.
 
@@ -33,7 +34,8 @@ def brute_force(
     found = {metric: np.full((labels.shape[1], drawn.resamples), NAN) for metric in OF_TAGS}
     whole = {metric.key: np.full(drawn.resamples, NAN) for metric in OF_PART}
     all_probabilities, all_decided = decide(scores, decisions)
-    positives = [known(labels[:, tag]) >= 0.5 for tag in range(labels.shape[1])]
+    fold = np.zeros(len(labels), int) if fold is None else fold
+    comparable = [areas_in_folds(labels[:, [tag]], scores[:, [tag]], fold) for tag in range(labels.shape[1])]
     pooled = known(labels[:, ~regression]) >= 0.5
     for resample in range(drawn.resamples):
         rows = np.repeat(np.arange(len(labels)), drawn.counts[drawn.artist_of, resample])
@@ -44,19 +46,33 @@ def brute_force(
             if regression[tag]:
                 if len(truth):
                     found["rmse"][tag, resample] = np.sqrt(np.mean((truth - guess) ** 2))
-            elif positives[tag].any() and not positives[tag].all():
+            elif not np.isnan(comparable[tag]).any():
                 if len(use):
                     found["ece"][tag, resample] = expected_calibration_error(probability, positive)
                 if positive.any():
                     found["f1"][tag, resample] = f1_score(positive, all_decided[use, tag], zero_division=0)
-                if positive.any() and not positive.all():
-                    found["roc_auc"][tag, resample] = roc_auc_score(positive, guess)
-                    found["pr_auc"][tag, resample] = average_precision_score(positive, guess)
+                both = areas_in_folds(labels[rows][:, [tag]], scores[rows][:, [tag]], fold[rows])
+                found["roc_auc"][tag, resample], found["pr_auc"][tag, resample] = both
         if pooled.any() and not pooled.all():
             part = [array[rows][:, ~regression] for array in (labels, scores, all_decided)]
-            for key, value in of_whole_part(*part).items():
+            for key, value in of_whole_part(*part, fold[rows]).items():
                 whole[key][resample] = value
     return found, whole
+
+
+def areas_in_folds(labels: np.ndarray, scores: np.ndarray, fold: np.ndarray) -> tuple[float, float]:
+    """ROC-AUC and average precision: scikit-learn's of each fold, weighted by its pairs and by its positives."""
+    folds = []
+    for number in np.unique(fold):
+        use = ~np.isnan(labels) & (fold == number)[:, None]
+        positive, guess = labels[use] >= 0.5, scores[use]
+        if positive.any() and not positive.all():
+            both = roc_auc_score(positive, guess), average_precision_score(positive, guess)
+            folds.append((*both, positive.sum() * (~positive).sum(), positive.sum()))
+    if not folds:
+        return NAN, NAN
+    roc, precision, pairs, positives = np.array(folds).T
+    return float(np.average(roc, weights=pairs)), float(np.average(precision, weights=positives))
 
 
 def known(values: np.ndarray) -> np.ndarray:
@@ -73,16 +89,14 @@ def expected_calibration_error(probabilities: np.ndarray, positive: np.ndarray) 
     return float(sum(gaps))
 
 
-def of_whole_part(labels: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> dict[str, float]:
+def of_whole_part(labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, fold: np.ndarray) -> dict[str, float]:
     """Metrics over all pairs by scikit-learn, and the precision of each track's three highest scores."""
     values = {}
     use = ~np.isnan(labels)
     positive = labels[use] >= 0.5
     if positive.any():
         values["micro_f1"] = f1_score(positive, decided[use], zero_division=0)
-        if not positive.all():
-            values["micro_roc_auc"] = roc_auc_score(positive, scores[use])
-            values["micro_pr_auc"] = average_precision_score(positive, scores[use])
+        values["micro_roc_auc"], values["micro_pr_auc"] = areas_in_folds(labels, scores, fold)
     shares = []
     for truth, guess in zip(labels, scores, strict=True):
         tags = np.flatnonzero(~np.isnan(truth))
@@ -115,9 +129,10 @@ def check(
     regression: np.ndarray,
     drawn: Draw,
     decisions: list[TagDecision | None] | None = None,
+    fold: np.ndarray | None = None,
 ) -> Resampled:
-    found = resampled_metrics(labels, scores, regression, drawn, decisions=decisions)
-    of_tags, whole = brute_force(labels, scores, regression, drawn, decisions)
+    found = resampled_metrics(labels, scores, regression, drawn, decisions=decisions, fold=fold)
+    of_tags, whole = brute_force(labels, scores, regression, drawn, decisions, fold)
     for metric, expected in of_tags.items():
         np.testing.assert_allclose(found[metric], expected, rtol=0, atol=TOLERANCE, err_msg=metric)
     for metric, expected in whole.items():
@@ -132,6 +147,16 @@ def test_against_rows_really_repeated(study: tuple[np.ndarray, np.ndarray, np.nd
     decision = TagDecision(calibration=Sigmoid(slope=2, offset=-1), threshold=0.25, positives=1, tracks=2)
     decisions = [None if is_regression else decision for is_regression in regression]
     check(labels, scores, regression, draw(artists, 8, "seed"), decisions)
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies(), st.integers(2, 4))
+def test_folds_against_rows_really_repeated(
+    study: tuple[np.ndarray, np.ndarray, np.ndarray, list[str]], folds: int
+) -> None:
+    labels, scores, regression, artists = study
+    drawn = draw(artists, 8, "seed")
+    check(labels, scores, regression, drawn, fold=drawn.artist_of % folds)
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +189,13 @@ def test_the_same_however_the_work_is_cut(
 def test_everybody_once_is_the_metric_itself(songs: tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]) -> None:
     labels, scores, regression, artists = songs
     once = Draw(draw(artists, 1, "seed").artist_of, np.ones((40, 1), np.uint16))
-    found, expected = resampled_metrics(labels, scores, regression, once), evaluate(labels, scores, regression)
-    for metric in OF_TAGS:
-        np.testing.assert_allclose(found[metric][:, 0], expected[metric], atol=1e-12)
-    assert {metric: means[0] for metric, means in found.overall().items()} == pytest.approx(
-        expected.overall(), abs=1e-12
-    )
+    for fold in (None, once.artist_of % 3):
+        found = resampled_metrics(labels, scores, regression, once, fold=fold)
+        expected = evaluate(labels, scores, regression, fold=fold)
+        for metric in OF_TAGS:
+            np.testing.assert_allclose(found[metric][:, 0], expected[metric], atol=1e-12)
+        means = {metric: values[0] for metric, values in found.overall().items()}
+        assert means == pytest.approx(expected.overall(), abs=1e-12)
 
 
 def test_very_many_tracks_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:

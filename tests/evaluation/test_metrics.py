@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tagscale.evaluation.metrics import METRICS, check_known, evaluate, main_metric
@@ -105,6 +106,49 @@ def test_by_hand() -> None:
     assert of("pr_auc", labels, scores) == pytest.approx([(1 + 2 / 3) / 2])
 
 
+def of_folds(rates: list[float], skill: float, tracks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and fold of made-up tracks: each fold's model gives the rate of positives in the other folds, and
+    `skill` standard deviations of noise more to a positive.
+    """
+    random = np.random.default_rng(7)
+    fold = np.repeat(np.arange(len(rates)), tracks)
+    labels = random.random(len(fold)) < np.array(rates)[fold]
+    learned = (sum(rates) - np.array(rates)) / (len(rates) - 1)
+    logits = np.log(learned / (1 - learned))[fold]
+    if skill:
+        logits += skill * labels + random.normal(size=len(fold))
+    return labels[:, None] * 1.0, 1 / (1 + np.exp(-logits))[:, None], fold
+
+
+def test_models_of_folds_are_scored_by_their_skill_and_not_by_their_level() -> None:
+    """The area of two normal distributions that lie `skill` apart is known: Fawcett 2006; Green and Swets 1966."""
+    rates = [0.02, 0.1, 0.2, 0.3, 0.6]
+    labels, scores, fold = of_folds(rates, skill=1.2, tracks=20_000)
+    within = evaluate(labels, scores, np.array([False]), fold=fold)
+    assert within["roc_auc"][0] == pytest.approx(norm.cdf(1.2 / np.sqrt(2)), abs=0.005)
+    assert within.overall()["micro_roc_auc"] == pytest.approx(within["roc_auc"][0], abs=1e-12)
+    assert evaluate(labels, scores, np.array([False]))["roc_auc"][0] < within["roc_auc"][0] - 0.02
+
+    labels, scores, fold = of_folds(rates, skill=0.0, tracks=500)
+    within, pooled = evaluate(labels, scores, np.array([False]), fold=fold), of("roc_auc", labels, scores)
+    assert within["roc_auc"][0] == 0.5, "each model gives all its tracks one score"
+    assert pooled[0] < 0.25, "yet the fold with the most positives has the lowest"
+    positives = np.bincount(fold, labels[:, 0])
+    chance = np.average(positives / 500, weights=positives)
+    assert within["pr_auc"][0] == pytest.approx(chance), "of a constant: the prevalence, seen from a positive"
+
+
+def test_a_fold_with_one_class_has_nothing_to_compare() -> None:
+    labels, fold = np.array([[1], [0], [1], [1], [0]]) * 1.0, np.array([0, 0, 1, 1, 2])
+    scores = np.array([[0.6], [0.4], [0.1], [0.1], [0.9]])
+    found = evaluate(labels, scores, np.array([False]), fold=fold)
+    assert (found["roc_auc"][0], found["pr_auc"][0], found.positives[0]) == (1, 1, 3)
+    assert found["f1"][0] == pytest.approx(2 / 5), "a count is of all tracks"
+    apart = evaluate(labels, scores, np.array([False]), fold=np.array([0, 1, 2, 2, 3]))
+    assert apart.reasons == ["no fold holds both positives and negatives of 5 annotated tracks"]
+    assert np.isnan(apart["pr_auc"][0])
+
+
 def test_perfect_and_reversed_and_constant_scores() -> None:
     labels = np.array([[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
     scores = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 1, 0.5], [0, 1, 0.5]])
@@ -166,6 +210,11 @@ def test_malformed_input_is_refused(labels: np.ndarray, scores: np.ndarray, mess
 def test_kinds_of_another_number_of_tags_are_refused() -> None:
     with pytest.raises(ValueError, match="regression: expected"):
         evaluate(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros(2, bool))
+
+
+def test_folds_of_another_number_of_tracks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"folds: expected \(2,\), found \(3,\)"):
+        evaluate(np.zeros((2, 1)), np.zeros((2, 1)), np.zeros(1, bool), fold=np.zeros(3, int))
 
 
 def test_every_kind_of_tags_has_one_main_metric() -> None:

@@ -87,7 +87,7 @@ class Resampled:
     of_part: the metrics over pairs and over tracks by key, each (resamples,)
     frequent: (tags,), the tags that count as frequent in the part itself
     certain: (tags,), whether enough artists stand behind a tag for an interval: two with positives and two with
-        negatives; for a regression tag, two with annotated tracks.
+        negatives, in folds that hold both; for a regression tag, two with annotated tracks.
     """
 
     values: dict[str, np.ndarray]
@@ -182,16 +182,17 @@ def resampled_metrics(
     draws: Draw,
     threads: int | None = None,
     decisions: Sequence[TagDecision | None] | None = None,
+    fold: np.ndarray | None = None,
 ) -> Resampled:
     """All metrics of all tags in every resample, each tag by the metrics of its kind.
 
     Args:
-        labels, scores, regression, decisions: as `metrics.evaluate` takes them
+        labels, scores, regression, decisions, fold: as `metrics.evaluate` takes them
         threads: tags scored at a time; the cores of this process where not given
     Raises:
         ValueError: shapes that do not fit, values out of range.
     """
-    part = Part.of(labels, scores, regression, decisions, draws.artist_of)
+    part = Part.of(labels, scores, regression, decisions, draws.artist_of, fold)
     tags = part.labels.shape[1]
     values = {metric: np.full((tags, draws.resamples), np.nan) for metric in OF_TAGS}
     of_part = {metric.key: np.full(draws.resamples, np.nan) for metric in OF_PART}
@@ -200,9 +201,11 @@ def resampled_metrics(
 
     def score(tag: int) -> None:
         known = part.known(tag)
-        tracks = ResampledTracks(*part.of_tag(tag), draws.artist_of[known], times)
-        kind = KINDS[int(part.regression[tag])]
-        classes = [tracks.positive, ~tracks.positive] if kind == "classification" else [np.ones(known.sum(), bool)]
+        tracks = ResampledTracks(*part.of_tag(tag), artist=draws.artist_of[known], draws=times)
+        kind, everything = KINDS[int(part.regression[tag])], np.ones(known.sum(), bool)
+        compared = np.logical_or.reduce([~everything, *tracks.folds])
+        both = [compared & tracks.positive, compared & ~tracks.positive]
+        classes = both if kind == "classification" else [everything]
         certain[tag] = min(len(np.unique(tracks.artist[members])) for members in classes) >= FEWEST_ARTISTS
         if all(members.any() for members in classes):
             for metric in metrics_of(kind):
@@ -210,7 +213,7 @@ def resampled_metrics(
 
     def score_whole() -> None:
         for over, (arrays, artist) in part.whole().items():
-            tracks = ResampledTracks(*arrays, artist, times)
+            tracks = ResampledTracks(*arrays, artist=artist, draws=times)
             for metric in OF_PART:
                 if metric.over == over:
                     of_part[metric.key][:] = metric.resampled(tracks)

@@ -3,10 +3,16 @@
 Labels are in [0, 1], NaN where a track is not annotated with a tag; such entries count nowhere. A track is positive
 for a classification tag when its label is at least 0.5.
 Source: Pons et al. 2018, section 5.1: both AUCs for classification tags, root of the MSE for regression tags.
+
+Where the tracks are scored by the models of several folds, both AUCs compare a track with those of its own fold alone
+(`TagTracks.areas`). Each model has a level of its own, and the one that is tested on the fold with the most positives
+has learned from the fewest: over folds, the scores of a model without any skill order the tracks the wrong way round.
+Counts and errors (F1, the MSE ...) are of all tracks together.
+Source: Forman and Scholz 2010, "Apples-to-apples in cross-validation studies", sections 3 and 4.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -38,12 +44,14 @@ class TagTracks:
         probabilities: (tracks,) float64 in [0, 1], as the tag's calibration makes them of the scores
         decided: (tracks,) bool, whether the score reaches the tag's threshold
         each of them (tracks, tags), with NaN labels, where a metric is a mean over tracks
+        fold: (tracks,), the number of the fold whose model gave the score; None: one model gave all
     """
 
     labels: np.ndarray
     scores: np.ndarray
     probabilities: np.ndarray
     decided: np.ndarray
+    fold: np.ndarray | None = None
 
     @cached_property
     def positive(self) -> np.ndarray:
@@ -51,13 +59,31 @@ class TagTracks:
         return self.labels >= POSITIVE
 
     @cached_property
-    def by_threshold(self) -> tuple[np.ndarray, np.ndarray]:
-        """True and false positives at each distinct score taken as threshold, from the highest score down."""
-        order = np.argsort(-self.scores)
-        positive, scores = self.positive[order], self.scores[order]
-        last_of_ties = np.append(scores[1:] != scores[:-1], True)
-        true = np.cumsum(positive)[last_of_ties]
-        return true, np.flatnonzero(last_of_ties) + 1 - true
+    def folds(self) -> list[np.ndarray]:
+        """The tracks of each fold that holds positives and negatives, (tracks,) bool each."""
+        fold = np.zeros(len(self.labels), int) if self.fold is None else self.fold
+        tracks = [fold == number for number in np.unique(fold)]
+        return [members for members in tracks if 0 < self.positive[members].sum() < members.sum()]
+
+    @cached_property
+    def areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """ROC-AUC and average precision, of comparisons within a fold."""
+        return self.within_folds(lambda fold: _areas(self.positive[fold], self.scores[fold]))
+
+    def within_folds(self, areas: Callable[[np.ndarray], Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """ROC-AUC and average precision of all folds: means over all pairs within a fold, and over all positives.
+
+        Args:
+            areas: gives both for the tracks of one fold, (tracks,) bool
+        """
+        sums, weights = np.zeros((2, 2, *self.confusion.shape[1:]))
+        for fold in self.folds:
+            negatives, positives = self.totals(1.0 * fold, self.positive.astype(int), 2)
+            weight = np.stack([positives * negatives, positives * (negatives > 0)])
+            sums += np.where(weight > 0, weight * np.stack(areas(fold)), 0.0)
+            weights += weight
+        roc, precision = _share(sums, weights)
+        return roc, precision
 
     def totals(self, values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
         """The sum of one value a track over each group of tracks, (groups,)."""
@@ -84,19 +110,21 @@ class ResampledTracks(TagTracks):
         draws:  (artists, resamples), how often each resample holds each artist
     """
 
-    artist: np.ndarray
-    draws: np.ndarray
+    artist: np.ndarray = field(kw_only=True)
+    draws: np.ndarray = field(kw_only=True)
 
     @cached_property
     def areas(self) -> tuple[np.ndarray, np.ndarray]:
         """ROC-AUC and average precision, each (resamples,): one pass gives both."""
-        return areas(self.positive, self.scores, self.artist, self.draws)
+        return self._resampled_areas(self.scores)
 
     @cached_property
     def rough_areas(self) -> tuple[np.ndarray, np.ndarray]:
         """The same at a few hundred thresholds at most: quick for many tracks, exact for few."""
-        few = levels(self.positive, self.scores, MICRO_THRESHOLDS)
-        return areas(self.positive, few, self.artist, self.draws)
+        return self._resampled_areas(levels(self.positive, self.scores, MICRO_THRESHOLDS))
+
+    def _resampled_areas(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.within_folds(lambda fold: areas(self.positive[fold], scores[fold], self.artist[fold], self.draws))
 
     def totals(self, values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
         """The sum of one value a track over each group of tracks in every resample, (groups, resamples)."""
@@ -151,24 +179,34 @@ class Metric:
 
 
 def roc_auc(tag: TagTracks) -> np.ndarray:
-    """The chance that a positive track scores above a negative one; a tie counts half.
+    """The chance that a positive track scores above a negative one of its fold; a tie counts half.
 
     Source: Fawcett 2006, "An introduction to ROC analysis", section 7.
     """
-    true, false = tag.by_threshold
-    below = false[-1] - false  # negatives scored below each threshold
-    gained, tied = np.diff(true, prepend=0), np.diff(false, prepend=0)
-    return np.asarray((gained * (below + tied / 2)).sum() / (true[-1] * false[-1]))
+    return tag.areas[0]
 
 
 def average_precision(tag: TagTracks) -> np.ndarray:
     """The area under the precision-recall curve as a sum of steps: precision weighted by gain in recall.
 
     Tracks with equal scores enter together. This is scikit-learn's `average_precision_score`; a trapezoid between the
-    points would be too high (Davis and Goadrich 2006).
+    points would be too high (Davis and Goadrich 2006). It is also the mean over the positives of the precision at their
+    score, and so defined over folds: a positive's precision is that of its fold.
     """
-    true, false = tag.by_threshold
-    return np.asarray((np.diff(true, prepend=0) * true / (true + false)).sum() / true[-1])
+    return tag.areas[1]
+
+
+def _areas(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ROC-AUC and average precision of the tracks of one model, from the highest score as threshold down."""
+    order = np.argsort(-scores)
+    positive, scores = positive[order], scores[order]
+    last_of_ties = np.append(scores[1:] != scores[:-1], True)
+    true = np.cumsum(positive)[last_of_ties]
+    false = np.flatnonzero(last_of_ties) + 1 - true
+    below = false[-1] - false  # negatives scored below each threshold
+    gained, tied = np.diff(true, prepend=0), np.diff(false, prepend=0)
+    in_order = (gained * (below + tied / 2)).sum() / (true[-1] * false[-1])
+    return np.asarray(in_order), np.asarray((gained * true / (true + false)).sum() / true[-1])
 
 
 def rmse(tag: TagTracks) -> np.ndarray:
@@ -375,6 +413,7 @@ def evaluate(
     regression: np.ndarray,
     decisions: Sequence[TagDecision | None] | None = None,
     artist: np.ndarray | None = None,
+    fold: np.ndarray | None = None,
 ) -> TagMetrics:
     """All metrics of all tags, each tag by the metrics of its kind.
 
@@ -384,6 +423,7 @@ def evaluate(
         regression: (tags,) bool
         decisions: a tag's calibration and threshold; without, its scores are probabilities and decided from 0.5
         artist: (tracks,), the number of each track's artist; without, each track has its own
+        fold: (tracks,), the number of the fold whose model scored each track; without, one model scored all
     Raises:
         ValueError: shapes that do not fit, values out of range.
 
@@ -393,15 +433,16 @@ def evaluate(
     >>> numbers["roc_auc"], numbers["pr_auc"], numbers["rmse"]
     (1.0, 1.0, 0.25)
     """
-    part = Part.of(labels, scores, regression, decisions, artist)
+    part = Part.of(labels, scores, regression, decisions, artist, fold)
     labels, regression = part.labels, part.regression
     tracks, positives = (~np.isnan(labels)).sum(axis=0), (labels >= POSITIVE).sum(axis=0)
-    reasons = [_reason(*facts) for facts in zip(tracks, positives, regression, strict=True)]
     values = {metric: np.full(labels.shape[1], np.nan) for metric in OF_TAGS}
-    for tag, reason in enumerate(reasons):
-        if reason is None:
-            annotated = TagTracks(*part.of_tag(tag))
-            for metric in metrics_of(KINDS[int(regression[tag])]):
+    reasons = []
+    for tag, is_regression in enumerate(regression.tolist()):
+        annotated = TagTracks(*part.of_tag(tag))
+        reasons.append(_reason(annotated, is_regression))
+        if reasons[-1] is None:
+            for metric in metrics_of(KINDS[is_regression]):
                 values[metric.key][tag] = metric.score(annotated)
     wholes = {over: TagTracks(*arrays) for over, (arrays, _) in part.whole().items()}
     of_part = {
@@ -410,7 +451,7 @@ def evaluate(
     return TagMetrics(values, of_part, tracks, positives, part.frequent, reasons)
 
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # labels, scores, probabilities, decided
+Arrays = tuple[np.ndarray, ...]  # labels, scores, probabilities, decided and fold, as `TagTracks` takes them
 
 
 def precision_recall(
@@ -420,7 +461,7 @@ def precision_recall(
 
     Args: as `evaluate` takes them. Raises as it.
     """
-    part = Part.of(labels, scores, regression, decisions, None)
+    part = Part.of(labels, scores, regression, decisions)
     both = np.full((2, len(part.regression)), np.nan)
     for tag in np.flatnonzero(~part.regression).tolist():
         annotated = TagTracks(*part.of_tag(tag))
@@ -430,7 +471,7 @@ def precision_recall(
 
 @dataclass(frozen=True)
 class Part:
-    """What the metrics of a part are computed from; the arrays are (tracks, tags), `artist` is (tracks,)."""
+    """What the metrics of a part are computed from; the arrays are (tracks, tags), `artist` and `fold` (tracks,)."""
 
     labels: np.ndarray
     scores: np.ndarray
@@ -438,6 +479,7 @@ class Part:
     decided: np.ndarray
     regression: np.ndarray
     artist: np.ndarray
+    fold: np.ndarray
 
     @classmethod
     def of(
@@ -446,15 +488,18 @@ class Part:
         scores: np.ndarray,
         regression: np.ndarray,
         decisions: Sequence[TagDecision | None] | None,
-        artist: np.ndarray | None,
+        artist: np.ndarray | None = None,
+        fold: np.ndarray | None = None,
     ) -> "Part":
         """Check what `evaluate` takes, and apply the decisions. Raises as `evaluate`."""
         labels, scores = checked(labels, scores)
         regression = checked_kinds(regression, labels)
         artist = np.arange(len(labels)) if artist is None else artist
-        if artist.shape != labels.shape[:1]:
-            raise ValueError(f"artists: expected {labels.shape[:1]}, found {artist.shape}")
-        return cls(labels, scores, *decide(scores, decisions), regression, artist)
+        fold = np.zeros(len(labels), int) if fold is None else fold
+        for name, numbers in (("artists", artist), ("folds", fold)):
+            if numbers.shape != labels.shape[:1]:
+                raise ValueError(f"{name}: expected {labels.shape[:1]}, found {numbers.shape}")
+        return cls(labels, scores, *decide(scores, decisions), regression, artist, fold)
 
     @cached_property
     def frequent(self) -> np.ndarray:
@@ -475,18 +520,19 @@ class Part:
             self.scores[known, tag],
             self.probabilities[known, tag],
             self.decided[known, tag],
+            self.fold[known],
         )
 
     def whole(self) -> dict[Over, tuple[Arrays, np.ndarray]]:
         """What metrics over pairs and over tracks see, each with its artists; {} where nothing can be scored."""
         classes = ~self.regression
         labels, scores = self.labels[:, classes], self.scores[:, classes]
-        tracks = labels, scores, self.probabilities[:, classes], self.decided[:, classes]
+        tracks = labels, scores, self.probabilities[:, classes], self.decided[:, classes], self.fold
         known = ~np.isnan(labels)
         if not 0 < (labels >= POSITIVE).sum() < known.sum():
             return {}
-        pairs = labels[known], scores[known], tracks[2][known], tracks[3][known]
-        artists = np.broadcast_to(self.artist[:, None], known.shape)[known]
+        artists, folds = (np.broadcast_to(numbers[:, None], known.shape)[known] for numbers in (self.artist, self.fold))
+        pairs = labels[known], scores[known], tracks[2][known], tracks[3][known], folds
         return {"pairs": (pairs, artists), "tracks": (tracks, self.artist)}
 
 
@@ -522,9 +568,12 @@ def mean_of_known(values: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _reason(tracks: int, positives: int, regression: bool) -> str | None:
+def _reason(tag: TagTracks, regression: bool) -> str | None:
+    tracks, positives = len(tag.labels), int(tag.positive.sum())
     if tracks == 0:
         return "no annotated track"
-    if regression or 0 < positives < tracks:
+    if regression or tag.folds:
         return None
+    if 0 < positives < tracks:
+        return f"no fold holds both positives and negatives of {tracks} annotated tracks"
     return f"{'no' if positives == 0 else 'only'} positives among {tracks} annotated tracks"

@@ -16,7 +16,9 @@ ROUNDS = 25  # models at most, counted as often as they are chosen
 FOLDS = 5
 
 
-def select(scores: np.ndarray, labels: np.ndarray, regression: np.ndarray, metric: str) -> np.ndarray:
+def select(
+    scores: np.ndarray, labels: np.ndarray, regression: np.ndarray, metric: str, fold: np.ndarray | None = None
+) -> np.ndarray:
     """How often each model counts in the mean that scores best: (models,) int, with at least one above 0.
 
     Among equals the first model counts. A model is added only where it improves the mean.
@@ -26,6 +28,7 @@ def select(scores: np.ndarray, labels: np.ndarray, regression: np.ndarray, metri
         labels: (tracks, tags) in [0, 1], NaN = not annotated
         regression: (tags,) bool
         metric: a key of METRICS
+        fold: (tracks,), the number of the fold whose models scored each track; without, they scored all
     Raises:
         ValueError: no model has the metric on these tracks.
     """
@@ -35,7 +38,8 @@ def select(scores: np.ndarray, labels: np.ndarray, regression: np.ndarray, metri
     best, sign = -np.inf, METRICS[metric].sign
     for size in range(1, ROUNDS + 1):
         means = ((total + one) / size for one in scores)
-        values = np.array([sign * evaluate(labels, mean.clip(0, 1), regression).overall()[metric] for mean in means])
+        metrics = [evaluate(labels, mean.clip(0, 1), regression, fold=fold).overall() for mean in means]
+        values = sign * np.array([of_mean[metric] for of_mean in metrics])
         chosen = int(np.nan_to_num(values, nan=-np.inf).argmax())
         if not values[chosen] > best:
             break
@@ -48,7 +52,13 @@ def select(scores: np.ndarray, labels: np.ndarray, regression: np.ndarray, metri
 
 
 def out_of_fold(
-    scores: np.ndarray, labels: np.ndarray, regression: np.ndarray, metric: str, artists: Sequence[str], seed: int
+    scores: np.ndarray,
+    labels: np.ndarray,
+    regression: np.ndarray,
+    metric: str,
+    artists: Sequence[str],
+    seed: int,
+    fold: np.ndarray | None = None,
 ) -> np.ndarray:
     """Scores of every track by an ensemble that was selected on the tracks of other artists, (tracks, tags).
 
@@ -56,6 +66,7 @@ def out_of_fold(
     does not know the tracks: the mean of all models then stands in.
 
     Args:
+        scores, labels, regression, metric, fold: as `select` takes them
         artists: (tracks,) of whom each track is
         seed: of the division into folds
     """
@@ -63,12 +74,13 @@ def out_of_fold(
     folds = min(FOLDS, len(names))
     if folds < 2:
         return np.asarray(scores.mean(axis=0))
-    fold = np.random.default_rng(seed).permutation(np.arange(len(names)) % folds)[artist]
+    place = np.random.default_rng(seed).permutation(np.arange(len(names)) % folds)[artist]
     means = np.empty(scores.shape[1:])
     for number in range(folds):
-        held_out = fold == number
+        held_out = place == number
+        of_others = None if fold is None else fold[~held_out]
         try:
-            weights = select(scores[:, ~held_out], labels[~held_out], regression, metric)
+            weights = select(scores[:, ~held_out], labels[~held_out], regression, metric, of_others)
         except ValueError:  # too few tracks are left to score any tag
             weights = np.ones(len(scores), int)
         means[held_out] = np.average(scores[:, held_out], axis=0, weights=weights)

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 import numpy as np
 import pandas as pd
@@ -118,6 +118,22 @@ class Partition:
     def rows(self, part: str) -> pd.DataFrame:
         """The rows of `tracks(part)` in the table."""
         return self.table if self.folds else self.table[self.table["part"] == part]
+
+    def about(self, tracks: Sequence[str], column: Literal["artist", "part"]) -> list[str]:
+        """The artist or the part of each track, in the given order."""
+        values: list[str] = self.table.set_index("track_id")[column].loc[list(tracks)].tolist()
+        return values
+
+    def artist_of(self, tracks: Sequence[str]) -> np.ndarray:
+        """The number of each track's artist, (tracks,)."""
+        return np.unique(self.about(tracks, "artist"), return_inverse=True)[1]
+
+    def fold_of(self, tracks: Sequence[str]) -> np.ndarray:
+        """The number of each track's fold, (tracks,). Tracks of a part without folds have one number.
+
+        In the test part, and in the validation part too, the tracks of a fold are those that one model scores.
+        """
+        return np.unique(self.about(tracks, "part"), return_inverse=True)[1]
 
     def training_subset(self, size: int | str) -> list[str]:
         """Track ids of the nested training subset of `size` tracks, by rank: a number, or "all".

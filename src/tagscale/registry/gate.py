@@ -99,15 +99,15 @@ def judge_again(
         reason = "the champion was trained for other tags, none of them shared; `tagscale promote` decides by hand"
         return Decision(False, reason, None, None)
     tracks = [str(track) for track in ours.index]
-    table = parts.table.set_index("track_id").loc[tracks]
-    theirs = predict_held_out(champion.scorer, Store.open(trial.store), table["part"])
+    fold_of = pd.Series(parts.about(tracks, "part"), pd.Index(tracks, name="track_id"))
+    theirs = predict_held_out(champion.scorer, Store.open(trial.store), fold_of)
     labels = catalog.labels.loc[tracks, shared].to_numpy()
     regression = np.array([kinds[tag] == "regression" for tag in shared])
     values = []
-    artist = np.unique(table["artist"].astype(str), return_inverse=True)[1]
+    about = parts.artist_of(tracks), parts.fold_of(tracks)
     for scores, decisions in ((ours, read_decisions(trial.results)), (theirs, champion.decisions)):
         of_tags = decisions.of(shared) if decisions else None
-        value = evaluate(labels, scores[shared].to_numpy(), regression, of_tags, artist).overall()[metric]
+        value = evaluate(labels, scores[shared].to_numpy(), regression, of_tags, *about).overall()[metric]
         values.append(None if np.isnan(value) else value)
     origin = "" if same else "comes from another partition and "
     doubt = "" if same else ", perhaps on tracks that it learned from"

@@ -72,8 +72,9 @@ def write_results(
     part's artists, centred on the scores. The resamples depend on the partition alone. So they hold the same artists in
     every run, and runs can be compared resample by resample. Their percentiles are the intervals in the other files.
 
-    With folds, all these numbers are of the pooled scores, every track once in each part. folds.csv has the metrics of
-    each fold by itself, and metrics.json their mean and standard deviation.
+    With folds, all these numbers are of all tracks, every track once in each part; areas under curves compare those of
+    a fold (`evaluation.metrics`). folds.csv has the metrics of each fold by itself, and metrics.json their mean and
+    standard deviation.
 
     Args:
         scores: in [0, 1], index track_id as `scored_tracks` gives them, a column a tag with all tags of the partition
@@ -90,14 +91,16 @@ def write_results(
         for part, ids in tracks.items()
     }
     decisions = learn(*arrays["valid"], parts.tags, evaluation.thresholds)
-    of_tags, artists = decisions.of(parts.tags), {part: _artists(parts, ids) for part, ids in tracks.items()}
+    of_tags = decisions.of(parts.tags)
     metrics = {
-        part: evaluate_tags(*arrays[part], of_tags, np.unique(artists[part], return_inverse=True)[1]) for part in PARTS
+        part: evaluate_tags(*arrays[part], of_tags, parts.artist_of(ids), parts.fold_of(ids))
+        for part, ids in tracks.items()
     }
     certainty = None
     if evaluation.resamples:
-        draws = draw(artists["test"], evaluation.resamples, parts.hash)
-        resampled = resampled_metrics(*arrays["test"], draws, decisions=of_tags)
+        draws = draw(parts.about(tracks["test"], "artist"), evaluation.resamples, parts.hash)
+        fold = parts.fold_of(tracks["test"])
+        resampled = resampled_metrics(*arrays["test"], draws, decisions=of_tags, fold=fold)
         certainty = Certainty(draws, metrics["test"], resampled, evaluation.confidence)
     numbers: dict[str, Any] = {"identity": identity.as_dict()}
     numbers |= {"train_tracks": facts["train_tracks"], "parameters": facts["parameters"]}
@@ -202,7 +205,7 @@ def _by_fold(
         for name, view in parts.views().items():
             tracks = view.tracks(part)
             labels = data.labels.loc[tracks, parts.tags].to_numpy()
-            artists = np.unique(_artists(view, tracks), return_inverse=True)[1]
+            artists = view.artist_of(tracks)
             metrics = evaluate_tags(labels, pooled.loc[tracks].to_numpy(), regression, decisions, artists).overall()
             rows.append({"part": part, "fold": name, "tracks": len(tracks), "artists": artists.max() + 1} | metrics)
     return pd.DataFrame(rows)
@@ -214,11 +217,6 @@ def _spread(by_fold: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None
         part: {key: {"mean": _rounded(rows[key].mean()), "sd": _rounded(rows[key].std())} for key in METRICS}
         for part, rows in ((part, by_fold[by_fold["part"] == part]) for part in PARTS)
     }
-
-
-def _artists(parts: Partition, tracks: list[str]) -> list[str]:
-    artists: list[str] = parts.table.set_index("track_id")["artist"].loc[tracks].tolist()
-    return artists
 
 
 def _table(
