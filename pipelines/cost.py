@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tagscale.params.blocks import epochs_of
-from tagscale.params.load import Params
+from tagscale.params.load import Params, training_settings
 from tagscale.runtime.errors import TagscaleError
 
 
@@ -41,10 +41,11 @@ def costs(params: Params, tracks: int | None) -> list[Cost]:
         raise TagscaleError("train.sizes has `all`: give the number of the dataset's tracks with --tracks.")
     lines = []
     for model in grid.models:
+        max_steps = training_settings(params, model).max_steps
         for size in grid.sizes:
             train_tracks = round((tracks or 0) * params.partition.train) if size == "all" else int(size)
-            epochs = epochs_of(grid.max_steps)
-            patches = train_tracks * grid.patches_per_track * epochs if epochs else int(grid.max_steps) * grid.batch
+            epochs = epochs_of(max_steps)
+            patches = train_tracks * grid.patches_per_track * epochs if epochs else int(max_steps) * grid.batch
             patches *= len(grid.seeds)
             lines.append(Cost(model, str(size), len(grid.seeds), patches))
     return lines

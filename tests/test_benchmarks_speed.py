@@ -24,7 +24,7 @@ turns: Any = import_module("turns")
 gpu: Any = import_module("gpu")
 
 
-FROM_SCRATCH = [name for name, entry in NETWORKS.items() if entry.group == "models"]
+FROM_SCRATCH = [name for name, entry in NETWORKS.items() if not entry.on_encoder]
 
 
 @pytest.mark.parametrize("model", [name for name in FROM_SCRATCH if not name.endswith("multiscale")])

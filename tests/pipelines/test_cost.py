@@ -38,6 +38,13 @@ def test_a_budget_in_steps_is_the_same_for_every_size() -> None:
     assert [cost.patches for cost in costs(stated, tracks=1000)] == [250 * 16 * 3] * 2
 
 
+def test_a_model_with_a_budget_of_its_own() -> None:
+    grid = {"models": ["finetune"], "sizes": [100], "max_steps": 250, "batch": 16}
+    own = {"finetune": {"max_steps": 40}}
+    (cost,) = costs(parse(laid_over(settings().model_dump(), {"train": grid, "model": own})), tracks=1000)
+    assert cost.patches == 40 * 16 * 3
+
+
 def test_the_size_all_needs_the_number_of_tracks() -> None:
     with pytest.raises(TagscaleError, match="--tracks"):
         costs(settings(), tracks=None)

@@ -172,7 +172,7 @@ def test_without_weights_the_study_runs_without_the_probe(
 
 
 def test_weights_that_arrive_later_are_used(study, params, here, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(encode, "is_here", lambda _: False)
+    monkeypatch.setattr(encode, "absence_of", lambda _: "away")
     encode_in(params, study.root, tmp_path)
     monkeypatch.undo()
     monkeypatch.setenv(PLACE, str(here))

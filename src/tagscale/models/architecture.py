@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tagscale import SAMPLE_RATE
 from tagscale.models.build import Architecture, class_of
 from tagscale.models.spec import NETWORKS, base_model
+from tagscale.params.blocks import FineTuningParams
 from tagscale.params.load import Params
 
 
@@ -17,7 +18,8 @@ def architecture_of(params: Params, name: str, tags: Sequence[str], kinds: Seque
     model = base_model(name)
     block = {key: value for key, value in getattr(params.model, name).model_dump().items() if value is not None}
     seconds = block.pop("patch_seconds", None)
-    capacity = params.model.backend.model_dump() | block if NETWORKS[model].shares_backend else block
+    stated = params.model.backend.model_dump() | block if NETWORKS[model].shares_backend else block
+    capacity = {key: value for key, value in stated.items() if key not in FineTuningParams.model_fields}
     if seconds is None:
         natural = class_of(model).natural(**capacity)
         seconds = natural / SAMPLE_RATE if natural else params.train.patch_seconds

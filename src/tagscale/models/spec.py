@@ -103,7 +103,7 @@ class SampleCNNMultiscaleCapacity(Block):
     dropout: Dropout
 
 
-class ProbeCapacity(Block):
+class EncoderCapacity(Block):
     encoder: Encoder
 
 
@@ -146,9 +146,19 @@ class Entry:
         return issubclass(self.capacity, SharedBackend)
 
     @property
+    def on_encoder(self) -> bool:
+        """Whether the model is a published encoder under an output for other tags."""
+        return issubclass(self.capacity, EncoderCapacity)
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether it is trained from the weights of a published encoder on; its block then says how, too."""
+        return self.group == "models" and self.on_encoder
+
+    @property
     def own_patches(self) -> bool:
-        """Whether its block may state a patch length; front-ends hear train.patch_seconds, probes their encoder's."""
-        return self.group == "models" and not self.shares_backend
+        """Whether its block may state a patch length; front-ends hear train.patch_seconds, others their encoder's."""
+        return self.group == "models" and not (self.shares_backend or self.on_encoder)
 
 
 # Colours follow Okabe & Ito 2008 and Paul Tol's schemes. The closest two of them lie as far apart as can be under
@@ -272,8 +282,18 @@ ENTRIES = (
         group="probes",
         colour="#117733",
         marker="H",
-        capacity=ProbeCapacity,
+        capacity=EncoderCapacity,
         implementation="pretrained.probe:Probe",
+    ),
+    Entry(
+        name="finetune",
+        label="fine-tuning",
+        about="a published encoder whose weights are all trained further, and a linear layer on what it hears",
+        role="pretrained",
+        colour="#E69F00",
+        marker="8",
+        capacity=EncoderCapacity,
+        implementation="pretrained.finetune:Finetune",
     ),
     Entry(
         name=BASELINE,

@@ -90,6 +90,43 @@ class PartitionParams(Block):
         return self
 
 
+def _span(value: Any) -> Any:
+    """A number of optimiser steps, or of epochs as text; `epochs_of` reads the latter."""
+    steps = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not steps and (not isinstance(value, str) or epochs_of(value) is None):
+        raise PydanticCustomError("span", "expected a number of steps, or of epochs as in `600 epochs`")
+    return value
+
+
+def _positive(value: Any) -> Any:
+    if value == 0 or epochs_of(value) == 0:
+        raise PydanticCustomError("span", "expected at least 1")
+    return value
+
+
+Span = Annotated[int | str, BeforeValidator(_span)]
+PositiveSpan = Annotated[Span, AfterValidator(_positive)]
+
+
+def epochs_of(span: int | str) -> int | None:
+    """The number of epochs that a span of a training is stated in; None: it is a number of steps.
+
+    >>> epochs_of("600 epochs"), epochs_of("1 epoch"), epochs_of(4000)
+    (600, 1, None)
+    """
+    match = re.fullmatch(r"(\d+) epochs?", str(span))
+    return int(match[1]) if match else None
+
+
+class FineTuningParams(Block):
+    """How a network is trained further; `train` has these keys, and so has a model that starts from an encoder."""
+
+    max_steps: PositiveSpan
+    learning_rate: float = Field(gt=0)
+    body_rate: float = Field(gt=0, le=1)
+    freeze_norms: bool
+
+
 class OwnPatches(Block):
     """What a model that may hear patches of its own length says beside its capacity."""
 
@@ -101,7 +138,8 @@ def _stated(entry: Entry) -> type[Block]:
     fields = _fields(entry.capacity)
     if entry.shares_backend:
         fields = {key: field for key, field in fields.items() if key not in SharedBackend.model_fields}
-    return create_model(entry.name, __base__=OwnPatches if entry.own_patches else Block, **fields)
+    base = OwnPatches if entry.own_patches else FineTuningParams if entry.finetunes else Block
+    return create_model(entry.name, __base__=base, **fields)
 
 
 def _named(entry: Entry) -> type[Block]:
@@ -170,34 +208,6 @@ def _size(value: Any) -> Any:
     return value
 
 
-def _span(value: Any) -> Any:
-    """A number of optimiser steps, or of epochs as text; `epochs_of` reads the latter."""
-    steps = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if not steps and (not isinstance(value, str) or epochs_of(value) is None):
-        raise PydanticCustomError("span", "expected a number of steps, or of epochs as in `600 epochs`")
-    return value
-
-
-def _positive(value: Any) -> Any:
-    if value == 0 or epochs_of(value) == 0:
-        raise PydanticCustomError("span", "expected at least 1")
-    return value
-
-
-Span = Annotated[int | str, BeforeValidator(_span)]
-PositiveSpan = Annotated[Span, AfterValidator(_positive)]
-
-
-def epochs_of(span: int | str) -> int | None:
-    """The number of epochs that a span of a training is stated in; None: it is a number of steps.
-
-    >>> epochs_of("600 epochs"), epochs_of("1 epoch"), epochs_of(4000)
-    (600, 1, None)
-    """
-    match = re.fullmatch(r"(\d+) epochs?", str(span))
-    return int(match[1]) if match else None
-
-
 class AugmentParams(Block):
     """What happens to training patches; each part is off at 0."""
 
@@ -210,23 +220,22 @@ class AugmentParams(Block):
     time_mask: float = Field(ge=0, le=1)
 
 
-class TrainParams(Block):
+class TrainParams(FineTuningParams):
     models: list[str] = Field(min_length=1)
     probes: list[str]
     baselines: list[str]
     ensembles: list[str]
     sizes: list[Annotated[int | Literal["all"], BeforeValidator(_size)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0, lt=1 << 32)]] = Field(min_length=1)
+    start_from: str | None = Field(min_length=1)
     loss: Literal["cross_entropy", "mse"]
     class_weights: Literal["none", "balanced"]
     patch_seconds: float = Field(ge=0.5, le=120)
     patches_per_track: int = Field(ge=1)
     batch: int = Field(ge=2)
     optimizer: Literal["adam", "adamw", "sgd"]
-    learning_rate: float = Field(gt=0)
     schedule: Literal["trapezoid", "cosine", "constant", "halving"]
     weight_decay: float = Field(ge=0)
-    max_steps: PositiveSpan
     min_steps: Span
     patience: PositiveSpan
     validate_every: PositiveSpan | None

@@ -17,6 +17,7 @@ from tagscale.params.blocks import (
     BaselineParams,
     DatasetParams,
     EvaluateParams,
+    FineTuningParams,
     ModelParams,
     PartitionParams,
     PreprocessParams,
@@ -96,6 +97,14 @@ def load_json(path: Path) -> Params:
 def dataset_of(content: dict[str, Any]) -> DatasetParams:
     """Check the block `dataset` alone, as the command line gives it. Raises as `load`."""
     return _checked(DatasetParams, content, "the dataset")
+
+
+def training_settings(params: Params, name: str) -> TrainParams:
+    """The block `train`, with what the model's own block says instead."""
+    if not NETWORKS[base_model(name)].finetunes:
+        return params.train
+    own = getattr(params.model, name).model_dump()
+    return params.train.model_copy(update={key: own[key] for key in FineTuningParams.model_fields})
 
 
 def _checked(block: type[B], content: dict[str, Any], origin: str) -> B:

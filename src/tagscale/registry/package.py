@@ -15,7 +15,6 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
@@ -30,12 +29,11 @@ from tagscale import SAMPLE_RATE
 from tagscale.decoding.formats import PACKAGES
 from tagscale.registry.tagger import AUDIO, OUTPUT, SCORES, AudioTagger
 from tagscale.registry.versions import Registry, Version
-from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.tracking import PROCESS, TrackedRun, environment, explained
+from tagscale.tracking.versions import TAGGER, version_files
 
 NEEDED = ("numpy", "pandas", *PACKAGES, "soxr", "mlflow")  # to tag audio, whatever the model
-_DATA = "tagger"  # name of the tagger's folder inside the packaged model
 
 
 def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> None:
@@ -46,11 +44,12 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
     """
     tags = [ColSpec(DataType.double, tag) for tag in tagger.tags]
     with tempfile.TemporaryDirectory() as temporary:
-        tagger.save(Path(temporary) / _DATA)
+        data = Path(temporary) / Path(TAGGER).name
+        tagger.save(data)
         mlflow.pyfunc.save_model(
             path=str(folder),
             loader_module="tagscale.registry.tagger",
-            data_path=str(Path(temporary) / _DATA),
+            data_path=str(data),
             code_paths=[str(Path(tagscale.__file__).parent)],
             pip_requirements=[_requirement(name) for name in (*NEEDED, *tagger.scorer.needs)],
             signature=ModelSignature(
@@ -138,7 +137,8 @@ def load_version(name: str, version: str | int = "champion") -> tuple[AudioTagge
     registry = Registry.open(name)
     registered = registry.version(version)
     with tempfile.TemporaryDirectory() as temporary:
-        return AudioTagger.load(_fetched(registry, registered, Path(temporary))), registered
+        files = version_files(registry.client, name, registered.number, Path(temporary))
+        return AudioTagger.load(files), registered
 
 
 def example_wav(seconds: float) -> bytes:
@@ -152,18 +152,3 @@ def example_wav(seconds: float) -> bytes:
         file.setframerate(SAMPLE_RATE)
         file.writeframes((chord * 32767).astype("<i2").tobytes())
     return content.getvalue()
-
-
-def _fetched(registry: Registry, version: Version, folder: Path) -> Path:
-    """Folder of a version's tagger: downloaded, or in place if it is on this machine."""
-    client = registry.client
-    with registry.explained():
-        address = client.get_model_version_download_uri(registry.name, version.number)
-    try:
-        uri = f"{address}/data/{_DATA}"
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=client.tracking_uri))
-    except Exception as error:  # each kind of artifact store has its own
-        raise TagscaleError(
-            f"Version {version.number} of {registry.name!r}: its files cannot be read at {address} ({error}). If they "
-            "were moved or deleted, promote another version; else check the access to that place."
-        ) from error

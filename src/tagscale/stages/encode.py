@@ -22,7 +22,7 @@ from tagscale.runtime.files import sha256_of
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
-from tagscale.training.encoders import COMMAND, is_here, load_encoder, pretrained_folder
+from tagscale.training.encoders import absence_of, load_encoder, pretrained_folder
 from tagscale.training.features import Encoding, Recipe, encode_track
 from tagscale.training.memory import keep_freed_memory
 
@@ -58,14 +58,10 @@ def run(
         )
     for model in params.train.probes if models is None else models:
         encoder = architecture_of(params, model, ["any"], ["classification"]).capacity["encoder"]
-        if is_here(encoder):
-            _encode(params, model, encoder, opened, tracks, Path(features) / model, Path(previous or features) / model)
-        else:
-            reason = (
-                f"the weights of its encoder {encoder} are not in {pretrained_folder().name}/; `{COMMAND}` gets them, "
-                "then `dvc repro` trains it."
-            )
+        if reason := absence_of(encoder):
             write_absent(Path(features) / model, model, reason)
+        else:
+            _encode(params, model, encoder, opened, tracks, Path(features) / model, Path(previous or features) / model)
 
 
 def _encode(

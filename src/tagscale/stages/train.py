@@ -1,6 +1,7 @@
 """Train: one network on one training size with one seed; weights, history and identity go to a run's folder."""
 
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +15,23 @@ from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.architecture import architecture_of
 from tagscale.models.build import Architecture, parameter_count
+from tagscale.models.spec import NETWORKS, base_model
 from tagscale.params.blocks import TrainParams
-from tagscale.params.load import Params, parse
+from tagscale.params.load import Params, parse, training_settings
 from tagscale.partition.divide import Partition
+from tagscale.runtime.absent import write_absent
 from tagscale.runtime.disk import full_disk_explained
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
-from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
+from tagscale.runtime.identity import RunFacts, RunIdentity, run_name, run_output
 from tagscale.stages.cell import HISTORY, Cell, is_complete, join_folds, say, write_run
 from tagscale.store.read import Store
+from tagscale.tracking.versions import SCHEME, download_version
 
 if TYPE_CHECKING:  # Lightning takes seconds to import; the command line does without
     from tagscale.training.fit import Fitted, Report
     from tagscale.training.resume import Unfinished
+    from tagscale.training.start import Start
 
 
 def run(
@@ -45,6 +51,8 @@ def run(
     On a partition in folds, one model a fold is trained, one after another. Each has such a folder in the run's, which
     then has a run.json and a history.csv of them all (`cell.join_folds`).
 
+    Where the weights that `finetune` starts from are missing, the run's folder says so.
+
     An interrupted training resumes when it is started again, in the same MLflow run. What an MLflow server that is
     away misses is sent later (`tagscale.tracking.outbox`).
 
@@ -54,8 +62,12 @@ def run(
         inputs: the store: a folder, or an address of `Store.open`
         unfinished: folder of the training's state until it is complete; RUN.unfinished, beside the run, when not given
     Raises:
-        TagscaleError: the training part is smaller than `size`; see also `tagscale.training.fit.fit`.
+        TagscaleError: the training part is smaller than `size`, `train.start_from` names nothing that fits; see also
+            `tagscale.training.fit.fit`.
     """
+    if reason := absence(params, model):
+        write_absent(run, run_name(model, size, seed), reason)
+        return
     unfinished = unfinished or run.with_name(f"{run.name}.unfinished")
     from tagscale.training.distributed import launch, processes_wanted
 
@@ -83,7 +95,9 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
 
     keep_freed_memory()
     architecture = architecture_of(params, cell.model, cell.tags, cell.kinds)
-    settings = {"model": architecture.capacity, "train": deciding(params.train, architecture.patch_seconds)}
+    start, recipe = start_of(params, cell.model, architecture), training_settings(params, cell.model)
+    settings: dict[str, Any] = {"model": architecture.capacity}
+    settings |= {"train": deciding(recipe, architecture.patch_seconds)} | ({"start": start.sha256} if start else {})
     identity = cell.identity(settings)
     about = {"identity": identity.as_dict()} | settings
     trainings = {
@@ -93,7 +107,8 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
             identity=part.identity(settings),
             architecture=architecture,
             store=Store.open(store),
-            settings=params.train,
+            settings=recipe,
+            start=start,
             unfinished=Unfinished(folder / name, about),
             target=folder / name if name else run,
         )
@@ -104,6 +119,8 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
             training.fit()
         return
     unfinished, logged = Unfinished(folder, about), settings | {"train_tracks": cell.train_tracks}
+    if params.train.start_from:
+        logged |= {"start_from": params.train.start_from}
     with (
         unfinished.held(),
         tracking.start_run(params.tracking.experiment, identity, logged, run, folder) as mlflow_run,
@@ -121,6 +138,36 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
     unfinished.remove()
 
 
+def absence(params: Params, model: str) -> str | None:
+    """Why a model is left out of the study; None: it can be trained."""
+    if not NETWORKS[base_model(model)].finetunes or params.train.start_from is not None:
+        return None
+    from tagscale.training.encoders import absence_of
+
+    return absence_of(getattr(params.model, model).encoder)
+
+
+def start_of(params: Params, model: str, architecture: Architecture) -> "Start | None":
+    """The weights that a training starts from; None: random ones.
+
+    Raises:
+        TagscaleError: `train.start_from` names no network of this architecture, or nothing that can be read.
+    """
+    from tagscale.training.start import KEY, start_from_checkpoint, start_from_encoder
+
+    name = params.train.start_from
+    if name is None:
+        return start_from_encoder(architecture.capacity["encoder"]) if NETWORKS[base_model(model)].finetunes else None
+    if not name.startswith(SCHEME):
+        return start_from_checkpoint(Path(name), architecture, name)
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            folder = download_version(name, Path(temporary))
+        except TagscaleError as error:
+            raise TagscaleError(f"{KEY}: {error}") from error
+        return start_from_checkpoint(folder, architecture, name, "tagscale register")
+
+
 @dataclass(frozen=True)
 class Training:
     """The training of one fold; of the whole cell, under the name "", where the partition has no folds.
@@ -135,6 +182,7 @@ class Training:
     architecture: Architecture
     store: Store
     settings: TrainParams
+    start: "Start | None"
     unfinished: "Unfinished"
     target: Path
 
@@ -154,7 +202,7 @@ class Training:
             for tracks in (self.cell.training, self.cell.partition.tracks("valid"))
         )
         fitting = self.architecture, self.store, training, valid, self.settings, self.cell.seed
-        return fit(*fitting, report=report, unfinished=self.unfinished)
+        return fit(*fitting, report=report, unfinished=self.unfinished, start=self.start)
 
     def run(self, curves: "Curves") -> None:
         """Train the network, write its folder and log the curves."""

@@ -20,7 +20,7 @@ from rich.console import Console
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.architecture import architecture_of
-from tagscale.models.spec import NETWORKS, base_model, group_of
+from tagscale.models.spec import NETWORKS, base_model
 from tagscale.params.blocks import epochs_of
 from tagscale.params.load import Params, laid_over, parse
 from tagscale.partition.divide import Partition
@@ -102,9 +102,10 @@ def run(
 
 
 def check(params: Params, model: str) -> None:
-    """Refuse what has no training settings."""
-    if base_model(model) not in NETWORKS or group_of(model) != "models":
-        raise TagscaleError(f"--model {model}: tune searches for networks. Expected one of {', '.join(NETWORKS)}.")
+    """Refuse what has no training settings, or settings of its own."""
+    networks = [name for name, entry in NETWORKS.items() if not entry.on_encoder]
+    if base_model(model) not in networks:
+        raise TagscaleError(f"--model {model}: tune searches for networks. Expected one of {', '.join(networks)}.")
     if not hasattr(params.model, model):
         raise TagscaleError(f"--model {model}: params.yaml has no block model.{model}.")
 
@@ -219,6 +220,7 @@ class Search:
         raise optuna.TrialPruned
 
     def _fitted(self, params: Params, trial: Trial, child: tracking.TrackedRun, deadline: float) -> "Fitted":
+        from tagscale.stages.train import start_of
         from tagscale.training.fit import Labelled, fit
 
         def report(numbers: Mapping[str, float], step: int) -> None:
@@ -235,7 +237,8 @@ class Search:
             Labelled(tracks, cell.labels(tracks)) for tracks in (cell.training, cell.partition.tracks("valid"))
         )
         architecture = architecture_of(params, cell.model, cell.tags, cell.kinds)
-        return fit(architecture, Store.open(self.inputs), training, valid, settings, cell.seed, report=report)
+        fitting = architecture, Store.open(self.inputs), training, valid, settings, cell.seed
+        return fit(*fitting, report=report, start=start_of(params, cell.model, architecture))
 
     def _score(self, fitted: "Fitted", params: Params) -> float:
         from tagscale.evaluation.metrics import evaluate

@@ -9,6 +9,7 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     runs.py      runs, and logging to them
     record.py    all that a training logged, in the folder of its run
     outbox.py    logging of a training, even while the server does not answer
+    versions.py  the files of a version in the registry of models
     unsent.py    a journal of entries on disk: those of a record, and those that an outbox has not sent yet
 """
 

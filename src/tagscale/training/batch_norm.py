@@ -24,6 +24,13 @@ def statistics_momentum(step: int, slowest: float) -> float:
     return max(slowest, 1 / (1 + step / 10))
 
 
+def freeze_norms(network: nn.Module) -> None:
+    """Freeze the batch norms of a network, until the network is next set to training: weights and statistics stay."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.requires_grad_(False).eval()
+
+
 class RunningStatistics:
     """Updates the running statistics of a network's batch norms with `statistics_momentum`, inside a `with` block.
 

@@ -4,6 +4,8 @@ Files of a checkpoint's folder: model.json (format, architecture, SHA-256 of the
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +55,9 @@ def load(folder: Path, command: str | None = None) -> tuple[Tagger, Architecture
     folder = Path(folder)
     command = command or command_of("train", folder)
     description, file = folder / DESCRIPTION, folder / WEIGHTS
-    content = content_of(description, command)
-    try:
-        architecture, expected = _described(content)
+    with _explained(description, command):
+        architecture, expected = _described(content_of(description, command))
         model = build(architecture)
-    except KeyError as error:
-        raise Damaged(description, f"key {error} is missing", command) from None
-    except (ValueError, TypeError, AttributeError, RuntimeError, TagscaleError) as error:
-        raise Damaged(description, f"no model can be built from it: {str(error).rstrip('.')}", command) from None
     content = content_of(file, command)
     try:
         weights = load_weights(content)
@@ -77,6 +74,26 @@ def load(folder: Path, command: str | None = None) -> tuple[Tagger, Architecture
         raise Damaged(file, misfit, command)
     model.load_state_dict(weights)
     return model.eval(), architecture
+
+
+def describe(folder: Path, command: str | None = None) -> tuple[Architecture, str]:
+    """The description of a checkpoint, without reading its weights, and their SHA-256. Raises Damaged as `load`."""
+    description, command = Path(folder) / DESCRIPTION, command or command_of("train", folder)
+    with _explained(description, command):
+        return _described(content_of(description, command))
+
+
+@contextmanager
+def _explained(description: Path, command: str) -> Iterator[None]:
+    """Turn what a wrong description raises inside the block into Damaged."""
+    try:
+        yield
+    except Damaged:
+        raise
+    except KeyError as error:
+        raise Damaged(description, f"key {error} is missing", command) from None
+    except (ValueError, TypeError, AttributeError, RuntimeError, TagscaleError) as error:
+        raise Damaged(description, f"no model can be built from it: {str(error).rstrip('.')}", command) from None
 
 
 def _described(content: bytes) -> tuple[Architecture, str]:

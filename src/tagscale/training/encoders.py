@@ -36,6 +36,14 @@ def is_here(name: str) -> bool:
     return (pretrained_folder() / published(name).name / checkpoint.DESCRIPTION).exists()
 
 
+def absence_of(name: str) -> str | None:
+    """Why a model that needs the weights of an encoder is left out of a study; None where they are here."""
+    if is_here(name):
+        return None
+    folder = pretrained_folder().name
+    return f"the weights of its encoder {name} are not in {folder}/; `{COMMAND}` gets them, then `dvc repro` trains it."
+
+
 def load_encoder(name: str, folder: Path | None = None) -> Encoder:
     """A published encoder, on the CPU and frozen.
 

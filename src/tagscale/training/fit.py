@@ -25,10 +25,12 @@ from tagscale.training.failures import lost_process_explained
 from tagscale.training.loop import OnRow, train
 from tagscale.training.recipe import balanced_weights
 from tagscale.training.resume import Unfinished
+from tagscale.training.start import Start, start_at_probe
 from tagscale.training.state import State
 from tagscale.training.steps import Step, feature_patches, steps_of
 
 VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to choose the weights by
+PROBED_TRACKS = 2000  # that the output is fitted to before a training that starts from another
 NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
 MOST_WORKERS = 8
 HALF = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -71,8 +73,9 @@ def fit(
     seed: int,
     report: Report | None = None,
     unfinished: Unfinished | None = None,
+    start: Start | None = None,
 ) -> Fitted:
-    """Train a fresh model on the training tracks until the validation loss stops falling.
+    """Train a model on the training tracks until the validation loss stops falling.
 
     Initial weights, dropout, patches and their order follow from the seed: on the same CPU with the same number of
     threads the same weights come out, bit by bit. On a GPU, which is used where there is one, sums are not bit-exact.
@@ -82,6 +85,7 @@ def fit(
         report: called with the numbers of every validation, also of those from before the training was resumed; their
             names begin with the step's (`part_1/valid_loss`) where the model is trained in several steps
         unfinished: the folder of the training's states, from which it resumes
+        start: weights that the model begins with, in place of random ones
     Raises:
         TagscaleError: nothing to learn or to validate from, a loss that is not a number, a precision that the
             machine cannot do, patches too short for the model, not enough memory, a full disk, another process of the
@@ -91,7 +95,10 @@ def fit(
     world = World.current()
     world.share_of(settings.batch)
     torch.manual_seed(seed)
-    model = build(architecture)
+    model, further = build(architecture), {}
+    if start is not None:
+        model.load_state_dict(start.weights, strict=False)  # all but the output's
+        further = {"body_rate": settings.body_rate, "frozen_norms": settings.freeze_norms}
     regression = np.array([kind == "regression" for kind in architecture.kinds])
     weights = balanced_weights(training.labels, regression) if settings.class_weights == "balanced" else None
     objective = {"loss": settings.loss, "regression": torch.from_numpy(regression), "weights": weights}
@@ -99,21 +106,30 @@ def fit(
     finished: dict[str, State] = {}
     with lost_process_explained(world):
         world.connect()
-        for number, step in enumerate(steps_of(model, architecture.patch_samples)):
+        for number, step in enumerate(steps_of(model, architecture.patch_samples, **further)):
             samples = step.patch_samples if step.encoder else read_samples(step.patch_samples, settings.augment)
             random = RandomPatches(store, training.tracks, training.labels, samples, settings.patches_per_track, seed)
             spaced = SpacedPatches(store, validation.tracks, validation.labels, step.patch_samples, VALIDATION_PATCHES)
             states = unfinished.states(step.name or "model") if unfinished else None
             saved = states.newest() if states else None
             if saved is None:
-                fit_normalisation(step.network, random)
+                if start is None:
+                    fit_normalisation(step.network, random)
                 start_at_prevalence(step.network.output, training.labels, weights)
+                if start is not None and step.encoder is None:
+                    known = SpacedPatches(
+                        store, training.tracks[:PROBED_TRACKS], training.labels[:PROBED_TRACKS], step.patch_samples,
+                        VALIDATION_PATCHES,
+                    )  # fmt: skip
+                    start_at_probe(step.network, known, spaced, architecture.kinds, settings.class_weights)
             budget = Budget.of(settings, len(random), len(spaced))
             loaders = partial(_loaders, step, random, spaced, settings)
             on_row = _named(report, step.name) if report and world.first else None
             finished[step.name] = train(
                 step, settings, budget, (seed, number), objective, loaders, states, saved, on_row
             )
+    if start is not None:
+        model.requires_grad_(True)  # norms were frozen for this training alone
     histories = {name: pd.DataFrame(state.rows) for name, state in finished.items()}
     seconds = sum(state.seconds for state in finished.values())
     return Fitted(model.cpu().eval(), histories.pop(""), best_step(finished[""].history), histories, seconds)

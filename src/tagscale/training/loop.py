@@ -22,7 +22,7 @@ from tagscale.audio.patches import Batch, to_wave
 from tagscale.params.blocks import TrainParams
 from tagscale.runtime.signals import Interrupted
 from tagscale.training.averaging import WeightAverage
-from tagscale.training.batch_norm import RunningStatistics, synchronised
+from tagscale.training.batch_norm import RunningStatistics, freeze_norms, synchronised
 from tagscale.training.budget import Budget, learning_rate
 from tagscale.training.compilation import compiled
 from tagscale.training.display import Display
@@ -75,7 +75,9 @@ def train(
     begin, world = time.perf_counter(), World.current()
     fabric = set_up(settings.precision, world)
     network = fabric.to_device(step.network)
-    optimizer = optimizer_of(network, settings)
+    if step.frozen_norms:
+        freeze_norms(network)
+    optimizer = optimizer_of(network, settings, step.body_rate)
     average = WeightAverage(network, settings.ema) if settings.ema else None
     state = State(network, optimizer, fabric.strategy.precision, torch.zeros((), device=fabric.device), average)
     if saved is not None:
@@ -130,10 +132,12 @@ def train(
                 reset_peak_memory()
                 display.start(state.validated, until, state.step)
                 model.train()
+                if step.frozen_norms:
+                    freeze_norms(network)
                 for batch in islice(batches, until - state.step):
                     torch.manual_seed(step_seed(seed, state.step, world.rank))
                     for group in optimizer.param_groups:
-                        group["lr"] = learning_rate(settings, budget, state.step, state.history)
+                        group["lr"] = group["share"] * learning_rate(settings, budget, state.step, state.history)
                     inputs, labels = prepared(step, fabric.to_device(batch), objective["regression"], settings)
                     known, losses = summed(annotated(labels)), []
                     optimizer.zero_grad()

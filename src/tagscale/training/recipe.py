@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -21,6 +21,7 @@ SGD_MOMENTUM = 0.9
 
 GRID = {*GROUPS, "sizes", "seeds"}  # settings that name the runs of a study
 SPEED = {"compile", "workers", "devices", "nodes"}  # settings that change how fast a run trains
+PLACE = {"start_from"}  # where weights lie; the weights decide
 
 
 def deciding(settings: TrainParams, patch_seconds: float) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def deciding(settings: TrainParams, patch_seconds: float) -> dict[str, Any]:
     Args:
         patch_seconds: the model's own, which may differ from `train.patch_seconds`
     """
-    return settings.model_dump(exclude=GRID | SPEED) | {"patch_seconds": patch_seconds}
+    return settings.model_dump(exclude=GRID | SPEED | PLACE) | {"patch_seconds": patch_seconds}
 
 
 # --- loss --------------------------------------------------------------------------------------------------------
@@ -121,13 +122,22 @@ def balanced_weights(labels: np.ndarray, regression: np.ndarray) -> Tensor:
 # --- optimiser ---------------------------------------------------------------------------------------------------
 
 
-def optimizer_of(network: nn.Module, settings: TrainParams) -> Optimizer:
-    """The optimiser of a network, on its device; weight decay acts on kernels alone, as in the authors' later code."""
+def optimizer_of(network: Any, settings: TrainParams, body_rate: float = 1.0) -> Optimizer:
+    """The optimiser of a network, on its device; weight decay acts on kernels alone, as in the authors' later code.
+
+    Args:
+        network: module with `output`, its last layer
+        body_rate: rate of all other layers, as a share of the output's; each group states its own under `share`
+    """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+    last = {id(parameter) for parameter in network.output.parameters()}
+    shares = {id(parameter): 1.0 if id(parameter) in last else body_rate for parameter in trained}
+    groups: list[dict[str, Any]] = []
+    for share in dict.fromkeys([1.0, body_rate]):
+        some = [parameter for parameter in trained if shares[id(parameter)] == share]
+        for kernels, decay in ((True, settings.weight_decay), (False, 0.0)):
+            params = [parameter for parameter in some if (parameter.ndim > 1) is kernels]
+            groups.append({"params": params, "weight_decay": decay, "share": share})
     options: dict[str, Any] = {"fused": True} if trained[0].is_cuda else {}  # one kernel for all parameters
     if settings.optimizer == "sgd":
         options["momentum"] = SGD_MOMENTUM

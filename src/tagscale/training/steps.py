@@ -32,6 +32,8 @@ class Step:
     network: Any  # module with `output`, its last layer: (batch, samples or features) -> logits (batch, tags)
     patch_samples: int
     encoder: Any = None  # the model whose trained parts compute the network's input
+    body_rate: float = 1.0  # rate of all layers but the output, as a share of the output's
+    frozen_norms: bool = False  # batch norms keep their weights and statistics
 
     @property
     def inputs(self) -> int:
@@ -39,16 +41,20 @@ class Step:
         return self.encoder.features if self.encoder is not None else self.patch_samples
 
 
-def steps_of(model: Tagger, patch_samples: int) -> list[Step]:
-    """The trainings that a model needs, in their order; the last one completes it."""
+def steps_of(model: Tagger, patch_samples: int, **options: Any) -> list[Step]:
+    """The trainings that a model needs, in their order; the last one completes it.
+
+    Args:
+        options: body_rate and frozen_norms of all of them
+    """
     if not hasattr(model, "parts"):
-        return [Step("", model, patch_samples)]
+        return [Step("", model, patch_samples, **options)]
     whole: Any = model
     parts = [
-        Step(PART.format(number), part, samples)
+        Step(PART.format(number), part, samples, **options)
         for number, (part, samples) in enumerate(zip(whole.parts, whole.part_samples, strict=True), start=1)
     ]
-    return [*parts, Step("", whole.head, patch_samples, encoder=whole)]
+    return [*parts, Step("", whole.head, patch_samples, encoder=whole, **options)]
 
 
 class ShuffledFeatures(RandomPatches):

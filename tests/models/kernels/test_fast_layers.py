@@ -341,7 +341,7 @@ def fast_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("negative", [False, True])
-@pytest.mark.parametrize("name", [*(n for n, entry in NETWORKS.items() if entry.group == "models"), *ENCODER_NETWORKS])
+@pytest.mark.parametrize("name", [*(n for n, entry in NETWORKS.items() if not entry.on_encoder), *ENCODER_NETWORKS])
 def test_models(
     name: str, negative: bool, training: bool, fast_paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""A probe: a published encoder that stays as it is, and one linear layer on what it hears.
+"""A published encoder under an output for other tags; and the probe, in which the encoder stays as it is.
 
 Source: Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes". `training.head` fits
 the layer to the features of whole tracks; the network here is what is evaluated, registered and packaged.
@@ -13,8 +13,8 @@ from tagscale.models.pretrained import ENCODERS
 from tagscale.models.tagger import Tagger
 
 
-class Probe(Tagger):
-    """An encoder without its own output, frozen, and an output for other tags.
+class EncoderTagger(Tagger):
+    """An encoder without its own output, and an output for other tags.
 
     Args:
         tags: number of outputs
@@ -27,14 +27,8 @@ class Probe(Tagger):
         network: Any = class_of(published.network)(len(published.tags), **published.capacity)
         self.output = nn.Linear(network.output.in_features, tags)
         network.output = nn.Identity()
-        self.encoder: Tagger = network.requires_grad_(False).eval()
+        self.encoder: Tagger = network
         self.shortest_samples = network.shortest_samples
-
-    def train(self, mode: bool = True) -> "Probe":
-        """The encoder stays in evaluation."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
 
     def encode(self, wave: Tensor) -> Tensor:
         return self.encoder.encode(wave)
@@ -48,3 +42,17 @@ class Probe(Tagger):
     def shortest(**capacity: Any) -> int:
         published = ENCODERS[capacity["encoder"]]
         return class_of(published.network).shortest(**published.capacity)
+
+
+class Probe(EncoderTagger):
+    """The encoder is frozen; only the output is fitted. Arguments as of `EncoderTagger`."""
+
+    def __init__(self, tags: int, *, encoder: str) -> None:
+        super().__init__(tags, encoder=encoder)
+        self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Probe":
+        """The encoder stays in evaluation."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
