@@ -173,6 +173,12 @@ def test_names_from_the_data_cannot_become_markup(tmp_path: Path, undrawn: None)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+def test_tags_that_no_model_could_learn_are_named_by_their_training_size(page: str) -> None:
+    words = words_of(page)
+    assert "Tags that could not be scored, or not be learned" in words
+    assert "Tag Training tracks Reason triangle 100 not annotated in the training tracks" in words
+
+
 def test_notes_are_loud(files: Files, undrawn: None) -> None:
     study = study_of(files)
     study.notes.append("The waveform runs were trained with different settings")

@@ -11,12 +11,15 @@ import pytest
 from mlflow import MlflowClient
 
 from sounds import TAGS
+from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.descriptors.table import read_descriptors
 from tagscale.models.build import build, parameter_count
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.files import seal
+from tagscale.runtime.identity import RunFacts, RunIdentity, content_of_run, run_output
+from tagscale.stages.cell import Cell, join_folds, say, write_run
 from tagscale.training import checkpoint
 
 SHORT = {"train": {"max_steps": "1 epoch"}}
@@ -133,8 +136,33 @@ def test_the_baseline_is_a_run_like_any_other(study) -> None:
     assert identity_of(run).partition_hash == Partition.load(study.root / "partition").hash
     assert trees.tags == list(TAGS)
     first = (run / "trees.ubj.gz").read_bytes()
+    content = content_of_run(run)
     study.train(study.params(), "descriptors", 32, 0, "runs/descriptors-32-0")
     assert (run / "trees.ubj.gz").read_bytes() == first
+    assert content_of_run(run) == content
+    (run / "trees.ubj.gz").write_bytes(b"other trees")
+    run_json = json.loads((run / "run.json").read_text())
+    seal(run, "run.json", {"identity": run_json["identity"], "train_tracks": 32, "parameters": 1, "seconds": 1.0})
+    assert content_of_run(run) != content
+
+
+def test_tags_without_two_sides_are_named(study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the console and in run.json, whatever the model; a run in folds says in which."""
+    catalog, partition = Catalog.load(study.root / "catalog"), Partition.load(study.root / "partition")
+    training = partition.training_subset(16)
+    catalog.labels.loc[training, "tone"], catalog.labels.loc[training, "loudness"] = 0.3, np.nan
+    few, all_ = (Cell(catalog, partition, "waveform", size, 0) for size in (16, "all"))
+    identity, folders = few.identity({}), [tmp_path / name for name in ("fold-1", "fold-2")]
+    for folder, cell in zip(folders, (few, all_), strict=True):
+        folder.mkdir()
+        write_run(folder, identity, cell, 10, 1.0)
+        say(identity, cell, 10, 0, "done")
+    why = {"tone": "0 in all annotated training tracks", "loudness": "not annotated in the training tracks"}
+    assert [run_output(folder).facts(RunFacts)["unlearned"] for folder in folders] == [why, {}]
+    named = ", ".join(f"{tag} ({reason})" for tag, reason in why.items())
+    assert capsys.readouterr().out.count(f"every track scores about alike: {named}\n") == 1
+    joined = join_folds(tmp_path, [folder.name for folder in folders], identity)
+    assert joined["unlearned"] == {tag: f"{reason} (fold-1)" for tag, reason in why.items()}
 
 
 def test_tracks_without_descriptors_are_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from scipy.special import expit, logit
 
 from tagscale import POSITIVE
+from tagscale.catalog.constant import constant_reasons
 from tagscale.descriptors.describe import VERSION, describe_recording
 from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.bounded import gunzip
@@ -208,7 +209,7 @@ class Targets:
         self.leaf = np.minimum(LEAF, LEAF_SHARE * self.tracks) if leaf is None else np.full(len(kinds), float(leaf))
         self.positives = self.values.sum(axis=0, dtype=np.float64)
         mean = np.divide(self.positives, self.tracks, out=np.full(len(kinds), 0.5), where=self.tracks > 0)
-        self.constant = [_reason(*column) for column in zip(self.values.T, self.annotated.T, strict=True)]
+        self.constant = constant_reasons(labels, kinds)
         learned = np.array([reason is None for reason in self.constant])
         self.weights = (self.annotated & learned).astype(np.float32)
         if balanced:
@@ -248,14 +249,6 @@ def rounds_of(tracks: int) -> int:
     """
     least, most = ROUNDS
     return min(most, max(least, round(ROUNDS_PER_TRACK * tracks)))
-
-
-def _reason(values: np.ndarray, annotated: np.ndarray) -> str | None:
-    """Why a tag's score is the same for every track, None where trees can learn it."""
-    values = values[annotated]
-    if len(values) == 0:
-        return "not annotated in the training tracks"
-    return f"{values[0]:g} in all annotated training tracks" if (values == values[0]).all() else None
 
 
 def _matrix(features: pd.DataFrame, names: Sequence[str]) -> np.ndarray:

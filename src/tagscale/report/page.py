@@ -93,6 +93,7 @@ def render(
         heard=_heard(study, verdict, heard),
         tag_tables=_tag_tables(study, tags),
         unscored=study.unscored.to_dict("records"),
+        unlearned=study.unlearned.to_dict("records"),
         parts=_parts(partition),
         artists_apart=bool((partition.table.groupby("artist")["part"].nunique() == 1).all()),
         tags_learned=len(partition.tags),

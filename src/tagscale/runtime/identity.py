@@ -83,6 +83,7 @@ class RunFacts(TypedDict):
     parameters: NonNegativeInt
     seconds: FiniteFloat
     folds: NotRequired[NonNegativeInt]  # of which each has a folder like a run's, fold-1, fold-2 ...
+    unlearned: NotRequired[dict[str, str]]  # tags that the training tracks say nothing about -> why
 
 
 def run_output(folder: Path) -> Output:
@@ -94,6 +95,6 @@ def content_of_run(folder: Path) -> str:
     """Hash of what a finished run is: its identity and its weights or trees, not how long it took."""
     if absence := absence_in(folder):
         return hash_of(absence)
-    model = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
+    model = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".gz"))
     identity = run_output(folder).facts(RunFacts)["identity"].as_dict()
     return hash_of([identity, sha256_of(*(p for p in model if p.name != RUN))])

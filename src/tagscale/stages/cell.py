@@ -12,14 +12,17 @@ import pandas as pd
 from rich.console import Console
 
 from tagscale import tracking
+from tagscale.catalog.constant import constant_reasons
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.files import seal
 from tagscale.runtime.identity import RUN, RunFacts, RunIdentity, hash_of, run_output
 from tagscale.runtime.reading import Damaged
+from tagscale.runtime.words import listed
 
 HISTORY = "history.csv"
+SHOWN = 5  # tags that a line names
 
 
 class Cell:
@@ -50,6 +53,12 @@ class Cell:
         """The number of training tracks; the mean over the folds, which differ by a few."""
         return round(fmean(len(cell.training) for cell in self.folds.values()))
 
+    @cached_property
+    def unlearned(self) -> dict[str, str]:
+        """The tags that the training tracks say nothing about -> why; no model's scores of them mean anything."""
+        reasons = constant_reasons(self.labels(self.training), self.kinds)
+        return {tag: reason for tag, reason in zip(self.tags, reasons, strict=True) if reason}
+
     def labels(self, tracks: list[str]) -> np.ndarray:
         """(tracks, tags) float32, NaN = not annotated."""
         return self.catalog.labels.loc[tracks, self.tags].to_numpy(np.float32)
@@ -71,10 +80,17 @@ class Cell:
         )
 
 
-def write_run(folder: Path, identity: RunIdentity, tracks: int, parameters: int, seconds: float) -> None:
-    """Write run.json: identity, number of training tracks, number of parameters, seconds of training."""
-    content = {"identity": identity.as_dict(), "train_tracks": tracks, "parameters": parameters}
-    seal(folder, RUN, content | {"seconds": round(seconds, 1)})
+def write_run(folder: Path, identity: RunIdentity, cell: Cell, parameters: int, seconds: float) -> None:
+    """Write run.json: identity, number of training tracks, tags that they say nothing about, number of parameters,
+    seconds of training."""
+    facts: RunFacts = {
+        "identity": identity,
+        "train_tracks": len(cell.training),
+        "parameters": parameters,
+        "seconds": round(seconds, 1),
+        "unlearned": cell.unlearned,
+    }
+    seal(folder, RUN, facts | {"identity": identity.as_dict()})
 
 
 def is_complete(folder: Path) -> bool:
@@ -89,8 +105,9 @@ def is_complete(folder: Path) -> bool:
 def join_folds(run: Path, folds: Iterable[str], identity: RunIdentity) -> RunFacts:
     """Write run.json of a run whose folds are complete folders in it, and history.csv where they have one.
 
-    Numbers of tracks and parameters are means over the folds, seconds their sum; a row of history.csv is the mean of
-    the folds at a step that all of them reached. Returns the content of run.json.
+    Numbers of tracks and parameters are means over the folds, seconds their sum; an unlearned tag's reason names its
+    folds; a row of history.csv is the mean of the folds at a step that all of them reached. Returns the content of
+    run.json.
 
     Raises:
         Damaged: a fold is missing or not as it was written.
@@ -108,18 +125,37 @@ def join_folds(run: Path, folds: Iterable[str], identity: RunIdentity) -> RunFac
         "parameters": round(fmean(one["parameters"] for one in facts)),
         "seconds": round(sum(one["seconds"] for one in facts), 1),
         "folds": len(facts),
+        "unlearned": _unlearned_in(dict(zip(outputs, facts, strict=True))),
     }
     files = [path.name for path in run.iterdir() if path.is_file()] + [f"{name}/{RUN}" for name in outputs]
     seal(run, RUN, whole | {"identity": identity.as_dict()}, sorted(files))
     return whole
 
 
+def _unlearned_in(folds: Mapping[str, RunFacts]) -> dict[str, str]:
+    """The tags that some fold's training tracks say nothing about -> why, and in which folds.
+
+    >>> _unlearned_in({"fold-1": {"unlearned": {"sitar": "0 in all"}}, "fold-2": {"unlearned": {}}})
+    {'sitar': '0 in all (fold-1)'}
+    """
+    names: dict[str, dict[str, list[str]]] = {}
+    for name, facts in folds.items():
+        for tag, reason in facts.get("unlearned", {}).items():
+            names.setdefault(tag, {}).setdefault(reason, []).append(name)
+    return {
+        tag: "; ".join(f"{reason} ({listed(of)})" for reason, of in reasons.items()) for tag, reasons in names.items()
+    }
+
+
 def say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcome: str, fold: str = "") -> None:
-    """Print a line about a finished training that began at `begin` (time.perf_counter)."""
+    """Print a line about a finished training that began at `begin` (time.perf_counter), and one about the tags that
+    it could not learn."""
     name = f"{identity.name} {fold}".rstrip()
-    Console().print(
-        f"{name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, "
-        f"{time.perf_counter() - begin:.0f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
+    spent = f"{time.perf_counter() - begin:.0f} s"
+    lines = [f"{name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, {spent}"]
+    if cell.unlearned:
+        tags = [f"{tag} ({reason})" for tag, reason in cell.unlearned.items()]
+        more = f" and {len(tags) - SHOWN} more, see {RUN}" if len(tags) > SHOWN else ""
+        lines.append(f"{name}: nothing to learn, so every track scores about alike: {', '.join(tags[:SHOWN])}{more}")
+    for line in lines:
+        Console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -214,7 +214,7 @@ class Training:
             console.print(f"{self.identity.name} {self.name}: trained before the interruption")
             return
         parameters = parameter_count(fitted.model)
-        _write_network(self.target, fitted, self.architecture, self.identity, len(self.cell.training))
+        _write_network(self.target, fitted, self.architecture, self.identity, self.cell)
         curves.log({"best_step": fitted.best_step}, prefix=prefix)
         best = fitted.history["valid_loss"].min()
         outcome = f"best step {fitted.best_step:,}, validation loss {best:.4f}"
@@ -252,7 +252,7 @@ def _join(run: Path, folds: Mapping[str, Path], identity: RunIdentity) -> None:
         join_folds(fresh, folds, identity)
 
 
-def _write_network(run: Path, fitted: "Fitted", architecture: Architecture, identity: RunIdentity, tracks: int) -> None:
+def _write_network(run: Path, fitted: "Fitted", architecture: Architecture, identity: RunIdentity, cell: Cell) -> None:
     from tagscale.training import checkpoint
 
     histories = {HISTORY: fitted.history}
@@ -262,4 +262,4 @@ def _write_network(run: Path, fitted: "Fitted", architecture: Architecture, iden
         checkpoint.write(fresh, fitted.model, architecture)
         for name, history in histories.items():
             history.to_csv(fresh / name, index=False, float_format="%.6f", lineterminator="\n")
-        write_run(fresh, identity, tracks, parameter_count(fitted.model), fitted.seconds)
+        write_run(fresh, identity, cell, parameter_count(fitted.model), fitted.seconds)

@@ -56,8 +56,8 @@ def run(
                     features, labels, cell.tags, cell.kinds, params.baseline, cell.seed, class_weights
                 )
                 trees.save(folder)
-                numbers = len(part.training), trees.parameters, time.perf_counter() - begin
-                write_run(folder, part.identity(settings), *numbers)
+                seconds = time.perf_counter() - begin
+                write_run(folder, part.identity(settings), part, trees.parameters, seconds)
                 say(identity, part, trees.parameters, begin, f"{features.shape[1]} descriptors", name)
             if cell.partition.folds:
                 join_folds(fresh, cell.folds, identity)

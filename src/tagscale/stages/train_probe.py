@@ -72,8 +72,8 @@ def run(
                 head = _fitted(part, features, class_weights)
                 probe = _probe(architecture, head)
                 checkpoint.write(target, probe, architecture)
-                numbers = len(part.training), parameter_count(probe), time.perf_counter() - begin
-                write_run(target, part.identity(settings), *numbers)
+                seconds = time.perf_counter() - begin
+                write_run(target, part.identity(settings), part, parameter_count(probe), seconds)
                 chosen = ", ".join(f"C {strength:.2g} for {kind}" for kind, strength in head.strengths.items())
                 words = f"{chosen}, validation loss {head.valid_loss:.4f}"
                 say(identity, part, parameter_count(probe), begin, words, name)

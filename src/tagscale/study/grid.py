@@ -32,6 +32,7 @@ from tagscale.study.tables import (
     result_output,
     run_row,
     stacked,
+    unlearned,
     unscored,
 )
 
@@ -48,6 +49,7 @@ class Study:
         intervals, `<metric>_low` and `_high`, NaN where it has none.
     curves: one row a run and validation: model, size, seed, step, train_loss, valid_loss; of train.models only.
     unscored: part, tag, reason.
+    unlearned: train_tracks, tag, reason: tags that the training tracks say nothing about, whatever the model.
     notes: warnings that a reader needs before the tables.
     resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample and the metrics,
         centred on the run's scores; without rows where the results have no intervals. A resample holds the same
@@ -63,6 +65,7 @@ class Study:
     tags: pd.DataFrame
     curves: pd.DataFrame
     unscored: pd.DataFrame
+    unlearned: pd.DataFrame
     notes: list[str]
     resamples: pd.DataFrame
     confidence: float = CONFIDENCE
@@ -151,6 +154,7 @@ def read_study(
         tags=stacked(pairs, read_tags),
         curves=stacked([pair for pair in pairs if group_of(pair[0].model) == "models"], read_history),
         unscored=unscored(scored[cell.name] for cell in cells),
+        unlearned=unlearned(trained[cell.name] for cell in cells),
         notes=[*_absence_notes(grid, absent), *_settings_notes(identities), *_confidence_notes(confidences)],
         resamples=stacked([pair for pair in pairs if pair[2]["bootstrap"]], read_resamples, RESAMPLES),
         confidence=float(confidences[0]) if confidences else CONFIDENCE,

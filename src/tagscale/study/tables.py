@@ -146,6 +146,12 @@ def read_decisions(folder: Path) -> Decisions | None:
     return parse_json(output.content(DECISIONS), folder / DECISIONS, Decisions, output.command)
 
 
+def unlearned(runs: Iterable[Record]) -> pd.DataFrame:
+    """Training tracks, tag and reason of every tag that the training tracks of a run say nothing about."""
+    rows = {(run["train_tracks"], tag, reason) for run in runs for tag, reason in run.get("unlearned", {}).items()}
+    return pd.DataFrame(sorted(rows), columns=["train_tracks", "tag", "reason"])
+
+
 def unscored(results: Iterable[Record]) -> pd.DataFrame:
     """Part, tag and reason of every tag that a run could not be scored on."""
     rows = {
