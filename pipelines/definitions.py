@@ -57,7 +57,7 @@ def one_cell(params: Params, model: str | None = None, size: str | None = None, 
         TagscaleError: no such model, or a size that is neither a number nor `all`.
     """
     grid = params.train
-    model = model or grid.models[0]
+    model = model or next(iter(grid.models), grid.everyone[0])
     if size is not None and size != "all" and not size.isdigit():
         raise TagscaleError(f"--size {size}: expected a number of training tracks, or all.")
     chosen = grid.sizes[-1] if size is None else size if size == "all" else int(size)

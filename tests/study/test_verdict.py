@@ -76,6 +76,14 @@ def test_published_models_alone_are_compared_with_each_other(tmp_path: Path) -> 
     assert any(words.startswith("PR-AUC: SampleCNN leads VGG, 0.450 to 0.400") for words in found.findings)
 
 
+def test_descriptors_alone_are_held_against_nothing(tmp_path: Path) -> None:
+    study = study_of(tmp_path, {"descriptors": 0.4}, sizes=("all",))
+    found = conclude(study, 101, 17)
+    assert (found.beats_baseline, found.front_end, found.rival) == (None, "descriptors", None)
+    assert found.findings[0].startswith("No other baseline is in the study")
+    assert study.curves.empty
+
+
 def test_capacities_of_one_model_are_front_ends_too(tmp_path: Path) -> None:
     scores = {"waveform-x4": 0.5, "waveform-x2": 0.48, "waveform-half": 0.4, "dieleman": 0.3}
     found = conclude(study_of(tmp_path, scores, sizes=("all",)), 101, 17)

@@ -41,18 +41,24 @@ PRESETS = Path("presets")
 TUNING = Path("tuning")
 
 
-@app.command(rich_help_panel=USE)
-def preset(
-    name: Annotated[str, typer.Argument(help="A file of presets/, with or without .yaml, or any path.")],
-    params: ParamsFile = PARAMS,
-) -> None:
-    """Lay a preset over params.yaml: only values that differ change, and comments stay."""
+def preset_file(name: str) -> Path:
+    """The file of a preset. Raises TagscaleError where there is none; names those that there are."""
     named = Path(name) if name.endswith(".yaml") else PRESETS / f"{name}.yaml"
     if not named.is_file():
         known = (
             ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml") if not path.stem.endswith(".tags"))) or "none"
         )
         raise TagscaleError(f"{named}: no such preset. In {PRESETS}/: {known}.")
+    return named
+
+
+@app.command(rich_help_panel=USE)
+def preset(
+    name: Annotated[str, typer.Argument(help="A file of presets/, with or without .yaml, or any path.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Lay a preset over params.yaml: only values that differ change, and comments stay."""
+    named = preset_file(name)
     changes = read_yaml(named)
     parse(laid_over(read_yaml(params), changes), origin=f"{params} with {named}")  # refuse before writing
     changed = rewrite(params, changes)

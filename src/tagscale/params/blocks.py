@@ -221,7 +221,7 @@ class AugmentParams(Block):
 
 
 class TrainParams(FineTuningParams):
-    models: list[str] = Field(min_length=1)
+    models: list[str]
     probes: list[str]
     baselines: list[str]
     ensembles: list[str]
@@ -264,6 +264,12 @@ class TrainParams(FineTuningParams):
     def micro_batches_have_two_patches(self) -> "TrainParams":
         if 2 * self.accumulate > self.batch:
             raise ValueError(f"accumulate {self.accumulate} leaves less than 2 of the {self.batch} patches of `batch`")
+        return self
+
+    @model_validator(mode="after")
+    def some_model_is_named(self) -> "TrainParams":
+        if not self.everyone:
+            raise ValueError(f"no model to train; name one at least in {', '.join(GROUPS)}")
         return self
 
     @field_validator(*GROUPS, "sizes", "seeds")

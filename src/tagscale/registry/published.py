@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from tagscale.models.pretrained import CITATION, ENCODERS, LICENCE, LICENCE_NAME, PACKAGE, SHA256, VERSION, Published
+from tagscale.models.pretrained import (
+    CITATION,
+    LICENCE,
+    LICENCE_NAME,
+    PACKAGE,
+    SHA256,
+    VERSION,
+    Published,
+    is_published,
+)
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import move
 from tagscale.registry.scorers.network import NetworkScorer
@@ -19,11 +28,6 @@ EXPERIMENT = "published-encoders"
 RELEASED = "published"  # in place of a version's number, where the registry is not asked
 HOP_SECONDS = 3.0  # windows side by side, as the published scores were taken
 WEIGHTS = "tagscale.weights_sha256"  # a version's tag, as of trained runs
-
-
-def is_published(model: str) -> bool:
-    """Whether a registered model's name, with hyphens or underscores, is that of a published encoder."""
-    return model.replace("-", "_") in ENCODERS
 
 
 def published_tagger(model: str) -> AudioTagger:

@@ -41,7 +41,7 @@ def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[TaggedFile
             yield _tagged(tagger, path)
             continue
         empty = True
-        for file in _audio_files(path):
+        for file in audio_files(path):
             empty = False
             yield file if isinstance(file, TaggedFile) else _tagged(tagger, file)
         if empty:
@@ -58,7 +58,7 @@ def _tagged(tagger: AudioTagger, file: Path) -> TaggedFile:
     return TaggedFile(file, scores, heard.warnings, decided=decided)
 
 
-def _audio_files(folder: Path) -> Iterator[Path | TaggedFile]:
+def audio_files(folder: Path) -> Iterator[Path | TaggedFile]:
     """Audio files of a folder and of those in it, by name; a folder that cannot be read comes with the reason.
 
     Hidden files and folders are left out. Links are followed, and a folder that several paths lead to, or that holds

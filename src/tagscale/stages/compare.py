@@ -26,6 +26,7 @@ from tagscale.runtime.tables import write_csv
 from tagscale.study.compare import all_scores, headline, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
+from tagscale.study.tables import CURVES
 from tagscale.study.verdict import Verdict, conclude
 
 
@@ -146,7 +147,8 @@ def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, fol
     figures.save_png(figures.training_size(study), folder / "training_size.png")
     figures.save_png(tag_figures.groups(tags, verdict.shown), folder / "groups.png")
     figures.save_png(tag_figures.per_tag(tags, verdict.compared), folder / "per_tag.png")
-    figures.save_png(figures.learning_curves(study), folder / "learning_curves.png")
+    if study.with_curves:
+        figures.save_png(figures.learning_curves(study), folder / "learning_curves.png")
     if heard is not None:
         figures.save_png(listening_figures.popularity(heard, verdict.shown), folder / "popularity.png")
         if not heard.pairs.empty:
@@ -159,7 +161,7 @@ def _save_plots(study: Study, folder: Path) -> None:
     scores = study.runs.rename(columns={f"test_{metric}": metric for metric in METRICS})
     _to_csv(scores[["model", "size", "seed", "train_tracks", *METRICS]], folder / "training_size.csv")
     _to_csv(tag_scores(study, study.largest), folder / "per_tag.csv")
-    curves = study.curves[["model", "size", "seed", "step", "train_loss", "valid_loss"]]
+    curves = study.curves[["model", "size", "seed", *CURVES]]
     _to_csv(curves, folder / "learning_curves.csv")
 
 

@@ -22,6 +22,7 @@ from tagscale.runtime.reading import Output
 from tagscale.runtime.words import at_start
 from tagscale.study.comparison import comparison
 from tagscale.study.tables import (
+    CURVES,
     RESAMPLES,
     Record,
     ResultFacts,
@@ -152,7 +153,7 @@ def read_study(
         partition_hash=any_identity.partition_hash,
         runs=pd.DataFrame([run_row(*pair) for pair in pairs]),
         tags=stacked(pairs, read_tags),
-        curves=stacked([pair for pair in pairs if group_of(pair[0].model) == "models"], read_history),
+        curves=stacked([pair for pair in pairs if group_of(pair[0].model) == "models"], read_history, CURVES),
         unscored=unscored(scored[cell.name] for cell in cells),
         unlearned=unlearned(trained[cell.name] for cell in cells),
         notes=[*_absence_notes(grid, absent), *_settings_notes(identities), *_confidence_notes(confidences)],

@@ -23,6 +23,7 @@ TEXT = ("tag", "group", "kind", "part")
 PER_TAG = (*TEXT, "positives", "tracks", *OF_TAGS)
 ENDS = tuple(f"{metric}_{end}" for metric in OF_TAGS for end in ("low", "high"))  # of a tag's intervals
 RESAMPLES = ("resample", *METRICS)
+CURVES = ("step", "train_loss", "valid_loss")
 HISTORY = ("step", "train_loss", "valid_loss")
 EPOCHS = ("epoch", *HISTORY[1:])  # before trainings were counted in steps
 Record = dict[str, Any]  # what a run.json or metrics.json says, with its folder

@@ -19,7 +19,8 @@ class Verdict:
 
     beats_baseline: whether the best front-end beats every baseline, the published ones too; None where there is no
         baseline or no score.
-    front_end: the best front-end at the largest size, by the main metric of the first kind of tags that has one.
+    front_end: the best front-end at the largest size, by the main metric of the first kind of tags that has one; of a
+        study without front-ends the best network, and of one without networks the best model.
     rival: the model that it is compared with: the best baseline on descriptors, else the best published one, else the
         next front-end, else None.
     shown: the models of figures with room for four: the two best front-ends, the best published baseline and the best
@@ -46,9 +47,9 @@ def conclude(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     rows = table[table["size"] == study.largest].set_index("model")
     mains = [main_metric(kind) for kind in KINDS]
     metric = next((main for main in mains if rows[f"test_{main.key}"].notna().any()), mains[-1])
-    front_ends = _ranked(rows, study.front_ends or study.networks, metric)
+    front_ends = _ranked(rows, study.front_ends or study.networks or study.everyone, metric)
     published = _ranked(rows, study.published if study.front_ends else [], metric)
-    baselines = _ranked(rows, study.baselines, metric)
+    baselines = _ranked(rows, [model for model in study.baselines if model not in front_ends], metric)
     rivals = [*baselines[:1], *published[:1], *front_ends[1:2]]
     best = [*front_ends[:2], *published[:1], *baselines[:1]]
     beats, against_baselines = _against_baselines(study, rows, metric, front_ends, baselines, published)
@@ -102,7 +103,10 @@ def _against_baselines(
     best = front_ends[0]
     if not baselines and not published:
         return None, [
-            f"No baseline is in the grid (train.baselines is empty): nothing says whether {label_of(best)} is any good."
+            f"No other baseline is in the study (train.baselines): nothing says whether {label_of(best)} is any good."
+            if best in study.baselines
+            else f"No baseline is in the grid (train.baselines is empty): nothing says whether {label_of(best)} is any "
+            "good."
         ]
     what = f"macro {metric.label} at {rows['train_tracks'].max():,} training tracks"
     first, others = (baselines or published)[0], published if baselines else published[1:]

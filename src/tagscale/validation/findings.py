@@ -15,6 +15,13 @@ COMMAND = "tagscale validate"
 KEPT_KEYS = 20  # of the failing rows of one check, in validation.json
 
 
+class DroppedTag(TypedDict):
+    """A tag that cannot be learned, and why."""
+
+    tag: str
+    reason: str
+
+
 class Facts(TypedDict):
     """What later stages take from validation.json."""
 
@@ -23,6 +30,7 @@ class Facts(TypedDict):
     passed: bool
     other_version: str | None
     tags: list[str]
+    dropped_tags: list[DroppedTag]
 
 
 def read_findings(folder: Path) -> tuple[Facts, pd.DataFrame]:

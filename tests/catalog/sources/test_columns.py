@@ -78,8 +78,16 @@ def test_ignored_patterns_may_match_nothing(tmp_path: Path) -> None:
         (["0", "yes"], None),
         (["nan", "1"], None),
         (["", ""], None),
+        (["jazz", "rock"] * 4, None),  # four tracks a word: notes, perhaps
+        (["jazz", "2"] * 5, None),
+        (["jazz"] * 10, None),
     ],
 )
 def test_inference(cells: list[str], kind: str | None) -> None:
     found = inferred(Path("tracks.csv"), pd.DataFrame({"c": cells}), ["c"])
     assert found == ([TagColumn("c", kind, kind)] if kind else [])
+
+
+def test_words_that_come_back_are_a_category() -> None:
+    cells = pd.DataFrame({"genre": ["jazz", "hip  hop", "", "hip hop", "jazz"] * 4})
+    assert inferred(Path("tracks.csv"), cells, ["genre"]) == [TagColumn("genre", "category", "genre")]

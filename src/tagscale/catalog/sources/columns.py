@@ -20,6 +20,7 @@ from tagscale.runtime.names import normalised
 KINDS = ["classification", "regression", "category", "ignore"]
 KEYS = ["kind", "group", "exclusive"]
 ARTIST_ID = "artist_id"  # of a table: distinguishes artists of one name
+RECURRING = 5  # tracks a word of a category has on average; a column of fewer is text about each track
 RESERVED = (*TRACK_COLUMNS, ARTIST_ID)  # columns of a table that are never tags
 
 
@@ -138,7 +139,8 @@ def _near(word: str, known: list[str]) -> str:
 def inferred(table: Path, cells: pd.DataFrame, columns: list[str]) -> list[TagColumn]:
     """Infer the tag columns among `columns` from their values, and print them as a table for the user to check.
 
-    Only 0 and 1: classification. Other numbers from 0 to 1: regression. Anything else: no tag.
+    Only 0 and 1: classification. Other numbers from 0 to 1: regression. Words that come back, each on `RECURRING`
+    tracks on average: category. Anything else: no tag.
     """
     shown = Table("column", "kind", "because", title=f"No tags.yaml: kinds inferred from {escape(str(table))}")
     tags: list[TagColumn] = []
@@ -146,7 +148,7 @@ def inferred(table: Path, cells: pd.DataFrame, columns: list[str]) -> list[TagCo
         kind, because = _kind_of(cells[column])
         shown.add_row(escape(column), kind, escape(because))
         if kind != "ignore":
-            tags.append(TagColumn(column, kind, group=kind))
+            tags.append(TagColumn(column, kind, group=column if kind == "category" else kind))
     for column in cells.columns.intersection(list(RESERVED)):
         if (filled := set(cells[column]) - {""}) and filled <= {"0", "1"} and column != "track_id":
             shown.add_row(column, "ignore", "0 and 1, but columns of this name are about the tracks; rename a tag")
@@ -159,6 +161,9 @@ def _kind_of(cells: pd.Series) -> tuple[str, str]:
     if filled.empty:
         return "ignore", "empty"
     numbers = pd.to_numeric(filled, errors="coerce").to_numpy(np.float64)
+    words = filled.map(normalised).nunique()
+    if np.isnan(numbers).all() and 1 < words <= len(filled) / RECURRING:
+        return "category", f"{words} different words on {len(filled)} tracks"
     outside = ~((numbers >= 0) & (numbers <= 1))
     if outside.any():
         return "ignore", f"holds `{str(filled.iloc[int(outside.argmax())])[:40]}`, no number from 0 to 1"

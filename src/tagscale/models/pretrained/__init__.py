@@ -135,3 +135,12 @@ _ENTRIES = (
     ),
 )
 ENCODERS = {entry.name: entry for entry in _ENTRIES}
+
+
+def is_published(model: str) -> bool:
+    """Whether a registered model's name, with hyphens or underscores, is that of a published encoder.
+
+    >>> is_published("msd-musicnn"), is_published("tagscale-tagger")
+    (True, False)
+    """
+    return model.replace("-", "_") in ENCODERS
