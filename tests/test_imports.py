@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from sources import imported
+from sources import imported, loaded
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tagscale"
@@ -52,8 +53,31 @@ ONLY_IN = {
 # What opens, finds or moves files. Models and evaluation see tensors and arrays alone.
 FILES = {"pathlib", "os", "io", "shutil", "tempfile", "glob", "fsspec", "tagscale.runtime.files"}
 
-# Packages that take a second or more to load, and those that do not belong to tables.
-HEAVY = {"great_expectations", "mlflow", "torch", "sklearn", "scipy", "matplotlib"}
+# Packages that take a quarter of a second or more to load, and which of them a stage loads when it starts. Others are
+# loaded where they are used: torch, where a network is scored or registered. `import scipy` alone is light.
+HEAVY = {
+    *("great_expectations", "lightning", "matplotlib", "mlflow", "optuna", "scipy.fft", "scipy.ndimage"),
+    *("scipy.optimize", "scipy.signal", "scipy.sparse", "scipy.special", "scipy.stats", "sklearn", "torch", "xgboost"),
+}
+LOADS = {
+    "cli": set(),
+    "cli.stages": set(),
+    "stages.preflight": set(),
+    "stages.synth": {"scipy.fft", "scipy.signal"},
+    "stages.catalog": set(),
+    "stages.preprocess": set(),
+    "stages.validate": {"great_expectations"},
+    "stages.partition": set(),
+    "stages.describe": {"scipy.fft", "scipy.ndimage"},
+    "stages.encode": {"torch"},
+    "stages.train": {"mlflow", "torch"},
+    "stages.train_baseline": {"mlflow", "scipy.fft", "scipy.ndimage"},
+    "stages.train_probe": {"mlflow", "torch"},
+    "stages.evaluate": {"mlflow", "scipy.optimize", "scipy.special"},
+    "stages.compare": {"matplotlib"},
+    "stages.register": {"mlflow", "scipy.fft", "scipy.ndimage", "scipy.special"},
+}
+LIGHT = [module for module, heavy in LOADS.items() if not heavy]
 
 # A machine without these can still train. (matplotlib is not among them: torchmetrics takes it where it is installed.)
 BEYOND_TRAINING = ("mlflow", "kfp", "dvc", "great_expectations", "soundfile", "soxr", "symusic", "pretty_midi")
@@ -117,8 +141,20 @@ def test_opens_no_file(folder: str) -> None:
         assert "open" not in calls(path), path
 
 
-def test_the_stage_partition_loads_no_heavy_package() -> None:
-    program = "import sys, tagscale.stages.partition; print(*{name.split('.')[0] for name in sys.modules})"
+def test_the_table_of_heavy_packages_has_every_stage() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    own = {dep for stage in stages.values() for dep in stage["deps"] if dep.startswith("src/tagscale/stages/")}
+    assert {f"stages.{Path(dep).stem}" for dep in own} - {"stages.cell", "stages.results"} <= set(LOADS)
+
+
+@pytest.mark.parametrize("module", LOADS)
+def test_a_stage_loads_no_heavy_package_that_it_does_not_need(module: str) -> None:
+    names = loaded(f"tagscale.{module}")
+    assert {heavy for heavy in HEAVY if any(f"{name}.".startswith(f"{heavy}.") for name in names)} == LOADS[module]
+
+
+def test_what_light_stages_load_is_light_in_turn() -> None:
+    program = f"import sys, {', '.join(f'tagscale.{module}' for module in LIGHT)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stdout.split())
 

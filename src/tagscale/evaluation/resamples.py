@@ -6,7 +6,7 @@ artists) times dense (artists x resamples).
 """
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy  # loads scipy.sparse where it is used
 
 PRODUCT = 1 << 21  # numbers in one product of segments and resamples: bounds the memory
 CHUNK = 128  # segments summed at once: few enough for a processor's cache
@@ -79,7 +79,7 @@ def totals(values: np.ndarray, group: np.ndarray, groups: int, artist: np.ndarra
         values, group, artist: (tracks,); group and artist are numbers
     """
     cells = np.bincount(group * len(draws) + artist, values, groups * len(draws)).reshape(groups, len(draws))
-    return np.asarray(csr_array(cells) @ draws)  # most artists have tracks in few groups
+    return np.asarray(scipy.sparse.csr_array(cells) @ draws)  # most artists have tracks in few groups
 
 
 def levels(positive: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
@@ -94,6 +94,6 @@ def levels(positive: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
     return (left + right).astype(np.int16)
 
 
-def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype: type) -> csr_array:
+def _weights(row: np.ndarray, artist: np.ndarray, shape: tuple[int, int], dtype: type) -> "scipy.sparse.csr_array":
     """How many tracks of each artist lie in each row."""
-    return csr_array((np.ones(len(row), dtype), (row, artist)), shape=shape)
+    return scipy.sparse.csr_array((np.ones(len(row), dtype), (row, artist)), shape=shape)

@@ -2,12 +2,12 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
 from tagscale import SAMPLE_RATE
@@ -15,6 +15,7 @@ from tagscale.registry.tagger import AudioTagger
 
 SONG_SECONDS = 30
 TURNS = 3  # after one that warms up; the fastest counts, as others may use the machine meanwhile
+CPU = "one CPU thread"
 TIME, SIZE, PLACE = "tagscale.ms_per_song", "tagscale.megabytes", "tagscale.ms_measured_on"  # tags of a version
 
 
@@ -35,17 +36,11 @@ class Cost:
 def cost_of(tagger: AudioTagger) -> Cost:
     """Measure a tagger on one thread of this machine, or on its GPU where predictions run there."""
     samples = np.random.default_rng(0).normal(0, 3000, SONG_SECONDS * SAMPLE_RATE).astype(np.int16)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        with threadpool_limits(1):
-            times = [_seconds(tagger, samples) for _ in range(1 + TURNS)][1:]
-    finally:
-        torch.set_num_threads(threads)
+    with threadpool_limits(1), _network_on_one_thread(tagger) as place:
+        times = [_seconds(tagger, samples) for _ in range(1 + TURNS)][1:]
     with tempfile.TemporaryDirectory() as folder:
         tagger.save(Path(folder) / "tagger")
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    place = "a GPU" if torch.cuda.is_available() and "torch" in tagger.scorer.needs else "one CPU thread"
     return Cost(1000 * min(times), size / 1e6, place)
 
 
@@ -67,6 +62,22 @@ def _three_digits(value: float) -> str:
     ('12300', '0.123')
     """
     return f"{float(f'{value:.3g}'):g}"
+
+
+@contextmanager
+def _network_on_one_thread(tagger: AudioTagger) -> Iterator[str]:
+    """Compute on one thread inside the block. Yields where the tagger computes: a GPU, or a thread of the CPU."""
+    if "torch" not in tagger.scorer.needs:
+        yield CPU
+        return
+    import torch  # here, since trees need none of it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield "a GPU" if torch.cuda.is_available() else CPU
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _seconds(tagger: AudioTagger, samples: np.ndarray) -> float:

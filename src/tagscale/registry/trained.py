@@ -11,12 +11,9 @@ from tagscale.params.blocks import EvaluateParams
 from tagscale.partition.growth import fold_names
 from tagscale.registry.scorers import Scorer
 from tagscale.registry.scorers.mean import MeanScorer
-from tagscale.registry.scorers.network import NetworkScorer
-from tagscale.registry.scorers.trees import TreesScorer
 from tagscale.runtime.files import sha256_of
 from tagscale.runtime.identity import RunFacts, command_of, run_output
 from tagscale.runtime.reading import Damaged, read_json
-from tagscale.training import checkpoint
 
 MEMBERS = "members.json"  # in the run's folder of an ensemble
 
@@ -48,7 +45,12 @@ def scorer_of(run: Path, folders: Mapping[str, Path], window: EvaluateParams) ->
             run_output(fold).check()
         return MeanScorer({name: scorer_of(fold, folders, window) for name, fold in folds.items()})
     if (run / baseline.FILE).exists():
+        from tagscale.registry.scorers.trees import TreesScorer
+
         return TreesScorer(baseline.DescriptorTrees.load(run))
+    from tagscale.registry.scorers.network import NetworkScorer  # imports torch, which trees do without
+    from tagscale.training import checkpoint
+
     return NetworkScorer(*checkpoint.load(run), window.hop_seconds, window.window_seconds)
 
 
@@ -56,11 +58,16 @@ def weights_hash(run: Path) -> str:
     """SHA-256 of what a run learned: its network's weights, its trees, those of its folds, or an ensemble's members."""
     if (run / MEMBERS).exists():
         return sha256_of(run / MEMBERS)
-    learned = (
-        fold / (baseline.FILE if (fold / baseline.FILE).exists() else checkpoint.WEIGHTS)
-        for fold in _folds(run).values() or [run]
-    )
-    return sha256_of(*learned)
+    return sha256_of(*map(_learned, _folds(run).values() or [run]))
+
+
+def _learned(run: Path) -> Path:
+    """The file of what one model learned."""
+    if (trees := run / baseline.FILE).exists():
+        return trees
+    from tagscale.training import checkpoint
+
+    return run / checkpoint.WEIGHTS
 
 
 def _folds(run: Path) -> dict[str, Path]:

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from tagscale.catalog.tables import Catalog
-from tagscale.descriptors.baseline import DescriptorTrees
-from tagscale.descriptors.table import read_descriptors
-from tagscale.evaluation.predict import predict
 from tagscale.models.spec import BASELINE, group_of
-from tagscale.models.tagger import Tagger
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import absence_in, write_absent
@@ -21,9 +16,6 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, command_of, run_output
 from tagscale.stages.results import pool_folds, scored_tracks, write_results
 from tagscale.store.read import Store
-from tagscale.training import checkpoint
-from tagscale.training.features import Features
-from tagscale.training.memory import keep_freed_memory
 
 
 def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Path | str, results: Path) -> None:
@@ -73,29 +65,47 @@ def _check_same_data(run: Path, identity: RunIdentity, parts: Partition) -> None
 
 
 def _scores(run: Path, identity: RunIdentity, inputs: Path | str, tracks: list[str], params: Params) -> pd.DataFrame:
-    """The run's score of every tag for these tracks, (tracks, tags)."""
+    """The run's score of every tag for these tracks, (tracks, tags). A kind of model loads its own libraries alone."""
+    if identity.model == BASELINE:
+        return _scores_of_descriptors(run, Path(inputs), tracks)
     if group_of(identity.model) == "probes":
         return _scores_of_features(run, Path(inputs) / identity.model, tracks)
-    if identity.model == BASELINE:
-        trees = DescriptorTrees.load(run)
-        scores = trees.predict(read_descriptors(Path(inputs), tracks))
-        return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=trees.tags)
+    from tagscale.evaluation.predict import predict
+    from tagscale.training import checkpoint
+    from tagscale.training.memory import keep_freed_memory
+
     keep_freed_memory()
     model, architecture = checkpoint.load(run)
     window = params.evaluate
     return predict(model, architecture, Store.open(inputs), tracks, window.hop_seconds, window.window_seconds)
 
 
-@torch.inference_mode()
+def _scores_of_descriptors(run: Path, folder: Path, tracks: list[str]) -> pd.DataFrame:
+    """The scores of the baseline's trees."""
+    from tagscale.descriptors.baseline import DescriptorTrees
+    from tagscale.descriptors.table import read_descriptors
+
+    trees = DescriptorTrees.load(run)
+    scores = trees.predict(read_descriptors(folder, tracks))
+    return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=trees.tags)
+
+
 def _scores_of_features(run: Path, folder: Path, tracks: list[str]) -> pd.DataFrame:
     """The scores of a probe from the features of the tracks' windows: those of its network on the audio."""
+    import torch
+
+    from tagscale.models.tagger import Tagger
+    from tagscale.training import checkpoint
+    from tagscale.training.features import Features
+
     probe, architecture = checkpoint.load(run)
     assert isinstance(probe, Tagger)
     scores = pd.DataFrame(0.0, pd.Index(tracks, name="track_id"), list(architecture.tags), np.float32)
     features = Features(folder, f"tagscale encode --model {architecture.model}")
-    means = {
-        track: probe.output(torch.from_numpy(rows.copy())).sigmoid().double().mean(dim=0).float().numpy()
-        for track, rows in features.each(dict.fromkeys(tracks))
-    }
+    with torch.inference_mode():
+        means = {
+            track: probe.output(torch.from_numpy(rows.copy())).sigmoid().double().mean(dim=0).float().numpy()
+            for track, rows in features.each(dict.fromkeys(tracks))
+        }
     scores[:] = np.stack([means[track] for track in tracks])
     return scores

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+import scipy
 
 from tagscale.evaluation.bootstrap import interval
 from tagscale.evaluation.metrics import METRICS, PARTS
@@ -35,13 +35,14 @@ def comparison(runs: pd.DataFrame, resamples: pd.DataFrame, models: Sequence[str
     grouped = runs.groupby(["model", "size"], sort=False)
     columns = [grouped[["train_tracks", "parameters"]].max(), grouped["seed"].nunique().rename("seeds")]
     means, deviations, counts = grouped[SCORES].mean(), grouped[SCORES].std(ddof=1), grouped[SCORES].count()
-    reach = deviations * student.ppf((1 + confidence) / 2, (counts - 1).where(counts > 1)) / np.sqrt(counts)
+    reach = deviations * scipy.special.stdtrit((counts - 1).where(counts > 1), (1 + confidence) / 2) / np.sqrt(counts)
     ends = _intervals(means.index, resamples, confidence)
     for score in SCORES:
         columns += [means[score], deviations[score].rename(f"{score}_sd"), *ends.get(score, ())]
         columns.append((means[score] - reach[score]).rename(f"{score}_seeds_low"))
         columns.append((means[score] + reach[score]).rename(f"{score}_seeds_high"))
-    table = pd.concat([*columns, grouped["seconds"].mean()], axis=1).reset_index().copy()  # one block
+    table = pd.concat([*columns, grouped["seconds"].mean()], axis=1).copy()  # one block of memory
+    table = table.reset_index()
     table["best"] = _best_of_size(table)
     order = {name: place for place, name in enumerate(models)}
     return table.sort_values(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd
 
 from tagscale import POSITIVE
 
@@ -143,7 +143,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's; 0 where one is the same everywhere (nothing to follow), NaN for fewer than two values."""
     if len(first) < 2:
         return float("nan")
-    ranks = [rankdata(values) - (len(first) + 1) / 2 for values in (first, second)]
+    ranks = [pd.Series(values).rank().to_numpy() - (len(first) + 1) / 2 for values in (first, second)]
     size = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
     return float((ranks[0] * ranks[1]).sum() / size) if size > 0 else 0.0
 

@@ -7,7 +7,6 @@ tags (metrics.py); this curve decides nothing.
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from tagscale import POSITIVE
 from tagscale.catalog.tables import Catalog
@@ -29,6 +28,8 @@ def micro_curve(labels: np.ndarray, scores: np.ndarray, regression: np.ndarray) 
     Returns:
         Three lists of equal length; empty where all decisions have the same label.
     """
+    from sklearn.metrics import roc_curve  # half a second, and only a pipeline shows curves
+
     known = ~np.isnan(labels) & ~regression
     positive = labels[known] >= POSITIVE
     if positive.all() or not positive.any():
