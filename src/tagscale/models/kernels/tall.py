@@ -115,7 +115,15 @@ class NormMax(NormPool):
             return largest_of_sets(norm_max(values, self, pool, relu=True, sets=sets, left_out=left_out), sets)
         if type(self) is NormMax and not self.training and shortcut(self, values):
             return self.normalise(F.relu(self.extremes(x)).unsqueeze(2)).squeeze(2)
+        if type(self) is NormMax and not self.training and fast_on_cpu(values):  # frozen, in a network that is trained
+            return self.normalise(self.rectified_extremes(x).unsqueeze(2)).squeeze(2)
         return self.normalise(F.relu(x.in_order())).amax(dim=2)
+
+    def rectified_extremes(self, x: Places) -> Tensor:
+        """As `extremes`, of the rectified values and with gradients: a minimum is the maximum of the negative."""
+        sign = torch.where(self.weight.detach() < 0, -1.0, 1.0)
+        signed = F.relu(x.values) * sign.repeat(x.sets).view(1, -1, 1, 1)
+        return x._replace(values=signed).max() * sign.view(1, -1, 1)
 
     def extremes(self, x: Places) -> Tensor:
         """The values that the norm makes largest: the maxima, or the minima of a filter with a negative gamma."""
