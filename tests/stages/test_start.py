@@ -61,6 +61,7 @@ def champion(sound_study, trained: Path) -> str:
     return "models:/starter@champion"
 
 
+@pytest.mark.slow
 def test_a_run_and_a_version_of_it_are_one_start(study, trained: Path, champion: str) -> None:
     """The weights decide who a run is, not where they lie; another start, or none, is another run."""
     runs = {
@@ -77,6 +78,7 @@ def test_a_run_and_a_version_of_it_are_one_start(study, trained: Path, champion:
     assert "start" not in logged(study, scratch)
 
 
+@pytest.mark.slow
 def test_versions_that_are_no_start(study, champion: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refused(start: str, message: str) -> None:
         with pytest.raises(TagscaleError, match=rf"train\.start_from: {start}: {message}"):
@@ -95,6 +97,7 @@ def test_versions_that_are_no_start(study, champion: str, monkeypatch: pytest.Mo
         study.train(params_of(study, champion), "spectrogram", 16, 0, "runs/refused")
 
 
+@pytest.mark.slow
 def test_the_component_starts_from_the_champion(study, champion: str, tmp_path: Path) -> None:
     """As the pipeline `retrain` trains: the setting alone says it."""
     from types import SimpleNamespace
@@ -115,6 +118,7 @@ def test_the_component_starts_from_the_champion(study, champion: str, tmp_path: 
     assert sha256_of(tmp_path / "run" / checkpoint.WEIGHTS) == sha256_of(here / checkpoint.WEIGHTS)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_one_that_was_left_alone(
     study, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
