@@ -122,13 +122,16 @@ def test_settings_of_the_tagger_stay_as_the_user_changed_them(project: Path, tab
     write_table(project / "music", rows())
     learn("music/tracks.csv", "--name", "mine", "--work", "here")
     file = project / "here" / "params.yaml"
-    file.write_text(file.read_text().replace("models: []", "models: [spectrogram]"))
+    changed = file.read_text().replace("models: []", "models: [spectrogram]  # mine")
+    file.write_text(changed.replace("  version: null", "  # version: null").replace("  clip_norm:", "  # clip_norm:"))
     (project / "music").rename(project / "moved")
     learn("moved", "--name", "other", "--work", "here")
     settings = load(file)
     assert settings.train.models == ["spectrogram"]
     assert settings.dataset.root == str(project / "moved")
     assert settings.registry.name == "other"
+    assert settings.train.clip_norm == load(project / "params.yaml").train.clip_norm, "a missing key is added"
+    assert "[spectrogram]  # mine" in file.read_text(), "comments stay"
 
 
 def test_folders_of_classes_are_exclusive_tags_and_their_folders_artists(project: Path, tables_alone: None) -> None:

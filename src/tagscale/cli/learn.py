@@ -115,11 +115,14 @@ def _write_table(folder: Path, work: Path) -> None:
 def _write_settings(work: Path, dataset: dict[str, Any], name: str, params: Path, preset: str) -> None:
     """Write the tagger's params.yaml: the project's, with the preset and the dataset laid over.
 
-    Of one that is there already, only the dataset and the name change.
+    One that is there already stays, but for the dataset, the name, and keys that it lacks, as after an update.
     """
     file = work / PARAMS
     own = {"dataset": dataset, "registry": {"name": name}, "tracking": {"experiment": name}}
-    base, changes = (file, own) if file.is_file() else (params, laid_over(read_yaml(preset_file(preset)), own))
+    if file.is_file():
+        base, changes = file, laid_over(laid_over(read_yaml(params), read_yaml(file)), own)
+    else:
+        base, changes = params, laid_over(read_yaml(preset_file(preset)), own)
     parse(laid_over(read_yaml(base), changes), origin=str(base))  # refuse before writing
     work.mkdir(parents=True, exist_ok=True)
     with replacing(file) as fresh:

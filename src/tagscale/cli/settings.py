@@ -38,7 +38,7 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
             content[key] = _block_in_one_line(value)
         elif isinstance(value, dict):
             changed += _lay_over(content[key], value, f"{where}.")
-        elif content.get(key) != value:
+        elif key not in content or content[key] != value:
             changed.append((where, content.get(key), value))
             content[key] = _in_one_line(value) if isinstance(value, list) else value
     return changed
