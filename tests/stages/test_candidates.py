@@ -12,6 +12,8 @@ import yaml
 
 from stages.conftest import SoundStudy
 from tagscale.cli import main
+from tagscale.descriptors import baseline
+from tagscale.descriptors.describe import VERSION
 from tagscale.params.load import Params
 from tagscale.registry.cost import PLACE, SIZE, TIME
 from tagscale.registry.package import load_version
@@ -74,7 +76,11 @@ def tagged(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> di
 
 
 def test_trees_are_registered_and_tag_audio_as_they_were_evaluated(
-    scored: SoundStudy, study: SoundStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scored: SoundStudy,
+    study: SoundStudy,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     outcome = registered(study, settings(study, "trees", ["descriptors"]), tmp_path)
     assert (outcome["candidate"], outcome["role"], outcome["alias"]) == ("descriptors-all-0", "descriptors", "champion")
@@ -99,6 +105,16 @@ def test_trees_are_registered_and_tag_audio_as_they_were_evaluated(
     champion = load_version("trees")[0]
     again = champion.scorer.predict(store, tracks)
     np.testing.assert_allclose(again.to_numpy(), predictions.loc[tracks].to_numpy(), atol=1e-6)
+
+    monkeypatch.setattr(baseline, "VERSION", VERSION + 1)  # as after an update of tagscale
+    with pytest.raises(TagscaleError, match=rf"of version {VERSION}, where .* {VERSION + 1}, .*tagscale promote"):
+        load_version("trees")
+    with pytest.raises(SystemExit) as ended:
+        main(["tag", str(tmp_path / "song.wav"), "--params", str(tmp_path / "params.yaml")])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "dvc repro" in said
+    assert "Traceback" not in said
 
 
 def test_the_best_of_all_kinds_is_chosen_unless_the_settings_restrict_them(

@@ -176,8 +176,13 @@ class DescriptorTrees:
         except (OSError, EOFError, zlib.error, xgboost.core.XGBoostError, ValueError, LookupError, TypeError) as error:
             raise Damaged(file, f"no readable trees ({error})", command) from None
         if trees.version != VERSION:
-            what = f"grown on descriptors of version {trees.version}, where this tagscale computes version {VERSION}"
-            raise Damaged(file, what, command)
+            raise TagscaleError(
+                f"{file}: these trees were grown on descriptors of version {trees.version}, where this tagscale "
+                f"computes version {VERSION}, so they cannot score audio here. Run `dvc repro`: it describes, trains "
+                "and registers anew, and what it registers becomes champion if it scores better, or by `tagscale "
+                "promote`. Until then a registered version runs on the copy of tagscale that it carries (`mlflow "
+                "models serve`)."
+            )
         return trees
 
 
