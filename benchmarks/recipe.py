@@ -20,22 +20,25 @@ import signal
 import threading
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from machine import processor
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import centred, draw, interval, resampled_metrics
-from tagscale.evaluation.metrics import evaluate
+from tagscale.evaluation.metrics import PARTS, evaluate
 from tagscale.evaluation.predict import predict
 from tagscale.models.architecture import architecture_of
 from tagscale.params.load import Params, laid_over, load, parse
 from tagscale.partition.divide import Partition
 from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.stages.cell import Cell
+from tagscale.stages.results import pool_folds, scored_tracks
 from tagscale.store.read import Store
-from tagscale.training.fit import Labelled, fit
+from tagscale.training.fit import Fitted, Labelled, fit
 from tagscale.training.memory import keep_freed_memory
 from tagscale.training.resume import Unfinished
 
@@ -83,28 +86,40 @@ class Corpus:
         self.store, self.name = Store.open(folder / "store"), self.catalog.name
 
     def measure(self, params: Params, model: str, size: str, seed: int, work: Path) -> dict[str, Any]:
-        """Train and test one cell; what its row of the state says."""
+        """Train and test one cell, with folds a model each; what its row of the state says."""
         cell = Cell(self.catalog, self.parts, model, int(size) if size.isdecimal() else size, seed)
         architecture = architecture_of(params, model, cell.tags, cell.kinds)
-        training, valid = (
-            Labelled(tracks, cell.labels(tracks)) for tracks in (cell.training, self.parts.tracks("valid"))
-        )
-        unfinished = Unfinished(work, {"settings": params.train.model_dump()})
-        with unfinished.held():
-            fitted = fit(architecture, self.store, training, valid, params.train, seed, unfinished=unfinished)
-        regression = np.array([kind == "regression" for kind in cell.kinds])
-        row: dict[str, Any] = {"seconds": round(fitted.seconds, 1), "best_step": fitted.best_step}
-        row |= {"last_step": int(fitted.history["step"].iloc[-1]), "valid_loss": float(fitted.history.valid_loss.min())}
-        for part in ("valid", "test"):
+        trained: list[Fitted] = []
+
+        def score(fold: str, parts: Partition) -> pd.DataFrame:
+            part = cell.folds[fold]
+            training, valid = (Labelled(of, cell.labels(of)) for of in (part.training, parts.tracks("valid")))
+            about = {"cell": [self.name, model, size, seed, fold], "settings": params.train.model_dump()}
+            unfinished = Unfinished(work, about)
+            with unfinished.held():
+                trained.append(
+                    fit(architecture, self.store, training, valid, params.train, seed, unfinished=unfinished)
+                )
+            unfinished.remove()
+            tracks = scored_tracks(parts)
+            return predict(trained[-1].model, architecture, self.store, tracks, params.evaluate.hop_seconds)
+
+        scores = pool_folds(self.parts, score).to_numpy()
+        row: dict[str, Any] = {
+            "seconds": round(sum(fitted.seconds for fitted in trained), 1),
+            "kept_step": fmean(fitted.kept_step for fitted in trained),
+            "last_step": fmean(int(fitted.history["step"].iloc[-1]) for fitted in trained),
+        }
+        regression, first = np.array([kind == "regression" for kind in cell.kinds]), 0
+        for part in PARTS:
             tracks = self.parts.tracks(part)
-            labels = cell.labels(tracks)
-            scores = predict(fitted.model, architecture, self.store, tracks, params.evaluate.hop_seconds).to_numpy()
-            metrics = evaluate(labels, scores, regression)
+            labels, own = cell.labels(tracks), scores[first : first + len(tracks)]
+            first += len(tracks)
+            metrics = evaluate(labels, own, regression)
             row[part] = {key: float(np.nanmean(np.asarray(metrics[key], float))) for key in SHOWN}
         artists = self.parts.table.set_index("track_id").loc[tracks, "artist"].tolist()
-        macro = resampled_metrics(labels, scores, regression, draw(artists, RESAMPLES, self.parts.hash)).macro()
+        macro = resampled_metrics(labels, own, regression, draw(artists, RESAMPLES, self.parts.hash)).macro()
         row["resamples"] = {key: [round(float(value), 5) for value in macro[key]] for key in SHOWN}
-        unfinished.remove()
         return row
 
 

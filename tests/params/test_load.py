@@ -197,13 +197,8 @@ def test_the_papers_presets_have_the_papers_recipe(preset: str) -> None:
     train = load(ROOT / "params.yaml", ROOT / "presets" / f"{preset}.yaml").train
     assert (train.optimizer, train.learning_rate, train.schedule, train.batch) == ("adam", 0.001, "halving", 32)
     assert (train.max_steps, train.patience, train.validate_every) == ("600 epochs", "150 epochs", "1 epoch")
-    assert (train.min_steps, train.ema, train.label_smoothing, train.clip_norm, train.accumulate) == (
-        0,
-        None,
-        0,
-        None,
-        1,
-    )
+    assert (train.min_steps, train.ema, train.keep) == (0, None, "best")
+    assert (train.label_smoothing, train.clip_norm, train.accumulate) == (0, None, 1)
     assert not any(train.augment.model_dump().values())
 
 

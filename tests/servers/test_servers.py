@@ -181,7 +181,7 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
     assert second.info.status == "FINISHED"
     assert second.data.params == first.data.params
     assert second.data.tags["tagscale.settings_hash"] == first.data.tags["tagscale.settings_hash"]
-    for name in (*CURVES, "best_step", "data_wait"):
+    for name in (*CURVES, "kept_step", "data_wait"):
         before, after = (client.get_metric_history(run.info.run_id, name) for run in (first, second))
         assert [point.step for point in after] == [point.step for point in before] != []
         if name in CURVES:

@@ -76,9 +76,9 @@ def test_killed_at_many_moments_it_ends_as_if_it_had_been_left_alone(study, tmp_
     client = MlflowClient(f"sqlite:///{killed / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("killed").experiment_id])
     assert run.info.status == "FINISHED"
-    for name in ("train_loss", "valid_loss", "learning_rate", "data_wait", "peak_memory_mb", "best_step"):
+    for name in ("train_loss", "valid_loss", "learning_rate", "data_wait", "peak_memory_mb", "kept_step"):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
-        assert steps == ([0] if name == "best_step" else [6, 12])
+        assert steps == ([0] if name == "kept_step" else [6, 12])
 
 
 def run_of(study: Any, experiment: str) -> Any:

@@ -97,6 +97,7 @@ def _make_run(folder: Path, identity: RunIdentity, tracks: int, epochs: int | No
     parameters = {"waveform": 187_000, "spectrogram": 254_000, "descriptors": 12_480}.get(identity.model, 100_000)
     facts = {"train_tracks": tracks, "parameters": parameters, "seconds": 0.2 * tracks + 10 * (identity.seed + 1)}
     facts |= {"unlearned": {"triangle": "not annotated in the training tracks"}} if tracks == SIZES["100"] else {}
+    facts |= {"kept_step": 10 * (epochs // 2)} if epochs else {}
     write_json(folder / "run.json", {"identity": identity.as_dict(), **facts})
     if epochs is not None:
         epoch = np.arange(epochs)

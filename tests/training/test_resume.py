@@ -73,7 +73,7 @@ def test_from_any_state_it_ends_alike(sounds: Sounds, whole: tuple[Fitted, Path]
     found = train(sounds, tmp_path / "left", told=lambda numbers, step: told.append(step))
     assert bytes_of(found.model) == bytes_of(whole[0].model)
     assert found.history[ALIKE].equals(whole[0].history[ALIKE])
-    assert found.best_step == whole[0].best_step
+    assert found.kept_step == whole[0].kept_step
     assert told == [4, 8], "of those before it is told again, for whoever missed one"
     assert states == 8 or len(list((tmp_path / "left" / "model").glob("*.state"))) == 2
     assert found.seconds > 0
@@ -90,17 +90,18 @@ def test_without_a_folder_it_ends_alike_too(sounds: Sounds, whole: tuple[Fitted,
 def test_early_ending_and_halving_go_on(sounds: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a rate that learns nothing the loss stands still: halved once, ended after the patience."""
     course: dict[str, Any] = {
-        "schedule": "halving", "learning_rate": 1e-12, "patience": 8, "max_steps": 36, "optimizer": "sgd"
+        "schedule": "halving", "learning_rate": 1e-12, "patience": 8, "max_steps": 36, "optimizer": "sgd",
+        "keep": "best",
     }  # fmt: skip
     monkeypatch.setattr(resume, "KEPT", 100)
     found = train(sounds, tmp_path / "whole", **course)
     epochs = len(found.history)
-    assert 4 * epochs == found.best_step + 8 < 36
+    assert 4 * epochs == found.kept_step + 8 < 36
     for states in (epochs - 1, epochs):
         ended_after(tmp_path / "whole", tmp_path / f"left{states}", states)
         again = train(sounds, tmp_path / f"left{states}", **course)
         assert again.history[ALIKE].equals(found.history[ALIKE])
-        assert again.best_step == found.best_step
+        assert again.kept_step == found.kept_step
 
 
 @pytest.mark.parametrize("states", [2, 6])

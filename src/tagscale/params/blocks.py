@@ -240,6 +240,7 @@ class TrainParams(FineTuningParams):
     patience: PositiveSpan
     validate_every: PositiveSpan | None
     ema: float | None = Field(gt=0, lt=1)
+    keep: Literal["last", "best"]
     augment: AugmentParams
     label_smoothing: float = Field(ge=0, lt=1)
     clip_norm: float | None = Field(gt=0)

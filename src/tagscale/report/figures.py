@@ -93,7 +93,7 @@ def learning_curves(study: Study) -> Figure:
 
 
 def draw_learning_curves(axes: Axes, study: Study, model: str) -> None:
-    """Darker is more training tracks; a dot marks the validation whose weights were kept (lowest validation loss)."""
+    """Darker is more training tracks; a dot marks the validation whose weights were kept."""
     tracks = study.runs[study.runs["model"] == model].groupby("size")["train_tracks"].max().sort_values()
     curves = study.curves[study.curves["model"] == model]
     for place, (size, count) in enumerate(tracks.items()):
@@ -102,7 +102,7 @@ def draw_learning_curves(axes: Axes, study: Study, model: str) -> None:
             axes.plot(run["step"], run["train_loss"], color=shade, linewidth=1.1, linestyle=":")
             label = f"{count:,} tracks" if number == 0 else None
             axes.plot(run["step"], run["valid_loss"], color=shade, linewidth=1.8, label=label)
-            kept = run.nsmallest(1, "valid_loss")
+            kept = run[run["kept"]]
             axes.plot(kept["step"], kept["valid_loss"], "o", color=shade, markersize=6, markeredgecolor="white")
     losses = study.curves[["train_loss", "valid_loss"]].to_numpy()
     reach = np.nanpercentile(losses, 99) - np.nanmin(losses) or 1.0

@@ -82,6 +82,7 @@ class RunFacts(TypedDict):
     train_tracks: NonNegativeInt
     parameters: NonNegativeInt
     seconds: FiniteFloat
+    kept_step: NotRequired[NonNegativeInt]  # of a network: steps before the validation whose weights it has
     folds: NotRequired[NonNegativeInt]  # of which each has a folder like a run's, fold-1, fold-2 ...
     unlearned: NotRequired[dict[str, str]]  # tags that the training tracks say nothing about -> why
 

@@ -80,9 +80,11 @@ class Cell:
         )
 
 
-def write_run(folder: Path, identity: RunIdentity, cell: Cell, parameters: int, seconds: float) -> None:
+def write_run(
+    folder: Path, identity: RunIdentity, cell: Cell, parameters: int, seconds: float, kept_step: int | None = None
+) -> None:
     """Write run.json: identity, number of training tracks, tags that they say nothing about, number of parameters,
-    seconds of training."""
+    seconds of training; of a network also the step whose weights it has."""
     facts: RunFacts = {
         "identity": identity,
         "train_tracks": len(cell.training),
@@ -90,6 +92,8 @@ def write_run(folder: Path, identity: RunIdentity, cell: Cell, parameters: int, 
         "seconds": round(seconds, 1),
         "unlearned": cell.unlearned,
     }
+    if kept_step is not None:
+        facts["kept_step"] = kept_step
     seal(folder, RUN, facts | {"identity": identity.as_dict()})
 
 

@@ -215,9 +215,9 @@ class Training:
             return
         parameters = parameter_count(fitted.model)
         _write_network(self.target, fitted, self.architecture, self.identity, self.cell)
-        curves.log({"best_step": fitted.best_step}, prefix=prefix)
-        best = fitted.history["valid_loss"].min()
-        outcome = f"best step {fitted.best_step:,}, validation loss {best:.4f}"
+        curves.log({"kept_step": fitted.kept_step}, prefix=prefix)
+        loss = fitted.history.set_index("step")["valid_loss"][fitted.kept_step]
+        outcome = f"weights of step {fitted.kept_step:,}, validation loss {loss:.4f}"
         say(self.identity, self.cell, parameters, begin, outcome, self.name)
 
 
@@ -262,4 +262,4 @@ def _write_network(run: Path, fitted: "Fitted", architecture: Architecture, iden
         checkpoint.write(fresh, fitted.model, architecture)
         for name, history in histories.items():
             history.to_csv(fresh / name, index=False, float_format="%.6f", lineterminator="\n")
-        write_run(fresh, identity, cell, parameter_count(fitted.model), fitted.seconds)
+        write_run(fresh, identity, cell, parameter_count(fitted.model), fitted.seconds, fitted.kept_step)

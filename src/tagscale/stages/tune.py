@@ -215,7 +215,7 @@ class Search:
                 child.set_tags({"tagscale.ended_early": True})
             else:
                 score = self._score(fitted, params)
-                child.log_metrics({f"valid_{self.params.registry.metric}": score, "best_step": fitted.best_step})
+                child.log_metrics({f"valid_{self.params.registry.metric}": score, "kept_step": fitted.kept_step})
                 return score
         raise optuna.TrialPruned
 

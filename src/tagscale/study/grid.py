@@ -48,7 +48,7 @@ class Study:
     runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_<metric> and test_<metric>.
     tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv, with the ends of the tag's
         intervals, `<metric>_low` and `_high`, NaN where it has none.
-    curves: one row a run and validation: model, size, seed, step, train_loss, valid_loss; of train.models only.
+    curves: one row a run and validation: model, size, seed, step, train_loss, valid_loss, kept; of train.models only.
     unscored: part, tag, reason.
     unlearned: train_tracks, tag, reason: tags that the training tracks say nothing about, whatever the model.
     notes: warnings that a reader needs before the tables.

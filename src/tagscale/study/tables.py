@@ -101,10 +101,14 @@ def stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tu
 
 
 def read_history(pair: Pair) -> pd.DataFrame:
-    """history.csv: a row a validation; where it counts epochs, they stand for steps. Raises Damaged."""
+    """history.csv: a row a validation; where it counts epochs, they stand for steps. Raises Damaged.
+
+    `kept` says whether the run has the weights of that validation; no row of a run in folds, which has several models'.
+    """
     output, name = run_output(pair[1]["folder"]), "history.csv"
     counted = EPOCHS if output.content(name).startswith(b"epoch,") else HISTORY
-    return csv_in(output, name, (), counted).rename(columns={"epoch": "step"})
+    history = csv_in(output, name, (), counted).rename(columns={"epoch": "step"})
+    return history.assign(kept=history["step"] == pair[1].get("kept_step"))
 
 
 def read_tags(pair: Pair) -> pd.DataFrame:

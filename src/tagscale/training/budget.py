@@ -87,9 +87,19 @@ class Budget:
         return min(validated + self.validate_every, self.end(history))
 
 
-def best_step(history: History) -> int:
-    """The number of steps before the validation with the lowest loss; the first of several."""
-    return min(history, key=lambda validation: validation[1])[0]
+def kept_step(history: History, keep: str) -> int:
+    """The number of steps before the validation whose weights are kept (`train.keep`).
+
+    `last`: those of the newest validation. Where the schedule ends at a rate of 0, nothing is gained by choosing among
+    earlier ones, and a choice by the loss does harm where tracks are few: there the loss rises, because the model is
+    too sure of its scores, while their ranking still gets better (benchmarks/results/recipe.md).
+    `best`: those of the lowest validation loss; of the first of several.
+
+    >>> history = [(10, 0.5), (20, 0.4), (30, 0.45)]
+    >>> kept_step(history, "last"), kept_step(history, "best")
+    (30, 20)
+    """
+    return history[-1][0] if keep == "last" else min(history, key=lambda validation: validation[1])[0]
 
 
 def learning_rate(settings: TrainParams, budget: Budget, step: int, history: History) -> float:

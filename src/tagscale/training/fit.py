@@ -19,7 +19,7 @@ from tagscale.models.tagger import Tagger
 from tagscale.params.blocks import TrainParams
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
-from tagscale.training.budget import Budget, best_step
+from tagscale.training.budget import Budget, kept_step
 from tagscale.training.distributed import World
 from tagscale.training.failures import lost_process_explained
 from tagscale.training.loop import OnRow, train
@@ -48,18 +48,18 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, with the weights of its best validation, and how training went.
+    """A trained model, with the weights of the validation that `train.keep` names, and how training went.
 
     history: a row for each validation, with the columns of `training.loop.train`; of the last step of the training,
         where the model has several
-    best_step: the number of steps before that with the lowest loss
+    kept_step: the number of steps before the validation whose weights the model has
     earlier: histories of the steps before, by their names
     seconds: what training took, in all processes one after another
     """
 
     model: Tagger
     history: pd.DataFrame
-    best_step: int
+    kept_step: int
     earlier: dict[str, pd.DataFrame] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -132,7 +132,8 @@ def fit(
         model.requires_grad_(True)  # norms were frozen for this training alone
     histories = {name: pd.DataFrame(state.rows) for name, state in finished.items()}
     seconds = sum(state.seconds for state in finished.values())
-    return Fitted(model.cpu().eval(), histories.pop(""), best_step(finished[""].history), histories, seconds)
+    kept = kept_step(finished[""].history, settings.keep)
+    return Fitted(model.cpu().eval(), histories.pop(""), kept, histories, seconds)
 
 
 def _loaders(

@@ -52,7 +52,7 @@ def train(
     saved: dict[str, Any] | None = None,
     on_row: OnRow | None = None,
 ) -> State:
-    """Train one network, from a saved state on where there is one, and give it the weights of its best validation.
+    """Train one network, from a saved state on where there is one, and give it the weights that `train.keep` names.
 
     A row of the state: step (how many there were before the validation), train_loss (with dropout, over the changing
     weights since the validation before), valid_loss, learning_rate (of the next step), patches_per_second (of training
@@ -79,7 +79,8 @@ def train(
         freeze_norms(network)
     optimizer = optimizer_of(network, settings, step.body_rate)
     average = WeightAverage(network, settings.ema) if settings.ema else None
-    state = State(network, optimizer, fabric.strategy.precision, torch.zeros((), device=fabric.device), average)
+    loss_sum = torch.zeros((), device=fabric.device)
+    state = State(network, optimizer, fabric.strategy.precision, loss_sum, settings.keep, average)
     if saved is not None:
         state.load(saved)
     begin -= state.seconds
@@ -87,7 +88,7 @@ def train(
     for row in state.rows:  # the last one may not have been reported before the interruption
         report(row)
     if budget.is_over(state.history):
-        state.restore_best()
+        state.restore_kept()
         return state
 
     def save() -> None:
@@ -174,7 +175,7 @@ def train(
                 end_if(terminated)
                 refuse_nonfinite(valid_loss, state.step, settings, kept)
 
-                # --- note the row, keep the best weights, save the state, and only then report
+                # --- note the row, keep the weights, save the state, and only then report
                 history = [*state.history, (state.step, float(valid_loss))]
                 row = {
                     "step": state.step,
@@ -190,7 +191,7 @@ def train(
                 display.print(state.rows)
                 save()
                 report(row)
-    state.restore_best()
+    state.restore_kept()
     return state
 
 

@@ -23,7 +23,7 @@ from tagscale.runtime.files import write_json
 from tagscale.runtime.lock import exclusive
 from tagscale.training.distributed import World, from_first
 
-FORMAT = 4
+FORMAT = 5
 KEPT = 2  # states: the newest, and the one before for when that is damaged
 ABOUT, LOCK = "about.json", "lock"
 

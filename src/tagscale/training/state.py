@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tagscale.training.averaging import WeightAverage
-from tagscale.training.budget import best_step
+from tagscale.training.budget import kept_step
 from tagscale.training.distributed import World, summed
 
 
@@ -20,9 +20,10 @@ class State:
 
     step: optimiser steps taken
     loss_sum: of the steps since the last validation; of several processes each has its share
+    keep: which validated weights are kept (`train.keep`)
+    average: of the weights over the steps; None: the weights themselves are validated and kept
     rows: one row of numbers for each validation; the keys are the columns of the history
-    average: of the weights over the steps; None: the last weights are validated and kept
-    best_weights: those with the lowest validation loss, on the CPU
+    kept_weights: on the CPU
     seconds: what the training took until it was saved, in all processes one after another
     """
 
@@ -30,10 +31,11 @@ class State:
     optimizer: Optimizer
     precision: Precision  # holds the scale of the gradients at 16-mixed
     loss_sum: Tensor
+    keep: str
     average: WeightAverage | None = None
     step: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    kept_weights: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -47,20 +49,20 @@ class State:
         return [(int(row["step"]), row["valid_loss"]) for row in self.rows]
 
     def end_validation(self, row: dict[str, float]) -> None:
-        """Note a validation, and keep the weights if they are the best."""
+        """Note a validation, and keep the weights if `train.keep` wants them."""
         self.rows.append(row)
         self.loss_sum = torch.zeros_like(self.loss_sum)
-        if best_step(self.history) == self.step:
+        if kept_step(self.history, self.keep) == self.step:
             weights = self.network.state_dict() | (self.average.tensors if self.average else {})
-            self.best_weights = {key: value.cpu().clone() for key, value in weights.items()}
+            self.kept_weights = {key: value.cpu().clone() for key, value in weights.items()}
 
     def validated_weights(self) -> AbstractContextManager[None]:
         """The network has the weights that are validated and kept while the block runs."""
         return self.average.applied() if self.average else nullcontext()
 
-    def restore_best(self) -> None:
-        """Give the network its best weights."""
-        self.network.load_state_dict(self.best_weights)
+    def restore_kept(self) -> None:
+        """Give the network the weights that are kept."""
+        self.network.load_state_dict(self.kept_weights)
 
     def as_dict(self) -> dict[str, Any]:
         """What `load` takes, for torch.save. Of several processes all must call it."""
@@ -72,7 +74,7 @@ class State:
             "step": self.step,
             "average": self.average.tensors if self.average else {},
             "rows": self.rows,
-            "best_weights": self.best_weights,
+            "kept_weights": self.kept_weights,
             "seconds": self.seconds,
         }
 
@@ -87,4 +89,4 @@ class State:
         if World.current().first:  # the sum is that of all processes
             self.loss_sum = saved["loss_sum"].to(self.loss_sum)
         self.step, self.seconds = saved["step"], saved["seconds"]
-        self.rows, self.best_weights = saved["rows"], saved["best_weights"]
+        self.rows, self.kept_weights = saved["rows"], saved["kept_weights"]
