@@ -2,13 +2,16 @@
 
     python benchmarks/recipe.py --data DATA [--data DATA ...] [--minutes 30] [--state FILE] [--output FILE]
 
-DATA is a project's `data` folder with catalog, partition and store, as `dvc repro partition` leaves it. Each cell is a
-corpus, model, training size, seed and recipe; the order is seed by seed, the sizes that matter most first. The state
-file keeps what is measured; the next call goes on, within a training too (`--minutes` ends a call, and so does
-SIGTERM), so that hours of work fit into idle slices. The page is written after every cell.
+DATA is a project's `data` folder with catalog, partition and store, as `dvc repro partition` leaves it; where the
+partition has folds, a cell is a training for each, and its scores are pooled. Each cell is a corpus, model, training
+size, seed and recipe; the order is seed by seed, the sizes that matter most first. The state file keeps what is
+measured; the next call goes on, within a training too (`--minutes` ends a call, and so does SIGTERM), so that hours of
+work fit into idle slices. The page is written after every cell.
 
 What to look for: PR-AUC on the test part, and its difference from the recipe in the first row, paired by a bootstrap
-over the test artists. Settings are those of params.yaml but for what the recipe's row says.
+over the test artists. Settings are those of params.yaml but for what the recipe's row says. A training gives a row for
+each way to choose its weights: `best`, of the lowest validation loss; `last`, after the last step; both averaged over
+the steps where train.ema says so, and then `last, no average`, too.
 """
 
 import argparse
@@ -18,7 +21,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from machine import processor
+from torch import Tensor
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import centred, draw, interval, resampled_metrics
@@ -38,7 +41,7 @@ from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.stages.cell import Cell
 from tagscale.stages.results import pool_folds, scored_tracks
 from tagscale.store.read import Store
-from tagscale.training.fit import Fitted, Labelled, fit
+from tagscale.training.fit import Labelled, fit
 from tagscale.training.memory import keep_freed_memory
 from tagscale.training.resume import Unfinished
 
@@ -48,8 +51,9 @@ SHOWN = ("roc_auc", "pr_auc")
 RESAMPLES, CONFIDENCE = 500, 0.95
 OFF = {"gain": 0, "polarity": False, "speed": 0, "noise": 0, "mix": 0, "band_mask": 0, "time_mask": 0}
 PLAIN: dict[str, Any] = {
-    "schedule": "trapezoid", "min_steps": 0, "patience": 100_000, "validate_every": None, "ema": None,
-    "augment": OFF, "label_smoothing": 0, "clip_norm": None, "accumulate": 1,
+    "batch": 16, "learning_rate": 0.005, "schedule": "trapezoid", "min_steps": 0, "patience": 100_000,
+    "validate_every": None, "ema": 0.999, "keep": "best", "augment": OFF, "label_smoothing": 0, "clip_norm": None,
+    "accumulate": 1, "precision": "bf16-mixed",
 }  # fmt: skip
 
 
@@ -59,23 +63,28 @@ def recipe(steps: int | str, augment: dict[str, Any] | None = None, **different:
 
 ALL = {"gain": 6, "polarity": True, "speed": 0.03, "noise": 0.05, "mix": 0.3, "band_mask": 0.15, "time_mask": 0.1}
 RECIPES: dict[str, dict[str, Any]] = {
-    "10 epochs, cosine": recipe("10 epochs", schedule="cosine"),
-    "1,000 steps": recipe(1000),
-    "1,000 steps, average": recipe(1000, ema=0.999),
+    "10 epochs, cosine": recipe("10 epochs", schedule="cosine", ema=None),
+    "params.yaml": {"keep": "best"},
+    "1,200 steps": recipe(1200),
+    "1,800 steps": recipe(1800),
     "2,400 steps": recipe(2400),
-    "2,400 steps, average": recipe(2400, ema=0.999),
-    "2,400 steps, average, mix": recipe(2400, {"mix": 0.3}, ema=0.999),
-    "2,400 steps, cosine, average": recipe(2400, schedule="cosine", ema=0.999),
-    "4,000 steps, average": recipe(4000, ema=0.999),
-    **{
-        f"2,400 steps, average, {part.replace('_', ' ')}": recipe(2400, {part: ALL[part]}, ema=0.999)
-        for part in ALL
-        if part != "mix"
-    },
-    "2,400 steps, average, all seven": recipe(2400, ALL, ema=0.999),
-    "2,400 steps, average, smoothing 0.1": recipe(2400, ema=0.999, label_smoothing=0.1),
-    "2,400 steps, average, clipped at 1": recipe(2400, ema=0.999, clip_norm=1.0),
+    "2,400 steps, cosine": recipe(2400, schedule="cosine"),
+    "2,400 steps of 8 patches, rate 0.0035": recipe(2400, batch=8, learning_rate=0.0035),
+    "600 steps of 32 patches, rate 0.007": recipe(600, batch=32, learning_rate=0.007),
+    "4,000 steps": recipe(4000),
+    "2,400 steps, float32": recipe(2400, precision="32-true"),
+    "2,400 steps, cosine, float32": recipe(2400, schedule="cosine", precision="32-true"),
+    "2,400 steps, mix, float32": recipe(2400, {"mix": 0.3}, precision="32-true"),
+    **{f"2,400 steps, {part.replace('_', ' ')}": recipe(2400, {part: ALL[part]}) for part in ALL},
+    "1,200 steps, gain, polarity, mix, masks": recipe(
+        1200, {key: ALL[key] for key in ALL if key not in ("speed", "noise")}
+    ),
+    "2,400 steps, all seven": recipe(2400, ALL),
+    "2,400 steps, smoothing 0.1": recipe(2400, label_smoothing=0.1),
+    "2,400 steps, clipped at 1": recipe(2400, clip_norm=1.0),
 }
+KEPT = ("best", "last", "last, no average")
+ROWS = [f"{name}; {kept}" for name in RECIPES for kept in KEPT]  # in the order of the page
 
 
 class Corpus:
@@ -85,42 +94,54 @@ class Corpus:
         self.catalog, self.parts = Catalog.load(folder / "catalog"), Partition.load(folder / "partition")
         self.store, self.name = Store.open(folder / "store"), self.catalog.name
 
-    def measure(self, params: Params, model: str, size: str, seed: int, work: Path) -> dict[str, Any]:
-        """Train and test one cell, with folds a model each; what its row of the state says."""
+    def measure(self, params: Params, model: str, size: str, seed: int, work: Path) -> dict[str, dict[str, Any]]:
+        """Train and test one cell, with folds a model each; what its rows of the state say, by the weights kept."""
         cell = Cell(self.catalog, self.parts, model, int(size) if size.isdecimal() else size, seed)
         architecture = architecture_of(params, model, cell.tags, cell.kinds)
-        trained: list[Fitted] = []
-
-        def score(fold: str, parts: Partition) -> pd.DataFrame:
-            part = cell.folds[fold]
+        last_steps, kept_steps = [], []
+        scores: dict[str, dict[str, pd.DataFrame]] = {}  # by the weights kept, and by the fold
+        for fold, part in cell.folds.items():
+            parts = part.partition
             training, valid = (Labelled(of, cell.labels(of)) for of in (part.training, parts.tracks("valid")))
             about = {"cell": [self.name, model, size, seed, fold], "settings": params.train.model_dump()}
             unfinished = Unfinished(work, about)
             with unfinished.held():
-                trained.append(
-                    fit(architecture, self.store, training, valid, params.train, seed, unfinished=unfinished)
-                )
+                fitted = fit(architecture, self.store, training, valid, params.train, seed, unfinished=unfinished)
+                for kept, weights in weights_of(unfinished).items():
+                    fitted.model.load_state_dict(weights)
+                    hop, tracks = params.evaluate.hop_seconds, scored_tracks(parts)
+                    table = predict(fitted.model, architecture, self.store, tracks, hop)
+                    scores.setdefault(kept, {})[fold] = table
             unfinished.remove()
-            tracks = scored_tracks(parts)
-            return predict(trained[-1].model, architecture, self.store, tracks, params.evaluate.hop_seconds)
+            last_steps.append(int(fitted.history["step"].iloc[-1]))
+            kept_steps.append(fitted.kept_step)
+        rows = {}
+        for kept, tables in scores.items():
+            pooled = pool_folds(self.parts, lambda fold, _, tables=tables: tables[fold])
+            rows[kept] = {"kept_step": fmean(kept_steps if kept == "best" else last_steps)}
+            rows[kept] |= {"last_step": fmean(last_steps)} | self.test(cell, pooled)
+        return rows
 
-        scores = pool_folds(self.parts, score).to_numpy()
-        row: dict[str, Any] = {
-            "seconds": round(sum(fitted.seconds for fitted in trained), 1),
-            "kept_step": fmean(fitted.kept_step for fitted in trained),
-            "last_step": fmean(int(fitted.history["step"].iloc[-1]) for fitted in trained),
-        }
-        regression, first = np.array([kind == "regression" for kind in cell.kinds]), 0
+    def test(self, cell: Cell, scores: pd.DataFrame) -> dict[str, Any]:
+        """The means over tags of both parts, and the test part's in every resample."""
+        regression, first, row = np.array([kind == "regression" for kind in cell.kinds]), 0, {}
         for part in PARTS:
             tracks = self.parts.tracks(part)
-            labels, own = cell.labels(tracks), scores[first : first + len(tracks)]
+            labels, own = cell.labels(tracks), scores.iloc[first : first + len(tracks)].to_numpy()
             first += len(tracks)
             metrics = evaluate(labels, own, regression)
             row[part] = {key: float(np.nanmean(np.asarray(metrics[key], float))) for key in SHOWN}
         artists = self.parts.table.set_index("track_id").loc[tracks, "artist"].tolist()
-        macro = resampled_metrics(labels, own, regression, draw(artists, RESAMPLES, self.parts.hash)).macro()
-        row["resamples"] = {key: [round(float(value), 5) for value in macro[key]] for key in SHOWN}
-        return row
+        means = resampled_metrics(labels, own, regression, draw(artists, RESAMPLES, self.parts.hash)).overall()
+        return row | {"resamples": {key: [round(float(value), 5) for value in means[key]] for key in SHOWN}}
+
+
+def weights_of(unfinished: Unfinished) -> dict[str, dict[str, Tensor]]:
+    """The weights that a complete training with `keep: best` could be given."""
+    state = unfinished.states("model").newest()
+    assert state is not None
+    weights = {"best": state["kept_weights"], "last": state["network"] | state["average"]}
+    return weights | ({"last, no average": state["network"]} if state["average"] else {})
 
 
 def row_name(corpus: str, model: str, size: str, seed: int, name: str) -> str:
@@ -132,12 +153,12 @@ def page(state: dict[str, Any]) -> str:
     lines = [
         "# The training recipe, a part at a time",
         "",
-        f"{datetime.date.today()}, {processor()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s), other work on "
-        "the machine. Written by `python benchmarks/recipe.py`; settings are those of params.yaml but for "
-        f"what a row says. Means over the seeds; in brackets {CONFIDENCE:.0%} intervals by a bootstrap over the test "
-        "artists, of the difference from the first row paired. Average: `train.ema` 0.999. Steps are of the schedule "
-        "`trapezoid`. "
-        "The weights kept are those with the lowest validation loss; no training ends early.",
+        f"{datetime.date.today()}, {processor()}. Written by `python benchmarks/recipe.py`; settings are those of "
+        "params.yaml but for what a row says. Means over the seeds; in brackets intervals by a bootstrap over the test "
+        f"artists ({CONFIDENCE:.0%}), of the difference from the first row paired. Steps are of 16 patches and of the "
+        "schedule `trapezoid`, in bf16, without early end, where a row says nothing else. Kept are the weights of the "
+        "lowest validation loss (best) or of the last step, averaged over the steps (`train.ema` 0.999) or not; "
+        "`10 epochs, cosine` is not averaged.",
         "",
     ]
     groups: dict[tuple[str, ...], dict[str, list[dict[str, Any]]]] = {}
@@ -146,11 +167,11 @@ def page(state: dict[str, Any]) -> str:
         groups.setdefault(tuple(group), {}).setdefault(name, []).append(row)
     for (corpus, model, size), recipes in groups.items():
         lines += [f"## {corpus}: {model}, {size} tracks", ""]
-        lines += ["| recipe | seeds | valid PR-AUC | ROC-AUC | PR-AUC | difference | kept step | seconds |"]
+        lines += ["| recipe; weights kept | seeds | valid PR-AUC | ROC-AUC | PR-AUC | difference | kept step | steps |"]
         lines += ["|---|---|---|---|---|---|---|---|"]
-        first = next((name for name in RECIPES if name in recipes), None)
-        for name in (name for name in RECIPES if name in recipes):
-            lines.append(table_row(name, recipes[name], recipes[first] if first and first != name else []))
+        names = [name for name in ROWS if name in recipes]
+        for name in names:
+            lines.append(table_row(name, recipes[name], recipes[names[0]] if name != names[0] else []))
         lines.append("")
     return "\n".join(lines)
 
@@ -172,10 +193,7 @@ def table_row(name: str, rows: list[dict[str, Any]], reference: list[dict[str, A
         cells.append(f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]")
     else:
         cells.append("")
-    cells += [
-        f"{np.mean([row['best_step'] for row in rows]):,.0f}",
-        f"{np.mean([row['seconds'] for row in rows]):,.0f}",
-    ]
+    cells += [f"{fmean(row[key] for row in rows):,.0f}" for key in ("kept_step", "last_step")]
     return f"| {' | '.join(cells)} |"
 
 
@@ -201,15 +219,14 @@ def main() -> None:
     for seed, corpus, model, size, name in cells:
         state = read_json(given.state) if given.state.exists() else {}
         key = row_name(corpus.name, model, size, seed, name)
-        if key in state:
+        if f"{key}; best" in state:
             continue
         print(f"--- {key}", flush=True)
-        begin = time.perf_counter()
         params = parse(laid_over(settings, {"train": RECIPES[name]}))
         work = given.state.with_name(f"{given.state.stem}.unfinished")
-        state[key] = corpus.measure(params, model, size, seed, work)
-        print(json.dumps({key: value for key, value in state[key].items() if key != "resamples"}), flush=True)
-        print(f"{time.perf_counter() - begin:.0f} s", flush=True)
+        for kept, row in corpus.measure(params, model, size, seed, work).items():
+            state[f"{key}; {kept}"] = row
+            print(kept, json.dumps({key: value for key, value in row.items() if key != "resamples"}), flush=True)
         write_json(given.state, state)
         with replacing(given.output) as fresh:
             fresh.write_text(page(state), encoding="utf-8")
