@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from tagscale.training.recipe import annotated, balanced_weights, entry_losses, masked_loss, smoothed
+from sounds import settings
+from tagscale.training.recipe import (
+    annotated,
+    balanced_weights,
+    deciding,
+    entry_losses,
+    masked_loss,
+    smoothed,
+    with_precision,
+)
 
 NAN = float("nan")
 REGRESSION = torch.tensor([False, False, True])
@@ -111,3 +120,15 @@ def test_weights_apply_to_what_is_annotated() -> None:
     assert torch.equal(plain[:, 1:], weighted[:, 1:])
     expected = plain[:, 0] * (2 + 4 * labels[:, 0].nan_to_num(0))
     torch.testing.assert_close(weighted[:, 0], expected)
+
+
+@pytest.mark.parametrize(("able", "expected"), [({"avx512_bf16": True}, "bf16-mixed"), ({"avx512_f": True}, "32-true")])
+def test_a_precision_left_open_is_that_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], expected: str
+) -> None:
+    """A run's identity says which: other weights come out."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert with_precision(settings(precision=None)).precision == expected
+    assert deciding(settings(precision=None), 3.0) == deciding(settings(precision=expected), 3.0)
+    assert with_precision(settings(precision="32-true")).precision == "32-true"

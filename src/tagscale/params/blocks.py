@@ -245,7 +245,7 @@ class TrainParams(FineTuningParams):
     label_smoothing: float = Field(ge=0, lt=1)
     clip_norm: float | None = Field(gt=0)
     accumulate: int = Field(ge=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None
     compile: bool
     workers: int | None = Field(ge=0)
     devices: int | None = Field(ge=1)

@@ -23,7 +23,7 @@ from tagscale.training.budget import Budget, kept_step
 from tagscale.training.distributed import World
 from tagscale.training.failures import lost_process_explained
 from tagscale.training.loop import OnRow, train
-from tagscale.training.recipe import balanced_weights
+from tagscale.training.recipe import balanced_weights, with_precision
 from tagscale.training.resume import Unfinished
 from tagscale.training.start import Start, start_at_probe
 from tagscale.training.state import State
@@ -33,7 +33,7 @@ VALIDATION_PATCHES = 3  # of each validation track, always the same: enough to c
 PROBED_TRACKS = 2000  # that the output is fitted to before a training that starts from another
 NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
 MOST_WORKERS = 8
-HALF = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 Report = Callable[[dict[str, float], int], None]  # takes numbers of a validation, and the steps before it
 
@@ -91,6 +91,7 @@ def fit(
             machine cannot do, patches too short for the model, not enough memory, a full disk, another process of the
             training that failed.
     """
+    settings = with_precision(settings)
     _check(training, validation, settings)
     world = World.current()
     world.share_of(settings.batch)
@@ -145,7 +146,7 @@ def _loaders(
     if workers is None:  # on a CPU they would take its cores from the training
         workers = min(MOST_WORKERS, cores() // world.local_size) if on_gpu else 0
     if step.encoder is not None:
-        random, spaced = feature_patches(step, random, spaced, share, workers, HALF[settings.precision])
+        random, spaced = feature_patches(step, random, spaced, share, workers, HALF.get(settings.precision or ""))
         workers = 0  # they are in memory
     training, validation = (loader(part, share, workers, on_gpu, world.rank, world.size) for part in (random, spaced))
     assert isinstance(training, TrainingLoader)

@@ -73,7 +73,7 @@ def train(
     """
     # --- set up: device, precision, processes, and the state to start from
     begin, world = time.perf_counter(), World.current()
-    fabric = set_up(settings.precision, world)
+    fabric = set_up(settings.precision or "32-true", world)
     network = fabric.to_device(step.network)
     if step.frozen_norms:
         freeze_norms(network)

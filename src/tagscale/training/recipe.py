@@ -27,10 +27,26 @@ PLACE = {"start_from"}  # where weights lie; the weights decide
 def deciding(settings: TrainParams, patch_seconds: float) -> dict[str, Any]:
     """The settings that decide the weights of a run, beside its place in the grid: for its identity.
 
+    The precision is that of this machine where `train.precision` leaves it open.
+
     Args:
         patch_seconds: the model's own, which may differ from `train.patch_seconds`
     """
-    return settings.model_dump(exclude=GRID | SPEED | PLACE) | {"patch_seconds": patch_seconds}
+    return with_precision(settings).model_dump(exclude=GRID | SPEED | PLACE) | {"patch_seconds": patch_seconds}
+
+
+def with_precision(settings: TrainParams) -> TrainParams:
+    """The settings with a stated precision: bf16-mixed where this machine computes in bfloat16, else 32-true.
+
+    Elsewhere torch emulates bfloat16, which takes longer than float32.
+    """
+    if settings.precision is not None:
+        return settings
+    if torch.cuda.is_available():
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return settings.model_copy(update={"precision": "bf16-mixed" if able else "32-true"})
 
 
 # --- loss --------------------------------------------------------------------------------------------------------
