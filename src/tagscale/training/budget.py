@@ -13,7 +13,7 @@ from tagscale.params.blocks import Span, TrainParams, epochs_of
 WARM_UP = 0.1  # share of train.max_steps over which the rate of `cosine` rises; that of `trapezoid` at most
 WARM_UP_STEPS = 100  # over which the rate of `trapezoid` rises
 COOL_DOWN = 0.2  # steps of the fall to 0 at the end of `trapezoid`, as a share of those before
-VALIDATIONS = 40  # at most, of one training, where train.validate_every is null
+VALIDATIONS = 20  # at most, of one training, where train.validate_every is null
 
 History = Sequence[tuple[int, float]]  # of every validation: the steps before it, and its loss
 
@@ -41,7 +41,7 @@ class Budget:
         """The budget of a training on so many patches an epoch.
 
         Where `train.validate_every` is null, a validation reads no more patches than the steps since the one before it,
-        and there are at most 40: it takes a quarter of the time at most, whatever the number of training tracks.
+        and there are at most 20: they take a quarter of the time at most, whatever the number of training tracks.
         """
         per_epoch = epoch_steps(patches, settings.batch)
 
