@@ -12,7 +12,8 @@ def budget(**different: object) -> Budget:
 
 def test_epochs_are_counted_in_steps() -> None:
     """12 whole batches of 8 in an epoch of 100 patches."""
-    stated = budget(max_steps="600 epochs", min_steps="2 epochs", patience="150 epochs", validate_every="1 epoch")
+    spans = {"max_steps": "600 epochs", "min_steps": "2 epochs", "patience": "150 epochs", "validate_every": "1 epoch"}
+    stated = budget(schedule="halving", **spans)
     assert stated == Budget(max_steps=7200, min_steps=24, patience=1800, validate_every=12)
 
 
