@@ -15,6 +15,7 @@ from encoders import write_encoder
 from sounds import TRAINING, VALIDATION, Sounds, architecture, make_sounds, settings
 from tagscale.audio.logmel import LogMel
 from tagscale.audio.patches import SpacedPatches
+from tagscale.models.architecture import architecture_of
 from tagscale.models.build import build
 from tagscale.models.spec import NETWORKS
 from tagscale.params.load import load
@@ -24,7 +25,7 @@ from tagscale.training import checkpoint
 from tagscale.training.encoders import PLACE
 from tagscale.training.fit import VALIDATION_PATCHES, Fitted, fit
 from tagscale.training.recipe import optimizer_of
-from tagscale.training.start import Start, start_at_probe, start_from_checkpoint, start_from_encoder
+from tagscale.training.start import Start, _without_output, start_at_probe, start_from_checkpoint, start_from_encoder
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -82,9 +83,6 @@ def test_a_training_begins_with_every_weight_but_the_outputs(sounds: Sounds, net
 @pytest.mark.parametrize("model", NETWORKS)
 def test_only_last_layers_begin_anew(model: str) -> None:
     """Of a model of parts each part has one."""
-    from tagscale.models.architecture import architecture_of
-    from tagscale.training.start import _without_output
-
     described = architecture_of(load(PARAMS), model, ["a", "b"], ["classification"] * 2)
     width = {"width": 0.25} if "width" in described.capacity else {}
     built: Any = build(replace(described, capacity=described.capacity | width))
@@ -147,6 +145,20 @@ def test_without_a_start_norms_learn(sounds: Sounds) -> None:
     model = fitted(sounds, None, freeze_norms=True, ema=None).model
     untouched = build(architecture())
     assert not any(torch.equal(value, norms_of(untouched)[key]) for key, value in norms_of(model).items())
+
+
+def test_of_a_model_of_parts_every_last_layer_begins_anew(sounds: Sounds) -> None:
+    """Each part is trained from its own start, then the head from its own."""
+    capacity = {"width": 0.125, "frames": [18, 27], "units": 8, "dropout": 0.2}
+    described = replace(architecture(), model="multiscale", capacity=capacity)
+    torch.manual_seed(7)
+    start = Start(_without_output(build(described).state_dict()), "0" * 64)
+    course = settings(max_steps=1, validate_every=1, learning_rate=1e-12)
+    model = fit(described, sounds, sounds.part(TRAINING), sounds.part(VALIDATION), course, 0, start=start).model
+    for key, value in model.state_dict().items():
+        if key in start.weights:
+            torch.testing.assert_close(value, start.weights[key], atol=1e-6, rtol=0, msg=key)
+    assert len(model.state_dict()) == len(start.weights) + 3 * 2, "of two parts and the head"
 
 
 # --- what does not fit ------------------------------------------------------------------------------------------
