@@ -74,6 +74,11 @@ def process(project: Path, *words: str, **environment: str) -> subprocess.Popen[
     return subprocess.Popen([*TAGSCALE, *words], cwd=project, env=known | environment, **pipes)
 
 
+def test_a_model_without_decisions_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tag("music/good.wav") == 0
+    assert capsys.readouterr().out.startswith("tagscale-tagger (1) has no decisions: scores rank the tags of a file")
+
+
 def test_json_is_whole_where_files_fail_and_says_what_is_wrong_with_each(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

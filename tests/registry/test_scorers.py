@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from registry.tiny import KINDS, LIMITS, ROOT, song, tiny_network
 from stores import write_store
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.descriptors.describe import describe_recording
+from tagscale.models.build import Architecture, build
 from tagscale.params.load import load
 from tagscale.registry.package import NEEDED, package
 from tagscale.registry.scorers import FILE, Scorer, load_scorer
 from tagscale.registry.scorers.mean import MeanScorer
+from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.scorers.trees import TreesScorer
 from tagscale.registry.tagger import AudioTagger
 from tagscale.runtime.errors import TagscaleError
@@ -78,6 +81,26 @@ def test_a_mean_is_the_weighted_mean_of_its_members(trees: TreesScorer) -> None:
     nested = MeanScorer({"mean": mean, "trees": trees})
     expected = 0.375 * network.scores(SONGS["t1"]) + 0.625 * trees.scores(SONGS["t1"])
     np.testing.assert_allclose(nested.scores(SONGS["t1"]), expected, rtol=1e-6)
+
+
+def test_probes_on_one_encoder_hear_a_song_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = {"model": "probe", "capacity": {"encoder": "msd_vgg"}, "tags": tuple(KINDS), "patch_seconds": 2.1}
+    architecture = Architecture(**described, kinds=tuple(KINDS.values()), sample_rate=16_000)
+    torch.manual_seed(0)
+    members = {name: NetworkScorer(build(architecture).eval(), architecture, 1.0) for name in ("fold-1", "fold-2")}
+    first, second = members.values()
+    apart = MeanScorer(members, [3, 1])
+    expected = 0.75 * first.scores(SONGS["t1"]) + 0.25 * second.scores(SONGS["t1"])
+    np.testing.assert_allclose(apart.scores(SONGS["t1"]), expected, atol=1e-6)
+
+    second.model.encoder.load_state_dict(first.model.encoder.state_dict())
+    expected = 0.75 * first.scores(SONGS["t1"]) + 0.25 * second.scores(SONGS["t1"])
+    calls = []
+    encode = type(first.model.encoder).encode
+    monkeypatch.setattr(type(first.model.encoder), "encode", lambda *given: calls.append(1) or encode(*given))
+    together = MeanScorer(members, [3, 1]).scores(SONGS["t1"])
+    np.testing.assert_allclose(together, expected, atol=1e-6)
+    assert len(calls) == 1, "the song is shorter than a batch of windows"
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])

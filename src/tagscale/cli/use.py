@@ -156,6 +156,9 @@ def tag(
     tagger, registered = load_tagger(model or load(params).registry.name, version)
     results, tagged, failed = [], 0, 0
     console = Console()
+    if tagger.decisions is None and not as_json:
+        note = f"{registered.name} ({registered.number}) has no decisions: scores rank the tags of a file, and are no "
+        console.print(Text(f"{note}probabilities.", style="dim"), soft_wrap=True)
     try:
         for file in tag_files(tagger, files):
             if as_json:

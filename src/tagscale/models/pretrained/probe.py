@@ -4,8 +4,10 @@ Source: Alain & Bengio 2016, "Understanding intermediate layers using linear cla
 the layer to the features of whole tracks; the network here is what is evaluated, registered and packaged.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tagscale.models.build import class_of
@@ -56,3 +58,31 @@ class Probe(EncoderTagger):
         super().train(mode)
         self.encoder.eval()
         return self
+
+
+class JoinedProbes(nn.Module):
+    """The weighted mean of the scores of probes on one encoder, which hears a recording once, not once a probe.
+
+    Args:
+        probes: of the same encoder, with the same outputs
+        weights: (probes,), of sum 1
+    """
+
+    def __init__(self, probes: Sequence[Probe], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.encoder, self.weights = probes[0].encoder, list(weights)
+        self.outputs = nn.ModuleList(probe.output for probe in probes)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, tags), the logits of the mean scores."""
+        features = self.encoder.encode(wave)
+        means = [weight * output(features).sigmoid() for weight, output in zip(self.weights, self.outputs, strict=True)]
+        return torch.stack(means).sum(dim=0).clamp(0, 1).logit()
+
+
+def have_one_encoder(probes: Sequence[Probe]) -> bool:
+    """Whether the encoders of all probes compute the same, their weights included."""
+    first, *others = [probe.encoder.state_dict() for probe in probes]
+    return all(
+        other.keys() == first.keys() and all(torch.equal(other[key], first[key]) for key in first) for other in others
+    )

@@ -73,6 +73,11 @@ class Scorer(ABC):
     def read(cls, folder: Path, facts: Mapping[str, Any]) -> "Scorer":
         """Read what `write` wrote; `facts` are the content of scorer.json."""
 
+    @classmethod
+    def joined(cls, members: Sequence["Scorer"], weights: Sequence[float]) -> "Scorer | None":
+        """A scorer that gives the weighted mean of members of this kind for less than each of them costs; else None."""
+        return None
+
     def save(self, folder: Path) -> None:
         """Add the scorer's files to a folder."""
         self.write(folder)

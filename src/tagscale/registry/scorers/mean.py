@@ -1,6 +1,7 @@
 """The weighted mean of several scorers of any kind: an ensemble, or the models of a study's folds."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,16 @@ class MeanScorer(Scorer):
     def seconds(self) -> float:
         return self._longest.seconds
 
+    @cached_property
+    def _joined(self) -> Scorer | None:
+        members = list(self.members.values())
+        kind = type(members[0])
+        alike = all(type(member) is kind for member in members)
+        return kind.joined(members, self.weights.tolist()) if alike else None
+
     def scores(self, samples: np.ndarray) -> np.ndarray:
+        if self._joined:
+            return self._joined.scores(samples)
         return self._mean(member.scores(samples) for member in self.members.values())
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:

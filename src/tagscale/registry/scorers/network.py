@@ -10,6 +10,7 @@ from torch import nn
 
 from tagscale.evaluation.predict import predict, scores_of_samples, window_samples
 from tagscale.models.build import Architecture
+from tagscale.models.pretrained.probe import JoinedProbes, Probe, have_one_encoder
 from tagscale.registry.scorers import COMMAND, Scorer
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
@@ -43,6 +44,17 @@ class NetworkScorer(Scorer):
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
         return predict(self.model, self.architecture, store, tracks, self.hop_seconds, self.window_seconds)
+
+    @classmethod
+    def joined(cls, members: Sequence[Scorer], weights: Sequence[float]) -> "NetworkScorer | None":
+        """Of probes on one encoder, such as those of a study's folds: the encoder hears a recording once."""
+        networks = [member for member in members if isinstance(member, NetworkScorer)]
+        probes = [network.model for network in networks if isinstance(network.model, Probe)]
+        windows = {(network.hop_seconds, network.window_seconds) for network in networks}
+        encoders = {network.architecture.capacity.get("encoder") for network in networks}
+        if len(probes) < len(members) or len(windows) > 1 or len(encoders) > 1 or not have_one_encoder(probes):
+            return None
+        return cls(JoinedProbes(probes, weights).eval(), networks[0].architecture, *windows.pop())
 
     def facts(self) -> dict[str, Any]:
         return {"hop_seconds": self.hop_seconds, "window_seconds": self.window_seconds}
