@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tagscale.evaluation.metrics import METRICS, check_known, evaluate, main_metric
+from tagscale.evaluation.metrics import METRICS, check_known, evaluate, guess, main_metric
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 
@@ -136,6 +136,8 @@ def test_models_of_folds_are_scored_by_their_skill_and_not_by_their_level() -> N
     positives = np.bincount(fold, labels[:, 0])
     chance = np.average(positives / 500, weights=positives)
     assert within["pr_auc"][0] == pytest.approx(chance), "of a constant: the prevalence, seen from a positive"
+    assert guess(labels, np.array([False]), fold)[0] == pytest.approx(chance)
+    assert guess(labels, np.array([False]))[0] == pytest.approx(labels.mean())
 
 
 def test_a_fold_with_one_class_has_nothing_to_compare() -> None:

@@ -47,7 +47,8 @@ def test_the_files_agree_with_each_other(study, results: Path) -> None:
     assert (predictions[list(TAGS)].dtypes == np.float32).all()
     per_tag = pd.read_csv(results / "per_tag.csv")
     of_tags = ["roc_auc", "pr_auc", "rmse", "f1", "ece"]
-    columns = ["tag", "group", "kind", "part", "positives", "tracks", *of_tags, "threshold", "precision", "recall"]
+    columns = ["tag", "group", "kind", "part", "positives", "tracks", *of_tags]
+    columns += ["guess", "threshold", "precision", "recall"]
     ends = [f"{metric}_{end}" for metric in of_tags for end in ("low", "high")]
     assert per_tag.columns.tolist() == columns + ends
     sounds = make_sounds()
@@ -67,7 +68,8 @@ def test_the_files_agree_with_each_other(study, results: Path) -> None:
             of_decided = score(labels.loc[test, tag] >= 0.5, decided)
             assert tags.loc[tag, metric] == pytest.approx(of_decided, abs=1e-6)
         assert tags.loc[tag, "threshold"] == pytest.approx(decisions.tags[tag].threshold, abs=1e-6)
-    assert tags.loc["loudness", ["f1", "ece", "threshold", "precision", "recall"]].isna().all()
+    assert tags.loc["loudness", ["f1", "ece", "guess", "threshold", "precision", "recall"]].isna().all()
+    assert tags["guess"].dropna().tolist() == pytest.approx(labels[list(TAGS[:2])][test].mean().tolist(), abs=1e-6)
     assert metrics_of(results)["test"]["pr_auc"] == pytest.approx(tags["pr_auc"].mean(), abs=1e-6)
     assert metrics_of(results)["test"]["rmse"] == pytest.approx(tags.loc["loudness", "rmse"], abs=1e-6)
 

@@ -56,7 +56,7 @@ def test_popularity_against_loops(seed: int) -> None:
     train = np.random.default_rng(seed).permutation(12) / 20
     train[7] = np.nan
     precision = pr_auc(labels, scores)
-    found = listening.popularity(train, labels, scores, precision)
+    found = listening.popularity(train, labels, scores, precision, listening.shares(labels))
     picked, true, lifts = [], [], {}
     for tag in range(12):
         known = ~np.isnan(labels[:, tag])
@@ -89,12 +89,12 @@ def test_a_model_that_knows_everything_has_no_bias_and_one_that_copies_the_preva
     shares = np.linspace(0.02, 0.6, 30)
     labels = (generator.random((500, 30)) < shares).astype(float)
     precision = pr_auc(labels, labels)
-    knowing = listening.popularity(shares, labels, labels, precision)
+    knowing = listening.popularity(shares, labels, labels, precision, listening.shares(labels))
     assert knowing.correlation == 0
     assert knowing.tenth_picked == knowing.tenth_true
     assert knowing.lifts == (1, 1, 1)
     copying = np.tile(shares, (500, 1))
-    parrot = listening.popularity(shares, labels, copying, pr_auc(labels, copying))
+    parrot = listening.popularity(shares, labels, copying, pr_auc(labels, copying), listening.shares(labels))
     assert parrot.correlation > 0.7
     assert parrot.tenth_picked > 1.5 * parrot.tenth_true
     assert parrot.lifts == pytest.approx((0, 0, 0))
@@ -183,12 +183,12 @@ def test_without_sets_there_is_nothing_to_count() -> None:
 
 def test_no_tags_and_no_tracks_are_no_error() -> None:
     none = np.zeros((5, 0))
-    empty = listening.popularity(np.zeros(0), none, none, np.zeros(0))
+    empty = listening.popularity(np.zeros(0), none, none, np.zeros(0), np.zeros(0))
     assert math.isnan(empty.correlation)
     assert math.isnan(empty.tenth_true)
     assert all(math.isnan(lift) for lift in empty.lifts)
     lost = np.full((4, 3), np.nan)
-    unasked = listening.popularity(np.array([0.1, 0.2, 0.3]), lost, np.zeros((4, 3)), np.full(3, np.nan))
+    unasked = listening.popularity(np.array([0.1, 0.2, 0.3]), lost, np.zeros((4, 3)), *np.full((2, 3), np.nan))
     assert unasked.picked.tolist() == [0, 0, 0]
     assert math.isnan(listening.exclusive(lost, np.zeros((4, 3)), np.zeros(3), ["a", "a", "a"]).share)
 

@@ -65,7 +65,8 @@ def test_the_tables_are_the_means_over_seeds_of_the_functions_of_arrays(given: G
         scores = {part: table.loc[ids, tags].to_numpy() for part, ids in tracks.items()}
         limits = listening.thresholds(labels["valid"], scores["valid"])
         shares.append(listening.exclusive(labels["test"], scores["test"], limits, sets).share)
-        picked.append(listening.popularity(train, labels["test"], scores["test"], np.full(len(tags), 0.5)).picked)
+        any_precision = np.full((2, len(tags)), 0.5)
+        picked.append(listening.popularity(train, labels["test"], scores["test"], *any_precision).picked)
     assert found.by_model()["spectrogram"]["impossible"] == pytest.approx(np.mean(shares))
     rows = found.tags.query("model == 'spectrogram'").set_index("tag")
     assert rows.index.tolist() == tags, "no regression tag"

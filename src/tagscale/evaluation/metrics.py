@@ -26,6 +26,7 @@ from tagscale.runtime.errors import TagscaleError
 KINDS = ("classification", "regression")
 PARTS = ("valid", "test")  # the parts of a partition that are scored
 NOTHING = "–"  # printed where there is no score
+GUESS = "guess"  # column of `guess` in per_tag.csv
 
 
 FREQUENT_POSITIVES, FREQUENT_ARTISTS = 10, 3  # positive tracks, and artists with some, of a frequent tag in a part
@@ -449,6 +450,16 @@ def evaluate(
         metric.key: float(metric.score(wholes[metric.over])) if metric.over in wholes else np.nan for metric in OF_PART
     }
     return TagMetrics(values, of_part, tracks, positives, part.frequent, reasons)
+
+
+def guess(labels: np.ndarray, regression: np.ndarray, fold: np.ndarray | None = None) -> np.ndarray:
+    """The PR-AUC of every tag, (tags,), where all tracks score alike: the share of positives.
+
+    With folds it is the mean over the positives of that share in their fold, which is higher than the share of all.
+
+    Args: as `evaluate` takes them. Raises as it.
+    """
+    return evaluate(labels, np.zeros_like(labels), regression, fold=fold)[PR_AUC.key]
 
 
 Arrays = tuple[np.ndarray, ...]  # labels, scores, probabilities, decided and fold, as `TagTracks` takes them

@@ -95,6 +95,7 @@ def render(
         unscored=study.unscored.to_dict("records"),
         unlearned=study.unlearned.to_dict("records"),
         parts=_parts(partition),
+        folds=partition.folds,
         artists_apart=bool((partition.table.groupby("artist")["part"].nunique() == 1).all()),
         tags_learned=len(partition.tags),
         times=[

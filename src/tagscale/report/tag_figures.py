@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from tagscale.evaluation.metrics import PR_AUC, Metric, main_metric
+from tagscale.evaluation.metrics import GUESS, PR_AUC, Metric, main_metric
 from tagscale.models.spec import label_of
 from tagscale.report.appearance import INK, STYLE, colour_of
 from tagscale.report.words import better_words, shortened
@@ -54,9 +54,8 @@ def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group
     table = table.sort_values(models[0], ascending=not metric.lower_is_better)
     bars(axes, table)
     if metric is PR_AUC:
-        facts = rows.drop_duplicates("tag").set_index("tag").loc[table.index]
-        shares = facts["positives"] / facts["tracks"]  # what guessing gets
-        (ticks,) = axes.plot(shares, range(len(table)), "|", color=INK, markersize=11, markeredgewidth=1.4)
+        guessed = rows.drop_duplicates("tag").set_index("tag").loc[table.index, GUESS]
+        (ticks,) = axes.plot(guessed, range(len(table)), "|", color=INK, markersize=11, markeredgewidth=1.4)
         ticks.set_path_effects([withStroke(linewidth=3.4, foreground="white")])  # visible on a dark bar
         axes.set_xlim(0, 1)
     axes.set_title(f"{shortened(group)}: {metric.label}{_lower(metric)}")

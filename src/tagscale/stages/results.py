@@ -17,7 +17,7 @@ from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, resampled_metrics
 from tagscale.evaluation.calibration import learn
 from tagscale.evaluation.decisions import DECISIONS, TagDecision
-from tagscale.evaluation.metrics import METRICS, OF_TAGS, PARTS, TagMetrics, precision_recall, shown_in
+from tagscale.evaluation.metrics import GUESS, METRICS, OF_TAGS, PARTS, TagMetrics, guess, precision_recall, shown_in
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
@@ -92,15 +92,14 @@ def write_results(
     }
     decisions = learn(*arrays["valid"], parts.tags, evaluation.thresholds)
     of_tags = decisions.of(parts.tags)
+    fold = {part: parts.fold_of(ids) for part, ids in tracks.items()}
     metrics = {
-        part: evaluate_tags(*arrays[part], of_tags, parts.artist_of(ids), parts.fold_of(ids))
-        for part, ids in tracks.items()
+        part: evaluate_tags(*arrays[part], of_tags, parts.artist_of(ids), fold[part]) for part, ids in tracks.items()
     }
     certainty = None
     if evaluation.resamples:
         draws = draw(parts.about(tracks["test"], "artist"), evaluation.resamples, parts.hash)
-        fold = parts.fold_of(tracks["test"])
-        resampled = resampled_metrics(*arrays["test"], draws, decisions=of_tags, fold=fold)
+        resampled = resampled_metrics(*arrays["test"], draws, decisions=of_tags, fold=fold["test"])
         certainty = Certainty(draws, metrics["test"], resampled, evaluation.confidence)
     numbers: dict[str, Any] = {"identity": identity.as_dict()}
     numbers |= {"train_tracks": facts["train_tracks"], "parameters": facts["parameters"]}
@@ -111,7 +110,7 @@ def write_results(
     numbers |= {"folds": _spread(by_fold)} if by_fold is not None else {}
     keys = pd.DataFrame({"track_id": scores.index, "part": np.repeat(PARTS, [len(tracks[part]) for part in PARTS])})
     per_tag = [
-        _table(part, tags, metrics[part], certainty if part == "test" else None, of_tags, arrays[part])
+        _table(part, tags, metrics[part], certainty if part == "test" else None, of_tags, arrays[part], fold[part])
         for part in PARTS
     ]
     with replacing(results) as fresh:
@@ -226,9 +225,11 @@ def _table(
     certainty: Certainty | None,
     decisions: Sequence[TagDecision | None],
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+    fold: np.ndarray,
 ) -> pd.DataFrame:
     """Rows of per_tag.csv."""
     columns: dict[str, Any] = {"positives": metrics.positives, "tracks": metrics.tracks} | metrics.values
+    columns[GUESS] = guess(arrays[0], arrays[2], fold)
     columns["threshold"] = [np.nan if one is None or one.threshold is None else one.threshold for one in decisions]
     columns |= precision_recall(*arrays, decisions)
     for key in OF_TAGS:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.evaluation.bootstrap import Difference, paired
-from tagscale.evaluation.metrics import METRICS, OF_TAGS, main_metric, shown_in
+from tagscale.evaluation.metrics import GUESS, METRICS, OF_TAGS, main_metric, shown_in
 from tagscale.runtime.errors import TagscaleError
 from tagscale.study.comparison import means_of_seeds
 from tagscale.study.grid import Study
@@ -40,11 +40,11 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
 
 
 def tag_scores(study: Study, size: str, part: str = "test") -> pd.DataFrame:
-    """Scores of every tag at one size, mean over seeds: model, tag, group, kind, positives, tracks and the metrics."""
+    """Scores of every tag at one size, mean over seeds: model, tag, group, kind, positives, tracks, guess, metrics."""
     rows = study.tags[(study.tags["size"] == size) & (study.tags["part"] == part)]
     rows = rows.assign(group=rows["group"].fillna("other"))
     about = ["model", "tag", "group", "kind", "positives", "tracks"]
-    return rows.groupby(about, sort=False, dropna=False)[list(OF_TAGS)].mean().reset_index()
+    return rows.groupby(about, sort=False, dropna=False)[[GUESS, *OF_TAGS]].mean().reset_index()
 
 
 def group_scores(tags: pd.DataFrame) -> pd.DataFrame:

@@ -29,7 +29,7 @@ class Popularity:
     true, picked: positive tracks, and tracks that picked the tag (a tie at the last place is shared, hence fractions).
     mean_score: over the annotated tracks.
     ratio: picked / true; NaN without positives.
-    lift: where PR-AUC stands between guessing (0: the share of positives) and perfect (1).
+    lift: where PR-AUC stands between guessing (0) and perfect (1).
     third: 0 popular, 1 middle, 2 rare, by the share in training; -1 where the tag has no lift.
     correlation: rank correlation of (picked + 1/2) / (true + 1/2) with the share in training; 0 is no bias. The halves
         keep the tags that the test part happens to lack; without these, every model would seem to neglect rare tags.
@@ -102,13 +102,16 @@ def picks(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.where(count[:, None] > 0, above + level * each, 0.0)
 
 
-def popularity(train_shares: np.ndarray, labels: np.ndarray, scores: np.ndarray, pr_auc: np.ndarray) -> Popularity:
+def popularity(
+    train_shares: np.ndarray, labels: np.ndarray, scores: np.ndarray, pr_auc: np.ndarray, guess: np.ndarray
+) -> Popularity:
     """Bias of one model towards popular tags on the test part.
 
     Args:
         train_shares: (tags,) share of positives in the training tracks, NaN = not annotated there
         labels, scores: (tracks, tags) of the test part
         pr_auc: (tags,) of the test part, NaN = not scored
+        guess: (tags,) that of guessing
     Raises:
         ValueError: shapes that do not fit, scores that are NaN.
     """
@@ -118,8 +121,7 @@ def popularity(train_shares: np.ndarray, labels: np.ndarray, scores: np.ndarray,
     usable = ~np.isnan(train_shares) & known.any(axis=0)
     order = np.flatnonzero(usable)[np.argsort(-train_shares[usable], kind="stable")]  # most popular first
     tenth = np.isin(np.arange(len(train_shares)), order[: -(-len(order) // 10)])
-    share = shares(labels)
-    lift = np.where(usable & (share < 1), (pr_auc - share) / np.where(share < 1, 1 - share, 1), np.nan)
+    lift = np.where(usable & (guess < 1), (pr_auc - guess) / np.where(guess < 1, 1 - guess, 1), np.nan)
     third = np.full(len(train_shares), -1)
     for number, members in enumerate(np.array_split(order[~np.isnan(lift[order])], len(THIRDS))):
         third[members] = number

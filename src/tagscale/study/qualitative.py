@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import PARTS, PR_AUC
+from tagscale.evaluation.metrics import GUESS, PARTS, PR_AUC
 from tagscale.models.spec import label_of
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
@@ -71,8 +71,8 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
     for model in study.everyone:
         for seed in study.seeds:
             scores = _read(files, run_name(model, size, seed), partition, names)
-            precision = _precision(study, model, size, seed, names)
-            popular = listening.popularity(train, labels["test"], scores["test"], precision)
+            precision, guessed = _precision(study, model, size, seed, names)
+            popular = listening.popularity(train, labels["test"], scores["test"], precision, guessed)
             limits = listening.thresholds(labels["valid"], scores["valid"])
             together = listening.exclusive(labels["test"], scores["test"], limits, sets)
             tags.append(_tag_rows(popular, about["group"], train, precision).assign(model=model))
@@ -186,10 +186,10 @@ def _read(files: dict[str, Path], run: str, partition: Partition, tags: list[str
 
 
 def _precision(study: Study, model: str, size: str, seed: int, names: list[str]) -> np.ndarray:
-    """(tags,): PR-AUC of every tag on the test part, as the run's per_tag.csv has it."""
+    """(2, tags): PR-AUC of every tag on the test part, and that of guessing, as the run's per_tag.csv has them."""
     rows = study.tags
     rows = rows[(rows["model"] == model) & (rows["size"] == size) & (rows["seed"] == seed) & (rows["part"] == "test")]
-    return rows.set_index("tag")[PR_AUC.key].reindex(names).to_numpy(float)
+    return rows.set_index("tag")[[PR_AUC.key, GUESS]].reindex(names).to_numpy(float).T
 
 
 def _tag_rows(
