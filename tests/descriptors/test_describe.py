@@ -15,13 +15,13 @@ GOLDEN = {  # of nine chords, rounded
     "timbre_mfcc3_mean": -61.9116,
     "timbre_kurtosis_p90": 11.995,
     "timbre_contrast2_std": 6.65912,
-    "rhythm_tempo": 60.4133,
+    "rhythm_tempo": 59.9621,
     "rhythm_beats_sum": 0.951075,
     "rhythm_onset_pattern1_2": -0.275014,
     "harmony_degree7": 0.187224,
     "harmony_tonal_std3": 0.299147,
 }
-TOTAL = 11762.2  # of the absolute values of all descriptors
+TOTAL = 11763.2  # of the absolute values of all descriptors
 
 
 def as_int16(signal: np.ndarray, peak: float = 0.5) -> np.ndarray:
@@ -86,6 +86,11 @@ def test_tempo(bpm: float) -> None:
     assert found["rhythm_onset_rate"] == pytest.approx(bpm / 60, rel=0.05)
     assert found["rhythm_beat_strength"] > 0.9  # also where a beat is no whole number of frames
     assert found["rhythm_tempo_wander"] < 0.05
+
+
+def test_soft_beats_between_loud_ones_count() -> None:
+    """Every other beat is 34 dB softer: two beats are more alike than one, yet four beats are no better than two."""
+    assert describe(clicks(132, accents=(1, 0.02)))["rhythm_tempo"] == pytest.approx(132, rel=0.02)
 
 
 def test_noise_has_no_beat() -> None:
@@ -347,6 +352,6 @@ def test_version_is_raised_when_values_change() -> None:
     """Other numbers than these? Then raise VERSION, so that nobody's stored ones are taken for them, and note them."""
     found = describe(notes([(C, E, G), (F, A, C * 2), (G, B, D * 2)] * 3, 1))
     digest = {name: found[name] for name in GOLDEN}
-    assert module.VERSION == 3
+    assert module.VERSION == 4
     assert digest == pytest.approx(GOLDEN, rel=1e-3)
     assert sum(abs(value) for value in found.values()) == pytest.approx(TOTAL, rel=1e-3)

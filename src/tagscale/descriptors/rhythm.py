@@ -53,9 +53,9 @@ def rhythm(decibels: np.ndarray, centres: np.ndarray, rate: float) -> dict[str, 
     lags = 60 * rate / TEMPI
     likely = np.exp(-0.5 * (np.log2(TEMPI / 120) / 0.9) ** 2)  # listeners prefer tempi around 120
     strength = _at(overall, lags)
-    best = int(np.argmax(strength * likely))
+    best = int(np.argmax(_metrical(overall, lags) * likely))
     beat = lags[best]  # frames
-    passing = TEMPI[[int(np.argmax(_at(column, lags) * likely)) for column in tempogram[0]]]
+    passing = TEMPI[[int(np.argmax(_metrical(column, lags) * likely)) for column in tempogram[0]]]
 
     values = _onsets(envelopes[0], rate)
     for name, envelope in zip(("all", "bass", "middle", "treble"), envelopes, strict=True):
@@ -74,6 +74,12 @@ def rhythm(decibels: np.ndarray, centres: np.ndarray, rate: float) -> dict[str, 
     values |= _beat_histogram(tempogram[0], lags)
     values |= _scale_transform(overall, rate)
     return values | _onset_patterns(decibels, rate) | _modulation(level, rate)
+
+
+def _metrical(periodicity: np.ndarray, lags: np.ndarray) -> np.ndarray:
+    """How well lags are a beat: it repeats, and so do four of them, a bar or two of most music. Half a beat and its
+    double, which may be as strong alone, then fall behind (`benchmarks/baseline.py`)."""
+    return _at(periodicity, lags) + _at(periodicity, 4 * lags)
 
 
 def _onset_envelopes(decibels: np.ndarray, centres: np.ndarray) -> np.ndarray:
