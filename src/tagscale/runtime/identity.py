@@ -11,10 +11,9 @@ from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
 from tagscale.runtime.absent import absence_in
-from tagscale.runtime.files import sha256_of
-from tagscale.runtime.reading import Output
+from tagscale.runtime.reading import Output, Seal
 
-RUN = "run.json"  # in the folder of a finished run
+RUN = "run.json"  # in the folder of a finished run, with the SHA-256 of the files beside it
 
 
 def hash_of(content: Any) -> str:
@@ -93,9 +92,16 @@ def run_output(folder: Path) -> Output:
 
 
 def content_of_run(folder: Path) -> str:
-    """Hash of what a finished run is: its identity and its weights or trees, not how long it took."""
+    """Hash of what a finished run is: its identity and what it learned, in each fold; not how long it took.
+
+    Raises:
+        Damaged: run.json is missing or not as it was written.
+    """
     if absence := absence_in(folder):
         return hash_of(absence)
-    model = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".gz"))
-    identity = run_output(folder).facts(RunFacts)["identity"].as_dict()
-    return hash_of([identity, sha256_of(*(p for p in model if p.name != RUN))])
+    output = run_output(folder)
+    identity, files = output.facts(RunFacts)["identity"], output.facts(Seal).get("files", {})
+    folds = [content_of_run((folder / name).parent) for name in files if Path(name).name == RUN]
+    histories = RUN, ".csv"  # files that say, among other things, how long it took
+    learned = {name: digest for name, digest in files.items() if not name.endswith(histories)}
+    return hash_of([identity.as_dict(), learned, folds])
