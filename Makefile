@@ -102,4 +102,4 @@ lock: setup ## Write requirements.lock from pyproject.toml, and requirements-ima
 	@$(LOCK) $(foreach extra,main pipelines s3 server,--extra $(extra)) -c requirements.lock -o requirements-image.lock
 
 clean: ## Remove data, runs and reports (not the DVC cache, not MLflow's store)
-	@rm -rf data runs results reports registration timings pipeline-run compiled
+	@rm -rf data runs results ensembles reports registration timings pipeline-run compiled

@@ -21,6 +21,7 @@ def compare(
     probe_results: Input[list[Artifact]] = None,
     baseline_runs: Input[list[Model]] = None,
     baseline_results: Input[list[Artifact]] = None,
+    ensembles: Input[Artifact] = None,
 ) -> None:
     """Compare all runs of the study: tables, figures, report."""
     import shutil
@@ -29,11 +30,15 @@ def compare(
     from tagscale.params.load import load_json
     from tagscale.runtime.files import read_json
     from tagscale.stages import compare as stage
+    from tagscale.study.members import folders_in
 
+    more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
+    all_runs = [*runs, *(probe_runs or []), *(baseline_runs or [])]
+    all_results = [*results, *(probe_results or []), *(baseline_results or [])]
     stage.run(
         load_json(Path(settings.path)),
-        runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
-        results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
+        runs=[*(Path(run.path) for run in all_runs), *more_runs],
+        results=[*(Path(result.path) for result in all_results), *more_results],
         catalog=Path(catalog.path),
         partition=Path(partition.path),
         validation=Path(validation.path),

@@ -19,6 +19,7 @@ def register(
     probe_results: Input[list[Artifact]] = None,
     baseline_runs: Input[list[Model]] = None,
     baseline_results: Input[list[Artifact]] = None,
+    ensembles: Input[Artifact] = None,
 ) -> None:
     """Register the best run; it becomes champion if it passes the gate."""
     from pathlib import Path
@@ -26,11 +27,15 @@ def register(
     from tagscale.cluster.volume import address_in
     from tagscale.params.load import load_json
     from tagscale.stages import register as stage
+    from tagscale.study.members import folders_in
 
+    more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
+    all_runs = [*runs, *(probe_runs or []), *(baseline_runs or [])]
+    all_results = [*results, *(probe_results or []), *(baseline_results or [])]
     stage.run(
         load_json(Path(settings.path)),
-        runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
-        results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
+        runs=[*(Path(run.path) for run in all_runs), *more_runs],
+        results=[*(Path(result.path) for result in all_results), *more_results],
         partition=Path(partition.path),
         store=address_in(store.path),
         catalog=Path(catalog.path),

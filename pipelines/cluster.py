@@ -18,7 +18,7 @@ CONFIG = (
     "AWS_DEFAULT_REGION",
 )
 SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-TRACKED = ("begin", "train", "evaluate", "compare", "register", "end")  # these log in to MLflow
+TRACKED = ("begin", "train", "evaluate", "ensemble", "compare", "register", "end")  # these log in to MLflow
 # KFP's cache key holds a task's parameters and the names of its input artifacts, not their contents. These tasks get
 # the hashes of settings and data as parameters; the others skip what is done on the volume, or have to run every time.
 CACHED = ("train", "evaluate")

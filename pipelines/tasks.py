@@ -14,6 +14,7 @@ from components.compare import compare
 from components.describe import describe
 from components.encode import encode
 from components.end import end
+from components.ensemble import ensemble
 from components.evaluate import evaluate
 from components.image import IMAGE
 from components.merge import merge
@@ -99,10 +100,11 @@ def tasks(definition: Definition, params: Params, cluster: KubernetesParams | No
     if grid.baselines:
         inputs = data | {"inputs": descriptors}
         cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, inputs)
+    made = {"ensembles": place(ensemble(**data, **collected(cells))).output} if grid.ensembles else {}
     if definition.compares:
-        place(compare(**data, validation=validation, **collected(cells)))
+        place(compare(**data, validation=validation, **collected(cells), **made))
     if definition.registers:
-        place(register(**data, store=store, **collected(cells)))
+        place(register(**data, store=store, **collected(cells), **made))
 
 
 def decode(params: Params, cluster: KubernetesParams | None, settings: Any, tables: Any) -> Any:

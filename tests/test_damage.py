@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tagscale import cli
-from tagscale.cli.stages import grid
+from tagscale.cli.stages import folders
 from tagscale.params.load import Params, laid_over, load, read_yaml
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.reading import Output
@@ -74,7 +74,7 @@ def _evaluate(run: str) -> Reader:
 
 
 def _paths(params: Params) -> dict[str, list[Path]]:
-    return {kind: [Path(kind) / name for name in grid(params)] for kind in ("runs", "results")}
+    return folders(params, Path("runs"), Path("results"), Path("ensembles"))
 
 
 def _compare(params: Params) -> None:

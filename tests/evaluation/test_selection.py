@@ -4,10 +4,11 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score
 
 from tagscale.evaluation.metrics import evaluate
-from tagscale.evaluation.selection import out_of_fold, select
+from tagscale.evaluation.selection import groups_of_artists, pool, pool_held_out, select, select_without
 
 CLASSES = np.array([False, False])
 
@@ -34,7 +35,7 @@ def test_each_step_takes_the_model_that_improves_the_mean_most(labels: np.ndarra
     counts = select(scores, labels, CLASSES, "pr_auc")
 
     def value(members: tuple[int, ...]) -> float:
-        mean = scores[list(members)].mean(axis=0)
+        mean = logit(scores[list(members)].clip(1e-6, 1 - 1e-6)).mean(axis=0)
         return float(np.mean([average_precision_score(labels[:, tag], mean[:, tag]) for tag in range(2)]))
 
     members: tuple[int, ...] = ()
@@ -63,9 +64,30 @@ def test_regression_tags_are_selected_by_their_error_alone() -> None:
     assert select(scores, labels, regression, "pr_auc").tolist() == [1, 0]
 
 
-def test_a_metric_that_no_model_has_is_refused(labels: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="no model has the metric rmse"):
-        select(noisy(labels, [0.1]), labels, CLASSES, "rmse")
+def test_where_no_model_has_the_metric_all_weigh_alike(labels: np.ndarray) -> None:
+    scores = noisy(labels, [0.1, 0.2])
+    assert select(scores, labels, CLASSES, "rmse").tolist() == [1, 1]
+    assert select(scores, np.zeros_like(labels), CLASSES, "pr_auc").tolist() == [1, 1]
+    assert select(scores[:, :0], labels[:0], CLASSES, "pr_auc").tolist() == [1, 1]
+
+
+def test_log_odds_of_classes_and_values_of_regression_tags_are_averaged() -> None:
+    """Against scipy's functions; a model that is sure does not outvote two that are not."""
+    scores = np.array([[[0.999, 0.2], [0.5, 0.9]], [[0.2, 0.4], [0.1, 0.1]], [[0.3, 0.6], [0.4, 0.8]]])
+    weights, regression = np.array([1.0, 2.0, 1.0]), np.array([False, True])
+    pooled = pool(scores, weights, regression)
+    expected = expit(np.average(logit(scores[:, :, 0]), axis=0, weights=weights))
+    np.testing.assert_allclose(pooled[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(pooled[:, 1], np.average(scores[:, :, 1], axis=0, weights=weights), rtol=1e-6)
+    assert pooled.dtype == np.float32
+    sure = pool([np.array([[0.0, 0.0]]), np.array([[1.0, 1.0]])], np.array([3.0, 1.0]), regression)
+    assert 0 < sure[0, 0] < 0.01
+    assert sure[0, 1] == 0.25
+
+
+def test_a_model_alone_is_its_own_pool(labels: np.ndarray) -> None:
+    (scores,) = noisy(labels, [0.1])
+    np.testing.assert_allclose(pool([scores], np.array([7.0]), CLASSES), scores, atol=2e-6)
 
 
 def test_held_out_artists_unmask_a_selection_of_noise() -> None:
@@ -73,25 +95,37 @@ def test_held_out_artists_unmask_a_selection_of_noise() -> None:
     random = np.random.default_rng(0)
     labels = (random.random((100, 2)) < 0.3).astype(float)
     scores = random.random((40, 100, 2))
-    artists = [f"artist {track // 2}" for track in range(100)]
-    weights = select(scores, labels, CLASSES, "roc_auc")
-    chosen = np.average(scores, axis=0, weights=weights)
-    held_out = out_of_fold(scores, labels, CLASSES, "roc_auc", artists, seed=0)
+    artist = np.arange(100) // 2
+    chosen = pool(scores, select(scores, labels, CLASSES, "roc_auc"), CLASSES)
+    group = groups_of_artists(artist, seed=0)
+    weights = select_without(scores, labels, CLASSES, "roc_auc", group)
+    held_out = pool_held_out(scores, weights, group, CLASSES)
     assert evaluate(labels, chosen, CLASSES).overall()["roc_auc"] > 0.62
     assert evaluate(labels, held_out, CLASSES).overall()["roc_auc"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_tracks_of_an_artist_are_held_out_together(labels: np.ndarray) -> None:
-    """With two artists, each one's scores are those of the ensemble selected on the other."""
+def test_the_tracks_of_an_artist_are_in_one_of_five_groups() -> None:
+    artist = np.random.default_rng(0).integers(0, 12, 200)
+    group = groups_of_artists(artist, seed=1)
+    assert {len(np.unique(group[artist == one])) for one in range(12)} == {1}
+    assert sorted(np.unique(group[np.unique(artist, return_index=True)[1]], return_counts=True)[1]) == [2, 2, 2, 3, 3]
+    assert groups_of_artists(np.array([4, 4, 9]), seed=0)[0] != groups_of_artists(np.array([4, 4, 9]), seed=0)[2]
+
+
+def test_a_groups_weights_owe_nothing_to_its_labels(labels: np.ndarray) -> None:
     scores = noisy(labels, [0.2, 0.25, 0.3])
-    artists = ["a"] * 25 + ["b"] * 35
-    means = out_of_fold(scores, labels, CLASSES, "pr_auc", artists, seed=3)
-    for own, other in ((slice(0, 25), slice(25, 60)), (slice(25, 60), slice(0, 25))):
-        weights = select(scores[:, other], labels[other], CLASSES, "pr_auc")
-        np.testing.assert_allclose(means[own], np.average(scores[:, own], axis=0, weights=weights))
+    group = np.array(["a"] * 25 + ["b"] * 35)
+    weights = select_without(scores, labels, CLASSES, "pr_auc", group)
+    other = np.where(group[:, None] == "a", 1 - labels, labels)
+    again = select_without(scores, other, CLASSES, "pr_auc", group)
+    assert weights["a"].tolist() == again["a"].tolist()
+    assert weights["b"].tolist() != again["b"].tolist()
+    pooled = pool_held_out(scores, weights, group, CLASSES)
+    np.testing.assert_array_equal(pooled[:25], pool(scores[:, :25], weights["a"], CLASSES))
+    np.testing.assert_array_equal(pooled[25:], pool(scores[:, 25:], weights["b"], CLASSES))
 
 
 def test_an_artist_alone_gets_the_mean_of_all_models(labels: np.ndarray) -> None:
-    scores = noisy(labels, [0.2, 0.3])
-    means = out_of_fold(scores, labels, CLASSES, "pr_auc", ["a"] * len(labels), seed=0)
-    np.testing.assert_allclose(means, scores.mean(axis=0))
+    group = groups_of_artists(np.zeros(len(labels), int), seed=0)
+    weights = select_without(noisy(labels, [0.2, 0.3]), labels, CLASSES, "pr_auc", group)
+    assert [one.tolist() for one in weights.values()] == [[1, 1]]

@@ -82,7 +82,8 @@ def test_compiles_to_the_same_bytes():
 
 def test_the_tasks_of_each_pipeline(graphs):
     done = {name: set(graph.functions.values()) for name, graph in graphs.items()}
-    assert done["study"] == {*STAGES, "begin", "end"} - {"encode"}  # the default study has no probe
+    # the default study has no probe and no ensemble
+    assert done["study"] == {*STAGES, "begin", "end"} - {"encode", "ensemble"}
     assert done["training"] == DATA | {"train", "evaluate"}
     assert done["retrain"] == done["training"] | {"register"}
     assert done["data"] == DATA | {"describe"}
@@ -191,7 +192,7 @@ def test_bad_settings_are_an_error_without_a_traceback(tmp_path):
 
 def test_is_the_graph_of_dvc(tmp_path):
     """A component reads what its stage in dvc.yaml reads, after the task that writes it, and nothing else."""
-    study = compiled(tmp_path, preset="train: {probes: [probe]}")
+    study = compiled(tmp_path, preset="train: {probes: [probe], ensembles: [ensemble]}")
     dvc = dvc_edges(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     for writer, reader in dvc:
         pairs = product(named(study, writer), named(study, reader))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from scipy.special import expit, logit
 
 from registry.tiny import KINDS, LIMITS, ROOT, song, tiny_network
 from stores import write_store
@@ -18,6 +19,7 @@ from tagscale.models.build import Architecture, build
 from tagscale.params.load import load
 from tagscale.registry.package import NEEDED, package
 from tagscale.registry.scorers import FILE, Scorer, load_scorer
+from tagscale.registry.scorers.ensemble import EnsembleScorer
 from tagscale.registry.scorers.mean import MeanScorer
 from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.scorers.trees import TreesScorer
@@ -44,11 +46,12 @@ def trees() -> TreesScorer:
 @pytest.fixture
 def scorer(request: pytest.FixtureRequest, trees: TreesScorer) -> Scorer:
     network = tiny_network()
-    mean = MeanScorer({"a network": network, "trees": trees, "another": tiny_network(seed=1)}, [2, 1, 1])
-    return {"network": network, "trees": trees, "mean": mean}[request.param]
+    members: dict[str, Scorer] = {"a network": network, "trees": trees, "another": tiny_network(seed=1)}
+    mean, ensemble = MeanScorer(members, [2, 1, 1]), EnsembleScorer(members, [2, 1, 1])
+    return {"network": network, "trees": trees, "mean": mean, "ensemble": ensemble}[request.param]
 
 
-of_every_kind = pytest.mark.parametrize("scorer", ["network", "trees", "mean"], indirect=True)
+of_every_kind = pytest.mark.parametrize("scorer", ["network", "trees", "mean", "ensemble"], indirect=True)
 
 
 @of_every_kind
@@ -103,6 +106,17 @@ def test_probes_on_one_encoder_hear_a_song_once(monkeypatch: pytest.MonkeyPatch)
     assert len(calls) == 1, "the song is shorter than a batch of windows"
 
 
+def test_an_ensemble_is_the_weighted_mean_of_its_members_log_odds(trees: TreesScorer) -> None:
+    network = tiny_network()
+    own = [scorer.scores(SONGS["t1"]).astype(float) for scorer in (network, trees)]
+    sure = [scores.clip(1e-6, 1 - 1e-6) for scores in own]
+    expected = expit(0.75 * logit(sure[0]) + 0.25 * logit(sure[1]))
+    expected[2] = 0.75 * own[0][2] + 0.25 * own[1][2]  # the regression tag
+    scores = EnsembleScorer({"network": network, "trees": trees}, [3, 1]).scores(SONGS["t1"])
+    assert list(KINDS.values()) == ["classification", "classification", "regression"]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])
 def test_a_mean_refuses_weights_that_mean_nothing(weights: list[float]) -> None:
     with pytest.raises(TagscaleError, match="each with a weight above 0"):
@@ -150,7 +164,7 @@ def test_a_packaged_model_requires_what_its_kind_needs_and_tags_by_mlflow(scorer
     assert ("torch" in required) == (scorer.kind != "trees")
     assert ("xgboost-cpu" in required) == (scorer.kind != "network")
     soundfile.write(tmp_path / "song.wav", song(1, seconds=4), 16_000)
-    imported = {"trees": "torch", "network": "xgboost", "mean": ""}[scorer.kind]
+    imported = {"trees": "torch", "network": "xgboost", "mean": "", "ensemble": ""}[scorer.kind]
     program = f"""
 import sys
 class Refuse:

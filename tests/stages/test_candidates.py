@@ -1,4 +1,4 @@
-"""Whatever is best is registered: trees become a version that tags audio as they were evaluated, at a known cost."""
+"""Whatever is best is registered: trees and ensembles become versions that tag audio as they were evaluated."""
 
 import json
 import shutil
@@ -6,33 +6,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import yaml
+from mlflow import MlflowClient
 
 from stages.conftest import SoundStudy
+from tagscale.catalog.tables import Catalog
 from tagscale.cli import main
+from tagscale.cli.stages import folders
 from tagscale.descriptors import baseline
 from tagscale.descriptors.describe import VERSION
+from tagscale.evaluation.selection import groups_of_artists, pool, select
 from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
 from tagscale.registry.cost import PLACE, SIZE, TIME
+from tagscale.registry.gate import Trial, judge_again
 from tagscale.registry.package import load_version
-from tagscale.registry.trained import MEMBERS, scorer_of, weights_hash
+from tagscale.registry.trained import scorer_of
 from tagscale.registry.versions import Registry
+from tagscale.runtime.absent import write_absent
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, write_json
-from tagscale.stages import describe, evaluate, register, train_baseline
+from tagscale.runtime.files import read_json, seal
+from tagscale.runtime.identity import content_of_run
+from tagscale.stages import describe, ensemble, evaluate, register, train_baseline
 from tagscale.store.read import Store
+from tagscale.study.grid import read_study
+from tagscale.study.members import MEMBERS, Member, folders_in, write_members
 from tagscale.study.tables import read_predictions
 
-RUNS, RESULTS = "candidates/runs", "candidates/results"
+RUNS, RESULTS, ENSEMBLES = "candidates/runs", "candidates/results", "candidates/ensembles"
+MEMBERS_OF = ("spectrogram-all-0", "descriptors-all-0")  # the ensemble, in the order of the grid
 
 
 @pytest.fixture(scope="module")
 def scored(sound_study: SoundStudy, trained: Path) -> SoundStudy:
     """The study of sounds with runs and results of a spectrogram model, and of trees on descriptors of the sounds."""
     root, params = sound_study.root, settings(sound_study, "none", ["ensemble"])
-    folders = {name: root / name for name in ("catalog", "partition")}
+    inputs = {name: root / name for name in ("catalog", "partition")}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(root)
@@ -40,10 +52,10 @@ def scored(sound_study: SoundStudy, trained: Path) -> SoundStudy:
         describe.run(params, partition=root / "partition", store=root / "store", descriptors=root / "described")
         shutil.copytree(trained, root / RUNS / trained.name)
         trees = {"model": "descriptors", "size": "all", "seed": 0, "run": root / RUNS / "descriptors-all-0"}
-        train_baseline.run(params, **trees, inputs=root / "described", **folders)
-        for name, inputs in heard.items():
+        train_baseline.run(params, **trees, inputs=root / "described", **inputs)
+        for name, place in heard.items():
             places = {"run": root / RUNS / name, "results": root / RESULTS / name}
-            evaluate.run(params, inputs=inputs, **places, **folders)
+            evaluate.run(params, inputs=place, **places, **inputs)
     return sound_study
 
 
@@ -55,10 +67,9 @@ def settings(study: SoundStudy, name: str, candidates: list[str], **train: Any) 
 
 def registered(study: SoundStudy, params: Params, tmp_path: Path) -> dict[str, Any]:
     """registration.json of this study, whose settings are then params.yaml in `tmp_path`."""
-    names = [f"{model}-{size}-{seed}" for model, size, seed in params.train.cells]
-    folders = {name: study.root / name for name in ("partition", "store", "catalog")}
-    runs, results = ([study.root / kind / name for name in names] for kind in (RUNS, RESULTS))
-    register.run(params, runs=runs, results=results, registration=tmp_path / "registration", **folders)
+    inputs = {name: study.root / name for name in ("partition", "store", "catalog")}
+    paths = folders(params, study.root / RUNS, study.root / RESULTS, study.root / ENSEMBLES)
+    register.run(params, **paths, registration=tmp_path / "registration", **inputs)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     outcome: dict[str, Any] = read_json(tmp_path / "registration" / "registration.json")
     return outcome
@@ -138,27 +149,180 @@ def test_a_study_without_a_permitted_kind_says_so(scored: SoundStudy, study: Sou
         registered(study, settings(study, "none", ["pretrained"]), tmp_path)
 
 
-def test_an_ensemble_scores_as_the_weighted_mean_of_its_members(
-    scored: SoundStudy, study: SoundStudy, tmp_path: Path
-) -> None:
-    runs = {name: study.root / RUNS / name for name in ("spectrogram-all-0", "descriptors-all-0")}
-    members = [
-        {"run": name, "weight": weight, "sha256": weights_hash(runs[name])}
-        for name, weight in (("spectrogram-all-0", 3), ("descriptors-all-0", 1))
-    ]
-    write_json(tmp_path / MEMBERS, members)
-    window = study.params().evaluate
-    ensemble = scorer_of(tmp_path, runs, window)
-    store = Store.open(study.root / "store")
-    _, first = read_predictions(study.root / RESULTS / "spectrogram-all-0")
-    _, second = read_predictions(study.root / RESULTS / "descriptors-all-0")
-    tracks = [str(track) for track in first.index[-3:]]
-    expected = 0.75 * first.loc[tracks] + 0.25 * second.loc[tracks]
-    np.testing.assert_allclose(ensemble.predict(store, tracks).to_numpy(), expected.to_numpy(), atol=1e-5)
+@pytest.fixture(scope="module")
+def ensembled(scored: SoundStudy) -> SoundStudy:
+    """The same study with its ensemble."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(scored.root)
+        make_ensembles(scored, settings(scored, "none", ["ensemble"], ensembles=["ensemble"]))
+    return scored
 
-    write_json(tmp_path / MEMBERS, [members[0] | {"sha256": "0"}])
-    with pytest.raises(TagscaleError, match=r"members\.json: its member spectrogram-all-0 was trained again since"):
-        scorer_of(tmp_path, runs, window)
-    write_json(tmp_path / MEMBERS, [members[0] | {"run": "waveform-all-0"}])
+
+def make_ensembles(study: SoundStudy, params: Params, ensembles: str = ENSEMBLES) -> Path:
+    members = folders(params, study.root / RUNS, study.root / RESULTS)
+    inputs = {name: study.root / name for name in ("catalog", "partition")}
+    ensemble.run(params, **members, **inputs, ensembles=study.root / ensembles)
+    return study.root / ensembles
+
+
+def scores_of(study: SoundStudy, part: str) -> tuple[np.ndarray, pd.DataFrame]:
+    """The scores of the ensemble's two members, (members, tracks, tags), and its own."""
+    results = [study.root / RESULTS / name for name in MEMBERS_OF]
+    tables = []
+    for folder in [*results, study.root / ENSEMBLES / "results" / "ensemble-all-0"]:
+        of_part, table = read_predictions(folder)
+        tables.append(table[(of_part == part).to_numpy()])
+    return np.stack([table.to_numpy() for table in tables[:2]]), tables[2]
+
+
+def regression_tags(study: SoundStudy) -> np.ndarray:
+    kinds = Catalog.load(study.root / "catalog").tags["kind"]
+    return np.array([kinds[tag] == "regression" for tag in Partition.load(study.root / "partition").tags])
+
+
+def weights_in(run: Path) -> list[float]:
+    weights = {member["run"]: member["weight"] for member in read_json(run / MEMBERS)}
+    return [weights.get(name, 0.0) for name in MEMBERS_OF]
+
+
+def test_an_ensemble_is_a_run_whose_test_scores_are_the_mean_of_its_members(
+    ensembled: SoundStudy, study: SoundStudy
+) -> None:
+    run = study.root / ENSEMBLES / "runs" / "ensemble-all-0"
+    weights, members = weights_in(run), [read_json(study.root / RUNS / name / "run.json") for name in MEMBERS_OF]
+    chosen = [facts for facts, weight in zip(members, weights, strict=True) if weight]
+    whole = read_json(run / "run.json")
+    assert whole["parameters"] == sum(facts["parameters"] for facts in chosen)
+    assert whole["seconds"] == pytest.approx(sum(facts["seconds"] for facts in chosen), abs=0.1)
+    assert whole["train_tracks"] == members[0]["train_tracks"]
+    scores, own = scores_of(study, "test")
+    np.testing.assert_allclose(own.to_numpy(), pool(scores, np.array(weights), regression_tags(study)), atol=1e-6)
+    client = MlflowClient(f"sqlite:///{study.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("candidates")
+    (logged,) = client.search_runs([experiment.experiment_id], "tags.`tagscale.model` = 'ensemble'")
+    metrics = read_json(study.root / ENSEMBLES / "results" / "ensemble-all-0" / "metrics.json")
+    assert logged.info.status == "FINISHED"
+    assert logged.data.metrics["test_pr_auc"] == metrics["test"]["pr_auc"]
+    assert logged.data.params["members"].count("%") == len(chosen)
+
+
+def test_validation_scores_are_of_members_chosen_without_the_tracks_artist(
+    ensembled: SoundStudy, study: SoundStudy
+) -> None:
+    parts, catalog = Partition.load(study.root / "partition"), Catalog.load(study.root / "catalog")
+    scores, own = scores_of(study, "valid")
+    labels, regression = catalog.labels.loc[own.index, parts.tags].to_numpy(), regression_tags(study)
+    group = groups_of_artists(parts.artist_of(list(own.index)), seed=0)
+    assert len(set(group)) == 5
+    for number in range(5):
+        others, held_out = group != number, group == number
+        weights = select(scores[:, others], labels[others], regression, "pr_auc")
+        expected = pool(scores[:, held_out], weights, regression)
+        np.testing.assert_allclose(own[held_out].to_numpy(), expected, atol=1e-6)
+
+
+def test_an_ensemble_is_registered_as_one_model_and_tags_audio_as_it_was_evaluated(
+    ensembled: SoundStudy, study: SoundStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = settings(study, "means", ["ensemble"], ensembles=["ensemble"])
+    outcome = registered(study, params, tmp_path)
+    assert (outcome["candidate"], outcome["role"], outcome["alias"]) == ("ensemble-all-0", "ensemble", "champion")
+    about = Registry.open("means").client.get_model_version("means", "1").description
+    assert about.startswith("ensemble (the weighted mean of several models) trained on")
+    _, own = scores_of(study, "test")
+    store, track = Store.open(study.root / "store"), str(own.index[0])
+    soundfile.write(tmp_path / "song.wav", store.read(track, 0, store.samples(track)), 16_000, subtype="PCM_16")
+    assert tagged(tmp_path / "song.wav", tmp_path, capsys) == pytest.approx(own.loc[track].to_dict(), abs=1e-5)
+    results = study.root / ENSEMBLES / "results" / "ensemble-all-0"
+    trial = Trial(study.root / "catalog", study.root / "partition", study.root / "store", results)
+    decision = judge_again("pr_auc", load_version("means")[0], trial)
+    assert decision.champion_value == pytest.approx(read_json(results / "metrics.json")["test"]["pr_auc"], abs=1e-6)
+    assert not decision.passed, "it is no better than itself"
+
+
+def test_a_packaged_ensemble_weighs_its_members_by_members_json(
+    ensembled: SoundStudy, study: SoundStudy, tmp_path: Path
+) -> None:
+    run, runs = tmp_path / "ensemble-all-0", {name: study.root / RUNS / name for name in MEMBERS_OF}
+    members = [
+        Member(run=name, weight=weight, content=content_of_run(runs[name]))
+        for name, weight in zip(MEMBERS_OF, (3.0, 1.0), strict=True)
+    ]
+
+    def rewrite(members: list[Member]) -> None:
+        run.mkdir(exist_ok=True)
+        write_members(run, members)
+        seal(run, "run.json", read_json(study.root / RUNS / MEMBERS_OF[0] / "run.json"), [MEMBERS])
+
+    rewrite(members)
+    window, (scores, own) = study.params().evaluate, scores_of(study, "test")
+    tracks, store = [str(track) for track in own.index[-3:]], Store.open(study.root / "store")
+    packaged = scorer_of(run, runs, window).predict(store, tracks)
+    expected = pool(scores[:, -3:], np.array([3, 1]), regression_tags(study))
+    np.testing.assert_allclose(packaged[list(own.columns)].to_numpy(), expected, atol=1e-5)
+
+    rewrite([Member(run=MEMBERS_OF[0], weight=1.0, content="0")])
+    expected_words = (
+        r"members\.json: its member spectrogram-all-0 was trained again since. Run `tagscale ensemble` again"
+    )
+    with pytest.raises(TagscaleError, match=expected_words):
+        scorer_of(run, runs, window)
+    rewrite([Member(run="waveform-all-0", weight=1.0, content="0")])
     with pytest.raises(TagscaleError, match=r"its member waveform-all-0 is no run of the study"):
-        scorer_of(tmp_path, runs, window)
+        scorer_of(run, runs, window)
+    (run / MEMBERS).write_text("[]")
+    with pytest.raises(
+        TagscaleError, match=r"members\.json: not the file that run.json .* Run `tagscale ensemble` again"
+    ):
+        scorer_of(run, runs, window)
+
+
+def test_a_damaged_member_is_named(ensembled: SoundStudy, study: SoundStudy, tmp_path: Path) -> None:
+    runs = {name: tmp_path / name for name in MEMBERS_OF}
+    for name, folder in runs.items():
+        shutil.copytree(study.root / RUNS / name, folder)
+        weights = folder / ("trees.ubj.gz" if name.startswith("descriptors") else "weights.safetensors")
+        weights.unlink()
+        weights.write_bytes(b"damaged")
+    with pytest.raises(TagscaleError, match=r"(trees\.ubj\.gz|weights\.safetensors): not the file .* `tagscale train"):
+        scorer_of(study.root / ENSEMBLES / "runs" / "ensemble-all-0", runs, study.params().evaluate)
+
+
+def test_a_member_that_is_absent_is_left_out_and_so_is_an_ensemble_of_one(
+    ensembled: SoundStudy, study: SoundStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in (RUNS, RESULTS):
+        write_absent(study.root / kind / "probe-all-0", "probe-all-0", "no weights")
+    params = settings(study, "none", ["ensemble"], ensembles=["ensemble"], probes=["probe"])
+    ensembles = make_ensembles(study, params, "candidates/with-absent")
+    assert weights_in(ensembles / "runs" / "ensemble-all-0") == weights_in(
+        study.root / ENSEMBLES / "runs" / "ensemble-all-0"
+    )
+
+    params = settings(study, "none", ["ensemble"], ensembles=["ensemble"], baselines=[])
+    alone = make_ensembles(study, params, "candidates/alone")
+    assert "ensemble-all-0 is left out: an ensemble needs 2 other models" in capsys.readouterr().out
+    paths = folders(params, study.root / RUNS, study.root / RESULTS, alone)
+    read = read_study(**paths, models=params.train.everyone, sizes=["all"], seeds=[0])
+    assert read.everyone == ["spectrogram"]
+    assert read.notes[0].startswith("Ensemble is left out: an ensemble needs 2 other models")
+
+
+def test_ensembles_that_are_no_longer_in_the_grid_are_removed(ensembled: SoundStudy, study: SoundStudy) -> None:
+    shutil.copytree(study.root / ENSEMBLES, study.root / "candidates" / "former")
+    former = make_ensembles(study, settings(study, "none", ["ensemble"], ensembles=[]), "candidates/former")
+    assert [path.name for path in sorted(former.glob("*/*"))] == []
+    assert folders_in(former) == ([], [])
+    assert folders_in(None) == ([], [])
+    here = study.root / ENSEMBLES
+    assert folders_in(here) == ([here / "runs" / "ensemble-all-0"], [here / "results" / "ensemble-all-0"])
+
+
+def test_a_study_that_lacks_a_result_names_its_command(ensembled: SoundStudy, study: SoundStudy) -> None:
+    params = settings(study, "none", ["ensemble"], ensembles=["ensemble"], seeds=[0, 1])
+    with pytest.raises(TagscaleError, match=r"spectrogram-all-1: no run; `dvc repro evaluate@spectrogram-all-1`"):
+        make_ensembles(study, params, "candidates/incomplete")
+    paths = folders(params, study.root / RUNS, study.root / RESULTS, study.root / "candidates" / "nothing")
+    with pytest.raises(TagscaleError, match=r"ensemble-all-0: no run; `dvc repro ensemble`"):
+        read_study(**paths, models=["ensemble"], sizes=["all"], seeds=[0])

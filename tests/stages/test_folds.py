@@ -18,6 +18,7 @@ from stages.conftest import SoundStudy
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.evaluation.predict import predict
+from tagscale.evaluation.selection import pool, select
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import fold_names
@@ -28,10 +29,11 @@ from tagscale.registry.package import load_version
 from tagscale.registry.versions import Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, sha256_of
-from tagscale.stages import register
+from tagscale.stages import ensemble, register
 from tagscale.stages.results import pool_folds, scored_tracks
 from tagscale.store.read import Store
 from tagscale.study.grid import read_study
+from tagscale.study.members import MEMBERS
 from tagscale.study.tables import read_predictions
 from tagscale.training import checkpoint
 
@@ -280,3 +282,55 @@ def test_a_champion_of_other_folds_is_not_scored(
     assert decision.reason.startswith(
         f"the champion is the mean of 3 models, a fold each, and the present partition is {present}"
     )
+
+
+@pytest.mark.slow
+def test_a_folds_ensemble_is_chosen_without_the_folds_tracks(
+    study: SoundStudy, registered: tuple[Path, Params], parts: Partition, tmp_path: Path
+) -> None:
+    """The weights of a fold are those that the validation scores of the other folds' tracks give."""
+    grid: dict[str, Any] = {"models": ["spectrogram", "waveform"], "baselines": [], "ensembles": ["ensemble"]}
+    params = study.params(train=SHORT["train"] | grid | {"sizes": ["all"], "seeds": [1]}, registry={"name": "pooled"})
+    names = ("spectrogram-all-1", "waveform-all-1")
+    study.evaluate(params, study.train(params, "waveform", "all", 1, names[1]), f"results/{names[1]}")
+    members = {"runs": [study.root / name for name in names], "results": [study.root / "results" / n for n in names]}
+    inputs = {name: study.root / name for name in ("catalog", "partition")}
+    ensemble.run(params, **members, **inputs, ensembles=tmp_path)
+    run, results = tmp_path / "runs" / "ensemble-all-1", tmp_path / "results" / "ensemble-all-1"
+
+    catalog, tracks = Catalog.load(study.root / "catalog"), parts.tracks("valid")
+    regression = (catalog.tags.loc[parts.tags, "kind"] == "regression").to_numpy()
+    tables = [read_predictions(folder) for folder in members["results"]]
+    of_part = {
+        part: np.stack([table[(where == part).to_numpy()][parts.tags].to_numpy() for where, table in tables])
+        for part in ("valid", "test")
+    }
+    where, own = read_predictions(results)
+    in_fold, labels = np.array(parts.about(tracks, "part")), catalog.labels.loc[tracks, parts.tags].to_numpy()
+    for name in FOLDS:
+        others = in_fold != name
+        fold = parts.fold_of(tracks)[others]
+        weights = select(of_part["valid"][:, others], labels[others], regression, "pr_auc", fold)
+        chosen = {one["run"]: one["weight"] for one in read_json(run / name / MEMBERS)}
+        assert chosen == {run: weight for run, weight in zip(names, weights, strict=True) if weight}
+        for part, scores in of_part.items():
+            expected = pool(scores[:, ~others], weights, regression)
+            ours = own[(where == part).to_numpy()].loc[np.array(tracks)[~others], parts.tags]
+            np.testing.assert_allclose(ours.to_numpy(), expected, atol=1e-6)
+
+    folders = {name: study.root / name for name in ("partition", "store", "catalog")}
+    only = params.model_copy(update={"registry": params.registry.model_copy(update={"candidates": ["ensemble"]})})
+    everything = {kind: [*members[kind], tmp_path / kind / run.name] for kind in ("runs", "results")}
+    register.run(only, **everything, **folders, registration=tmp_path / "registration")
+    champion = load_version("pooled")[0]
+    trial = Trial(study.root / "catalog", study.root / "partition", study.root / "store", results)
+    held_out = predict_held_out(
+        champion.scorer, Store.open(trial.store), parts.table.set_index("track_id")["part"]
+    )  # each track by the ensemble of its fold
+    expected_scores = trial.predictions().loc[held_out.index, parts.tags]
+    np.testing.assert_allclose(held_out[parts.tags].to_numpy(), expected_scores.to_numpy(), atol=1e-5)
+    decision = judge_again("pr_auc", champion, trial, same_folds=True)
+    assert decision.champion_value == pytest.approx(read_json(results / "metrics.json")["test"]["pr_auc"], abs=1e-6)
+    samples = Store.open(trial.store).read(tracks[0], 0, 16_000)
+    of_folds = [champion.scorer.members[name].scores(samples) for name in FOLDS]
+    np.testing.assert_allclose(champion.scorer.scores(samples), np.mean(of_folds, axis=0), atol=1e-6)

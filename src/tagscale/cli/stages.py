@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import wraps
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,12 +43,13 @@ Size = Annotated[str, typer.Option("--size", help="Number of training tracks, or
 Seed = Annotated[int, typer.Option("--seed")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the trained runs.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the runs' results.")]
+Ensembles = Annotated[Path, typer.Option("--ensembles", help="Folder of the ensembles: their runs and results.")]
 
 PARAMS = Path("params.yaml")
 DATA = Path("data")
-RUNS, RESULTS = Path("runs"), Path("results")
+RUNS, RESULTS, ENSEMBLES = Path("runs"), Path("results"), Path("ensembles")
 OUTPUTS = [DATA / name for name in ("catalog", "store", "validation", "partition", "descriptors", "features")]
-OUTPUTS += [RUNS, RESULTS, Path("reports"), Path("registration")]  # folders that the stages replace
+OUTPUTS += [RUNS, RESULTS, ENSEMBLES, Path("reports"), Path("registration")]  # folders that the stages replace
 TIMINGS = Path("timings")  # side files: how long each stage took when it last ran
 
 
@@ -93,9 +95,20 @@ def read_for_training(params: Path) -> Params:
     return settings
 
 
-def grid(params: Params) -> list[str]:
-    """Names of all runs of the study: model x size x seed."""
-    return [run_name(*cell) for cell in params.train.cells]
+def folders(params: Params, runs: Path, results: Path, ensembles: Path | None = None) -> dict[str, list[Path]]:
+    """Folders of the runs of the study, model x size x seed, and of their results.
+
+    Args:
+        ensembles: folder of the ensembles, which are left out without it
+    """
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for model, size, seed in params.train.cells:
+        names[group_of(model) == "ensembles"].append(run_name(model, size, seed))
+    made = names[True] if ensembles else []
+    return {
+        kind: [place / name for name in names[False]] + [Path(ensembles or "") / kind / name for name in made]
+        for kind, place in (("runs", runs), ("results", results))
+    }
 
 
 @stage
@@ -212,6 +225,7 @@ def train(
     from tagscale.stages.preflight import check_grid
     from tagscale.stages.training_of import training_of
 
+    inputs = _inputs(model, store, descriptors, features)
     settings, tracks = (read_for_training if group_of(model) == "models" else read)(params), tracks_of(size)
     check_grid(settings, catalog, partition)
     training_of(model)(
@@ -221,7 +235,7 @@ def train(
         seed=seed,
         catalog=catalog,
         partition=partition,
-        inputs=_inputs(model, store, descriptors, features),
+        inputs=inputs,
         run=runs / run_name(model, size, seed),
     )
 
@@ -254,9 +268,27 @@ def evaluate(
 
 
 @stage
+def ensemble(
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
+    catalog: CatalogFolder = DATA / "catalog",
+    partition: PartitionFolder = DATA / "partition",
+    ensembles: Ensembles = ENSEMBLES,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Make the study's ensembles: of the runs of each size and seed, the weighted mean that scores best."""
+    from tagscale.stages.ensemble import run
+
+    settings = read(params)
+    members = folders(settings, runs, results)
+    run(settings, **members, catalog=catalog, partition=partition, ensembles=ensembles)
+
+
+@stage
 def compare(
     runs: Runs = RUNS,
     results: Results = RESULTS,
+    ensembles: Ensembles = ENSEMBLES,
     catalog: CatalogFolder = DATA / "catalog",
     partition: PartitionFolder = DATA / "partition",
     validation: ValidationFolder = DATA / "validation",
@@ -269,8 +301,7 @@ def compare(
     settings = read(params)
     run(
         settings,
-        runs=[runs / name for name in grid(settings)],
-        results=[results / name for name in grid(settings)],
+        **folders(settings, runs, results, ensembles),
         partition=partition,
         catalog=catalog,
         validation=validation,
@@ -283,6 +314,7 @@ def compare(
 def register(
     runs: Runs = RUNS,
     results: Results = RESULTS,
+    ensembles: Ensembles = ENSEMBLES,
     partition: PartitionFolder = DATA / "partition",
     store: StoreAddress = str(DATA / "store"),
     catalog: CatalogFolder = DATA / "catalog",
@@ -295,8 +327,7 @@ def register(
     settings = read(params)
     run(
         settings,
-        runs=[runs / name for name in grid(settings)],
-        results=[results / name for name in grid(settings)],
+        **folders(settings, runs, results, ensembles),
         partition=partition,
         store=store,
         catalog=catalog,
@@ -315,16 +346,18 @@ def in_order(params: Params) -> Iterator[tuple[str, Callable[..., None], dict[st
         yield "describe", describe, {}
     for model in params.train.probes:
         yield "encode", encode, {"model": model}
-    for model, size, seed in params.train.cells:
+    for model, size, seed in product(params.train.trained, params.train.sizes, params.train.seeds):
         for command in (train, evaluate):
             yield stage_of(command.__name__, model), command, {"model": model, "size": str(size), "seed": seed}
-    for command in (compare, register):
+    for command in (ensemble, compare, register):
         yield command.__name__, command, {}
 
 
 def _inputs(model: str, store: str, descriptors: Path, features: Path) -> Path | str:
     """What a model hears of the tracks."""
     heard: dict[str, Path | str] = {"models": store, "probes": features, "baselines": descriptors}
+    if group_of(model) not in heard:
+        raise TagscaleError(f"--model {model}: `tagscale {model}` makes it of the study's other models.")
     return heard[group_of(model)]
 
 

@@ -14,10 +14,12 @@ from rich.text import Text
 from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import (
     DATA,
+    ENSEMBLES,
     PARAMS,
     RESULTS,
     RUNS,
     CatalogFolder,
+    Ensembles,
     Model,
     ParamsFile,
     PartitionFolder,
@@ -26,7 +28,7 @@ from tagscale.cli.stages import (
     Seed,
     Size,
     StoreAddress,
-    grid,
+    folders,
     read_for_training,
     tracks_of,
 )
@@ -110,6 +112,7 @@ def tune(
 def results(
     runs: Runs = RUNS,
     results: Results = RESULTS,
+    ensembles: Ensembles = ENSEMBLES,
     partition: PartitionFolder = DATA / "partition",
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -117,12 +120,11 @@ def results(
     from tagscale.stages import compare
 
     settings = load(params)
-    names = grid(settings)
-    folders = {"runs": [runs / name for name in names], "results": [results / name for name in names]}
-    compare.show(settings, **folders, partition=partition)
+    paths = folders(settings, runs, results, ensembles)
+    compare.show(settings, **paths, partition=partition)
     from tagscale.stages import register  # here, because mlflow and torch take seconds to import
 
-    register.show(settings, **folders)
+    register.show(settings, **paths)
     console = Console(highlight=False)
     console.print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
     console.print("Report:     reports/report.html   (figures in reports/figures/)")
@@ -192,19 +194,24 @@ def import_(
 
 @app.command(rich_help_panel=USE)
 def send_runs(
-    names: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Names in runs/; all by default.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Names of runs; all by default.")] = None,
     runs: Runs = RUNS,
     results: Results = RESULTS,
+    ensembles: Ensembles = ENSEMBLES,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Send runs to MLflow that it lacks: another server, or deleted ones. What is there is left alone."""
     from tagscale.stages.send_runs import run
 
-    present = sorted(path.parent.name for path in runs.glob("*/run.json"))
+    places = {path.parent.name: (runs, results) for path in runs.glob("*/run.json")}
+    both = ensembles / "runs", ensembles / "results"
+    places |= {path.parent.name: both for path in ensembles.glob("runs/*/run.json")}
+    present = sorted(places)
     if missing := sorted(set(names or ()) - set(present)) or (not present and ["run"]):
         raise TagscaleError(f"{runs}: no {', '.join(missing)} there. Trained runs: {', '.join(present) or 'none'}.")
     chosen = names or present
-    run(load(params), runs=[runs / name for name in chosen], results=[results / name for name in chosen])
+    of_runs, of_results = ([places[name][which] / name for name in chosen] for which in (0, 1))
+    run(load(params), runs=of_runs, results=of_results)
 
 
 @app.command(rich_help_panel=USE)

@@ -2,11 +2,17 @@
 
 Source: Caruana et al. 2004, Ensemble selection from libraries of models, sections 2 and 2.2: the best single model
 first, then again and again the model, chosen ones included, with which the mean scores best, until none improves it.
-The choice fits the tracks that it is made on, so their score of the chosen ensemble is too good. `out_of_fold` gives
-every track the score of an ensemble that was chosen without its artist.
+The choice fits the tracks that it is made on, so their score of the chosen ensemble is too good. `select_without` and
+`pool_held_out` give every track the score of an ensemble that was chosen without its artist.
+
+The mean is that of log-odds. Models differ in how sure they are: trees on few tracks stay near the prevalence of a tag,
+networks go to 0 and 1, and outweigh them in a mean of probabilities whatever their weights are. Log-odds let the scale
+of a model's scores matter less (benchmarks/results/ensembles.md). Source: Genest and Zidek 1986, Combining probability
+distributions, section 3.3, the logarithmic opinion pool. Values of regression tags are averaged as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +20,20 @@ from tagscale.evaluation.metrics import METRICS, evaluate
 
 ROUNDS = 25  # models at most, counted as often as they are chosen
 FOLDS = 5
+SUREST = 1e-6  # a score nearer to 0 or 1 counts as this near
+
+
+def pool(scores: Iterable[np.ndarray], weights: np.ndarray, regression: np.ndarray) -> np.ndarray:
+    """The weighted mean of models' scores: of log-odds for classification tags, of values for regression tags.
+
+    Shape:
+        scores:     (..., tags) in [0, 1], one array a model
+        weights:    (models,), not negative, in any scale
+        regression: (tags,) bool
+        returns:    (..., tags) float32 in [0, 1]
+    """
+    summed = sum(weight * _log_odds(one, regression) for weight, one in zip(weights, scores, strict=True))
+    return _scores(summed / np.sum(weights), regression).astype(np.float32)
 
 
 def select(
@@ -21,7 +41,8 @@ def select(
 ) -> np.ndarray:
     """How often each model counts in the mean that scores best: (models,) int, with at least one above 0.
 
-    Among equals the first model counts. A model is added only where it improves the mean.
+    Among equals the first model counts. A model is added only where it improves the mean. Where no model has the
+    metric, as on tracks without positives, all count once.
 
     Args:
         scores: (models, tracks, tags) in [0, 1]
@@ -29,59 +50,81 @@ def select(
         regression: (tags,) bool
         metric: a key of METRICS
         fold: (tracks,), the number of the fold whose models scored each track; without, they scored all
-    Raises:
-        ValueError: no model has the metric on these tracks.
     """
     scored = regression if "regression" in METRICS[metric].kinds else ~regression
-    scores, labels, regression = scores[:, :, scored].astype(np.float64), labels[:, scored], regression[scored]
-    counts, total = np.zeros(len(scores), int), np.zeros(labels.shape)
+    labels, regression = labels[:, scored], regression[scored]
+    models = _log_odds(scores[:, :, scored], regression)
+    counts, total = np.zeros(len(models), int), np.zeros(labels.shape)
     best, sign = -np.inf, METRICS[metric].sign
     for size in range(1, ROUNDS + 1):
-        means = ((total + one) / size for one in scores)
-        metrics = [evaluate(labels, mean.clip(0, 1), regression, fold=fold).overall() for mean in means]
+        means = (_scores((total + one) / size, regression) for one in models)
+        metrics = [evaluate(labels, mean, regression, fold=fold).overall() for mean in means]
         values = sign * np.array([of_mean[metric] for of_mean in metrics])
         chosen = int(np.nan_to_num(values, nan=-np.inf).argmax())
         if not values[chosen] > best:
             break
         best = values[chosen]
         counts[chosen] += 1
-        total += scores[chosen]
-    if not counts.any():
-        raise ValueError(f"no model has the metric {metric} on these tracks")
-    return counts
+        total += models[chosen]
+    return counts if counts.any() else np.ones_like(counts)
 
 
-def out_of_fold(
+def select_without(
     scores: np.ndarray,
     labels: np.ndarray,
     regression: np.ndarray,
     metric: str,
-    artists: Sequence[str],
-    seed: int,
+    group: np.ndarray,
     fold: np.ndarray | None = None,
-) -> np.ndarray:
-    """Scores of every track by an ensemble that was selected on the tracks of other artists, (tracks, tags).
-
-    The artists are divided into five folds, or as many as there are. With one artist alone no selection is left that
-    does not know the tracks: the mean of all models then stands in.
+) -> dict[Any, np.ndarray]:
+    """The weights that `select` gives without a group of tracks, by group.
 
     Args:
         scores, labels, regression, metric, fold: as `select` takes them
-        artists: (tracks,) of whom each track is
-        seed: of the division into folds
+        group: (tracks,), the name or number of each track's group, which holds all tracks of its artists
     """
-    names, artist = np.unique(np.asarray(artists, object).astype(str), return_inverse=True)
-    folds = min(FOLDS, len(names))
-    if folds < 2:
-        return np.asarray(scores.mean(axis=0))
-    place = np.random.default_rng(seed).permutation(np.arange(len(names)) % folds)[artist]
-    means = np.empty(scores.shape[1:])
-    for number in range(folds):
-        held_out = place == number
-        of_others = None if fold is None else fold[~held_out]
-        try:
-            weights = select(scores[:, ~held_out], labels[~held_out], regression, metric, of_others)
-        except ValueError:  # too few tracks are left to score any tag
-            weights = np.ones(len(scores), int)
-        means[held_out] = np.average(scores[:, held_out], axis=0, weights=weights)
-    return means
+    weights = {}
+    for name in np.unique(group).tolist():
+        others = group != name
+        of_others = None if fold is None else fold[others]
+        weights[name] = select(scores[:, others], labels[others], regression, metric, of_others)
+    return weights
+
+
+def pool_held_out(
+    scores: np.ndarray, weights: Mapping[Any, np.ndarray], group: np.ndarray, regression: np.ndarray
+) -> np.ndarray:
+    """Scores of every track by the weights of its group, (tracks, tags) float32.
+
+    Args:
+        scores, regression: as `select` takes them
+        weights: (models,) each, as `select_without` gives them
+        group: (tracks,), the group of each track
+    """
+    pooled = np.empty(scores.shape[1:], np.float32)
+    for name, of_models in weights.items():
+        held_out = group == name
+        pooled[held_out] = pool(scores[:, held_out], of_models, regression)
+    return pooled
+
+
+def groups_of_artists(artist: np.ndarray, seed: int) -> np.ndarray:
+    """The group of each track: five groups of whole artists, or as many as there are artists, (tracks,).
+
+    Args:
+        artist: (tracks,), the number of each track's artist
+        seed: of the division
+    """
+    artists, own = np.unique(artist, return_inverse=True)
+    groups = np.arange(len(artists)) % FOLDS
+    return np.asarray(np.random.default_rng(seed).permutation(groups)[own])
+
+
+def _log_odds(scores: np.ndarray, regression: np.ndarray) -> np.ndarray:
+    values = np.asarray(scores, np.float64)
+    chances = values.clip(SUREST, 1 - SUREST)
+    return np.where(regression, values, np.log(chances / (1 - chances)))
+
+
+def _scores(values: np.ndarray, regression: np.ndarray) -> np.ndarray:
+    return np.where(regression, values.clip(0, 1), 1 / (1 + np.exp(-values)))

@@ -13,12 +13,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tagscale.runtime.block import Block
+from tagscale.runtime.identity import ENSEMBLE
 
 Role = Literal["front-end", "pretrained", "published baseline", "descriptors", "ensemble"]
 Group = Literal["models", "probes", "baselines", "ensembles"]
 # The lists of `train` in params.yaml that together name a study's models, in the order of its tables. Each list has
-# stages of its own, since its trainings read other inputs; the word ends their names, as in train_baseline.
-GROUPS: dict[Group, str] = {"models": "", "probes": "probe", "baselines": "baseline", "ensembles": "ensemble"}
+# stages of its own, since its trainings read other inputs; the word ends their names, as in train_baseline. Ensembles
+# have one stage, of this name.
+GROUPS: dict[Group, str] = {"models": "", "probes": "probe", "baselines": "baseline", "ensembles": ENSEMBLE}
 BASELINE = "descriptors"
 
 Width = Annotated[float, Field(gt=0, le=16)]  # factor on the filters of every layer; 1 is the published design
@@ -304,6 +306,15 @@ ENTRIES = (
         colour="#777777",
         marker="D",
     ),
+    Entry(
+        name=ENSEMBLE,
+        label="ensemble",
+        about="the weighted mean of other models of the study, chosen on the validation part (Caruana et al. 2004)",
+        role="ensemble",
+        group="ensembles",
+        colour="#4B00E1",
+        marker="d",
+    ),
 )
 MODELS = {entry.name: entry for entry in ENTRIES}
 NETWORKS = {name: entry for name, entry in MODELS.items() if entry.implementation}
@@ -359,10 +370,11 @@ def group_of(name: str) -> Group:
 def stage_of(stage: str, name: str) -> str:
     """The stage of dvc.yaml that trains or evaluates a model.
 
-    >>> stage_of("train", "waveform-x4"), stage_of("evaluate", "descriptors")
-    ('train', 'evaluate_baseline')
+    >>> stage_of("train", "waveform-x4"), stage_of("evaluate", "descriptors"), stage_of("evaluate", "ensemble")
+    ('train', 'evaluate_baseline', 'ensemble')
     """
-    return "_".join(filter(None, (stage, GROUPS[group_of(name)])))
+    word = GROUPS[group_of(name)]
+    return word if word == ENSEMBLE else "_".join(filter(None, (stage, word)))
 
 
 def label_of(name: str) -> str:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tagscale.models.spec import GROUPS, NETWORKS, Entry, Role, SharedBackend, base_model
+from tagscale.models.spec import GROUPS, NETWORKS, Entry, Role, SharedBackend, base_model, group_of
 from tagscale.runtime.block import Block
 
 NAME = r"^\w[\w.-]*$"
@@ -255,6 +255,11 @@ class TrainParams(FineTuningParams):
     def everyone(self) -> list[str]:
         """Every model of the study, in the order of its tables."""
         return [name for group in GROUPS for name in getattr(self, group)]
+
+    @property
+    def trained(self) -> list[str]:
+        """Every model but the ensembles, which are made of these."""
+        return [name for name in self.everyone if group_of(name) != "ensembles"]
 
     @property
     def cells(self) -> list[tuple[str, int | str, int]]:

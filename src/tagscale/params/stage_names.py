@@ -10,6 +10,7 @@ STAGES = (
     "encode",
     "train",
     "evaluate",
+    "ensemble",
     "compare",
     "register",
 )

@@ -4,7 +4,7 @@ import pandas as pd
 
 from tagscale.partition.growth import fold_names
 from tagscale.registry.scorers import Scorer
-from tagscale.registry.scorers.mean import MeanScorer, weighted_mean
+from tagscale.registry.scorers.mean import MeanScorer
 from tagscale.store.read import Store
 
 
@@ -33,7 +33,7 @@ def predict_held_out(scorer: Scorer, store: Store, fold_of: pd.Series) -> pd.Dat
         scores = [scorer.members[str(fold)].predict(store, list(held_out)) for fold, held_out in folds.items()]
         return pd.concat(scores).loc[tracks]
     scores = [predict_held_out(member, store, fold_of) for member in scorer.members.values()]
-    mean = weighted_mean(scorer.weights, (of_member.to_numpy() for of_member in scores))
+    mean = scorer.mean(of_member.to_numpy() for of_member in scores)
     return pd.DataFrame(mean, index=pd.Index(tracks, name="track_id"), columns=list(scorer.tags))
 
 

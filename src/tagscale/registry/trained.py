@@ -3,27 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import FiniteFloat
-from typing_extensions import TypedDict
-
 from tagscale.descriptors import baseline
 from tagscale.params.blocks import EvaluateParams
 from tagscale.partition.growth import fold_names
 from tagscale.registry.scorers import Scorer
+from tagscale.registry.scorers.ensemble import EnsembleScorer
 from tagscale.registry.scorers.mean import MeanScorer
 from tagscale.runtime.files import sha256_of
-from tagscale.runtime.identity import RunFacts, command_of, run_output
-from tagscale.runtime.reading import Damaged, read_json
-
-MEMBERS = "members.json"  # in the run's folder of an ensemble
-
-
-class Member(TypedDict):
-    """A member of an ensemble: another run of the study."""
-
-    run: str
-    weight: FiniteFloat
-    sha256: str  # of what that run had learned when the ensemble was made
+from tagscale.runtime.identity import RunFacts, content_of_run, run_output
+from tagscale.study.members import MEMBERS, Member, damaged, read_members
 
 
 def scorer_of(run: Path, folders: Mapping[str, Path], window: EvaluateParams) -> Scorer:
@@ -35,15 +23,16 @@ def scorer_of(run: Path, folders: Mapping[str, Path], window: EvaluateParams) ->
         TagscaleError: a file is missing or damaged, or an ensemble's member is missing or was trained again.
     """
     if (run / MEMBERS).exists():
-        members = read_json(run / MEMBERS, list[Member], command_of("ensemble", run))
+        members = read_members(run)
         for member in members:
             _check_member(run, member, folders)
         scorers = {member["run"]: scorer_of(folders[member["run"]], folders, window) for member in members}
-        return MeanScorer(scorers, [member["weight"] for member in members])
+        return EnsembleScorer(scorers, [member["weight"] for member in members])
     if folds := _folds(run):
         for fold in folds.values():
             run_output(fold).check()
-        return MeanScorer({name: scorer_of(fold, folders, window) for name, fold in folds.items()})
+        of_fold = {name: {other: folder / name for other, folder in folders.items()} for name in folds}
+        return MeanScorer({name: scorer_of(fold, of_fold[name], window) for name, fold in folds.items()})
     if (run / baseline.FILE).exists():
         from tagscale.registry.scorers.trees import TreesScorer
 
@@ -55,16 +44,15 @@ def scorer_of(run: Path, folders: Mapping[str, Path], window: EvaluateParams) ->
 
 
 def weights_hash(run: Path) -> str:
-    """SHA-256 of what a run learned: its network's weights, its trees, those of its folds, or an ensemble's members."""
-    if (run / MEMBERS).exists():
-        return sha256_of(run / MEMBERS)
+    """SHA-256 of what a run learned: its network's weights, its trees, or its members; of a run in folds, of all."""
     return sha256_of(*map(_learned, _folds(run).values() or [run]))
 
 
 def _learned(run: Path) -> Path:
-    """The file of what one model learned."""
-    if (trees := run / baseline.FILE).exists():
-        return trees
+    """The file in the folder of a run, or of one fold of it, that holds what it learned."""
+    for file in (MEMBERS, baseline.FILE):
+        if (run / file).exists():
+            return run / file
     from tagscale.training import checkpoint
 
     return run / checkpoint.WEIGHTS
@@ -78,9 +66,7 @@ def _folds(run: Path) -> dict[str, Path]:
 def _check_member(run: Path, member: Member, folders: Mapping[str, Path]) -> None:
     name = member["run"]
     if name not in folders:
-        what = f"its member {name} is no run of the study"
-    elif weights_hash(folders[name]) != member["sha256"]:
-        what = f"its member {name} was trained again since"
-    else:
-        return
-    raise Damaged(run / MEMBERS, what, command_of("ensemble", run))
+        raise damaged(run, f"its member {name} is no run of the study")
+    run_output(folders[name]).check()
+    if content_of_run(folders[name]) != member["content"]:
+        raise damaged(run, f"its member {name} was trained again since")

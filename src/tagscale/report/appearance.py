@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from tagscale.models.spec import MODELS
 
-NEUTRAL_COLOUR, NEUTRAL_MARKER = "#9a9a94", "d"  # of a model without an entry
+NEUTRAL_COLOUR, NEUTRAL_MARKER = "#9a9a94", "."  # of a model without an entry
 # The markers as CSS polygons in per cent of a square, for legends in the report. A circle needs none.
 OUTLINES = {
     "s": "0 0, 100 0, 100 100, 0 100",

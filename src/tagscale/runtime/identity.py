@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from tagscale.runtime.absent import absence_in
 from tagscale.runtime.reading import Output, Seal
 
+ENSEMBLE = "ensemble"  # the model that a stage of this name makes of the others, all its runs in one go
 RUN = "run.json"  # in the folder of a finished run, with the SHA-256 of the files beside it
 
 
@@ -66,11 +67,15 @@ def command_of(stage: str, folder: Path | str) -> str:
 
     >>> command_of("train", Path("runs/waveform-x4-all-0"))
     'tagscale train --model waveform-x4 --size all --seed 0'
+    >>> command_of("evaluate", Path("ensembles/results/ensemble-all-0"))
+    'tagscale ensemble'
     """
     folder = Path(folder)
     if re.fullmatch(r"fold-\d+", folder.name):  # of a run in folds
         folder = folder.parent
     cell = re.fullmatch(r"(.+)-(\d+|all)-(\d+)", folder.name)
+    if cell and cell[1] == ENSEMBLE:
+        return f"tagscale {ENSEMBLE}"
     return f"tagscale {stage} --model {cell[1]} --size {cell[2]} --seed {cell[3]}" if cell else f"tagscale {stage}"
 
 

@@ -12,9 +12,8 @@ from tagscale.models.spec import BASELINE, group_of
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import absence_in, write_absent
-from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.identity import RunFacts, RunIdentity, command_of, run_output
-from tagscale.stages.results import pool_folds, scored_tracks, write_results
+from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
+from tagscale.stages.results import check_same_data, pool_folds, scored_tracks, write_results
 from tagscale.store.read import Store
 
 
@@ -37,7 +36,7 @@ def run(params: Params, *, run: Path, catalog: Path, partition: Path, inputs: Pa
     data, parts = Catalog.load(catalog), Partition.load(partition)
     trained = run_output(run)
     facts = trained.facts(RunFacts)
-    _check_same_data(run, facts["identity"], parts)
+    check_same_data(run, facts["identity"], parts)
     trained.check()
     scores = pool_folds(parts, lambda name, view: _fold_scores(run / name, view, inputs, params))
     write_results(params, scores, data, parts, facts, run=run, results=results)
@@ -48,20 +47,8 @@ def _fold_scores(run: Path, parts: Partition, inputs: Path | str, params: Params
     trained = run_output(run)
     trained.check()
     identity = trained.facts(RunFacts)["identity"]
-    _check_same_data(run, identity, parts)
+    check_same_data(run, identity, parts)
     return _scores(run, identity, inputs, scored_tracks(parts), params)
-
-
-def _check_same_data(run: Path, identity: RunIdentity, parts: Partition) -> None:
-    """A run may be tested only on the partition that it was trained on: in another one it knows test tracks."""
-    present = {"dataset_hash": parts.data_hash, "partition_hash": parts.hash}
-    for key, value in present.items():
-        if getattr(identity, key) != value:
-            raise TagscaleError(
-                f"{Path(run) / 'run.json'}: {key} {getattr(identity, key)}, but the present one is {value}. The run "
-                "may have learned from tracks that are now test tracks: train it again "
-                f"(`{command_of('train', identity.name)}`)."
-            )
 
 
 def _scores(run: Path, identity: RunIdentity, inputs: Path | str, tracks: list[str], params: Params) -> pd.DataFrame:

@@ -21,14 +21,27 @@ from tagscale.evaluation.metrics import GUESS, METRICS, OF_TAGS, PARTS, TagMetri
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, seal, write_json
-from tagscale.runtime.identity import RunFacts, RunIdentity
+from tagscale.runtime.identity import RunFacts, RunIdentity, command_of
 from tagscale.runtime.tables import write_csv, write_table, write_wide
 
 ENDS = ("low", "high")
 FOLDS = "folds.csv"
 DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
 RESAMPLES_DIGITS = 9  # in resamples.parquet: fewer than the order of a sum changes, so the file has the same bytes
+
+
+def check_same_data(run: Path, identity: RunIdentity, parts: Partition) -> None:
+    """A run may be tested only on the partition that it was trained on: in another one it knows test tracks."""
+    present = {"dataset_hash": parts.data_hash, "partition_hash": parts.hash}
+    for key, value in present.items():
+        if getattr(identity, key) != value:
+            raise TagscaleError(
+                f"{Path(run) / 'run.json'}: {key} {getattr(identity, key)}, but the present one is {value}. The run "
+                "may have learned from tracks that are now test tracks: train it again "
+                f"(`{command_of('train', identity.name)}`)."
+            )
 
 
 def scored_tracks(parts: Partition) -> list[str]:

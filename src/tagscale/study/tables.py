@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from tagscale.evaluation.decisions import DECISIONS, Decisions
 from tagscale.evaluation.metrics import GUESS, METRICS, OF_TAGS, PARTS
 from tagscale.models.spec import stage_of
-from tagscale.runtime.identity import RunIdentity, command_of, run_name, run_output
+from tagscale.runtime.identity import ENSEMBLE, RunIdentity, command_of, run_name, run_output
 from tagscale.runtime.reading import Output, Seal, parse_json
 from tagscale.runtime.tables import csv_in, schema, table_in, wide_in
 
@@ -68,7 +68,8 @@ class RunCell:
     @property
     def command(self) -> str:
         """What makes this cell's run and result."""
-        return f"dvc repro {stage_of('evaluate', self.model)}@{self.name}"
+        stage = stage_of("evaluate", self.model)
+        return f"dvc repro {stage}" if stage == ENSEMBLE else f"dvc repro {stage}@{self.name}"
 
 
 Pair = tuple[RunCell, Record, Record]  # a cell, its run, its result

@@ -21,7 +21,12 @@ from tagscale.store.read import Store
 FILE, FORMAT = "scorer.json", 1
 COMMAND = "tagscale register"  # writes the folder again
 # kind -> its module in this folder, and the class there
-KINDS = {"network": ("network", "NetworkScorer"), "trees": ("trees", "TreesScorer"), "mean": ("mean", "MeanScorer")}
+KINDS = {
+    "network": ("network", "NetworkScorer"),
+    "trees": ("trees", "TreesScorer"),
+    "mean": ("mean", "MeanScorer"),
+    "ensemble": ("ensemble", "EnsembleScorer"),
+}
 OLDER = {"kind": "network"}  # a packaged model without scorer.json: its settings stand in listening.json
 
 

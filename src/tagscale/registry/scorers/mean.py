@@ -1,9 +1,9 @@
-"""The weighted mean of several scorers of any kind: an ensemble, or the models of a study's folds."""
+"""The weighted mean of several scorers of any kind, as the models of a study's folds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -60,14 +60,16 @@ class MeanScorer(Scorer):
     def scores(self, samples: np.ndarray) -> np.ndarray:
         if self._joined:
             return self._joined.scores(samples)
-        return self._mean(member.scores(samples) for member in self.members.values())
+        return self.mean(member.scores(samples) for member in self.members.values())
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
-        scores = self._mean(member.predict(store, tracks).to_numpy() for member in self.members.values())
+        scores = self.mean(member.predict(store, tracks).to_numpy() for member in self.members.values())
         return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=list(self.tags))
 
-    def _mean(self, scores: Iterable[np.ndarray]) -> np.ndarray:
-        return weighted_mean(self.weights, scores)
+    def mean(self, scores: Iterable[np.ndarray]) -> np.ndarray:
+        """The mean of the members' scores, (..., tags) float32 of arrays of this shape; summed in float64."""
+        total = sum(weight * array.astype(np.float64) for weight, array in zip(self.weights, scores, strict=True))
+        return np.asarray(total, np.float32)
 
     def facts(self) -> dict[str, Any]:
         members = zip(self.members, self.weights.tolist(), strict=True)
@@ -80,15 +82,9 @@ class MeanScorer(Scorer):
             member.save(own)
 
     @classmethod
-    def read(cls, folder: Path, facts: Mapping[str, Any]) -> "MeanScorer":
+    def read(cls, folder: Path, facts: Mapping[str, Any]) -> Self:
         members = {one["name"]: load_scorer(_folder(folder, number)) for number, one in enumerate(facts["members"], 1)}
         return cls(members, [one["weight"] for one in facts["members"]])
-
-
-def weighted_mean(weights: Iterable[float], scores: Iterable[np.ndarray]) -> np.ndarray:
-    """The weighted mean of arrays of one shape, summed in float64; float32."""
-    total = sum(weight * array.astype(np.float64) for weight, array in zip(weights, scores, strict=True))
-    return np.asarray(total, np.float32)
 
 
 def _folder(folder: Path, number: int) -> Path:

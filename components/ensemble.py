@@ -1,0 +1,35 @@
+"""Kubeflow component of the stage ensemble: means of the study's runs, chosen on the validation part."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def ensemble(
+    settings: Input[Artifact],
+    runs: Input[list[Model]],
+    results: Input[list[Artifact]],
+    catalog: Input[Dataset],
+    partition: Input[Dataset],
+    ensembles: Output[Artifact],
+    probe_runs: Input[list[Model]] = None,
+    probe_results: Input[list[Artifact]] = None,
+    baseline_runs: Input[list[Model]] = None,
+    baseline_results: Input[list[Artifact]] = None,
+) -> None:
+    """Make the ensembles of each size and seed; their runs and results are folders of one artifact."""
+    from pathlib import Path
+
+    from tagscale.params.load import load_json
+    from tagscale.stages import ensemble as stage
+
+    stage.run(
+        load_json(Path(settings.path)),
+        runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
+        results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
+        catalog=Path(catalog.path),
+        partition=Path(partition.path),
+        ensembles=Path(ensembles.path),
+    )

@@ -1,0 +1,172 @@
+"""Stage ensemble: the weighted mean of a study's models, chosen on the validation part, as a run like any other.
+
+An ensemble is made for each training size and each seed, of the runs with that size and that seed. So it is a cell of
+the grid: it has heard as many tracks as the models beside it, every seed gives one that owes nothing to the others, and
+seeds say how far it varies. It reads scores alone, and takes seconds.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tagscale import tracking
+from tagscale.catalog.tables import Catalog
+from tagscale.evaluation.selection import groups_of_artists, pool_held_out, select, select_without
+from tagscale.params.load import Params
+from tagscale.partition.divide import Partition
+from tagscale.runtime.absent import write_absent
+from tagscale.runtime.files import replacing
+from tagscale.runtime.identity import RunFacts, RunIdentity, content_of_run, run_name, run_output
+from tagscale.stages.cell import Cell, join_folds, say, write_run
+from tagscale.stages.results import check_same_data, scored_tracks, write_results
+from tagscale.study.grid import Study, read_study
+from tagscale.study.members import RESULTS, RUNS, Member, write_members
+from tagscale.study.tables import read_predictions, result_output
+
+FEWEST = 2  # members to choose from
+
+
+def run(
+    params: Params,
+    *,
+    runs: Sequence[Path],
+    results: Sequence[Path],
+    catalog: Path,
+    partition: Path,
+    ensembles: Path,
+) -> None:
+    """Write a run's folder and its results for every ensemble of the grid: ENSEMBLES/runs/NAME, ENSEMBLES/results/NAME.
+
+    A run holds run.json and members.json, the chosen runs with their weights. On a partition in folds it has such a
+    folder for each fold (`cell.join_folds`), whose members were chosen without the fold's tracks. Its results are
+    those that stage evaluate writes. The test part is scored by the chosen members; each validation track by members
+    that were chosen without its artist, so that its scores can be held against those of a single model.
+
+    Runs that the study does without are no members. Where fewer than two are left, the ensemble is left out, too.
+
+    Args:
+        runs, results: folders of the study's other runs; further folders among them are ignored
+    Raises:
+        TagscaleError: the study without its ensembles is not complete, or its runs are of another partition.
+    """
+    grid = params.train
+    cells = [(model, size, seed) for model in grid.ensembles for size in grid.sizes for seed in grid.seeds]
+    _keep_only(ensembles, [run_name(*cell) for cell in cells])
+    if not cells:
+        return
+    study = read_study(runs, results, models=grid.trained, sizes=grid.sizes, seeds=grid.seeds)
+    data, parts = Catalog.load(catalog), Partition.load(partition)
+    for cell in cells:
+        _make(params, study, Cell(data, parts, *cell), ensembles)
+
+
+def _keep_only(ensembles: Path, names: Sequence[str]) -> None:
+    """Make the folder, and remove ensembles that are no longer in the grid."""
+    for kind in (RUNS, RESULTS):
+        (ensembles / kind).mkdir(parents=True, exist_ok=True)
+        for folder in (ensembles / kind).iterdir():
+            if folder.name.removesuffix(".unfinished") not in names:
+                shutil.rmtree(folder)
+
+
+def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
+    """Choose the members of one ensemble, and write the folders of its run and of its results."""
+    begin, name = time.perf_counter(), run_name(cell.model, cell.size, cell.seed)
+    run, results = ensembles / RUNS / name, ensembles / RESULTS / name
+    library = _library(study, cell)
+    if len(library) < FEWEST:
+        reason = f"an ensemble needs {FEWEST} other models of its size and seed; the study has {len(library)}."
+        for folder in (run, results):
+            write_absent(folder, name, reason)
+        return
+    facts = {member: run_output(folder).facts(RunFacts) for member, (folder, _) in library.items()}
+    for member, (folder, _) in library.items():
+        check_same_data(folder, facts[member]["identity"], cell.partition)
+    weights, scores = _choose(params.registry.metric, cell, [results for _, results in library.values()])
+    identities = [one["identity"] for one in facts.values()]
+    of_models = {identity.model: identity.settings_hash for identity in identities}
+    settings = {"ensemble": {"metric": params.registry.metric, "members": of_models}}
+    identity = cell.identity(settings)
+    logged = settings | {"train_tracks": cell.train_tracks}
+    unsent = run.with_name(f"{run.name}.unfinished")
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent) as tracked:
+        tracked.set_tags(cell.data_tags(params))
+        with replacing(run) as fresh:
+            for fold, part in cell.folds.items():
+                chosen = {member: folder / fold for member, (folder, _) in library.items()}
+                _write_run(fresh / fold, part, part.identity(settings), chosen, weights[fold])
+                words = _words(identities, weights[fold])
+                say(identity, part, run_output(fresh / fold).facts(RunFacts)["parameters"], begin, words, fold)
+            if cell.partition.folds:
+                join_folds(fresh, cell.folds, identity)
+        whole = run_output(run).facts(RunFacts)
+        shares = np.mean([of_fold / of_fold.sum() for of_fold in weights.values()], axis=0)
+        tracked.log_params({"parameters": whole["parameters"], "members": _words(identities, shares)})
+        tracked.log_artifacts(run, "checkpoint")
+    write_results(params, scores, cell.catalog, cell.partition, whole, run=run, results=results)
+
+
+def _library(study: Study, cell: Cell) -> dict[str, tuple[Path, Path]]:
+    """The runs that may be members of an ensemble, by name: the folder of each, and that of its results."""
+    names = [run_name(model, cell.size, cell.seed) for model in study.everyone]
+    return {name: study.folders[name] for name in names if name in study.folders}
+
+
+def _choose(metric: str, cell: Cell, results: Sequence[Path]) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """The weights of the members, (members,) for each fold or for "", and the ensemble's scores of all scored tracks.
+
+    With folds, a fold's weights are chosen on the validation scores of the tracks outside the fold. They score the
+    fold's tracks, in the validation part as in the test part. Without folds, the validation part is divided into groups
+    of artists for its own scores, and the weights for all others are chosen on all of it.
+    """
+    parts = cell.partition
+    valid, test = parts.tracks("valid"), parts.tracks("test")
+    tracks = scored_tracks(parts)
+    scores = np.stack([_scores(folder, tracks, cell.tags) for folder in results])
+    of_valid, of_test = scores[:, : len(valid)], scores[:, len(valid) :]
+    regression = np.array(cell.kinds) == "regression"
+    known = of_valid, cell.labels(valid), regression, metric
+    if parts.folds:
+        group, tested = (np.array(parts.about(tracks, "part")) for tracks in (valid, test))
+        without = weights = select_without(*known, group, parts.fold_of(valid))
+    else:
+        group, tested = groups_of_artists(parts.artist_of(valid), cell.seed), np.full(len(test), "")
+        without, weights = select_without(*known, group), {"": select(*known)}
+    pooled = [
+        pool_held_out(of_valid, without, group, regression),
+        pool_held_out(of_test, weights, tested, regression),
+    ]
+    return weights, pd.DataFrame(np.concatenate(pooled), pd.Index(tracks, name="track_id"), cell.tags)
+
+
+def _scores(results: Path, tracks: list[str], tags: list[str]) -> np.ndarray:
+    """A run's scores of the tracks that every run is scored on, (tracks, tags). Raises Damaged."""
+    _, table = read_predictions(results)
+    if list(table.index) != tracks or set(tags) - set(table):
+        what = "not the scores of the present partition's tracks and tags"
+        raise result_output(results).damaged("predictions.parquet", what)
+    return table[tags].to_numpy()
+
+
+def _write_run(folder: Path, part: Cell, identity: RunIdentity, runs: dict[str, Path], weights: np.ndarray) -> None:
+    """Write the folder of an ensemble, or of one fold of it; time and parameters are those of its members together."""
+    members = [
+        (Member(run=name, weight=float(weight), content=content_of_run(run)), run_output(run).facts(RunFacts))
+        for (name, run), weight in zip(runs.items(), weights, strict=True)
+        if weight > 0
+    ]
+    folder.mkdir(parents=True)
+    write_members(folder, [member for member, _ in members])
+    parameters, seconds = (sum(facts[key] for _, facts in members) for key in ("parameters", "seconds"))
+    write_run(folder, identity, len(part.training), int(parameters), seconds)
+
+
+def _words(identities: Sequence[RunIdentity], weights: np.ndarray) -> str:
+    """The members with their shares in per cent: "60 % spectrogram, 40 % descriptors"."""
+    shares = 100 * weights / weights.sum()
+    members = sorted(zip(shares, identities, strict=True), key=lambda member: -member[0])
+    return ", ".join(f"{share:.0f} % {identity.model}" for share, identity in members if share > 0)
