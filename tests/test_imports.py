@@ -74,6 +74,7 @@ LOADS = {
     "stages.train_baseline": {"mlflow", "scipy.fft", "scipy.ndimage"},
     "stages.train_probe": {"mlflow", "torch"},
     "stages.evaluate": {"mlflow", "scipy.optimize", "scipy.special"},
+    "stages.ensemble": {"mlflow", "scipy.optimize", "scipy.special"},
     "stages.compare": {"matplotlib"},
     "stages.register": {"mlflow", "scipy.fft", "scipy.ndimage", "scipy.special"},
 }
