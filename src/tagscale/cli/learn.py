@@ -172,6 +172,5 @@ def _summarise(console: Console) -> None:
     from tagscale.stages import summary
 
     settings = stages.read(PARAMS)
-    names = stages.grid(settings)
-    folders = {"runs": [stages.RUNS / one for one in names], "results": [stages.RESULTS / one for one in names]}
+    folders = stages.folders(settings, stages.RUNS, stages.RESULTS, stages.ENSEMBLES)
     summary.show(settings, **folders, data=stages.DATA, console=console)

@@ -162,7 +162,7 @@ def _write_run(folder: Path, part: Cell, identity: RunIdentity, runs: dict[str, 
     folder.mkdir(parents=True)
     write_members(folder, [member for member, _ in members])
     parameters, seconds = (sum(facts[key] for _, facts in members) for key in ("parameters", "seconds"))
-    write_run(folder, identity, len(part.training), int(parameters), seconds)
+    write_run(folder, identity, part, int(parameters), seconds)
 
 
 def _words(identities: Sequence[RunIdentity], weights: np.ndarray) -> str:
