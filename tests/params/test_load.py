@@ -107,9 +107,9 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
 
 def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
-    doubled = text.replace("\n  batch: 16 ", "\n  batch: 16\n  batch: 32 ")
+    doubled = text.replace("\n  batch: 32 ", "\n  batch: 32\n  batch: 16 ")
     (tmp_path / "params.yaml").write_text(doubled)
-    line = text[: text.index("  batch: 16 ")].count("\n") + 1
+    line = text[: text.index("  batch: 32 ")].count("\n") + 1
     expected = rf"params\.yaml, line {line + 1}: `train\.batch` stands here again; line {line} has it already"
     with pytest.raises(TagscaleError, match=expected):
         load(tmp_path / "params.yaml")
