@@ -14,6 +14,8 @@ def begin(params: str, pipeline: str, pipeline_run: str, settings: Output[Artifa
 
     from tagscale.cluster import pipeline as stage
     from tagscale.params.load import parse
+    from tagscale.runtime.command import command
 
-    stage.begin(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run)
-    Path(settings.path).write_text(params, encoding="utf-8")
+    with command():
+        stage.begin(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run)
+        Path(settings.path).write_text(params, encoding="utf-8")

@@ -13,10 +13,12 @@ def catalog(settings: Input[Artifact], catalog: Output[Dataset], root: str = "")
 
     from tagscale.cluster.volume import Volume
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import catalog as stage
     from tagscale.stages.preflight import check_metric
 
-    params = load_json(Path(settings.path))
-    volume = Volume.of(params)
-    stage.run(params, root=Path(root or volume.root_of(params)), catalog=Path(catalog.path))
-    check_metric(params, Path(catalog.path))
+    with command():
+        params = load_json(Path(settings.path))
+        volume = Volume.of(params)
+        stage.run(params, root=Path(root or volume.root_of(params)), catalog=Path(catalog.path))
+        check_metric(params, Path(catalog.path))

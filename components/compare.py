@@ -28,25 +28,27 @@ def compare(
     from pathlib import Path
 
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.runtime.files import read_json
     from tagscale.stages import compare as stage
     from tagscale.study.members import folders_in
 
-    more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
-    all_runs = [*runs, *(probe_runs or []), *(baseline_runs or [])]
-    all_results = [*results, *(probe_results or []), *(baseline_results or [])]
-    stage.run(
-        load_json(Path(settings.path)),
-        runs=[*(Path(run.path) for run in all_runs), *more_runs],
-        results=[*(Path(result.path) for result in all_results), *more_results],
-        catalog=Path(catalog.path),
-        partition=Path(partition.path),
-        validation=Path(validation.path),
-        reports=Path(reports.path),
-    )
-    shutil.copyfile(Path(reports.path) / "report.html", report.path)
-    for model, sizes in read_json(Path(reports.path) / "scores.json").items():
-        for size, scores in sizes.items():
-            for name, value in scores.items():
-                if value is not None:  # null: nothing to score
-                    metrics.log_metric(f"{model}.{size}.{name}", value)
+    with command():
+        more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
+        all_runs = [*runs, *(probe_runs or []), *(baseline_runs or [])]
+        all_results = [*results, *(probe_results or []), *(baseline_results or [])]
+        stage.run(
+            load_json(Path(settings.path)),
+            runs=[*(Path(run.path) for run in all_runs), *more_runs],
+            results=[*(Path(result.path) for result in all_results), *more_results],
+            catalog=Path(catalog.path),
+            partition=Path(partition.path),
+            validation=Path(validation.path),
+            reports=Path(reports.path),
+        )
+        shutil.copyfile(Path(reports.path) / "report.html", report.path)
+        for model, sizes in read_json(Path(reports.path) / "scores.json").items():
+            for size, scores in sizes.items():
+                for name, value in scores.items():
+                    if value is not None:  # null: nothing to score
+                        metrics.log_metric(f"{model}.{size}.{name}", value)

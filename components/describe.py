@@ -19,15 +19,17 @@ def describe(
 
     from tagscale.cluster.volume import Volume, address_in, hand_on
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import describe as stage
 
-    params = load_json(Path(settings.path))
-    volume = Volume.of(params)
-    stage.run(
-        params,
-        partition=Path(partition.path),
-        store=address_in(store.path),
-        descriptors=volume.descriptors(content),
-        previous=volume.newest("descriptors"),
-    )
-    hand_on(descriptors.path, volume.descriptors(content), content)
+    with command():
+        params = load_json(Path(settings.path))
+        volume = Volume.of(params)
+        stage.run(
+            params,
+            partition=Path(partition.path),
+            store=address_in(store.path),
+            descriptors=volume.descriptors(content),
+            previous=volume.newest("descriptors"),
+        )
+        hand_on(descriptors.path, volume.descriptors(content), content)

@@ -19,15 +19,17 @@ def encode(
 
     from tagscale.cluster.volume import Volume, address_in, hand_on
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import encode as stage
 
-    params = load_json(Path(settings.path))
-    volume = Volume.of(params)
-    stage.run(
-        params,
-        partition=Path(partition.path),
-        store=address_in(store.path),
-        features=volume.features(content),
-        previous=volume.newest("features"),
-    )
-    hand_on(features.path, volume.features(content), content)
+    with command():
+        params = load_json(Path(settings.path))
+        volume = Volume.of(params)
+        stage.run(
+            params,
+            partition=Path(partition.path),
+            store=address_in(store.path),
+            features=volume.features(content),
+            previous=volume.newest("features"),
+        )
+        hand_on(features.path, volume.features(content), content)

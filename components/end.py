@@ -12,6 +12,8 @@ def end(params: str, pipeline: str, pipeline_run: str, status: dsl.PipelineTaskF
 
     from tagscale.cluster import pipeline as stage
     from tagscale.params.load import parse
+    from tagscale.runtime.command import command
 
-    ended = {"state": status.state, "error": {"code": status.error_code, "message": status.error_message}}
-    stage.end(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run, status=ended)
+    with command():
+        ended = {"state": status.state, "error": {"code": status.error_code, "message": status.error_message}}
+        stage.end(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run, status=ended)

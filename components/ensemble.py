@@ -23,13 +23,15 @@ def ensemble(
     from pathlib import Path
 
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import ensemble as stage
 
-    stage.run(
-        load_json(Path(settings.path)),
-        runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
-        results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
-        catalog=Path(catalog.path),
-        partition=Path(partition.path),
-        ensembles=Path(ensembles.path),
-    )
+    with command():
+        stage.run(
+            load_json(Path(settings.path)),
+            runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
+            results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
+            catalog=Path(catalog.path),
+            partition=Path(partition.path),
+            ensembles=Path(ensembles.path),
+        )

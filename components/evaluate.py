@@ -25,22 +25,24 @@ def evaluate(
     from tagscale.catalog.tables import Catalog
     from tagscale.cluster.volume import address_in
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.runtime.files import read_json
     from tagscale.stages import evaluate as stage
     from tagscale.study.roc import curve_of_results
 
-    folder = Path(results.path)
-    stage.run(
-        load_json(Path(settings.path)),
-        run=Path(run.path),
-        catalog=Path(catalog.path),
-        partition=Path(partition.path),
-        inputs=address_in(inputs.path),
-        results=folder,
-    )
-    if not (folder / "metrics.json").exists():  # a model that the study does without
-        return
-    for name, value in read_json(folder / "metrics.json")["test"].items():
-        if value is not None:  # null: nothing to score
-            metrics.log_metric(f"test_{name}", value)
-    curve.log_roc_curve(*curve_of_results(folder, Catalog.load(Path(catalog.path))))
+    with command():
+        folder = Path(results.path)
+        stage.run(
+            load_json(Path(settings.path)),
+            run=Path(run.path),
+            catalog=Path(catalog.path),
+            partition=Path(partition.path),
+            inputs=address_in(inputs.path),
+            results=folder,
+        )
+        if not (folder / "metrics.json").exists():  # a model that the study does without
+            return
+        for name, value in read_json(folder / "metrics.json")["test"].items():
+            if value is not None:  # null: nothing to score
+                metrics.log_metric(f"test_{name}", value)
+        curve.log_roc_curve(*curve_of_results(folder, Catalog.load(Path(catalog.path))))

@@ -13,10 +13,12 @@ def merge(settings: Input[Artifact], slices: Input[list[Dataset]], store: Output
 
     from tagscale.cluster.volume import Volume, address_in, hand_on
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import store as stage
     from tagscale.store.read import Store
 
-    volume = Volume.of(load_json(Path(settings.path)))
-    stage.merge([address_in(part.path) for part in slices], volume.store)
-    digest = Store.open(volume.store).hash
-    hand_on(store.path, volume.freeze(volume.store, digest), digest)
+    with command():
+        volume = Volume.of(load_json(Path(settings.path)))
+        stage.merge([address_in(part.path) for part in slices], volume.store)
+        digest = Store.open(volume.store).hash
+        hand_on(store.path, volume.freeze(volume.store, digest), digest)

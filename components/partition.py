@@ -16,17 +16,19 @@ def partition(
     from tagscale.cluster.volume import Volume
     from tagscale.params.load import load_json
     from tagscale.partition.divide import Partition
+    from tagscale.runtime.command import command
     from tagscale.stages import partition as stage
 
-    params, folder = load_json(Path(settings.path)), Path(partition.path)
-    volume = Volume.of(params)
-    stage.run(
-        params,
-        catalog=Path(catalog.path),
-        validation=Path(validation.path),
-        partition=folder,
-        previous=volume.partition(params),
-    )
-    volume.keep_partition(folder, params)
-    made = Partition.load(folder)
+    with command():
+        params, folder = load_json(Path(settings.path)), Path(partition.path)
+        volume = Volume.of(params)
+        stage.run(
+            params,
+            catalog=Path(catalog.path),
+            validation=Path(validation.path),
+            partition=folder,
+            previous=volume.partition(params),
+        )
+        volume.keep_partition(folder, params)
+        made = Partition.load(folder)
     return f"{made.data_hash}-{made.hash}"

@@ -19,13 +19,15 @@ def preprocess(
 
     from tagscale.cluster.volume import Volume, hand_on
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import preprocess as stage
     from tagscale.store.read import Store
 
-    params = load_json(Path(settings.path))
-    volume = Volume.of(params)
-    shard = (int(number), int(of)) if of != "1" else None
-    folder = volume.slice(*shard) if shard else volume.store
-    stage.run(params, root=volume.root_of(params), catalog=Path(catalog.path), store=folder, shard=shard)
-    digest = Store.open(folder).hash
-    hand_on(store.path, folder if shard else volume.freeze(folder, digest), digest)
+    with command():
+        params = load_json(Path(settings.path))
+        volume = Volume.of(params)
+        shard = (int(number), int(of)) if of != "1" else None
+        folder = volume.slice(*shard) if shard else volume.store
+        stage.run(params, root=volume.root_of(params), catalog=Path(catalog.path), store=folder, shard=shard)
+        digest = Store.open(folder).hash
+        hand_on(store.path, folder if shard else volume.freeze(folder, digest), digest)

@@ -26,18 +26,20 @@ def register(
 
     from tagscale.cluster.volume import address_in
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import register as stage
     from tagscale.study.members import folders_in
 
-    more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
-    all_runs = [*runs, *(probe_runs or []), *(baseline_runs or [])]
-    all_results = [*results, *(probe_results or []), *(baseline_results or [])]
-    stage.run(
-        load_json(Path(settings.path)),
-        runs=[*(Path(run.path) for run in all_runs), *more_runs],
-        results=[*(Path(result.path) for result in all_results), *more_results],
-        partition=Path(partition.path),
-        store=address_in(store.path),
-        catalog=Path(catalog.path),
-        registration=Path(registration.path),
-    )
+    with command():
+        more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
+        all_runs = [*runs, *(probe_runs or []), *(baseline_runs or [])]
+        all_results = [*results, *(probe_results or []), *(baseline_results or [])]
+        stage.run(
+            load_json(Path(settings.path)),
+            runs=[*(Path(run.path) for run in all_runs), *more_runs],
+            results=[*(Path(result.path) for result in all_results), *more_results],
+            partition=Path(partition.path),
+            store=address_in(store.path),
+            catalog=Path(catalog.path),
+            registration=Path(registration.path),
+        )

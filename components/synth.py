@@ -13,9 +13,11 @@ def synth(settings: Input[Artifact]) -> str:
 
     from tagscale.cluster.volume import Volume
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.stages import synth as stage
 
-    params = load_json(Path(settings.path))
-    volume = Volume.of(params)
-    stage.run(params, corpus=volume.corpus)
+    with command():
+        params = load_json(Path(settings.path))
+        volume = Volume.of(params)
+        stage.run(params, corpus=volume.corpus)
     return str(volume.corpus)

@@ -28,23 +28,25 @@ def train(
     from tagscale.cluster.volume import Volume, address_in
     from tagscale.models.spec import group_of
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.runtime.identity import content_of_run, run_name
     from tagscale.stages.preflight import check_grid
     from tagscale.stages.training_of import training_of
 
-    params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
-    check_grid(params, Path(catalog.path), Path(partition.path))
-    in_pods = group_of(model) == "models" and params.train.nodes > 1
-    train_cell = partial(train_on_nodes, image=image) if in_pods else training_of(model)
-    train_cell(
-        params,
-        model=model,
-        size=size if size == "all" else int(size),
-        seed=int(seed),
-        catalog=Path(catalog.path),
-        partition=Path(partition.path),
-        inputs=address_in(inputs.path),
-        run=Path(run.path),
-        unfinished=Volume.of(params).unfinished(name, f"{key}-{content}"),
-    )
+    with command():
+        params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
+        check_grid(params, Path(catalog.path), Path(partition.path))
+        in_pods = group_of(model) == "models" and params.train.nodes > 1
+        train_cell = partial(train_on_nodes, image=image) if in_pods else training_of(model)
+        train_cell(
+            params,
+            model=model,
+            size=size if size == "all" else int(size),
+            seed=int(seed),
+            catalog=Path(catalog.path),
+            partition=Path(partition.path),
+            inputs=address_in(inputs.path),
+            run=Path(run.path),
+            unfinished=Volume.of(params).unfinished(name, f"{key}-{content}"),
+        )
     return content_of_run(Path(run.path))

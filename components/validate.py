@@ -20,20 +20,22 @@ def validate(
 
     from tagscale.cluster.volume import Volume, address_in
     from tagscale.params.load import load_json
+    from tagscale.runtime.command import command
     from tagscale.runtime.files import read_json
     from tagscale.stages import validate as stage
 
-    params, folder, address = load_json(Path(settings.path)), Path(validation.path), address_in(store.path)
-    try:
-        stage.run(params, catalog=Path(catalog.path), store=address, validation=folder)
-    finally:
-        if folder.is_dir():  # show the findings, above all those that stop the pipeline
-            shutil.copyfile(folder / "validation.html", report.path)
-    findings = read_json(folder / "validation.json")
-    facts = {
-        "version": params.dataset.version,
-        "store": str(address),
-        "tracks": findings["tracks"] - findings["quarantined"],
-    }
-    Volume.of(params).record_version(findings["data_hash"], facts)
+    with command():
+        params, folder, address = load_json(Path(settings.path)), Path(validation.path), address_in(store.path)
+        try:
+            stage.run(params, catalog=Path(catalog.path), store=address, validation=folder)
+        finally:
+            if folder.is_dir():  # show the findings, above all those that stop the pipeline
+                shutil.copyfile(folder / "validation.html", report.path)
+        findings = read_json(folder / "validation.json")
+        facts = {
+            "version": params.dataset.version,
+            "store": str(address),
+            "tracks": findings["tracks"] - findings["quarantined"],
+        }
+        Volume.of(params).record_version(findings["data_hash"], facts)
     return str(findings["data_hash"])

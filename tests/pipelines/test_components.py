@@ -1,5 +1,6 @@
-"""The paths on the volume that components hand to their stages, called as Kubeflow's executor calls them."""
+"""Components, called as Kubeflow's executor calls them: the paths on the volume that their stages get, and errors."""
 
+import ast
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from components.train import train
 from tagscale.cluster import trainjob
 from tagscale.cluster.volume import hand_on
 from tagscale.params.load import laid_over, load
+from tagscale.params.stage_names import STAGES
 from tagscale.runtime.identity import RunIdentity
 from tagscale.stages import partition as partition_stage
 from tagscale.stages import preflight, train_baseline
@@ -20,6 +22,7 @@ from tagscale.stages.cell import write_run
 
 ROOT = Path(__file__).parents[2]
 CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
+AROUND = ("begin", "end", "merge")  # components that are no stages
 
 
 def artifact(path: Path) -> SimpleNamespace:
@@ -49,7 +52,8 @@ def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform
             given.update(arguments, who=who)
             arguments["run"].mkdir()
             identity = RunIdentity(arguments["model"], "all", 3, "corpus", "d" * 12, "p" * 12, "s" * 12)
-            write_run(arguments["run"], identity, tracks=1, parameters=1, seconds=1.0)
+            cell: Any = SimpleNamespace(training=["a track"], unlearned={})
+            write_run(arguments["run"], identity, cell, parameters=1, seconds=1.0)
 
         return run
 
@@ -100,3 +104,21 @@ def test_a_partition_starts_from_the_last_one(place: Path, monkeypatch: pytest.M
         made = partition.python_func(settings=settings(place), partition=artifact(place / f"out-{number}"), **others)
         assert made == f"{'d' * 12}-{'p' * 12}"
     assert before == [None, ["made-1"]]
+
+
+@pytest.mark.parametrize("name", [*STAGES, *AROUND])
+def test_the_whole_of_a_component_is_a_command(name: str) -> None:
+    """So an error that its user can mend is one message in the log of its pod."""
+    (function,) = ast.parse((ROOT / "components" / f"{name}.py").read_text()).body[-1:]
+    assert isinstance(function, ast.FunctionDef)
+    work = [one for one in function.body[1:] if not isinstance(one, ast.Import | ast.ImportFrom | ast.Return)]
+    assert [ast.unparse(one).splitlines()[0] for one in work] == ["with command():"]
+
+
+def test_an_error_of_a_user_is_one_message_and_exit_status_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = settings(place)
+    (place / "settings").write_text("{}")
+    with pytest.raises(SystemExit) as end:
+        partition.python_func(settings=given, **dict.fromkeys(("catalog", "validation", "partition"), given))
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error {place / 'settings'}: ")

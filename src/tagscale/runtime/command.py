@@ -15,9 +15,13 @@ from tagscale.runtime.terminal import write_anything
 KEPT = "What was finished before is kept, and no file is half-written."
 
 
+def print_plainly(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def command(say: Callable[[str], None]) -> Iterator[None]:
-    """Run a command inside the block. Whatever it prints, its terminal can show.
+def command(say: Callable[[str], None] = print_plainly) -> Iterator[None]:
+    """Run a command, or a task of a pipeline, inside the block. Whatever it prints, its terminal can show.
 
     Args:
         say: prints a message to stderr; that of an error begins with "error "
