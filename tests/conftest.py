@@ -2,6 +2,8 @@
 
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from recorder import Recorder
 
 ROOT = Path(__file__).parents[1]
+LONGEST = "test_orchestrators.py"
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -66,7 +69,16 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
     return keys_read
 
 
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """A folder for PATH with programs of tagscale, DVC and kfp that begin at once, see tests/warm."""
+    import warm
+
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder, warm.server(Path(folder)) as programs:
+        yield programs  # not in pytest's folder: addresses of sockets are short
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that have slow tests first, so that no worker process is alone with one at the end."""
+    """The longest file first, then those with slow tests, so that no worker process is alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name != LONGEST, item.path not in slow))

@@ -19,8 +19,8 @@ INPUTS = ("data/catalog", "data/partition", "data/store", "data/validation", "ru
 class Repository:
     """A git repository with a finished tiny study, in which DVC runs the last stages: compare and register."""
 
-    def __init__(self, folder: Path, study: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, study: Path, programs: Path) -> None:
+        self.folder, self.programs = folder, programs
         for name in INPUTS:
             shutil.copytree(study / name, folder / name)
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -38,7 +38,7 @@ class Repository:
         self.commit()
 
     def __call__(self, *words: str) -> str:
-        done = run(self.folder, *words)
+        done = run(self.folder, *words, programs=self.programs)
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -60,12 +60,12 @@ def ignored_inputs() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def repository(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def repository(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Repository:
     """The study is compared, registered and committed; then an experiment without baselines runs in a copy.
 
     The experiment registers the best run under another name.
     """
-    made = Repository(tmp_path_factory.mktemp("repository"), tiny_study.folder)
+    made = Repository(tmp_path_factory.mktemp("repository"), tiny_study.folder, programs)
     made("dvc", "repro")
     made.commit()
     changes = ("--set-param", "train.baselines=[]", "--set-param", "registry.name=another")

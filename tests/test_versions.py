@@ -44,12 +44,13 @@ def endpoint() -> Iterator[str]:
 class Working:
     """A clone of one's project, with commands run in it as a user does."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self.programs = folder, programs
 
     def __call__(self, *words: str, fails: bool = False) -> str:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        places = (self.programs, Path(sys.executable).parent, os.environ["PATH"])
+        environment["PATH"] = os.pathsep.join(map(str, places))
         environment |= {
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
@@ -69,9 +70,9 @@ class Working:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Working:
+def project(tmp_path_factory: pytest.TempPathFactory, endpoint: str, programs: Path) -> Working:
     """A git and DVC project with a folder of its own music, whose DVC remote is on S3."""
-    work = Working(tmp_path_factory.mktemp("work") / "project")
+    work = Working(tmp_path_factory.mktemp("work") / "project", programs)
     shutil.copytree(ROOT / "src", work.folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copytree(ROOT / "presets", work.folder / "presets")
     shutil.copy(ROOT / "dvc.yaml", work.folder)
@@ -139,7 +140,7 @@ def test_a_dataset_grows_is_published_and_goes_back(project: Working, tmp_path: 
         assert part_of[row.track_id] == row.part, "a track has moved"
 
     # someone else, on another machine: the code from git, the data from S3
-    other = Working(tmp_path / "clone")
+    other = Working(tmp_path / "clone", project.programs)
     project("git", "clone", "--quiet", str(project.folder), str(other.folder))
     said = other("dvc", "repro", "--pull", "--allow-missing", "partition")  # no raw audio here, and none is needed
     assert "Running stage" not in said

@@ -14,6 +14,7 @@ import yaml
 from tagscale.params.load import laid_over, read_yaml
 
 ROOT = Path(__file__).parents[1]
+OWN = Path(sys.executable).parent  # programs of this environment
 NAMES = ["waveform-all-0", "spectrogram-all-0", "descriptors-all-0"]
 
 
@@ -23,11 +24,17 @@ def tiny_settings() -> dict:
     return laid_over(settings, {"train": {"sizes": ["all"], "max_steps": "1 epoch"}})
 
 
-def run(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command with this environment's programs; MLflow's store is in the folder, or as `environment` says."""
+def run(
+    folder: Path, *words: str, environment: Mapping[str, str] | None = None, programs: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with this environment's programs; MLflow's store is in the folder, or as `environment` says.
+
+    Args:
+        programs: those of `warm.server`, which begin at once
+    """
     more = environment or {}
     given = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
-    given["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given["PATH"] = os.pathsep.join([*([str(programs)] if programs else []), str(OWN), os.environ["PATH"]])
     given |= {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "COLUMNS": "120"}
     return subprocess.run(words, cwd=folder, env=given | more, capture_output=True, text=True, timeout=1200)
 
@@ -38,24 +45,22 @@ def pipelines_run(
     runner: str = "subprocess",
     pipeline: str = "study",
     environment: Mapping[str, str] | None = None,
+    programs: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    return run(
-        folder,
-        sys.executable,
-        "-m",
-        "pipelines",
-        "run",
-        "--runner",
-        runner,
-        "--pipeline",
-        pipeline,
-        environment=environment,
-    )
+    python = str(programs / "python3") if programs else sys.executable
+    words = (python, "-m", "pipelines", "run", "--runner", runner, "--pipeline", pipeline)
+    return run(folder, *words, environment=environment, programs=programs)
 
 
 class Project:
-    """A fresh project folder with this repository's dvc.yaml and code, and the settings of tests/tiny.yaml."""
+    """A fresh project folder with this repository's dvc.yaml and code, and the settings of tests/tiny.yaml.
+
+    Attributes:
+        programs: those of its commands, see `run`
+    """
+
+    programs: Path | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +78,7 @@ class Project:
         self.write(laid_over(read_yaml(self.folder / "params.yaml"), settings))
 
     def command(self, *words: str) -> str:
-        done = run(self.folder, *words)
+        done = run(self.folder, *words, programs=self.programs)
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

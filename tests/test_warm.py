@@ -1,0 +1,39 @@
+"""Commands that start warm are those that start cold: words, folder, environment, streams, exit status, signals."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tiny_project import run
+
+pytestmark = pytest.mark.slow
+
+
+def test_words_folder_and_exit_status_arrive(programs: Path, tmp_path: Path) -> None:
+    for words in (["tagscale", "--version"], ["tagscale", "catalog"], ["tagscale", "no-command"], ["dvc", "root"]):
+        warm, cold = (run(tmp_path, *words, programs=place) for place in (programs, None))
+        assert warm.returncode == cold.returncode, words
+        assert (warm.stdout, warm.stderr) == (cold.stdout, cold.stderr), words
+
+
+def test_the_environment_arrives(programs: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "tagscale", "--help", programs=programs, environment={"COLUMNS": "50"})
+    assert max(map(len, done.stdout.splitlines())) <= 50
+
+
+def test_another_python_is_a_fresh_one(programs: Path, tmp_path: Path) -> None:
+    program = "import sys; print(sys.argv, 'tagscale' in sys.modules)"
+    assert run(tmp_path, str(programs / "python3"), "-c", program, "a").stdout == "['-c', 'a'] False\n"
+
+
+def test_a_signal_reaches_the_command_and_its_end_the_caller(programs: Path, tmp_path: Path) -> None:
+    words = [str(programs / "python3"), "-m", "kfp.dsl.executor_main", "--component_module_path"]
+    (tmp_path / "waits.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    words += [str(tmp_path / "waits.py"), "--executor_input", "{}", "--function_to_execute", "f"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        assert "ready\n" in iter(process.stdout.readline, "")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == -signal.SIGTERM

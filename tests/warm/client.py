@@ -1,0 +1,41 @@
+"""The program `tagscale`, `dvc` or `python3` of a test, which the server's address and the path of Python complete.
+
+It hands words, folder, environment and streams to the server, and ends as the command ends. `python3` does so for kfp's
+tasks and for pipelines; whatever else it is to run, a fresh Python runs. It imports little, so that it starts at once.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+MODULES = (["-m", "kfp.dsl.executor_main"], ["-m", "pipelines"])
+
+
+def main(program: str, words: list[str]) -> None:
+    module = ""
+    if program == "python3":
+        if words[:2] not in MODULES:
+            os.execv("PYTHON", ["PYTHON", *words])
+        _, module, *words = words
+    request = {"program": program, "module": module, "words": words}
+    request |= {"folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109 (pathlib is slow to import)
+    content = json.dumps(request).encode()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect("ADDRESS")
+        socket.send_fds(connection, [b"%08d" % len(content)], [0, 1, 2])
+        connection.sendall(content)
+        answers = connection.makefile()
+        command = int(answers.readline())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda signum, _: os.kill(command, signum))
+        status = int(answers.readline())
+    if status < 0:  # a signal ended the command
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv[0].rpartition("/")[2], sys.argv[1:])

@@ -1,0 +1,126 @@
+"""The server of commands: `server.py ADDRESS PYTHON`. It ends when its standard input ends."""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+PACKAGES = ("tagscale.cli", "tagscale.stages", "tagscale.registry", "tagscale.training", "tagscale.models")
+OTHERS = (
+    *("tagscale.validation.expectations", "tagscale.evaluation.predict", "tagscale.cluster.pipeline"),
+    *("tagscale.cluster.trainjob", "tagscale.cluster.volume", "tagscale.study.roc", "tagscale.fetch.archives"),
+    *("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
+    *("alembic.script", "sklearn.metrics", "xgboost", "lightning.fabric", "safetensors.torch", "torchaudio"),
+    *("scipy.signal", "scipy.special", "scipy.sparse", "scipy.optimize", "matplotlib.backends.backend_svg"),
+    *("matplotlib.backends.backend_agg", "symusic", "kfp.local", "kfp.dsl.executor", "pipelines.run"),
+    *("dvc.cli.parser", "dvc.repo", "dvc.config", "dvc.stage.run", "mlflow.store.db.utils"),
+)
+
+
+def serve(address: str) -> dict[str, Any] | None:
+    """Fork for each request. Returns the request in the process that is to run it; None at the end."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the guardians
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if listener not in ready:
+                return None
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                return guard(connection)
+            connection.close()
+
+
+def guard(connection: socket.socket) -> dict[str, Any]:
+    """Start a process for the request, and tell the client its number and its end. Returns in that process alone."""
+    head, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    content = b""
+    while len(content) < int(head):
+        content += connection.recv(1 << 16)
+    command = os.fork()
+    if command == 0:
+        connection.close()
+        for place, stream in enumerate(streams):
+            os.dup2(stream, place)
+            os.close(stream)
+        return dict(json.loads(content))
+    for stream in streams:
+        os.close(stream)
+    connection.sendall(b"%d\n" % command)
+    _, status = os.waitpid(command, 0)
+    connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def run(request: dict[str, Any], python: str) -> None:
+    """Be the command."""
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    if module := request["module"]:
+        sys.executable = python  # by which kfp starts its tasks
+        sys.path[0] = request["folder"]
+        sys.argv = [module, *request["words"]]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return
+    program = request["program"]
+    sys.argv = [program, *request["words"]]
+    sys.exit(importlib.import_module(f"{program}.cli").main())
+
+
+def end(code: str | int | None) -> NoReturn:
+    """End the process as the interpreter does, but for tidying its memory, which takes longer than many commands."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def load() -> None:
+    """Import what commands import."""
+    for package in PACKAGES:
+        for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            with suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(found.name)
+    for name in OTHERS:
+        importlib.import_module(name)
+    gc.freeze()  # what the processes share stays shared
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    load()
+    if work := serve(sys.argv[1]):
+        try:
+            run(work, sys.argv[2])
+            end(0)
+        except SystemExit as exit:
+            end(exit.code)
+        except BaseException:
+            traceback.print_exc()
+            end(1)
