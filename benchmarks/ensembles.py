@@ -213,9 +213,9 @@ def main() -> None:
         *([options.remark, ""] if options.remark else []),
         "PR-AUC, the mean over the classification tags. `own division`: chosen on the study's validation part, scored",
         "on its test part, once. `halves`: chosen on half of the artists that no model learned from, scored on the",
-        f"other half, the mean of {options.halves} divisions. The gain is over the best model alone, chosen on the same",
-        "half, with its standard deviation over the divisions; the last column is the share of divisions in which the",
-        "ensemble is worse. tagscale takes `greedy` and `log-odds`.",
+        f"other half, the mean of {options.halves} divisions. The gain is over the best model alone, chosen on the",
+        "same half, with its standard deviation over the divisions; the last column is the share of divisions in",
+        "which the ensemble is worse. tagscale takes `greedy` and `log-odds`.",
         "",
     ]
     for project in options.study:
