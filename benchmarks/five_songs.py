@@ -53,8 +53,8 @@ def main() -> None:
         "`python benchmarks/five_songs.py FOLDER --project PROJECT`, as `tagscale tag` tags them.",
         "",
         f"{datetime.date.today()}, {processor()}. The {TOP} highest scores of classification tags. The published "
-        "encoders have no decisions, so none of theirs is decided; in bold, what the champion decides to be true. It has "
-        "learned from composed music alone.",
+        "encoders have no decisions, so none of theirs is decided; in bold, what the champion decides to be true. It "
+        "has learned from composed music alone.",
     ]
     for number, row in enumerate(songs):
         lines += ["", f"## {row['title']}", ""]
