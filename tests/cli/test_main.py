@@ -1,10 +1,7 @@
 """The command line as its users meet it: what it prints, what it refuses, what it changes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import pytest
 from tagscale.cli import main
 from tagscale.evaluation.metrics import METRICS
 from tagscale.params.load import load
+from tiny_project import run as command
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,16 +43,16 @@ def test_a_preset_changes_its_values_and_keeps_the_comments(project: Path, capsy
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table", [1, 2, 3, 4])
-def test_a_dry_run_lists_the_runs_of_a_table(project: Path, table: int) -> None:
+def test_a_dry_run_lists_the_runs_of_a_table(project: Path, table: int, programs: Path) -> None:
     """Without the data, too: `--force` keeps DVC from looking for it, `--dry` from running anything."""
     assert run("preset", f"table-{table}") == 0
     grid = load(Path("params.yaml")).train
     shutil.copy(ROOT / "dvc.yaml", project)
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     def dvc(*words: str) -> str:
-        environment = os.environ | {"PATH": programs, "DVC_NO_ANALYTICS": "1"}
-        return subprocess.run(["dvc", *words], env=environment, check=True, capture_output=True, text=True).stdout
+        done = command(project, "dvc", *words, programs=programs)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     dvc("init", "--no-scm", "--quiet")
     listed = [line.removeprefix("> tagscale ") for line in dvc("repro", "--dry", "--force").splitlines()]
