@@ -11,6 +11,7 @@ import argparse
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from machine import processor
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import centred, draw, interval, paired, resampled_metrics
-from tagscale.evaluation.metrics import METRICS, Metric, evaluate, main_metric, mean_of_known, shown_in
-from tagscale.models.spec import label_of, role_of
+from tagscale.evaluation.metrics import METRICS, Metric, evaluate, guess, main_metric, mean_of_known, shown_in
+from tagscale.models.spec import group_of, label_of, role_of
 from tagscale.params.load import load
 from tagscale.partition.divide import Partition
 from tagscale.runtime.identity import run_name
@@ -29,6 +30,7 @@ from tagscale.study.grid import read_study
 from tagscale.study.tables import read_predictions
 
 SCRATCH = ("front-end", "published baseline", "descriptors")  # roles of models that learn from these tracks alone
+RANDOM = 100  # random orders
 OfTags = dict[str, tuple[np.ndarray, np.ndarray]]  # as `Tested.of_tags` returns them
 
 
@@ -44,6 +46,12 @@ class Scores:
         return f"{metric.words(self.value)} [{metric.words(low)}, {metric.words(high)}]"
 
 
+def _folder(project: Path, kind: str, model: str, size: int | str, seed: int) -> Path:
+    """The folder of a run, or of its results; ensembles have a folder of their own."""
+    place = project / "ensembles" if group_of(model) == "ensembles" else project
+    return place / kind / run_name(model, size, seed)
+
+
 class Tested:
     """The models of a study at its largest size, scored on the test part."""
 
@@ -52,13 +60,17 @@ class Tested:
         data = project / "data"
         self.catalog, self.parts = Catalog.load(data / "catalog"), Partition.load(data / "partition")
         cells = self.params.train.cells
-        done = [cell for cell in cells if (project / "results" / run_name(*cell) / "metrics.json").exists()]
+        folders = {kind: [_folder(project, kind, *cell) for cell in cells] for kind in ("runs", "results")}
+        evaluated = [(folder / "metrics.json").exists() for folder in folders["results"]]
+        done = [cell for cell, is_evaluated in zip(cells, evaluated, strict=True) if is_evaluated]
         self.missing = [run_name(*cell) for cell in cells if cell not in done]
         models = list(dict.fromkeys(model for model, _, _ in done))
-        folders = {name: [project / name / run_name(*cell) for cell in done] for name in ("runs", "results")}
         train = self.params.train
         self.study = read_study(
-            folders["runs"], folders["results"], models=models, sizes=train.sizes, seeds=train.seeds
+            *([folder for folder in folders[kind] if folder.name not in self.missing] for kind in ("runs", "results")),
+            models=models,
+            sizes=train.sizes,
+            seeds=train.seeds,
         )
         self.tracks = self.parts.tracks("test")
         self.labels = self.catalog.labels.loc[self.tracks, self.parts.tags].to_numpy()
@@ -73,6 +85,13 @@ class Tested:
             part, table = read_predictions(self.study.folders[run_name(model, self.study.largest, seed)][1])
             scores.append(table[(part == "test").to_numpy()].loc[self.tracks, self.parts.tags].to_numpy())
         return scores
+
+    @cached_property
+    def at_random(self) -> np.ndarray:
+        """The PR-AUC of every tag, (tags,), where the order of the tracks is random: short lists lift it."""
+        random, regression = np.random.default_rng(0), self.kinds == "regression"
+        scores = random.random((RANDOM, *self.labels.shape))
+        return np.mean([evaluate(self.labels, one, regression, fold=self.fold)["pr_auc"] for one in scores], axis=0)
 
     def of_tags(self, model: str) -> OfTags:
         """By metric: its value for every tag, (tags,), and in every resample, (tags, resamples); means over seeds."""
@@ -104,12 +123,14 @@ def group_table(tested: Tested, group: str, kind: str, heard: Sequence[str], by_
     scores = {model: {m.key: of_group(of_tags, tags, m.key) for m in metrics} for model, of_tags in by_model.items()}
     ranked = sorted(scores, key=lambda model: -main.sign * scores[model][main.key].value)
     scratch = next((model for model in ranked if role_of(model) in SCRATCH), None)
-    positives = f", {int(named['positives'].min())} to {int(named['positives'].max())} positive tracks each"
+    few, many = int(named["positives"].min()), int(named["positives"].max())
+    guessed = float(guess(tested.labels, tested.kinds == "regression", tested.fold)[tags].mean())
+    positives = f", {few if few == many else f'{few} to {many}'} positive tracks each"
+    positives += f". Equal scores have PR-AUC {guessed:.3f}, random ones {tested.at_random[tags].mean():.3f}"
     lines = [
         f"## {group}: {len(named)} {kind} tags",
         "",
-        f"{int(named['tracks'].min())} to {int(named['tracks'].max())} annotated tracks a tag"
-        f"{positives if kind == 'classification' else ''}.",
+        f"{int(named['tracks'].max())} annotated tracks a tag{positives if kind == 'classification' else ''}.",
         "",
         f"| model | {' | '.join(metric.label for metric in metrics)} | {main.label} against the best from scratch |",
         f"|---|{'---|' * len(metrics)}---|",
@@ -150,7 +171,7 @@ def folds_table(tested: Tested) -> list[str]:
     return [*lines, ""]
 
 
-def page(tested: Tested, heard: Sequence[str]) -> str:
+def page(tested: Tested, heard: Sequence[str], note: str) -> str:
     study, train = tested.study, tested.params.train
     tracks, artists = len(tested.tracks), len(set(tested.parts.about(tested.tracks, "artist")))
     folds = f", each tested once in {tested.parts.folds} folds of whole artists" if tested.parts.folds else ""
@@ -168,6 +189,7 @@ def page(tested: Tested, heard: Sequence[str]) -> str:
         + ", ".join(f"{model.width:g}" for model in (tested.params.model.waveform, tested.params.model.spectrogram))
         + " (waveform, spectrogram).",
         "",
+        *([note, ""] if note else []),
     ]
     if tested.missing:
         lines += [f"Not trained yet: {', '.join(tested.missing)}.", ""]
@@ -188,9 +210,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", type=Path)
     parser.add_argument("--heard", nargs="*", default=[], help="models that have heard the music of the test part")
+    parser.add_argument("--note", default="", help="a paragraph for the head of the page")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    arguments.output.write_text(page(Tested(arguments.project), arguments.heard), encoding="utf-8")
+    arguments.output.write_text(page(Tested(arguments.project), arguments.heard, arguments.note), encoding="utf-8")
 
 
 if __name__ == "__main__":
