@@ -149,7 +149,7 @@ def test_parses_into_the_kubernetes_message(cluster: tuple[dict, dict]) -> None:
         ),
         ("kubernetes: {parallel: 9, gpu: {most: 5}}", "6 trainings at the same time .* hold 6 GPUs, .*most allows 5"),
         ("train: {nodes: 4}", "4 trainings at the same time .* on 4 nodes .* hold 16 GPUs, .*most allows 8"),
-        ("train: {nodes: 3}", "train.batch 16 cannot be divided evenly over train.nodes 3"),
+        ("train: {nodes: 3}", "train.batch 32 cannot be divided evenly over train.nodes 3"),
     ],
 )
 def test_more_devices_than_a_training_gets(tmp_path: Path, settings: str, message: str) -> None:
