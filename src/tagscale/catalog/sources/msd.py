@@ -133,7 +133,8 @@ def _from_arrays(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
         seven = _lines(root, f"{part}_x_7d_id.txt") if (root / f"{part}_x_7d_id.txt").is_file() else None
         path = root / f"{part}_y.npy"
         try:
-            found = np.lib.format.open_memmap(path, mode="r")  # allocates nothing of what the header announces
+            with np.errstate(over="raise"):  # a shape whose size overflows
+                found = np.lib.format.open_memmap(path, mode="r")  # allocates nothing of what the header announces
         except Exception as error:  # NumPy parses the header as Python's own text, which fails in many ways
             why = str(error)[:200] or type(error).__name__
             raise TagscaleError(f"{path}: not an array of numbers ({why}). Get the file again.") from None
