@@ -67,10 +67,7 @@ def main() -> None:
         wall, cpu = time.monotonic() - begin, cpu_seconds() - cpu
         facts = [json.loads(file.read_text()) for file in (work / "timings").glob("*.json")]
         comparison = pd.read_csv(work / "reports" / "comparison.csv")
-        tags = pd.concat(
-            pd.read_csv(work / "results" / f"{model}-all-0" / "per_tag.csv").assign(model=model)
-            for model in comparison["model"]
-        )
+        tags = pd.read_csv(work / "reports" / "plots" / "per_tag.csv")
     artists = len({row["artist"] for row in tracks})
     load = os.getloadavg()[2]
     lines = [
@@ -99,7 +96,7 @@ def main() -> None:
             for key in ("roc_auc", "pr_auc")
         ]
         lines.append(f"| {row['model']} | {' | '.join(cells)} |")
-    wide = tags[tags["part"] == "test"].pivot(index="tag", columns="model", values="pr_auc")
+    wide = tags.pivot(index="tag", columns="model", values="pr_auc")
     lines += ["", f"| PR-AUC of | {' | '.join(wide.columns)} |", f"|---|{'---|' * len(wide.columns)}"]
     lines += [f"| {tag} | {' | '.join(f'{value:.3f}' for value in values)} |" for tag, *values in wide.itertuples()]
     text = "\n".join(lines) + "\n"

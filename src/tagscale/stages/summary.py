@@ -52,7 +52,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], data:
 def _table(rows: pd.DataFrame, kind: str, title: str) -> Table:
     metrics, main = COLUMNS[kind], COLUMNS[kind][0]
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("tag")
+    table.add_column("tag", overflow="fold")
     for heading in ("positive" if kind == "classification" else "annotated", *(metric.label for metric in metrics)):
         table.add_column(heading, justify="right", no_wrap=True)
     ordered = rows.sort_values(main.key, ascending=main.lower_is_better, kind="stable")
@@ -67,6 +67,8 @@ def _table(rows: pd.DataFrame, kind: str, title: str) -> Table:
 def _score(row: dict, metric: Metric) -> str:
     if np.isnan(row[metric.key]):
         return NOTHING
+    if metric == F1:  # 80 columns have no room for its interval
+        return metric.words(row[metric.key])
     ends = interval_words(row[f"{metric.key}_low"], row[f"{metric.key}_high"], metric)
     return f"{metric.words(row[metric.key])} {ends}".rstrip()
 
