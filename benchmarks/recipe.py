@@ -71,6 +71,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "2,400 steps, cosine": recipe(2400, schedule="cosine"),
     "2,400 steps of 8 patches, rate 0.0035": recipe(2400, batch=8, learning_rate=0.0035),
     "600 steps of 32 patches, rate 0.007": recipe(600, batch=32, learning_rate=0.007),
+    "1,000 steps of 32 patches, rate 0.007, patience 200": recipe(1000, batch=32, learning_rate=0.007, patience=200),
     "300 steps of 64 patches, rate 0.01": recipe(300, batch=64, learning_rate=0.01),
     "4,000 steps": recipe(4000),
     "2,400 steps, float32": recipe(2400, precision="32-true"),

@@ -291,7 +291,7 @@ def test_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_a_batch_that_nodes_cannot_share() -> None:
     assert processes_on_nodes(params_with()) == 2
     assert processes_on_nodes(params_with(train={"nodes": 2, "devices": 4})) == 8
-    with pytest.raises(TagscaleError, match=r"train\.nodes 3 x train\.devices 2 = 6 processes\. Take 12"):
+    with pytest.raises(TagscaleError, match=r"train\.nodes 3 x train\.devices 2 = 6 processes\. Take 30"):
         processes_on_nodes(params_with(train={"nodes": 3, "devices": 2}))
 
 
