@@ -66,6 +66,7 @@ STAGES = {
     f"train_baseline@{TREES}": Stage(("train", *CELL, "descriptors"), (f"runs/{TREES}",)),
     f"evaluate@{NETWORK}": Stage(("evaluate", *CELL, "spectrogram"), (f"results/{NETWORK}",)),
     f"evaluate_baseline@{TREES}": Stage(("evaluate", *CELL, "descriptors"), (f"results/{TREES}",)),
+    "ensemble": Stage(("ensemble",), ("ensembles",)),
     "compare": Stage(("compare",), ("reports",)),
     "register": Stage(("register",), ("registration",)),
 }

@@ -45,14 +45,15 @@ def models(
 
 
 def rows_of(params: Any) -> list[dict[str, Any]]:
-    """One row for every block of `model`, named capacities included, and one for the baseline."""
+    """One row for every block of `model`, named capacities included, and one for every model without a block."""
     from tagscale.models.architecture import architecture_of
     from tagscale.models.build import build, parameter_count, shortest_samples
     from tagscale.models.paper import ROWS
-    from tagscale.models.spec import BASELINE, MODELS, base_model
+    from tagscale.models.spec import MODELS, NETWORKS, base_model
 
     rows = []
-    for name in [*params.model.model_dump(exclude={"backend"}), BASELINE]:
+    without = [name for name in MODELS if name not in NETWORKS]
+    for name in [*params.model.model_dump(exclude={"backend"}), *without]:
         entry = MODELS[base_model(name)]
         row: dict[str, Any] = {"name": name, "about": entry.about, "role": entry.role, "parameters": None}
         row |= {"capacity": None, "patch_seconds": None, "shortest_seconds": None}
