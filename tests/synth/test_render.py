@@ -126,3 +126,15 @@ def test_breath_is_at_the_beginning_alone():
     difference = breath(tone, 1.0, np.random.default_rng(0)) - tone
     assert level(difference[:2000]) > 0.1
     assert level(difference[3000:]) == 0
+
+
+def test_every_instrument_plays_what_is_written(soundfont):
+    """The strongest partial of a tone is a harmonic of it or of the octave below (organs), to a third of a semitone."""
+    ratios = 12 * np.log2([0.5, 1.5, *range(1, 17)])
+    for name, instrument in INSTRUMENTS.items():
+        pitch = (instrument.low + instrument.high) // 2
+        for program in set(instrument.programs) - {21, 47}:  # an accordion's reeds are apart, a drum has no harmonics
+            tone = Sampler(soundfont).tones(program, {pitch: 1.0})[pitch][4000:]
+            spectrum = np.abs(np.fft.rfft(tone * np.hanning(len(tone)), 1 << 17))
+            partial = 69 + 12 * np.log2(spectrum.argmax() * RENDER_RATE / (1 << 17) / 440)
+            assert np.abs(partial - pitch - ratios).min() < 0.34, (name, program, partial - pitch)

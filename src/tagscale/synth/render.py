@@ -1,9 +1,9 @@
 """From notes to sound: symusic plays the recordings of a General MIDI soundfont, note by note.
 
 symusic 0.5.9 plays every note at one loudness, loops the recording while the note is held, and cuts it off at
-the end. It ignores velocity, controllers and pitch bends. So symusic renders each pitch of a player once, as long as
-its longest note. tone.py shapes the recording into a note of the instrument. This module gives every note its loudness
-and release.
+the end. It ignores velocity, controllers and pitch bends, and the root keys of a soundfont (soundfont.py). So symusic
+renders each pitch of a player once, as long as its longest note. tone.py shapes the recording into a note of the
+instrument. This module gives every note its loudness and release.
 
 Rendering all pitches repeatedly shows three more faults of symusic:
 - Far above an instrument's range symusic never returns (from pitch 97 on in the default soundfont), and some pitches
@@ -15,12 +15,14 @@ Rendering all pitches repeatedly shows three more faults of symusic:
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import symusic.core
 
 from tagscale.synth.instruments import INSTRUMENTS, KITS
 from tagscale.synth.score import Playing, Song
+from tagscale.synth.soundfont import playable
 from tagscale.synth.tone import FORMANTS, RENDER_RATE, rung, tone_of
 
 QUALITY = 3  # symusic's interpolation between the samples of a recording: 0 fast to 4 fine
@@ -33,7 +35,10 @@ class Sampler:
     """A soundfont player for one track."""
 
     def __init__(self, soundfont: Path) -> None:
-        self._synthesizer = symusic.core.Synthesizer(str(soundfont), RENDER_RATE, QUALITY)
+        with NamedTemporaryFile(suffix=".sf2") as file:  # symusic reads all of it at once
+            file.write(playable(Path(soundfont)))
+            file.flush()
+            self._synthesizer = symusic.core.Synthesizer(file.name, RENDER_RATE, QUALITY)
 
     def tones(self, program: int, wanted: Mapping[int, float], drums: bool = False) -> dict[int, np.ndarray]:
         """Render held notes: pitch -> (samples,) at RENDER_RATE. `wanted` has the seconds of each pitch."""
