@@ -18,10 +18,10 @@ GOLDEN = {  # of nine chords, rounded
     "rhythm_tempo": 59.9621,
     "rhythm_beats_sum": 0.951075,
     "rhythm_onset_pattern1_2": -0.275014,
-    "harmony_degree7": 0.187224,
-    "harmony_tonal_std3": 0.299147,
+    "harmony_degree7": 0.19643,
+    "harmony_tonal_std3": 0.33846,
 }
-TOTAL = 11763.2  # of the absolute values of all descriptors
+TOTAL = 11764.3  # of the absolute values of all descriptors
 
 
 def as_int16(signal: np.ndarray, peak: float = 0.5) -> np.ndarray:
@@ -352,6 +352,6 @@ def test_version_is_raised_when_values_change() -> None:
     """Other numbers than these? Then raise VERSION, so that nobody's stored ones are taken for them, and note them."""
     found = describe(notes([(C, E, G), (F, A, C * 2), (G, B, D * 2)] * 3, 1))
     digest = {name: found[name] for name in GOLDEN}
-    assert module.VERSION == 4
+    assert module.VERSION == 5
     assert digest == pytest.approx(GOLDEN, rel=1e-3)
     assert sum(abs(value) for value in found.values()) == pytest.approx(TOTAL, rel=1e-3)

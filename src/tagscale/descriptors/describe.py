@@ -20,7 +20,7 @@ from tagscale.descriptors.rhythm import rhythm
 from tagscale.descriptors.timbre import FLOOR, shapes_of, timbre
 from tagscale.runtime.pcm import recording
 
-VERSION = 4  # of the values; raise it whenever one of them changes, so that all tracks are described again
+VERSION = 5  # of the values; raise it whenever one of them changes, so that all tracks are described again
 FRAME, HOP = 1024, 256  # 64 ms every 16 ms: timbre (every other frame) and rhythm
 LONG_FRAME, LONG_HOP = 8192, 4096  # 0.5 s every 0.26 s: harmony, which needs semitones apart at 110 Hz
 BLOCK = 512  # frames at once, 8 s: what a core's cache holds

@@ -1,7 +1,7 @@
 """Harmony descriptors: pitch classes, keys and chords from spectral peaks, and how they move.
 
 Sources: pitch class profiles from spectral peaks, in the tuning of the recording (Gomez 2006, "Tonal description of
-music audio signals"), key profiles (Krumhansl and Kessler 1982), chord templates (Fujishima 1999), tonal centroid and
+music audio signals"), key profiles (Albrecht and Shanahan 2013), chord templates (Fujishima 1999), tonal centroid and
 its movement (Harte, Sandler and Gasser 2006). Degrees, counted from the tonic, and intervals are the same in every key.
 """
 
@@ -13,9 +13,9 @@ from tagscale.descriptors.timbre import FLOOR, TINY
 
 TENTHS = 10  # steps of a semitone
 
-# Krumhansl and Kessler 1982: how well each pitch class fits a major and a minor key
-MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+# Albrecht and Shanahan 2013: the share of each pitch class in music in a major and in a minor key, tonic first
+MAJOR = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081)
+MINOR = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
 CHORDS = {
     "major": (0, 4, 7),
     "minor": (0, 3, 7),
@@ -35,7 +35,7 @@ def peaks_of(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Shape:
         spectra: (frames, bins), magnitudes from 0 to 8 kHz
-        returns: (frames, 120), roots of magnitudes, C first; and (frames,)
+        returns: (frames, 120), magnitudes, C first; and (frames,)
     """
     width = SAMPLE_RATE / 2 / (spectra.shape[1] - 1)  # Hz of a bin
     low, high = round(55 / width), round(2100 / width)
@@ -47,7 +47,7 @@ def peaks_of(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     place = low + place + offset.clip(-0.5, 0.5)
     tenth = np.rint((12 * np.log2(place * width / 440) + 69) * TENTHS).astype(int) % (12 * TENTHS)
     shape = len(spectra), 12 * TENTHS
-    pitches = np.bincount(np.ravel_multi_index((frame, tenth), shape), np.sqrt(part[peaks]), shape[0] * shape[1])
+    pitches = np.bincount(np.ravel_multi_index((frame, tenth), shape), part[peaks], shape[0] * shape[1])
     return pitches.reshape(shape), np.where(peaks, part, 0).sum(axis=1) / (part.sum(axis=1) + TINY)
 
 
