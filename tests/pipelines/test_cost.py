@@ -55,4 +55,4 @@ def test_the_table_ends_with_the_sum() -> None:
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
     last = result.output.splitlines()[-1].split()
-    assert last == ["all", "6", "172,800", "0.02"]  # 2 models x 3 sizes x 900 steps of 32 patches
+    assert last == ["all", "6", "134,400", "0.02"]  # 2 models x 3 sizes x 700 steps of 32 patches
