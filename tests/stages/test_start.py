@@ -190,6 +190,7 @@ def test_without_weights_finetune_is_left_out(study, tmp_path: Path, monkeypatch
     run = study.train(params, "finetune", 16, 0, "runs/absent")
     reason = f"the weights of its encoder {ENCODER} are not in pretrained/; `tagscale fetch-encoders` gets them"
     assert absence_in(run)["reason"].startswith(reason)
+    assert absence_in(run)["reason"].endswith("then `dvc repro --force train@finetune-16-0` trains it.")
     assert reason in capsys.readouterr().out
     results = study.evaluate(params, run, "results/absent")
     assert absence_in(results) == absence_in(run)

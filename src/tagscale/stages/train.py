@@ -65,8 +65,9 @@ def run(
         TagscaleError: the training part is smaller than `size`, `train.start_from` names nothing that fits; see also
             `tagscale.training.fit.fit`.
     """
-    if reason := absence(params, model):
-        write_absent(run, run_name(model, size, seed), reason)
+    name = run_name(model, size, seed)
+    if reason := absence(params, model, name):
+        write_absent(run, name, reason)
         return
     unfinished = unfinished or run.with_name(f"{run.name}.unfinished")
     from tagscale.training.distributed import launch, processes_wanted
@@ -138,13 +139,16 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
     unfinished.remove()
 
 
-def absence(params: Params, model: str) -> str | None:
-    """Why a model is left out of the study; None: it can be trained."""
+def absence(params: Params, model: str, run: str) -> str | None:
+    """Why a run is left out of the study; None: it can be trained.
+
+    The stage does not depend on the encoders: where they come later, no front-end has to be trained again.
+    """
     if not NETWORKS[base_model(model)].finetunes or params.train.start_from is not None:
         return None
     from tagscale.training.encoders import absence_of
 
-    return absence_of(getattr(params.model, model).encoder)
+    return absence_of(getattr(params.model, model).encoder, f"dvc repro --force train@{run}")
 
 
 def start_of(params: Params, model: str, architecture: Architecture) -> "Start | None":

@@ -36,12 +36,16 @@ def is_here(name: str) -> bool:
     return (pretrained_folder() / published(name).name / checkpoint.DESCRIPTION).exists()
 
 
-def absence_of(name: str) -> str | None:
-    """Why a model that needs the weights of an encoder is left out of a study; None where they are here."""
+def absence_of(name: str, command: str = "dvc repro") -> str | None:
+    """Why a model that needs the weights of an encoder is left out of a study; None where they are here.
+
+    Args:
+        command: what trains it once they are
+    """
     if is_here(name):
         return None
     folder = pretrained_folder().name
-    return f"the weights of its encoder {name} are not in {folder}/; `{COMMAND}` gets them, then `dvc repro` trains it."
+    return f"the weights of its encoder {name} are not in {folder}/; `{COMMAND}` gets them, then `{command}` trains it."
 
 
 def load_encoder(name: str, folder: Path | None = None) -> Encoder:
