@@ -78,7 +78,7 @@ def test_only_what_depends_on_a_change_runs_again(project: Project) -> None:
     evaluated = {"evaluate@waveform-all-0", "evaluate@spectrogram-all-0"}
     assert project.changed() == evaluated | {"register"}
     project.change({"model": {"waveform": {"width": 0.25}}})
-    assert set(project.repro()) == {"train@waveform-all-0", *evaluated, "compare", "register"}
+    assert set(project.repro()) == {"train@waveform-all-0", *evaluated, "ensemble", "compare", "register"}
 
 
 def test_another_name_for_the_experiment_or_a_comment_trains_nothing(project: Project) -> None:
