@@ -25,6 +25,7 @@ SETTINGS: dict[str, Any] = {
         "max_steps": "8 epochs",
         "validate_every": "1 epoch",
         "patches_per_track": 2,
+        "precision": "32-true",
     },
     "baseline": {"trees": 20, "leaves": 4},
     "evaluate": {"hop_seconds": 0.5},

@@ -7,7 +7,6 @@ a published encoder. The stages then write such folders, and whoever reads the s
 import os
 from pathlib import Path
 
-from rich.console import Console
 from typing_extensions import TypedDict
 
 from tagscale.runtime.files import replacing, write_json
@@ -25,6 +24,8 @@ class Absence(TypedDict):
 
 def write_absent(folder: Path, run: str, reason: str) -> None:
     """Write the folder of a run, or of what it needs, without one; print a line about it."""
+    from rich.console import Console  # here: a packaged model imports this module, and has no console
+
     with replacing(folder) as fresh:
         fresh.mkdir()
         write_json(fresh / ABSENT, {"run": run, "reason": reason})
