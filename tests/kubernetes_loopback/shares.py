@@ -19,7 +19,15 @@ from tagscale.store.read import Store
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {
     "model": {"waveform": {"width": 0.125}, "backend": {"filters": 8, "units": 16, "dropout": 0.0}},
-    "train": {"patch_seconds": 1.5, "batch": 8, "max_steps": "2 epochs", "patches_per_track": 1, "optimizer": "sgd"},
+    "train": {
+        "patch_seconds": 1.5,
+        "batch": 8,
+        "max_steps": "2 epochs",
+        "patches_per_track": 1,
+        "optimizer": "sgd",
+        "precision": "32-true",
+        "schedule": "cosine",
+    },
     "kubernetes": {"tasks": {"train": {"cpu": 1, "gpus": 0}}},
     "tracking": {"experiment": "nodes"},
 }

@@ -139,7 +139,7 @@ def test_two_devices_are_two_processes_and_one_run(study, monkeypatch: pytest.Mo
     """Through torchrun's own engine, as on a machine with two GPUs."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     same = {"backend": {"dropout": 0.0}}
-    alike = {"max_steps": "2 epochs", "patches_per_track": 1, "optimizer": "sgd"}
+    alike = {"max_steps": "2 epochs", "patches_per_track": 1, "optimizer": "sgd", "schedule": "cosine"}
     one = study.train(study.params(train=alike, model=same), "waveform", 16, 0, "runs/one")
     both = study.params(train=alike | {"devices": 2}, model=same, tracking={"experiment": "two"})
     two = study.train(both, "waveform", 16, 0, "runs/two")
