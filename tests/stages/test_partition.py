@@ -25,6 +25,7 @@ def prepare(folder: Path, table: list[dict[str, Any]], tags: list[str], quaranti
     found = {
         "catalog": Catalog.load(folder / "catalog").hash,
         "passed": True,
+        "dropped_tags": [],
         "tags": tags,
         "data_hash": "d" * 12,
         "other_version": None,
