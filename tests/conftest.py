@@ -74,7 +74,7 @@ def programs() -> Iterator[Path]:
     """A folder for PATH with programs of tagscale, DVC and kfp that begin at once, see tests/warm."""
     import warm
 
-    with tempfile.TemporaryDirectory(prefix="warm-") as folder, warm.server(Path(folder)) as programs:
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder, warm.serving(Path(folder)) as programs:
         yield programs  # not in pytest's folder: addresses of sockets are short
 
 

@@ -30,7 +30,7 @@ def run(
     """Run a command with this environment's programs; MLflow's store is in the folder, or as `environment` says.
 
     Args:
-        programs: those of `warm.server`, which begin at once
+        programs: those of `warm.serving`, which begin at once
     """
     more = environment or {}
     given = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}

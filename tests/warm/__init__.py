@@ -19,8 +19,11 @@ HERE = Path(__file__).parent
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Path]:
-    """Serve inside the block. Yields the folder of programs."""
+def serving(folder: Path) -> Iterator[Path]:
+    """Serve inside the block. Yields the folder of programs.
+
+    The module server.py has the name that would come first to mind: once pytest imports it, the package has that name.
+    """
     programs, address = folder / "programs", folder / "server"
     programs.mkdir(parents=True)
     client = (HERE / "client.py").read_text().replace("ADDRESS", str(address)).replace("PYTHON", sys.executable)
