@@ -27,6 +27,7 @@ def compare(
     import shutil
     from pathlib import Path
 
+    from tagscale.cluster.artifacts import paths_of
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.runtime.files import read_json
@@ -35,12 +36,10 @@ def compare(
 
     with command():
         more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
-        all_runs = [*runs, *(probe_runs or []), *(baseline_runs or [])]
-        all_results = [*results, *(probe_results or []), *(baseline_results or [])]
         stage.run(
             load_json(Path(settings.path)),
-            runs=[*(Path(run.path) for run in all_runs), *more_runs],
-            results=[*(Path(result.path) for result in all_results), *more_results],
+            runs=[*paths_of(runs, probe_runs, baseline_runs), *more_runs],
+            results=[*paths_of(results, probe_results, baseline_results), *more_results],
             catalog=Path(catalog.path),
             partition=Path(partition.path),
             validation=Path(validation.path),

@@ -22,6 +22,7 @@ def ensemble(
     """Make the ensembles of each size and seed; their runs and results are folders of one artifact."""
     from pathlib import Path
 
+    from tagscale.cluster.artifacts import paths_of
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.stages import ensemble as stage
@@ -29,8 +30,8 @@ def ensemble(
     with command():
         stage.run(
             load_json(Path(settings.path)),
-            runs=[Path(run.path) for run in [*runs, *(probe_runs or []), *(baseline_runs or [])]],
-            results=[Path(result.path) for result in [*results, *(probe_results or []), *(baseline_results or [])]],
+            runs=paths_of(runs, probe_runs, baseline_runs),
+            results=paths_of(results, probe_results, baseline_results),
             catalog=Path(catalog.path),
             partition=Path(partition.path),
             ensembles=Path(ensembles.path),

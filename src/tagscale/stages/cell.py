@@ -1,7 +1,8 @@
 """A cell of the study's grid, as a training sees it: its data, its identity, the files of its run."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +17,7 @@ from tagscale.catalog.constant import constant_reasons
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
-from tagscale.runtime.files import seal
+from tagscale.runtime.files import replacing, seal
 from tagscale.runtime.identity import RUN, RunFacts, RunIdentity, hash_of, run_output
 from tagscale.runtime.reading import Damaged
 from tagscale.runtime.words import listed
@@ -78,6 +79,59 @@ class Cell:
             partition_hash=self.partition.hash,
             settings_hash=hash_of(settings),
         )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training of seconds says of itself.
+
+    parameters: number of numbers that were learned
+    words: for its line on the console
+    params, metrics: for MLflow; a metric is the mean over the folds
+    """
+
+    parameters: int
+    words: str
+    params: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def train_at_once(
+    params: Params,
+    cell: Cell,
+    settings: Mapping[str, Any],
+    run: Path,
+    unfinished: Path | None,
+    train: Callable[[Cell, Path], Outcome],
+) -> None:
+    """Train a model that takes seconds, or one a fold, and write the run's folder; log both to MLflow.
+
+    On a partition in folds, each fold has such a folder in the run's (`join_folds`). An interruption leaves nothing.
+
+    Args:
+        settings: what decides the run, beside the data
+        unfinished: where metrics wait while MLflow cannot be reached; RUN.unfinished, beside the run, when not given
+        train: trains on the training part of a cell, and writes the model into the folder
+    """
+    identity = cell.identity(settings)
+    logged = {**settings, "train_tracks": cell.train_tracks}
+    unsent = unfinished or run.with_name(f"{run.name}.unfinished")
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent) as tracked:
+        tracked.set_tags(cell.data_tags(params))
+        outcomes = []
+        with replacing(run) as fresh:
+            for name, part in cell.folds.items():
+                begin, folder = time.perf_counter(), fresh / name
+                folder.mkdir(parents=True)
+                outcome = train(part, folder)
+                write_run(folder, part.identity(settings), part, outcome.parameters, time.perf_counter() - begin)
+                say(identity, part, outcome.parameters, begin, outcome.words, name)
+                outcomes.append(outcome)
+            if cell.partition.folds:
+                join_folds(fresh, cell.folds, identity)
+        tracked.log_params({"parameters": run_output(run).facts(RunFacts)["parameters"], **outcomes[0].params})
+        tracked.log_metrics({name: fmean(one.metrics[name] for one in outcomes) for name in outcomes[0].metrics})
+        tracked.log_artifacts(run, "checkpoint")
 
 
 def write_run(

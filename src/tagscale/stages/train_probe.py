@@ -1,13 +1,10 @@
 """Train a probe: a linear head on what a published encoder hears, on one training size with one seed."""
 
-import time
 from pathlib import Path
-from statistics import fmean
 from typing import Literal
 
 import torch
 
-from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.architecture import architecture_of
 from tagscale.models.build import Architecture, build, parameter_count
@@ -15,9 +12,8 @@ from tagscale.models.pretrained.probe import Probe
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import absence_in, write_absent
-from tagscale.runtime.files import replacing
-from tagscale.runtime.identity import RunFacts, run_name, run_output
-from tagscale.stages.cell import Cell, join_folds, say, write_run
+from tagscale.runtime.identity import run_name
+from tagscale.stages.cell import Cell, Outcome, train_at_once
 from tagscale.training import checkpoint
 from tagscale.training.encoders import load_encoder
 from tagscale.training.features import Features
@@ -59,31 +55,17 @@ def run(
     class_weights = params.train.class_weights
     settings = {"model": architecture.capacity, "encoder": features.recipe.weights}
     settings |= {"train": {"class_weights": class_weights}}
-    identity = cell.identity(settings)
-    logged = settings | {"train_tracks": cell.train_tracks}
-    unsent = unfinished or run.with_name(f"{run.name}.unfinished")
-    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent) as tracked:
-        tracked.set_tags(cell.data_tags(params))
-        losses = []
-        with replacing(run) as fresh:
-            for name, part in cell.folds.items():
-                begin, target = time.perf_counter(), fresh / name
-                target.mkdir(parents=True)
-                head = _fitted(part, features, class_weights)
-                probe = _probe(architecture, head)
-                checkpoint.write(target, probe, architecture)
-                seconds = time.perf_counter() - begin
-                write_run(target, part.identity(settings), part, parameter_count(probe), seconds)
-                chosen = ", ".join(f"C {strength:.2g} for {kind}" for kind, strength in head.strengths.items())
-                words = f"{chosen}, validation loss {head.valid_loss:.4f}"
-                say(identity, part, parameter_count(probe), begin, words, name)
-                losses.append(head.valid_loss)
-            if cell.partition.folds:
-                join_folds(fresh, cell.folds, identity)
-        facts = run_output(run).facts(RunFacts)
-        tracked.log_params({"parameters": facts["parameters"], "features": features.recipe.features})
-        tracked.log_metrics({"valid_loss": fmean(losses)})
-        tracked.log_artifacts(run, "checkpoint")
+
+    def fit(part: Cell, target: Path) -> Outcome:
+        head = _fitted(part, features, class_weights)
+        probe = _probe(architecture, head)
+        checkpoint.write(target, probe, architecture)
+        chosen = ", ".join(f"C {strength:.2g} for {kind}" for kind, strength in head.strengths.items())
+        words = f"{chosen}, validation loss {head.valid_loss:.4f}"
+        heard = {"features": features.recipe.features}
+        return Outcome(parameter_count(probe), words, heard, {"valid_loss": head.valid_loss})
+
+    train_at_once(params, cell, settings, run, unfinished, fit)
 
 
 def _fitted(cell: Cell, features: Features, class_weights: Literal["none", "balanced"]) -> Head:
