@@ -13,7 +13,7 @@ from tagscale.params.load import laid_over, read_yaml
 from tiny_project import ROOT, run
 
 pytestmark = pytest.mark.slow
-INPUTS = ("data/catalog", "data/partition", "data/store", "data/validation", "runs", "results")
+INPUTS = ("data/catalog", "data/partition", "data/store", "data/validation", "runs", "results", "ensembles")
 
 
 class Repository:

@@ -1,11 +1,14 @@
 """Commands that start warm are those that start cold: words, folder, environment, streams, exit status, signals."""
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
+import warm
 from tiny_project import run
 
 pytestmark = pytest.mark.slow
@@ -37,3 +40,18 @@ def test_a_signal_reaches_the_command_and_its_end_the_caller(programs: Path, tmp
         assert "ready\n" in iter(process.stdout.readline, "")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == -signal.SIGTERM
+
+
+def test_programs_outlive_their_server(tmp_path: Path) -> None:
+    def kill_and_ask() -> None:
+        with warm.serving(tmp_path) as programs:
+            (server,) = (child for child in psutil.Process().children() if str(tmp_path / "server") in child.cmdline())
+            os.kill(server.pid, signal.SIGKILL)
+            server.wait(30)
+            done = run(tmp_path, "tagscale", "--version", programs=programs)
+            assert (done.returncode, done.stderr) == (0, "")
+            program = "import sys; print(sys.argv)"
+            assert run(tmp_path, str(programs / "python3"), "-c", program, "a").stdout == "['-c', 'a']\n"
+
+    with pytest.warns(UserWarning, match="ended early"):
+        kill_and_ask()

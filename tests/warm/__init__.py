@@ -5,12 +5,15 @@ server imports everything, once, and forks for each command. The command has its
 standard streams, and ends with its own exit status. `programs` is a folder for the front of PATH; its `tagscale`,
 `dvc` and `python3` are small clients of the server.
 
+Should the server have ended, the programs are the plain ones, and a warning at the end of the tests says what it said.
+
 What a fresh process does at its start is not tested by this. So the first `dvc repro` of test_orchestrators.py, with
 every stage in it, does without.
 """
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,10 +34,17 @@ def serving(folder: Path) -> Iterator[Path]:
         (programs / name).write_text(f"#!{sys.executable} -IS\n{client}")
         (programs / name).chmod(0o755)
     words = [sys.executable, str(HERE / "server.py"), str(address), str(programs / "python3")]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder) as process:
+    said = folder / "said"
+    with (
+        open(said, "wb") as errors,
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=folder) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+        assert process.stdout.readline() == b"ready\n", said.read_text()
         yield programs
+        if process.poll() is not None:
+            text = f"the server of commands ended early with {process.returncode}: {said.read_text()[-2000:]}"
+            warnings.warn(text, stacklevel=1)
         process.stdin.close()  # it ends with this
         process.wait()

@@ -13,17 +13,26 @@ import sys
 MODULES = (["-m", "kfp.dsl.executor_main"], ["-m", "pipelines"])
 
 
+def plain(program: str, words: list[str]) -> None:
+    """Run the program as it is without a server."""
+    path = "PYTHON" if program == "python3" else f"{'PYTHON'.rpartition('/')[0]}/{program}"
+    os.execv(path, [path, *words])
+
+
 def main(program: str, words: list[str]) -> None:
     module = ""
     if program == "python3":
         if words[:2] not in MODULES:
-            os.execv("PYTHON", ["PYTHON", *words])
+            plain(program, words)
         _, module, *words = words
     request = {"program": program, "module": module, "words": words}
     request |= {"folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109 (pathlib is slow to import)
     content = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect("ADDRESS")
+        try:
+            connection.connect("ADDRESS")
+        except ConnectionRefusedError:  # the server has ended
+            plain(program, [*(["-m", module] if module else []), *words])
         socket.send_fds(connection, [b"%08d" % len(content)], [0, 1, 2])
         connection.sendall(content)
         answers = connection.makefile()

@@ -1,6 +1,6 @@
 """The models of a finished study, group of tags by group, held against the best one that is trained from scratch.
 
-    python benchmarks/study.py PROJECT --output benchmarks/results/magnatune160.md [--heard probe-mtt ...]
+    python benchmarks/study_page.py PROJECT --output benchmarks/results/magnatune160.md [--heard probe-mtt ...]
 
 PROJECT is a folder with params.yaml, data, runs and results, as `dvc repro` leaves it. Cells of the grid that are not
 evaluated are left out, and the page says so. What to look for: the differences, paired over the same resamples of the
@@ -180,7 +180,8 @@ def page(tested: Tested, heard: Sequence[str], note: str) -> str:
     lines = [
         f"# {tested.catalog.name}: all models",
         "",
-        f"{datetime.date.today()}, {processor()}, other work on the machine. Written by `python benchmarks/study.py`. "
+        f"{datetime.date.today()}, {processor()}, other work on the machine. Written by "
+        "`python benchmarks/study_page.py`. "
         f"{tracks} test tracks by {artists} artists{folds}. In brackets {study.confidence:.0%} intervals by "
         f"{tested.params.evaluate.resamples:,} resamples of the artists; differences are paired. They do not hold what "
         f"another seed would change (seeds: {', '.join(map(str, study.seeds))}). "
