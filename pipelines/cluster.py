@@ -26,6 +26,10 @@ LIKE = {"merge": "preprocess"}  # a task that is no stage gets the share of this
 LOADING = ("train", "evaluate")  # their loaders hand patches on through shared memory, of which pods have 64 MB
 SHARED_MEMORY = "4Gi"  # part of the task's memory
 BACK_OFF = "60s"  # before the first retry, twice as long before the next
+# Argo counts this time from the start of the first attempt, the wait for a node included: a later failure is not
+# retried, and a retried pod is killed when the time is over (Argo 4.0.5, workflow/controller/operator.go). kfp sets an
+# hour. `kubernetes.retries` and the hours of a task are limits enough, so this is longer than any task.
+RETRIED_FOR = "52w"
 
 
 def on_cluster(
@@ -47,7 +51,7 @@ def on_cluster(
     task.set_caching_options(stage in CACHED)
     task.set_cpu_request(f"{share.cpu:g}").set_cpu_limit(f"{share.cpu:g}")
     task.set_memory_request(share.memory).set_memory_limit(share.memory)
-    task.set_retry(cluster.retries, backoff_duration=BACK_OFF, backoff_factor=2.0)
+    task.set_retry(cluster.retries, BACK_OFF, backoff_factor=2.0, backoff_max_duration=RETRIED_FOR)
     if on_gpus and share.gpus:
         task.set_accelerator_type(cluster.gpu.resource).set_accelerator_limit(share.gpus)
         for label, value in cluster.gpu.node_selector.items():

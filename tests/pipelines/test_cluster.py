@@ -95,7 +95,9 @@ def test_time_retries_and_parallelism(cluster: tuple[dict, dict]) -> None:
     pipeline, platform = cluster
     assert platform["exec-train"]["activeDeadlineSeconds"] == "1800"
     graph = Graph.of(pipeline)
-    assert graph.tasks["catalog"]["retryPolicy"]["maxRetryCount"] == 5
+    retry = graph.tasks["catalog"]["retryPolicy"]
+    assert retry["maxRetryCount"] == 5
+    assert int(retry["backoffMaxDuration"].removesuffix("s")) > 6 * (1800 + 7 * 86400)  # an attempt may wait for a node
     assert [loop.at_once for loop in graph.loops] == [3, 3]
 
 
