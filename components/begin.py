@@ -7,8 +7,8 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def begin(params: str, pipeline: str, pipeline_run: str, settings: Output[Artifact]) -> None:
-    """Check volume, dataset, data version and MLflow; hand on the settings."""
+def begin(params: str, pipeline: str, pipeline_run: str, title: str, settings: Output[Artifact]) -> str:
+    """Check volume, dataset, data version and MLflow; hand on the settings; return the pipeline's run in MLflow."""
     import json
     from pathlib import Path
 
@@ -17,5 +17,6 @@ def begin(params: str, pipeline: str, pipeline_run: str, settings: Output[Artifa
     from tagscale.runtime.command import command
 
     with command():
-        stage.begin(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run)
+        run = stage.begin(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run, title=title)
         Path(settings.path).write_text(params, encoding="utf-8")
+    return run

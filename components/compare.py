@@ -14,6 +14,7 @@ def compare(
     catalog: Input[Dataset],
     partition: Input[Dataset],
     validation: Input[Artifact],
+    parent: str,  # the pipeline's run in MLflow
     reports: Output[Artifact],
     report: Output[HTML],
     metrics: Output[Metrics],
@@ -27,6 +28,7 @@ def compare(
     import shutil
     from pathlib import Path
 
+    from tagscale import tracking
     from tagscale.cluster.artifacts import paths_of
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -34,7 +36,7 @@ def compare(
     from tagscale.stages import compare as stage
     from tagscale.study.members import folders_in
 
-    with command():
+    with command(), tracking.nested_in(parent):
         more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
         stage.run(
             load_json(Path(settings.path)),

@@ -6,7 +6,7 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def end(params: str, pipeline: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
+def end(params: str, pipeline: str, pipeline_run: str, title: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """Record in MLflow how the pipeline ended."""
     import json
 
@@ -15,5 +15,5 @@ def end(params: str, pipeline: str, pipeline_run: str, status: dsl.PipelineTaskF
     from tagscale.runtime.command import command
 
     with command():
-        ended = {"state": status.state, "error": {"code": status.error_code, "message": status.error_message}}
-        stage.end(parse(json.loads(params)), pipeline=pipeline, pipeline_run=pipeline_run, status=ended)
+        settings = parse(json.loads(params))
+        stage.end(settings, pipeline=pipeline, pipeline_run=pipeline_run, title=title, state=status.state or "")

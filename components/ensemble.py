@@ -13,6 +13,7 @@ def ensemble(
     results: Input[list[Artifact]],
     catalog: Input[Dataset],
     partition: Input[Dataset],
+    parent: str,  # the pipeline's run in MLflow
     ensembles: Output[Artifact],
     probe_runs: Input[list[Model]] = None,
     probe_results: Input[list[Artifact]] = None,
@@ -22,12 +23,13 @@ def ensemble(
     """Make the ensembles of each size and seed; their runs and results are folders of one artifact."""
     from pathlib import Path
 
+    from tagscale import tracking
     from tagscale.cluster.artifacts import paths_of
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.stages import ensemble as stage
 
-    with command():
+    with command(), tracking.nested_in(parent):
         stage.run(
             load_json(Path(settings.path)),
             runs=paths_of(runs, probe_runs, baseline_runs),

@@ -18,12 +18,14 @@ def train(
     partition: Input[Dataset],
     inputs: Input[Dataset],
     image: str,  # for the pods of a TrainJob
+    parent: str,  # the pipeline's run in MLflow
     run: Output[Model],
 ) -> str:
     """Train one model on one training size with one seed; return the hash of the run. Its state is on the volume."""
     from functools import partial
     from pathlib import Path
 
+    from tagscale import tracking
     from tagscale.cluster.trainjob import train_on_nodes
     from tagscale.cluster.volume import Volume, address_in
     from tagscale.models.spec import group_of
@@ -33,7 +35,7 @@ def train(
     from tagscale.stages.preflight import check_grid
     from tagscale.stages.training_of import training_of
 
-    with command():
+    with command(), tracking.nested_in(parent):
         params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
         check_grid(params, Path(catalog.path), Path(partition.path))
         in_pods = group_of(model) == "models" and params.train.nodes > 1

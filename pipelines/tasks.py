@@ -50,7 +50,8 @@ def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
     if not on_this_machine and definition.trains:
         check_devices(params)
     cluster = None if on_this_machine else params.kubernetes
-    run = {"params": params.model_dump_json(), "pipeline": name, "pipeline_run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
+    run = {"params": params.model_dump_json(), "pipeline": name}
+    run |= {"pipeline_run": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "title": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
 
     @dsl.pipeline(name=name, description=definition.about)
     def parts() -> None:
@@ -75,7 +76,8 @@ def tasks(definition: Definition, params: Params, cluster: KubernetesParams | No
     """
     grid, place = params.train, partial(on_cluster, cluster=cluster)
 
-    settings = place(begin(**run)).output
+    begun = place(begin(**run))
+    settings, parent = begun.outputs["settings"], begun.outputs["Output"]
     corpus = {"root": place(synth(settings=settings)).output} if params.dataset.source == "synth" else {}
     tables = place(catalog(settings=settings, **corpus)).output
     store = decode(params, cluster, settings, tables)
@@ -93,16 +95,17 @@ def tasks(definition: Definition, params: Params, cluster: KubernetesParams | No
     data = {"settings": settings, "catalog": tables, "partition": parts}
     cells: dict[str, dict[str, Any]] = {}  # the outputs of each loop; but for the first, under names of their own
     if grid.models:
-        cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, content, data | {"inputs": store})
+        inputs = data | {"inputs": store}
+        cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, content, parent, inputs)
     if grid.probes:
         inputs = data | {"inputs": features}
-        cells["probe_"] = train_and_evaluate("probe", grid.probes, params, cluster, content, inputs)
+        cells["probe_"] = train_and_evaluate("probe", grid.probes, params, cluster, content, parent, inputs)
     if grid.baselines:
         inputs = data | {"inputs": descriptors}
-        cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, inputs)
-    made = {"ensembles": place(ensemble(**data, **collected(cells))).output} if grid.ensembles else {}
+        cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, parent, inputs)
+    made = {"ensembles": place(ensemble(**data, parent=parent, **collected(cells))).output} if grid.ensembles else {}
     if definition.compares:
-        place(compare(**data, validation=validation, **collected(cells), **made))
+        place(compare(**data, validation=validation, parent=parent, **collected(cells), **made))
     if definition.registers:
         place(register(**data, store=store, **collected(cells), **made))
 
@@ -124,6 +127,7 @@ def train_and_evaluate(
     params: Params,
     cluster: KubernetesParams | None,
     content: Any,
+    parent: Any,
     data: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A loop over model x size x seed; returns the outputs that compare and register read.
@@ -135,6 +139,7 @@ def train_and_evaluate(
     Args:
         kind: front-end, or what has no use for a GPU: probe, baseline.
         content: hash of the data, for the key of the cache.
+        parent: the pipeline's run in MLflow, in which the trainings nest.
         data: the inputs of both tasks.
     """
     grid, on_gpus = params.train, kind == "front-end"
@@ -153,7 +158,7 @@ def train_and_evaluate(
     ]
     with dsl.ParallelFor(items, name=f"{kind}s", parallelism=cluster.parallel if cluster else 1) as cell:
         name = {"model": cell.model, "size": cell.size, "seed": cell.seed}
-        trained = train(**name, key=cell.train, content=content, image=IMAGE, **data)
+        trained = train(**name, key=cell.train, content=content, image=IMAGE, parent=parent, **data)
         in_pods = on_gpus and grid.nodes > 1  # a TrainJob trains, and the task follows it
         on_cluster(trained, cluster, on_gpus, in_pods).set_display_name(f"train {kind}")
         run = trained.outputs["run"]

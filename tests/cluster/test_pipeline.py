@@ -1,5 +1,6 @@
 """Begin and end of a pipeline's run, with a real MLflow store."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 
 ROOT = Path(__file__).parents[2]
-RUN = "tagscale-study-x7f2q"
+RUN, OTHER = "0a5e6d1c-4b7f-4d0e-9a53-2f1b8c7d6e90", "7c1f02aa-93d4-4c55-8f0b-5be2d1a4c3f8"
+TITLE = "study 2f1c9aa songs 2026-11-29 03:00"  # two runs may have the same
 
 
 @pytest.fixture
@@ -34,24 +36,31 @@ def runs(params: Params, condition: str = "") -> list:
     return client.search_runs([experiment.experiment_id], filter_string=condition)
 
 
-def pipeline_run(params: Params):
-    (found,) = runs(params, f"tags.`tagscale.pipeline_run` = '{RUN}'")
+def pipeline_run(params: Params, run: str = RUN):
+    (found,) = runs(params, f"tags.`tagscale.pipeline_run` = '{run}'")
     return found
 
 
-def start(params: Params) -> None:
-    begin(params, pipeline="study", pipeline_run=RUN)
+def start(params: Params, run: str = RUN) -> str:
+    return begin(params, pipeline="study", pipeline_run=run, title=TITLE)
 
 
-def finish(params: Params, state: str, message: str = "") -> None:
-    end(params, pipeline="study", pipeline_run=RUN, status={"state": state, "error": {"message": message}})
+def finish(params: Params, state: str, run: str = RUN) -> None:
+    end(params, pipeline="study", pipeline_run=run, title=TITLE, state=state)
 
 
 def test_a_pipeline_has_exactly_one_run_of_its_own(params: Params) -> None:
-    start(params)
-    start(params)  # the task is tried again
+    assert start(params) == start(params)  # the task is tried again
     run = pipeline_run(params)
     assert (run.info.status, run.data.tags["tagscale.pipeline"]) == ("RUNNING", "study")
+    assert run.info.run_name == f"study {TITLE}"
+
+
+def test_two_runs_of_one_name_are_two(params: Params) -> None:
+    """People choose the name, and `submit` gives those of one minute the same."""
+    assert start(params) != start(params, OTHER)
+    finish(params, "FAILED")
+    assert pipeline_run(params, OTHER).info.status == "RUNNING"
 
 
 def test_a_model_that_cannot_take_its_patches_stops_the_first_task(params: Params) -> None:
@@ -65,10 +74,9 @@ def test_a_model_that_cannot_take_its_patches_stops_the_first_task(params: Param
 )
 def test_the_end_is_recorded(params: Params, state: str, status: str) -> None:
     start(params)
-    finish(params, state, "no node has a GPU")
+    finish(params, state)
     run = pipeline_run(params)
     assert (run.info.status, run.data.tags["tagscale.state"]) == (status, state)
-    assert run.data.tags["tagscale.error"] == "no node has a GPU"
 
 
 def test_an_end_without_a_begin_is_recorded_too(params: Params) -> None:
@@ -76,22 +84,45 @@ def test_an_end_without_a_begin_is_recorded_too(params: Params) -> None:
     assert pipeline_run(params).info.status == "FAILED"
 
 
-def training(params: Params, model: str) -> None:
-    """A training whose pod is gone: its run is still RUNNING."""
-    identity = RunIdentity(model, "all", 0, "songs", "a" * 12, "b" * 12, "c" * 12)
-    with tracking.start_run(params.tracking.experiment, identity, {}) as run:
-        pass
+def training(params: Params, seed: int, parent: str | None) -> str:
+    """A training whose pod is gone: its run is still RUNNING. Returns the run's id."""
+    identity = RunIdentity("waveform", "all", seed, "songs", "a" * 12, "b" * 12, "c" * 12)
+    with ExitStack() as around:
+        if parent:
+            around.enter_context(tracking.nested_in(parent))
+        run = around.enter_context(tracking.start_run(params.tracking.experiment, identity, {}))
     tracking.connect().update_run(run.run_id, status="RUNNING")
+    return run.run_id
 
 
-def test_lost_trainings_are_ended(params: Params) -> None:
-    start(params)
-    training(params, "waveform")
-    training(params, "somebody-elses")
-    finish(params, "FAILED", "evicted")
-    states = {run.info.run_name: run.info.status for run in runs(params)}
-    assert states["waveform-all-0"] == "FAILED"
-    assert states["somebody-elses-all-0"] == "RUNNING", "it is not of this pipeline's grid"
+def states(params: Params) -> dict[str, str]:
+    return {run.info.run_id: run.info.status for run in runs(params)}
+
+
+def test_a_pipeline_ends_the_trainings_that_it_lost_and_no_others(params: Params) -> None:
+    """Two pipelines, and somebody at a machine, train the same grid in one experiment."""
+    ours, theirs = start(params), start(params, OTHER)
+    lost, alive, by_hand = training(params, 0, ours), training(params, 1, theirs), training(params, 2, None)
+    finish(params, "FAILED")
+    found = states(params)
+    assert (found[lost], found[alive], found[by_hand]) == ("FAILED", "RUNNING", "RUNNING")
+    assert f"{TITLE} ended: FAILED" in tracking.connect().get_run(lost).data.tags["tagscale.error"]
+
+
+def test_a_training_that_another_pipeline_resumes_is_that_ones(params: Params) -> None:
+    ours, theirs = start(params), start(params, OTHER)
+    assert training(params, 0, ours) == training(params, 0, theirs), "it resumes"
+    finish(params, "FAILED")
+    assert list(states(params).values()).count("RUNNING") == 2, "the other pipeline and its training"
+
+
+def test_the_runs_of_kubeflows_plugin_are_left_to_it(params: Params) -> None:
+    """It makes one for each task, in the same run; that of this last task is still RUNNING."""
+    parent, client = start(params), tracking.connect()
+    experiment = client.get_experiment_by_name(params.tracking.experiment).experiment_id
+    task = client.create_run(experiment, run_name="end", tags={tracking.PARENT: parent}).info.run_id
+    finish(params, "FAILED")
+    assert states(params)[task] == "RUNNING"
 
 
 @pytest.mark.parametrize("state", ["RUNNING", ""])
@@ -100,16 +131,15 @@ def test_a_server_that_does_not_report_the_state(params: Params, state: str) -> 
     finish(params, state)
     run = pipeline_run(params)
     assert (run.info.status, run.data.tags["tagscale.state"]) == ("FINISHED", f"unknown ({state or 'nothing'})")
-    training(params, "waveform")
+    training(params, 0, run.info.run_id)
     finish(params, state)
     assert pipeline_run(params).info.status == "FAILED", "a training was lost"
 
 
 def test_success_changes_no_training(params: Params) -> None:
-    start(params)
-    training(params, "waveform")
+    run = training(params, 0, start(params))
     finish(params, "SUCCEEDED")
-    assert {run.info.run_name: run.info.status for run in runs(params)}["waveform-all-0"] == "RUNNING"
+    assert states(params)[run] == "RUNNING"
 
 
 def test_a_dataset_that_is_not_on_the_volume(params: Params) -> None:

@@ -18,6 +18,7 @@ from kubernetes.client import Configuration
 
 from kubernetes_loopback.rights import granted
 from kubernetes_loopback.server import NAMESPACE, Cluster, serving
+from tagscale import tracking
 from tagscale.cluster import jobs, trainjob
 from tagscale.cluster.trainjob import job_name, processes_on_nodes, train_on_nodes
 from tagscale.params.load import Params, laid_over, parse, read_yaml
@@ -118,11 +119,13 @@ def test_processes_of_pods_without_gpus(task: Task) -> None:
     task.settings = {"train": {"nodes": 2, "devices": 4}, "kubernetes": {"tasks": {"train": {"gpus": 0, "cpu": 8}}}}
     jobs: list[dict[str, Any]] = []
     task.cluster.at_end = lambda job: (jobs.append(job), task.write_run(job))
-    task.train(env={"MLFLOW_TRACKING_URI": "http://mlflow"})
+    with tracking.nested_in("3f0c"):
+        task.train(env={"MLFLOW_TRACKING_URI": "http://mlflow"})
     trainer = jobs[0]["spec"]["trainer"]
     assert "--nproc-per-node=4" in trainer["command"][2]
     assert {one["name"]: one["value"] for one in trainer["env"]} == {
         "OMP_NUM_THREADS": "2", "MLFLOW_TRACKING_URI": "http://mlflow",
+        "MLFLOW_RUN_CONTEXT": '{"mlflow.parentRunId": "3f0c"}',
     }  # fmt: skip
     assert trainer["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "32Gi"}
     assert "tolerations" not in json.dumps(jobs[0]["spec"]["runtimePatches"])

@@ -19,9 +19,11 @@ from tagscale.stages import partition as partition_stage
 from tagscale.stages import preflight, train_baseline
 from tagscale.stages import train as train_stage
 from tagscale.stages.cell import write_run
+from tagscale.tracking.nesting import context_tags
 
 ROOT = Path(__file__).parents[2]
 CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
+CELL["parent"] = "3f0c"
 AROUND = ("begin", "end", "merge")  # components that are no stages
 
 
@@ -49,7 +51,7 @@ def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform
 
     def note(who: str) -> Any:
         def run(params: Any, **arguments: Any) -> None:
-            given.update(arguments, who=who)
+            given.update(arguments, who=who, tags=context_tags())
             arguments["run"].mkdir()
             identity = RunIdentity(arguments["model"], "all", 3, "corpus", "d" * 12, "p" * 12, "s" * 12)
             cell: Any = SimpleNamespace(training=["a track"], unlearned={})
@@ -75,6 +77,7 @@ def test_a_training_keeps_its_state_on_the_volume(place: Path, monkeypatch: pyte
     assert given["unfinished"] == place / "volume" / "unfinished" / "waveform-all-3-aaaa-bbbb-cccc"
     assert given["inputs"] == place / "store"
     assert (given["size"], given["seed"]) == ("all", 3)
+    assert given["tags"] == {"mlflow.parentRunId": "3f0c"}, "its run nests in the pipeline's"
 
 
 def test_a_training_on_several_nodes_is_a_trainjob(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +115,8 @@ def test_the_whole_of_a_component_is_a_command(name: str) -> None:
     (function,) = ast.parse((ROOT / "components" / f"{name}.py").read_text()).body[-1:]
     assert isinstance(function, ast.FunctionDef)
     work = [one for one in function.body[1:] if not isinstance(one, ast.Import | ast.ImportFrom | ast.Return)]
-    assert [ast.unparse(one).splitlines()[0] for one in work] == ["with command():"]
+    assert [type(one) for one in work] == [ast.With]
+    assert ast.unparse(work[0]).startswith("with command()")
 
 
 def test_an_error_of_a_user_is_one_message_and_exit_status_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

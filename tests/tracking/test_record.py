@@ -129,6 +129,18 @@ def test_a_run_that_the_store_lacks_is_made_again_from_its_record(
     assert capsys.readouterr().err == ""
 
 
+def test_a_record_does_not_name_the_run_that_its_run_nests_in(store: Path) -> None:
+    """A store that gets the run from the record has no such run."""
+    folder = store / "run"
+    with tracking.nested_in("3f0c"), pytest.raises(KeyboardInterrupt):
+        train(folder, ends=KeyboardInterrupt())
+    shutil.rmtree(folder.with_suffix(".unfinished"))  # the record begins with what MLflow's run has
+    with tracking.nested_in("77aa"):
+        run_id = train(folder)
+    assert tracking.connect().get_run(run_id).data.tags[tracking.PARENT] == "77aa", "of the pipeline that resumed it"
+    assert tracking.PARENT not in (folder / LOGGED).read_text()
+
+
 def test_a_run_that_was_sent_in_part_is_completed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = train(store / "run")
     expected = content(run_id)

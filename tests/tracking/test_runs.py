@@ -131,6 +131,13 @@ def test_deleted_experiment_says_how_to_restore_it(store: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"team": 1}'])
+def test_tags_from_the_environment_that_are_none(store: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_CONTEXT", text)
+    with pytest.raises(TagscaleError, match="MLFLOW_RUN_CONTEXT: expected tags as JSON"):
+        tracking.study_run("study", "comparison", {}).__enter__()
+
+
 def test_absent_artifact_is_named(store: Path) -> None:
     with (
         pytest.raises(TagscaleError, match=r"nowhere\.png: no such file"),

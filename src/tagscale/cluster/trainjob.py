@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tagscale import tracking
 from tagscale.cluster.jobs import COMPLETE, FAILED, Jobs
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
@@ -169,7 +170,7 @@ def _start(
         image=image,
         num_nodes=params.train.nodes,
         resources_per_node=resources,
-        env=threads | dict(env),
+        env=threads | tracking.context() | dict(env),
     )
     backend.train(runtime=runtime, trainer=trainer, options=options)
 

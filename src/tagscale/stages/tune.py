@@ -208,7 +208,7 @@ class Search:
         params = parse(laid_over(self.params.model_dump(), changes), origin=f"trial {trial.number}")
         settings = {"tune": self.name, "trial": trial.number, "params": trial.params}
         with tracking.start_run(self.experiment, self.cell.identity(settings), trial.params) as child:
-            child.set_tags({"mlflow.parentRunId": self.study.user_attrs["mlflow_run"], "tagscale.trial": trial.number})
+            child.set_tags({tracking.PARENT: self.study.user_attrs["mlflow_run"], "tagscale.trial": trial.number})
             try:
                 fitted = self._fitted(params, trial, child, deadline)
             except optuna.TrialPruned:

@@ -7,6 +7,7 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     server.py    the tracking store, and its errors in plain words
     local.py     the SQLite store of a project: made, upgraded, moved with its folder
     runs.py      runs, and logging to them
+    nesting.py   the run that the runs of a process nest in
     record.py    all that a training logged, in the folder of its run
     outbox.py    logging of a training, even while the server does not answer
     versions.py  the files of a version in the registry of models
@@ -23,6 +24,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
 from tagscale.tracking.local import database_of
+from tagscale.tracking.nesting import PARENT, context, nested_in
 from tagscale.tracking.record import PROCESS
 from tagscale.tracking.runs import (
     DATA_VERSION,
@@ -47,6 +49,7 @@ from tagscale.tracking.server import (
 
 __all__ = [
     "DATA_VERSION",
+    "PARENT",
     "PROCESS",
     "SPLIT",
     "UNPUBLISHED",
@@ -54,6 +57,7 @@ __all__ = [
     "TrackedRun",
     "configure",
     "connect",
+    "context",
     "database_of",
     "environment",
     "explained",
@@ -61,6 +65,7 @@ __all__ = [
     "flattened",
     "identity_tags",
     "made_experiment",
+    "nested_in",
     "registry_uri",
     "start_run",
     "study_run",

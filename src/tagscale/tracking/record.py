@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.disk import full_disk_reason
 from tagscale.runtime.identity import RunFacts, run_output
+from tagscale.tracking.nesting import PARENT
 from tagscale.tracking.unsent import LOGGED, Entry, Unsent, read
 
 PROCESS = "tagscale.process"  # tag of a run: the process that works on it (`runtime.owner`)
@@ -90,7 +91,7 @@ def _curves(file: Path, end: int) -> list[Entry]:
 
 def _logged(client: MlflowClient, run: Run) -> list[Entry]:
     """What a run has been logged before, as entries."""
-    tags = {key: value for key, value in run.data.tags.items() if key not in (PROCESS, "mlflow.runName")}
+    tags = {key: value for key, value in run.data.tags.items() if key not in (PROCESS, PARENT, "mlflow.runName")}
     entries: list[Entry] = [{"tags": tags}]
     if run.data.params:
         entries.append({"params": dict(run.data.params)})

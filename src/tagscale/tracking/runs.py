@@ -18,6 +18,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.runtime.provenance import git_commit, user
+from tagscale.tracking.nesting import context_tags
 from tagscale.tracking.outbox import Outbox, active_run, deliver, send_all, send_complete, send_interrupted
 from tagscale.tracking.record import PROCESS, Record, entries_from_files
 from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
@@ -288,8 +289,9 @@ def _is_in_work(run: Run) -> bool:
 
 
 def _claim(client: MlflowClient, run: Run) -> None:
-    """Give the run to this process."""
-    client.set_tag(run.info.run_id, PROCESS, this_process())
+    """Give the run to this process, within the run that this process works for."""
+    for name, value in {PROCESS: this_process(), **context_tags()}.items():
+        client.set_tag(run.info.run_id, name, value)
     client.update_run(run.info.run_id, status="RUNNING")
 
 
