@@ -1,1 +1,1 @@
-"""Manifests for a cluster (kustomize: base, components, overlays) and the check that validates them without one."""
+"""Manifests for a cluster (kustomize: servers, tasks, components, overlays), and their check, which needs none."""

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from k8s.references import reference_faults, secrets_of
-from k8s.render import Fault, Resource, render
+from k8s.render import Fault, Resource, read, render
 from k8s.rules import RULES
 from k8s.strict import KUBERNETES, schema_faults
 from tagscale.runtime.errors import TagscaleError
 
 HERE = Path(__file__).parent
+NAMESPACES = "namespaces"  # applied before an overlay
 
 
 def faults_of(resources: list[Resource], template: Path) -> list[Fault]:
@@ -36,11 +37,11 @@ def faults_of(resources: list[Resource], template: Path) -> list[Fault]:
 
 
 def check(overlays: list[str], root: Path = HERE) -> list[Fault]:
-    """Check overlays, print a table, and return the faults.
+    """Check the namespaces and overlays, print a table, and return the faults.
 
     Args:
         overlays: names of folders in root/overlays; all where none is given.
-        root: the folder that holds base, overlays and secrets.
+        root: the folder that holds servers, tasks, overlays and secrets.
 
     Raises:
         TagscaleError: an overlay is missing or cannot be rendered; kubectl is missing.
@@ -51,11 +52,11 @@ def check(overlays: list[str], root: Path = HERE) -> list[Fault]:
             raise TagscaleError(f"{name}: no such overlay; there are {', '.join(known)}.")
     counts: dict[str, Counter[str]] = {}
     faults: list[Fault] = []
-    for overlay in overlays or known:
-        resources = render(root / "overlays" / overlay)
-        counts[overlay] = Counter(resource.kind for resource in resources)
+    for name in [NAMESPACES, *(overlays or known)]:
+        resources = read(root / NAMESPACES) if name == NAMESPACES else render(root / "overlays" / name)
+        counts[name] = Counter(resource.kind for resource in resources)
         own = faults_of(resources, root / "secrets" / "create.sh")
-        counts[overlay]["(faults)"] = len(own)
+        counts[name]["(faults)"] = len(own)
         faults += own
     table = Table("resources", *counts, title=f"k8s, against Kubernetes {KUBERNETES[:4]}")
     for kind in sorted({kind for of_overlay in counts.values() for kind in of_overlay}, key=lambda k: (k[0] == "(", k)):
@@ -66,7 +67,7 @@ def check(overlays: list[str], root: Path = HERE) -> list[Fault]:
 
 def command(
     overlays: Annotated[list[str] | None, typer.Argument(help="Names of overlays; all where none is given.")] = None,
-    root: Annotated[Path, typer.Option(help="The folder that holds base, overlays and secrets.")] = HERE,
+    root: Annotated[Path, typer.Option(help="The folder that holds servers, tasks, overlays and secrets.")] = HERE,
 ) -> None:
     """Validate the manifests of overlays strictly."""
     try:
@@ -74,7 +75,7 @@ def command(
     except TagscaleError as error:
         typer.echo(f"error {error}", err=True)
         sys.exit(1)
-    for fault in dict.fromkeys(map(str, faults)):  # print a fault of the base once, not for every overlay
+    for fault in dict.fromkeys(map(str, faults)):  # print a fault of several overlays once
         typer.echo(f"error {fault}", err=True)
     sys.exit(1 if faults else 0)
 

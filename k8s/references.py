@@ -1,65 +1,101 @@
-"""Everything that a manifest names must exist: in the overlay, or, for secrets, in k8s/secrets/create.sh."""
+"""Every name in a manifest must exist in its namespace: in the overlay or, for secrets, in k8s/secrets/create.sh."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from k8s.render import Fault, Resource
 from k8s.rules import containers, pods
 from tagscale.runtime.errors import TagscaleError
 
 Keys = dict[str, set[str]]  # name -> keys
+SERVERS = "tagscale-servers"  # namespace of MLflow, database and object storage
+TASKS_ACCOUNT = "tagscale-pipeline"  # its namespace is the one in which pipelines run
 DEFAULT_ACCOUNT = "default"  # every namespace has it
 
 
-def secrets_of(template: Path) -> Keys:
-    """Names and keys of the secrets that the commands of a template create.
+class Reference(NamedTuple):
+    """A name in a resource, and what it stands for."""
+
+    field: str
+    kind: str
+    name: str
+    namespace: str | None  # None: of the whole cluster
+    key: str | None = None  # of a secret or config map; None: any
+
+
+def secrets_of(template: Path) -> dict[str, Keys]:
+    """Names and keys of the secrets that the commands of a template create in each namespace, `servers` and `tasks`.
 
     Raises:
         TagscaleError: the template is missing, or creates none.
     """
     if not template.is_file():
         raise TagscaleError(f"{template}: no such file; expected the commands that create the secrets.")
-    secrets: Keys = {}
+    secrets: dict[str, Keys] = {"servers": {}, "tasks": {}}
     for command in template.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
-        matched = re.match(r"\s*kubectl create secret (generic|tls) ([\w.-]+)(.*)", command)
+        matched = re.match(
+            r'\s*kubectl create secret (generic|tls) ([\w.-]+) "\$\{(servers|tasks)\[@\]\}"(.*)', command
+        )
         if matched:
-            kind, name, rest = matched.groups()
+            kind, name, side, rest = matched.groups()
             named = re.findall(r"--from-(?:literal|file)=([\w.-]+)=", rest)
             keys = {"tls.crt", "tls.key"} if kind == "tls" else set(named)
-            secrets.setdefault(name, set()).update(keys)
-    if not secrets:
+            secrets[side].setdefault(name, set()).update(keys)
+    if not any(secrets.values()):
         raise TagscaleError(f"{template}: found no `kubectl create secret` command; expected one for each secret.")
     return secrets
 
 
-def reference_faults(resources: list[Resource], secrets: Keys) -> Iterator[Fault]:
-    """A fault for every name in a resource that nothing has."""
-    config_maps = {
-        r.name: {*r.body.get("data", {}), *r.body.get("binaryData", {})} for r in _all(resources, "ConfigMap")
-    }
-    names = {kind: {r.name for r in _all(resources, kind)} for kind in {r.kind for r in resources}}
-    names.setdefault("ServiceAccount", set()).add(DEFAULT_ACCOUNT)
+def tasks_namespace(resources: list[Resource]) -> str | None:
+    """The namespace in which an overlay runs pipelines: that of the tasks' account; None where there is no account."""
+    accounts = [one for one in _all(resources, "ServiceAccount") if one.name == TASKS_ACCOUNT]
+    return accounts[0].namespace if accounts else None
+
+
+def pods_namespace(resource: Resource, resources: list[Resource]) -> str | None:
+    """The namespace of a resource's pods. A runtime belongs to the cluster, and a task starts its pods."""
+    return tasks_namespace(resources) if resource.kind == "ClusterTrainingRuntime" else resource.namespace
+
+
+def reference_faults(resources: list[Resource], secrets: dict[str, Keys]) -> Iterator[Fault]:
+    """A fault for every name in a resource that its namespace lacks.
+
+    Args:
+        secrets: names and keys of the secrets that are created for each namespace, `servers` and `tasks`.
+    """
+    config_maps: dict[str | None, Keys] = {}
+    names: dict[tuple[str | None, str], set[str]] = {}
+    for one in resources:
+        names.setdefault((one.namespace, one.kind), set()).add(one.name)
+        if one.kind == "ConfigMap":
+            keys = {*one.body.get("data", {}), *one.body.get("binaryData", {})}
+            config_maps.setdefault(one.namespace, {})[one.name] = keys
+    for namespace in {one.namespace for one in resources}:
+        names.setdefault((namespace, "ServiceAccount"), set()).add(DEFAULT_ACCOUNT)
     for resource in resources:
-        for field, kind, name, key in _references(resource):
+        for field, kind, name, namespace, key in _references(resource, resources):
+            place = f"namespace {namespace}" if namespace else "this overlay"
             if kind in ("Secret", "ConfigMap"):
-                known, source = (
-                    (secrets, "k8s/secrets/create.sh") if kind == "Secret" else (config_maps, "this overlay")
-                )
+                if kind == "Secret":
+                    side = "servers" if namespace == SERVERS else "tasks"
+                    known, place = secrets[side], f"k8s/secrets/create.sh for the {side}"
+                else:
+                    known = config_maps.get(namespace, {})
                 if name not in known:
-                    yield Fault(resource, field, f"{kind} `{name}` is not in {source}; there are {_listed(known)}.")
+                    yield Fault(resource, field, f"{kind} `{name}` is not in {place}; there are {_listed(known)}.")
                 elif key is not None and key not in known[name]:
                     what = f"{kind} `{name}` has no key `{key}`; it has {_listed(known[name])}."
                     yield Fault(resource, field, what)
-            elif name not in names.get(kind, set()):
-                what = f"{kind} `{name}` is not in this overlay; there are {_listed(names.get(kind, set()))}."
-                yield Fault(resource, field, what)
+            elif name not in (there := names.get((namespace, kind), set())):
+                yield Fault(resource, field, f"{kind} `{name}` is not in {place}; there are {_listed(there)}.")
 
 
-def secrets_named(resources: list[Resource]) -> set[str]:
-    """The secrets that an overlay's resources refer to."""
-    return {name for resource in resources for _, kind, name, _ in _references(resource) if kind == "Secret"}
+def secrets_named(resources: list[Resource]) -> set[tuple[str, str]]:
+    """Namespace and name of the secrets that an overlay's resources refer to."""
+    references = [one for resource in resources for one in _references(resource, resources)]
+    return {(str(one.namespace), one.name) for one in references if one.kind == "Secret"}
 
 
 def _all(resources: list[Resource], kind: str) -> list[Resource]:
@@ -70,48 +106,51 @@ def _listed(names: Any) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _references(resource: Resource) -> Iterator[tuple[str, str, str, str | None]]:
-    """Field, kind, name and key (None: any) of everything that a resource refers to."""
+def _references(resource: Resource, resources: list[Resource]) -> Iterator[Reference]:
+    """Everything that a resource refers to."""
+    home = pods_namespace(resource, resources)
     for path, container, _ in containers(resource):
         for number, source in enumerate(container.get("envFrom") or []):
             for group, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
                 if group in source and not source[group].get("optional"):
-                    yield f"{path}.envFrom[{number}].{group}", kind, source[group]["name"], None
+                    yield Reference(f"{path}.envFrom[{number}].{group}", kind, source[group]["name"], home)
         for number, variable in enumerate(container.get("env") or []):
             source = variable.get("valueFrom", {})
             for group, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
                 if group in source and not source[group].get("optional"):
-                    yield f"{path}.env[{number}].valueFrom.{group}", kind, source[group]["name"], source[group]["key"]
+                    field = f"{path}.env[{number}].valueFrom.{group}"
+                    yield Reference(field, kind, source[group]["name"], home, source[group]["key"])
     for path, pod in pods(resource):
         if account := pod.get("serviceAccountName"):
-            yield f"{path}.serviceAccountName", "ServiceAccount", account, None
+            yield Reference(f"{path}.serviceAccountName", "ServiceAccount", account, home)
         for number, volume in enumerate(pod.get("volumes") or []):
-            yield from _of_volume(f"{path}.volumes[{number}]", volume)
+            yield from _of_volume(f"{path}.volumes[{number}]", volume, home)
     yield from _of_other_kinds(resource)
 
 
-def _of_volume(path: str, volume: dict[str, Any]) -> Iterator[tuple[str, str, str, str | None]]:
+def _of_volume(path: str, volume: dict[str, Any], home: str | None) -> Iterator[Reference]:
     if claim := volume.get("persistentVolumeClaim"):
-        yield f"{path}.persistentVolumeClaim", "PersistentVolumeClaim", claim["claimName"], None
+        yield Reference(f"{path}.persistentVolumeClaim", "PersistentVolumeClaim", claim["claimName"], home)
     for group, kind, called in (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName")):
         if group in volume and not volume[group].get("optional"):
             for key in [item["key"] for item in volume[group].get("items", [])] or [None]:
-                yield f"{path}.{group}", kind, volume[group][called], key
+                yield Reference(f"{path}.{group}", kind, volume[group][called], home, key)
 
 
-def _of_other_kinds(resource: Resource) -> Iterator[tuple[str, str, str, str | None]]:
-    spec = resource.body.get("spec", {})
+def _of_other_kinds(resource: Resource) -> Iterator[Reference]:
+    spec, home = resource.body.get("spec", {}), resource.namespace
     if resource.kind == "Ingress":
         for number, entry in enumerate(spec.get("tls", [])):
-            yield f"spec.tls[{number}].secretName", "Secret", entry["secretName"], "tls.crt"
+            yield Reference(f"spec.tls[{number}].secretName", "Secret", entry["secretName"], home, "tls.crt")
         for number, rule in enumerate(spec.get("rules", [])):
             for place, path in enumerate(rule.get("http", {}).get("paths", [])):
                 field = f"spec.rules[{number}].http.paths[{place}].backend.service"
-                yield field, "Service", path["backend"]["service"]["name"], None
+                yield Reference(field, "Service", path["backend"]["service"]["name"], home)
     if resource.kind in ("RoleBinding", "ClusterRoleBinding"):
-        yield "roleRef", resource.body["roleRef"]["kind"], resource.body["roleRef"]["name"], None
+        role = resource.body["roleRef"]
+        yield Reference("roleRef", role["kind"], role["name"], None if role["kind"] == "ClusterRole" else home)
         for number, subject in enumerate(resource.body.get("subjects", [])):
             if subject["kind"] == "ServiceAccount":
-                yield f"subjects[{number}]", "ServiceAccount", subject["name"], None
+                yield Reference(f"subjects[{number}]", "ServiceAccount", subject["name"], subject["namespace"])
     if resource.kind == "StatefulSet":
-        yield "spec.serviceName", "Service", spec["serviceName"], None
+        yield Reference("spec.serviceName", "Service", spec["serviceName"], home)

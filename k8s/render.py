@@ -1,4 +1,4 @@
-"""An overlay as `kubectl kustomize` renders it for a cluster: each resource, and the file that it comes from."""
+"""What is applied to a cluster: each resource, as `kubectl kustomize` renders it, and the file that it comes from."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ ORIGIN = "config.kubernetes.io/origin"
 class Resource:
     """One rendered resource."""
 
-    file: str  # relative to the folder that holds base and overlays
+    file: str  # relative to k8s
     body: dict[str, Any]
 
     @property
@@ -30,6 +30,12 @@ class Resource:
     @property
     def name(self) -> str:
         return str(self.body.get("metadata", {}).get("name"))
+
+    @property
+    def namespace(self) -> str | None:
+        """None: the resource belongs to the whole cluster."""
+        namespace: str | None = self.body.get("metadata", {}).get("namespace")
+        return namespace
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def render(overlay: Path) -> list[Resource]:
     """All resources of an overlay.
 
     Args:
-        overlay: a folder with a kustomization.yaml, two levels below the folder that holds base and overlays.
+        overlay: a folder with a kustomization.yaml, in k8s/overlays.
     Raises:
         TagscaleError: no such overlay, no kubectl, or kustomize refuses it.
     """
@@ -70,6 +76,13 @@ def render(overlay: Path) -> list[Resource]:
             raise TagscaleError(f"{overlay}: kustomize refuses it. {kustomize.stderr.strip()}")
         bodies = [body for body in parse_documents(kustomize.stdout, str(overlay)) if body]
         return [_with_origin(body, outer, overlay.resolve().parents[1]) for body in bodies]
+
+
+def read(folder: Path) -> list[Resource]:
+    """All resources of a folder whose files are applied as they are."""
+    files = sorted(folder.glob("*.yaml"))
+    documents = [(file, body) for file in files for body in parse_documents(file.read_text("utf-8"), str(file)) if body]
+    return [Resource(os.path.relpath(file, folder.parent), body) for file, body in documents]
 
 
 def _with_origin(body: dict[str, Any], outer: Path, root: Path) -> Resource:

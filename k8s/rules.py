@@ -9,7 +9,7 @@ from typing import Any
 
 from k8s.render import Fault, Resource
 
-OWN_PLACEHOLDER = "tagscale:latest"  # the base's image; overlays for a registry replace it
+OWN_PLACEHOLDER = "tagscale:latest"  # our image; overlays for a registry replace it
 POD_PATHS: dict[str, tuple[str, ...]] = {  # kind -> path of its pods' specification
     "Pod": ("spec",),
     "Deployment": ("spec", "template", "spec"),

@@ -28,6 +28,7 @@ DEFINITIONS = "https://kubernetes.io/api/_definitions.json#/$defs/"
 POD_SPEC = "io.k8s.api.core.v1.PodSpec"
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 CUSTOM = {
+    ("kubeflow.org/v1", "Profile"): "kubeflow_profiles.json.gz",
     ("trainer.kubeflow.org/v1alpha1", "ClusterTrainingRuntime"): "trainer_clustertrainingruntimes.json.gz",
     ("trainer.kubeflow.org/v1alpha1", "TrainJob"): "trainer_trainjobs.json.gz",
     ("serving.kserve.io/v1beta1", "InferenceService"): "kserve_inferenceservices.yaml",

@@ -12,7 +12,7 @@ from pipelines.package import compile_package, read_package
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
 
-TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/base/pipeline-account.yaml
+TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/tasks/pipeline-account.yaml
 Name = Annotated[str, typer.Option("--pipeline", help=f"Which one: {', '.join(PIPELINES)}.")]
 
 

@@ -12,7 +12,7 @@ OVERLAYS = ("cloud", "gpu", "local")
 
 def copied(folder: Path) -> Path:
     """The manifests, in a folder of the test's own."""
-    for name in ("base", "components", "overlays", "secrets"):
+    for name in ("components", "default-deny", "namespaces", "overlays", "secrets", "servers", "tasks"):
         shutil.copytree(K8S / name, folder / "k8s" / name)
     return folder / "k8s"
 

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MANIFESTS = [*(ROOT / "k8s" / "base").glob("*.yaml"), *(ROOT / "k8s" / "components").glob("*/*.yaml")]
+MANIFESTS = [
+    file for folder in ("servers/*", "tasks/*", "components/*/*") for file in (ROOT / "k8s").glob(f"{folder}.yaml")
+]
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -112,7 +114,10 @@ def test_kubectl_names_what_the_manifests_make(words: list[str]) -> None:
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 @pytest.mark.parametrize(
-    "verb", sorted({next(w for w in c if w not in ("-n", "tagscale")) for p, [k, *c] in ALL if k == "kubectl"})
+    "verb",
+    sorted(
+        {next(w for w in c if w not in ("-n", "tagscale", "tagscale-servers")) for p, [k, *c] in ALL if k == "kubectl"}
+    ),
 )
 def test_kubectl_has_the_verb(verb: str) -> None:
     assert subprocess.run(["kubectl", verb, "--help"], capture_output=True).returncode == 0

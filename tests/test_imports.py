@@ -46,7 +46,7 @@ ONLY_IN = {
         "src/tagscale/tracking/",
         "src/tagscale/registry/",
         "src/tagscale/serving/",
-        "k8s/base/mlflow_user.py",
+        "k8s/servers/mlflow_user.py",
     ),  # the last runs in its server
 }
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Makes the secrets that the manifests name, with random passwords. Nothing is written to a file, no value is on a
-# command line, and nothing that exists is changed: kubectl stops where a secret is already there.
+# Makes the secrets that the manifests name, in the namespaces of the servers and of the pipelines (NAMESPACE; both must be
+# there), with random passwords. Nothing is written to a file, no value is on a command line, and nothing that exists is
+# changed: kubectl stops where a secret is already there.
 #
 #   k8s/secrets/create.sh local|gpu                                   database and S3 server in the cluster
+#   k8s/secrets/create.sh clients                                     user and password of MLflow's clients alone, anew
 #   DATABASE_URI=postgresql://... AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... TLS_CERTIFICATE=file TLS_KEY=file \
 #       k8s/secrets/create.sh cloud                                   the provider's
 #
@@ -11,15 +13,17 @@ set -euo pipefail
 
 overlay=${1:-}
 case $overlay in
-local | gpu | cloud) ;;
+local | gpu | cloud | clients) ;;
 *)
-    echo "error overlay is \`$overlay\`; expected local, gpu or cloud: k8s/secrets/create.sh local" >&2
+    echo "error overlay is \`$overlay\`; expected local, gpu, cloud or clients: k8s/secrets/create.sh local" >&2
     exit 1
     ;;
 esac
-options=(--namespace "${NAMESPACE:-tagscale}")
+servers=(--namespace tagscale-servers)
+tasks=(--namespace "${NAMESPACE:-tagscale}")
 if [ "${2:-}" = --dry-run ]; then
-    options+=(--dry-run=client --output=yaml)
+    servers+=(--dry-run=client --output=yaml)
+    tasks+=(--dry-run=client --output=yaml)
 elif [ -n "${2:-}" ]; then
     echo "error found $2; expected --dry-run or nothing" >&2
     exit 1
@@ -32,8 +36,25 @@ password() { # 32 letters and digits: fit for a URI and for an ini file as they 
 }
 
 separator() {
-    if [ "${#options[@]}" -gt 2 ]; then echo ---; fi
+    if [ "${#servers[@]}" -gt 2 ]; then echo ---; fi
 }
+
+clients() { # tasks, trainings and the champion log in with these; the server makes the user when it starts
+    local client_password
+    client_password=$(password)
+    kubectl create secret generic tagscale-mlflow-client "${servers[@]}" \
+        --from-file=MLFLOW_TRACKING_USERNAME=<(printf %s tagscale) \
+        --from-file=MLFLOW_TRACKING_PASSWORD=<(printf %s "$client_password")
+    separator
+    kubectl create secret generic tagscale-mlflow-client "${tasks[@]}" \
+        --from-file=MLFLOW_TRACKING_USERNAME=<(printf %s tagscale) \
+        --from-file=MLFLOW_TRACKING_PASSWORD=<(printf %s "$client_password")
+}
+
+if [ "$overlay" = clients ]; then
+    clients
+    exit
+fi
 
 if [ "$overlay" = cloud ]; then
     : "${DATABASE_URI:?postgresql://user:password@host:5432/mlflow of the database for MLflow}"
@@ -44,32 +65,28 @@ if [ "$overlay" = cloud ]; then
     database_uri=$DATABASE_URI
     access_key=$AWS_ACCESS_KEY_ID
     secret_key=$AWS_SECRET_ACCESS_KEY
-    kubectl create secret tls tagscale-mlflow-tls "${options[@]}" --cert="$TLS_CERTIFICATE" --key="$TLS_KEY"
+    kubectl create secret tls tagscale-mlflow-tls "${servers[@]}" --cert="$TLS_CERTIFICATE" --key="$TLS_KEY"
     separator
 else
     postgres_password=$(password)
     database_uri=postgresql://mlflow:$postgres_password@tagscale-postgres:5432/mlflow
     access_key=tagscale
     secret_key=$(password)
-    kubectl create secret generic tagscale-postgres "${options[@]}" \
+    kubectl create secret generic tagscale-postgres "${servers[@]}" \
         --from-file=POSTGRES_PASSWORD=<(printf %s "$postgres_password")
     separator
 fi
 
 # The server alone has these: where its database is, and the keys of its artifacts. `%` is a sign of its own in ini files.
 # A log-in is remembered for a minute: checking a password takes 0.2 s of a core, and a study asks hundreds of times.
-kubectl create secret generic tagscale-s3 "${options[@]}" \
+kubectl create secret generic tagscale-s3 "${servers[@]}" \
     --from-file=AWS_ACCESS_KEY_ID=<(printf %s "$access_key") \
     --from-file=AWS_SECRET_ACCESS_KEY=<(printf %s "$secret_key")
 separator
-kubectl create secret generic tagscale-mlflow-server "${options[@]}" \
+kubectl create secret generic tagscale-mlflow-server "${servers[@]}" \
     --from-file=MLFLOW_BACKEND_STORE_URI=<(printf %s "$database_uri") \
     --from-file=MLFLOW_FLASK_SERVER_SECRET_KEY=<(password) \
     --from-file=MLFLOW_AUTH_ADMIN_PASSWORD=<(password) \
     --from-file=basic_auth.ini=<(printf '[mlflow]\ndefault_permission = READ\nauth_cache_ttl_seconds = 60\ndatabase_uri = %s\n' "${database_uri//%/%%}")
 separator
-
-# Tasks and the champion log in with these; the server makes the user when it starts.
-kubectl create secret generic tagscale-mlflow-client "${options[@]}" \
-    --from-file=MLFLOW_TRACKING_USERNAME=<(printf %s tagscale) \
-    --from-file=MLFLOW_TRACKING_PASSWORD=<(password)
+clients

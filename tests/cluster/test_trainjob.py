@@ -186,7 +186,7 @@ def test_the_api_stays_away(task: Task, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(("verb", "resource"), [("create", "trainjobs"), ("list", "pods"), ("get", "trainjobs")])
 def test_a_missing_right(task: Task, verb: str, resource: str) -> None:
     task.cluster.rights = {right for right in task.cluster.rights if (right.verb, right.resource) != (verb, resource)}
-    message = rf"Kubernetes refuses: {resource}.* cannot {verb} resource .*apply k8s/base/pipeline-account\.yaml"
+    message = rf"Kubernetes refuses: {resource}.* cannot {verb} resource .*apply k8s/tasks/pipeline-account\.yaml"
     with pytest.raises(TagscaleError, match=message):
         task.train()
 

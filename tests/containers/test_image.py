@@ -129,8 +129,8 @@ def test_commands(engine: Engine, image: str) -> None:
 
 
 def test_the_mlflow_server_of_the_manifests_starts(engine: Engine, image: str) -> None:
-    """With users, as k8s/base/mlflow.yaml starts it; on SQLite, in place of PostgreSQL."""
-    documents = yaml.safe_load_all((ROOT / "k8s" / "base" / "mlflow.yaml").read_text())
+    """With users, as k8s/servers/mlflow.yaml starts it; on SQLite, in place of PostgreSQL."""
+    documents = yaml.safe_load_all((ROOT / "k8s" / "servers" / "mlflow.yaml").read_text())
     (pod,) = (one["spec"]["template"]["spec"] for one in documents if one["kind"] == "Deployment")
     (container,) = pod["containers"]
     given = {"ALLOWED_HOSTS": "localhost:*", "CORS_ALLOWED_ORIGINS": "http://localhost:5000"}

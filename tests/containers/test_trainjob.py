@@ -50,7 +50,9 @@ class Backend(ContainerBackend):
 
 @pytest.fixture
 def backend(engine: Engine) -> Iterator[Backend]:
-    source = TrainingRuntimeSource(sources=[f"file://{ROOT / 'k8s' / 'base' / 'training-runtime.yaml'}"])
+    source = TrainingRuntimeSource(
+        sources=[f"file://{ROOT / 'k8s' / 'components' / 'training-runtime' / 'training-runtime.yaml'}"]
+    )
     made = Backend(
         ContainerBackendConfig(
             container_runtime="docker", container_host=engine.address, pull_policy="Never",

@@ -26,22 +26,24 @@ stringData:
   AWS_SECRET_ACCESS_KEY: in-the-repository
 """
 
+RUNTIME = "components/training-runtime/training-runtime.yaml"
+
 # Overlay, file, what is changed to what, and what the check has to say: file, kind, name, field and reason.
 SPOILED = {
     "unknown field of a deployment": (
-        "cloud", "base/mlflow.yaml", "  replicas: 2", "  replicaz: 2",
-        "base/mlflow.yaml: Deployment/tagscale-mlflow: spec.replicaz: unknown field; did you mean `replicas`?",
+        "cloud", "servers/mlflow.yaml", "  replicas: 2", "  replicaz: 2",
+        "servers/mlflow.yaml: Deployment/tagscale-mlflow: spec.replicaz: unknown field; did you mean `replicas`?",
     ),
     "unknown field deep in a deployment": (
-        "local", "base/mlflow.yaml", "timeoutSeconds: 5", "timeout: 5",
-        "base/mlflow.yaml: Deployment/tagscale-mlflow: spec.template.spec.containers[0].readinessProbe.timeout: ",
+        "local", "servers/mlflow.yaml", "timeoutSeconds: 5", "timeout: 5",
+        "servers/mlflow.yaml: Deployment/tagscale-mlflow: spec.template.spec.containers[0].readinessProbe.timeout: ",
     ),
     "unknown field of a runtime": (
-        "gpu", "base/training-runtime.yaml", "numNodes: 1", "nodes: 1",
-        "base/training-runtime.yaml: ClusterTrainingRuntime/tagscale-torch: spec.mlPolicy.nodes: unknown field",
+        "gpu", RUNTIME, "numNodes: 1", "nodes: 1",
+        "training-runtime.yaml: ClusterTrainingRuntime/tagscale-torch: spec.mlPolicy.nodes: unknown field",
     ),
     "unknown field of a runtime's pod": (
-        "gpu", "base/training-runtime.yaml", "fsGroupChangePolicy:", "groupChangePolicy:",
+        "gpu", RUNTIME, "fsGroupChangePolicy:", "groupChangePolicy:",
         "ClusterTrainingRuntime/tagscale-torch: spec.template.spec.replicatedJobs[0].template.spec.template.spec."
         "securityContext.groupChangePolicy: unknown field; did you mean `fsGroupChangePolicy`?",
     ),
@@ -62,19 +64,19 @@ SPOILED = {
         "InferenceService/tagscale-champion: spec.predictor.maxReplicas: '4' is not of type 'integer'",
     ),
     "unknown kind": (
-        "local", "base/mlflow.yaml", "kind: PodDisruptionBudget", "kind: PodDisruptionBudgets",
-        "base/mlflow.yaml: PodDisruptionBudgets/tagscale-mlflow: kind: no schema for policy/v1, kind PodDisr",
+        "local", "servers/mlflow.yaml", "kind: PodDisruptionBudget", "kind: PodDisruptionBudgets",
+        "servers/mlflow.yaml: PodDisruptionBudgets/tagscale-mlflow: kind: no schema for policy/v1, kind PodDisr",
     ),
     "version that is no more": (
-        "local", "base/backup.yaml", "apiVersion: batch/v1\n", "apiVersion: batch/v1beta1\n",
-        "base/backup.yaml: CronJob/tagscale-backup: kind: no schema for batch/v1beta1, kind CronJob",
+        "local", "servers/backup.yaml", "apiVersion: batch/v1\n", "apiVersion: batch/v1beta1\n",
+        "servers/backup.yaml: CronJob/tagscale-backup: kind: no schema for batch/v1beta1, kind CronJob",
     ),
     "no limits": (
-        "local", "base/mlflow.yaml", '            limits: {cpu: "2", memory: 3Gi}\n', "",
+        "local", "servers/mlflow.yaml", '            limits: {cpu: "2", memory: 3Gi}\n', "",
         "spec.template.spec.containers[0].resources.limits.memory: missing; container `mlflow` must state it.",
     ),
     "no memory request in a runtime": (
-        "local", "base/training-runtime.yaml", 'requests: {cpu: "2", memory: 8Gi}', 'requests: {cpu: "2"}',
+        "local", RUNTIME, 'requests: {cpu: "2", memory: 8Gi}', 'requests: {cpu: "2"}',
         "template.spec.template.spec.containers[0].resources.requests.memory: missing; container `node` must state it.",
     ),
     "root file system that can be written": (
@@ -82,7 +84,7 @@ SPOILED = {
         "StatefulSet/tagscale-postgres: spec.template.spec.containers[0].securityContext.readOnlyRootFilesystem: ",
     ),
     "root": (
-        "local", "base/backup.yaml", "            runAsNonRoot: true\n", "",
+        "local", "servers/backup.yaml", "            runAsNonRoot: true\n", "",
         "spec.jobTemplate.spec.template.spec.containers[0].securityContext.runAsNonRoot: found None, expected True.",
     ),
     "kept capabilities": (
@@ -90,7 +92,7 @@ SPOILED = {
         "spec.predictor.containers[0].securityContext.capabilities.drop: found ['CHOWN'], expected ['ALL'].",
     ),
     "files of the node": (
-        "local", "base/backup.yaml", "emptyDir: {sizeLimit: 64Mi}", "hostPath: {path: /tmp}",
+        "local", "servers/backup.yaml", "emptyDir: {sizeLimit: 64Mi}", "hostPath: {path: /tmp}",
         "CronJob/tagscale-backup: spec.jobTemplate.spec.template.spec.volumes[2].hostPath: no pod may use the node's",
     ),
     "latest": (
@@ -98,24 +100,25 @@ SPOILED = {
         "spec.template.spec.initContainers[0].image: found `ghcr.io/versity/versitygw:latest`; expected a tag",
     ),
     "no tag, and a port": (
-        "local", "base/backup.yaml", "postgres:17.10-bookworm", "registry.example.org:5000/postgres",
+        "local", "servers/backup.yaml", "postgres:17.10-bookworm", "registry.example.org:5000/postgres",
         "containers[0].image: found `registry.example.org:5000/postgres`; expected a tag other than latest",
     ),
     "secret with a value": (
-        "local", "base/config.yaml", "", SECRET,
-        "base/config.yaml: Secret/tagscale-s3: stringData: a secret among the manifests gets into the repository",
+        "local", "servers/config.yaml", "", SECRET,
+        "servers/config.yaml: Secret/tagscale-s3: stringData: a secret among the manifests gets into the repository",
     ),
     "config map that is not there": (
-        "local", "base/config.yaml", "name: tagscale-mlflow-settings", "name: tagscale-mlflow-setting",
-        "spec.template.spec.containers[0].envFrom[0].configMapRef: ConfigMap `tagscale-mlflow-settings` is not in this",
+        "local", "servers/config.yaml", "name: tagscale-mlflow-settings", "name: tagscale-mlflow-setting",
+        "containers[0].envFrom[0].configMapRef: ConfigMap `tagscale-mlflow-settings` is not in namespace tagscale-",
     ),
     "key that is not there": (
-        "local", "base/config.yaml", "  AWS_DEFAULT_REGION:", "  AWS_REGION:",
-        "ConfigMap `tagscale-config` has no key `AWS_DEFAULT_REGION`; it has AWS_ENDPOINT_URL, AWS_REGION,",
+        "local", "servers/mlflow.yaml", "AUTH_ADMIN_USERNAME, value: admin}",
+        "AUTH_ADMIN_USERNAME, valueFrom: {configMapKeyRef: {name: tagscale-mlflow-settings, key: ADMIN}}}",
+        "ConfigMap `tagscale-mlflow-settings` has no key `ADMIN`; it has AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, MLFLOW_",
     ),
     "secret that nothing makes": (
         "gpu", "components/champion-kserve/champion.yaml", "name: tagscale-mlflow-client", "name: tagscale-client",
-        "spec.predictor.containers[0].envFrom[1].secretRef: Secret `tagscale-client` is not in k8s/secrets/create.sh;",
+        "containers[0].envFrom[1].secretRef: Secret `tagscale-client` is not in k8s/secrets/create.sh for the tasks;",
     ),
     "key of a secret that nothing makes": (
         "local", "components/postgres/postgres.yaml", "key: POSTGRES_PASSWORD", "key: PASSWORD",
@@ -123,20 +126,24 @@ SPOILED = {
         "`tagscale-postgres` has no key `PASSWORD`; it has POSTGRES_PASSWORD.",
     ),
     "file of a secret that nothing makes": (
-        "local", "base/mlflow.yaml", "{key: basic_auth.ini, path", "{key: auth.ini, path",
+        "local", "servers/mlflow.yaml", "{key: basic_auth.ini, path", "{key: auth.ini, path",
         "spec.template.spec.volumes[0].secret: Secret `tagscale-mlflow-server` has no key `auth.ini`; it has",
     ),
     "claim that is not there": (
-        "local", "base/training-runtime.yaml", "claimName: tagscale-data", "claimName: tagscale-stores",
-        "volumes[0].persistentVolumeClaim: PersistentVolumeClaim `tagscale-stores` is not in this overlay; there are",
+        "local", RUNTIME, "claimName: tagscale-data", "claimName: tagscale-stores",
+        "PersistentVolumeClaim `tagscale-stores` is not in namespace tagscale; there are",
     ),
     "account that is not there": (
-        "local", "base/backup.yaml", "serviceAccountName: tagscale-backup", "serviceAccountName: tagscale-backups",
-        "serviceAccountName: ServiceAccount `tagscale-backups` is not in this overlay; there are default,",
+        "local", "servers/backup.yaml", "serviceAccountName: tagscale-backup", "serviceAccountName: tagscale-backups",
+        "ServiceAccount `tagscale-backups` is not in namespace tagscale-servers; there are default,",
     ),
     "role that is not there": (
-        "cloud", "base/pipeline-account.yaml", "kind: Role, name: tagscale-pipeline}", "kind: Role, name: task}",
-        "RoleBinding/tagscale-pipeline: roleRef: Role `task` is not in this overlay; there are tagscale-pipeline,",
+        "cloud", "tasks/pipeline-account.yaml", "kind: Role, name: tagscale-pipeline}", "kind: Role, name: task}",
+        "RoleBinding/tagscale-pipeline: roleRef: Role `task` is not in namespace tagscale; there are tagscale-pi",
+    ),
+    "secret of the other namespace": (
+        "local", "components/champion-deployment/champion.yaml", "name: tagscale-mlflow-client", "name: tagscale-s3",
+        "secretRef: Secret `tagscale-s3` is not in k8s/secrets/create.sh for the tasks; there are",
     ),
     "certificate that nothing makes": (
         "cloud", "overlays/cloud/ingress.yaml", "secretName: tagscale-mlflow-tls", "secretName: mlflow-tls",
@@ -155,7 +162,7 @@ def test_every_overlay_passes(capsys):
     assert [str(fault) for fault in check([])] == []
     printed = capsys.readouterr().out
     assert all(overlay in printed for overlay in OVERLAYS), printed
-    for kind in ("ClusterTrainingRuntime", "InferenceService", "StatefulSet", "NetworkPolicy", "CronJob"):
+    for kind in ("Profile", "ClusterTrainingRuntime", "InferenceService", "StatefulSet", "NetworkPolicy", "CronJob"):
         assert re.search(rf"{kind}\W+\d", printed), f"{kind} was not among what was checked"
 
 
@@ -174,12 +181,12 @@ def test_what_is_wrong_is_named(case, tmp_path):
 @needs_kubectl
 def test_a_fault_ends_with_status_1_and_is_told_once(tmp_path):
     root = copied(tmp_path)
-    replaced(root, "base/mlflow.yaml", "maxUnavailable: 1", "maxUnavailabel: 1")
+    replaced(root, "servers/mlflow.yaml", "maxUnavailable: 1", "maxUnavailabel: 1")
     command = [sys.executable, "-m", "k8s.check", "--root", str(root), "local", "cloud"]
     done = subprocess.run(command, cwd=K8S.parent, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error base/mlflow.yaml: PodDisruptionBudget/tagscale-mlflow: spec.maxUnavailabel: "
+        "error servers/mlflow.yaml: PodDisruptionBudget/tagscale-mlflow: spec.maxUnavailabel: "
         "unknown field; did you mean `maxUnavailable`?"
     ]
     assert "gpu" not in done.stdout  # only what was asked for
@@ -203,7 +210,7 @@ def test_an_unknown_overlay_is_refused():
 @needs_kubectl
 def test_what_kustomize_refuses_is_told(tmp_path):
     root = copied(tmp_path)
-    replaced(root, "overlays/local/kustomization.yaml", "../../base", "../../basis")
+    replaced(root, "overlays/local/kustomization.yaml", "../../servers", "../../basis")
     with pytest.raises(TagscaleError, match=r"overlays/local: kustomize refuses it\. .*basis"):
         render(root / "overlays" / "local")
 

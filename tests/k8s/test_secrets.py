@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from k8s.references import secrets_named, secrets_of
+from k8s.references import SERVERS, secrets_named, secrets_of
 
 from manifests import K8S, OVERLAYS, rendered
 from tagscale.runtime.errors import TagscaleError
@@ -17,7 +17,7 @@ from tagscale.runtime.errors import TagscaleError
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 SCRIPT = K8S / "secrets" / "create.sh"
-TLS = "tagscale-mlflow-tls"
+TASKS = "tagscale"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -26,16 +26,23 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def made(overlay: str, **environment: str) -> dict[str, dict[str, str]]:
-    """Secrets by name: their keys and values."""
+def made(overlay: str, **environment: str) -> dict[tuple[str, str], dict[str, str]]:
+    """Secrets by namespace and name: their keys and values."""
     done = run(overlay, "--dry-run", **environment)
     assert done.returncode == 0, done.stderr
     secrets = [secret for secret in yaml.safe_load_all(done.stdout) if secret]
-    assert {secret["metadata"]["namespace"] for secret in secrets} == {"tagscale"}
     return {
-        secret["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+        (secret["metadata"]["namespace"], secret["metadata"]["name"]): {
+            key: base64.b64decode(value).decode() for key, value in secret["data"].items()
+        }
         for secret in secrets
     }
+
+
+def in_template() -> dict[tuple[str, str], set[str]]:
+    """Keys of the secrets in the script's text, by namespace and name."""
+    sides = {"servers": SERVERS, "tasks": TASKS}
+    return {(sides[side], name): keys for side, secrets in secrets_of(SCRIPT).items() for name, keys in secrets.items()}
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +63,29 @@ def of_cloud(certificate: dict[str, str]) -> dict[str, str]:
 
 def test_the_template_has_exactly_the_secrets_that_the_manifests_name():
     named = set().union(*(secrets_named(rendered(K8S, overlay)) for overlay in OVERLAYS))
-    assert set(secrets_of(SCRIPT)) == named
+    assert set(in_template()) == named
 
 
 @pytest.mark.parametrize("overlay", ["local", "gpu"])
 def test_an_overlay_gets_what_it_names_and_the_template_says_its_keys(overlay):
-    secrets, template = made(overlay), secrets_of(SCRIPT)
+    secrets, template = made(overlay), in_template()
     assert set(secrets) == secrets_named(rendered(K8S, overlay))
     assert {name: set(values) for name, values in secrets.items()} == {name: template[name] for name in secrets}
 
 
 def test_the_server_knows_the_password_that_the_database_gets():
     secrets = made("local")
-    password, server = secrets["tagscale-postgres"]["POSTGRES_PASSWORD"], secrets["tagscale-mlflow-server"]
+    password = secrets[SERVERS, "tagscale-postgres"]["POSTGRES_PASSWORD"]
+    server = secrets[SERVERS, "tagscale-mlflow-server"]
     assert server["MLFLOW_BACKEND_STORE_URI"] == f"postgresql://mlflow:{password}@tagscale-postgres:5432/mlflow"
     config = configparser.ConfigParser()
     config.read_string(server["basic_auth.ini"])
     assert config["mlflow"]["database_uri"] == server["MLFLOW_BACKEND_STORE_URI"]
+
+
+def test_the_server_and_the_tasks_have_the_same_user():
+    secrets = made("local")
+    assert secrets[SERVERS, "tagscale-mlflow-client"] == secrets[TASKS, "tagscale-mlflow-client"]
 
 
 def test_passwords_are_random_and_long():
@@ -81,7 +94,7 @@ def test_passwords_are_random_and_long():
         (name, key): value
         for name, values in first.items()
         for key, value in values.items()
-        if key.endswith(("PASSWORD", "SECRET_KEY", "SECRET_ACCESS_KEY"))
+        if name[0] == SERVERS and key.endswith(("PASSWORD", "SECRET_KEY", "SECRET_ACCESS_KEY"))
     }
     assert len(passwords) == len(set(passwords.values())) == 5
     for (name, key), value in passwords.items():
@@ -93,10 +106,10 @@ def test_passwords_are_random_and_long():
 def test_the_cloud_gets_the_providers_values_as_they_are(certificate):
     secrets = made("cloud", **of_cloud(certificate))
     assert set(secrets) == secrets_named(rendered(K8S, "cloud"))
-    assert secrets["tagscale-s3"] == {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3 cret/+="}
-    assert secrets[TLS]["tls.crt"] == Path(certificate["TLS_CERTIFICATE"]).read_text()
+    assert secrets[SERVERS, "tagscale-s3"] == {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3 cret/+="}
+    assert secrets[SERVERS, "tagscale-mlflow-tls"]["tls.crt"] == Path(certificate["TLS_CERTIFICATE"]).read_text()
     config = configparser.ConfigParser()
-    config.read_string(secrets["tagscale-mlflow-server"]["basic_auth.ini"])  # `%` is a sign of its own there
+    config.read_string(secrets[SERVERS, "tagscale-mlflow-server"]["basic_auth.ini"])  # `%` is a sign of its own there
     assert config["mlflow"]["database_uri"] == "postgresql://mlflow:p%40ss@db.example.org:5432/mlflow"
 
 

@@ -1,11 +1,11 @@
-"""What the account of pipeline tasks may do, read from k8s/base/pipeline-account.yaml, as the API would decide it."""
+"""What the account of pipeline tasks may do, read from k8s/tasks/pipeline-account.yaml, as the API would decide it."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-MANIFEST = Path(__file__).parents[2] / "k8s" / "base" / "pipeline-account.yaml"
+MANIFEST = Path(__file__).parents[2] / "k8s" / "tasks" / "pipeline-account.yaml"
 ROLES = ("tagscale-pipeline", "tagscale-pipeline-runtime")  # the third is for what Kubeflow Pipelines does
 
 

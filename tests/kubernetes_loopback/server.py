@@ -1,6 +1,6 @@
 """A Kubernetes API server on this machine with Kubeflow Trainer's kinds: the calls that tagscale makes, and strict.
 
-It keeps TrainJobs and their pods, decides by the roles of k8s/base/pipeline-account.yaml who may do what, and refuses
+It keeps TrainJobs and their pods, decides by the roles of k8s/tasks/pipeline-account.yaml who may do what, and refuses
 TrainJobs with anything that the kind's schema does not have. What becomes of a job, tests say.
 """
 
@@ -21,7 +21,7 @@ from kubernetes_loopback.rights import Right, allowing, granted
 
 NOW = "2026-01-02T03:04:05Z"
 NAMESPACE = "tagscale"
-RUNTIME = Path(__file__).parents[2] / "k8s" / "base" / "training-runtime.yaml"
+RUNTIME = Path(__file__).parents[2] / "k8s" / "components" / "training-runtime" / "training-runtime.yaml"
 TRAINER = "trainer.kubeflow.org"
 ACCOUNT = "system:serviceaccount:tagscale:tagscale-pipeline"
 PATHS = (

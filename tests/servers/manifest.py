@@ -11,7 +11,7 @@ K8S = Path(__file__).parents[2] / "k8s"
 
 
 class MlflowManifest:
-    """Containers of k8s/base/mlflow.yaml.
+    """Containers of k8s/servers/mlflow.yaml.
 
     Args:
         secrets: (secret, key) -> value, for what create.sh makes
@@ -69,4 +69,4 @@ def basic_auth(database_uri: str) -> str:
 
 
 def _documents(file: str) -> list[dict[str, Any]]:
-    return [one for one in yaml.safe_load_all((K8S / "base" / file).read_text()) if one]
+    return [one for one in yaml.safe_load_all((K8S / "servers" / file).read_text()) if one]

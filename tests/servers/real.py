@@ -4,7 +4,7 @@
         environment = os.environ | servers.client   # MLFLOW_TRACKING_*, and no S3 keys
         servers.keys                                # S3's address and keys, for DVC and for looking
 
-MLflow is started as k8s/base/mlflow.yaml says, so that a manifest that does not work fails here.
+MLflow is started as k8s/servers/mlflow.yaml says, so that a manifest that does not work fails here.
 """
 
 import os
@@ -105,7 +105,7 @@ class RealServers:
         """What the init container does; what it says."""
         command = self.manifest.command("user", {})
         assert command == ["python", "/scripts/mlflow_user.py"]
-        command = [sys.executable, str(K8S / "base" / "mlflow_user.py")]
+        command = [sys.executable, str(K8S / "servers" / "mlflow_user.py")]
         environment = self.environment(self.manifest, "user", self.folder)
         done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -197,10 +197,10 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
 
 
 def test_a_dump_of_the_database_serves_the_same_runs(servers: RealServers, tmp_path: Path) -> None:
-    """k8s/base/backup.sh, and the way back into a new database."""
+    """k8s/servers/backup.sh, and the way back into a new database."""
     with tracking.start_run("kept", identity("kept"), {"batch": 8}) as run:
         run.log_metrics({"train_loss": 0.25}, step=1)
-    script = Path(__file__).parents[2] / "k8s" / "base" / "backup.sh"
+    script = Path(__file__).parents[2] / "k8s" / "servers" / "backup.sh"
     environment = {"PATH": f"{programs()}{os.pathsep}{os.environ['PATH']}", "BACKUP_FOLDER": str(tmp_path)}
     environment |= {"DATABASE_URI": servers.postgres.uri()}
     done = subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True)

@@ -23,7 +23,7 @@ AWAY_SECONDS = 900.0  # how long the API may be away
 GONE_SECONDS = 120.0  # how long the pods of a deleted job may take to end
 TAIL = 20  # lines of a failed pod's log in an error message
 COMPLETE, FAILED = "Complete", "Failed"
-ACCOUNT = "k8s/base/pipeline-account.yaml"
+ACCOUNT = "k8s/tasks/pipeline-account.yaml"
 
 
 class Jobs:

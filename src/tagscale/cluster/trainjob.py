@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kubeflow.trainer.backends.base import RuntimeBackend
     from kubeflow.trainer.options import RuntimePatch
 
-RUNTIME = "tagscale-torch"  # k8s/base/training-runtime.yaml
+RUNTIME = "tagscale-torch"  # k8s/components/training-runtime
 VOLUME = "data"  # the volume's name there
 REQUEST = "request.json"
 MEET_SECONDS = 3600  # how long the first pod waits for the others: nodes may have to start, and to pull the image
