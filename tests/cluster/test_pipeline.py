@@ -63,6 +63,11 @@ def test_two_runs_of_one_name_are_two(params: Params) -> None:
     assert pipeline_run(params, OTHER).info.status == "RUNNING"
 
 
+def test_the_first_task_says_what_is_retried(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    start(params)
+    assert "Retries: none, since no cluster runs this task" in capsys.readouterr().out
+
+
 def test_a_model_that_cannot_take_its_patches_stops_the_first_task(params: Params) -> None:
     with pytest.raises(TagscaleError, match=r"train\.models: waveform: This model needs at least 11\.07"):
         start(changed(params, model={"waveform": {"layers": 9}}))

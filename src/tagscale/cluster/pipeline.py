@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from tagscale import tracking
+from tagscale.cluster import retries
 from tagscale.cluster.volume import Volume
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
@@ -51,6 +52,7 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str, title: str) -> st
         experiment = tracking.made_experiment(client, params.tracking.experiment)
         run_id = _opened(client, experiment, params, pipeline, pipeline_run, title)
     _print(f"{pipeline} {title}: experiment {params.tracking.experiment}, dataset in {root}")
+    _print(retries.describe(params.kubernetes.retries))
     return run_id
 
 
