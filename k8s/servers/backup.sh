@@ -14,7 +14,8 @@ if [ "$keep" -lt 1 ]; then
     exit 1
 fi
 
-pg_dump --format=custom --no-owner --no-privileges --file="$unfinished" --dbname="$DATABASE_URI"
+# What a restore has put aside within the database is no part of it.
+pg_dump --format=custom --no-owner --no-privileges --exclude-schema='public_before_*' --file="$unfinished" --dbname="$DATABASE_URI"
 tables=$(pg_restore --list "$unfinished" | grep -c ' TABLE DATA ' || true)
 if [ "$tables" -lt 1 ]; then
     echo "error the dump holds no tables: is DATABASE_URI the database that MLflow uses? Older dumps are kept" >&2

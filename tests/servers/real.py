@@ -146,15 +146,24 @@ def real_servers(config: pytest.Config, folder: Path) -> Iterator[RealServers]:
 
 
 def fill(postgres: Postgres, config: pytest.Config) -> None:
-    """MLflow's tables, still empty; they take it long to make (15 s), so pytest keeps a dump of them."""
-    version = postgres.programs.parent.name
-    template = config.cache.mkdir("mlflow") / f"{mlflow.__version__}-postgresql-{version}.dump"  # type: ignore[union-attr]
-    uri = postgres.create(DATABASE)
+    """MLflow's tables, still empty."""
+    filled(postgres, config, DATABASE, TABLES)
+
+
+def filled(postgres: Postgres, config: pytest.Config, database: str, program: str, *words: str) -> None:
+    """A database that a Python program fills; it takes long (15 s), so pytest keeps a dump.
+
+    Args:
+        words: arguments of the program after the database's address
+    """
+    versions = f"{mlflow.__version__}-postgresql-{postgres.programs.parent.name}"
+    template = config.cache.mkdir("mlflow") / f"{database}-{versions}.dump"  # type: ignore[union-attr]
+    uri = postgres.create(database)
     if template.exists():
         postgres.run("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={uri}", str(template))
         return
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    done = subprocess.run([sys.executable, "-c", TABLES, uri], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program, uri, *words], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with replacing(template) as fresh:
         postgres.run("pg_dump", "--format=custom", "--no-owner", f"--file={fresh}", f"--dbname={uri}")
