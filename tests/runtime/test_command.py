@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fuzz.kills import in_child
 from tagscale.params.load import laid_over, read_yaml
 from tagscale.runtime.command import command
 from tagscale.runtime.disk import REFUSED, full_disk_explained
@@ -56,26 +57,35 @@ def test_other_errors_pass() -> None:
             raise error
 
 
+# SIGTERM reaches all children of the process, and that of pytest has some: the next two tests fork.
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_says_what_is_kept(number: signal.Signals) -> None:
-    before, said = signal.getsignal(number), list[str]()
-    with (
-        pytest.raises(SystemExit) as ended,
-        command(said.append),
-        full_disk_explained("corpus", "all"),
-        full_disk_explained("corpus", lambda: "7 of 9 tracks are kept."),
-    ):
-        signal.raise_signal(number)
-    assert ended.value.code == 128 + number
-    assert said == ["interrupted. 7 of 9 tracks are kept. Run the same command again to go on."]
-    assert signal.getsignal(number) == before
+def test_a_signal_says_what_is_kept(number: signal.Signals, tmp_path: Path) -> None:
+    def interrupted() -> tuple[int, str]:
+        before, said = signal.getsignal(number), list[str]()
+        with (
+            pytest.raises(SystemExit) as ended,
+            command(said.append),
+            full_disk_explained("corpus", "all"),
+            full_disk_explained("corpus", lambda: "7 of 9 tracks are kept."),
+        ):
+            signal.raise_signal(number)
+        assert signal.getsignal(number) == before
+        return int(str(ended.value.code)), "".join(said)
+
+    message = "interrupted. 7 of 9 tracks are kept. Run the same command again to go on."
+    assert in_child(tmp_path, interrupted) == (128 + number, message)
 
 
-def test_sigterm_ends_the_processes_that_the_command_started() -> None:
-    child = subprocess.Popen(["sleep", "60"])
-    with pytest.raises(SystemExit), command(lambda message: None):
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert child.wait(10) == -signal.SIGTERM
+def test_sigterm_ends_the_processes_that_the_command_started(tmp_path: Path) -> None:
+    def terminated() -> tuple[int, str]:
+        child = subprocess.Popen(["sleep", "60"])
+        with pytest.raises(SystemExit), command(lambda message: None):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0, str(child.wait(10))
+
+    assert in_child(tmp_path, terminated) == (0, str(-signal.SIGTERM))
 
 
 def living(session: int) -> list[str]:
