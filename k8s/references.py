@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from k8s.render import Fault, Resource
-from k8s.rules import containers, pods
+from k8s.rules import SERVERS, containers, pods, pods_namespace
 from tagscale.runtime.errors import TagscaleError
 
 Keys = dict[str, set[str]]  # name -> keys
-SERVERS = "tagscale-servers"  # namespace of MLflow, database and object storage
-TASKS_ACCOUNT = "tagscale-pipeline"  # its namespace is the one in which pipelines run
 DEFAULT_ACCOUNT = "default"  # every namespace has it
 
 
@@ -36,7 +34,8 @@ def secrets_of(template: Path) -> dict[str, Keys]:
     secrets: dict[str, Keys] = {"servers": {}, "tasks": {}}
     for command in template.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
         matched = re.match(
-            r'\s*kubectl create secret (generic|tls) ([\w.-]+) "\$\{(servers|tasks)\[@\]\}"(.*)', command
+            r'\s*kubectl create secret (generic|tls|docker-registry) ([\w.-]+) "\$\{(servers|tasks)\[@\]\}"(.*)',
+            command,
         )
         if matched:
             kind, name, side, rest = matched.groups()
@@ -46,17 +45,6 @@ def secrets_of(template: Path) -> dict[str, Keys]:
     if not any(secrets.values()):
         raise TagscaleError(f"{template}: found no `kubectl create secret` command; expected one for each secret.")
     return secrets
-
-
-def tasks_namespace(resources: list[Resource]) -> str | None:
-    """The namespace in which an overlay runs pipelines: that of the tasks' account; None where there is no account."""
-    accounts = [one for one in _all(resources, "ServiceAccount") if one.name == TASKS_ACCOUNT]
-    return accounts[0].namespace if accounts else None
-
-
-def pods_namespace(resource: Resource, resources: list[Resource]) -> str | None:
-    """The namespace of a resource's pods. A runtime belongs to the cluster, and a task starts its pods."""
-    return tasks_namespace(resources) if resource.kind == "ClusterTrainingRuntime" else resource.namespace
 
 
 def reference_faults(resources: list[Resource], secrets: dict[str, Keys]) -> Iterator[Fault]:
@@ -98,10 +86,6 @@ def secrets_named(resources: list[Resource]) -> set[tuple[str, str]]:
     return {(str(one.namespace), one.name) for one in references if one.kind == "Secret"}
 
 
-def _all(resources: list[Resource], kind: str) -> list[Resource]:
-    return [resource for resource in resources if resource.kind == kind]
-
-
 def _listed(names: Any) -> str:
     return ", ".join(sorted(names)) or "none"
 
@@ -120,7 +104,10 @@ def _references(resource: Resource, resources: list[Resource]) -> Iterator[Refer
                 if group in source and not source[group].get("optional"):
                     field = f"{path}.env[{number}].valueFrom.{group}"
                     yield Reference(field, kind, source[group]["name"], home, source[group]["key"])
-    for path, pod in pods(resource):
+    for path, pod in [*pods(resource), ("", resource.body if resource.kind == "ServiceAccount" else {})]:
+        for number, secret in enumerate(pod.get("imagePullSecrets") or []):
+            field = f"{path}.imagePullSecrets[{number}]".lstrip(".")
+            yield Reference(field, "Secret", secret["name"], home, ".dockerconfigjson")
         if account := pod.get("serviceAccountName"):
             yield Reference(f"{path}.serviceAccountName", "ServiceAccount", account, home)
         for number, volume in enumerate(pod.get("volumes") or []):

@@ -1,6 +1,7 @@
 """Our own rules for manifests, each a function that yields the faults of a set of rendered resources.
 
-They hold what no schema can: that a container is confined and has limits, and that selectors select something.
+They hold what no schema can: that a container is confined and has limits, that selectors select something, and what
+Kubeflow's profiles ask for.
 """
 
 import re
@@ -17,23 +18,48 @@ POD_PATHS: dict[str, tuple[str, ...]] = {  # kind -> path of its pods' specifica
     "DaemonSet": ("spec", "template", "spec"),
     "Job": ("spec", "template", "spec"),
     "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
-    "InferenceService": ("spec", "predictor"),
 }
+SERVERS = "tagscale-servers"  # namespace of MLflow, database and object storage
+KUBEFLOW = "kubeflow"  # Kubeflow's own
+TASKS_ACCOUNT = "tagscale-pipeline"  # its namespace is the one in which pipelines run
+INJECT = "sidecar.istio.io/inject"
+PART_OF = "app.kubernetes.io/part-of"
+
+
+def templates(resource: Resource) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Path of every pod specification in a resource, the metadata of its pods, and the specification."""
+    if resource.kind == "ClusterTrainingRuntime":
+        jobs = resource.body["spec"]["template"]["spec"]["replicatedJobs"]
+        for number, job in enumerate(jobs):
+            template = job["template"]["spec"]["template"]
+            path = f"spec.template.spec.replicatedJobs[{number}].template.spec.template.spec"
+            yield path, template.get("metadata", {}), template["spec"]
+    elif resource.kind == "InferenceService":  # labels and annotations of the predictor become those of its pods
+        predictor = resource.body["spec"]["predictor"]
+        yield "spec.predictor", predictor, predictor
+    elif resource.kind in POD_PATHS:
+        steps = POD_PATHS[resource.kind]
+        template = resource.body
+        for step in steps[:-1]:
+            template = template[step]
+        yield ".".join(steps), template.get("metadata", {}), template["spec"]
 
 
 def pods(resource: Resource) -> Iterator[tuple[str, dict[str, Any]]]:
     """Path and content of every pod specification in a resource."""
-    if resource.kind == "ClusterTrainingRuntime":
-        jobs = resource.body["spec"]["template"]["spec"]["replicatedJobs"]
-        for number, job in enumerate(jobs):
-            path = f"spec.template.spec.replicatedJobs[{number}].template.spec.template.spec"
-            yield path, job["template"]["spec"]["template"]["spec"]
-    elif resource.kind in POD_PATHS:
-        steps = POD_PATHS[resource.kind]
-        spec = resource.body
-        for step in steps:
-            spec = spec[step]
-        yield ".".join(steps), spec
+    for path, _, pod in templates(resource):
+        yield path, pod
+
+
+def tasks_namespace(resources: list[Resource]) -> str | None:
+    """The namespace in which an overlay runs pipelines: that of the tasks' account; None where there is no account."""
+    accounts = [one for one in resources if (one.kind, one.name) == ("ServiceAccount", TASKS_ACCOUNT)]
+    return accounts[0].namespace if accounts else None
+
+
+def pods_namespace(resource: Resource, resources: list[Resource]) -> str | None:
+    """The namespace of a resource's pods. A runtime belongs to the cluster, and a task starts its pods."""
+    return tasks_namespace(resources) if resource.kind == "ClusterTrainingRuntime" else resource.namespace
 
 
 def containers(resource: Resource) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -119,14 +145,87 @@ def selecting(resources: list[Resource]) -> Iterator[Fault]:
 
 def _labels(resource: Resource) -> dict[str, str]:
     """The labels of a resource's pods."""
-    if resource.kind == "InferenceService":
-        return dict(resource.body["spec"]["predictor"].get("labels", {}))
-    if resource.kind in POD_PATHS:
-        template = resource.body
-        for step in POD_PATHS[resource.kind][:-1]:
-            template = template[step]
-        return dict(template.get("metadata", {}).get("labels", {}))
-    return {}
+    return next((dict(metadata.get("labels", {})) for _, metadata, _ in templates(resource)), {})
 
 
-RULES: tuple[Callable[[list[Resource]], Iterator[Fault]], ...] = (limited, confined, pinned, without_secrets, selecting)
+def with_accounts(resources: list[Resource]) -> Iterator[Fault]:
+    """Every pod has an account of ours, which has the pull secrets that an overlay gives."""
+    for resource in resources:
+        for path, pod in pods(resource):
+            if pod.get("serviceAccountName", "default") == "default":
+                what = "missing; name an account of these manifests: `default` has no pull secrets."
+                yield Fault(resource, f"{path}.serviceAccountName", what)
+
+
+def without_sidecars(resources: list[Resource]) -> Iterator[Fault]:
+    """No pod of the pipelines' namespace gets Istio's sidecar.
+
+    A profile injects it, and our policies have no way to Istio: such a pod would not start. Kubeflow's tasks have none
+    either, so that a server with a sidecar would refuse them.
+    """
+    for resource in resources:
+        if pods_namespace(resource, resources) == SERVERS:
+            continue
+        for path, metadata, _ in templates(resource):
+            if "false" not in {metadata.get(group, {}).get(INJECT) for group in ("labels", "annotations")}:
+                place = path if resource.kind == "InferenceService" else f"{path.removesuffix('spec')}metadata"
+                yield Fault(
+                    resource, f"{place}.annotations", f'expected {INJECT}: "false"; a profile injects sidecars.'
+                )
+
+
+def outside_of_profiles(resources: list[Resource]) -> Iterator[Fault]:
+    """The only namespace that we make is the servers', and nothing of Kubeflow's own namespace is cut off."""
+    for resource in resources:
+        if resource.kind == "Namespace":
+            labels = resource.body["metadata"].get("labels", {})
+            if resource.name != SERVERS:
+                what = f"found {resource.name}, expected {SERVERS} alone: Kubeflow makes and labels the others."
+                yield Fault(resource, "metadata.name", what)
+            elif labels.get("istio-injection") != "disabled" or PART_OF in labels:
+                what = f"expected `istio-injection: disabled`, and no {PART_OF}, by which Kubeflow knows its profiles."
+                yield Fault(resource, "metadata.labels", what)
+        if resource.kind == "NetworkPolicy" and resource.namespace == KUBEFLOW:
+            what = "a policy in Kubeflow's own namespace may cut off Kubeflow; delete it in this overlay."
+            yield Fault(resource, "metadata.namespace", what)
+
+
+def addressed(resources: list[Resource]) -> Iterator[Fault]:
+    """Addresses within the cluster lead to a service, and MLflow answers to the names that its clients use."""
+    services = {
+        (one.namespace, one.name): {port["port"] for port in one.body["spec"]["ports"]}
+        for one in resources
+        if one.kind == "Service"
+    }
+    hosts = {host for one in resources for host in _config(one).get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(",")}
+    for resource in resources:
+        for key, value in _config(resource).items():
+            matched = re.fullmatch(r"http://([\w-]+)(?:\.([\w-]+))?:(\d+)", value)
+            if matched is None or key.endswith("_ORIGINS"):
+                continue
+            name, namespace, port = matched.groups()
+            if int(port) not in services.get((namespace or resource.namespace, name), set()):
+                there = ", ".join(f"{name}.{namespace}" for namespace, name in services)
+                yield Fault(
+                    resource, f"data.{key}", f"found {value}, which is no service; there are {there or 'none'}."
+                )
+            elif key == "MLFLOW_TRACKING_URI" and value.removeprefix("http://") not in hosts:
+                what = f"found {value}; MLflow answers to MLFLOW_SERVER_ALLOWED_HOSTS alone, which lacks it."
+                yield Fault(resource, f"data.{key}", what)
+
+
+def _config(resource: Resource) -> dict[str, str]:
+    return resource.body.get("data", {}) if resource.kind == "ConfigMap" else {}
+
+
+RULES: tuple[Callable[[list[Resource]], Iterator[Fault]], ...] = (
+    limited,
+    confined,
+    pinned,
+    without_secrets,
+    selecting,
+    with_accounts,
+    without_sidecars,
+    outside_of_profiles,
+    addressed,
+)

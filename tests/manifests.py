@@ -7,7 +7,7 @@ from k8s.check import faults_of
 from k8s.render import Fault, Resource, render
 
 K8S = Path(__file__).parents[1] / "k8s"
-OVERLAYS = ("cloud", "gpu", "local")
+OVERLAYS = ("cloud", "gpu", "local", "standalone")
 
 
 def copied(folder: Path) -> Path:

@@ -1,32 +1,43 @@
 #!/usr/bin/env bash
-# Makes the secrets that the manifests name, in the namespaces of the servers and of the pipelines (NAMESPACE; both must be
-# there), with random passwords. Nothing is written to a file, no value is on a command line, and nothing that exists is
+# Makes the secrets that the manifests name, in the namespaces of the servers and of the pipelines (both must be there;
+# NAMESPACE names the second where it is another), with random passwords. Nothing is written to a file, no value is on a command line, and nothing that exists is
 # changed: kubectl stops where a secret is already there.
 #
-#   k8s/secrets/create.sh local|gpu                                   database and S3 server in the cluster
-#   k8s/secrets/create.sh clients                                     user and password of MLflow's clients alone, anew
+#   k8s/secrets/create.sh local|gpu|standalone                        database and S3 server in the cluster
 #   DATABASE_URI=postgresql://... AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... TLS_CERTIFICATE=file TLS_KEY=file \
 #       k8s/secrets/create.sh cloud                                   the provider's
+#   k8s/secrets/create.sh clients                                     user and password of MLflow's clients alone
+#   REGISTRY=registry.example.org REGISTRY_USER=... REGISTRY_PASSWORD=... \
+#       k8s/secrets/create.sh registry                                the pull secret of the component registry
 #
 # With --dry-run as second argument the secrets are printed and none is made.
 set -euo pipefail
 
 overlay=${1:-}
 case $overlay in
-local | gpu | cloud | clients) ;;
+local | gpu | cloud | standalone | clients | registry) ;;
 *)
-    echo "error overlay is \`$overlay\`; expected local, gpu, cloud or clients: k8s/secrets/create.sh local" >&2
+    echo "error overlay is \`$overlay\`; expected local, gpu, cloud, standalone, clients or registry: k8s/secrets/create.sh local" >&2
     exit 1
     ;;
 esac
+namespace=tagscale
+if [ "$overlay" = standalone ]; then namespace=kubeflow; fi
 servers=(--namespace tagscale-servers)
-tasks=(--namespace "${NAMESPACE:-tagscale}")
+tasks=(--namespace "${NAMESPACE:-$namespace}")
 if [ "${2:-}" = --dry-run ]; then
     servers+=(--dry-run=client --output=yaml)
     tasks+=(--dry-run=client --output=yaml)
 elif [ -n "${2:-}" ]; then
     echo "error found $2; expected --dry-run or nothing" >&2
     exit 1
+else
+    for name in "${servers[1]}" "${tasks[1]}"; do
+        if ! kubectl get namespace "$name" >/dev/null; then
+            echo "error no namespace $name; make the namespaces first (docs/cluster.md). No secret was made" >&2
+            exit 1
+        fi
+    done
 fi
 
 password() { # 32 letters and digits: fit for a URI and for an ini file as they are
@@ -51,10 +62,25 @@ clients() { # tasks, trainings and the champion log in with these; the server ma
         --from-file=MLFLOW_TRACKING_PASSWORD=<(printf %s "$client_password")
 }
 
-if [ "$overlay" = clients ]; then
-    clients
+registry() { # for nodes without rights of their own on the registry
+    : "${REGISTRY:?address of the registry, as in the name of an image}"
+    : "${REGISTRY_USER:?user who may pull from it}"
+    : "${REGISTRY_PASSWORD:?password or token of that user}"
+    local login
+    login=$(printf %s:%s "$REGISTRY_USER" "$REGISTRY_PASSWORD" | base64 | tr -d '\n')
+    kubectl create secret docker-registry tagscale-registry "${servers[@]}" \
+        --from-file=.dockerconfigjson=<(printf '{"auths": {"%s": {"auth": "%s"}}}' "$REGISTRY" "$login")
+    separator
+    kubectl create secret docker-registry tagscale-registry "${tasks[@]}" \
+        --from-file=.dockerconfigjson=<(printf '{"auths": {"%s": {"auth": "%s"}}}' "$REGISTRY" "$login")
+}
+
+case $overlay in
+clients | registry)
+    "$overlay"
     exit
-fi
+    ;;
+esac
 
 if [ "$overlay" = cloud ]; then
     : "${DATABASE_URI:?postgresql://user:password@host:5432/mlflow of the database for MLflow}"

@@ -149,6 +149,38 @@ SPOILED = {
         "cloud", "overlays/cloud/ingress.yaml", "secretName: tagscale-mlflow-tls", "secretName: mlflow-tls",
         "overlays/cloud/ingress.yaml: Ingress/tagscale-mlflow: spec.tls[0].secretName: Secret `mlflow-tls` is not in",
     ),
+    "pod without an account": (
+        "local", "tasks/volume-shell.yaml", "          serviceAccountName: tagscale-volume-shell\n", "",
+        "CronJob/tagscale-volume-shell: spec.jobTemplate.spec.template.spec.serviceAccountName: missing; name an",
+    ),
+    "pod with a sidecar": (
+        "gpu", "components/champion-kserve/champion.yaml", 'inject: "false"', 'inject: "true"',
+        "InferenceService/tagscale-champion: spec.predictor.annotations: expected sidecar.istio.io/inject",
+    ),
+    "pod of a runtime with a sidecar": (
+        "gpu", RUNTIME, 'inject: "false"', 'inject: "true"',
+        "spec.template.spec.replicatedJobs[0].template.spec.template.metadata.annotations: expected sidecar.istio.io",
+    ),
+    "namespace of the pipelines": (
+        "local", "tasks/config.yaml", "", "\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: tagscale\n",
+        "tasks/config.yaml: Namespace/tagscale: metadata.name: found tagscale, expected tagscale-servers alone",
+    ),
+    "policy in Kubeflow's namespace": (
+        "standalone", "overlays/standalone/tasks/kustomization.yaml", "      $patch: delete\n", "",
+        "NetworkPolicy/tagscale-default-deny: metadata.namespace: a policy in Kubeflow's own namespace may cut off",
+    ),
+    "address of no service": (
+        "local", "tasks/config.yaml", "tagscale-mlflow.tagscale-servers:5000", "tagscale-mlflow:5000",
+        "ConfigMap/tagscale-config: data.MLFLOW_TRACKING_URI: found http://tagscale-mlflow:5000, which is no service",
+    ),
+    "address that MLflow does not answer": (
+        "local", "servers/config.yaml", "tagscale-mlflow.tagscale-servers:5000,", "",
+        "data.MLFLOW_TRACKING_URI: found http://tagscale-mlflow.tagscale-servers:5000; MLflow answers to",
+    ),
+    "pull secret that nothing makes": (
+        "gpu", "components/registry/kustomization.yaml", "name: tagscale-registry", "name: registry",
+        "ServiceAccount/tagscale-backup: imagePullSecrets[0]: Secret `registry` is not in k8s/secrets/create.sh for",
+    ),
     "service without pods": (
         "local", "components/champion-deployment/champion.yaml",
         "selector:\n    app.kubernetes.io/name: tagscale-champion", "selector:\n    app.kubernetes.io/name: champion",
@@ -203,7 +235,7 @@ def test_without_kubectl_it_says_so(tmp_path):
 
 
 def test_an_unknown_overlay_is_refused():
-    with pytest.raises(TagscaleError, match=r"locale: no such overlay; there are cloud, gpu, local\."):
+    with pytest.raises(TagscaleError, match=r"locale: no such overlay; there are cloud, gpu, local, standalone\."):
         check(["locale"])
 
 

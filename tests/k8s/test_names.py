@@ -5,7 +5,7 @@ from k8s.references import secrets_of
 from pipelines.cluster import CONFIG, SECRET
 from pipelines.options import TASKS_ACCOUNT
 
-from k8s import references
+from k8s import rules
 from manifests import K8S
 from tagscale.params.load import load
 
@@ -30,4 +30,4 @@ def test_the_secret_is_made_with_the_keys() -> None:
 
 def test_volume_and_account_are_there() -> None:
     assert named("PersistentVolumeClaim")[KUBERNETES.volume]["spec"]["accessModes"] == ["ReadWriteMany"]
-    assert TASKS_ACCOUNT == references.TASKS_ACCOUNT in named("ServiceAccount")
+    assert TASKS_ACCOUNT == rules.TASKS_ACCOUNT in named("ServiceAccount")

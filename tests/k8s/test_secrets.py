@@ -2,6 +2,7 @@
 
 import base64
 import configparser
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from k8s.references import SERVERS, secrets_named, secrets_of
+from k8s.references import secrets_named, secrets_of
+from k8s.rules import SERVERS
 
 from manifests import K8S, OVERLAYS, rendered
 from tagscale.runtime.errors import TagscaleError
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl
 
 SCRIPT = K8S / "secrets" / "create.sh"
 TASKS = "tagscale"
+REGISTRY = {"REGISTRY": "registry.example.org", "REGISTRY_USER": "puller", "REGISTRY_PASSWORD": 'p"ss\\word'}
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -39,9 +42,9 @@ def made(overlay: str, **environment: str) -> dict[tuple[str, str], dict[str, st
     }
 
 
-def in_template() -> dict[tuple[str, str], set[str]]:
+def in_template(tasks: str = TASKS) -> dict[tuple[str, str], set[str]]:
     """Keys of the secrets in the script's text, by namespace and name."""
-    sides = {"servers": SERVERS, "tasks": TASKS}
+    sides = {"servers": SERVERS, "tasks": tasks}
     return {(sides[side], name): keys for side, secrets in secrets_of(SCRIPT).items() for name, keys in secrets.items()}
 
 
@@ -62,14 +65,18 @@ def of_cloud(certificate: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_template_has_exactly_the_secrets_that_the_manifests_name():
-    named = set().union(*(secrets_named(rendered(K8S, overlay)) for overlay in OVERLAYS))
+    named = set().union(*(secrets_named(rendered(K8S, overlay)) for overlay in OVERLAYS if overlay != "standalone"))
     assert set(in_template()) == named
 
 
-@pytest.mark.parametrize("overlay", ["local", "gpu"])
+@pytest.mark.parametrize("overlay", ["local", "gpu", "standalone"])
 def test_an_overlay_gets_what_it_names_and_the_template_says_its_keys(overlay):
-    secrets, template = made(overlay), in_template()
-    assert set(secrets) == secrets_named(rendered(K8S, overlay))
+    tasks = "kubeflow" if overlay == "standalone" else TASKS
+    secrets, template = made(overlay), in_template(tasks)
+    if (tasks, "tagscale-registry") in secrets_named(rendered(K8S, overlay)):
+        secrets |= made("registry", **REGISTRY, NAMESPACE=tasks)
+    of_tasks = {(tasks, "tagscale-mlflow-client")}  # which compiled pipelines name, too
+    assert set(secrets) == secrets_named(rendered(K8S, overlay)) | of_tasks
     assert {name: set(values) for name, values in secrets.items()} == {name: template[name] for name in secrets}
 
 
@@ -105,12 +112,35 @@ def test_passwords_are_random_and_long():
 
 def test_the_cloud_gets_the_providers_values_as_they_are(certificate):
     secrets = made("cloud", **of_cloud(certificate))
-    assert set(secrets) == secrets_named(rendered(K8S, "cloud"))
+    assert set(secrets | made("registry", **REGISTRY)) == secrets_named(rendered(K8S, "cloud"))
     assert secrets[SERVERS, "tagscale-s3"] == {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3 cret/+="}
     assert secrets[SERVERS, "tagscale-mlflow-tls"]["tls.crt"] == Path(certificate["TLS_CERTIFICATE"]).read_text()
     config = configparser.ConfigParser()
     config.read_string(secrets[SERVERS, "tagscale-mlflow-server"]["basic_auth.ini"])  # `%` is a sign of its own there
     assert config["mlflow"]["database_uri"] == "postgresql://mlflow:p%40ss@db.example.org:5432/mlflow"
+
+
+def test_the_pull_secret_is_what_docker_writes():
+    for namespace in (SERVERS, TASKS):
+        written = json.loads(made("registry", **REGISTRY)[namespace, "tagscale-registry"][".dockerconfigjson"])
+        login = base64.b64decode(written["auths"]["registry.example.org"]["auth"]).decode()
+        assert login == 'puller:p"ss\\word'
+
+
+def test_a_renewed_password_is_one_for_both_namespaces():
+    secrets = made("clients")
+    assert set(secrets) == {(SERVERS, "tagscale-mlflow-client"), (TASKS, "tagscale-mlflow-client")}
+    assert len({values["MLFLOW_TRACKING_PASSWORD"] for values in secrets.values()}) == 1
+
+
+def test_no_secret_is_made_before_both_namespaces_are_there(tmp_path):
+    calls = tmp_path / "calls"
+    (tmp_path / "kubectl").write_text(f'#!/bin/sh\necho "$*" >>{calls}\n[ "$3" = {SERVERS} ]\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    done = run("local", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 1
+    assert f"error no namespace {TASKS}" in done.stderr
+    assert "create" not in calls.read_text()
 
 
 @pytest.mark.parametrize("missing", ["DATABASE_URI", "AWS_SECRET_ACCESS_KEY", "TLS_KEY"])

@@ -49,7 +49,7 @@ PLANTED = [
         "tasks are selected by a label of Kubeflow Pipelines 1",
         TASKS,
         lambda installation: installation.replace(
-            "k8s/base/network.yaml", "key: pipeline/runid", "key: pipelines.kubeflow.org/v2_component"
+            "k8s/tasks/network.yaml", "key: pipeline/runid", "key: pipelines.kubeflow.org/v2_component"
         ),
         "selects by pipelines.kubeflow.org/v2_component",
     )
