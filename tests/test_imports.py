@@ -29,7 +29,8 @@ ORDER = [
     "report registry",
     "serving",
     "stages",
-    "cluster cli",
+    "cluster",
+    "cli",
     "components k8s",
     "pipelines",
 ]

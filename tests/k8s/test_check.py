@@ -118,7 +118,7 @@ SPOILED = {
     ),
     "secret that nothing makes": (
         "gpu", "components/champion-kserve/champion.yaml", "name: tagscale-mlflow-client", "name: tagscale-client",
-        "containers[0].envFrom[1].secretRef: Secret `tagscale-client` is not in k8s/secrets/create.sh for the tasks;",
+        "containers[0].envFrom[0].secretRef: Secret `tagscale-client` is not in k8s/secrets/create.sh for the tasks;",
     ),
     "key of a secret that nothing makes": (
         "local", "components/postgres/postgres.yaml", "key: POSTGRES_PASSWORD", "key: PASSWORD",

@@ -40,7 +40,6 @@ MAX_VALUES = 1 << 32  # of all channels: two hours of 5.1 at 96 kHz; a core deco
 BLOCK_SAMPLES = 1 << 16
 FLOOR_DBFS = -120.0  # the level of digital silence; one 16-bit step is -90 dBFS
 QUALITY = "HQ"  # of soxr: aliases at -131 dB, far below 16 bits; the next better costs up to twice
-TOO_LONG = f"longer than {MAX_SECONDS // 3600} hours"
 
 
 @dataclass(frozen=True)
@@ -73,26 +72,28 @@ class Decoded:
         return {name: value for name, value in vars(self).items() if name != "samples"}
 
 
-def decode(path: Path) -> Decoded:
+def decode(path: Path, longest: float = MAX_SECONDS) -> Decoded:
     """Decode a file to mono 16 kHz int16: the mean of its channels, resampled, rounded, clipped to full scale.
 
     Where the channels cancel each other out, as when one has the other's polarity, their mean is silence or a rest of
     what people hear. One channel is then taken alone: the first that is about as loud as the loudest
     (`tagscale.decoding.levels`).
 
+    Args:
+        longest: seconds that a file may last
     Raises:
-        AudioError: file missing, empty, not audio, truncated, damaged, without samples, longer than two hours, with
+        AudioError: file missing, empty, not audio, truncated, damaged, without samples, longer than `longest`, with
             values that are no numbers or floats far beyond full scale, or of a rate or number of channels that music
             has not.
     """
     path = Path(path)
     with open_file(path) as file:
         try:
-            track = _read(path, file)
+            track = _read(path, file, longest)
             if track.levels.cancelled:
                 loudest = track.levels.loudest
                 del track  # the memory holds one result
-                track = _read(path, file, loudest)
+                track = _read(path, file, longest, loudest)
             return track.measured()
         except AudioError:
             raise
@@ -102,7 +103,7 @@ def decode(path: Path) -> Decoded:
             raise Unavailable(path, f"could not be decoded ({type(error).__name__}: {error})") from error
 
 
-def _read(path: Path, file: FileIO, only: int | None = None) -> "_Track":
+def _read(path: Path, file: FileIO, longest: float, only: int | None = None) -> "_Track":
     """Decode the mean of all channels, or channel `only` alone.
 
     One library after another is tried, until one comes to the end that the file's structure shows.
@@ -115,12 +116,13 @@ def _read(path: Path, file: FileIO, only: int | None = None) -> "_Track":
     length = entry.length(window) if entry and entry.length else Length()
     if length is None:
         entry, length = None, Length()
-    _check_length(path, length)
+    _check_length(path, length, longest)
     errors: list[AudioError] = []
     for decoder in entry.decoders if entry else DECODERS:
         try:
             with decoder.opened(path, file, NAMES) as opened:
-                return _decode(path, opened, _length(path, opened, window, entry, length), only)
+                whole = _length(path, opened, window, entry, length, longest)
+                return _decode(_Track(path, longest, only), opened, whole)
         except (UnknownFormat, Incomplete, MissingDecoder) as error:
             errors.append(error)
     telling = next((error for error in errors if not isinstance(error, UnknownFormat)), errors[0])
@@ -129,33 +131,43 @@ def _read(path: Path, file: FileIO, only: int | None = None) -> "_Track":
     raise telling
 
 
-def _length(path: Path, opened: Opened, window: Window, entry: AudioFormat | None, length: Length) -> Length:
+def _length(
+    path: Path, opened: Opened, window: Window, entry: AudioFormat | None, length: Length, longest: float
+) -> Length:
     """The file's length, once a library has opened it: of a format that only the library knew, too."""
     if entry is None and (named := format_named(opened.format)) and named.length:
         structure = named.length(window)
         if structure is None:
             raise UnknownFormat(path, f"not audio in a known format (taken for {opened.format}, but it is not)")
         length = structure
-    _check_length(path, length)
+    _check_length(path, length, longest)
     if length.seconds is None:
-        _check_length(path, Length(opened.frames / opened.rate))
+        _check_length(path, Length(opened.frames / opened.rate), longest)
     return length
 
 
-def _decode(path: Path, opened: Opened, length: Length, only: int | None) -> "_Track":
-    track = _Track(path, only)
+def _decode(track: "_Track", opened: Opened, length: Length) -> "_Track":
     for rate, block in opened.blocks:  # (frames, channels)
         track.add(rate, block)
     track.finish()
-    _check_complete(path, opened, track.seconds, length)
+    _check_complete(track.path, opened, track.seconds, length)
     return track
 
 
-def _check_length(path: Path, length: Length) -> None:
+def too_long(longest: float) -> str:
+    """The reason for which a longer file is rejected.
+
+    >>> too_long(7200), too_long(1200)
+    ('longer than 2 hours', 'longer than 20 minutes')
+    """
+    return f"longer than {longest / 3600:g} hours" if longest >= 3600 else f"longer than {longest / 60:g} minutes"
+
+
+def _check_length(path: Path, length: Length, longest: float) -> None:
     if length.fault:
         raise AudioError(path, length.fault)
-    if length.seconds is not None and length.seconds > MAX_SECONDS:
-        raise AudioError(path, TOO_LONG)
+    if length.seconds is not None and length.seconds > longest:
+        raise AudioError(path, too_long(longest))
 
 
 def _check_complete(path: Path, opened: Opened, seconds: float, length: Length) -> None:
@@ -175,12 +187,14 @@ def _check_complete(path: Path, opened: Opened, seconds: float, length: Length) 
 class _Track:
     """The result for a file as it grows, block by block.
 
+    longest: seconds that it may last.
     only: the channel to take alone; None = the mean of all.
     content: the samples so far. It grows in place: joining pieces would need twice their memory.
     frames: of the file, by sample rate.
     """
 
     path: Path
+    longest: float
     only: int | None = None
     content: bytearray = field(default_factory=bytearray)
     frames: Counter[int] = field(default_factory=Counter)
@@ -203,8 +217,8 @@ class _Track:
             raise AudioError(self.path, "holds values that are no numbers (NaN or infinite)")
         self.frames[rate] += len(block)
         self.values += block.size
-        if self.seconds > MAX_SECONDS:
-            raise AudioError(self.path, TOO_LONG)
+        if self.seconds > self.longest:
+            raise AudioError(self.path, too_long(self.longest))
         if self.values > MAX_VALUES:
             raise AudioError(self.path, f"more than {MAX_VALUES:,} values in its channels: mix or divide it")
         mean = _mean_of_channels(block)

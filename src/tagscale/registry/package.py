@@ -42,7 +42,6 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
     Args:
         model: MLflow's description of run and model, which is extended; None starts a new one.
     """
-    tags = [ColSpec(DataType.double, tag) for tag in tagger.tags]
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / Path(TAGGER).name
         tagger.save(data)
@@ -52,14 +51,19 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
             data_path=str(data),
             code_paths=[str(Path(tagscale.__file__).parent)],
             pip_requirements=[_requirement(name) for name in (*NEEDED, *tagger.scorer.needs)],
-            signature=ModelSignature(
-                Schema([ColSpec(DataType.binary, AUDIO)]),
-                Schema(tags),
-                ParamSchema([ParamSpec(OUTPUT, DataType.string, SCORES)]),
-            ),
+            signature=signature(tagger),
             input_example=pd.DataFrame({AUDIO: [example_wav(tagger.scorer.seconds)]}),
             mlflow_model=model,
         )
+
+
+def signature(tagger: AudioTagger) -> ModelSignature:
+    """What the tagger's `predict` takes and gives: bytes of audio files, and one number for each tag."""
+    return ModelSignature(
+        Schema([ColSpec(DataType.binary, AUDIO)]),
+        Schema([ColSpec(DataType.double, tag) for tag in tagger.tags]),
+        ParamSchema([ParamSpec(OUTPUT, DataType.string, SCORES)]),
+    )
 
 
 def _requirement(package: str) -> str:

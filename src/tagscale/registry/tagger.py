@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tagscale.decoding.decode import decode
+from tagscale.decoding.decode import MAX_SECONDS, decode
 from tagscale.decoding.opened import AudioError
 from tagscale.evaluation.decisions import DECISIONS, Decisions
 from tagscale.params.blocks import AudioLimits
@@ -51,12 +51,14 @@ class AudioTagger:
     groups: tag -> the group it belongs to in its taxonomy (genre, mood ...).
     limits: those of the audio files that it was trained on; None where a version of an earlier tagscale carries none.
     decisions: calibrations and thresholds of the classification tags; None where such a version carries none.
+    longest: seconds of a file that is decoded; a longer one is rejected.
     """
 
     scorer: Scorer
     groups: dict[str, str]
     limits: AudioLimits | None = None
     decisions: Decisions | None = None
+    longest: float = MAX_SECONDS
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ class AudioTagger:
         Raises:
             AudioError: the file cannot be decoded, or there is nothing to hear in it: silence, or less than 0.1 s.
         """
-        decoded = decode(path)
+        decoded = decode(path, self.longest)
         facts = decoded.facts()
         if reason := inaudible(facts):
             raise AudioError(path, reason)

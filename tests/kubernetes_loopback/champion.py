@@ -1,0 +1,175 @@
+"""A Kubernetes API on this machine with the champion's workload, and what the controllers make of it.
+
+The workload is that of k8s/components/champion-*. For an InferenceService, KServe's reconciler makes the Deployment:
+its pods have the annotations of the InferenceService and of its predictor (0.15 to 0.20, components/predictor.go), and
+all else in their template is put back to that (reconcilers/deployment/deployment_reconciler.go). Each question about
+the Deployment then finds the rollout one step further.
+"""
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubernetes_loopback.http import Fault, Server
+
+COMPONENTS = Path(__file__).parents[2] / "k8s" / "components"
+NAME, NAMESPACE, LABEL = "tagscale-champion", "tagscale", "app.kubernetes.io/name"
+PLURALS = {"deployments": "apps/v1", "inferenceservices": "serving.kserve.io/v1beta1"}
+VERSION = "tagscale.version"
+
+
+def manifest(component: str, kind: str) -> dict[str, Any]:
+    documents = yaml.safe_load_all((COMPONENTS / component / "champion.yaml").read_text())
+    found: dict[str, Any] = next(one for one in documents if one["kind"] == kind)
+    found["metadata"] |= {"namespace": NAMESPACE, "generation": 1}
+    return found
+
+
+def merged(body: Any, patch: Any) -> Any:
+    """A JSON merge patch (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(body) if isinstance(body, dict) else {}
+    for key, value in patch.items():
+        result[key] = merged(result.get(key), value)
+    return {key: value for key, value in result.items() if value is not None}
+
+
+class ChampionCluster(Server):
+    """State and behaviour of the server.
+
+    Attributes:
+        objects: by plural and name.
+        stuck: version -> reason and message for which its pods do not start.
+        log: what such a pod printed.
+        steps: how many questions find the rollout under way.
+        away_for: how many of the next requests get no answer.
+        forbidden: whether the user may change nothing.
+        patches: the patches that were taken.
+        faults: requests that no API has; tests end with none.
+    """
+
+    def __init__(self, kserve: bool, replicas: int = 1) -> None:
+        super().__init__()
+        kind, component = ("InferenceService", "champion-kserve") if kserve else ("Deployment", "champion-deployment")
+        self.kserve = kserve
+        self.plural = "inferenceservices" if kserve else "deployments"
+        self.objects = {(self.plural, NAME): manifest(component, kind)}
+        self.deployment = f"{NAME}-predictor" if kserve else NAME
+        self.replicas = replicas
+        self.stuck: dict[str, tuple[str, str]] = {}
+        self.log = ["error: something is wrong with it"]
+        self.pods: dict[str, int] = {}  # version -> how many serve it
+        self.steps, self.step, self.away_for, self.forbidden = 2, 0, 0, False
+        self.patches: list[dict[str, Any]] = []
+        self.faults: list[str] = []
+        self.lock = threading.Lock()
+        self._reconcile()
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
+        parts = path.strip("/").split("/")
+        with self.lock:
+            if parts[:2] == ["api", "v1"] and parts[2:5] == ["namespaces", NAMESPACE, "pods"]:
+                return self._log(parts, query) if len(parts) > 5 else self._listed(query)
+            if parts[:1] != ["apis"] or len(parts) != 7 or PLURALS.get(parts[5]) != "/".join(parts[1:3]):
+                self.faults.append(f"{method} {path}: no such call")
+                raise Fault(404, "NotFound", "the server could not find the requested resource")
+            place = parts[5], parts[6]
+            if parts[4] != NAMESPACE or place not in self.objects:
+                raise Fault(404, "NotFound", f'{parts[5]} "{parts[6]}" not found')
+            if method == "PATCH":
+                return self._patch(place, body)
+            if place == ("deployments", self.deployment):
+                self._advance()
+            return self.objects[place]
+
+    def _patch(self, place: tuple[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        if self.forbidden:
+            raise Fault(403, "Forbidden", f'{place[0]} "{NAME}" is forbidden: User "mallory" cannot patch it')
+        before = self.objects[place]
+        after = merged(before, body)
+        if after["spec"] != before["spec"]:
+            after["metadata"]["generation"] += 1
+            self.step = 0
+        self.objects[place] = after
+        self.patches.append(body)
+        self._reconcile()
+        return after
+
+    def _reconcile(self) -> None:
+        """KServe: the Deployment as the InferenceService has it, whatever somebody wrote into it."""
+        if self.kserve:
+            service = self.objects["inferenceservices", NAME]
+            predictor = copy.deepcopy(service["spec"]["predictor"])
+            annotations = service["metadata"].get("annotations", {}) | predictor.pop("annotations", {})
+            metadata = {"labels": predictor.pop("labels"), "annotations": annotations}
+            spec = {"replicas": self.replicas, "template": {"metadata": metadata, "spec": predictor}}
+            present = self.objects.get(("deployments", self.deployment), {"metadata": {"generation": 0}})
+            if present.get("spec") != spec:
+                present = present | {"spec": spec, "metadata": {"generation": present["metadata"]["generation"] + 1}}
+            self.objects["deployments", self.deployment] = present
+        else:
+            self.objects["deployments", NAME]["spec"]["replicas"] = self.replicas
+
+    def version(self) -> str:
+        """What the pods' template says."""
+        template = self.objects["deployments", self.deployment]["spec"]["template"]
+        return str(template["metadata"].get("annotations", {}).get(VERSION, ""))
+
+    def _advance(self) -> None:
+        """The Deployment's controller: new pods beside the old ones, then instead of them."""
+        deployment, version = self.objects["deployments", self.deployment], self.version()
+        self.step += 1
+        if not version or self.step == 1:
+            return  # the controller has not seen it
+        starts, is_done = version not in self.stuck, self.step > self.steps + 1
+        if is_done and starts:
+            self.pods = {version: self.replicas}
+        old = sum(count for one, count in self.pods.items() if one != version)
+        status = {
+            "updatedReplicas": self.replicas if is_done else 1,
+            "replicas": old + (self.replicas if is_done else 1),
+        }
+        status["availableReplicas"] = old + (self.replicas if is_done and starts else 0)
+        deployment["status"] = status | {"observedGeneration": deployment["metadata"]["generation"]}
+
+    def _listed(self, query: dict[str, str]) -> dict[str, Any]:
+        if query.get("labelSelector") != f"{LABEL}={NAME}":
+            self.faults.append(f"pods are asked for by {query}")
+        items = []
+        if (version := self.version()) in self.stuck and self.step > self.steps:
+            reason, message = self.stuck[version]
+            state = {"waiting": {"reason": reason, "message": message}}
+            container = {
+                "name": "champion",
+                "ready": False,
+                "restartCount": 3,
+                "image": "",
+                "imageID": "",
+                "state": state,
+            }
+            metadata = {"name": f"{NAME}-7d9f-x2k4p", "annotations": {VERSION: version}}
+            items.append({"metadata": metadata, "status": {"containerStatuses": [container]}})
+        return {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}
+
+    def _log(self, parts: list[str], query: dict[str, str]) -> str:
+        if parts[6:] != ["log"] or query.get("previous") != "True":
+            self.faults.append(f"log is asked for by {parts}, {query}")
+        return "\n".join(self.log)
+
+
+@contextmanager
+def champion_cluster(kserve: bool, replicas: int = 1) -> Iterator[ChampionCluster]:
+    """A server in a thread, until the block ends. Fails where a request was not as the API has it."""
+    with ChampionCluster(kserve, replicas) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+    assert not server.faults, server.faults
