@@ -152,6 +152,43 @@ def test_a_pod_that_fails(task: Task) -> None:
     assert (task.folder / "run" / "run.json").is_file()
 
 
+def test_a_trainer_that_drops_what_a_job_says(task: Task) -> None:
+    task.cluster.trainer = "2.1.0"
+    message = r"TrainJobs without runtimePatches and activeDeadlineSeconds: its Kubeflow Trainer is older than 2\.2"
+    with pytest.raises(TagscaleError, match=message):
+        task.train()
+    assert task.cluster.deleted == [task.name]
+    task.cluster.trainer = "2.2.0"
+    task.train()
+    assert (task.folder / "run" / "run.json").is_file()
+
+
+@pytest.mark.parametrize("mark", ["Evicted", "Drained"])
+def test_a_job_that_loses_a_pod_is_started_again(task: Task, mark: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The other pod fails for lack of it, with an error of its own."""
+    lost: list[Any] = [("Running", "Running"), (mark, "Failed"), "Failed: jobset failed"]
+    courses = iter([lost, lost, [("Running", "Running"), "Complete"]])
+    add = task.cluster.add
+    task.cluster.add = lambda body, course=None: add(body, course or next(courses))  # type: ignore[method-assign]
+    task.train()
+    assert len(task.cluster.created) == len(task.cluster.deleted) == 3
+    output = capfd.readouterr().out
+    assert "after the cluster took pod" in output
+    assert "Retry 2 of 2: training resumes from its state." in output
+    assert (task.folder / "run" / "run.json").is_file()
+
+
+def test_a_job_that_loses_pods_too_often(task: Task) -> None:
+    task.settings = {"kubernetes": {"retries": 1}}
+    task.cluster.course = [("Evicted", "Failed"), "Failed: jobset failed"]
+    with pytest.raises(
+        jobs.PodsLost, match=r"failed \(JobsFailed: jobset failed\), after the cluster took pod .*Kubelet"
+    ):
+        task.train()
+    assert len(task.cluster.created) == 2
+    assert len(task.cluster.deleted) == 1, "the last one is kept"
+
+
 def test_a_job_out_of_time_without_pods(task: Task) -> None:
     task.cluster.course = [(), "Failed: Job was active longer than specified deadline"]
     with pytest.raises(TagscaleError, match=r"longer than specified deadline\)\.\nNo failed pod is left"):

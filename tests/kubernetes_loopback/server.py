@@ -17,6 +17,7 @@ from k8s.render import Resource
 from k8s.strict import schema_faults
 
 from kubernetes_loopback.http import Dropped, Fault, Log, Server
+from kubernetes_loopback.pruning import pruned, trainjob_schema
 from kubernetes_loopback.rights import Right, allowing, granted
 
 NOW = "2026-01-02T03:04:05Z"
@@ -31,6 +32,7 @@ PATHS = (
 )
 PUBLIC = "/api/v1/namespaces/kubeflow-system/configmaps/kubeflow-trainer-public"  # anybody's: Trainer says its version
 VERBS = {"POST": "create", "DELETE": "delete"}
+DISRUPTED = {"Evicted": "TerminationByKubelet", "Drained": "EvictionByEvictionAPI"}  # phases of lost pods, for a Step
 Step = tuple[str, ...] | str  # phases of the pods, or the end: "Complete", "Failed: why"
 
 
@@ -48,6 +50,7 @@ class Cluster(Server):
         created, deleted: names of jobs.
         faults: requests that no API has; tests end with none.
         lingers: how often pods of a deleted job are still seen.
+        trainer: the version of Kubeflow Trainer, where it is an older one; it drops what it does not know.
     """
 
     def __init__(self) -> None:
@@ -66,6 +69,7 @@ class Cluster(Server):
         self.away_for = 0
         self.away_after_create = 0
         self.lingers = 0
+        self.trainer: str | None = None
         self.lock = threading.RLock()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
@@ -111,7 +115,9 @@ class Cluster(Server):
 
     def post_trainjobs(self, body: dict[str, Any], **_: Any) -> Any:
         name = body["metadata"]["name"]
-        if faults := [f"{one.field}: {one.what}" for one in schema_faults(Resource("posted", body))]:
+        if self.trainer is not None:
+            body = pruned(body, trainjob_schema(self.trainer))
+        elif faults := [f"{one.field}: {one.what}" for one in schema_faults(Resource("posted", body))]:
             self.faults += faults
             raise Fault(400, "BadRequest", "; ".join(faults))
         self._check_admission(name, body)
@@ -200,7 +206,10 @@ class Cluster(Server):
             while len(pods) < len(step):
                 pods.append(self._pod(job, len(pods)))
             for pod, phase in zip(pods, step, strict=True):
-                pod["status"]["phase"] = phase
+                pod["status"]["phase"] = "Failed" if phase in DISRUPTED else phase
+                if phase in DISRUPTED:
+                    mark = {"type": "DisruptionTarget", "status": "True", "reason": DISRUPTED[phase], "message": phase}
+                    pod["status"]["conditions"] = [mark | {"lastTransitionTime": NOW}]
             return
         end, _, why = step.partition(": ")
         if end == "Complete":

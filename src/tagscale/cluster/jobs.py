@@ -20,10 +20,15 @@ T = TypeVar("T")
 
 POLL_SECONDS = 10.0  # between two requests for the job's state
 AWAY_SECONDS = 900.0  # how long the API may be away
-GONE_SECONDS = 120.0  # how long the pods of a deleted job may take to end
+GONE_SECONDS = 600.0  # how long the pods of a deleted job may take to end; on a lost node, until that is given up
 TAIL = 20  # lines of a failed pod's log in an error message
 COMPLETE, FAILED = "Complete", "Failed"
+KEPT = ("runtimePatches", "activeDeadlineSeconds")  # fields of a job that Kubeflow Trainer has from 2.2 on
 ACCOUNT = "k8s/tasks/pipeline-account.yaml"
+
+
+class PodsLost(TagscaleError):
+    """The job failed, and the cluster had taken one of its pods away."""
 
 
 class Jobs:
@@ -63,6 +68,29 @@ class Jobs:
             self._explain(error)
             raise
 
+    def check_kept(self, name: str) -> None:
+        """Refuse a cluster that dropped a part of a new job, and delete the job there.
+
+        An API server drops what a kind's definition does not have, and says nothing. Kubeflow Trainer 2.0 and 2.1 do
+        not have what KEPT names, so pods would run without the volume (v2.1.0 and v2.2.0,
+        manifests/base/crds/trainer.kubeflow.org_trainjobs.yaml).
+
+        Raises:
+            TagscaleError: Kubeflow Trainer is too old.
+        """
+        if self.custom is None:
+            return
+        spec = self._body(name)["spec"]
+        if dropped := [field for field in KEPT if field not in spec]:
+            self.delete(name)
+            version = "get configmap -n kubeflow-system kubeflow-trainer-public -o jsonpath={.data}"
+            raise TagscaleError(
+                f"The cluster keeps TrainJobs without {' and '.join(dropped)}: its Kubeflow Trainer is older than 2.2. "
+                "Without these the pods have neither volume nor place, so the job was deleted. Install Kubeflow "
+                f"Trainer 2.2 or newer (`kubectl {version}` shows the version, and nothing before 2.2), or set "
+                "train.nodes: 1."
+            )
+
     def delete(self, name: str, wait: bool = False) -> None:
         """Delete a job, where it still exists.
 
@@ -75,7 +103,7 @@ class Jobs:
             if status_of(error) != 404 and "No TrainJob with name" not in str(error):
                 raise
         end = time.monotonic() + GONE_SECONDS
-        while wait and (self.find(name) is not None or self._has_pods(name)):
+        while wait and (self.find(name) is not None or self._pods(name)):
             if time.monotonic() > end:
                 command = self.kubectl(f"get pods -l jobset.sigs.k8s.io/jobset-name={name}")
                 raise TagscaleError(
@@ -88,10 +116,11 @@ class Jobs:
         """Wait for the end of a job, and print what its pods print.
 
         Raises:
-            TagscaleError: the job failed, or somebody deleted it.
+            PodsLost: the job failed, and the cluster had taken one of its pods away.
+            TagscaleError: the job failed of itself, or somebody deleted it.
         """
         logs = Logs(self.backend, name, self.say)
-        before = None
+        before = loss = None
         while True:
             job = self.find(name)
             if job is None:
@@ -104,10 +133,13 @@ class Jobs:
             if states != before:
                 self.say(f"TrainJob {name}: {states}")
                 before = states
+            loss = loss or self._loss(name)  # a lost pod may be gone when the others have failed for lack of it
             if job.status in (COMPLETE, FAILED):
                 break
             time.sleep(POLL_SECONDS)
         logs.finish()
+        if job.status == FAILED and loss:
+            raise PodsLost(f"TrainJob {name} failed{self._reason(name)}, after the cluster took {loss} away.")
         if job.status == FAILED:
             raise TagscaleError(self._failure(job, logs))
 
@@ -137,22 +169,37 @@ class Jobs:
         """The cluster's reason for a failure, which the SDK leaves out."""
         if self.custom is None:
             return ""
-        job = self._ask(
+        failures = [one for one in self._body(name).get("status", {}).get("conditions", []) if one["type"] == FAILED]
+        return f" ({failures[0].get('reason')}: {failures[0].get('message')})" if failures else ""
+
+    def _body(self, name: str) -> dict[str, Any]:
+        """A job as the cluster keeps it."""
+        body: dict[str, Any] = self._ask(
             lambda: self.custom.get_namespaced_custom_object(
                 "trainer.kubeflow.org", "v1alpha1", self.namespace, "trainjobs", name, _request_timeout=60
             )
         )
-        failures = [one for one in job.get("status", {}).get("conditions", []) if one["type"] == FAILED]
-        return f" ({failures[0].get('reason')}: {failures[0].get('message')})" if failures else ""
+        return body
 
-    def _has_pods(self, name: str) -> bool:
+    def _loss(self, name: str) -> str | None:
+        """A pod that the cluster takes away, with its reason: drained, evicted, preempted, or its node is lost.
+
+        Kubernetes marks such a pod before it ends, since 1.26 ("Pod disruption conditions" in its documentation).
+        """
+        for pod in self._pods(name):
+            for condition in pod.status.conditions or []:
+                if condition.type == "DisruptionTarget" and condition.status == "True":
+                    return f"pod {pod.metadata.name} ({condition.reason}: {condition.message})"
+        return None
+
+    def _pods(self, name: str) -> list[Any]:
         if self.core is None:
-            return False
+            return []
         label = f"jobset.sigs.k8s.io/jobset-name={name}"
         listed = self._ask(
             lambda: self.core.list_namespaced_pod(self.namespace, label_selector=label, _request_timeout=60)
         )
-        return bool(listed.items)
+        return list(listed.items)
 
     def _ask(self, call: Callable[[], T]) -> T:
         """The answer to a call, retried while the API is away.

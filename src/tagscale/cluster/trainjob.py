@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagscale import tracking
-from tagscale.cluster.jobs import COMPLETE, FAILED, Jobs
+from tagscale.cluster.jobs import COMPLETE, FAILED, Jobs, PodsLost
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing, write_json
@@ -75,8 +75,9 @@ def train_on_nodes(
         backend: of the Kubeflow SDK; default: the cluster that this process runs in, or that kubectl talks to.
         in_pods: maps a path of this machine to the pods' path, where they mount the volume elsewhere.
     Raises:
-        TagscaleError: the training failed (its job is kept for inspection), or somebody deleted it; the cluster
-            refuses the job, lacks the runtime, or is away for long.
+        TagscaleError: the training failed (its job is kept for inspection), or lost pods to the cluster more than
+            `kubernetes.retries` times; somebody deleted it; the cluster refuses the job, lacks the runtime, has a
+            Kubeflow Trainer older than 2.2, or is away for long.
     """
     from tagscale.cluster import worker
 
@@ -85,18 +86,26 @@ def train_on_nodes(
     paths: dict[str, Path | str | None] = {"inputs": in_pods(inputs) if isinstance(inputs, Path) else inputs}
     paths |= {name: in_pods(path) for name, path in (shared | {"unfinished": unfinished}).items()}
     order = worker.request(processes, params, {"model": model, "size": size, "seed": seed}, paths)
-    name = job_name(run_name(model, size, seed), [order, image])
+    name, request = job_name(run_name(model, size, seed), [order, image]), in_pods(folder / REQUEST)
     jobs = Jobs(backend or cluster(), lambda line: print(line, flush=True))
 
+    losses = 0
     with answered(_stop, signal.SIGTERM):  # as Ctrl-C does: no job goes on without a task
         try:
-            if not _is_finished(folder, order):
+            while not _is_finished(folder, order):
                 if not _is_running(jobs, name):
                     _share(folder, order, catalog, partition)
-                    request = in_pods(folder / REQUEST)
-                    jobs.create(lambda: _start(jobs.backend, params, name, request, image, env or {}))
+                    jobs.create(lambda: start(jobs.backend, params, name, request, image, env or {}))
+                    jobs.check_kept(name)
                     jobs.say(f"TrainJob {name}: {params.train.nodes} nodes train {run_name(model, size, seed)}")
-                jobs.follow(name)
+                try:
+                    jobs.follow(name)
+                    break
+                except PodsLost as loss:
+                    losses += 1
+                    if losses > params.kubernetes.retries:
+                        raise
+                    jobs.say(f"{loss} Retry {losses} of {params.kubernetes.retries}: training resumes from its state.")
             _fetch(folder, order, run, name)
         except (KeyboardInterrupt, SystemExit):
             jobs.say(f"TrainJob {name}: deleted, because this task was stopped")
@@ -141,7 +150,7 @@ def _stop(number: int) -> None:
     raise Interrupted(number)
 
 
-def _start(
+def start(
     backend: "RuntimeBackend", params: Params, name: str, request: Path, image: str | None, env: Mapping[str, str]
 ) -> None:
     """Create the job, with one process for each device; without a number torchrun would start one for every core."""
@@ -196,14 +205,14 @@ def place(params: Params) -> "RuntimePatch":
 
 
 def _is_running(jobs: Jobs, name: str) -> bool:
-    """Whether the job of an earlier attempt of this task trains; deletes one that has ended."""
+    """Whether the job of an earlier attempt trains; deletes one that has ended."""
     job = jobs.find(name)
     if job is None:
         return False
     if job.status not in (COMPLETE, FAILED):
         jobs.say(f"TrainJob {name}: an earlier attempt of this task started it, and this one follows it")
         return True
-    jobs.say(f"TrainJob {name}: {job.status} in an earlier attempt of this task; starting it again")
+    jobs.say(f"TrainJob {name}: {job.status} before; starting it again")
     jobs.delete(name, wait=True)
     return False
 
