@@ -11,6 +11,7 @@ def catalog(settings: Input[Artifact], catalog: Output[Dataset], root: str = "")
     """Read any dataset into one table of tracks, one of labels and one of tags."""
     from pathlib import Path
 
+    from tagscale.cluster.metadata import describe, of_catalog
     from tagscale.cluster.volume import Volume
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -22,3 +23,4 @@ def catalog(settings: Input[Artifact], catalog: Output[Dataset], root: str = "")
         volume = Volume.of(params)
         stage.run(params, root=Path(root or volume.root_of(params)), catalog=Path(catalog.path))
         check_metric(params, Path(catalog.path))
+        describe(catalog, of_catalog(Path(catalog.path)))

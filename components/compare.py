@@ -14,7 +14,6 @@ def compare(
     catalog: Input[Dataset],
     partition: Input[Dataset],
     validation: Input[Artifact],
-    parent: str,  # the pipeline's run in MLflow
     reports: Output[Artifact],
     report: Output[HTML],
     metrics: Output[Metrics],
@@ -30,13 +29,14 @@ def compare(
 
     from tagscale import tracking
     from tagscale.cluster.artifacts import paths_of
+    from tagscale.cluster.metadata import describe, of_reports
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.runtime.files import read_json
     from tagscale.stages import compare as stage
     from tagscale.study.members import folders_in
 
-    with command(), tracking.nested_in(parent):
+    with command(), tracking.nested_in(settings.metadata["mlflow_run"]):
         more_runs, more_results = folders_in(Path(ensembles.path) if ensembles else None)
         stage.run(
             load_json(Path(settings.path)),
@@ -48,6 +48,8 @@ def compare(
             reports=Path(reports.path),
         )
         shutil.copyfile(Path(reports.path) / "report.html", report.path)
+        for artifact in (reports, report):
+            describe(artifact, of_reports(Path(reports.path), settings.metadata["mlflow_run"]))
         for model, sizes in read_json(Path(reports.path) / "scores.json").items():
             for size, scores in sizes.items():
                 for name, value in scores.items():

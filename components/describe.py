@@ -17,6 +17,7 @@ def describe(
     """Compute the baseline's timbre, rhythm and harmony descriptors; hand on their address."""
     from pathlib import Path
 
+    from tagscale.cluster import metadata
     from tagscale.cluster.volume import Volume, address_in, hand_on
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -33,3 +34,4 @@ def describe(
             previous=volume.newest("descriptors"),
         )
         hand_on(descriptors.path, volume.descriptors(content), content)
+        metadata.describe(descriptors, metadata.of_inputs(content, volume.descriptors(content), Path(partition.path)))

@@ -17,6 +17,7 @@ def encode(
     """Compute what the encoder of each probe hears of every track; hand on the address."""
     from pathlib import Path
 
+    from tagscale.cluster import metadata
     from tagscale.cluster.volume import Volume, address_in, hand_on
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -33,3 +34,4 @@ def encode(
             previous=volume.newest("features"),
         )
         hand_on(features.path, volume.features(content), content)
+        metadata.describe(features, metadata.of_inputs(content, volume.features(content), Path(partition.path)))

@@ -13,7 +13,6 @@ def ensemble(
     results: Input[list[Artifact]],
     catalog: Input[Dataset],
     partition: Input[Dataset],
-    parent: str,  # the pipeline's run in MLflow
     ensembles: Output[Artifact],
     probe_runs: Input[list[Model]] = None,
     probe_results: Input[list[Artifact]] = None,
@@ -25,11 +24,12 @@ def ensemble(
 
     from tagscale import tracking
     from tagscale.cluster.artifacts import paths_of
+    from tagscale.cluster.metadata import describe, of_ensembles
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.stages import ensemble as stage
 
-    with command(), tracking.nested_in(parent):
+    with command(), tracking.nested_in(settings.metadata["mlflow_run"]):
         stage.run(
             load_json(Path(settings.path)),
             runs=paths_of(runs, probe_runs, baseline_runs),
@@ -38,3 +38,4 @@ def ensemble(
             partition=Path(partition.path),
             ensembles=Path(ensembles.path),
         )
+        describe(ensembles, of_ensembles(Path(ensembles.path)))

@@ -23,6 +23,7 @@ def evaluate(
     from pathlib import Path
 
     from tagscale.catalog.tables import Catalog
+    from tagscale.cluster.metadata import describe, of_results
     from tagscale.cluster.volume import address_in
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -40,6 +41,7 @@ def evaluate(
             inputs=address_in(inputs.path),
             results=folder,
         )
+        describe(results, of_results(folder, Path(run.path)))
         if not (folder / "metrics.json").exists():  # a model that the study does without
             return
         for name, value in read_json(folder / "metrics.json")["test"].items():

@@ -11,6 +11,7 @@ def merge(settings: Input[Artifact], slices: Input[list[Dataset]], store: Output
     """Join the slices to the store that a single task would have made; hand on its address."""
     from pathlib import Path
 
+    from tagscale.cluster.metadata import describe, of_store
     from tagscale.cluster.volume import Volume, address_in, hand_on
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -21,4 +22,6 @@ def merge(settings: Input[Artifact], slices: Input[list[Dataset]], store: Output
         volume = Volume.of(load_json(Path(settings.path)))
         stage.merge([address_in(part.path) for part in slices], volume.store)
         digest = Store.open(volume.store).hash
-        hand_on(store.path, volume.freeze(volume.store, digest), digest)
+        frozen = volume.freeze(volume.store, digest)
+        hand_on(store.path, frozen, digest)
+        describe(store, of_store(frozen))

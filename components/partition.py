@@ -13,6 +13,7 @@ def partition(
     """Divide into train, valid and test, keeping tracks in their last parts; return the hash of data and parts."""
     from pathlib import Path
 
+    from tagscale.cluster.metadata import describe, of_partition
     from tagscale.cluster.volume import Volume
     from tagscale.params.load import load_json
     from tagscale.partition.divide import Partition
@@ -31,4 +32,5 @@ def partition(
         )
         volume.keep_partition(folder, params)
         made = Partition.load(folder)
+        describe(partition, of_partition(folder))
     return f"{made.data_hash}-{made.hash}"

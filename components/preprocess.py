@@ -17,6 +17,7 @@ def preprocess(
     """Decode and measure every track of the catalog, or of its slice NUMBER of OF; hand on the store's address."""
     from pathlib import Path
 
+    from tagscale.cluster.metadata import describe, of_store
     from tagscale.cluster.volume import Volume, hand_on
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -30,4 +31,6 @@ def preprocess(
         folder = volume.slice(*shard) if shard else volume.store
         stage.run(params, root=volume.root_of(params), catalog=Path(catalog.path), store=folder, shard=shard)
         digest = Store.open(folder).hash
-        hand_on(store.path, folder if shard else volume.freeze(folder, digest), digest)
+        address = folder if shard else volume.freeze(folder, digest)
+        hand_on(store.path, address, digest)
+        describe(store, of_store(address))

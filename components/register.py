@@ -25,6 +25,7 @@ def register(
     from pathlib import Path
 
     from tagscale.cluster.artifacts import paths_of
+    from tagscale.cluster.metadata import describe, of_registration
     from tagscale.cluster.volume import address_in
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -42,3 +43,4 @@ def register(
             catalog=Path(catalog.path),
             registration=Path(registration.path),
         )
+        describe(registration, of_registration(Path(registration.path)))

@@ -18,7 +18,6 @@ def train(
     partition: Input[Dataset],
     inputs: Input[Dataset],
     image: str,  # for the pods of a TrainJob
-    parent: str,  # the pipeline's run in MLflow
     run: Output[Model],
 ) -> str:
     """Train one model on one training size with one seed; return the hash of the run. Its state is on the volume."""
@@ -26,6 +25,7 @@ def train(
     from pathlib import Path
 
     from tagscale import tracking
+    from tagscale.cluster.metadata import describe, of_run
     from tagscale.cluster.trainjob import train_on_nodes
     from tagscale.cluster.volume import Volume, address_in
     from tagscale.models.spec import group_of
@@ -35,7 +35,7 @@ def train(
     from tagscale.stages.preflight import check_grid
     from tagscale.stages.training_of import training_of
 
-    with command(), tracking.nested_in(parent):
+    with command(), tracking.nested_in(settings.metadata["mlflow_run"]):
         params, name = load_json(Path(settings.path)), run_name(model, size, int(seed))
         check_grid(params, Path(catalog.path), Path(partition.path))
         in_pods = group_of(model) == "models" and params.train.nodes > 1
@@ -51,4 +51,5 @@ def train(
             run=Path(run.path),
             unfinished=Volume.of(params).unfinished(name, f"{key}-{content}"),
         )
+        describe(run, of_run(Path(run.path)))
     return content_of_run(Path(run.path))

@@ -18,6 +18,7 @@ def validate(
     import shutil
     from pathlib import Path
 
+    from tagscale.cluster.metadata import describe, of_validation
     from tagscale.cluster.volume import Volume, address_in
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
@@ -38,4 +39,6 @@ def validate(
             "tracks": findings["tracks"] - findings["quarantined"],
         }
         Volume.of(params).record_version(findings["data_hash"], facts)
+        for artifact in (validation, report):
+            describe(artifact, of_validation(folder, params.dataset.version))
     return str(findings["data_hash"])

@@ -76,8 +76,7 @@ def tasks(definition: Definition, params: Params, cluster: KubernetesParams | No
     """
     grid, place = params.train, partial(on_cluster, cluster=cluster)
 
-    begun = place(begin(**run))
-    settings, parent = begun.outputs["settings"], begun.outputs["Output"]
+    settings = place(begin(**run)).output
     corpus = {"root": place(synth(settings=settings)).output} if params.dataset.source == "synth" else {}
     tables = place(catalog(settings=settings, **corpus)).output
     store = decode(params, cluster, settings, tables)
@@ -95,17 +94,16 @@ def tasks(definition: Definition, params: Params, cluster: KubernetesParams | No
     data = {"settings": settings, "catalog": tables, "partition": parts}
     cells: dict[str, dict[str, Any]] = {}  # the outputs of each loop; but for the first, under names of their own
     if grid.models:
-        inputs = data | {"inputs": store}
-        cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, content, parent, inputs)
+        cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, content, data | {"inputs": store})
     if grid.probes:
         inputs = data | {"inputs": features}
-        cells["probe_"] = train_and_evaluate("probe", grid.probes, params, cluster, content, parent, inputs)
+        cells["probe_"] = train_and_evaluate("probe", grid.probes, params, cluster, content, inputs)
     if grid.baselines:
         inputs = data | {"inputs": descriptors}
-        cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, parent, inputs)
-    made = {"ensembles": place(ensemble(**data, parent=parent, **collected(cells))).output} if grid.ensembles else {}
+        cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, inputs)
+    made = {"ensembles": place(ensemble(**data, **collected(cells))).output} if grid.ensembles else {}
     if definition.compares:
-        place(compare(**data, validation=validation, parent=parent, **collected(cells), **made))
+        place(compare(**data, validation=validation, **collected(cells), **made))
     if definition.registers:
         place(register(**data, store=store, **collected(cells), **made))
 
@@ -127,7 +125,6 @@ def train_and_evaluate(
     params: Params,
     cluster: KubernetesParams | None,
     content: Any,
-    parent: Any,
     data: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A loop over model x size x seed; returns the outputs that compare and register read.
@@ -138,8 +135,10 @@ def train_and_evaluate(
 
     Args:
         kind: front-end, or what has no use for a GPU: probe, baseline.
-        content: hash of the data, for the key of the cache.
-        parent: the pipeline's run in MLflow, in which the trainings nest.
+        content: hash of the data, for the key of the cache. It is wrong on this machine: kfp 2.17's local runner puts
+            the loop's item in place of every parameter of a loop that a task outside of it returns
+            (kfp/local/orchestrator/task_spec_utils.py). Metadata of an artifact arrive whole, and those of `partition`
+            have both hashes.
         data: the inputs of both tasks.
     """
     grid, on_gpus = params.train, kind == "front-end"
@@ -158,7 +157,7 @@ def train_and_evaluate(
     ]
     with dsl.ParallelFor(items, name=f"{kind}s", parallelism=cluster.parallel if cluster else 1) as cell:
         name = {"model": cell.model, "size": cell.size, "seed": cell.seed}
-        trained = train(**name, key=cell.train, content=content, image=IMAGE, parent=parent, **data)
+        trained = train(**name, key=cell.train, content=content, image=IMAGE, **data)
         in_pods = on_gpus and grid.nodes > 1  # a TrainJob trains, and the task follows it
         on_cluster(trained, cluster, on_gpus, in_pods).set_display_name(f"train {kind}")
         run = trained.outputs["run"]

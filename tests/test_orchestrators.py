@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance.rules.metadata import faults_of
 from tagscale.params.load import laid_over
 from tiny_project import NAMES, Project, pipeline_state, pipelines_run, tiny_settings
 
@@ -54,6 +55,27 @@ def test_dvc_and_the_pipeline_give_the_same_numbers(project: Project, pipeline_r
     for file in ("reports/metrics.json", "registration/candidate.json"):
         assert (project.folder / file).read_bytes() == (pipeline_run / file).read_bytes()
     assert "spectrogram" in (pipeline_run / "reports" / "report.html").read_text()
+
+
+def test_every_artifact_says_what_it_is(pipeline_run: Path) -> None:
+    """On its page in Kubeflow; the pages lead to the runs in MLflow."""
+    described: dict[str, dict] = {}
+    for file in sorted((pipeline_run / "artifacts").rglob("executor_output.json")):
+        for name, made in json.loads(file.read_text()).get("artifacts", {}).items():
+            for artifact in made["artifacts"]:
+                if "etrics" not in artifact["type"]["schemaTitle"]:
+                    metadata = artifact.get("metadata", {})
+                    assert list(faults_of(json.dumps(metadata))) == [], f"{file}: {name}"
+                    described[f"{name} {metadata.get('run', '')}".strip()] = metadata
+    assert {f"run {name}" for name in NAMES} | {f"results {name}" for name in NAMES} <= described.keys()
+    assert described.keys() >= {"settings", "catalog", "store", "validation", "partition", "reports", "registration"}
+    run, results = described["run waveform-all-0"], described["results waveform-all-0"]
+    with sqlite3.connect(pipeline_run.parent / "mlflow.db") as store:
+        parents = dict(store.execute("SELECT run_uuid, value FROM tags WHERE key = 'mlflow.parentRunId'"))
+    assert run["mlflow_run"] == results["mlflow_run"]
+    assert parents[run["mlflow_run"]] == described["settings"]["mlflow_run"], "it nests in the pipeline's run"
+    assert len(parents) == len(NAMES) + 1, "the trainings and the comparison"
+    assert 0 < results["test_pr_auc"] <= 1
 
 
 def test_a_task_that_stops_stops_the_pipeline_and_is_named(tmp_path: Path, programs: Path) -> None:

@@ -1,5 +1,6 @@
 """Begin and end of a pipeline's run, with a real MLflow store."""
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -119,6 +120,38 @@ def test_a_training_that_another_pipeline_resumes_is_that_ones(params: Params) -
     assert training(params, 0, ours) == training(params, 0, theirs), "it resumes"
     finish(params, "FAILED")
     assert list(states(params).values()).count("RUNNING") == 2, "the other pipeline and its training"
+
+
+def plugin_run(params: Params, monkeypatch: pytest.MonkeyPatch, experiment: str) -> str:
+    """The run that Kubeflow's plugin makes before the first task, and what it puts into the tasks' environment."""
+    client = tracking.connect()
+    place = tracking.made_experiment(client, experiment)
+    run = client.create_run(place, run_name=TITLE, tags={"kfp.pipeline_run_id": RUN}).info.run_id
+    config = {"endpoint": "http://mlflow", "parentRunId": run, "experimentId": place, "authType": "basic-auth"}
+    monkeypatch.setenv("KFP_MLFLOW_CONFIG", json.dumps(config))
+    return run
+
+
+def test_the_run_of_kubeflows_plugin_is_the_pipelines(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = plugin_run(params, monkeypatch, params.tracking.experiment)
+    assert start(params) == start(params) == run
+    finish(params, "FAILED")
+    ended = pipeline_run(params)
+    assert (ended.info.run_id, ended.info.run_name, ended.info.status) == (run, TITLE, "FAILED")
+    assert (ended.data.tags["tagscale.pipeline"], ended.data.tags["kfp.pipeline_run_id"]) == ("study", RUN)
+
+
+@pytest.mark.parametrize("fault", ["another experiment", "another MLflow", "names no run"])
+def test_a_run_of_kubeflows_plugin_that_cannot_be_taken(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    run = plugin_run(params, monkeypatch, "KFP-Default")
+    if fault != "another experiment":
+        config = "" if fault == "names no run" else json.dumps({"parentRunId": "0" * 32})
+        monkeypatch.setenv("KFP_MLFLOW_CONFIG", config)
+    assert start(params) != run
+    assert fault in capsys.readouterr().out
+    assert pipeline_run(params).info.run_name == f"study {TITLE}"
 
 
 def test_the_runs_of_kubeflows_plugin_are_left_to_it(params: Params) -> None:

@@ -23,12 +23,11 @@ from tagscale.tracking.nesting import context_tags
 
 ROOT = Path(__file__).parents[2]
 CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
-CELL["parent"] = "3f0c"
 AROUND = ("begin", "end", "merge")  # components that are no stages
 
 
 def artifact(path: Path) -> SimpleNamespace:
-    return SimpleNamespace(path=str(path))
+    return SimpleNamespace(path=str(path), metadata={})
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def place(tmp_path: Path) -> Path:
 def settings(place: Path, **blocks: Any) -> SimpleNamespace:
     changes = laid_over({"kubernetes": {"mount": str(place / "volume")}}, blocks)
     (place / "settings").write_text(json.dumps(laid_over(load(ROOT / "params.yaml").model_dump(), changes)))
-    return artifact(place / "settings")
+    return SimpleNamespace(path=str(place / "settings"), metadata={"mlflow_run": "3f0c"})
 
 
 def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform", **blocks: Any) -> dict[str, Any]:
@@ -97,6 +96,8 @@ def test_a_partition_starts_from_the_last_one(place: Path, monkeypatch: pytest.M
         before.append(sorted(path.name for path in previous.iterdir()) if previous.is_dir() else None)
         partition.mkdir()
         (partition / f"made-{len(before)}").write_text("")
+        facts = {"hash": "p" * 12, "data_hash": "d" * 12, "split": "artist", "counts": {"train": 3}}
+        (partition / "partition.json").write_text(json.dumps(facts))
 
     monkeypatch.setattr(partition_stage, "run", run)
     monkeypatch.setattr(
@@ -106,7 +107,7 @@ def test_a_partition_starts_from_the_last_one(place: Path, monkeypatch: pytest.M
         others = {name: artifact(place / name) for name in ("catalog", "validation")}
         made = partition.python_func(settings=settings(place), partition=artifact(place / f"out-{number}"), **others)
         assert made == f"{'d' * 12}-{'p' * 12}"
-    assert before == [None, ["made-1"]]
+    assert before == [None, ["made-1", "partition.json"]]
 
 
 @pytest.mark.parametrize("name", [*STAGES, *AROUND])

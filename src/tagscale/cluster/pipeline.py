@@ -3,6 +3,8 @@
 That run is RUNNING from the first task to the last, and shows how the pipeline ended, whatever happened to its tasks.
 """
 
+import json
+import os
 from typing import Any
 
 from rich.console import Console
@@ -14,8 +16,10 @@ from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import git_commit
 from tagscale.stages.preflight import check_models
+from tagscale.tracking.outbox import active_run
 
 PIPELINE, RUN = "tagscale.pipeline", "tagscale.pipeline_run"  # tags: which pipeline, and which run of it
+PLUGIN = "KFP_MLFLOW_CONFIG"  # Kubeflow Pipelines 2.17.0: backend/src/common/plugins/mlflow/config.go
 STATUS = {  # Kubeflow's state -> MLflow's; servers differ in the words that they use
     "SUCCEEDED": "FINISHED",
     "COMPLETE": "FINISHED",
@@ -93,7 +97,33 @@ def _opened(client: Any, experiment: str, params: Params, pipeline: str, pipelin
         return str(runs[0].info.run_id)
     tags = {PIPELINE: pipeline, RUN: pipeline_run, "mlflow.source.git.commit": git_commit()}
     tags |= {tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED}
-    return str(client.create_run(experiment, run_name=f"{pipeline} {title}", tags=tags).info.run_id)
+    if (run_id := _of_plugin(client, experiment)) is None:
+        return str(client.create_run(experiment, run_name=f"{pipeline} {title}", tags=tags).info.run_id)
+    for name, value in tags.items():
+        client.set_tag(run_id, name, value)
+    return run_id
+
+
+def _of_plugin(client: Any, experiment: str) -> str | None:
+    """The run that Kubeflow's own plugin for MLflow has opened for this pipeline; None where there is none to take.
+
+    The plugin names it in every task's environment. It is no use in another experiment, whose pages show none of the
+    trainings, or in another MLflow.
+    """
+    config = os.environ.get(PLUGIN)
+    if config is None:
+        return None
+    try:
+        run_id = str(json.loads(config)["parentRunId"])
+    except (ValueError, KeyError, TypeError):
+        _print(f"{PLUGIN} names no run of MLflow, so the pipeline has one of its own")
+        return None
+    run = active_run(client, run_id)
+    if run is None or run.info.experiment_id != experiment:
+        where = "another experiment" if run else "another MLflow"
+        _print(f"Kubeflow's plugin has its run {run_id} in {where}, so the pipeline has one of its own here")
+        return None
+    return run_id
 
 
 def _lost(client: Any, experiment: str, run_id: str) -> list[Any]:

@@ -7,6 +7,7 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     server.py    the tracking store, and its errors in plain words
     local.py     the SQLite store of a project: made, upgraded, moved with its folder
     runs.py      runs, and logging to them
+    pages.py     addresses of MLflow's pages
     nesting.py   the run that the runs of a process nest in
     record.py    all that a training logged, in the folder of its run
     outbox.py    logging of a training, even while the server does not answer
@@ -25,7 +26,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
 from tagscale.tracking.local import database_of
 from tagscale.tracking.nesting import PARENT, context, nested_in
-from tagscale.tracking.record import PROCESS
+from tagscale.tracking.pages import run_page, version_page
+from tagscale.tracking.record import PROCESS, recorded_run
 from tagscale.tracking.runs import (
     DATA_VERSION,
     SPLIT,
@@ -66,7 +68,10 @@ __all__ = [
     "identity_tags",
     "made_experiment",
     "nested_in",
+    "recorded_run",
     "registry_uri",
+    "run_page",
     "start_run",
     "study_run",
+    "version_page",
 ]

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from tagscale.runtime.disk import full_disk_reason
 from tagscale.runtime.identity import RunFacts, run_output
 from tagscale.tracking.nesting import PARENT
-from tagscale.tracking.unsent import LOGGED, Entry, Unsent, read
+from tagscale.tracking.unsent import LOGGED, Entry, Unsent, journal_of, read
 
 PROCESS = "tagscale.process"  # tag of a run: the process that works on it (`runtime.owner`)
 
@@ -56,6 +56,12 @@ class Record:
         if not self.failure and (content := read(self.journal.file)):
             Unsent(self.home / LOGGED, self.journal.run_id, self.journal.start).keep(content[1])
         self.journal.keep([])
+
+
+def recorded_run(folder: Path) -> str | None:
+    """MLflow's id of the run whose record is in the folder of a complete run; None without a record."""
+    journal = journal_of(folder / LOGGED)
+    return journal.run_id if journal else None
 
 
 def entries_from_files(folder: Path) -> list[Entry]:

@@ -1,0 +1,32 @@
+"""Addresses of MLflow's pages, as a browser opens them (MLflow 3.17: mlflow/server/js, its routes)."""
+
+import os
+from urllib.parse import quote, urlsplit
+
+from tagscale.tracking.server import configure
+
+ENDPOINT = "MLFLOW_UI_ENDPOINT"  # where browsers reach MLflow, if that is not MLFLOW_TRACKING_URI
+
+
+def run_page(run_id: str) -> str | None:
+    """Address of a run's page; None where no server shows it.
+
+    >>> os.environ[ENDPOINT] = "https://mlflow.example.org/"
+    >>> run_page("3f0c")
+    'https://mlflow.example.org/#/runs/3f0c'
+    """
+    return _page(f"runs/{run_id}")
+
+
+def version_page(name: str, version: str) -> str | None:
+    """Address of the page of a registered version; None where no server shows it."""
+    return _page(f"models/{quote(name, safe='')}/versions/{version}")
+
+
+def _page(place: str) -> str | None:
+    base = os.environ.get(ENDPOINT) or configure()
+    if not base.startswith(("http://", "https://")):
+        return None
+    address = urlsplit(base)
+    host = address.netloc.rpartition("@")[2]  # without a password, which is nobody's to read here
+    return f"{address.scheme}://{host}{address.path.rstrip('/')}/#/{place}"
