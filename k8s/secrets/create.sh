@@ -6,7 +6,8 @@
 #   k8s/secrets/create.sh local|gpu|standalone                        database and S3 server in the cluster
 #   DATABASE_URI=postgresql://... AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... TLS_CERTIFICATE=file TLS_KEY=file \
 #       k8s/secrets/create.sh cloud                                   the provider's
-#   k8s/secrets/create.sh clients                                     user and password of MLflow's clients alone
+#   k8s/secrets/create.sh clients                                     MLflow's user of the tasks alone
+#   k8s/secrets/create.sh reader                                      MLflow's user of the champion alone
 #   REGISTRY=registry.example.org REGISTRY_USER=... REGISTRY_PASSWORD=... \
 #       k8s/secrets/create.sh registry                                the pull secret of the component registry
 #
@@ -15,9 +16,9 @@ set -euo pipefail
 
 overlay=${1:-}
 case $overlay in
-local | gpu | cloud | standalone | clients | registry) ;;
+local | gpu | cloud | standalone | clients | reader | registry) ;;
 *)
-    echo "error overlay is \`$overlay\`; expected local, gpu, cloud, standalone, clients or registry: k8s/secrets/create.sh local" >&2
+    echo "error overlay is \`$overlay\`; expected local, gpu, cloud, standalone, clients, reader or registry: k8s/secrets/create.sh local" >&2
     exit 1
     ;;
 esac
@@ -50,7 +51,7 @@ separator() {
     if [ "${#servers[@]}" -gt 2 ]; then echo ---; fi
 }
 
-clients() { # tasks, trainings and the champion log in with these; the server makes the user when it starts
+clients() { # tasks and trainings log in with these; the server makes the user when it starts
     local client_password
     client_password=$(password)
     kubectl create secret generic tagscale-mlflow-client "${servers[@]}" \
@@ -60,6 +61,18 @@ clients() { # tasks, trainings and the champion log in with these; the server ma
     kubectl create secret generic tagscale-mlflow-client "${tasks[@]}" \
         --from-file=MLFLOW_TRACKING_USERNAME=<(printf %s tagscale) \
         --from-file=MLFLOW_TRACKING_PASSWORD=<(printf %s "$client_password")
+}
+
+reader() { # the champion logs in with these
+    local reader_password
+    reader_password=$(password)
+    kubectl create secret generic tagscale-mlflow-reader "${servers[@]}" \
+        --from-file=MLFLOW_TRACKING_USERNAME=<(printf %s tagscale-reader) \
+        --from-file=MLFLOW_TRACKING_PASSWORD=<(printf %s "$reader_password")
+    separator
+    kubectl create secret generic tagscale-mlflow-reader "${tasks[@]}" \
+        --from-file=MLFLOW_TRACKING_USERNAME=<(printf %s tagscale-reader) \
+        --from-file=MLFLOW_TRACKING_PASSWORD=<(printf %s "$reader_password")
 }
 
 registry() { # for nodes without rights of their own on the registry
@@ -76,7 +89,7 @@ registry() { # for nodes without rights of their own on the registry
 }
 
 case $overlay in
-clients | registry)
+clients | reader | registry)
     "$overlay"
     exit
     ;;
@@ -116,3 +129,5 @@ kubectl create secret generic tagscale-mlflow-server "${servers[@]}" \
     --from-file=basic_auth.ini=<(printf '[mlflow]\ndefault_permission = READ\nauth_cache_ttl_seconds = 60\ndatabase_uri = %s\n' "${database_uri//%/%%}")
 separator
 clients
+separator
+reader

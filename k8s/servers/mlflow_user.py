@@ -1,7 +1,7 @@
-"""The MLflow user that tasks and the champion log in with: made, or given the password that its secret has now.
+"""The MLflow users that tasks and the champion log in with: made, or given the passwords that their secrets have now.
 
-Runs before the server does, on the database of users that basic_auth.ini names. The user is no administrator: it
-may make experiments and models, and manage those that it made.
+Runs before the server does, on the database of users that basic_auth.ini names. The users are no administrators: each
+may make experiments and models, manage those that it made, and read all others. The champion's makes none.
 """
 
 import os
@@ -11,9 +11,13 @@ from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
 
 def main() -> None:
-    name, password = os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]
     store = SqlAlchemyStore()
     store.init_db(read_auth_config().database_uri)
+    for whose in ("CLIENT", "READER"):
+        _provide(store, os.environ[f"{whose}_USERNAME"], os.environ[f"{whose}_PASSWORD"])
+
+
+def _provide(store: SqlAlchemyStore, name: str, password: str) -> None:
     if not store.has_user(name):
         store.create_user(name, password)
         print(f"user {name}: made")

@@ -117,7 +117,7 @@ SPOILED = {
         "ConfigMap `tagscale-mlflow-settings` has no key `ADMIN`; it has AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, MLFLOW_",
     ),
     "secret that nothing makes": (
-        "gpu", "components/champion-kserve/champion.yaml", "name: tagscale-mlflow-client", "name: tagscale-client",
+        "gpu", "components/champion-kserve/champion.yaml", "name: tagscale-mlflow-reader", "name: tagscale-client",
         "containers[0].envFrom[0].secretRef: Secret `tagscale-client` is not in k8s/secrets/create.sh for the tasks;",
     ),
     "key of a secret that nothing makes": (
@@ -142,7 +142,7 @@ SPOILED = {
         "RoleBinding/tagscale-pipeline: roleRef: Role `task` is not in namespace tagscale; there are tagscale-pi",
     ),
     "secret of the other namespace": (
-        "local", "components/champion-deployment/champion.yaml", "name: tagscale-mlflow-client", "name: tagscale-s3",
+        "local", "components/champion-deployment/champion.yaml", "name: tagscale-mlflow-reader", "name: tagscale-s3",
         "secretRef: Secret `tagscale-s3` is not in k8s/secrets/create.sh for the tasks; there are",
     ),
     "certificate that nothing makes": (

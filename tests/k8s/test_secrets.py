@@ -75,8 +75,8 @@ def test_an_overlay_gets_what_it_names_and_the_template_says_its_keys(overlay):
     secrets, template = made(overlay), in_template(tasks)
     if (tasks, "tagscale-registry") in secrets_named(rendered(K8S, overlay)):
         secrets |= made("registry", **REGISTRY, NAMESPACE=tasks)
-    of_tasks = {(tasks, "tagscale-mlflow-client")}  # which compiled pipelines name, too
-    assert set(secrets) == secrets_named(rendered(K8S, overlay)) | of_tasks
+    clients = {(tasks, "tagscale-mlflow-client"), (tasks, "tagscale-mlflow-reader")}  # of pipelines, and of a champion
+    assert set(secrets) == secrets_named(rendered(K8S, overlay)) | clients
     assert {name: set(values) for name, values in secrets.items()} == {name: template[name] for name in secrets}
 
 
@@ -90,9 +90,12 @@ def test_the_server_knows_the_password_that_the_database_gets():
     assert config["mlflow"]["database_uri"] == server["MLFLOW_BACKEND_STORE_URI"]
 
 
-def test_the_server_and_the_tasks_have_the_same_user():
+@pytest.mark.parametrize("name", ["tagscale-mlflow-client", "tagscale-mlflow-reader"])
+def test_the_server_and_its_clients_have_the_same_user(name):
     secrets = made("local")
-    assert secrets[SERVERS, "tagscale-mlflow-client"] == secrets[TASKS, "tagscale-mlflow-client"]
+    assert secrets[SERVERS, name] == secrets[TASKS, name]
+    users = {values["MLFLOW_TRACKING_USERNAME"] for values in secrets.values() if "MLFLOW_TRACKING_USERNAME" in values}
+    assert users == {"tagscale", "tagscale-reader"}
 
 
 def test_passwords_are_random_and_long():
@@ -103,7 +106,7 @@ def test_passwords_are_random_and_long():
         for key, value in values.items()
         if name[0] == SERVERS and key.endswith(("PASSWORD", "SECRET_KEY", "SECRET_ACCESS_KEY"))
     }
-    assert len(passwords) == len(set(passwords.values())) == 5
+    assert len(passwords) == len(set(passwords.values())) == 6
     for (name, key), value in passwords.items():
         assert len(value) == 32
         assert value.isalnum()
@@ -127,9 +130,12 @@ def test_the_pull_secret_is_what_docker_writes():
         assert login == 'puller:p"ss\\word'
 
 
-def test_a_renewed_password_is_one_for_both_namespaces():
-    secrets = made("clients")
-    assert set(secrets) == {(SERVERS, "tagscale-mlflow-client"), (TASKS, "tagscale-mlflow-client")}
+@pytest.mark.parametrize(
+    ("which", "name"), [("clients", "tagscale-mlflow-client"), ("reader", "tagscale-mlflow-reader")]
+)
+def test_a_renewed_password_is_one_for_both_namespaces(which, name):
+    secrets = made(which)
+    assert set(secrets) == {(SERVERS, name), (TASKS, name)}
     assert len({values["MLFLOW_TRACKING_PASSWORD"] for values in secrets.values()}) == 1
 
 

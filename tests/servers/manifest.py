@@ -61,6 +61,15 @@ class MlflowManifest:
         return self.secrets[reference["name"], reference["key"]]
 
 
+def champion_command(model: str, version: str) -> list[str]:
+    """How the champion's Deployment starts its server, for another registered model."""
+    text = (K8S / "components" / "champion-deployment" / "champion.yaml").read_text()
+    deployment = next(one for one in yaml.safe_load_all(text) if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    words = [*container["command"], *container["args"]]
+    return [word.replace("tagscale-tagger", model).replace("$(CHAMPION_VERSION)", version) for word in words]
+
+
 def basic_auth(database_uri: str) -> str:
     """Content of basic_auth.ini as create.sh writes it."""
     script = (K8S / "secrets" / "create.sh").read_text()

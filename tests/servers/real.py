@@ -28,6 +28,7 @@ from tagscale.runtime.files import replacing
 
 ADMIN, ADMIN_PASSWORD = "admin", "thePasswordOfTheAdministrator"
 NAME, PASSWORD = "tagscale", "thePasswordOfTheClients"
+READER, READER_PASSWORD = "tagscale-reader", "thePasswordOfTheChampion"
 KEY, SECRET = "tagscale", "theSecretOfTheServer"
 REGION = "us-east-1"
 TABLES = """
@@ -45,7 +46,7 @@ class RealServers:
     Attributes:
         postgres: the database; can be stopped and started
         address: MLflow's
-        client: environment of those who have MLflow's user and password
+        client, reader: environments of those who have MLflow's users and passwords: tasks, and the champion
         keys: environment of those who have S3's address and keys
         bucket: of the artifacts
     """
@@ -59,6 +60,7 @@ class RealServers:
             "MLFLOW_TRACKING_USERNAME": NAME,
             "MLFLOW_TRACKING_PASSWORD": PASSWORD,
         }
+        self.reader = self.client | {"MLFLOW_TRACKING_USERNAME": READER, "MLFLOW_TRACKING_PASSWORD": READER_PASSWORD}
         self.keys = {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_DEFAULT_REGION": REGION,
@@ -74,6 +76,8 @@ class RealServers:
         secrets = {
             ("tagscale-mlflow-client", "MLFLOW_TRACKING_USERNAME"): NAME,
             ("tagscale-mlflow-client", "MLFLOW_TRACKING_PASSWORD"): PASSWORD,
+            ("tagscale-mlflow-reader", "MLFLOW_TRACKING_USERNAME"): READER,
+            ("tagscale-mlflow-reader", "MLFLOW_TRACKING_PASSWORD"): READER_PASSWORD,
             ("tagscale-mlflow-server", "MLFLOW_AUTH_ADMIN_PASSWORD"): ADMIN_PASSWORD,
             ("tagscale-mlflow-server", "MLFLOW_FLASK_SERVER_SECRET_KEY"): "aSecretOfTheSessions",
             ("tagscale-mlflow-server", "MLFLOW_BACKEND_STORE_URI"): database_uri,
@@ -101,7 +105,7 @@ class RealServers:
         here = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLFLOW_AUTH_CONFIG_PATH": f"{folder}/basic_auth.ini"}
         return manifest.environment(container) | here
 
-    def make_user(self) -> str:
+    def make_users(self) -> str:
         """What the init container does; what it says."""
         command = self.manifest.command("user", {})
         assert command == ["python", "/scripts/mlflow_user.py"]
@@ -135,7 +139,7 @@ def real_servers(config: pytest.Config, folder: Path) -> Iterator[RealServers]:
         fill(postgres, config)
         servers = RealServers(postgres, f"http://{host}:{port}", folder)
         servers.s3().create_bucket(Bucket=servers.bucket)
-        assert servers.make_user() == f"user {NAME}: made"
+        assert servers.make_users() == f"user {NAME}: made\nuser {READER}: made"
         servers.mlflow.start()
         yield servers
     finally:

@@ -1,24 +1,30 @@
 """On real servers, as a cluster has them: PostgreSQL, S3, and MLflow with users, started as the manifests say."""
 
+import base64
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from registry.tiny import TinyStudy, make_study
+from servers.manifest import champion_command
 from servers.postgres import programs
-from servers.processes import free_port
+from servers.processes import Process, free_port
 from servers.real import ADMIN, ADMIN_PASSWORD, NAME, RealServers, real_servers
 from sounds import write_study
 from stages.conftest import SoundStudy
 from tagscale import tracking
-from tagscale.registry.package import load_version
+from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.promote import history, promote
 from tagscale.registry.versions import CHAMPION, Registry
 from tagscale.runtime.errors import TagscaleError
@@ -82,6 +88,52 @@ def test_a_study_is_logged_registered_and_promoted_without_s3_keys(servers: Real
     kept = tracking.connect().get_run(run.run_id)
     assert kept.info.status == "FINISHED"
     assert kept.data.metrics["train_loss"] == 0.5
+
+
+def test_the_champion_is_served_by_a_user_who_changes_nothing(servers: RealServers, tmp_path: Path) -> None:
+    """`tagscale serve` as a process, with arguments and environment of the champion's manifest."""
+    study = make_study(tmp_path / "study")
+    params = study.params.model_copy(update={"registry": study.params.registry.model_copy(update={"name": "served"})})
+    register.run(params, **study.paths())
+    port, words = free_port(), champion_command("served", "1")
+    words = [word.replace("0.0.0.0", "127.0.0.1").replace("8080", str(port)) for word in words]
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+
+    def answers() -> bool:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).status == 200
+
+    (tmp_path / "served").mkdir()
+    server = Process(words, environment | servers.reader, tmp_path / "served", answers)
+    try:
+        server.start()
+        song = example_wav(2.0)
+        body = json.dumps({"dataframe_records": [{"audio": base64.b64encode(song).decode()}]}).encode()
+        headers = {"Content-Type": "application/json"}
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, headers)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert answer.headers["X-Tagscale-Model"] == "served/1"
+            (scores,) = json.load(answer)["predictions"]
+        expected = load_version("served", 1)[0].predict(pd.DataFrame({"audio": [song]})).iloc[0]
+        assert scores == pytest.approx(expected.to_dict(), abs=1e-5)
+        assert server.running
+        server.running.terminate()
+        server.running.wait(20)
+    finally:
+        server.stop()
+
+    registry = Registry.open("served")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in servers.reader.items():
+            patch.setenv(name, value)
+        for change in (
+            lambda: promote("served", 1, "again"),
+            lambda: registry.tag("1", {"tagscale.test.pr_auc": "1"}),
+            lambda: registry.client.delete_registered_model("served"),
+            lambda: registry.client.log_metric(registry.version(1).run_id, "pr_auc", 1.0),
+        ):
+            with pytest.raises((TagscaleError, MlflowException), match=r"403|[Pp]ermission"):
+                change()
+    assert Registry.open("served").version(1).tags == registry.version(1).tags
 
 
 def test_promotions_at_once_are_all_made_and_recorded(servers: RealServers) -> None:
