@@ -69,7 +69,7 @@ def _package(text: str, origin: str, source: str, by_content: bool) -> Package:
 def _grid(settings: Params) -> str:
     """What a study trains: "waveform+spectrogram x 3 sizes x 1 seed"."""
     train = settings.train
-    models = train.everyone
+    models = train.trained
     named = "+".join(models) if len(models) <= _NAMED_MODELS else f"{len(models)} models"
     counts = ((len(train.sizes), "size"), (len(train.seeds), "seed"))
     return " x ".join([named, *(f"{count} {noun}{'s' if count != 1 else ''}" for count, noun in counts)])

@@ -97,6 +97,7 @@ def _copied(run_folder: Path, output: Path) -> list[tuple[str, Path]]:
         ("metrics", "compare/reports", "metrics.json"),
         ("registration", "register/registration", "registration.json"),
         ("validation", "validate/validation", "validation.html"),
+        ("ensembles", "ensemble/ensembles", "results"),
     ):
         for folder in run_folder.rglob(artifact):
             sources[folder.name] = folder

@@ -48,9 +48,9 @@ def test_the_study_leaves_what_it_promises(project: Project) -> None:
 
 
 def test_dvc_and_the_pipeline_give_the_same_numbers(project: Project, pipeline_run: Path) -> None:
-    for name in NAMES:
-        by_dvc = (project.folder / "results" / name / "metrics.json").read_bytes()
-        assert by_dvc == (pipeline_run / "results" / name / "metrics.json").read_bytes()
+    for results in [*(f"results/{name}" for name in NAMES), "ensembles/results/ensemble-all-0"]:
+        by_dvc = (project.folder / results / "metrics.json").read_bytes()
+        assert by_dvc == (pipeline_run / results / "metrics.json").read_bytes()
         assert 0 < json.loads(by_dvc)["test"]["pr_auc"] <= 1
     for file in ("reports/metrics.json", "registration/candidate.json"):
         assert (project.folder / file).read_bytes() == (pipeline_run / file).read_bytes()

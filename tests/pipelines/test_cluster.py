@@ -51,7 +51,7 @@ def test_requests_are_limits_and_come_from_the_stage_or_the_default(cluster: tup
     assert (train["resourceCpuRequest"], train["resourceCpuLimit"]) == ("6", "6")
     assert (train["resourceMemoryRequest"], train["resourceMemoryLimit"]) == ("24G", "24G")
     assert (catalog["resourceCpuLimit"], catalog["resourceMemoryLimit"]) == ("0.5", "2Gi")
-    assert len(pipeline["deploymentSpec"]["executors"]) == 14
+    assert len(pipeline["deploymentSpec"]["executors"]) == 15
     assert all(resources(pipeline, name) for name in pipeline["deploymentSpec"]["executors"])
 
 
@@ -75,7 +75,8 @@ def test_volume_addresses_and_credentials(cluster: tuple[dict, dict]) -> None:
         assert (mounted["constant"], mounted["mountPath"]) == ("songs", "/songs")
         assert config["configMapAsEnv"][0]["configMapName"] == "tagscale-config"
         stage = name.removeprefix("exec-").removesuffix("-2")
-        assert ("secretAsEnv" in config) == (stage in {"begin", "train", "evaluate", "compare", "register", "end"})
+        tracked = {"begin", "train", "evaluate", "ensemble", "compare", "register", "end"}
+        assert ("secretAsEnv" in config) == (stage in tracked)
     assert platform["exec-train"]["secretAsEnv"][0]["secretName"] == "who-am-i"
 
 

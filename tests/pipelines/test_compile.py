@@ -16,7 +16,7 @@ from pipelines.keys import key_of
 from pipelines.package import compiled_text
 from pipelines.tasks import pipeline
 
-from tagscale.params.load import load, parse
+from tagscale.params.load import laid_over, load, parse, read_yaml
 from tagscale.params.stage_names import STAGES
 from tagscale.runtime.errors import TagscaleError
 
@@ -82,8 +82,7 @@ def test_compiles_to_the_same_bytes():
 
 def test_the_tasks_of_each_pipeline(graphs):
     done = {name: set(graph.functions.values()) for name, graph in graphs.items()}
-    # the default study has no probe and no ensemble
-    assert done["study"] == {*STAGES, "begin", "end"} - {"encode", "ensemble"}
+    assert done["study"] == {*STAGES, "begin", "end"} - {"encode"}  # the default study has no probe
     assert done["training"] == DATA | {"train", "evaluate"}
     assert done["retrain"] == done["training"] | {"register"}
     assert done["data"] == DATA | {"describe"}
@@ -95,7 +94,8 @@ def test_installs_nothing_when_it_runs(study):
 
 
 def test_a_study_runs_the_whole_grid(study):
-    assert grid(study) == [tuple(map(str, cell)) for cell in load(ROOT / "params.yaml").train.cells]
+    cells = load(ROOT / "params.yaml").train.cells
+    assert grid(study) == [tuple(map(str, cell)) for cell in cells if cell[0] != "ensemble"]
 
 
 def test_a_training_is_one_cell(graphs):
@@ -103,8 +103,10 @@ def test_a_training_is_one_cell(graphs):
 
 
 def test_a_chosen_cell():
-    chosen = one_cell(load(ROOT / "params.yaml"), "spectrogram", "200", 3).train
-    assert (chosen.models, chosen.sizes, chosen.seeds, chosen.baselines) == (["spectrogram"], [200], [3], [])
+    params = parse(laid_over(read_yaml(ROOT / "params.yaml"), {"train": {"members": ["waveform", "descriptors"]}}))
+    chosen = one_cell(params, "spectrogram", "200", 3).train
+    assert (chosen.models, chosen.sizes, chosen.seeds) == (["spectrogram"], [200], [3])
+    assert (chosen.baselines, chosen.ensembles) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -144,9 +146,9 @@ def test_a_folder_is_read_instead_of_composed(tmp_path):
     assert "root" not in graph.tasks["catalog"]["inputs"].get("parameters", {})
 
 
-def test_without_baselines_nothing_is_described(tmp_path):
-    graph = compiled(tmp_path, preset="train: {baselines: [], sizes: [5, all], seeds: [0, 1]}")
-    assert "describe" not in graph.functions.values()
+def test_without_baselines_nothing_is_described_and_without_ensembles_none_is_made(tmp_path):
+    graph = compiled(tmp_path, preset="train: {baselines: [], ensembles: [], sizes: [5, all], seeds: [0, 1]}")
+    assert not {"describe", "ensemble"} & set(graph.functions.values())
     assert len(grid(graph)) == 8
     json_format.ParseDict(graph.pipeline, PipelineSpec(), ignore_unknown_fields=False)
 
@@ -192,7 +194,7 @@ def test_bad_settings_are_an_error_without_a_traceback(tmp_path):
 
 def test_is_the_graph_of_dvc(tmp_path):
     """A component reads what its stage in dvc.yaml reads, after the task that writes it, and nothing else."""
-    study = compiled(tmp_path, preset="train: {probes: [probe], ensembles: [ensemble]}")
+    study = compiled(tmp_path, preset="train: {probes: [probe]}")
     dvc = dvc_edges(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     for writer, reader in dvc:
         pairs = product(named(study, writer), named(study, reader))

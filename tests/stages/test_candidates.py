@@ -26,7 +26,7 @@ from tagscale.registry.gate import Trial, judge_again
 from tagscale.registry.package import load_version
 from tagscale.registry.trained import scorer_of
 from tagscale.registry.versions import Registry
-from tagscale.runtime.absent import write_absent
+from tagscale.runtime.absent import absence_in, write_absent
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, seal
 from tagscale.runtime.identity import content_of_run
@@ -60,7 +60,7 @@ def scored(sound_study: SoundStudy, trained: Path) -> SoundStudy:
 
 
 def settings(study: SoundStudy, name: str, candidates: list[str], **train: Any) -> Params:
-    grid = {"models": ["spectrogram"], "baselines": ["descriptors"], "sizes": ["all"], "seeds": [0]}
+    grid = {"models": ["spectrogram"], "ensembles": [], "sizes": ["all"], "seeds": [0]}
     registry, tracking = {"name": name, "candidates": candidates}, {"experiment": "candidates"}
     return study.params(train=grid | train, registry=registry, tracking=tracking)
 
@@ -302,11 +302,32 @@ def test_a_member_that_is_absent_is_left_out_and_so_is_an_ensemble_of_one(
 
     params = settings(study, "none", ["ensemble"], ensembles=["ensemble"], baselines=[])
     alone = make_ensembles(study, params, "candidates/alone")
-    assert "ensemble-all-0 is left out: an ensemble needs 2 other models" in capsys.readouterr().out
+    reason = "an ensemble needs 2 models to choose from; there is spectrogram-all-0."
+    assert f"ensemble-all-0 is left out: {reason}" in capsys.readouterr().out
     paths = folders(params, study.root / RUNS, study.root / RESULTS, alone)
     read = read_study(**paths, models=params.train.everyone, sizes=["all"], seeds=[0])
     assert read.everyone == ["spectrogram"]
-    assert read.notes[0].startswith("Ensemble is left out: an ensemble needs 2 other models")
+    assert read.notes == [f"Ensemble is left out: {reason}"]
+
+
+def test_models_that_are_no_members_have_no_weight(ensembled: SoundStudy, study: SoundStudy) -> None:
+    """A probe on what has heard the test tracks, say: it has a row of its own, and the ensemble goes without it."""
+    for kind in (RUNS, RESULTS):
+        for name in ("vgg-all-0", "short_chunk-all-0"):
+            write_absent(study.root / kind / name, name, "not here")
+    grid: dict[str, Any] = {"models": ["spectrogram", "vgg", "short_chunk"], "ensembles": ["ensemble"]}
+    params = settings(study, "none", ["ensemble"], **grid, members=["descriptors", "spectrogram"])
+    ensembles = make_ensembles(study, params, "candidates/members")
+    of_all = study.root / ENSEMBLES / "runs" / "ensemble-all-0"
+    assert weights_in(ensembles / "runs" / "ensemble-all-0") == weights_in(of_all), "in the order of the grid"
+
+    params = settings(study, "none", ["ensemble"], **grid, members=["spectrogram", "vgg"])
+    alone = make_ensembles(study, params, "candidates/members") / "runs" / "ensemble-all-0"
+    assert absence_in(alone), "trees are in the study, and no member"
+
+    nothing = study.params(train={"models": ["vgg"], "baselines": [], "sizes": ["all"]})
+    with pytest.raises(TagscaleError, match=r"Every model of the study is left out\.\n  VGG is left out: not here"):
+        make_ensembles(study, nothing, "candidates/nothing")
 
 
 def test_ensembles_that_are_no_longer_in_the_grid_are_removed(ensembled: SoundStudy, study: SoundStudy) -> None:

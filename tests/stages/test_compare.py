@@ -58,7 +58,7 @@ def logging_to(run: Logged) -> Iterator[None]:
 
 
 def settings(**train: Any) -> Params:
-    train = {"sizes": [100, 300, "all"], **train}  # those of the fixture's study
+    train = {"sizes": [100, 300, "all"], "ensembles": [], **train}  # those of the fixture's study
     return parse(laid_over(read_yaml(ROOT / "params.yaml"), {"dataset": {"name": "fixture"}, "train": train}))
 
 

@@ -219,7 +219,8 @@ def test_scores_without_folds_are_handed_on_as_they_are(sound_study: SoundStudy)
 @pytest.fixture
 def registered(study: SoundStudy, tmp_path: Path) -> tuple[Path, Params]:
     """The run of a network, which is a version in the registry; the record is `registration` in the study's folder."""
-    grid: dict[str, Any] = {"models": ["spectrogram"], "baselines": [], "sizes": ["all"], "seeds": [1]}
+    grid: dict[str, Any] = {"models": ["spectrogram"], "baselines": [], "ensembles": []}
+    grid |= {"sizes": ["all"], "seeds": [1]}
     params = study.params(train=SHORT["train"] | grid, registry={"name": "folds"})
     run = study.root / "spectrogram-all-1"
     if not run.exists():
@@ -289,7 +290,7 @@ def test_a_folds_ensemble_is_chosen_without_the_folds_tracks(
     study: SoundStudy, registered: tuple[Path, Params], parts: Partition, tmp_path: Path
 ) -> None:
     """The weights of a fold are those that the validation scores of the other folds' tracks give."""
-    grid: dict[str, Any] = {"models": ["spectrogram", "waveform"], "baselines": [], "ensembles": ["ensemble"]}
+    grid: dict[str, Any] = {"models": ["spectrogram", "waveform"], "baselines": []}
     params = study.params(train=SHORT["train"] | grid | {"sizes": ["all"], "seeds": [1]}, registry={"name": "pooled"})
     names = ("spectrogram-all-1", "waveform-all-1")
     study.evaluate(params, study.train(params, "waveform", "all", 1, names[1]), f"results/{names[1]}")

@@ -21,6 +21,7 @@ Group = Literal["models", "probes", "baselines", "ensembles"]
 # stages of its own, since its trainings read other inputs; the word ends their names, as in train_baseline. Ensembles
 # have one stage, of this name.
 GROUPS: dict[Group, str] = {"models": "", "probes": "probe", "baselines": "baseline", "ensembles": ENSEMBLE}
+TRAINED = [group for group in GROUPS if group != "ensembles"]  # those whose models ensembles are made of
 BASELINE = "descriptors"
 
 Width = Annotated[float, Field(gt=0, le=16)]  # factor on the filters of every layer; 1 is the published design

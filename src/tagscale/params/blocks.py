@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tagscale.models.spec import GROUPS, NETWORKS, Entry, Role, SharedBackend, base_model, group_of
+from tagscale.models.spec import GROUPS, NETWORKS, TRAINED, Entry, Role, SharedBackend, base_model
 from tagscale.runtime.block import Block
 
 NAME = r"^\w[\w.-]*$"
@@ -220,11 +220,15 @@ class AugmentParams(Block):
     time_mask: float = Field(ge=0, le=1)
 
 
+FEWEST_MEMBERS = 2  # that an ensemble is made of
+
+
 class TrainParams(FineTuningParams):
     models: list[str]
     probes: list[str]
     baselines: list[str]
     ensembles: list[str]
+    members: list[str] | None = Field(min_length=FEWEST_MEMBERS)  # None: all of `trained`
     sizes: list[Annotated[int | Literal["all"], BeforeValidator(_size)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0, lt=1 << 32)]] = Field(min_length=1)
     start_from: str | None = Field(min_length=1)
@@ -259,7 +263,12 @@ class TrainParams(FineTuningParams):
     @property
     def trained(self) -> list[str]:
         """Every model but the ensembles, which are made of these."""
-        return [name for name in self.everyone if group_of(name) != "ensembles"]
+        return [name for group in TRAINED for name in getattr(self, group)]
+
+    @property
+    def library(self) -> list[str]:
+        """The models that an ensemble may hold."""
+        return [name for name in self.trained if self.members is None or name in self.members]
 
     @property
     def cells(self) -> list[tuple[str, int | str, int]]:
@@ -274,14 +283,24 @@ class TrainParams(FineTuningParams):
 
     @model_validator(mode="after")
     def some_model_is_named(self) -> "TrainParams":
-        if not self.everyone:
-            raise ValueError(f"no model to train; name one at least in {', '.join(GROUPS)}")
+        if not self.trained:
+            raise ValueError(f"no model to train; name one at least in {', '.join(TRAINED)}")
         return self
 
-    @field_validator(*GROUPS, "sizes", "seeds")
+    @model_validator(mode="after")
+    def members_are_trained(self) -> "TrainParams":
+        unknown = [name for name in self.members or () if name not in self.trained]
+        if self.ensembles and unknown:
+            raise ValueError(
+                f"members: {unknown[0]!r} is not in the study, which trains {', '.join(self.trained)}. "
+                f"Add it to {', '.join(TRAINED)}, or take it out of members (null: all)"
+            )
+        return self
+
+    @field_validator(*GROUPS, "members", "sizes", "seeds")
     @classmethod
-    def each_once(cls, values: list[Any]) -> list[Any]:
-        if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+    def each_once(cls, values: list[Any] | None) -> list[Any] | None:
+        if values and (twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]):
             raise PydanticCustomError("twice", "{value} more than once; name each once", {"value": repr(twice[0])})
         return values
 

@@ -224,7 +224,7 @@ def _trend_basis(study: Study) -> str:
     )
     return (
         f"A front-end's line is a straight line fitted over {axis}, as in figure 3 of Pons et al. (2018); "
-        f"the means of the baseline{'s' * (len(study.everyone) - len(study.front_ends) > 1)} are joined by dashes."
+        "means of other models are joined by dashes."
     )
 
 
@@ -232,8 +232,10 @@ def _chosen(study: Study, verdict: Verdict) -> str:
     """Which models a figure shows that has no room for all; "" where it shows all."""
     kinds = {
         "the {}best front-end{}": study.front_ends,
+        "the {}best pretrained encoder{}": study.pretrained,
         "the {}best published baseline{}": study.published,
         "the {}best baseline{} on descriptors": study.baselines,
+        "the {}best ensemble{}": study.ensembles,
     }
     groups = []
     for words, models in kinds.items():
@@ -241,7 +243,8 @@ def _chosen(study: Study, verdict: Verdict) -> str:
         if count:
             groups.append(words.format("two " if count == 2 else "", "s" if count == 2 else ""))
     others = len(study.everyone) - len(verdict.shown)
-    return f"Shown: {listed(groups)}; the other {others} are in the tables." if others else ""
+    rest = "the other one is" if others == 1 else f"the other {others} are"
+    return f"Shown: {listed(groups)}; {rest} in the tables." if others else ""
 
 
 def _heard(study: Study, verdict: Verdict, heard: Qualitative | None) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ import pandas as pd
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.selection import groups_of_artists, pool_held_out, select, select_without
+from tagscale.params.blocks import FEWEST_MEMBERS
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import write_absent
@@ -26,8 +27,6 @@ from tagscale.stages.results import check_same_data, scored_tracks, write_result
 from tagscale.study.grid import Study, read_study
 from tagscale.study.members import RESULTS, RUNS, Member, write_members
 from tagscale.study.tables import read_predictions, result_output
-
-FEWEST = 2  # members to choose from
 
 
 def run(
@@ -46,7 +45,8 @@ def run(
     those that stage evaluate writes. The test part is scored by the chosen members; each validation track by members
     that were chosen without its artist, so that its scores can be held against those of a single model.
 
-    Runs that the study does without are no members. Where fewer than two are left, the ensemble is left out, too.
+    Members are models of `train.members`, but for runs that the study does without. Where fewer than two are left, the
+    ensemble is left out, too.
 
     Args:
         runs, results: folders of the study's other runs; further folders among them are ignored
@@ -77,9 +77,9 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
     """Choose the members of one ensemble, and write the folders of its run and of its results."""
     begin, name = time.perf_counter(), run_name(cell.model, cell.size, cell.seed)
     run, results = ensembles / RUNS / name, ensembles / RESULTS / name
-    library = _library(study, cell)
-    if len(library) < FEWEST:
-        reason = f"an ensemble needs {FEWEST} other models of its size and seed; the study has {len(library)}."
+    library = _library(params.train.library, study, cell)
+    if len(library) < FEWEST_MEMBERS:
+        reason = f"an ensemble needs {FEWEST_MEMBERS} models to choose from; there is {', '.join(library) or 'none'}."
         for folder in (run, results):
             write_absent(folder, name, reason)
         return
@@ -110,9 +110,9 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
     write_results(params, scores, cell.catalog, cell.partition, whole, run=run, results=results)
 
 
-def _library(study: Study, cell: Cell) -> dict[str, tuple[Path, Path]]:
-    """The runs that may be members of an ensemble, by name: the folder of each, and that of its results."""
-    names = [run_name(model, cell.size, cell.seed) for model in study.everyone]
+def _library(models: Sequence[str], study: Study, cell: Cell) -> dict[str, tuple[Path, Path]]:
+    """The models' runs that may be members of an ensemble, by name: the folder of each, and that of its results."""
+    names = [run_name(model, cell.size, cell.seed) for model in models]
     return {name: study.folders[name] for name in names if name in study.folders}
 
 

@@ -96,6 +96,10 @@ class Study:
         return self._of("descriptors")
 
     @property
+    def ensembles(self) -> list[str]:
+        return self._of("ensemble")
+
+    @property
     def networks(self) -> list[str]:
         """The models that are networks, of any kind."""
         return self._of("front-end", "pretrained", "published baseline")
@@ -131,13 +135,15 @@ def read_study(
     Raises:
         TagscaleError: a cell of the grid is missing, a file of it is unreadable, a result belongs to another
             training than the run beside it, or runs differ in their data, their partition or the resamples of their
-            test tracks. Says what to run.
+            test tracks. Says what to run. Or every model of the grid is left out.
     """
     trained = _by_name([run_output(Path(folder)) for folder in runs], RunFacts)
     scored = _by_name([result_output(Path(folder)) for folder in results], ResultFacts)
     absent = {absence["run"]: absence["reason"] for folder in runs if (absence := absence_in(folder))}
     grid = [RunCell(model, str(size), seed) for model, size, seed in product(models, sizes, seeds)]
     cells = [cell for cell in grid if cell.name not in absent]
+    if not cells:
+        raise TagscaleError("Every model of the study is left out.\n  " + "\n  ".join(_absence_notes(grid, absent)))
     _check_complete(cells, trained, scored)
     pairs = [(cell, trained[cell.name], scored[cell.name]) for cell in cells]
     identities = {cell.name: _identity_of_pair(cell, run, result) for cell, run, result in pairs}

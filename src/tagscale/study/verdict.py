@@ -12,6 +12,8 @@ from tagscale.study.compare import difference, tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.trends import trends
 
+ROOM = 4  # models in a figure
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -24,7 +26,7 @@ class Verdict:
     rival: the model that it is compared with: the best baseline on descriptors, else the best published one, else the
         next front-end, else None.
     shown: the models of figures with room for four: the two best front-ends, the best published baseline and the best
-        on descriptors, in the study's order.
+        on descriptors, and where there is room the best pretrained encoder and the best ensemble; in the study's order.
     compared: the models whose single tags are shown, the best front-end first.
     findings: the most important one first.
     trends: what the lines over the training size say.
@@ -51,15 +53,21 @@ def conclude(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     published = _ranked(rows, study.published if study.front_ends else [], metric)
     baselines = _ranked(rows, [model for model in study.baselines if model not in front_ends], metric)
     rivals = [*baselines[:1], *published[:1], *front_ends[1:2]]
-    best = [*front_ends[:2], *published[:1], *baselines[:1]]
+    others = [_ranked(rows, models, metric) for models in (study.pretrained, study.ensembles)]
+    best = [*front_ends[:2], *published[:1], *baselines[:1], *(models[0] for models in others if models)]
+    best = list(dict.fromkeys(best))[:ROOM]
     beats, against_baselines = _against_baselines(study, rows, metric, front_ends, baselines, published)
     return Verdict(
         beats_baseline=beats,
         front_end=front_ends[0],
         rival=rivals[0] if rivals else None,
         shown=[model for model in study.everyone if model in best],
-        compared=best if len(study.everyone) > 3 else [front_ends[0], *rivals[:1]],
-        findings=[*against_baselines, *_leads(study, rows, front_ends)],
+        compared=best if len(study.everyone) - len(study.ensembles) > 3 else [front_ends[0], *rivals[:1]],
+        findings=[
+            *against_baselines,
+            *_best_of_all(study, rows, metric, {*front_ends, *published, *baselines}),
+            *_leads(study, rows, front_ends),
+        ],
         trends=trends(study, [model for model in study.everyone if model in front_ends[:2]]),
         certainty=_certainty(study, test_tracks, test_artists),
     )
@@ -164,6 +172,20 @@ def _against_published(
     return [
         f"Of the {other}published baselines, {label_of(closest)} comes closest to {label_of(best)}: "
         f"{metric.words(_score(rows, closest, metric))} against {metric.words(_score(rows, best, metric))}{caution}."
+    ]
+
+
+def _best_of_all(study: Study, rows: pd.DataFrame, metric: Metric, named: set[str]) -> list[str]:
+    """The best model of any kind, where the study has kinds beside those that the other sentences compare."""
+    if not set(study.everyone) - named:
+        return []
+    first, second, *_ = _ranked(rows, study.everyone, metric)
+    ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
+    if pd.isna(ours) or pd.isna(theirs):
+        return []
+    return [
+        f"Of all {len(study.everyone)} models, {label_of(first)} has the best {metric.label}: {metric.words(ours)} "
+        f"against {metric.words(theirs)} of {label_of(second)}{_caution(study, rows, metric, first, second)}."
     ]
 
 

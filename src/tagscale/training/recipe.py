@@ -19,7 +19,7 @@ from tagscale.params.blocks import TrainParams
 OPTIMIZERS: dict[str, Any] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 SGD_MOMENTUM = 0.9
 
-GRID = {*GROUPS, "sizes", "seeds"}  # settings that name the runs of a study
+GRID = {*GROUPS, "members", "sizes", "seeds"}  # settings that name the runs of a study
 SPEED = {"compile", "workers", "devices", "nodes"}  # settings that change how fast a run trains
 PLACE = {"start_from"}  # where weights lie; the weights decide
 
