@@ -190,6 +190,9 @@ def outside_of_profiles(resources: list[Resource]) -> Iterator[Fault]:
             yield Fault(resource, "metadata.namespace", what)
 
 
+BROWSERS = ("_ORIGINS", "_UI_ENDPOINT")  # ends of keys of addresses that browsers ask, from outside the cluster
+
+
 def addressed(resources: list[Resource]) -> Iterator[Fault]:
     """Addresses within the cluster lead to a service, and MLflow answers to the names that its clients use."""
     services = {
@@ -201,7 +204,7 @@ def addressed(resources: list[Resource]) -> Iterator[Fault]:
     for resource in resources:
         for key, value in _config(resource).items():
             matched = re.fullmatch(r"http://([\w-]+)(?:\.([\w-]+))?:(\d+)", value)
-            if matched is None or key.endswith("_ORIGINS"):
+            if matched is None or key.endswith(BROWSERS):
                 continue
             name, namespace, port = matched.groups()
             if int(port) not in services.get((namespace or resource.namespace, name), set()):

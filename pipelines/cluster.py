@@ -12,6 +12,7 @@ from tagscale.runtime.errors import TagscaleError
 # write into the pod, and the measurements would be lost with it.
 CONFIG = (
     "MLFLOW_TRACKING_URI",
+    "MLFLOW_UI_ENDPOINT",
     "MLFLOW_DISABLE_TELEMETRY",
     "GX_ANALYTICS_ENABLED",
     "AWS_ENDPOINT_URL",

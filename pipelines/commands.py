@@ -38,7 +38,8 @@ def submit_command(
     client = connect(server)
     target = prepare(client, package, submission.experiment or package.title, submission.existing_experiment)
     _print_target(target)
-    run_id, name = start(client, package, target, submission.service_account)
+    plugins = {"mlflow": {"experiment_name": package.title}}  # so that the plugin's run is beside the trainings'
+    run_id, name = start(client, package, target, submission.service_account, plugins)
     _print(run=name, id=run_id, url=server.run_page(run_id))
     if wait:
         _wait(client, server, run_id, timeout)

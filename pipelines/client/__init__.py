@@ -7,6 +7,6 @@ and reads its token once.
     server = Server("https://kubeflow.example.org/pipeline", token=Path("token.txt"), namespace="ann")
     client = connect(server)
     target = prepare(client, package, "an experiment")
-    run_id, name = start(client, package, target, "a service account")
+    run_id, name = start(client, package, target, "a service account", plugins={})
     state = follow(client, run_id, minutes=None, say=print)
 """

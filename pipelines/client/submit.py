@@ -1,6 +1,7 @@
 """Submitting: a pipeline, its version, an experiment, and a run. What exists on the server is used again."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from kfp_server_api import V2beta1PipelineVersionReference, V2beta1Run, V2beta1R
 from pipelines.client.api import Client
 from pipelines.client.lookup import ENDED, PAGE, Entry, find_experiment, find_pipeline, get_run, named
 from pipelines.client.package import Package, specs_of
+from pipelines.client.transport import Refused
 from tagscale.runtime.errors import TagscaleError
 
 
@@ -49,15 +51,26 @@ def prepare(client: Client, package: Package, experiment: str, existing_experime
     return Target(pipeline, _version(client, pipeline.id, package), place)
 
 
-def start(client: Client, package: Package, target: Target, account: str) -> tuple[str, str]:
+def start(
+    client: Client, package: Package, target: Target, account: str, plugins: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, str]:
     """Start a run; returns its identifier and its name, which has title, version, subject and time.
 
     Args:
         account: the Kubernetes service account of its tasks.
+        plugins: what the server's plugins get, by their names. Servers before 2.17 have none and refuse a run with
+            this field, so that they get the run without it.
     """
     name = f"{package.title} {target.version.name} {package.about} {datetime.now():%Y-%m-%d %H:%M}"
-    run = client.runs.run_service_create_run(V2beta1Run(display_name=name, **target.job(account)))
-    return run.run_id, name
+    run = V2beta1Run(display_name=name, **target.job(account), plugins_input=dict(plugins))
+    try:
+        started = client.runs.run_service_create_run(run)
+    except Refused as error:
+        if error.status != 400 or 'unknown field "plugins_input"' not in str(error):
+            raise
+        run.plugins_input = None
+        started = client.runs.run_service_create_run(run)
+    return started.run_id, name
 
 
 def cancel(client: Client, run_id: str) -> str:

@@ -17,6 +17,11 @@ from kfp_loopback.description import faults_of_answer, faults_of_request, operat
 
 NOW = "2026-01-02T03:04:05Z"
 LOGIN_PAGE = "<html><body>Log in with your e-mail address</body></html>"
+PLUGIN_INPUT = {
+    "experiment_name",
+    "experiment_id",
+    "disabled",
+}  # 2.17.0: backend/src/apiserver/plugins/mlflow/config.go
 Course = list[tuple[str, dict[str, str]]]
 
 
@@ -40,6 +45,7 @@ class KfpLoopback:
         token, cookie: requests need them where they are set.
         multi_user: every list and experiment needs a namespace; without it a namespace is refused.
         old: version of a server of the first generation, which lacks v2beta1.
+        plugins: a server from 2.17 on, which takes what a run gives its plugins; older ones refuse the field.
         course: (state, {task: state}) for one request after another about a run; "task": "FAILED: reason".
     """
 
@@ -53,7 +59,7 @@ class KfpLoopback:
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.script: list[str] = []
         self.token = self.cookie = self.old = ""
-        self.multi_user = False
+        self.multi_user, self.plugins = False, True
         self.course: Course = [("SUCCEEDED", {})]
         self.courses: dict[str, Iterator[tuple[str, dict[str, str]]]] = {}
         self.ending = threading.Event()
@@ -181,6 +187,11 @@ class KfpLoopback:
 
     def CreateRun(self, body: dict[str, Any], **_: Any) -> Any:
         self._check_job(body)
+        for plugin, given in body.get("plugins_input", {}).items():
+            if not self.plugins:
+                raise Fault(400, 'proto: (line 1:2): unknown field "plugins_input"')
+            if plugin == "mlflow" and (unknown := set(given) - PLUGIN_INPUT):
+                raise Fault(400, f"plugins_input.mlflow must follow its schema, and has {sorted(unknown)}")
         made = body | {"run_id": self.identifier("run"), "state": "PENDING", "created_at": NOW}
         return self.runs.setdefault(made["run_id"], made)
 

@@ -28,6 +28,25 @@ def test_makes_pipeline_version_experiment_and_run(server):
     assert f"{server.address}/#/runs/details/{run['run_id']}" in output
 
 
+def test_kubeflows_plugin_gets_the_experiment_of_the_trainings(server):
+    call("submit", server)
+    assert only(server.runs)["plugins_input"] == {"mlflow": {"experiment_name": "default-study"}}
+
+
+def test_a_server_without_plugins_gets_the_run_without_them(server):
+    server.plugins = False
+    call("submit", server)
+    assert "plugins_input" not in only(server.runs)
+
+
+def test_another_fault_of_a_run_is_not_taken_for_that(server):
+    server.script = [""] * 7 + ["400"]
+    with pytest.raises(TagscaleError, match="scripted error 400"):
+        call("submit", server)
+    assert server.asked[-1][:2] == ("POST", "/apis/v2beta1/runs")
+    assert not server.runs
+
+
 def test_a_version_shows_its_settings(server):
     call("submit", server)
     graph = Graph.of(only(server.versions)["pipeline_spec"]["pipeline_spec"])
