@@ -15,6 +15,12 @@ BUILD_FLAGS ?=
 BUILD_ARGUMENTS := BASE TORCH_INDEX PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_CERT \
 	HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
 
+# The tag of the image: the git commit, with "-dirty" behind it where what the image holds differs from that commit.
+CONTENT := Dockerfile pyproject.toml requirements-image.lock src components pipelines presets params.yaml dvc.yaml
+COMMIT = $(or $(shell git rev-parse HEAD 2>/dev/null),unknown)
+DIRTY = $(shell git status --porcelain -- $(CONTENT) 2>/dev/null | sed -n '1s/.*/-dirty/p')
+TAG = $(if $(filter unknown,$(COMMIT)),latest,$(shell echo $(COMMIT) | cut -c 1-7)$(DIRTY))
+
 export PATH := $(abspath $(BIN)):$(PATH)
 # Every stage is a process of its own. Without bytecode files each would compile its imports again, for many seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,7 +32,7 @@ export GX_ANALYTICS_ENABLED := false
 # Each worker process runs whole files of tests, in the order of tests/conftest.py.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run results ui test test-fast test-containers fuzz image lint k8s-check format lock clean
+.PHONY: help setup run results ui test test-fast test-containers fuzz image image-tag lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -70,17 +76,17 @@ test-containers: setup ## Run the tests that need a docker engine: build the ima
 fuzz: setup ## Feed thousands of damaged files and kills to every stage (20 minutes; FUZZ="--only KIND:NUMBER" runs one case)
 	@PYTHONPATH=.:tests $(BIN)/python -m fuzz $(FUZZ)
 
-image: ## Build the container image, tagged latest and by git commit
-	@commit=$$(git rev-parse HEAD 2>/dev/null || echo unknown); \
-	dirty=$$(git status --porcelain 2>/dev/null | sed -n '1s/.*/-dirty/p'); \
-	source=$$(git remote get-url origin 2>/dev/null | sed -n -E 's#^https://([^/@]*@)?#https://#p'); \
+image: ## Build the container image, tagged by git commit; also latest, where IMAGE names no registry
+	@source=$$(git remote get-url origin 2>/dev/null | sed -n -E 's#^https://([^/@]*@)?#https://#p'); \
 	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
-	tag=latest; [ "$$commit" = unknown ] || tag=$$(echo "$$commit" | cut -c 1-7)$$dirty; \
 	$(DOCKER) build $(BUILD_FLAGS) \
 		$(foreach name,$(BUILD_ARGUMENTS),$(if $($(name)),--build-arg $(name))) \
-		--build-arg GIT_COMMIT="$$commit$$dirty" --build-arg VERSION="$$version" --build-arg SOURCE="$$source" \
-		--tag $(IMAGE):latest --tag $(IMAGE):"$$tag" . && \
-	$(DOCKER) image inspect --format '$(IMAGE):'"$$tag"', {{.Size}} bytes' $(IMAGE):latest
+		--build-arg GIT_COMMIT=$(COMMIT)$(DIRTY) --build-arg VERSION="$$version" --build-arg SOURCE="$$source" \
+		--tag $(IMAGE):$(TAG) $(if $(findstring /,$(IMAGE)),,--tag $(IMAGE):latest) . && \
+	$(DOCKER) image inspect --format '$(IMAGE):$(TAG), {{.Size}} bytes' $(IMAGE):$(TAG)
+
+image-tag: ## Print the tag that `make image` gives the image
+	@echo $(TAG)
 
 lint: setup ## Run ruff and mypy
 	@ruff check .

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from k8s.references import reference_faults, secrets_of
 from k8s.render import Fault, Resource, read, render
-from k8s.rules import RULES
+from k8s.rules import RULES, UNSET, own_images
 from k8s.strict import KUBERNETES, schema_faults
 from tagscale.runtime.errors import TagscaleError
 
@@ -52,16 +52,23 @@ def check(overlays: list[str], root: Path = HERE) -> list[Fault]:
             raise TagscaleError(f"{name}: no such overlay; there are {', '.join(known)}.")
     counts: dict[str, Counter[str]] = {}
     faults: list[Fault] = []
+    unset = []
     for name in [NAMESPACES, *(overlays or known)]:
         resources = read(root / NAMESPACES) if name == NAMESPACES else render(root / "overlays" / name)
         counts[name] = Counter(resource.kind for resource in resources)
         own = faults_of(resources, root / "secrets" / "create.sh")
         counts[name]["(faults)"] = len(own)
         faults += own
+        if any(image.endswith(f":{UNSET}") for _, _, image in own_images(resources)):
+            unset.append(name)
     table = Table("resources", *counts, title=f"k8s, against Kubernetes {KUBERNETES[:4]}")
     for kind in sorted({kind for of_overlay in counts.values() for kind in of_overlay}, key=lambda k: (k[0] == "(", k)):
         table.add_row(kind, *(str(of_overlay[kind]) for of_overlay in counts.values()))
     Console().print(table)
+    if unset:
+        Console(highlight=False).print(
+            f"Without an image yet: {', '.join(unset)}. Write it with: python -m k8s.image REGISTRY/tagscale:TAG"
+        )
     return faults
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from k8s.render import Fault, Resource
 
+UNSET = "unset"  # the tag in the overlays before `python -m k8s.image` has written one
 OWN_PLACEHOLDER = "tagscale:latest"  # our image; overlays for a registry replace it
 POD_PATHS: dict[str, tuple[str, ...]] = {  # kind -> path of its pods' specification
     "Pod": ("spec",),
@@ -119,6 +120,22 @@ def pinned(resources: list[Resource]) -> Iterator[Fault]:
                 yield Fault(resource, f"{path}.image", what)
 
 
+def one_image(resources: list[Resource]) -> Iterator[Fault]:
+    """Everything of ours runs in one image: pods of two would write and read each other's files in two ways."""
+    own = own_images(resources)
+    first = next(iter(own), (None, "", ""))[2]
+    for resource, field, image in own:
+        if image != first:
+            what = f"found `{image}`, and `{first}` elsewhere in the overlay; `python -m k8s.image` sets one for all."
+            yield Fault(resource, field, what)
+
+
+def own_images(resources: list[Resource]) -> list[tuple[Resource, str, str]]:
+    """Resource, field and name of every image of ours."""
+    images = [(one, f"{path}.image", str(box.get("image"))) for one in resources for path, box, _ in containers(one)]
+    return [entry for entry in images if re.search(r"(^|/)tagscale([:@]|$)", entry[2])]
+
+
 def without_secrets(resources: list[Resource]) -> Iterator[Fault]:
     """No secret is part of a manifest: manifests name them, and k8s/secrets/create.sh creates them."""
     for resource in resources:
@@ -225,6 +242,7 @@ RULES: tuple[Callable[[list[Resource]], Iterator[Fault]], ...] = (
     limited,
     confined,
     pinned,
+    one_image,
     without_secrets,
     selecting,
     with_accounts,

@@ -10,10 +10,12 @@ from pipelines.client.api import Client, connect
 from pipelines.client.cron import with_seconds
 from pipelines.client.follow import follow
 from pipelines.client.options import with_shared_options
+from pipelines.client.package import Package
 from pipelines.client.recurring import schedule, unschedule
 from pipelines.client.server import Server
 from pipelines.client.submit import Target, cancel, prepare, start
 from pipelines.options import Name, Submission
+from tagscale.cluster.image import Image
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.signals import Interrupted
 
@@ -35,6 +37,7 @@ def submit_command(
 ) -> None:
     """Run a pipeline on a Kubeflow Pipelines server, as a version named by the git commit."""
     package = submission.pack(pipeline)
+    _check_images(package)
     client = connect(server)
     target = prepare(client, package, submission.experiment or package.title, submission.existing_experiment)
     _print_target(target)
@@ -80,6 +83,7 @@ def schedule_command(
         count = unschedule(client, experiment, name)
         _print(removed=f"{name} ({count} of them)" if count > 1 else name)
         return
+    _check_images(package)
     target = prepare(client, package, experiment, submission.existing_experiment)
     _print_target(target)
     entry, replaced = schedule(
@@ -87,6 +91,12 @@ def schedule_command(
     )
     _print(recurring=f"{name}, {'in place of the one before' if replaced else 'new'}")
     _print(when=f"{times} (with seconds, UTC)", id=entry.id)
+
+
+def _check_images(package: Package) -> None:
+    """Raise TagscaleError for an image of a registry whose tag may name another image later."""
+    for image in sorted(package.images):
+        Image.of(image).check_lasting()
 
 
 def _print(**lines: str) -> None:

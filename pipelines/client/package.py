@@ -52,6 +52,12 @@ class Package:
         """The pipeline and its platform's part."""
         return specs_of(documents_of(self.text))
 
+    @property
+    def images(self) -> set[str]:
+        """The images in which its tasks run."""
+        executors = documents_of(self.text)[0]["deploymentSpec"]["executors"].values()
+        return {one["container"]["image"] for one in executors if "container" in one}
+
     def without_caching(self) -> "Package":
         """The same pipeline with no task taken from the cache, as a version of its own.
 

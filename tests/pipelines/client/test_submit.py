@@ -214,3 +214,22 @@ def test_a_missing_package(server):
 def test_an_unknown_pipeline(server):
     with pytest.raises(TagscaleError, match="no pipeline 'trainings'; there are: data, training, study, retrain"):
         call("submit", server, "--pipeline", "trainings")
+
+
+@pytest.mark.parametrize(
+    ("tag", "because"),
+    [("latest", "every push gives it to another image"), ("0d40257-dirty", "no commit says what is in it")],
+)
+@pytest.mark.parametrize("command", [["submit"], ["schedule", "--cron", "0 3 * * *"]], ids=["submit", "schedule"])
+def test_an_image_that_may_be_another_one_tomorrow(server, tmp_path, command, tag, because):
+    golden = (ROOT / "tests" / "pipelines" / "golden" / "training.yaml").read_text()
+
+    def package(image: str) -> str:
+        (tmp_path / "package.yaml").write_text(golden.replace("image: tagscale:latest", f"image: {image}"))
+        return str(tmp_path / "package.yaml")
+
+    refused = package(f"registry.example.org/tagscale:{tag}")
+    with pytest.raises(TagscaleError, match=rf"tagscale:{tag}: a cluster needs .*, and {because}\. Commit, build with"):
+        call(command[0], server, *command[1:], "--package", refused)
+    assert not server.pipelines
+    call(command[0], server, *command[1:], "--package", package(f"localhost:5000/tagscale:{tag}"))
