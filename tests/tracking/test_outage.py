@@ -1,12 +1,14 @@
 """A training whose MLflow server goes away, in every way that servers do: nothing is lost, sent twice or waited for."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from servers.flaky import FlakyMlflow, flaky_mlflow
@@ -420,3 +422,35 @@ def test_the_stages_themselves(
     artifacts = server.folder / "artifacts" / kept.info.experiment_id / kept.info.run_id / "artifacts"
     assert (artifacts / "checkpoint" / "run.json").is_file()
     assert (artifacts / "results" / "metrics.json").is_file()
+
+
+def test_a_task_waits_for_a_server_that_restarts(
+    server: FlakyMlflow, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TAGSCALE_MLFLOW_WAIT", "60")
+    monkeypatch.setattr("tagscale.tracking.server.WAIT_PAUSE", 0.05)
+    server.stop()
+    threading.Timer(0.5, server.start).start()
+    tracking.connect().search_experiments()
+    assert capsys.readouterr().err.count("Connection refused); waiting up to 60 s for it") == 1
+
+
+def test_a_task_waits_for_a_missing_server_no_longer_than_it_is_told(
+    server: FlakyMlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGSCALE_MLFLOW_WAIT", "1")
+    server.stop()
+    begin = time.monotonic()
+    with pytest.raises(TagscaleError, match=r"no MLflow server answers there \(\[Errno 111\] Connection refused\)"):
+        tracking.connect()
+    assert 1 <= time.monotonic() - begin < 5
+
+
+def test_mlflow_takes_the_patience_of_tasks(server: FlakyMlflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses more than ten retries, in the first request."""
+    config = yaml.safe_load((Path(__file__).parents[2] / "k8s" / "tasks" / "config.yaml").read_text())["data"]
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"):
+        monkeypatch.setenv(name, config[name])
+    server.script = ["well", "503"]
+    assert tracking.connect().search_experiments()
+    assert not server.script

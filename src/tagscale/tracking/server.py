@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import ssl
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +17,16 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagscale.runtime.command import print_plainly
 from tagscale.runtime.errors import TagscaleError, causes
 from tagscale.runtime.project import project_folder
 from tagscale.tracking import local
 
-PROBE_SECONDS = 5.0  # a missing server is an error at once; mlflow itself would retry for a minute
+PROBE_SECONDS = 5.0  # for an answer; mlflow itself would retry for a minute
+# Seconds that `connect` waits for a server that does not answer. On a cluster, where servers move between nodes, tasks
+# have it from k8s/tasks/config.yaml; without it, a missing server is an error at once.
+WAIT = "TAGSCALE_MLFLOW_WAIT"
+WAIT_PAUSE = 10.0  # seconds between two attempts
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 _SQLITE = "sqlite:///"
 _NO_ANSWER = (  # of `requests`, for a server that is down, too slow, or keeps answering 5xx
@@ -82,17 +88,30 @@ def connect() -> MlflowClient:
 
 
 def _probe(uri: str) -> None:
-    """Check once that a server answers. mlflow handles the answer itself (log-in, certificates)."""
+    """Check that a server answers, and wait for it as long as WAIT says."""
+    seconds = os.environ.get(WAIT, "")
+    left = float(seconds) if seconds.isdigit() else 0.0
+    end, is_first = time.monotonic() + left, True
+    while reason := _silence(uri):
+        if (left := end - time.monotonic()) <= 0:
+            raise TagscaleError(
+                f"{uri}: no MLflow server answers there ({reason}). Start it, correct MLFLOW_TRACKING_URI, or unset "
+                "that variable to track into ./mlflow.db."
+            )
+        if is_first:
+            print_plainly(f"MLflow at {uri} does not answer ({reason}); waiting up to {seconds} s for it ({WAIT}).")
+        is_first = False
+        time.sleep(min(WAIT_PAUSE, left))
+
+
+def _silence(uri: str) -> object:
+    """Why no server answers; None where one does. mlflow handles the answer itself (log-in, certificates)."""
     try:
         urllib.request.urlopen(uri, timeout=PROBE_SECONDS).close()
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
-        if isinstance(error, HTTPError) or isinstance(reason, ssl.SSLError):
-            return
-        raise TagscaleError(
-            f"{uri}: no MLflow server answers there ({reason}). Start it, correct MLFLOW_TRACKING_URI, or unset "
-            "that variable to track into ./mlflow.db."
-        ) from None
+        return None if isinstance(error, HTTPError) or isinstance(reason, ssl.SSLError) else reason
+    return None
 
 
 def made_experiment(client: MlflowClient, name: str) -> str:
