@@ -132,6 +132,17 @@ def plugin_run(params: Params, monkeypatch: pytest.MonkeyPatch, experiment: str)
     return run
 
 
+def test_a_kept_training_is_named_and_stays_where_it_was(params: Params) -> None:
+    ours, theirs = start(params), start(params, OTHER)
+    kept = training(params, 0, theirs)
+    tracking.name_kept("waveform-all-0", kept)  # no pipeline around: nobody to tell
+    with tracking.nested_in(ours):
+        tracking.name_kept("waveform-all-0", kept)
+    client = tracking.connect()
+    assert client.get_run(ours).data.tags["tagscale.kept.waveform-all-0"] == kept
+    assert client.get_run(kept).data.tags[tracking.PARENT] == theirs
+
+
 def test_the_run_of_kubeflows_plugin_is_the_pipelines(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     run = plugin_run(params, monkeypatch, params.tracking.experiment)
     assert start(params) == start(params) == run

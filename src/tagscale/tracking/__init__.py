@@ -25,7 +25,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
 from tagscale.tracking.local import database_of
-from tagscale.tracking.nesting import PARENT, context, nested_in
+from tagscale.tracking.nesting import KEPT, PARENT, context, name_kept, nested_in
 from tagscale.tracking.pages import run_page, version_page
 from tagscale.tracking.record import PROCESS, recorded_run
 from tagscale.tracking.runs import (
@@ -51,6 +51,7 @@ from tagscale.tracking.server import (
 
 __all__ = [
     "DATA_VERSION",
+    "KEPT",
     "PARENT",
     "PROCESS",
     "SPLIT",
@@ -67,6 +68,7 @@ __all__ = [
     "flattened",
     "identity_tags",
     "made_experiment",
+    "name_kept",
     "nested_in",
     "recorded_run",
     "registry_uri",

@@ -12,9 +12,10 @@ from mlflow.environment_variables import MLFLOW_RUN_CONTEXT
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tagscale.runtime.errors import TagscaleError
-from tagscale.tracking.server import environment
+from tagscale.tracking.server import connect, environment, explained
 
 PARENT = MLFLOW_PARENT_RUN_ID
+KEPT = "tagscale.kept"  # tags of a pipeline's run: KEPT.NAME = id of the run of that name, which it took as it was
 
 
 @contextmanager
@@ -44,3 +45,16 @@ def context_tags() -> dict[str, str]:
     if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
         raise TagscaleError(f'{MLFLOW_RUN_CONTEXT.name}: expected tags as JSON, as {{"team": "audio"}}; found {text}.')
     return tags
+
+
+def name_kept(name: str, run_id: str) -> None:
+    """Name a finished run that is used again in the run that this process works for; nothing where there is none.
+
+    The finished run stays in the run that it was trained in.
+    """
+    parent = context_tags().get(PARENT)
+    if parent is None:
+        return
+    client = connect()
+    with explained(client.tracking_uri):
+        client.set_tag(parent, f"{KEPT}.{name}", run_id)
