@@ -114,7 +114,7 @@ SPOILED = {
     "key that is not there": (
         "local", "servers/mlflow.yaml", "AUTH_ADMIN_USERNAME, value: admin}",
         "AUTH_ADMIN_USERNAME, valueFrom: {configMapKeyRef: {name: tagscale-mlflow-settings, key: ADMIN}}}",
-        "ConfigMap `tagscale-mlflow-settings` has no key `ADMIN`; it has AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, MLFLOW_",
+        "ConfigMap `tagscale-mlflow-settings` has no key `ADMIN`; it has ARTIFACTS_BACKUP, AWS_DEFAULT_REGION, ",
     ),
     "secret that nothing makes": (
         "gpu", "components/champion-kserve/champion.yaml", "name: tagscale-mlflow-reader", "name: tagscale-client",

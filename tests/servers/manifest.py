@@ -1,6 +1,7 @@
 """How the cluster's manifests start MLflow: commands, arguments and environment, with this test's values put in."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,17 @@ def basic_auth(database_uri: str) -> str:
     script = (K8S / "secrets" / "create.sh").read_text()
     (layout,) = re.findall(r"basic_auth\.ini=<\(printf '([^']+)'", script)
     return layout.replace("\\n", "\n").replace("%s", database_uri.replace("%", "%%"))
+
+
+def job_command(name: str) -> list[str]:
+    """The command of a CronJob's container, with its scripts where they are here."""
+    jobs = [one for file in (K8S / "servers").glob("*.yaml") for one in _documents(file.name)]
+    (job,) = [one for one in jobs if one["kind"] == "CronJob" and one["metadata"]["name"] == name]
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    words = [
+        word.replace("/scripts/", f"{K8S}/servers/") for word in [*container["command"], *container.get("args", [])]
+    ]
+    return [sys.executable if word == "python" else word for word in words]
 
 
 def _documents(file: str) -> list[dict[str, Any]]:

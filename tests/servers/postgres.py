@@ -5,11 +5,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from servers.manifest import job_command
 from servers.processes import Process, free_port
 
 OWNER = "postgres"  # the server refuses to run as root
@@ -69,10 +71,34 @@ class Postgres:
             connection.execute(f'CREATE DATABASE "{database}"')
         return self.uri(database)
 
+    def wait_until_unused(self, database: str = DATABASE) -> None:
+        """Until the sessions of clients that are gone have ended."""
+        with psycopg.connect(self.uri("postgres"), autocommit=True) as connection:
+            for _ in range(100):
+                query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+                if connection.execute(query, [database]).fetchone() == (0,):
+                    return
+                time.sleep(0.1)
+        raise AssertionError(f"{database} is still in use")
+
     def run(self, program: str, *words: str) -> None:
         """One of PostgreSQL's client programs."""
         done = subprocess.run([self.programs / program, *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+    def job(self, name: str, folder: Path, uri: str = "", **settings: str) -> subprocess.CompletedProcess:
+        """Run the command of a CronJob of the manifests, with backups in `folder`."""
+        uri = uri or self.uri()
+        environment = os.environ | {"PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"}
+        environment |= {"DATABASE_URI": uri, "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment |= {"BACKUP_FOLDER": str(folder)} | settings
+        return subprocess.run(job_command(name), env=environment, capture_output=True, text=True)
+
+    def backup(self, folder: Path, uri: str = "") -> Path:
+        """The file that the nightly job makes."""
+        done = self.job("tagscale-backup", folder, uri)
+        assert done.returncode == 0, done.stderr
+        return max(folder.glob("mlflow-*.dump"))
 
     def _answers(self) -> bool:
         try:

@@ -105,12 +105,12 @@ class RealServers:
         here = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLFLOW_AUTH_CONFIG_PATH": f"{folder}/basic_auth.ini"}
         return manifest.environment(container) | here
 
-    def make_users(self) -> str:
-        """What the init container does; what it says."""
-        command = self.manifest.command("user", {})
-        assert command == ["python", "/scripts/mlflow_user.py"]
-        command = [sys.executable, str(K8S / "servers" / "mlflow_user.py")]
-        environment = self.environment(self.manifest, "user", self.folder)
+    def initialise(self, container: str) -> str:
+        """What an init container says."""
+        python, script, *words = self.manifest.command(container, {})
+        assert (python, script[:9]) == ("python", "/scripts/")
+        command = [sys.executable, str(K8S / "servers" / script[9:]), *words]
+        environment = self.environment(self.manifest, container, self.folder)
         done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -139,7 +139,7 @@ def real_servers(config: pytest.Config, folder: Path) -> Iterator[RealServers]:
         fill(postgres, config)
         servers = RealServers(postgres, f"http://{host}:{port}", folder)
         servers.s3().create_bucket(Bucket=servers.bucket)
-        assert servers.make_users() == f"user {NAME}: made\nuser {READER}: made"
+        assert servers.initialise("user") == f"user {NAME}: made\nuser {READER}: made"
         servers.mlflow.start()
         yield servers
     finally:

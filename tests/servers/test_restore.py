@@ -1,6 +1,5 @@
 """Backup, restore and upgrade of MLflow's database, by the scripts of the manifests on a real PostgreSQL."""
 
-import os
 import re
 import subprocess
 import time
@@ -11,10 +10,10 @@ import psycopg
 import pytest
 
 from servers.postgres import DATABASE, Postgres
-from servers.real import K8S, fill
+from servers.real import fill
 
 pytestmark = pytest.mark.slow
-SCRIPTS = K8S / "servers"
+RESTORE = "tagscale-database-restore"
 EXPERIMENTS = """
 INSERT INTO experiments (name, lifecycle_stage, workspace) VALUES
 ('lines' || E'\\n\\\\.\\n', 'active', 'default'), ('COPY public.later (id) FROM stdin;', 'active', 'default')
@@ -80,26 +79,10 @@ def change(server: Postgres, uri: str = "") -> None:
         connection.execute(LATER)
 
 
-def script(server: Postgres, name: str, folder: Path, uri: str = "", **settings: str) -> subprocess.CompletedProcess:
-    """Run a script as its job does."""
-    environment = {"PATH": f"{server.programs}{os.pathsep}{os.environ['PATH']}", "BACKUP_FOLDER": str(folder)}
-    environment |= {"DATABASE_URI": uri or server.uri()} | settings
-    shell = {"backup.sh": "/bin/sh", "restore.sh": "/bin/bash"}[name]
-    return subprocess.run([shell, SCRIPTS / name], env=environment, capture_output=True, text=True)
-
-
-def backup(server: Postgres, folder: Path, uri: str = "") -> Path:
-    done = script(server, "backup.sh", folder, uri)
-    assert done.returncode == 0, done.stderr
-    return max(folder.glob("mlflow-*.dump"))
-
-
 def test_a_restore_over_newer_tables_leaves_the_dumps_alone(postgres: Postgres, tmp_path: Path) -> None:
-    dump, before = backup(postgres, tmp_path), tables(postgres.uri())
+    dump, before = postgres.backup(tmp_path), tables(postgres.uri())
     change(postgres)
-    done = script(
-        postgres, "restore.sh", tmp_path, postgres.uri() + "?application_name=restore", RESTORE_FILE=dump.name
-    )
+    done = postgres.job(RESTORE, tmp_path, postgres.uri() + "?application_name=restore", RESTORE_FILE=dump.name)
     assert done.returncode == 0, done.stderr
     assert tables(postgres.uri()) == before
     assert "  experiments: 4 -> 3\n  later: 4 -> -\n" in done.stdout
@@ -118,9 +101,9 @@ def test_a_user_who_may_make_no_database_restores_within_it(postgres: Postgres, 
     uri = postgres.uri("provided").replace("mlflow:", "tenant:")
     before = tables(uri)
     for _ in range(2):
-        dump = backup(postgres, tmp_path, uri)
+        dump = postgres.backup(tmp_path, uri)
         change(postgres, uri)
-        done = script(postgres, "restore.sh", tmp_path, uri, RESTORE_FILE=dump.name)
+        done = postgres.job(RESTORE, tmp_path, uri, RESTORE_FILE=dump.name)
         assert done.returncode == 0, done.stderr
         assert tables(uri) == before
         (old,) = re.findall(r"are the schema (\w+)", done.stdout)
@@ -131,7 +114,7 @@ def test_a_user_who_may_make_no_database_restores_within_it(postgres: Postgres, 
 
 def test_pg_restore_into_the_same_database_fails_over_newer_tables(postgres: Postgres, tmp_path: Path) -> None:
     """Why the script takes a fresh one: the newer table stays, and so does what it refers to, with rows of today."""
-    dump, before = backup(postgres, tmp_path), tables(postgres.uri())
+    dump, before = postgres.backup(tmp_path), tables(postgres.uri())
     change(postgres)
     words = ["--clean", "--if-exists", "--no-owner", f"--dbname={postgres.uri()}", dump]
     done = subprocess.run([postgres.programs / "pg_restore", *words], capture_output=True, text=True)
@@ -141,9 +124,9 @@ def test_pg_restore_into_the_same_database_fails_over_newer_tables(postgres: Pos
 
 
 def test_a_restore_is_refused_while_the_database_is_in_use(postgres: Postgres, tmp_path: Path) -> None:
-    dump = backup(postgres, tmp_path)
+    dump = postgres.backup(tmp_path)
     with psycopg.connect(postgres.uri()):
-        done = script(postgres, "restore.sh", tmp_path, RESTORE_FILE=dump.name)
+        done = postgres.job(RESTORE, tmp_path, RESTORE_FILE=dump.name)
     assert done.returncode == 1
     assert done.stderr.startswith(
         "error 1 other sessions use the database mlflow. Nothing is changed. Scale the server"
@@ -152,18 +135,18 @@ def test_a_restore_is_refused_while_the_database_is_in_use(postgres: Postgres, t
 
 
 def test_a_damaged_dump_changes_nothing(postgres: Postgres, tmp_path: Path) -> None:
-    dump, before = backup(postgres, tmp_path), tables(postgres.uri())
+    dump, before = postgres.backup(tmp_path), tables(postgres.uri())
     content = dump.read_bytes()
     for damaged in (content[: len(content) // 2], content[:-2000] + bytes(1000) + content[-1000:]):
         dump.write_bytes(damaged)
-        done = script(postgres, "restore.sh", tmp_path, RESTORE_FILE=dump.name)
+        done = postgres.job(RESTORE, tmp_path, RESTORE_FILE=dump.name)
         assert done.returncode != 0, done.stdout
         assert "pg_restore: error" in done.stderr
         assert (tables(postgres.uri()), databases(postgres)) == (before, {"tables", DATABASE})
 
 
 def test_without_a_file_the_dumps_are_listed(postgres: Postgres, tmp_path: Path) -> None:
-    dump = backup(postgres, tmp_path)
-    done = script(postgres, "restore.sh", tmp_path, RESTORE_FILE="mlflow-1999.dump")
+    dump = postgres.backup(tmp_path)
+    done = postgres.job(RESTORE, tmp_path, RESTORE_FILE="mlflow-1999.dump")
     assert done.returncode == 1
     assert done.stderr == f"error RESTORE_FILE is `mlflow-1999.dump`; expected a dump in {tmp_path}: {dump.name}\n"

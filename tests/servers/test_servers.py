@@ -17,13 +17,13 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from registry.tiny import TinyStudy, make_study
-from servers.manifest import champion_command
-from servers.postgres import programs
+from servers.manifest import champion_command, job_command
 from servers.processes import Process, free_port
 from servers.real import ADMIN, ADMIN_PASSWORD, NAME, RealServers, real_servers
 from sounds import write_study
 from stages.conftest import SoundStudy
 from tagscale import tracking
+from tagscale.cluster import backup
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.promote import history, promote
 from tagscale.registry.versions import CHAMPION, Registry
@@ -248,29 +248,61 @@ def test_servers_that_are_killed_and_restarted_in_a_training_lose_nothing(
     assert not (tmp_path / "runs" / "outage" / UNSENT).exists()
 
 
-def test_a_dump_of_the_database_serves_the_same_runs(servers: RealServers, tmp_path: Path) -> None:
-    """k8s/servers/backup.sh, and the way back into a new database."""
+def test_a_backup_is_restored_while_the_server_is_stopped(servers: RealServers, tmp_path: Path) -> None:
+    """The commands of docs/cluster.md, in their order."""
     with tracking.start_run("kept", identity("kept"), {"batch": 8}) as run:
         run.log_metrics({"train_loss": 0.25}, step=1)
-    script = Path(__file__).parents[2] / "k8s" / "servers" / "backup.sh"
-    environment = {"PATH": f"{programs()}{os.pathsep}{os.environ['PATH']}", "BACKUP_FOLDER": str(tmp_path)}
-    environment |= {"DATABASE_URI": servers.postgres.uri()}
-    done = subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (dump,) = tmp_path.glob("mlflow-*.dump")
-    uri = servers.postgres.create("restored")
-    servers.postgres.run("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={uri}", str(dump))
+    dump = servers.postgres.backup(tmp_path)
+    with tracking.start_run("later", identity("later"), {"batch": 8}):
+        pass
+    refused = servers.postgres.job("tagscale-database-restore", tmp_path, RESTORE_FILE=dump.name)
+    assert "other sessions use the database mlflow. Nothing is changed" in refused.stderr
 
-    folder = tmp_path / "second"
-    folder.mkdir()
-    port = free_port()
-    second = servers.mlflow_process(servers.manifest_for(uri), folder, port)
-    try:
-        second.start()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-            kept = tracking.connect().get_run(run.run_id)
-        assert kept.data.metrics == {"train_loss": 0.25}
-        assert kept.info.status == "FINISHED"
-    finally:
-        second.stop()
+    servers.mlflow.stop()
+    servers.postgres.wait_until_unused()
+    done = servers.postgres.job("tagscale-database-restore", tmp_path, RESTORE_FILE=dump.name)
+    assert done.returncode == 0, done.stderr
+    assert servers.initialise("schema").count("as this image expects") == 2
+    assert servers.initialise("user").count("as it was") == 2
+    servers.mlflow.start()
+    kept = tracking.connect().get_run(run.run_id)
+    assert (kept.data.metrics, kept.info.status) == ({"train_loss": 0.25}, "FINISHED")
+    names = {experiment.name for experiment in tracking.connect().search_experiments()}
+    assert "kept" in names
+    assert "later" not in names
+
+
+@pytest.mark.parametrize("second", ["folder", "bucket"])
+def test_lost_artifacts_come_back_from_their_backup(
+    servers: RealServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, second: str
+) -> None:
+    """The job artifact-backup, to a folder of its volume and to another bucket."""
+    assert job_command("tagscale-artifact-backup")[1:] == ["-m", "tagscale.cluster.backup"]
+    s3, place = servers.s3(), str(tmp_path / "copies")
+    if second == "bucket":
+        s3.create_bucket(Bucket="second")
+        place = "s3://second/mlflow"
+    content = bytes(range(256)) * 40_000  # 10 MB: in several parts
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "weights").write_bytes(content)
+    with tracking.start_run("lost", identity(second), {}) as run:
+        run.log_artifacts(tmp_path / "checkpoint", "checkpoint")
+
+    for name, value in servers.keys.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BACKUP_FROM", servers.manifest.environment("mlflow")["MLFLOW_ARTIFACTS_DESTINATION"])
+    monkeypatch.setenv("BACKUP_TO", place)
+    stored = [name for name in servers.stored() if name.startswith("mlflow/")]
+    backup.main()
+    backup.main()
+    first, again = capsys.readouterr().out.splitlines()
+    assert f" {len(stored)} new (" in first
+    assert " 0 new (0.0 MB), 0 changed" in again
+
+    (lost,) = [name for name in stored if name.endswith(f"{run.run_id}/artifacts/checkpoint/weights")]
+    s3.delete_object(Bucket=servers.bucket, Key=lost)
+    monkeypatch.setenv("BACKUP_DIRECTION", "restore")
+    backup.main()
+    assert "1 were missing (10.2 MB) and are back" in capsys.readouterr().out
+    assert set(stored) <= set(servers.stored())
+    assert s3.get_object(Bucket=servers.bucket, Key=lost)["Body"].read() == content

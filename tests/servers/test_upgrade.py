@@ -1,11 +1,9 @@
 """The tables of MLflow in older, newer and empty databases, by the manifests' script on a real PostgreSQL."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import psycopg
@@ -99,7 +97,7 @@ def test_mlflow_alone_would_migrate_it_beneath_older_servers(postgres: Postgres)
 
 
 def test_an_upgrade_is_refused_while_a_server_runs_and_then_brings_all_tables(
-    postgres: Postgres, schema: ModuleType, capsys: pytest.CaptureFixture
+    postgres: Postgres, schema: ModuleType, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     before = state(postgres)
     with psycopg.connect(postgres.uri(), application_name="mlflow"):
@@ -108,9 +106,7 @@ def test_an_upgrade_is_refused_while_a_server_runs_and_then_brings_all_tables(
         ):
             schema.main("upgrade", postgres.uri())
         assert state(postgres) == before
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "upgrade"], env=environment(postgres), capture_output=True, text=True
-    )
+    done = postgres.job("tagscale-database-upgrade", tmp_path)
     assert done.returncode == 0, done.stderr
     runs, users = before[-1]
     assert f"alembic_version: {runs} -> " in done.stdout
@@ -144,7 +140,3 @@ def test_servers_that_start_together_make_the_tables_once(
     monkeypatch.setattr(schema, "migrate", migrate)
     at_once(3, lambda _: schema.main("check", uri))
     assert made == [uri]
-
-
-def environment(server: Postgres) -> dict[str, str]:
-    return os.environ | {"MLFLOW_BACKEND_STORE_URI": server.uri(), "MLFLOW_DISABLE_TELEMETRY": "true"}
