@@ -8,9 +8,18 @@ from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score
 
 from tagscale.evaluation.metrics import evaluate
-from tagscale.evaluation.selection import groups_of_artists, pool, pool_held_out, select, select_without
+from tagscale.evaluation.selection import (
+    groups_of_artists,
+    metrics_by_kind,
+    pool,
+    pool_held_out,
+    select,
+    select_by_kind,
+    select_without,
+)
 
 CLASSES = np.array([False, False])
+BY_PR_AUC, BY_ROC_AUC = metrics_by_kind("pr_auc"), metrics_by_kind("roc_auc")
 
 
 def noisy(labels: np.ndarray, noise: list[float], seed: int = 0) -> np.ndarray:
@@ -64,6 +73,19 @@ def test_regression_tags_are_selected_by_their_error_alone() -> None:
     assert select(scores, labels, regression, "pr_auc").tolist() == [1, 0]
 
 
+def test_each_kind_of_tags_has_weights_of_its_own() -> None:
+    random = np.random.default_rng(0)
+    labels = np.column_stack([random.random(50) < 0.5, random.random(50), random.random(50)]).astype(float)
+    guesses, regression = random.random(labels.shape), np.array([False, True, True])
+    at_classes, at_values = np.where(regression, guesses, labels), np.where(regression, labels, guesses)
+    scores = np.stack([at_classes, at_values])
+    for metric in ("pr_auc", "rmse"):
+        weights = select_by_kind(scores, labels, regression, metrics_by_kind(metric))
+        assert weights.tolist() == [[1, 0, 0], [0, 1, 1]]
+    np.testing.assert_allclose(pool(scores, weights, regression), labels, atol=2e-6)
+    assert select_by_kind(scores[..., :1], labels[:, :1], regression[:1], BY_PR_AUC).tolist() == [[1], [0]]
+
+
 def test_where_no_model_has_the_metric_all_weigh_alike(labels: np.ndarray) -> None:
     scores = noisy(labels, [0.1, 0.2])
     assert select(scores, labels, CLASSES, "rmse").tolist() == [1, 1]
@@ -98,7 +120,7 @@ def test_held_out_artists_unmask_a_selection_of_noise() -> None:
     artist = np.arange(100) // 2
     chosen = pool(scores, select(scores, labels, CLASSES, "roc_auc"), CLASSES)
     group = groups_of_artists(artist, seed=0)
-    weights = select_without(scores, labels, CLASSES, "roc_auc", group)
+    weights = select_without(scores, labels, CLASSES, BY_ROC_AUC, group)
     held_out = pool_held_out(scores, weights, group, CLASSES)
     assert evaluate(labels, chosen, CLASSES).overall()["roc_auc"] > 0.62
     assert evaluate(labels, held_out, CLASSES).overall()["roc_auc"] == pytest.approx(0.5, abs=0.1)
@@ -115,9 +137,9 @@ def test_the_tracks_of_an_artist_are_in_one_of_five_groups() -> None:
 def test_a_groups_weights_owe_nothing_to_its_labels(labels: np.ndarray) -> None:
     scores = noisy(labels, [0.2, 0.25, 0.3])
     group = np.array(["a"] * 25 + ["b"] * 35)
-    weights = select_without(scores, labels, CLASSES, "pr_auc", group)
+    weights = select_without(scores, labels, CLASSES, BY_PR_AUC, group)
     other = np.where(group[:, None] == "a", 1 - labels, labels)
-    again = select_without(scores, other, CLASSES, "pr_auc", group)
+    again = select_without(scores, other, CLASSES, BY_PR_AUC, group)
     assert weights["a"].tolist() == again["a"].tolist()
     assert weights["b"].tolist() != again["b"].tolist()
     pooled = pool_held_out(scores, weights, group, CLASSES)
@@ -127,5 +149,5 @@ def test_a_groups_weights_owe_nothing_to_its_labels(labels: np.ndarray) -> None:
 
 def test_an_artist_alone_gets_the_mean_of_all_models(labels: np.ndarray) -> None:
     group = groups_of_artists(np.zeros(len(labels), int), seed=0)
-    weights = select_without(noisy(labels, [0.2, 0.3]), labels, CLASSES, "pr_auc", group)
-    assert [one.tolist() for one in weights.values()] == [[1, 1]]
+    weights = select_without(noisy(labels, [0.2, 0.3]), labels, CLASSES, BY_PR_AUC, group)
+    assert [one.tolist() for one in weights.values()] == [[[1, 1], [1, 1]]]

@@ -47,7 +47,8 @@ def trees() -> TreesScorer:
 def scorer(request: pytest.FixtureRequest, trees: TreesScorer) -> Scorer:
     network = tiny_network()
     members: dict[str, Scorer] = {"a network": network, "trees": trees, "another": tiny_network(seed=1)}
-    mean, ensemble = MeanScorer(members, [2, 1, 1]), EnsembleScorer(members, [2, 1, 1])
+    by_kind = [{"classification": 2.0, "regression": 1.0}, {"classification": 1.0}, {"regression": 1.0}]
+    mean, ensemble = MeanScorer(members, [2, 1, 1]), EnsembleScorer(members, by_kind)
     return {"network": network, "trees": trees, "mean": mean, "ensemble": ensemble}[request.param]
 
 
@@ -111,10 +112,20 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members_log_odds(trees: TreesSc
     own = [scorer.scores(SONGS["t1"]).astype(float) for scorer in (network, trees)]
     sure = [scores.clip(1e-6, 1 - 1e-6) for scores in own]
     expected = expit(0.75 * logit(sure[0]) + 0.25 * logit(sure[1]))
-    expected[2] = 0.75 * own[0][2] + 0.25 * own[1][2]  # the regression tag
-    scores = EnsembleScorer({"network": network, "trees": trees}, [3, 1]).scores(SONGS["t1"])
+    expected[2] = 0.4 * own[0][2] + 0.6 * own[1][2]  # the regression tag
+    weights = [{"classification": 3.0, "regression": 2.0}, {"classification": 1.0, "regression": 3.0}]
+    scores = EnsembleScorer({"network": network, "trees": trees}, weights).scores(SONGS["t1"])
     assert list(KINDS.values()) == ["classification", "classification", "regression"]
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("regression", [[1.0], [0.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")]])
+def test_an_ensemble_refuses_weights_that_mean_nothing(regression: list[float]) -> None:
+    weights = [{"classification": 1.0, "regression": one} for one in regression]
+    with pytest.raises(
+        TagscaleError, match=r"weights of its 2 members for each kind of tags \(classification, regress"
+    ):
+        EnsembleScorer({"one": tiny_network(), "other": tiny_network(seed=1)}, weights)
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])

@@ -242,6 +242,14 @@ def test_a_dozen_models_have_readable_names_and_their_looks(tmp_path: Path, undr
     assert structure.open == []
 
 
+def test_figures_without_room_for_the_ensemble_say_so(tmp_path: Path, undrawn: None) -> None:
+    models = ["waveform", "spectrogram", "probe", "ensemble"]
+    files = make_study(tmp_path, models=models, sizes={"all": 802})
+    words = words_of(page_of(files, study_of(files, models=models, sizes=["all"])))
+    kinds = "the two best front-ends, the best pretrained encoder and the best baseline on descriptors"
+    assert f"Shown: {kinds}; the other one is in the tables." in words
+
+
 def test_intervals_stand_below_the_scores_they_belong_to(tmp_path: Path, undrawn: None) -> None:
     files = make_study(tmp_path, resamples=50)
     study = study_of(files)

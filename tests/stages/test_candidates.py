@@ -18,7 +18,8 @@ from tagscale.cli import main
 from tagscale.cli.stages import folders
 from tagscale.descriptors import baseline
 from tagscale.descriptors.describe import VERSION
-from tagscale.evaluation.selection import groups_of_artists, pool, select
+from tagscale.evaluation.metrics import KINDS
+from tagscale.evaluation.selection import groups_of_artists, metrics_by_kind, pool, select_by_kind
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.registry.cost import PLACE, SIZE, TIME
@@ -181,9 +182,15 @@ def regression_tags(study: SoundStudy) -> np.ndarray:
     return np.array([kinds[tag] == "regression" for tag in Partition.load(study.root / "partition").tags])
 
 
-def weights_in(run: Path) -> list[float]:
-    weights = {member["run"]: member["weight"] for member in read_json(run / MEMBERS)}
-    return [weights.get(name, 0.0) for name in MEMBERS_OF]
+def weights_in(run: Path) -> list[list[float]]:
+    """The weights of the two members, for classification and for regression tags."""
+    weights = {member["run"]: member["weights"] for member in read_json(run / MEMBERS)}
+    return [[weights.get(name, {}).get(kind, 0.0) for kind in KINDS] for name in MEMBERS_OF]
+
+
+def of_tags(weights: list[list[float]], regression: np.ndarray) -> np.ndarray:
+    """Weights of two kinds of tags as those of tags, (members, tags)."""
+    return np.array(weights)[:, regression.astype(int)]
 
 
 def test_an_ensemble_is_a_run_whose_test_scores_are_the_mean_of_its_members(
@@ -191,20 +198,23 @@ def test_an_ensemble_is_a_run_whose_test_scores_are_the_mean_of_its_members(
 ) -> None:
     run = study.root / ENSEMBLES / "runs" / "ensemble-all-0"
     weights, members = weights_in(run), [read_json(study.root / RUNS / name / "run.json") for name in MEMBERS_OF]
-    chosen = [facts for facts, weight in zip(members, weights, strict=True) if weight]
+    chosen = [facts for facts, weight in zip(members, weights, strict=True) if any(weight)]
     whole = read_json(run / "run.json")
     assert whole["parameters"] == sum(facts["parameters"] for facts in chosen)
     assert whole["seconds"] == pytest.approx(sum(facts["seconds"] for facts in chosen), abs=0.1)
     assert whole["train_tracks"] == members[0]["train_tracks"]
     scores, own = scores_of(study, "test")
-    np.testing.assert_allclose(own.to_numpy(), pool(scores, np.array(weights), regression_tags(study)), atol=1e-6)
+    regression = regression_tags(study)
+    np.testing.assert_allclose(own.to_numpy(), pool(scores, of_tags(weights, regression), regression), atol=1e-6)
     client = MlflowClient(f"sqlite:///{study.root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("candidates")
     (logged,) = client.search_runs([experiment.experiment_id], "tags.`tagscale.model` = 'ensemble'")
     metrics = read_json(study.root / ENSEMBLES / "results" / "ensemble-all-0" / "metrics.json")
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics["test_pr_auc"] == metrics["test"]["pr_auc"]
-    assert logged.data.params["members"].count("%") == len(chosen)
+    assert logged.data.params["members"].count("%") in (len(chosen), np.count_nonzero(weights)), (
+        "alike, or kind by kind"
+    )
 
 
 def test_validation_scores_are_of_members_chosen_without_the_tracks_artist(
@@ -217,7 +227,7 @@ def test_validation_scores_are_of_members_chosen_without_the_tracks_artist(
     assert len(set(group)) == 5
     for number in range(5):
         others, held_out = group != number, group == number
-        weights = select(scores[:, others], labels[others], regression, "pr_auc")
+        weights = select_by_kind(scores[:, others], labels[others], regression, metrics_by_kind("pr_auc"))
         expected = pool(scores[:, held_out], weights, regression)
         np.testing.assert_allclose(own[held_out].to_numpy(), expected, atol=1e-6)
 
@@ -245,9 +255,10 @@ def test_a_packaged_ensemble_weighs_its_members_by_members_json(
     ensembled: SoundStudy, study: SoundStudy, tmp_path: Path
 ) -> None:
     run, runs = tmp_path / "ensemble-all-0", {name: study.root / RUNS / name for name in MEMBERS_OF}
+    given, regression = [[3.0, 1.0], [1.0, 2.0]], regression_tags(study)
     members = [
-        Member(run=name, weight=weight, content=content_of_run(runs[name]))
-        for name, weight in zip(MEMBERS_OF, (3.0, 1.0), strict=True)
+        Member(run=name, weights=dict(zip(KINDS, weights, strict=True)), content=content_of_run(runs[name]))
+        for name, weights in zip(MEMBERS_OF, given, strict=True)
     ]
 
     def rewrite(members: list[Member]) -> None:
@@ -259,16 +270,16 @@ def test_a_packaged_ensemble_weighs_its_members_by_members_json(
     window, (scores, own) = study.params().evaluate, scores_of(study, "test")
     tracks, store = [str(track) for track in own.index[-3:]], Store.open(study.root / "store")
     packaged = scorer_of(run, runs, window).predict(store, tracks)
-    expected = pool(scores[:, -3:], np.array([3, 1]), regression_tags(study))
+    expected = pool(scores[:, -3:], of_tags(given, regression), regression)
     np.testing.assert_allclose(packaged[list(own.columns)].to_numpy(), expected, atol=1e-5)
 
-    rewrite([Member(run=MEMBERS_OF[0], weight=1.0, content="0")])
+    rewrite([Member(run=MEMBERS_OF[0], weights={"classification": 1.0}, content="0")])
     expected_words = (
         r"members\.json: its member spectrogram-all-0 was trained again since. Run `tagscale ensemble` again"
     )
     with pytest.raises(TagscaleError, match=expected_words):
         scorer_of(run, runs, window)
-    rewrite([Member(run="waveform-all-0", weight=1.0, content="0")])
+    rewrite([Member(run="waveform-all-0", weights={"classification": 1.0}, content="0")])
     with pytest.raises(TagscaleError, match=r"its member waveform-all-0 is no run of the study"):
         scorer_of(run, runs, window)
     (run / MEMBERS).write_text("[]")

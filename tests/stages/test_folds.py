@@ -18,7 +18,7 @@ from stages.conftest import SoundStudy
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.evaluation.predict import predict
-from tagscale.evaluation.selection import pool, select
+from tagscale.evaluation.selection import metrics_by_kind, pool, select_by_kind
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import fold_names
@@ -311,9 +311,11 @@ def test_a_folds_ensemble_is_chosen_without_the_folds_tracks(
     for name in FOLDS:
         others = in_fold != name
         fold = parts.fold_of(tracks)[others]
-        weights = select(of_part["valid"][:, others], labels[others], regression, "pr_auc", fold)
-        chosen = {one["run"]: one["weight"] for one in read_json(run / name / MEMBERS)}
-        assert chosen == {run: weight for run, weight in zip(names, weights, strict=True) if weight}
+        known = of_part["valid"][:, others], labels[others], regression
+        weights = select_by_kind(*known, metrics_by_kind("pr_auc"), fold)
+        chosen = {one["run"]: one["weights"] for one in read_json(run / name / MEMBERS)}
+        by_kind = [dict(zip(np.where(regression, "regression", "classification"), row, strict=True)) for row in weights]
+        assert chosen == {run: of_run for run, of_run in zip(names, by_kind, strict=True) if any(of_run.values())}
         for part, scores in of_part.items():
             expected = pool(scores[:, ~others], weights, regression)
             ours = own[(where == part).to_numpy()].loc[np.array(tracks)[~others], parts.tags]

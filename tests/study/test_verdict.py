@@ -45,6 +45,19 @@ def test_every_baseline_is_beaten(tmp_path: Path) -> None:
     assert found.compared == ["short_chunk", "spectrogram", "samplecnn", "descriptors"]
 
 
+def test_the_best_model_is_named_whatever_its_kind(tmp_path: Path) -> None:
+    scores = {"waveform": 0.42, "spectrogram": 0.45, "descriptors": 0.35, "ensemble": 0.5}
+    found = conclude(study_of(tmp_path / "default", scores, sizes=("all",)), 101, 17)
+    assert found.findings[1] == "Of all 4 models, ensemble has the best PR-AUC: 0.500 against 0.450 of spectrogram."
+    assert set(found.shown) == set(scores)
+    assert found.compared == ["spectrogram", "descriptors"]
+
+    found = conclude(study_of(tmp_path / "more", scores | {"probe": 0.6}, sizes=("all",)), 101, 17)
+    assert found.findings[1] == "Of all 5 models, probe has the best PR-AUC: 0.600 against 0.500 of ensemble."
+    assert set(found.shown) == {"waveform", "spectrogram", "descriptors", "probe"}, "there is room for four"
+    assert found.compared == ["spectrogram", "waveform", "descriptors", "probe"]
+
+
 def test_front_ends_are_ranked_among_themselves(tmp_path: Path) -> None:
     found = conclude(study_of(tmp_path, SCORES | {"samplecnn": 0.6}, sizes=("all",)), 101, 17)
     (lead,) = [words for words in found.findings if words.startswith("PR-AUC")]

@@ -2,8 +2,10 @@
 
 Source: Caruana et al. 2004, Ensemble selection from libraries of models, sections 2 and 2.2: the best single model
 first, then again and again the model, chosen ones included, with which the mean scores best, until none improves it.
-The choice fits the tracks that it is made on, so their score of the chosen ensemble is too good. `select_without` and
-`pool_held_out` give every track the score of an ensemble that was chosen without its artist.
+Classification and regression tags have weights of their own, each chosen by a metric of its kind: the mean that ranks
+tracks best is not the one whose values are nearest. The choice fits the tracks that it is made on, so their score of
+the chosen ensemble is too good. `select_without` and `pool_held_out` give every track the score of an ensemble that was
+chosen without its artist.
 
 The mean is that of log-odds. Models differ in how sure they are: trees on few tracks stay near the prevalence of a tag,
 networks go to 0 and 1, and outweigh them in a mean of probabilities whatever their weights are. Log-odds let the scale
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tagscale.evaluation.metrics import METRICS, evaluate
+from tagscale.evaluation.metrics import KINDS, METRICS, evaluate, main_metric
 
 ROUNDS = 25  # models at most, counted as often as they are chosen
 FOLDS = 5
@@ -28,12 +30,12 @@ def pool(scores: Iterable[np.ndarray], weights: np.ndarray, regression: np.ndarr
 
     Shape:
         scores:     (..., tags) in [0, 1], one array a model
-        weights:    (models,), not negative, in any scale
+        weights:    (models,) or (models, tags), not negative, in any scale
         regression: (tags,) bool
         returns:    (..., tags) float32 in [0, 1]
     """
     summed = sum(weight * _log_odds(one, regression) for weight, one in zip(weights, scores, strict=True))
-    return _scores(summed / np.sum(weights), regression).astype(np.float32)
+    return _scores(summed / np.sum(weights, axis=0), regression).astype(np.float32)
 
 
 def select(
@@ -69,25 +71,55 @@ def select(
     return counts if counts.any() else np.ones_like(counts)
 
 
+def metrics_by_kind(metric: str) -> dict[str, str]:
+    """Kind of tags -> the metric by which its weights are chosen: this one, or the main one of a kind without it.
+
+    >>> metrics_by_kind("roc_auc")
+    {'classification': 'roc_auc', 'regression': 'rmse'}
+    """
+    return {kind: metric if kind in METRICS[metric].kinds else main_metric(kind).key for kind in KINDS}
+
+
+def select_by_kind(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    regression: np.ndarray,
+    metrics: Mapping[str, str],
+    fold: np.ndarray | None = None,
+) -> np.ndarray:
+    """The weights that `select` gives by the metric of each kind of tags, (models, tags) int, alike in a kind's tags.
+
+    Args:
+        scores, labels, regression, fold: as `select` takes them
+        metrics: as `metrics_by_kind` gives them
+    """
+    weights = np.zeros((len(scores), len(regression)), int)
+    for kind, metric in metrics.items():
+        of_kind = regression == (kind == "regression")
+        if of_kind.any():
+            weights[:, of_kind] = select(scores, labels, regression, metric, fold)[:, None]
+    return weights
+
+
 def select_without(
     scores: np.ndarray,
     labels: np.ndarray,
     regression: np.ndarray,
-    metric: str,
+    metrics: Mapping[str, str],
     group: np.ndarray,
     fold: np.ndarray | None = None,
 ) -> dict[Any, np.ndarray]:
-    """The weights that `select` gives without a group of tracks, by group.
+    """The weights that `select_by_kind` gives without a group of tracks, by group.
 
     Args:
-        scores, labels, regression, metric, fold: as `select` takes them
+        scores, labels, regression, metrics, fold: as `select_by_kind` takes them
         group: (tracks,), the name or number of each track's group, which holds all tracks of its artists
     """
     weights = {}
     for name in np.unique(group).tolist():
         others = group != name
         of_others = None if fold is None else fold[others]
-        weights[name] = select(scores[:, others], labels[others], regression, metric, of_others)
+        weights[name] = select_by_kind(scores[:, others], labels[others], regression, metrics, of_others)
     return weights
 
 
@@ -98,7 +130,7 @@ def pool_held_out(
 
     Args:
         scores, regression: as `select` takes them
-        weights: (models,) each, as `select_without` gives them
+        weights: (models, tags) each, as `select_without` gives them
         group: (tracks,), the group of each track
     """
     pooled = np.empty(scores.shape[1:], np.float32)

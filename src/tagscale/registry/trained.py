@@ -27,7 +27,7 @@ def scorer_of(run: Path, folders: Mapping[str, Path], window: EvaluateParams) ->
         for member in members:
             _check_member(run, member, folders)
         scorers = {member["run"]: scorer_of(folders[member["run"]], folders, window) for member in members}
-        return EnsembleScorer(scorers, [member["weight"] for member in members])
+        return EnsembleScorer(scorers, [member["weights"] for member in members])
     if folds := _folds(run):
         for fold in folds.values():
             run_output(fold).check()

@@ -7,7 +7,7 @@ seeds say how far it varies. It reads scores alone, and takes seconds.
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,13 @@ import pandas as pd
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.selection import groups_of_artists, pool_held_out, select, select_without
+from tagscale.evaluation.selection import (
+    groups_of_artists,
+    metrics_by_kind,
+    pool_held_out,
+    select_by_kind,
+    select_without,
+)
 from tagscale.params.blocks import FEWEST_MEMBERS
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
@@ -86,10 +92,11 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
     facts = {member: run_output(folder).facts(RunFacts) for member, (folder, _) in library.items()}
     for member, (folder, _) in library.items():
         check_same_data(folder, facts[member]["identity"], cell.partition)
-    weights, scores = _choose(params.registry.metric, cell, [results for _, results in library.values()])
+    metrics = metrics_by_kind(params.registry.metric)
+    weights, scores = _choose(metrics, cell, [results for _, results in library.values()])
     identities = [one["identity"] for one in facts.values()]
     of_models = {identity.model: identity.settings_hash for identity in identities}
-    settings = {"ensemble": {"metric": params.registry.metric, "members": of_models}}
+    settings = {"ensemble": {"metrics": metrics, "members": of_models}}
     identity = cell.identity(settings)
     logged = settings | {"train_tracks": cell.train_tracks}
     unsent = run.with_name(f"{run.name}.unfinished")
@@ -99,13 +106,13 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
             for fold, part in cell.folds.items():
                 chosen = {member: folder / fold for member, (folder, _) in library.items()}
                 _write_run(fresh / fold, part, part.identity(settings), chosen, weights[fold])
-                words = _words(identities, weights[fold])
+                words = _words(part, identities, weights[fold])
                 say(identity, part, run_output(fresh / fold).facts(RunFacts)["parameters"], begin, words, fold)
             if cell.partition.folds:
                 join_folds(fresh, cell.folds, identity)
         whole = run_output(run).facts(RunFacts)
-        shares = np.mean([of_fold / of_fold.sum() for of_fold in weights.values()], axis=0)
-        tracked.log_params({"parameters": whole["parameters"], "members": _words(identities, shares)})
+        shares = np.mean([of_fold / of_fold.sum(axis=0) for of_fold in weights.values()], axis=0)
+        tracked.log_params({"parameters": whole["parameters"], "members": _words(cell, identities, shares)})
         tracked.log_artifacts(run, "checkpoint")
     write_results(params, scores, cell.catalog, cell.partition, whole, run=run, results=results)
 
@@ -116,8 +123,10 @@ def _library(models: Sequence[str], study: Study, cell: Cell) -> dict[str, tuple
     return {name: study.folders[name] for name in names if name in study.folders}
 
 
-def _choose(metric: str, cell: Cell, results: Sequence[Path]) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """The weights of the members, (members,) for each fold or for "", and the ensemble's scores of all scored tracks.
+def _choose(
+    metrics: Mapping[str, str], cell: Cell, results: Sequence[Path]
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """The weights of the members, (members, tags) for each fold or for "", and the ensemble's scores of scored tracks.
 
     With folds, a fold's weights are chosen on the validation scores of the tracks outside the fold. They score the
     fold's tracks, in the validation part as in the test part. Without folds, the validation part is divided into groups
@@ -129,13 +138,13 @@ def _choose(metric: str, cell: Cell, results: Sequence[Path]) -> tuple[dict[str,
     scores = np.stack([_scores(folder, tracks, cell.tags) for folder in results])
     of_valid, of_test = scores[:, : len(valid)], scores[:, len(valid) :]
     regression = np.array(cell.kinds) == "regression"
-    known = of_valid, cell.labels(valid), regression, metric
+    known = of_valid, cell.labels(valid), regression, metrics
     if parts.folds:
         group, tested = (np.array(parts.about(tracks, "part")) for tracks in (valid, test))
         without = weights = select_without(*known, group, parts.fold_of(valid))
     else:
         group, tested = groups_of_artists(parts.artist_of(valid), cell.seed), np.full(len(test), "")
-        without, weights = select_without(*known, group), {"": select(*known)}
+        without, weights = select_without(*known, group), {"": select_by_kind(*known)}
     pooled = [
         pool_held_out(of_valid, without, group, regression),
         pool_held_out(of_test, weights, tested, regression),
@@ -155,9 +164,9 @@ def _scores(results: Path, tracks: list[str], tags: list[str]) -> np.ndarray:
 def _write_run(folder: Path, part: Cell, identity: RunIdentity, runs: dict[str, Path], weights: np.ndarray) -> None:
     """Write the folder of an ensemble, or of one fold of it; time and parameters are those of its members together."""
     members = [
-        (Member(run=name, weight=float(weight), content=content_of_run(run)), run_output(run).facts(RunFacts))
-        for (name, run), weight in zip(runs.items(), weights, strict=True)
-        if weight > 0
+        (Member(run=name, weights=of_member, content=content_of_run(run)), run_output(run).facts(RunFacts))
+        for (name, run), of_member in zip(runs.items(), _by_kind(part, weights), strict=True)
+        if any(of_member.values())
     ]
     folder.mkdir(parents=True)
     write_members(folder, [member for member, _ in members])
@@ -165,8 +174,17 @@ def _write_run(folder: Path, part: Cell, identity: RunIdentity, runs: dict[str, 
     write_run(folder, identity, part, int(parameters), seconds)
 
 
-def _words(identities: Sequence[RunIdentity], weights: np.ndarray) -> str:
-    """The members with their shares in per cent: "60 % spectrogram, 40 % descriptors"."""
-    shares = 100 * weights / weights.sum()
-    members = sorted(zip(shares, identities, strict=True), key=lambda member: -member[0])
-    return ", ".join(f"{share:.0f} % {identity.model}" for share, identity in members if share > 0)
+def _by_kind(cell: Cell, weights: np.ndarray) -> list[dict[str, float]]:
+    """The weights of each member, (members, tags), by kind of tags."""
+    return [dict(zip(cell.kinds, of_member.tolist(), strict=True)) for of_member in weights.astype(float)]
+
+
+def _words(cell: Cell, identities: Sequence[RunIdentity], weights: np.ndarray) -> str:
+    """The members with their shares in per cent, of each kind of tags: "60 % spectrogram, 40 % descriptors"."""
+    shares, words = _by_kind(cell, 100 * weights / weights.sum(axis=0)), {}
+    for kind in dict.fromkeys(cell.kinds):
+        members = sorted(zip(shares, identities, strict=True), key=lambda member: -member[0][kind])
+        words[kind] = ", ".join(f"{share[kind]:.0f} % {identity.model}" for share, identity in members if share[kind])
+    if len(set(words.values())) == 1:
+        return words[cell.kinds[0]]
+    return "; ".join(f"{kind} tags: {text}" for kind, text in words.items())

@@ -18,7 +18,7 @@ class Member(TypedDict):
     """Another run of the study; for an ensemble of one fold, that fold of the run."""
 
     run: str
-    weight: FiniteFloat
+    weights: dict[str, FiniteFloat]  # by kind of tags
     content: str  # hash of what that run was when the ensemble was made (`content_of_run`)
 
 

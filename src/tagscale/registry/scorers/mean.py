@@ -83,8 +83,11 @@ class MeanScorer(Scorer):
 
     @classmethod
     def read(cls, folder: Path, facts: Mapping[str, Any]) -> Self:
-        members = {one["name"]: load_scorer(_folder(folder, number)) for number, one in enumerate(facts["members"], 1)}
-        return cls(members, [one["weight"] for one in facts["members"]])
+        return cls(cls._members(folder, facts), [one["weight"] for one in facts["members"]])
+
+    @staticmethod
+    def _members(folder: Path, facts: Mapping[str, Any]) -> dict[str, Scorer]:
+        return {one["name"]: load_scorer(_folder(folder, number)) for number, one in enumerate(facts["members"], 1)}
 
 
 def _folder(folder: Path, number: int) -> Path:
