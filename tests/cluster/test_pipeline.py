@@ -64,9 +64,13 @@ def test_two_runs_of_one_name_are_two(params: Params) -> None:
     assert pipeline_run(params, OTHER).info.status == "RUNNING"
 
 
-def test_the_first_task_says_what_is_retried(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_task_says_what_is_retried_and_which_locks_there_are(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     start(params)
-    assert "Retries: none, since no cluster runs this task" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "Retries: none, since no cluster runs this task" in output
+    assert f"Locks on {params.kubernetes.mount}: of the file system" in output
 
 
 def test_a_model_that_cannot_take_its_patches_stops_the_first_task(params: Params) -> None:

@@ -13,6 +13,7 @@ from tagscale import tracking
 from tagscale.cluster import retries
 from tagscale.cluster.volume import Volume
 from tagscale.params.load import Params
+from tagscale.runtime import lock
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import git_commit
 from tagscale.stages.preflight import check_models
@@ -50,6 +51,7 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str, title: str) -> st
             f"(a relative dataset.root lies in {volume.root}), or correct dataset.root."
         )
     volume.check_writable()
+    _print(f"Locks on {volume.root}: {lock.description(volume.folder)}")
     volume.check_version(params)
     client = tracking.connect()
     with tracking.explained(client.tracking_uri):

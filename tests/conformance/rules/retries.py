@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from conformance.argo import back_off, merged, phase_of, policy_of, retried, seconds_left
-from conformance.kit import UPSTREAM, Installation, Planted, Rule
+from conformance.kit import UPSTREAM, Elsewhere, Installation, Planted, Rule
 
 ARGO = "Argo Workflows 4.0.5: workflow/controller/operator.go"
 KFP = "Kubeflow Pipelines 2.17.0: manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml"
@@ -173,5 +173,17 @@ PLANTED = [
         REST,
         _in_patch("secondsAfterFailure: 3600", "secondsAfterFailure: 60"),
         "would change ttlStrategy",
+    ),
+]
+ELSEWHERE = [
+    Elsewhere(
+        "nobody sees that the installation retries nothing",
+        "Argo Workflows 4.0.5: workflow/controller/workflowpod.go (ARGO_TEMPLATE)",
+        "tests/cluster/test_retries.py::test_the_policy_of_the_own_pod",
+    ),
+    Elsewhere(
+        "a volume without locks ends a training with a traceback",
+        "flock(2), nfs(5): ENOLCK, nolock, local_lock",
+        "tests/runtime/test_lock.py::test_a_file_system_without_locks",
     ),
 ]
