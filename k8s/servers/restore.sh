@@ -29,7 +29,8 @@ beside() { # the address of another database of the server
 
 facts=$("${query[@]}" --dbname="$DATABASE_URI" <<'SQL'
 SELECT current_database(), role.rolcreatedb OR role.rolsuper, pg_has_role(datdba, 'USAGE'), pg_has_role(nspowner, 'USAGE'),
-    (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    (SELECT string_agg(coalesce(nullif(application_name, ''), 'a client') || coalesce(' at ' || host(client_addr), ''), ', ')
+        FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
         AND coalesce(backend_type, 'client backend') = 'client backend')
 FROM pg_roles AS role, pg_database, pg_namespace
 WHERE role.rolname = current_user AND datname = current_database() AND nspname = 'public'
@@ -37,7 +38,7 @@ SQL
 )
 IFS='|' read -r database may_make owns_database owns_schema sessions <<<"$facts"
 [ -n "$database" ] || fail "the database has no schema public"
-[ "$sessions" = 0 ] || fail "$sessions other sessions use the database $database. Nothing is changed. Scale the server to 0 and wait until its pods are gone"
+[ -z "$sessions" ] || fail "the database is in use by $sessions. Nothing is changed. Scale the server to 0 and wait until its pods are gone"
 [ "$owns_database" = t ] || fail "the user of DATABASE_URI does not own the database $database: ALTER DATABASE $database OWNER TO ..."
 [ "$may_make" = t ] || [ "$owns_schema" = t ] ||
     fail "the user of DATABASE_URI may make no database and does not own the schema public: ALTER ROLE ... CREATEDB, or ALTER SCHEMA public OWNER TO ..."
@@ -53,7 +54,7 @@ SELECT format('SELECT %L, count(*) FROM public.%I', quote_ident(tablename), tabl
 SQL
 )
 echo "tables whose number of rows changes (today -> $(basename "$dump")):"
-awk -F'|' 'NR == FNR { rows[$1] = $2; next } { old[$1] = $2 } END {
+awk -F'|' '$1 == "" { next } NR == FNR { rows[$1] = $2; next } { old[$1] = $2 } END {
     for (name in rows) all[name]; for (name in old) all[name]
     for (name in all) {
         before = name in old ? old[name] : "-"; after = name in rows ? rows[name] : "-"

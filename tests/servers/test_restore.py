@@ -91,6 +91,19 @@ def test_a_restore_over_newer_tables_leaves_the_dumps_alone(postgres: Postgres, 
     assert tables(postgres.uri(old)) == before | {"experiments": 4, "later": 4}
 
 
+def test_an_empty_database_is_restored(postgres: Postgres, tmp_path: Path) -> None:
+    """As after the loss of the database's volume."""
+    dump, before = postgres.backup(tmp_path), tables(postgres.uri())
+    with psycopg.connect(postgres.uri()) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    done = postgres.job(RESTORE, tmp_path, RESTORE_FILE=dump.name)
+    assert done.returncode == 0, done.stderr
+    assert tables(postgres.uri()) == before
+    assert "  experiments: - -> 3\n" in done.stdout
+    assert "  : " not in done.stdout
+
+
 def test_a_user_who_may_make_no_database_restores_within_it(postgres: Postgres, tmp_path: Path) -> None:
     """Twice: what the first restore has put aside is neither in the next dump nor in the way of the next restore."""
     with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
@@ -125,11 +138,11 @@ def test_pg_restore_into_the_same_database_fails_over_newer_tables(postgres: Pos
 
 def test_a_restore_is_refused_while_the_database_is_in_use(postgres: Postgres, tmp_path: Path) -> None:
     dump = postgres.backup(tmp_path)
-    with psycopg.connect(postgres.uri()):
+    with psycopg.connect(postgres.uri(), application_name="mlflow"):
         done = postgres.job(RESTORE, tmp_path, RESTORE_FILE=dump.name)
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "error 1 other sessions use the database mlflow. Nothing is changed. Scale the server"
+        "error the database is in use by mlflow at 127.0.0.1. Nothing is changed. Scale the server"
     )
     assert databases(postgres) == {"tables", DATABASE}
 
