@@ -17,13 +17,15 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from registry.tiny import TinyStudy, make_study
+from servers.kfp_plugin import Plugin
 from servers.manifest import champion_command, job_command
 from servers.processes import Process, free_port
 from servers.real import ADMIN, ADMIN_PASSWORD, NAME, RealServers, real_servers
 from sounds import write_study
 from stages.conftest import SoundStudy
 from tagscale import tracking
-from tagscale.cluster import backup
+from tagscale.cluster import backup, pipeline
+from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.promote import history, promote
 from tagscale.registry.versions import CHAMPION, Registry
@@ -37,6 +39,7 @@ from tagscale.training import loop
 from threads import at_once
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 MODEL = "tagscale-tagger"
 CURVES = ("train_loss", "valid_loss", "learning_rate")
 
@@ -88,6 +91,43 @@ def test_a_study_is_logged_registered_and_promoted_without_s3_keys(servers: Real
     kept = tracking.connect().get_run(run.run_id)
     assert kept.info.status == "FINISHED"
     assert kept.data.metrics["train_loss"] == 0.5
+
+
+def pipeline_params(tmp_path: Path, experiment: str) -> Params:
+    changes = {"kubernetes": {"mount": str(tmp_path)}, "tracking": {"experiment": experiment}}
+    return parse(laid_over(read_yaml(ROOT / "params.yaml"), changes))
+
+
+def test_kubeflows_plugin_and_a_pipeline_share_a_run(servers: RealServers, tmp_path: Path) -> None:
+    """The plugin makes the experiment and the run; who fails ends what is its own."""
+    params, about = (
+        pipeline_params(tmp_path, "shared"),
+        {"pipeline": "study", "pipeline_run": "0a5e", "title": "weekly"},
+    )
+    plugin = Plugin(servers.address, NAME, servers.client["MLFLOW_TRACKING_PASSWORD"])
+    plugin.open_run("shared", "0a5e", "weekly")
+    with tracking.environment(plugin.environment):
+        parent = pipeline.begin(params, **about)
+        assert parent == plugin.config["parentRunId"]
+        task = plugin.open_task("train")
+        with tracking.nested_in(parent), tracking.start_run("shared", identity("shared"), {"batch": 8}) as run:
+            run.log_metrics({"train_loss": 0.5}, step=1)
+        client = tracking.connect()
+        client.update_run(run.run_id, status="RUNNING")  # as its pod leaves it that is gone
+        pipeline.end(params, **about, state="FAILED")
+        assert [client.get_run(one).info.status for one in (parent, run.run_id, task)] == ["FAILED"] * 2 + ["RUNNING"]
+    plugin.end_run("FAILED")
+    assert client.get_run(task).info.status == "FAILED"
+    within = client.search_runs([run.experiment_id], f"tags.`{tracking.PARENT}` = '{parent}'")
+    assert {one.info.run_name for one in within} == {"train", "spectrogram-all-0"}
+
+
+def test_a_plugin_of_another_user_owns_the_experiment(servers: RealServers, tmp_path: Path) -> None:
+    """So its secret must hold the tasks' user."""
+    params, plugin = pipeline_params(tmp_path, "of the plugin"), Plugin(servers.address, ADMIN, ADMIN_PASSWORD)
+    plugin.open_run("of the plugin", "77aa", "weekly")
+    with tracking.environment(plugin.environment), pytest.raises(TagscaleError, match=r"does not allow user .*403"):
+        pipeline.begin(params, pipeline="study", pipeline_run="77aa", title="weekly")
 
 
 def test_the_champion_is_served_by_a_user_who_changes_nothing(servers: RealServers, tmp_path: Path) -> None:
