@@ -113,7 +113,9 @@ def make_study(root: Path, *, seed: int = 0, tags: tuple[str, ...] = tuple(KINDS
         split: another number, another partition of the same tracks
     """
     settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
-    settings = laid_over(settings, {"train": {"sizes": ["all"]}, "evaluate": {"hop_seconds": HOP_SECONDS}})
+    settings = laid_over(
+        settings, {"train": {"sizes": ["all"], "ensembles": []}, "evaluate": {"hop_seconds": HOP_SECONDS}}
+    )
     study = TinyStudy(root, parse(settings))
     catalog = _catalog(tags)
     catalog.save(root / "catalog")
