@@ -1,7 +1,7 @@
 """`python -m k8s.check`: render overlays and validate every resource, without a cluster.
 
-Each resource must fit its schema, which refuses unknown fields, and our own rules (k8s/rules.py). Whatever it names
-must exist (k8s/references.py).
+Each resource must fit its schema, which refuses unknown fields, and our own rules (k8s/rules.py, k8s/policies.py).
+Whatever it names must exist (k8s/references.py).
 """
 
 import sys
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from k8s.policies import reachable
 from k8s.references import reference_faults, secrets_of
 from k8s.render import Fault, Resource, read, render
 from k8s.rules import RULES, UNSET, own_images
@@ -32,7 +33,7 @@ def faults_of(resources: list[Resource], template: Path) -> list[Fault]:
     faults = [fault for resource in resources for fault in schema_faults(resource)]
     if faults:
         return faults  # rules and references rely on the schema's fields
-    faults += [fault for rule in RULES for fault in rule(resources)]
+    faults += [fault for rule in (*RULES, reachable) for fault in rule(resources)]
     return faults + list(reference_faults(resources, secrets_of(template)))
 
 

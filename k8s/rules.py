@@ -217,9 +217,9 @@ def addressed(resources: list[Resource]) -> Iterator[Fault]:
         for one in resources
         if one.kind == "Service"
     }
-    hosts = {host for one in resources for host in _config(one).get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(",")}
+    hosts = {host for one in resources for host in config_of(one).get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(",")}
     for resource in resources:
-        for key, value in _config(resource).items():
+        for key, value in config_of(resource).items():
             matched = re.fullmatch(r"http://([\w-]+)(?:\.([\w-]+))?:(\d+)", value)
             if matched is None or key.endswith(BROWSERS):
                 continue
@@ -234,7 +234,7 @@ def addressed(resources: list[Resource]) -> Iterator[Fault]:
                 yield Fault(resource, f"data.{key}", what)
 
 
-def _config(resource: Resource) -> dict[str, str]:
+def config_of(resource: Resource) -> dict[str, str]:
     return resource.body.get("data", {}) if resource.kind == "ConfigMap" else {}
 
 
