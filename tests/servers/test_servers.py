@@ -100,10 +100,8 @@ def pipeline_params(tmp_path: Path, experiment: str) -> Params:
 
 def test_kubeflows_plugin_and_a_pipeline_share_a_run(servers: RealServers, tmp_path: Path) -> None:
     """The plugin makes the experiment and the run; who fails ends what is its own."""
-    params, about = (
-        pipeline_params(tmp_path, "shared"),
-        {"pipeline": "study", "pipeline_run": "0a5e", "title": "weekly"},
-    )
+    params = pipeline_params(tmp_path, "shared")
+    about = {"pipeline": "study", "pipeline_run": "0a5e", "title": "weekly"}
     plugin = Plugin(servers.address, NAME, servers.client["MLFLOW_TRACKING_PASSWORD"])
     plugin.open_run("shared", "0a5e", "weekly")
     with tracking.environment(plugin.environment):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from k8s.references import secrets_of
+from k8s.render import render
 
 from conformance.kit import UPSTREAM, Installation, Planted, Rule
 
@@ -83,19 +84,30 @@ def _credentials(installation: Installation) -> Iterator[str]:
 
 
 def _policy(installation: Installation) -> Iterator[str]:
-    (policy,) = yaml.safe_load_all(installation.text(POLICY))
-    for rule in policy["spec"]["ingress"]:
-        for peer in rule["from"]:
-            place = peer.get("namespaceSelector", {}).get("matchLabels")
-            pods = peer.get("podSelector", {}).get("matchLabels", {})
-            ports = [port["port"] for port in rule["ports"]]
-            if (
-                place == {"kubernetes.io/metadata.name": "kubeflow"}
-                and pods.items() <= SERVER.items()
-                and 5000 in ports
-            ):
-                return
+    folder = installation.folder / "k8s" / "with-plugin"
+    folder.mkdir(exist_ok=True)
+    overlay = {"resources": ["../overlays/local"], "components": ["../components/kfp-mlflow"]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    resources = render(folder)
+    (server,) = [one for one in resources if (one.kind, one.name) == ("Deployment", "tagscale-mlflow")]
+    pod = server.body["spec"]["template"]["metadata"]["labels"]
+    for policy in (
+        one.body["spec"] for one in resources if one.kind == "NetworkPolicy" and one.namespace == server.namespace
+    ):
+        if policy["podSelector"].get("matchLabels", {"": ""}).items() <= pod.items():
+            for rule in policy.get("ingress", []):
+                if {"protocol": "TCP", "port": 5000} in rule.get("ports", []) and any(map(_is_server, rule["from"])):
+                    return
     yield f"{POLICY}: Kubeflow's API server has no way to MLflow"
+
+
+def _is_server(peer: dict[str, Any]) -> bool:
+    """Whether a peer of a policy is the API server's pod."""
+    namespace = peer.get("namespaceSelector", {}).get("matchLabels")
+    labels = peer.get("podSelector", {}).get("matchLabels")
+    return (
+        namespace == {"kubernetes.io/metadata.name": "kubeflow"} and bool(labels) and labels.items() <= SERVER.items()
+    )
 
 
 SETTINGS_RULE = Rule(
@@ -152,5 +164,9 @@ PLANTED = [
     _planted(
         "no policy lets Kubeflow's API server in",
         POLICY_RULE, POLICY, "app: ml-pipeline", "app: ml-pipeline-ui", "has no way to MLflow",
+    ),
+    _planted(
+        "the policy for Kubeflow's API server is in another namespace than MLflow",
+        POLICY_RULE, POLICY, "namespace: tagscale-servers", "namespace: tagscale", "has no way to MLflow",
     ),
 ]  # fmt: skip
