@@ -94,18 +94,28 @@ def test_scripts(words: list[str]) -> None:
         assert (ROOT / words[0]).is_file()
 
 
-def named() -> set[tuple[str, str]]:
-    """Kind and name of everything in the manifests."""
-    bodies = [body for file in MANIFESTS for body in yaml.safe_load_all(file.read_text()) if body]
-    return {(body["kind"].lower(), body["metadata"]["name"]) for body in bodies if "metadata" in body}
+def named() -> dict[tuple[str, str], str]:
+    """Kind and name of everything in the manifests, and its namespace in a profile."""
+    homes = {"servers": "tagscale-servers", "tasks": "tagscale"}
+    return {
+        (body["kind"].lower(), body["metadata"]["name"]): body["metadata"].get(
+            "namespace", homes.get(file.parent.name, "")
+        )
+        for file in MANIFESTS
+        for body in yaml.safe_load_all(file.read_text())
+        if body and "metadata" in body
+    }
 
 
 @pytest.mark.parametrize("words", of("kubectl"))
 def test_kubectl_names_what_the_manifests_make(words: list[str]) -> None:
     text = " ".join(words)
-    made_by_hand = set(re.findall(r"create job --from=\S+ ([\w-]+)", " ".join(" ".join(w) for _, w in ALL)))
+    commands = "\n".join(" ".join(words) for _, words in ALL)
+    made_by_hand = re.findall(r"-n (\S+) create job --from=\S+ ([\w-]+)", commands)
+    namespaces = named() | {("job", name): namespace for namespace, name in made_by_hand}
     for kind, name in re.findall(r"\b(deployment|service|cronjob|job|statefulset)/([\w-]+)", text):
-        assert (kind, name) in named() or (kind == "job" and name in made_by_hand), f"{kind}/{name} is not there"
+        assert (kind, name) in namespaces, f"{kind}/{name} is not there"
+        assert f"-n {namespaces[kind, name]} " in text, f"{kind}/{name} is in {namespaces[kind, name]}"
     for folder in re.findall(r"apply -k (\S+)", text):
         assert (ROOT / folder / "kustomization.yaml").is_file(), folder
     for label, value in re.findall(r"(app\.kubernetes\.io/name)=([\w-]+)", text):
@@ -116,7 +126,11 @@ def test_kubectl_names_what_the_manifests_make(words: list[str]) -> None:
 @pytest.mark.parametrize(
     "verb",
     sorted(
-        {next(w for w in c if w not in ("-n", "tagscale", "tagscale-servers")) for p, [k, *c] in ALL if k == "kubectl"}
+        {
+            next(w for w in c if w not in ("-n", "tagscale", "tagscale-servers", "kubeflow"))
+            for p, [k, *c] in ALL
+            if k == "kubectl"
+        }
     ),
 )
 def test_kubectl_has_the_verb(verb: str) -> None:

@@ -86,9 +86,10 @@ def commands(text: str) -> Iterator[str]:
 
 
 def installed(installation: Installation) -> Cluster:
-    """The cluster after the commands of the runbook, in their order."""
+    """The cluster after the commands with which the runbook installs tagscale in a profile, in their order."""
     cluster = Cluster()
-    for command in commands(installation.text(PAGE)):
+    _, _, section = installation.text(PAGE).partition("\n## 2. ")
+    for command in commands(section.partition("\n## ")[0]):
         command = re.sub(r"^(?:[A-Z_]+=\S+\s+)+", "", command)
         if matched := re.match(r"kubectl create namespace ([\w-]+)", command):
             cluster.create(matched[1], {})

@@ -14,11 +14,12 @@ from conformance.profiles import installed
 PLATFORM = "kubeflow-network-policies.yaml"
 PIPELINES = "kfp-seaweedfs-network-policy.yaml"
 # Kubeflow's servers that a task asks, and the ports of their pods: Kubeflow Pipelines 2.17.0, manifests/kustomize.
+STORE = Pod("the artifact store", KUBEFLOW, {"app": "seaweedfs"})
 SERVERS = (
     (Pod("the API of Pipelines", KUBEFLOW, {"app": "ml-pipeline"}), 8888),
     (Pod("the API of Pipelines", KUBEFLOW, {"app": "ml-pipeline"}), 8887),
     (Pod("the metadata server", KUBEFLOW, {"component": "metadata-grpc-server"}), 8080),
-    (Pod("the artifact store", KUBEFLOW, {"app": "seaweedfs"}), 8333),
+    (STORE, 8333),
 )
 KUBERNETES = (
     (Address("the API of Kubernetes", "10.96.0.1"), 443),
@@ -55,6 +56,8 @@ def _kubeflows(installation: Installation) -> Iterator[str]:
         network = network_of(installation.overlay(overlay), namespaces)
         pods = {client.pod.name: client.pod for client in clients_of(installation.overlay(overlay))}
         flows: list[tuple[Any, Any, int]] = [(pods["a task"], *server) for server in (*SERVERS, *KUBERNETES)]
+        proxy = Pod("Kubeflow's proxy for artifacts", pods["a task"].namespace, {"app": "ml-pipeline-ui-artifact"})
+        flows += [(proxy, STORE, 8333), (Pod("Kubeflow's page", KUBEFLOW, {"app": "ml-pipeline-ui"}), proxy, 3000)]
         if champion := pods.get("tagscale-champion"):
             flows.append((ANYBODY, champion, 8080))
         if any(one.kind == "Ingress" for one in installation.overlay(overlay)):
@@ -83,7 +86,8 @@ OURS = Rule(
 )
 KUBEFLOWS = Rule(
     "tasks reach Kubeflow's servers through its policies",
-    "Kubeflow manifests v1.11.0: common/networkpolicies/base; Kubeflow Pipelines 2.17.0: third-party/seaweedfs",
+    "Kubeflow manifests v1.11.0: common/networkpolicies/base; Kubeflow Pipelines 2.17.0: third-party/seaweedfs, "
+    "installs/multi-user/pipelines-profile-controller/sync.py",
     _kubeflows,
 )
 FOREIGN = Rule("the champion has no way out of the cluster", API, _foreign_audio)
@@ -134,6 +138,12 @@ PLANTED = [
         KUBEFLOWS,
         _in("tasks/network.yaml", "metadata.name: kubeflow", "metadata.name: kubeflow-pipelines"),
         "a task to the metadata server, port 8080/TCP: refused at the Egress",
+    ),
+    Planted(
+        "the default deny cuts off Kubeflow's proxy for artifacts",
+        KUBEFLOWS,
+        _in("tasks/network.yaml", "app: ml-pipeline-ui-artifact", "app: ml-pipeline-ui"),
+        "Kubeflow's page to Kubeflow's proxy for artifacts, port 3000/TCP: refused at the Ingress",
     ),
     Planted(
         "the namespace of the tasks is no profile to Kubeflow's policies",
