@@ -9,37 +9,40 @@ from components.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
     settings: Input[Artifact],
-    key: str,  # hash of the settings of this stage, and ...
-    content: str,  # ... hash of the run: KFP's cache compares parameters, not the contents of artifacts
+    key: str,  # hash of the settings of this stage
+    code: str,  # names of the folders that it runs; with the run, both decide the results that are kept on the volume
     run: Input[Model],
     catalog: Input[Dataset],
     partition: Input[Dataset],
     inputs: Input[Dataset],
+    again: bool,  # evaluate, though the results are kept
     results: Output[Artifact],
     metrics: Output[Metrics],
     curve: Output[ClassificationMetrics],
 ) -> None:
-    """Score the valid and test tracks with one run: every metric, per tag and overall, with intervals."""
+    """Score the valid and test tracks with one run, or take the results that are kept."""
     from pathlib import Path
 
     from tagscale.catalog.tables import Catalog
+    from tagscale.cluster import kept
     from tagscale.cluster.metadata import describe, of_results
     from tagscale.cluster.volume import address_in
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.runtime.files import read_json
-    from tagscale.stages import evaluate as stage
     from tagscale.study.roc import curve_of_results
 
     with command():
         folder = Path(results.path)
-        stage.run(
+        kept.evaluate(
             load_json(Path(settings.path)),
+            kept.StageKey(key, code),
             run=Path(run.path),
             catalog=Path(catalog.path),
             partition=Path(partition.path),
             inputs=address_in(inputs.path),
             results=folder,
+            again=again,
         )
         describe(results, of_results(folder, Path(run.path)))
         if not (folder / "metrics.json").exists():  # a model that the study does without

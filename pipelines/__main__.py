@@ -12,7 +12,7 @@ from pipelines.cost import costs
 from pipelines.definitions import PIPELINES
 from pipelines.graph import graph_of
 from pipelines.mermaid import flowchart
-from pipelines.options import Cell, Name, Settings
+from pipelines.options import Again, Cell, Name, Settings
 from pipelines.package import compiled_text
 from pipelines.run import run_here
 from tagscale.runtime.command import command
@@ -79,13 +79,15 @@ def run(
     output: Annotated[Path, typer.Option(help="Folder for results, volume and the tasks' artifacts.")] = Path(
         "pipeline-run"
     ),
+    again: Again = False,
 ) -> None:
     """Run a pipeline on this machine, one task after another.
 
-    OUTPUT/volume takes the place of a cluster's volume, and stays for the next run. The artifacts of every run stay
+    OUTPUT/volume takes the place of a cluster's volume, and stays for the next run, which trains nothing that is there
+    already. The artifacts of every run stay
     under OUTPUT/artifacts. Reports, results and registration of the newest successful run are copied to OUTPUT.
     """
-    for kind, path in run_here(pipeline, cell.of(pipeline), runner, root, output):
+    for kind, path in run_here(pipeline, cell.of(pipeline), runner, root, output, again):
         typer.echo(f"{kind:13}{path}")
 
 

@@ -23,9 +23,6 @@ CONFIG = (
 )
 SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 TRACKED = ("begin", "train", "evaluate", "ensemble", "compare", "register", "end")  # these log in to MLflow
-# KFP's cache key holds a task's parameters and the names of its input artifacts, not their contents. These tasks get
-# the hashes of settings and data as parameters; the others skip what is done on the volume, or have to run every time.
-CACHED = ("train", "evaluate")
 LIKE = {"merge": "preprocess"}  # a task that is no stage gets the share of this stage, or the default
 LOADING = ("train", "evaluate")  # their loaders hand patches on through shared memory, of which pods have 64 MB
 SHARED_MEMORY = "4Gi"  # part of the task's memory
@@ -52,7 +49,7 @@ def on_cluster(
     share = cluster.task(LIKE.get(stage, stage))
     if in_pods:
         share = cluster.task(DEFAULT).model_copy(update={"gpus": 0, "hours": share.hours})
-    task.set_caching_options(stage in CACHED)
+    task.set_caching_options(False)  # it never hits: see tagscale.cluster.kept, which does the same for certain
     task.set_cpu_request(f"{share.cpu:g}").set_cpu_limit(f"{share.cpu:g}")
     task.set_memory_request(share.memory).set_memory_limit(share.memory)
     task.set_retry(cluster.retries, BACK_OFF, backoff_factor=2.0, backoff_max_duration=RETRIED_FOR)

@@ -1,7 +1,7 @@
-"""The part of a task's cache key that comes from the settings, as one short hash.
+"""What decides the result of a task, beside its data, and so the key under which the result is kept on the volume.
 
-It covers the settings that dvc.yaml names for the stage, so a change of settings runs the same stages on a cluster as
-`dvc repro` does here.
+These are the settings and the code that dvc.yaml names for the stage. So a change of either runs the same stages on a
+cluster as `dvc repro` does here.
 """
 
 from functools import cache
@@ -13,6 +13,7 @@ from tagscale.runtime.identity import hash_of
 from tagscale.runtime.yaml_text import parse_yaml
 
 DVC = Path(__file__).parents[1] / "dvc.yaml"
+CODE = "src/tagscale/"
 
 
 def key_of(params: Params, stage: str, model: str = "") -> str:
@@ -24,6 +25,15 @@ def key_of(params: Params, stage: str, model: str = "") -> str:
     content = params.model_dump()
     names = [name.replace("${item.model}", model) for name in _stages()[stage].get("params", [])]
     return hash_of({name: _value(content, name) for name in names})
+
+
+def code_of(stage: str) -> str:
+    """The folders and modules below src/tagscale that a stage of dvc.yaml runs, with spaces between them.
+
+    Their contents are hashed where the task runs, since the image may be of another commit.
+    """
+    paths = [dep.removeprefix(CODE) for dep in _stages()[stage]["deps"] if dep.startswith(CODE)]
+    return " ".join(sorted(paths))
 
 
 def _value(content: Any, dotted: str) -> Any:

@@ -15,6 +15,11 @@ from tagscale.runtime.errors import TagscaleError
 TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/tasks/pipeline-account.yaml
 Name = Annotated[str, typer.Option("--pipeline", help=f"Which one: {', '.join(PIPELINES)}.")]
 
+Again = Annotated[
+    bool,
+    typer.Option("--again", "--no-cache", help="Train and evaluate, though the results are kept on the volume."),
+]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -61,10 +66,10 @@ class Submission(Cell):
     existing_experiment: Annotated[
         bool, typer.Option("--existing-experiment", help="A missing experiment is an error.")
     ] = False
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task, in loops too.")] = False
+    again: Again = False
     service_account: Annotated[str, typer.Option(help="Kubernetes service account of the tasks.")] = TASKS_ACCOUNT
 
     def pack(self, pipeline: str) -> Package:
         """The pipeline as it is submitted."""
         package = read_package(self.package) if self.package else compile_package(pipeline, self.of(pipeline))
-        return package.without_caching() if self.no_cache else package
+        return package.given(again=True) if self.again else package

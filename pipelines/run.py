@@ -1,6 +1,6 @@
 """A pipeline on this machine: kfp's local runners, a process or a container for each task.
 
-A folder takes the place of a cluster's volume, so a second run skips what the first has decoded.
+A folder takes the place of a cluster's volume, so a second run skips what the first has decoded, trained and evaluated.
 """
 
 import os
@@ -23,7 +23,9 @@ from tagscale.runtime.identity import run_name
 PASSED = ("MLFLOW_", "AWS_", "OMP_")  # prefixes of the variables that containers get
 
 
-def run_here(name: str, params: Params, runner: str, root: Path | None, output: Path) -> list[tuple[str, Path]]:
+def run_here(
+    name: str, params: Params, runner: str, root: Path | None, output: Path, again: bool = False
+) -> list[tuple[str, Path]]:
     """Run a pipeline and copy its results to plain folders; returns the kind and the path of each result.
 
     Args:
@@ -31,6 +33,7 @@ def run_here(name: str, params: Params, runner: str, root: Path | None, output: 
         runner: subprocess or docker.
         root: the dataset's folder, in place of dataset.root.
         output: folder for everything.
+        again: train and evaluate, though the results are kept.
 
     Raises:
         TagscaleError: the dataset, the image or MLflow is missing, or a task failed.
@@ -46,9 +49,8 @@ def run_here(name: str, params: Params, runner: str, root: Path | None, output: 
     warnings.filterwarnings("ignore", module=r"kfp\.local")  # warns that image and display names have no effect
     try:
         with _runner(runner, settings, output) as chosen:
-            # No caching here: kfp's key does not cover the code of the stages.
             local.init(chosen, str(artifacts), workspace_root=str(artifacts / "workspace"))
-            built()
+            built(again=again)
     except RuntimeError as error:
         message = re.sub(r"\x1b\[\d+m", "", str(error))  # kfp colours the names of tasks
         raise TagscaleError(f"{message} The output of the task is printed above.") from None

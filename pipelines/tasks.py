@@ -1,7 +1,7 @@
 """The pipelines, each a choice of the same tasks: the graph of dvc.yaml, from the catalog to the registry.
 
-Settings are fixed when a pipeline is built, since they decide which tasks there are and the keys of the cache: compile
-again to change them.
+Settings are fixed when a pipeline is built, since they decide which tasks there are and the keys of what is kept:
+compile again to change them. A run has one parameter, `again`: train and evaluate, though the results are kept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from kfp import dsl
 
 from pipelines.cluster import check_devices, on_cluster
 from pipelines.definitions import Definition, defined, one_cell, server_name
-from pipelines.keys import key_of
+from pipelines.keys import code_of, key_of
 from tagscale.params.kubernetes import KubernetesParams
 from tagscale.params.load import Params
 
@@ -54,25 +54,28 @@ def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
     run |= {"pipeline_run": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "title": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
 
     @dsl.pipeline(name=name, description=definition.about)
-    def parts() -> None:
-        tasks(definition, params, cluster, run)
+    def parts(again: bool = False) -> None:
+        tasks(definition, params, cluster, run, again)
 
     # A pipeline within the pipeline: directly in an exit handler, kfp 2.17 compiles loops over more than one value
     # into a graph that takes them from outside, where nobody gives them.
     @dsl.pipeline(name=server_name(name), description=definition.about)
-    def with_end() -> None:
+    def with_end(again: bool = False) -> None:
         with dsl.ExitHandler(on_cluster(end(**run), cluster), name=name):
-            parts().set_caching_options(False)  # its tasks decide for themselves
+            parts(again=again).set_caching_options(False)
 
     return with_end
 
 
-def tasks(definition: Definition, params: Params, cluster: KubernetesParams | None, run: Mapping[str, str]) -> None:
+def tasks(
+    definition: Definition, params: Params, cluster: KubernetesParams | None, run: Mapping[str, str], again: Any
+) -> None:
     """Every task of a pipeline, in the order of the data.
 
     Args:
         cluster: what tasks get on a cluster; None: on this machine.
         run: what identifies the run of the pipeline to its first and last task.
+        again: the pipeline's parameter.
     """
     grid, place = params.train, partial(on_cluster, cluster=cluster)
 
@@ -92,15 +95,16 @@ def tasks(definition: Definition, params: Params, cluster: KubernetesParams | No
         return
 
     data = {"settings": settings, "catalog": tables, "partition": parts}
+    cell = {"again": again} | data
     cells: dict[str, dict[str, Any]] = {}  # the outputs of each loop; but for the first, under names of their own
     if grid.models:
-        cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, content, data | {"inputs": store})
+        cells[""] = train_and_evaluate("front-end", grid.models, params, cluster, cell | {"inputs": store})
     if grid.probes:
-        inputs = data | {"inputs": features}
-        cells["probe_"] = train_and_evaluate("probe", grid.probes, params, cluster, content, inputs)
+        inputs = cell | {"inputs": features}
+        cells["probe_"] = train_and_evaluate("probe", grid.probes, params, cluster, inputs)
     if grid.baselines:
-        inputs = data | {"inputs": descriptors}
-        cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, content, inputs)
+        inputs = cell | {"inputs": descriptors}
+        cells["baseline_"] = train_and_evaluate("baseline", grid.baselines, params, cluster, inputs)
     made = {"ensembles": place(ensemble(**data, **collected(cells))).output} if grid.ensembles else {}
     if definition.compares:
         place(compare(**data, validation=validation, **collected(cells), **made))
@@ -124,7 +128,6 @@ def train_and_evaluate(
     models: Sequence[str],
     params: Params,
     cluster: KubernetesParams | None,
-    content: Any,
     data: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A loop over model x size x seed; returns the outputs that compare and register read.
@@ -135,10 +138,6 @@ def train_and_evaluate(
 
     Args:
         kind: front-end, or what has no use for a GPU: probe, baseline.
-        content: hash of the data, for the key of the cache. It is wrong on this machine: kfp 2.17's local runner puts
-            the loop's item in place of every parameter of a loop that a task outside of it returns
-            (kfp/local/orchestrator/task_spec_utils.py). Metadata of an artifact arrive whole, and those of `partition`
-            have both hashes.
         data: the inputs of both tasks.
     """
     grid, on_gpus = params.train, kind == "front-end"
@@ -157,11 +156,13 @@ def train_and_evaluate(
     ]
     with dsl.ParallelFor(items, name=f"{kind}s", parallelism=cluster.parallel if cluster else 1) as cell:
         name = {"model": cell.model, "size": cell.size, "seed": cell.seed}
-        trained = train(**name, key=cell.train, content=content, image=IMAGE, **data)
+        kept = {"key": cell.train, "code": code_of(f"train{suffix}")}
+        trained = train(**name, **kept, image=IMAGE, **data)
         in_pods = on_gpus and grid.nodes > 1  # a TrainJob trains, and the task follows it
         on_cluster(trained, cluster, on_gpus, in_pods).set_display_name(f"train {kind}")
         run = trained.outputs["run"]
-        evaluated = evaluate(run=run, key=cell.evaluate, content=trained.outputs["Output"], **data)
+        kept = {"key": cell.evaluate, "code": code_of(f"evaluate{suffix}")}
+        evaluated = evaluate(run=run, **kept, **data)
         on_cluster(evaluated, cluster, on_gpus).set_display_name(f"evaluate {kind}")
     return {"runs": run, "results": evaluated.outputs["results"]}
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -76,6 +77,35 @@ def test_every_artifact_says_what_it_is(pipeline_run: Path) -> None:
     assert parents[run["mlflow_run"]] == described["settings"]["mlflow_run"], "it nests in the pipeline's run"
     assert len(parents) == len(NAMES) + described["ensembles"]["runs"] + 1, "the last is the comparison"
     assert 0 < results["test_pr_auc"] <= 1
+
+
+def test_a_second_study_trains_nothing_and_says_why(pipeline_run: Path, programs: Path) -> None:
+    folder = pipeline_run.parent
+    trainings, before = runs_of_cells(folder), results_in(pipeline_run)
+    done = pipelines_run(folder, tiny_settings(), programs=programs)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    for name in NAMES:
+        kept = rf"{name}: kept from 20[-\d]+ [\d:]+ UTC, MLflow run {trainings[name]}; nothing is"
+        for task in (rf"train {kept} trained", rf"evaluate {kept} evaluated"):
+            assert len(re.findall(task, done.stdout)) == 1, task
+    assert runs_of_cells(folder) == trainings, "a training was opened in MLflow"
+    assert results_in(pipeline_run) == before
+    assert len(list((pipeline_run / "volume" / "tiny-corpus" / "descriptors").iterdir())) == 1, "another partition"
+    outcome = json.loads((pipeline_run / "registration" / "registration.json").read_text())
+    assert (outcome["version"], outcome["alias"]) == ("1", "champion"), "an unchanged dataset was promoted"
+    assert "registered already" in outcome["reason"]
+
+
+def runs_of_cells(folder: Path) -> dict[str, str]:
+    """MLflow's run of every training, by name; one of a name, or this fails."""
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        runs = [(name, run) for name, run in store.execute("SELECT name, run_uuid FROM runs") if name in NAMES]
+    assert sorted(name for name, _ in runs) == sorted(NAMES)
+    return dict(runs)
+
+
+def results_in(pipeline_run: Path) -> dict[str, bytes]:
+    return {name: (pipeline_run / "results" / name / "metrics.json").read_bytes() for name in NAMES}
 
 
 def test_a_task_that_stops_stops_the_pipeline_and_is_named(tmp_path: Path, programs: Path) -> None:

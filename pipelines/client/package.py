@@ -1,11 +1,11 @@
 """A compiled pipeline, and its names on a server."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import kfp
-import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
@@ -26,7 +26,7 @@ class Package:
         about: what it works on; part of the names of its runs, and the description of its version.
         source: what it was compiled from: a git commit, "0d40257-dirty", "package".
         by_content: the source does not determine the pipeline, so the version's name has its digest, too.
-        cached: tasks may come from the cache.
+        arguments: of its runs, by the names of the pipeline's parameters.
     """
 
     name: str
@@ -35,17 +35,26 @@ class Package:
     about: str
     source: str
     by_content: bool
-    cached: bool = True
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
         """Name of this version on the server."""
-        return self.source + f"-{self.digest}" * self.by_content + "-no-cache" * (not self.cached)
+        return self.source + f"-{self.digest}" * self.by_content
 
     @property
     def digest(self) -> str:
         """First 8 hex digits of the SHA-256 of the YAML."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:8]
+
+    def given(self, **arguments: Any) -> "Package":
+        """The same pipeline, run with these arguments. Raises TagscaleError where it has no such parameter."""
+        known = documents_of(self.text)[0]["root"].get("inputDefinitions", {}).get("parameters", {})
+        for name in arguments:
+            if name not in known:
+                has = f"its parameters are {', '.join(known)}" if known else "it has none"
+                raise TagscaleError(f"{self.name}: no parameter `{name}` ({has}); compile the pipeline again.")
+        return replace(self, arguments=arguments)
 
     @property
     def specs(self) -> Specs:
@@ -57,19 +66,6 @@ class Package:
         """The images in which its tasks run."""
         executors = documents_of(self.text)[0]["deploymentSpec"]["executors"].values()
         return {one["container"]["image"] for one in executors if "container" in one}
-
-    def without_caching(self) -> "Package":
-        """The same pipeline with no task taken from the cache, as a version of its own.
-
-        kfp's own switch (`enable_caching`) changes the outermost tasks only, so tasks in loops would still come from
-        the cache; and it has no effect at all on a run of an uploaded version.
-        """
-        documents = documents_of(self.text)
-        dags = [documents[0]["root"], *documents[0]["components"].values()]
-        for task in (task for dag in dags if "dag" in dag for task in dag["dag"]["tasks"].values()):
-            if "cachingOptions" in task:  # a loop has none, its tasks have
-                task["cachingOptions"] = {}
-        return replace(self, text=yaml.safe_dump_all(documents), cached=False)
 
 
 def check_compiled(text: str, origin: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def schedule(
             trigger=V2beta1Trigger(cron_schedule=V2beta1CronSchedule(cron=cron)),
             max_concurrency=max_concurrency,
             no_catchup=not catch_up,
-            **target.job(account),
+            **target.job(account, package.arguments),
         )
     )
     _delete(client, old)

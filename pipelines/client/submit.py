@@ -25,13 +25,13 @@ class Target:
     version: Entry
     experiment: Entry
 
-    def job(self, account: str) -> dict[str, Any]:
-        """The fields that runs and recurring runs share; `account` is the service account of their tasks."""
+    def job(self, account: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that runs and recurring runs share: the service account of their tasks, and their arguments."""
         reference = V2beta1PipelineVersionReference(pipeline_id=self.pipeline.id, pipeline_version_id=self.version.id)
         return {
             "experiment_id": self.experiment.id,
             "pipeline_version_reference": reference,
-            "runtime_config": V2beta1RuntimeConfig(parameters={}),
+            "runtime_config": V2beta1RuntimeConfig(parameters=dict(arguments)),
             "service_account": account,
         }
 
@@ -62,7 +62,7 @@ def start(
             this field, so that they get the run without it.
     """
     name = f"{package.title} {target.version.name} {package.about} {datetime.now():%Y-%m-%d %H:%M}"
-    run = V2beta1Run(display_name=name, **target.job(account), plugins_input=dict(plugins))
+    run = V2beta1Run(display_name=name, **target.job(account, package.arguments), plugins_input=dict(plugins))
     try:
         started = client.runs.run_service_create_run(run)
     except Refused as error:

@@ -27,7 +27,7 @@ COPIED = ("k8s", "docs", "Makefile", "params.yaml", "README.md")
 
 
 @cache
-def _compiled() -> dict[str, list[dict[str, Any]]]:
+def compiled() -> dict[str, list[dict[str, Any]]]:
     golden = ROOT / "tests" / "pipelines" / "golden"
     return {
         name: list(yaml.load_all((golden / f"{name}.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
@@ -45,7 +45,7 @@ class Installation:
     """
 
     folder: Path
-    pipelines: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: copy.deepcopy(_compiled()))
+    pipelines: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: copy.deepcopy(compiled()))
     _rendered: dict[str, list[Resource]] = field(default_factory=dict)
 
     @classmethod

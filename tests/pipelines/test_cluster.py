@@ -102,14 +102,19 @@ def test_time_retries_and_parallelism(cluster: tuple[dict, dict]) -> None:
     assert [loop.at_once for loop in graph.loops] == [3, 3]
 
 
-def test_only_trainings_and_evaluations_are_cached(cluster: tuple[dict, dict]) -> None:
-    """The others skip what is done on the volume, or have to run every time."""
+def test_no_task_comes_from_kubeflows_cache(cluster: tuple[dict, dict]) -> None:
+    """Trainings and evaluations look on the volume for what is done; they get what decides it."""
     pipeline, _ = cluster
     graph = Graph.of(pipeline)
-    cached = {name for name, task in graph.tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert {graph.functions[name] for name in cached} == {"train", "evaluate"}
-    for name in cached:  # what the cache compares
-        assert {"key", "content"} <= set(graph.tasks[name]["inputs"]["parameters"])
+    dags = [pipeline["root"], *(part for part in pipeline["components"].values() if "dag" in part)]
+    inner = [
+        task["cachingOptions"] for dag in dags for task in dag["dag"]["tasks"].values() if "cachingOptions" in task
+    ]
+    assert inner == [{}] * len(inner) != []
+    assert all(task["cachingOptions"] == {} for task in graph.tasks.values())
+    deciding = {"key", "code", "again"}
+    given = {name for name, task in graph.tasks.items() if deciding <= set(task["inputs"].get("parameters", {}))}
+    assert {graph.functions[name] for name in given} == {"train", "evaluate"}
 
 
 def test_loaders_get_enough_shared_memory(cluster: tuple[dict, dict]) -> None:

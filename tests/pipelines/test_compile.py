@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 from pipelines.definitions import PIPELINES, one_cell
 from pipelines.graph import Graph, reaches
-from pipelines.keys import key_of
+from pipelines.keys import code_of, key_of
 from pipelines.package import compiled_text
 from pipelines.tasks import pipeline
 
@@ -223,7 +223,7 @@ def dvc_edges(stages: dict[str, dict]) -> set[tuple[str, str]]:
     return {(writer.split("_")[0], reader.split("_")[0]) for writer, reader in edges}
 
 
-def test_the_cache_and_dvc_compare_the_same_settings(tmp_path):
+def test_the_volume_and_dvc_compare_the_same_settings(tmp_path):
     """A task's key changes exactly with the settings that dvc.yaml declares for its stage."""
     params = load(ROOT / "params.yaml")
 
@@ -241,9 +241,17 @@ def test_the_cache_and_dvc_compare_the_same_settings(tmp_path):
     assert not changed("evaluate: {hop_seconds: 1}", "evaluate_baseline", "descriptors")
 
 
-def test_trainings_get_the_hash_of_their_data(study):
-    parameters = study.tasks["train"]["inputs"]["parameters"]
-    assert parameters["content"] == {"componentInputParameter": "pipelinechannel--partition-Output"}
-    assert ("partition", "train") in study.edges
-    evaluated = study.tasks["evaluate"]["inputs"]["parameters"]["content"]
-    assert evaluated["taskOutputParameter"] == {"outputParameterKey": "Output", "producerTask": "train"}
+def test_the_volume_and_dvc_compare_the_same_code():
+    assert code_of("train_baseline") == "catalog descriptors partition stages/cell.py stages/train_baseline.py"
+    assert "models/spec.py" in code_of("ensemble").split(), "a file by itself"
+    assert "pretrained" not in code_of("encode").split(), "no code"
+
+
+@pytest.mark.parametrize("name", ["study", "retrain", "training"])
+def test_a_run_may_train_again_what_is_kept(graphs, name):
+    """Each graph around a training hands the pipeline's parameter on to it."""
+    (given,) = graphs[name].pipeline["root"]["inputDefinitions"]["parameters"].items()
+    assert given == ("again", {"defaultValue": False, "isOptional": True, "parameterType": "BOOLEAN"})
+    for task in ("train", "evaluate"):
+        source = graphs[name].tasks[task]["inputs"]["parameters"]["again"]
+        assert source == {"componentInputParameter": "pipelinechannel--again"}

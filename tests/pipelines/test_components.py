@@ -22,7 +22,10 @@ from tagscale.stages.cell import write_run
 from tagscale.tracking.nesting import context_tags
 
 ROOT = Path(__file__).parents[2]
-CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "content": "bbbb-cccc", "image": "tagscale:1"}
+CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "code": "stages/train.py"}
+CELL |= {"image": "tagscale:1", "again": False}
+PARTITION = "tagscale.partition.divide.Partition.load"
+PARTS = SimpleNamespace(data_hash="d" * 12, hash="p" * 12)
 AROUND = ("begin", "end", "merge")  # components that are no stages
 
 
@@ -62,18 +65,19 @@ def trained(place: Path, monkeypatch: pytest.MonkeyPatch, model: str = "waveform
     monkeypatch.setattr(train_baseline, "run", note("baseline"))
     monkeypatch.setattr(trainjob, "train_on_nodes", note("nodes"))
     monkeypatch.setattr(preflight, "check_grid", lambda *_: None)  # which reads the folders
+    monkeypatch.setattr(PARTITION, lambda _: PARTS)
     names = {name: artifact(place / name) for name in ("catalog", "partition", "run")}
-    found = train.python_func(
+    train.python_func(
         settings=settings(place, **blocks), inputs=artifact(place / "address"), **(CELL | {"model": model}), **names
     )
-    assert len(found) == 12, "the hash that evaluate's cache compares"
     return given
 
 
 def test_a_training_keeps_its_state_on_the_volume(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = trained(place, monkeypatch)
     assert given["who"] == "stage"
-    assert given["unfinished"] == place / "volume" / "unfinished" / "waveform-all-3-aaaa-bbbb-cccc"
+    assert given["unfinished"].parent == place / "volume" / "unfinished"
+    assert given["unfinished"].name.startswith("waveform-all-3-")
     assert given["inputs"] == place / "store"
     assert (given["size"], given["seed"]) == ("all", 3)
     assert given["tags"] == {"mlflow.parentRunId": "3f0c"}, "its run nests in the pipeline's"
@@ -100,9 +104,7 @@ def test_a_partition_starts_from_the_last_one(place: Path, monkeypatch: pytest.M
         (partition / "partition.json").write_text(json.dumps(facts))
 
     monkeypatch.setattr(partition_stage, "run", run)
-    monkeypatch.setattr(
-        "tagscale.partition.divide.Partition.load", lambda folder: SimpleNamespace(data_hash="d" * 12, hash="p" * 12)
-    )
+    monkeypatch.setattr(PARTITION, lambda _: PARTS)
     for number in (1, 2):
         others = {name: artifact(place / name) for name in ("catalog", "validation")}
         made = partition.python_func(settings=settings(place), partition=artifact(place / f"out-{number}"), **others)

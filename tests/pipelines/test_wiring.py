@@ -10,7 +10,7 @@ import pytest
 from tagscale.params.stage_names import STAGES
 
 FOR_THE_UI = {"metrics", "report", "curve"}  # shown by Kubeflow beside the stage's own output
-FOR_THE_CACHE = {"key", "content"}  # hashes that Kubeflow's cache looks at
+OF_THE_KEPT = {"key", "code", "content", "again"}  # what decides a result that is kept; make it all the same
 OF_THE_CLUSTER = {"settings", "number", "of", "image"}  # params.yaml as a file; which slice; the pods' image
 # Processes, slices, models; side files of the command line; what an earlier or an ended run left
 OF_THE_MACHINE = {"workers", "shard", "timings", "docs", "previous", "unfinished", "models"}
@@ -24,7 +24,7 @@ def test_inputs_and_outputs_are_the_arguments_of_the_stage(stage):
     component = getattr(importlib.import_module(f"components.{stage}"), stage)
     run = importlib.import_module(f"tagscale.stages.{stage}").run
     spec = component.component_spec
-    passed = {*spec.inputs, *(spec.outputs or {})} - FOR_THE_UI - FOR_THE_CACHE - OF_THE_CLUSTER - {"Output"}
+    passed = {*spec.inputs, *(spec.outputs or {})} - FOR_THE_UI - OF_THE_KEPT - OF_THE_CLUSTER - {"Output"}
     passed = {re.sub("^(probe|baseline)_", "", name) for name in passed}  # their runs arrive in lists of their own
     beside = OF_THE_MACHINE | ON_THE_VOLUME | MORE_RUNS
     assert passed - beside == set(inspect.signature(run).parameters) - beside

@@ -11,7 +11,9 @@ these folders, resume what was interrupted and skip what has not changed. Only t
     <dataset>/features/<content>        what the probes' encoders hear of one partition
     <dataset>/partitions/<settings>     the last partition, so that tracks stay in their parts
     <dataset>/versions/<hash>.json      every version of the data that passed validation
-    unfinished/<run>-<content>          state of a training that has not ended
+    finished/runs/<run>-<key>           a finished training, for tasks that would train it again
+    finished/results/<run>-<key>        its scores and metrics
+    unfinished/<run>-<key>              state of a training that has not ended
 """
 
 import os
@@ -19,7 +21,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -110,8 +112,11 @@ class Volume:
             self.folder / "partitions" / hash_of([params.partition.model_dump(exclude_none=True), params.dataset.split])
         )
 
-    def unfinished(self, run: str, content: str) -> Path:
-        return self.root / "unfinished" / f"{run}-{content}"
+    def finished(self, kind: Literal["runs", "results"], run: str, key: str) -> Path:
+        return self.root / "finished" / kind / f"{run}-{key}"
+
+    def unfinished(self, run: str, key: str) -> Path:
+        return self.root / "unfinished" / f"{run}-{key}"
 
     def root_of(self, params: Params) -> Path:
         """Folder of the dataset's annotations and audio; a relative `dataset.root` lies on the volume."""
@@ -173,10 +178,10 @@ def address_in(artifact: str) -> Path:
     Raises:
         TagscaleError: the folder is gone: the volume is another one, or somebody deleted it.
     """
-    folder = Path(read_json(Path(artifact), Address, "python -m pipelines submit --no-cache")["address"])
+    folder = Path(read_json(Path(artifact), Address, "python -m pipelines submit")["address"])
     if not folder.exists():
         raise TagscaleError(
             f"{folder}: an earlier task wrote it, and it is missing. Check that the volume is the same and that nobody "
-            "deleted it. Submit the pipeline with --no-cache to write it again."
+            "deleted it. Submit the pipeline again to write it again."
         )
     return folder

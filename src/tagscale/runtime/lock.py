@@ -23,6 +23,10 @@ LOCAL = {"nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock"}
 MOUNTS = Path("/proc/self/mounts")
 
 
+class Busy(TagscaleError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def exclusive(path: Path, busy: str) -> Iterator[None]:
     """Hold the lock `path` while the block runs. The file stays there and names its last holder.
@@ -31,13 +35,13 @@ def exclusive(path: Path, busy: str) -> Iterator[None]:
         busy: the error's message where another process holds the lock; `{holder}` in it becomes "process 7 on host"
 
     Raises:
-        TagscaleError: another process holds the lock.
+        Busy: another process holds the lock.
         OSError: the file cannot be opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _opened(path) as file, _held(path, file, wait=False) as held:
         if not held:
-            raise TagscaleError(busy.replace("{holder}", _holder(file)))
+            raise Busy(busy.replace("{holder}", _holder(file)))
         with suppress(OSError):  # a full disk: the lock holds all the same
             os.ftruncate(file, 0)
             os.pwrite(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)

@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from pipelines.__main__ import app
 from pipelines.graph import Graph
 from typer.testing import CliRunner
@@ -118,21 +119,22 @@ def test_the_version_shows_a_dirty_tree(server, tmp_path, monkeypatch):
     assert re.fullmatch(rf"{head}-dirty-[0-9a-f]{{8}}", dirty)
 
 
-def caching(version: dict) -> list[dict]:
-    """The caching options of every task, in loops too."""
-    spec = version["pipeline_spec"].get("pipeline_spec", version["pipeline_spec"])
-    dags = [spec["root"]["dag"], *(one["dag"] for one in spec["components"].values() if "dag" in one)]
-    return [task["cachingOptions"] for dag in dags for task in dag["tasks"].values() if "cachingOptions" in task]
-
-
-def test_without_caching_no_task_is_cached(server):
+@pytest.mark.parametrize("option", ["--again", "--no-cache"])
+def test_what_is_kept_is_trained_again_by_the_same_version(server, option):
     call("submit", server)
-    call("submit", server, "--no-cache")
-    cached, uncached = server.versions.values()
-    assert {"enableCache": True} in caching(cached)
-    assert len(caching(uncached)) == len(caching(cached))
-    assert all(options == {} for options in caching(uncached))
-    assert uncached["display_name"] == "0d40257-no-cache"
+    call("submit", server, option)
+    assert [run["runtime_config"].get("parameters", {}) for run in server.runs.values()] == [{}, {"again": True}]
+    assert len(server.versions) == 1
+
+
+def test_a_package_that_cannot_train_again_what_is_kept(server, tmp_path):
+    CliRunner().invoke(app, ["compile", "--output", ".", "--params", str(ROOT / "params.yaml")])
+    file = tmp_path / "training.yaml"
+    documents = list(yaml.safe_load_all(file.read_text()))
+    del documents[0]["root"]["inputDefinitions"]
+    file.write_text(yaml.safe_dump_all(documents))
+    with pytest.raises(TagscaleError, match=r"tagscale-training: no parameter `again` \(it has none\); compile"):
+        call("submit", server, "--package", "training.yaml", "--again")
 
 
 def test_names_differ_in_case(server):
