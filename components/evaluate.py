@@ -34,7 +34,7 @@ def evaluate(
 
     with command():
         folder = Path(results.path)
-        kept.evaluate(
+        taken = kept.evaluate(
             load_json(Path(settings.path)),
             kept.StageKey(key, code),
             run=Path(run.path),
@@ -44,7 +44,7 @@ def evaluate(
             results=folder,
             again=again,
         )
-        describe(results, of_results(folder, Path(run.path)))
+        describe(results, of_results(folder, Path(run.path)) | taken)
         if not (folder / "metrics.json").exists():  # a model that the study does without
             return
         for name, value in read_json(folder / "metrics.json")["test"].items():

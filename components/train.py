@@ -32,7 +32,7 @@ def train(
     from tagscale.runtime.command import command
 
     with command(), tracking.nested_in(settings.metadata["mlflow_run"]):
-        kept.train(
+        taken = kept.train(
             load_json(Path(settings.path)),
             kept.StageKey(key, code),
             model=model,
@@ -45,4 +45,4 @@ def train(
             image=image,
             again=again,
         )
-        describe(run, of_run(Path(run.path)))
+        describe(run, of_run(Path(run.path)) | taken)

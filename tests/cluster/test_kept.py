@@ -66,11 +66,15 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return done
 
 
+def cell(folder: Path) -> dict[str, Any]:
+    """The arguments of a training."""
+    given = {"model": "waveform", "size": "all", "seed": 3, "image": "tagscale:1", "inputs": folder / "store"}
+    return given | {"catalog": folder / "catalog", "partition": folder / "partition", "run": folder / "run"}
+
+
 def trained(params: Params, folder: Path, stage_key: StageKey = CODE, **changes: Any) -> str:
     """Train or take what is kept; returns the weights that are handed on."""
-    given = {"model": "waveform", "size": "all", "seed": 3, "image": "tagscale:1", "inputs": folder / "store"}
-    given |= {"catalog": folder / "catalog", "partition": folder / "partition", "run": folder / "run"}
-    kept.train(params, stage_key, **(given | changes))
+    kept.train(params, stage_key, **(cell(folder) | changes))
     return (folder / "run" / "weights.safetensors").read_text()
 
 
@@ -82,6 +86,14 @@ def test_the_second_training_is_the_first(
     said = capsys.readouterr().out
     assert "train waveform-all-3: kept from 20" in said
     assert f" UTC, MLflow run {run.info.run_id}; nothing is trained\n" in said
+
+
+def test_the_page_of_a_kept_run_says_so(params: Params, tmp_path: Path, trainings: list) -> None:
+    assert kept.train(params, CODE, **cell(tmp_path)) == {}
+    shown = kept.train(params, CODE, **cell(tmp_path))
+    (run,) = runs(params)
+    assert shown == {"kept_since": shown["kept_since"], "mlflow_run": run.info.run_id, "mlflow": None}
+    assert str(shown["kept_since"]).endswith(" UTC")
 
 
 def runs(params: Params) -> list[Any]:

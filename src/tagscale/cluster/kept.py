@@ -21,6 +21,7 @@ from pathlib import Path
 import tagscale
 from tagscale import tracking
 from tagscale.cluster import trainjob
+from tagscale.cluster.metadata import Facts, of_mlflow
 from tagscale.cluster.volume import Volume
 from tagscale.models.spec import NETWORKS, base_model, group_of
 from tagscale.params.load import Params
@@ -69,7 +70,7 @@ def train(
     run: Path,
     image: str,
     again: bool = False,
-) -> None:
+) -> Facts:
     """Write the run's folder: the one that is kept, or that of a training, which is kept from now on.
 
     A kept training has its run in this MLflow, too. The state of a training that is interrupted lies under the same
@@ -79,6 +80,8 @@ def train(
         inputs: what the stage reads: the store, features or descriptors.
         image: of the pods, where the training runs in a TrainJob.
         again: train even if a run is kept; the new one takes its place.
+    Returns:
+        what the page of a kept run adds: since when it is kept, and where MLflow has it; nothing of a new one
     """
     volume, name = Volume.of(params), run_name(model, size, seed)
     parts = Partition.load(partition)
@@ -96,10 +99,12 @@ def train(
         stage(params, **cell, catalog=catalog, partition=partition, inputs=inputs, run=folder, unfinished=unfinished)
 
     since = Kept(volume.finished("runs", name, key), RUN, unfinished).fetch(run, make, again)
-    if since:
-        run_id, _ = send(params.tracking.experiment, run)
-        tracking.name_kept(name, run_id)
-        print(f"train {name}: kept from {since}, MLflow run {run_id}; nothing is trained", flush=True)
+    if since is None:
+        return {}
+    run_id, _ = send(params.tracking.experiment, run)
+    tracking.name_kept(name, run_id)
+    print(f"train {name}: kept from {since}, MLflow run {run_id}; nothing is trained", flush=True)
+    return {"kept_since": since} | of_mlflow(run_id)
 
 
 def evaluate(
@@ -112,26 +117,30 @@ def evaluate(
     inputs: Path,
     results: Path,
     again: bool = False,
-) -> None:
+) -> Facts:
     """Write the results of a run: those that are kept, or those of an evaluation, which are kept from now on.
 
     Args:
         inputs: what the stage reads: the store, features or descriptors.
         again: evaluate even if results are kept; the new ones take their place.
+    Returns:
+        what the page of kept results adds, as of `train`
     """
     from tagscale.stages import evaluate as stage
 
     make = partial(stage.run, params, run=run, catalog=catalog, partition=partition, inputs=inputs)
     if absence_in(run):
         make(results=results)
-        return
+        return {}
     identity = run_output(run).facts(RunFacts)["identity"]
     key = stage_key.of(content_of_run(run), _hash_of_inputs(identity.model, inputs))
     kept = Kept(Volume.of(params).finished("results", identity.name, key), "metrics.json")
     since = kept.fetch(results, lambda folder: make(results=folder), again)
-    if since:
-        run_id, _ = send(params.tracking.experiment, run, results)
-        print(f"evaluate {identity.name}: kept from {since}, MLflow run {run_id}; nothing is evaluated", flush=True)
+    if since is None:
+        return {}
+    run_id, _ = send(params.tracking.experiment, run, results)
+    print(f"evaluate {identity.name}: kept from {since}, MLflow run {run_id}; nothing is evaluated", flush=True)
+    return {"kept_since": since} | of_mlflow(run_id)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs of pipelines: how they are told apart, and which runs of MLflow are theirs."""
+"""Runs of pipelines: how they are told apart, and what reaches their loops."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +28,14 @@ def _identified(installation: Installation) -> Iterator[str]:
             yield f"{pipeline}, {name}: the driver replaces a placeholder that is the whole value, found {constant}"
 
 
+def _in_loops(installation: Installation) -> Iterator[str]:
+    for pipeline, name, task in _tasks(installation):
+        if "parameterIterator" in task:
+            for parameter, source in task.get("inputs", {}).get("parameters", {}).items():
+                if "taskOutputParameter" in source:
+                    yield f"{pipeline}, {name}: on this machine {parameter} is the loop's item"
+
+
 def _display_name(installation: Installation) -> None:
     for _, name, task in _tasks(installation):
         if name == "begin":
@@ -40,11 +48,24 @@ def _part_of_a_text(installation: Installation) -> None:
             task["inputs"]["parameters"]["pipeline_run"]["runtimeValue"]["constant"] = f"run {UUID}"
 
 
+def _into_a_loop(installation: Installation) -> None:
+    for _, _, task in _tasks(installation):
+        if "parameterIterator" in task:
+            source = {"taskOutputParameter": {"producerTask": "partition", "outputParameterKey": "Output"}}
+            task.setdefault("inputs", {}).setdefault("parameters", {})["pipelinechannel--partition-Output"] = source
+
+
 IDENTIFIED = Rule("a pipeline's run is known by Kubeflow's identifier", RESOLVED, _identified)
-RULES = [IDENTIFIED]
+IN_LOOPS = Rule(
+    "a loop takes no parameter that a task outside of it returns",
+    "kfp 2.17.0: kfp/local/orchestrator/task_spec_utils.py",
+    _in_loops,
+)
+RULES = [IDENTIFIED, IN_LOOPS]
 PLANTED = [
     Planted("a pipeline's run is known by its display name", IDENTIFIED, _display_name, "begin: pipeline_run is the"),
     Planted("a placeholder within a text, which nobody replaces", IDENTIFIED, _part_of_a_text, "is the whole value"),
+    Planted("a hash of the data reaches a loop as a parameter", IN_LOOPS, _into_a_loop, "is the loop's item"),
 ]
 ELSEWHERE = [
     Elsewhere(
