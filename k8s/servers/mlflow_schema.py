@@ -30,13 +30,10 @@ SESSIONS = text(
 
 def main(command: str, address: str) -> None:
     engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
-    before = revisions(engine)
-    if command == "check" and before is None:
-        create(engine, address)
-    elif command == "check":
-        check(before or {})
+    if command == "check":
+        check(revisions(engine) or create(engine, address))
     elif command == "upgrade":
-        upgrade(engine, address, before or dict.fromkeys(MIGRATIONS))
+        upgrade(engine, address)
     else:
         sys.exit(f"error command is `{command}`; expected check or upgrade")
 
@@ -68,26 +65,26 @@ def check(present: dict[str, str | None]) -> None:
             )
 
 
-def create(engine: Engine, address: str) -> None:
-    """Make the tables of an empty database; servers that start together make them once."""
+def create(engine: Engine, address: str) -> dict[str, str | None]:
+    """Make the tables of an empty database; servers that start together make them once. Their revisions."""
     with engine.connect() as connection:
         connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
-        present = revisions(engine)
-        if present is None:
+        if revisions(engine) is None:
             migrate(address)
             print("the database was empty: tables made")
-        check(present or revisions(engine) or {})
+        return revisions(engine) or {}
 
 
-def upgrade(engine: Engine, address: str, before: dict[str, str | None]) -> None:
+def upgrade(engine: Engine, address: str) -> None:
     """Migrate all tables to this image's revisions."""
-    with engine.connect() as connection:
+    with engine.connect() as connection:  # the first one: sessions of ours that just ended would be seen here
         others = sorted(connection.scalars(SESSIONS))
     if others:
         sys.exit(
             f"error the database is in use by {', '.join(others)}. Nothing is changed. Scale the server to 0 and wait "
             "until its pods are gone: what they write during a migration is lost."
         )
+    before = revisions(engine) or dict.fromkeys(MIGRATIONS)
     begin = time.monotonic()
     migrate(address)
     after = revisions(engine) or {}
