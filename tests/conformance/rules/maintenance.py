@@ -1,78 +1,17 @@
-"""Upgrade, backup and restore: what they may reach, what migrates MLflow's tables, and the commands in docs."""
+"""Upgrade, backup and restore: what migrates MLflow's tables, and the commands in docs."""
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
-from k8s.render import Resource
-from k8s.rules import POD_PATHS, containers, pods
+from k8s.rules import containers, pods
 
 from conformance.kit import Elsewhere, Installation, Planted, Rule
+from conformance.rules.policies import OURS
 
-ADDRESS = "MLFLOW_BACKEND_STORE_URI"  # the key of the secret that says where the database is
 CHECK = ["python", "/scripts/mlflow_schema.py", "check"]
 SELECTED = ("app.kubernetes.io/component", "maintenance")
 MLFLOW = "MLflow 3.17.2: server/auth/db/utils.py (migrate_if_needed), store/tracking/sqlalchemy_store.py"
 PG_RESTORE = "PostgreSQL 17: pg_restore, --clean"
-
-
-def pod_labels(resource: Resource) -> dict[str, str]:
-    """The labels of a resource's pods; none where it has no pods."""
-    template: Any = resource.body
-    for step in POD_PATHS.get(resource.kind, ("none", "spec"))[:-1]:
-        template = template.get(step, {})
-    return dict(template.get("metadata", {}).get("labels", {})) if resource.kind in POD_PATHS else {}
-
-
-def selects(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
-    """Whether a policy's selector fits a pod's labels; only what our policies use."""
-    if selector is None:
-        return False
-    for expression in selector.get("matchExpressions", []):
-        if expression["operator"] == "In" and labels.get(expression["key"]) not in expression["values"]:
-            return False
-        if expression["operator"] == "Exists" and expression["key"] not in labels:
-            return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
-
-
-def _let(policy: Resource, direction: str, peer: dict[str, str] | None) -> bool:
-    """Whether a policy lets its pods talk to a pod of these labels in their namespace, or out of the cluster (None)."""
-    side = "to" if direction == "egress" else "from"
-    for entry in policy.body["spec"].get(direction, []):
-        ports = [port["port"] for port in entry.get("ports", [])]
-        for one in entry[side]:
-            fits = "ipBlock" in one if peer is None else selects(one.get("podSelector"), peer)
-            if fits and "namespaceSelector" not in one and 5432 in ports:
-                return True
-    return False
-
-
-def _reaching(installation: Installation) -> Iterator[str]:
-    for overlay in installation.overlays:
-        resources = installation.overlay(overlay)
-        policies = [one for one in resources if one.kind == "NetworkPolicy"]
-        database = next(
-            (pod_labels(one) for one in resources if one.name == "tagscale-postgres" and pod_labels(one)), None
-        )
-        for pod in resources:
-            if not any(ADDRESS in str(container.get("env")) for _, container, _ in containers(pod)):
-                continue
-            mine = [one for one in policies if selects(one.body["spec"]["podSelector"], pod_labels(pod))]
-            asked = (
-                [] if database is None else [p for p in policies if selects(p.body["spec"]["podSelector"], database)]
-            )
-            if not any(_let(one, "egress", database) for one in mine):
-                yield f"{overlay}: {pod.kind} {pod.name} needs the database, and no policy lets it out to it"
-            if database is not None and not any(_let(one, "ingress", pod_labels(pod)) for one in asked):
-                yield f"{overlay}: {pod.kind} {pod.name} needs the database, which does not let it in"
-
-
-REACHING = Rule(
-    "whatever has the database's address reaches the database",
-    "Kubernetes: NetworkPolicy",
-    _reaching,
-)
 
 
 def _migrating(installation: Installation) -> Iterator[str]:
@@ -159,18 +98,26 @@ def _clean(installation: Installation) -> Iterator[str]:
 
 CLEAN = Rule("no dump is restored over the tables of today", PG_RESTORE, _clean)
 
-RULES = [REACHING, MIGRATING, ORDERED, APPLIED, CLEAN]
+RULES = [MIGRATING, ORDERED, APPLIED, CLEAN]
 UPGRADE = """\
 kubectl -n tagscale-servers scale deployment/tagscale-mlflow --replicas 0
 """
 PLANTED = [
     Planted(
         "the restore's pod has no label that the database's policies know",
-        REACHING,
+        OURS,
         lambda installation: installation.replace(
             "k8s/servers/database-restore.yaml", "            app.kubernetes.io/component: database-client\n", ""
         ),
-        "CronJob tagscale-database-restore needs the database, which does not let it in",
+        "tagscale-database-restore to tagscale-postgres, port 5432/TCP: refused at the Ingress",
+    ),
+    Planted(
+        "the object storage does not know the job that copies artifacts",
+        OURS,
+        lambda installation: installation.replace(
+            "k8s/components/s3-local/s3.yaml", "[tagscale-mlflow, tagscale-artifact-backup]", "[tagscale-mlflow]"
+        ),
+        "tagscale-artifact-backup to tagscale-s3, port 7070/TCP: refused at the Ingress",
     ),
     Planted(
         "an init container opens the users' tables first, and migrates them",
