@@ -92,8 +92,8 @@ def test_the_volumes_backup_names_the_folders_that_tasks_write(tmp_path: Path) -
     volume = Volume(tmp_path, "mtt")
     written = {
         volume.partition(params) / "partition.json",
-        volume.root / "finished" / "runs" / "run-key" / "run.json",
-        volume.root / "finished" / "results" / "run-key" / "scores.parquet",
+        volume.finished("runs", "run", "key") / "run.json",
+        volume.finished("results", "run", "key") / "scores.parquet",
     }
     for file in written:
         write(file.parent, {file.name: ""})
