@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,6 +23,13 @@ PLUGIN_INPUT = {
     "experiment_id",
     "disabled",
 }  # 2.17.0: backend/src/apiserver/plugins/mlflow/config.go
+TASKS = Path(__file__).parents[2] / "k8s" / "tasks"
+ACCOUNTS = {  # of the pipelines' namespace, in the manifests
+    body["metadata"]["name"]
+    for file in TASKS.glob("*.yaml")
+    for body in yaml.safe_load_all(file.read_text())
+    if body["kind"] == "ServiceAccount"
+}
 Course = list[tuple[str, dict[str, str]]]
 
 
@@ -227,7 +235,9 @@ class KfpLoopback:
         return {}
 
     def _check_job(self, body: dict[str, Any]) -> None:
-        """Check what runs and recurring runs need: an experiment in use, a version, arguments that it takes."""
+        """Check what runs and recurring runs need: an account, an experiment in use, a version and its arguments."""
+        if body.get("service_account") not in ACCOUNTS:
+            self.faults.append(f"no manifest makes the account {body.get('service_account')}: no pod would start")
         if self._one(self.experiments, body["experiment_id"])["storage_state"] == "ARCHIVED":
             raise Fault(400, "The experiment is archived.")
         reference = body["pipeline_version_reference"]
