@@ -187,33 +187,44 @@ def policies_of(resources: list[Resource]) -> list[dict[str, Any]]:
 
 def clients_of(resources: list[Resource]) -> list[Client]:
     """The pods that an overlay makes, and, first, a task of a pipeline."""
-    maps = {(one.namespace, one.name): config_of(one) for one in resources}
-    clients = []
-    for account in resources:
-        if account.kind == "ServiceAccount" and account.name == TASKS_ACCOUNT:
-            pod, config = Pod("a task", str(account.namespace), {RUN: "0"}), maps.get((account.namespace, CONFIG), {})
-            clients.append(Client(pod, account, config, frozenset({"AWS_ACCESS_KEY_ID"})))
+    maps = {(str(one.namespace), one.name): config_of(one) for one in resources}
+    clients = [
+        Client(
+            Pod("a task", str(account.namespace), {RUN: "0"}),
+            account,
+            maps.get((str(account.namespace), CONFIG), {}),
+            frozenset({"AWS_ACCESS_KEY_ID"}),  # of stores and the DVC remote, which the task brings
+        )
+        for account in resources
+        if (account.kind, account.name) == ("ServiceAccount", TASKS_ACCOUNT)
+    ]
     for resource in resources:
-        namespace = pods_namespace(resource, resources)
+        namespace = str(pods_namespace(resource, resources))
         for path, metadata, _ in templates(resource):
-            settings: dict[str, str] = {}
-            keys: set[str] = set()
-            ports: dict[str, int] = {}
-            for place, container, _ in containers(resource):
-                if not place.startswith(path):
-                    continue
-                for source in container.get("envFrom") or []:
-                    settings |= maps.get((namespace, source.get("configMapRef", {}).get("name")), {})
-                for variable in container.get("env") or []:
-                    source = variable.get("valueFrom", {})
-                    if one := source.get("secretKeyRef"):
-                        keys.add(one["key"])
-                    if one := source.get("configMapKeyRef"):
-                        settings[variable["name"]] = maps.get((namespace, one["name"]), {}).get(one["key"], "")
-                ports |= {one["name"]: one["containerPort"] for one in container.get("ports") or [] if "name" in one}
-            pod = Pod(resource.name, str(namespace), metadata.get("labels", {}), ports)
-            clients.append(Client(pod, resource, settings, frozenset(keys)))
+            own = [container for place, container, _ in containers(resource) if place.startswith(path)]
+            settings, secrets = _environment(
+                own, {name: data for (home, name), data in maps.items() if home == namespace}
+            )
+            ports = {port.get("name"): port["containerPort"] for one in own for port in one.get("ports") or []}
+            pod = Pod(resource.name, namespace, metadata.get("labels", {}), ports)
+            clients.append(Client(pod, resource, settings, secrets))
     return clients
+
+
+def _environment(pod: list[dict[str, Any]], maps: dict[str, dict[str, str]]) -> tuple[dict[str, str], frozenset[str]]:
+    """What a pod's containers have in their environment: values of config maps, and keys of secrets."""
+    settings: dict[str, str] = {}
+    secrets = set()
+    for container in pod:
+        for source in container.get("envFrom") or []:
+            settings |= maps.get(source.get("configMapRef", {}).get("name"), {})
+        for variable in container.get("env") or []:
+            source = variable.get("valueFrom", {})
+            if key := source.get("secretKeyRef"):
+                secrets.add(key["key"])
+            if key := source.get("configMapKeyRef"):
+                settings[variable["name"]] = maps.get(key["name"], {}).get(key["key"], "")
+    return settings, frozenset(secrets)
 
 
 def behind(url: str, namespace: str, resources: list[Resource]) -> list[End]:
