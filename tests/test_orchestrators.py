@@ -5,6 +5,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -79,8 +80,8 @@ def test_every_artifact_says_what_it_is(pipeline_run: Path) -> None:
     assert 0 < results["test_pr_auc"] <= 1
 
 
-def test_a_second_study_trains_nothing_and_says_why(pipeline_run: Path, programs: Path) -> None:
-    folder = pipeline_run.parent
+def test_a_second_study_trains_nothing_and_says_why(pipeline_run: Path, programs: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pipeline_run.parent, tmp_path / "copy")  # other tests read the first one
     trainings, before = runs_of_cells(folder), results_in(pipeline_run)
     done = pipelines_run(folder, tiny_settings(), programs=programs)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -89,11 +90,15 @@ def test_a_second_study_trains_nothing_and_says_why(pipeline_run: Path, programs
         for task in (rf"train {kept} trained", rf"evaluate {kept} evaluated"):
             assert len(re.findall(task, done.stdout)) == 1, task
     assert runs_of_cells(folder) == trainings, "a training was opened in MLflow"
-    assert results_in(pipeline_run) == before
-    assert len(list((pipeline_run / "volume" / "tiny-corpus" / "descriptors").iterdir())) == 1, "another partition"
-    outcome = json.loads((pipeline_run / "registration" / "registration.json").read_text())
+    assert results_in(folder / "pipeline-run") == before
+    described = folder / "pipeline-run" / "volume" / "tiny-corpus" / "descriptors"
+    assert len(list(described.iterdir())) == 1, "another partition"
+    outcome = json.loads((folder / "pipeline-run" / "registration" / "registration.json").read_text())
     assert (outcome["version"], outcome["alias"]) == ("1", "champion"), "an unchanged dataset was promoted"
     assert "registered already" in outcome["reason"]
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        taken = dict(store.execute("SELECT key, value FROM tags WHERE key LIKE 'tagscale.kept.%'"))
+    assert taken == {f"tagscale.kept.{name}": run for name, run in trainings.items()}
 
 
 def runs_of_cells(folder: Path) -> dict[str, str]:
