@@ -8,10 +8,7 @@ The version is read by the installed code (`registry.package.load_version`). Not
 """
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,35 +90,11 @@ class _Bounded:
         return scores.astype(object).where(scores.notna(), None)
 
 
-class _Place:
-    """One of the places for requests in work: free again when the request has ended, and its thread, too."""
-
-    def __init__(self) -> None:
-        self.thread: Future[Any] | None = None
-
-    def end(self, free: Callable[[], None]) -> None:
-        """The request has ended. `free` is called now, or by the thread at its own end."""
-        if self.thread is None:
-            free()
-        else:
-            self.thread.add_done_callback(lambda _: free())
-
-
-_place: ContextVar[_Place | None] = ContextVar("place", default=None)
-
-
-class _Threads(ThreadPoolExecutor):
-    """The threads in which MLflow's app works; a request's place learns of its thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = super().submit(fn, *args, **kwargs)
-        if place := _place.get():
-            place.thread = future
-        return future
-
-
 class Guard:
     """An ASGI app around MLflow's: it bounds every request but GET, and answers GET /ready.
+
+    A request keeps its place until MLflow's app has ended with it. That is when its thread ends, also where the answer
+    was 504 or the client has left: the middleware of the timeout waits for its task. The tests hold that.
 
     Attributes:
         app: MLflow's.
@@ -130,13 +103,10 @@ class Guard:
 
     def __init__(self, app: App, name: str, limits: Limits) -> None:
         self.app, self.name, self.limits = app, name, limits
-        self.places = threading.BoundedSemaphore(limits.at_once)
-        self.threads = _Threads(limits.at_once, "request")
+        self.places = asyncio.Semaphore(limits.at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":  # once, when the server starts
-                asyncio.get_running_loop().set_default_executor(self.threads)
             await self.app(scope, receive, send)
             return
 
@@ -153,28 +123,20 @@ class Guard:
             await self.app(scope, receive, send_named)
 
     def _is_ready(self) -> JSONResponse:
-        """Whether another request would be admitted. Only this thread takes places, so none is lost by trying."""
-        if not self.places.acquire(blocking=False):
-            return _full(self.limits.at_once)
-        self.places.release()
-        return JSONResponse({"model": self.name})
+        """Whether another request would be admitted."""
+        return _full(self.limits.at_once) if self.places.locked() else JSONResponse({"model": self.name})
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Give the request a place, read its body, and hand it on to MLflow's app."""
-        if not self.places.acquire(blocking=False):
+        if self.places.locked():
             await _full(self.limits.at_once)(scope, receive, send)
             return
-        place = _Place()
-        token = _place.set(place)
-        try:
+        async with self.places:  # free, so nobody waits here
             body = await self._body(scope, receive)
             if isinstance(body, JSONResponse):
                 await body(scope, receive, send)
             else:
                 await self.app(scope, _replayed(body, receive), send)
-        finally:
-            _place.reset(token)
-            place.end(self.places.release)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | JSONResponse:
         """The request's body, or the answer to one that is too large or too slow."""

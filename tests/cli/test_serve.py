@@ -1,0 +1,24 @@
+"""The commands that serve a version refuse what they cannot serve, in words."""
+
+import pytest
+
+from registry.tiny import store
+from tagscale.cli import main
+
+__all__ = ["store"]
+
+
+@pytest.mark.parametrize(
+    ("words", "because"),
+    [
+        (["--version", ""], "--version is empty: no version is rolled out to this pod yet. `tagscale deploy` does it."),
+        (["--version", "3", "--model", "nobody"], "No model 'nobody' in the registry"),
+    ],
+)
+def test_what_cannot_be_served(
+    store: object, capsys: pytest.CaptureFixture[str], words: list[str], because: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", *words])
+    assert ended.value.code == 1
+    assert because in capsys.readouterr().err
