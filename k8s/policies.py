@@ -48,8 +48,11 @@ OUTSIDE = Address("an address outside the cluster", "203.0.113.10")
 METADATA = Address("the cloud's metadata service", "169.254.169.254")
 NAMES: tuple[End, ...] = (  # who resolves names, and at which port of the pod
     (Pod("kube-dns", "kube-system", {"k8s-app": "kube-dns"}), 53),
-    # kubernetes/kubernetes, cluster/addons/dns/nodelocaldns: a pod on the node's network, found by its address alone
+    # kubernetes/kubernetes, cluster/addons/dns/nodelocaldns: a pod on the node's network, found by its addresses alone,
+    # its own and, with kube-proxy in the mode iptables, that of the service kube-dns
     (Address("NodeLocal DNSCache", "169.254.20.10"), 53),
+    (Address("NodeLocal DNSCache at the address of kube-dns", "10.96.0.10"), 53),
+    (Address("NodeLocal DNSCache at the address of kube-dns", "172.20.0.10"), 53),
     # openshift/cluster-dns-operator, assets/dns/{service,daemonset}.yaml: the service's port 53 leads to 5353
     (Pod("OpenShift's DNS", "openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}), 5353),
 )

@@ -100,6 +100,12 @@ PLANTED = [
         "to NodeLocal DNSCache, port 53/UDP: refused at the Egress",
     ),
     Planted(
+        "a node-local cache by its own address alone, which kube-proxy's mode iptables leaves unused",
+        OURS,
+        _in("default-deny/network.yaml", "        - ipBlock: {cidr: 10.0.0.0/8}\n", ""),
+        "to NodeLocal DNSCache at the address of kube-dns, port 53/UDP: refused at the Egress",
+    ),
+    Planted(
         "names from kube-system alone: OpenShift",
         OURS,
         _in("default-deny/network.yaml", "kubernetes.io/metadata.name: openshift-dns", "name: openshift-dns"),
