@@ -8,11 +8,11 @@ new artifacts). test_kfp_cache.py holds the fingerprints to upstream's own.
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Values = dict[str, Any]  # parameters by name, or lists of artifacts' ids by name
+Ids = dict[str, list[str]]  # of artifacts, by the names of an input or output
 
 
 def fingerprint(key: Mapping[str, Any]) -> str:
@@ -38,80 +38,72 @@ class Server:
     """A server on which one pipeline is submitted again and again."""
 
     documents: list[dict[str, Any]]
-    stored: dict[str, Values] = field(default_factory=dict)  # fingerprint -> artifacts
+    stored: dict[str, Ids] = field(default_factory=dict)  # fingerprint -> artifacts
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     done: list[Done] = field(default_factory=list)
     submissions: int = 0
 
     def submit(self) -> list[Done]:
-        """Every task of one more run. What tasks return is the same each time, as in the best case."""
+        """Every task of one more run. What tasks return beside artifacts is the same each time, as in the best case."""
         self.submissions, self.done = self.submissions + 1, []
         root = self.documents[0]["root"]
         given = root.get("inputDefinitions", {}).get("parameters", {})
         self._dag(root["dag"], {name: one.get("defaultValue") for name, one in given.items()}, {})
         return self.done
 
-    def _dag(self, dag: dict[str, Any], parameters: Values, artifacts: Values) -> tuple[Values, Values]:
-        made: dict[str, tuple[Values, Values]] = {}
+    def _dag(self, dag: dict[str, Any], parameters: dict[str, Any], artifacts: Ids) -> Ids:
+        made: dict[str, Ids] = {}
 
-        def of(name: str) -> tuple[Values, Values]:
+        def of(name: str) -> Ids:
             if name not in made:
                 made[name] = self._task(name, dag["tasks"][name], parameters, artifacts, of)
             return made[name]
 
         for name in dag["tasks"]:
             of(name)
-        outputs = dag.get("outputs", {})
-        returned = {
-            name: of(one["valueFromParameter"]["producerSubtask"])[0][one["valueFromParameter"]["outputParameterKey"]]
-            for name, one in outputs.get("parameters", {}).items()
+        selected = dag.get("outputs", {}).get("artifacts", {})
+        parts = {name: one["artifactSelectors"] for name, one in selected.items()}
+        return {
+            name: [number for one in several for number in of(one["producerSubtask"])[one["outputArtifactKey"]]]
+            for name, several in parts.items()
         }
-        selected = {
-            name: [
-                id_
-                for part in one["artifactSelectors"]
-                for id_ in of(part["producerSubtask"])[1][part["outputArtifactKey"]]
-            ]
-            for name, one in outputs.get("artifacts", {}).items()
-        }
-        return returned, selected
 
-    def _task(self, name: str, task: dict[str, Any], outer: Values, ids: Values, of: Any) -> tuple[Values, Values]:
-        def value(source: dict[str, Any]) -> Any:
-            if "runtimeValue" in source:
-                constant = source["runtimeValue"]["constant"]
-                filled = isinstance(constant, str) and "{{$.pipeline_" in constant
-                return f"{constant} {self.submissions}" if filled else constant
-            if made := source.get("taskOutputParameter"):
-                return of(made["producerTask"])[0].get(made["outputParameterKey"])
-            if "taskFinalStatus" in source:
-                return f"status {self.submissions}"
-            content = item.get(source["componentInputParameter"], outer.get(source["componentInputParameter"]))
-            expression = source.get("parameterExpressionSelector", "")
-            return content[expression.split('"')[1]] if expression else content
-
-        def artifact(source: dict[str, Any]) -> list[str]:
-            if made := source.get("taskOutputArtifact"):
-                return list(of(made["producerTask"])[1][made["outputArtifactKey"]])
-            return list(ids[source["componentInputArtifact"]])
-
+    def _task(self, name: str, task: dict[str, Any], outer: dict[str, Any], ids: Ids, of: Callable[[str], Ids]) -> Ids:
         inputs, loop = task.get("inputs", {}), task.get("parameterIterator")
-        items = json.loads(loop["items"]["raw"]) if loop else [None]
-        collected: tuple[Values, Values] = ({}, {})
-        for element in items:
+        component = self.documents[0]["components"][task["componentRef"]["name"]]
+        artifacts = {
+            key: of(made["producerTask"])[made["outputArtifactKey"]] if made else ids[one["componentInputArtifact"]]
+            for key, one in inputs.get("artifacts", {}).items()
+            for made in [one.get("taskOutputArtifact")]
+        }
+        collected: Ids = {}
+        for element in json.loads(loop["items"]["raw"]) if loop else [None]:
             item = {loop["itemInput"]: element} if loop else {}
-            parameters = item | {key: value(one) for key, one in inputs.get("parameters", {}).items()}
-            artifacts = {key: artifact(one) for key, one in inputs.get("artifacts", {}).items()}
-            component = self.documents[0]["components"][task["componentRef"]["name"]]
-            inner = component.get("dag")
-            made = self._dag(inner, parameters, artifacts) if inner else self._run(name, task, parameters, artifacts)
-            collected[0].update(made[0])
-            for key, new in made[1].items():
-                collected[1].setdefault(key, []).extend(new)
+            given = inputs.get("parameters", {}).items()
+            parameters = item | {key: self._value(one, outer | item) for key, one in given}
+            if "dag" in component:
+                outputs = self._dag(component["dag"], parameters, artifacts)
+            else:
+                outputs = self._run(name, task, component, parameters, artifacts)
+            for key, new in outputs.items():
+                collected.setdefault(key, []).extend(new)
         return collected
 
-    def _run(self, name: str, task: dict[str, Any], parameters: Values, artifacts: Values) -> tuple[Values, Values]:
-        component = self.documents[0]["components"][task["componentRef"]["name"]]
+    def _value(self, source: dict[str, Any], outer: dict[str, Any]) -> Any:
+        if made := source.get("taskOutputParameter"):
+            return f"what {made['producerTask']} returns as {made['outputParameterKey']}"
+        if "taskFinalStatus" in source:
+            return f"status {self.submissions}"
+        if "runtimeValue" in source:
+            constant = source["runtimeValue"]["constant"]
+            of_run = isinstance(constant, str) and "{{$.pipeline_" in constant
+            return f"{constant} {self.submissions}" if of_run else constant
+        content, selector = outer[source["componentInputParameter"]], source.get("parameterExpressionSelector")
+        return content[selector.split('"')[1]] if selector else content
+
+    def _run(
+        self, name: str, task: dict[str, Any], component: dict[str, Any], parameters: dict[str, Any], artifacts: Ids
+    ) -> Ids:
         outputs, executor = component.get("outputDefinitions", {}), component["executorLabel"]
         container = self.documents[0]["deploymentSpec"]["executors"][executor]["container"]
         mounts = self.documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"][executor].get(
@@ -119,7 +111,7 @@ class Server:
         )
         files = outputs.get("artifacts", {})
         key = {
-            "inputArtifactNames": {one: {"artifactNames": ids} for one, ids in artifacts.items()},
+            "inputArtifactNames": {one: {"artifactNames": numbers} for one, numbers in artifacts.items()},
             "inputParameterValues": parameters,
             "outputArtifactsSpec": {one: {"name": one, "type": spec["artifactType"]} for one, spec in files.items()},
             "outputParametersSpec": {one: spec["parameterType"] for one, spec in outputs.get("parameters", {}).items()},
@@ -129,9 +121,9 @@ class Server:
                 "pvcNames": sorted({mount["constant"] for mount in mounts}),
             },
         }
-        print_of_key = fingerprint(key)
-        hit = bool(task.get("cachingOptions", {}).get("enableCache")) and print_of_key in self.stored
+        known = fingerprint(key)
+        hit = bool(task.get("cachingOptions", {}).get("enableCache")) and known in self.stored
         if not hit:
-            self.stored[print_of_key] = {one: [str(next(self.ids))] for one in files}
+            self.stored[known] = {one: [str(next(self.ids))] for one in files}
         self.done.append(Done(name, task, key, hit))
-        return dict.fromkeys(outputs.get("parameters", {}), f"what {name} returns"), self.stored[print_of_key]
+        return self.stored[known]
