@@ -113,7 +113,10 @@ def test_a_user_who_may_make_no_database_restores_within_it(postgres: Postgres, 
             connection.execute(f'ALTER TABLE "{name}" OWNER TO tenant')
     uri = postgres.uri("provided").replace("mlflow:", "tenant:")
     before = tables(uri)
-    for _ in range(2):
+    for right in ("NOCREATEDB", "CREATEDB"):
+        with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER ROLE tenant {right}")  # with it, but without a third database to rename from
+            connection.execute("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
         dump = postgres.backup(tmp_path, uri)
         change(postgres, uri)
         done = postgres.job(RESTORE, tmp_path, uri, RESTORE_FILE=dump.name)
