@@ -34,6 +34,8 @@ STATUS = {  # Kubeflow's state -> MLflow's; servers differ in the words that the
 def begin(params: Params, *, pipeline: str, pipeline_run: str, title: str) -> str:
     """Check that later tasks will find what they need, and open the pipeline's own run in MLflow; returns its id there.
 
+    Prints which locks the volume has, and after which failures the cluster retries a task.
+
     Args:
         pipeline: its name: data, training, study or retrain.
         pipeline_run: Kubeflow's identifier of this run of it.
