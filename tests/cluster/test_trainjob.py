@@ -174,7 +174,22 @@ def test_a_job_that_loses_a_pod_is_started_again(task: Task, mark: str, capfd: p
     assert len(task.cluster.created) == len(task.cluster.deleted) == 3
     output = capfd.readouterr().out
     assert "after the cluster took pod" in output
-    assert "Retry 2 of 2: training resumes from its state." in output
+    assert "(retries left: 1): training resumes from its state." in output
+    assert (task.folder / "run" / "run.json").is_file()
+
+
+def test_a_pod_that_is_lost_when_the_run_is_written(task: Task) -> None:
+    """The state of the training is gone by then: starting the job again would train from the beginning."""
+
+    def course() -> Iterator[Any]:
+        yield ("Running", "Running")
+        task.write_run(task.cluster.jobs[task.name])
+        yield ("Succeeded", "Drained")
+        yield "Failed: jobset failed"
+
+    task.cluster.course = course()  # type: ignore[assignment]
+    task.train()
+    assert len(task.cluster.created) == 1
     assert (task.folder / "run" / "run.json").is_file()
 
 

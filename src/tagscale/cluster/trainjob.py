@@ -89,23 +89,17 @@ def train_on_nodes(
     name, request = job_name(run_name(model, size, seed), [order, image]), in_pods(folder / REQUEST)
     jobs = Jobs(backend or cluster(), lambda line: print(line, flush=True))
 
-    losses = 0
+    def begin() -> None:
+        _share(folder, order, catalog, partition)
+        jobs.create(lambda: start(jobs.backend, params, name, request, image, env or {}))
+        jobs.check_kept(name)
+        jobs.say(f"TrainJob {name}: {params.train.nodes} nodes train {run_name(model, size, seed)}")
+
     with answered(_stop, signal.SIGTERM):  # as Ctrl-C does: no job goes on without a task
         try:
-            while not _is_finished(folder, order):
-                if not _is_running(jobs, name):
-                    _share(folder, order, catalog, partition)
-                    jobs.create(lambda: start(jobs.backend, params, name, request, image, env or {}))
-                    jobs.check_kept(name)
-                    jobs.say(f"TrainJob {name}: {params.train.nodes} nodes train {run_name(model, size, seed)}")
-                try:
-                    jobs.follow(name)
+            for retry in range(params.kubernetes.retries, -1, -1):
+                if _is_finished(folder, order) or _is_complete(jobs, name, begin, retry):
                     break
-                except PodsLost as loss:
-                    losses += 1
-                    if losses > params.kubernetes.retries:
-                        raise
-                    jobs.say(f"{loss} Retry {losses} of {params.kubernetes.retries}: training resumes from its state.")
             _fetch(folder, order, run, name)
         except (KeyboardInterrupt, SystemExit):
             jobs.say(f"TrainJob {name}: deleted, because this task was stopped")
@@ -202,6 +196,20 @@ def place(params: Params) -> "RuntimePatch":
     node = patches.ReplicatedJobPatch("node", template=patches.JobTemplatePatch(spec=job))
     jobs = patches.JobSetTemplatePatch(spec=patches.JobSetSpecPatch(replicated_jobs=[node]))
     return patches.RuntimePatch(patches.TrainingRuntimeSpecPatch(template=jobs))
+
+
+def _is_complete(jobs: Jobs, name: str, begin: Callable[[], None], retries: int) -> bool:
+    """Begin a job, or find it running, and follow it to its end; False where it lost pods, and `retries` are left."""
+    if not _is_running(jobs, name):
+        begin()
+    try:
+        jobs.follow(name)
+    except PodsLost as loss:
+        if not retries:
+            raise
+        jobs.say(f"{loss} The job is started again (retries left: {retries}): training resumes from its state.")
+        return False
+    return True
 
 
 def _is_running(jobs: Jobs, name: str) -> bool:
