@@ -108,6 +108,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for model in ("spectrogram", "descriptors"):
             stages.train(model=model, size="all")
             stages.evaluate(model=model, size="all")
+        stages.ensemble()
         stages.compare()
         stages.register()
     return folder

@@ -111,8 +111,19 @@ def test_the_component_starts_from_the_champion(study, champion: str, tmp_path: 
     hand_on(str(tmp_path / "store"), study.root / "store", "0123")
     paths = {"settings": tmp_path / "settings", "inputs": tmp_path / "store", "run": tmp_path / "run"}
     paths |= {name: study.root / name for name in ("catalog", "partition")}
-    cell = {"model": "spectrogram", "size": "16", "seed": "0", "key": "k", "content": "c", "image": ""}
-    component.python_func(**cell, **{name: SimpleNamespace(path=str(path)) for name, path in paths.items()})
+    cell = {
+        "model": "spectrogram",
+        "size": "16",
+        "seed": "0",
+        "key": "k",
+        "code": "training",
+        "image": "",
+        "again": False,
+    }
+    metadata = {"mlflow_run": "0" * 32}
+    component.python_func(
+        **cell, **{name: SimpleNamespace(path=str(path), metadata=dict(metadata)) for name, path in paths.items()}
+    )
     here = study.train(params_of(study, champion), "spectrogram", 16, 0, "runs/here")
     assert settings_hash(tmp_path / "run") == settings_hash(here)
     assert sha256_of(tmp_path / "run" / checkpoint.WEIGHTS) == sha256_of(here / checkpoint.WEIGHTS)
