@@ -376,13 +376,13 @@ SAYS = (
     "## What it says",
     "",
     "- Leaves and rounds that follow the tracks pay on few tracks and cost nothing on many. No other library is ahead "
-    "of XGBoost beyond the intervals, and its file is safe: it stays.",
+    "of XGBoost beyond the intervals, and its file is safe: it stays. (LightGBM, which is measured where it is "
+    "installed, was not ahead on the default corpus as it was composed before, nor on magnatune160.)",
     "- Tempo: the autocorrelation at four beats beside that at one settles most octaves. The Fourier tempogram finds a "
     "multiple of the tempo more often, and the tempo itself less often.",
-    "- Key: from the audio no chroma and no profiles reach what the composed notes give, librosa's neither. The fault "
-    "is the corpus: symusic ignores the root keys of the soundfont, so the instruments of a song sound in keys of "
-    "their own, as the table above shows. Until that is mended, the tags of harmony are hardly in the audio, and "
-    "these figures do not choose between key methods.",
+    "- Key: from the audio, the tonic is right most often with the profiles of Albrecht and Shanahan, and the mode is "
+    "told from ROC-AUC 0.9 on by all three. The composed notes themselves give a little more. The bass once more makes "
+    "it worse.",
 )
 
 
