@@ -66,7 +66,9 @@ class Place:
         try:
             return self.files.find(folder, detail=True)
         except Exception as error:
-            raise TagscaleError(f"{self.address}: cannot be listed ({type(error).__name__}: {error}).") from error
+            reason = f"{type(error).__name__}: {error}"
+            advice = "Check the address and the right to list it, then run the job again."
+            raise TagscaleError(f"{self.address}: cannot be listed ({reason}). {advice}") from error
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file to the local disk. Raises FileNotFoundError where it is gone."""
@@ -117,7 +119,8 @@ def backup(source: Place, target: Place) -> str:
     held = target.entries()
     lacking = [name for name in sources if outcomes.get(name) != "gone" and name not in held]
     if lacking:
-        raise TagscaleError(f"{target.address}: {len(lacking)} files are missing after the copy, as {lacking[0]}.")
+        missing = f"{len(lacking)} files are missing after the copy, as {lacking[0]}"
+        raise TagscaleError(f"{target.address}: {missing}. Run the job again.")
     new, changed, gone = (list(outcomes.values()).count(one) for one in ("new", "changed", "gone"))
     return (
         f"{len(sources)} files ({_megabytes(sources, sources)}): {new} new ({_megabytes(sources, outcomes, 'new')}), "
