@@ -8,14 +8,13 @@ the Deployment then finds the rollout one step further.
 
 import copy
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kubernetes_loopback.http import Fault, Server
+from kubernetes_loopback.http import Fault, Server, answering
 
 COMPONENTS = Path(__file__).parents[2] / "k8s" / "components"
 NAME, NAMESPACE, LABEL = "tagscale-champion", "tagscale", "app.kubernetes.io/name"
@@ -51,7 +50,6 @@ class ChampionCluster(Server):
         away_for: how many of the next requests get no answer.
         forbidden: whether the user may change nothing.
         patches: the patches that were taken.
-        faults: requests that no API has; tests end with none.
     """
 
     def __init__(self, kserve: bool, replicas: int = 1) -> None:
@@ -67,7 +65,6 @@ class ChampionCluster(Server):
         self.pods: dict[str, int] = {}  # version -> how many serve it
         self.steps, self.step, self.away_for, self.forbidden = 2, 0, 0, False
         self.patches: list[dict[str, Any]] = []
-        self.faults: list[str] = []
         self.lock = threading.Lock()
         self._reconcile()
 
@@ -163,13 +160,6 @@ class ChampionCluster(Server):
         return "\n".join(self.log)
 
 
-@contextmanager
-def champion_cluster(kserve: bool, replicas: int = 1) -> Iterator[ChampionCluster]:
-    """A server in a thread, until the block ends. Fails where a request was not as the API has it."""
-    with ChampionCluster(kserve, replicas) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-    assert not server.faults, server.faults
+def champion_cluster(kserve: bool, replicas: int = 1) -> AbstractContextManager[ChampionCluster]:
+    """A server in a thread, until the block ends, see `answering`."""
+    return answering(ChampionCluster(kserve, replicas))

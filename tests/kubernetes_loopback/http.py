@@ -1,10 +1,12 @@
 """How the API server of the tests answers over HTTP: objects, errors, and logs line by line."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -17,13 +19,18 @@ class Fault(Exception):
 
 
 class Server(ThreadingHTTPServer):
-    """A server on a port of this machine that is free."""
+    """A server on a port of this machine that is free.
+
+    Attributes:
+        faults: requests that no API has; tests end with none.
+    """
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.faults: list[str] = []
 
     @property
     def address(self) -> str:
@@ -31,6 +38,21 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # clients that hang up
+
+
+S = TypeVar("S", bound=Server)
+
+
+@contextmanager
+def answering(server: S) -> Iterator[S]:
+    """Let a server answer in a thread, until the block ends. Fails where a request was not as the API has it."""
+    with server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+    assert not server.faults, server.faults
 
 
 class Dropped(Exception):

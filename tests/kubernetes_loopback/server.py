@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import yaml
 from k8s.render import Resource
 from k8s.strict import schema_faults
 
-from kubernetes_loopback.http import Dropped, Fault, Log, Server
+from kubernetes_loopback.http import Dropped, Fault, Log, Server, answering
 from kubernetes_loopback.pruning import pruned, trainjob_schema
 from kubernetes_loopback.rights import Right, allowing, granted
 
@@ -48,7 +48,6 @@ class Cluster(Server):
         rights: what the account may do.
         used: the rights that requests needed.
         created, deleted: names of jobs.
-        faults: requests that no API has; tests end with none.
         lingers: how often pods of a deleted job are still seen.
         trainer: the version of Kubeflow Trainer, where it is an older one; it drops what it does not know.
     """
@@ -65,7 +64,6 @@ class Cluster(Server):
         self.rights, self.used = granted(), set[Right]()
         self.created: list[str] = []
         self.deleted: list[str] = []
-        self.faults: list[str] = []
         self.away_for = 0
         self.away_after_create = 0
         self.lingers = 0
@@ -246,13 +244,6 @@ class Cluster(Server):
             raise Fault(422, "Invalid", f"spec.trainer.env: {reserved} are reserved for the torch runtime")
 
 
-@contextmanager
-def serving() -> Iterator[Cluster]:
-    """A server in a thread, until the block ends. Fails where a request was not as the API has it."""
-    with Cluster() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-    assert not server.faults, server.faults
+def serving() -> AbstractContextManager[Cluster]:
+    """A server in a thread, until the block ends, see `answering`."""
+    return answering(Cluster())
