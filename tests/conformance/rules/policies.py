@@ -81,7 +81,8 @@ def _in(file: str, old: str, new: str) -> Callable[[Installation], None]:
 API = "Kubernetes 1.34: networking.k8s.io/v1"
 OURS = Rule(
     "our pods reach what they ask, names above all, and nothing else",
-    f"{API}; kubernetes/kubernetes: cluster/addons/dns/nodelocaldns; openshift/cluster-dns-operator: assets/dns",
+    f"{API}; kubernetes/kubernetes: cluster/addons/dns/nodelocaldns; openshift/cluster-dns-operator: assets/dns; "
+    "Kubeflow Pipelines 2.17.0: backend/src/apiserver/template/v2_template.go (pipeline/runid, the label of tasks)",
     _ours,
 )
 KUBEFLOWS = Rule(
@@ -93,6 +94,12 @@ KUBEFLOWS = Rule(
 FOREIGN = Rule("the champion has no way out of the cluster", API, _foreign_audio)
 RULES = [OURS, KUBEFLOWS, FOREIGN]
 PLANTED = [
+    Planted(
+        "tasks are selected by a label of Kubeflow Pipelines 1",
+        OURS,
+        _in("tasks/network.yaml", "key: pipeline/runid", "key: pipelines.kubeflow.org/v2_component"),
+        "a task to tagscale-mlflow, port 5000/TCP: refused at the Egress",
+    ),
     Planted(
         "names from kube-system alone: a node-local cache",
         OURS,
