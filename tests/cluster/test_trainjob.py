@@ -310,6 +310,26 @@ def test_a_task_that_is_cancelled_deletes_its_job(task: Task) -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_task_that_is_cancelled_within_a_request_ends_after_it(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal's handler that raises leaves locks taken that the next request needs."""
+    task.cluster.course = [("Running", "Running")] * 1000
+    find, ended = jobs.Jobs.find, list[str]()
+
+    def cancelled(self: jobs.Jobs, name: str) -> Any:
+        if task.cluster.created and not ended:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            ended.append(name)
+        return find(self, name)
+
+    monkeypatch.setattr(jobs.Jobs, "find", cancelled)
+    with pytest.raises(SystemExit) as stopped:
+        task.train()
+    assert stopped.value.code == 143
+    assert ended == [task.name]
+    assert task.cluster.deleted == [task.name]
+
+
 def test_a_job_that_writes_elsewhere(task: Task) -> None:
     task.cluster.at_end = lambda job: None
     with pytest.raises(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tagscale.cluster.api import is_away, keep_alive, message_of, status_of
 from tagscale.cluster.logs import Logs
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted
 
 if TYPE_CHECKING:
     from kubeflow.trainer.backends.base import RuntimeBackend
@@ -44,8 +45,26 @@ class Jobs:
         self.core: Any = getattr(backend, "core_api", None)  # clusters have one; other backends run containers
         self.custom: Any = getattr(backend, "custom_api", None)
         self.namespace = getattr(backend, "namespace", "")
+        self._stopped = 0  # number of the signal by which this process is to stop
         if self.core is not None:
             keep_alive(self.core.api_client)
+
+    def stop(self, number: int) -> None:
+        """Let what waits for a job end with Interrupted, at its next look.
+
+        A signal's handler must not raise by itself: it interrupts any line, within the SDK, too, and a lock that is
+        taken there (of `logging`) would stay taken, so that the request that deletes the job would wait for ever.
+        """
+        self._stopped = number
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for the next look. Raises Interrupted where this process is to stop."""
+        end = time.monotonic() + seconds
+        while not self._stopped and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 1.0))
+        if number := self._stopped:
+            self._stopped = 0
+            raise Interrupted(number)
 
     def find(self, name: str) -> "TrainJob | None":
         """The job of this name, or None."""
@@ -110,7 +129,7 @@ class Jobs:
                     f"TrainJob {name} was deleted {GONE_SECONDS:.0f} s ago, but it or one of its pods still exists. "
                     f"`{command}` shows them; start again when they are gone."
                 )
-            time.sleep(min(2.0, POLL_SECONDS))
+            self._pause(min(2.0, POLL_SECONDS))
 
     def follow(self, name: str) -> None:
         """Wait for the end of a job, and print what its pods print.
@@ -136,7 +155,7 @@ class Jobs:
             loss = loss or self._loss(name)  # a lost pod may be gone when the others have failed for lack of it
             if job.status in (COMPLETE, FAILED):
                 break
-            time.sleep(POLL_SECONDS)
+            self._pause(POLL_SECONDS)
         logs.finish()
         if job.status == FAILED and loss:
             raise PodsLost(f"TrainJob {name} failed{self._reason(name)}, after the cluster took {loss} away.")
@@ -223,7 +242,7 @@ class Jobs:
                         f"Kubernetes has not answered for {AWAY_SECONDS:.0f} s ({message_of(error)}). The job goes on; "
                         "start this task again to follow it."
                     ) from error
-                time.sleep(POLL_SECONDS)
+                self._pause(POLL_SECONDS)
 
     def _refused(self, error: Exception) -> None:
         """Turn a missing right into an error that says what to do."""

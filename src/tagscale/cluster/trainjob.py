@@ -19,7 +19,7 @@ from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.runtime.identity import hash_of, run_name
-from tagscale.runtime.signals import Interrupted, answered
+from tagscale.runtime.signals import answered
 
 if TYPE_CHECKING:
     from kubeflow.trainer.backends.base import RuntimeBackend
@@ -95,7 +95,7 @@ def train_on_nodes(
         jobs.check_kept(name)
         jobs.say(f"TrainJob {name}: {params.train.nodes} nodes train {run_name(model, size, seed)}")
 
-    with answered(_stop, signal.SIGTERM):  # as Ctrl-C does: no job goes on without a task
+    with answered(jobs.stop, signal.SIGTERM):  # as Ctrl-C does: no job goes on without a task
         try:
             for retry in range(params.kubernetes.retries, -1, -1):
                 if _is_finished(folder, order) or _is_complete(jobs, name, begin, retry):
@@ -138,10 +138,6 @@ def cluster() -> "RuntimeBackend":
             f"train.nodes is more than 1, which needs a Kubernetes cluster, and this process finds none ({error}). "
             "Run it as a task of a pipeline, or set train.nodes: 1."
         ) from None
-
-
-def _stop(number: int) -> None:
-    raise Interrupted(number)
 
 
 def start(
