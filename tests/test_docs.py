@@ -12,6 +12,8 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from tagscale.evaluation.metrics import METRICS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MANIFESTS = [
@@ -147,6 +149,12 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_metrics_are_defined_as_the_report_defines_them() -> None:
+    page = (ROOT / "docs" / "experiments.md").read_text()
+    rows = re.findall(r"^\| (.+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(metric.label, metric.key, metric.definition) for metric in METRICS.values()]
 
 
 @pytest.mark.slow

@@ -145,6 +145,7 @@ class Metric:
     kinds: the kinds of tags that it scores; a classification tag only where both classes occur
     score: its value on the annotated tracks of one tag, or on what `over` says
     resampled: its value in every resample of them, (resamples,)
+    meaning: what it says of one tag, or of what `over` says, for readers of reports
     over: what its one number for a part is. "tags": the mean over the tags that it scores; "frequent tags": the same
         over those with enough positives by enough artists; "pairs": its value on all pairs of a track and a tag; these
         weigh all tracks alike, and so frequent tags more; "tracks": the mean over tracks of a value for all their tags
@@ -161,6 +162,7 @@ class Metric:
     kinds: tuple[str, ...]
     score: Callable[[TagTracks], np.ndarray]
     resampled: Callable[[ResampledTracks], np.ndarray]
+    meaning: str
     over: Over = "tags"
     of: str = ""
     shown: Shown = "scores"
@@ -168,6 +170,16 @@ class Metric:
     main: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     decimals: int = 3
+
+    @property
+    def definition(self) -> str:
+        """What its one number for a part is, for readers: its meaning, and over what it is averaged.
+
+        >>> PR_AUC.definition.endswith("The mean over the classification tags.")
+        True
+        """
+        over = {"tags": f" The mean over the {' and '.join(self.kinds)} tags.", "tracks": " The mean over the tracks."}
+        return self.meaning + over.get(self.over, "")
 
     @property
     def sign(self) -> int:
@@ -270,38 +282,79 @@ def precision_at_top(tracks: TagTracks) -> np.ndarray:
 
 
 def _over_pairs(metric: Metric, label: str, resampled: Callable[[ResampledTracks], np.ndarray]) -> Metric:
-    made = replace(metric, key=f"micro_{metric.key}", label=label, resampled=resampled)
+    meaning = f"{metric.label} of all pairs of a track and a tag taken together, so that frequent tags weigh more."
+    made = replace(metric, key=f"micro_{metric.key}", label=label, resampled=resampled, meaning=meaning)
     return replace(made, over="pairs", shown="averages", main=False)
 
 
 def _over_frequent(metric: Metric) -> Metric:
     made = replace(metric, key=f"frequent_{metric.key}", label=f"{metric.label}, frequent tags", of=metric.key)
-    return replace(made, over="frequent tags", shown="averages", main=False)
+    meaning = (
+        f"{metric.label} as the mean over the frequent tags alone: those with at least {FREQUENT_POSITIVES} positive "
+        f"tracks, by at least {FREQUENT_ARTISTS} artists."
+    )
+    return replace(made, over="frequent tags", meaning=meaning, shown="averages", main=False)
 
 
 CLASSES, VALUES = (("classification",), ("regression",))
-ROC_AUC = Metric("roc_auc", "ROC-AUC", CLASSES, score=roc_auc, resampled=lambda tag: tag.areas[0])
+ROC_AUC = Metric(
+    "roc_auc",
+    "ROC-AUC",
+    CLASSES,
+    score=roc_auc,
+    resampled=lambda tag: tag.areas[0],
+    meaning="The chance that a track with the tag scores above a track without it. 0.5 is guessing, 1 is perfect.",
+)
 PR_AUC = Metric(
     "pr_auc",
     "PR-AUC",
     CLASSES,
     score=average_precision,
     resampled=lambda tag: tag.areas[1],
+    meaning="The mean, over the tracks with the tag, of the share of such tracks among those that score as high or "
+    "higher (average precision). Guessing gets the share of tracks with the tag, 1 is perfect.",
     main=True,  # it tells more than ROC-AUC on rare tags (section 5.1)
 )
-RMSE = Metric("rmse", "√MSE", VALUES, score=rmse, resampled=rmse, lower_is_better=True, main=True)
-F1 = Metric("f1", "F1", CLASSES, score=f1, resampled=f1, shown="decisions")
+RMSE = Metric(
+    "rmse",
+    "√MSE",
+    VALUES,
+    score=rmse,
+    resampled=rmse,
+    meaning="The root of the mean squared difference between score and label. 0 is perfect.",
+    lower_is_better=True,
+    main=True,
+)
+F1 = Metric(
+    "f1",
+    "F1",
+    CLASSES,
+    score=f1,
+    resampled=f1,
+    meaning="The harmonic mean of precision (how many of the tracks that are given the tag have it) and recall (how "
+    "many of the tracks that have it are given it), at the tag's threshold, which the validation part sets.",
+    shown="decisions",
+)
 PRECISION_AT_TOP = Metric(
     f"precision_at_{TOP}",
     f"precision at {TOP}",
     CLASSES,
     score=precision_at_top,
     resampled=precision_at_top,
+    meaning=f"The share of true tags among a track's {TOP} highest scores.",
     over="tracks",
     shown="decisions",
 )
 ECE = Metric(
-    "ece", "ECE", CLASSES, score=calibration_error, resampled=calibration_error, shown="decisions", lower_is_better=True
+    "ece",
+    "ECE",
+    CLASSES,
+    score=calibration_error,
+    resampled=calibration_error,
+    meaning=f"The expected calibration error: how far a tag's probabilities are from the share of tracks that have it, "
+    f"in {BINS} steps of probability. 0 is perfect; few tracks give more than 0 by chance.",
+    shown="decisions",
+    lower_is_better=True,
 )
 AVERAGES = (
     _over_pairs(ROC_AUC, "micro ROC-AUC", lambda pairs: pairs.rough_areas[0]),
