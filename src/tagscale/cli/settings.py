@@ -1,10 +1,15 @@
-"""Changing values in params.yaml without losing its comments."""
+"""Changing values in params.yaml without losing its comments.
 
+The file keeps the layout in which DVC writes it for `dvc exp run --set-param`: lists as blocks, null as nothing, blocks
+in one line within 80 columns. So neither changes more lines than those of its settings.
+"""
+
+import io
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 
 from tagscale.runtime.files import replacing
 
@@ -16,15 +21,12 @@ def rewrite(file: Path, changes: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         (dotted key, value before, value after) of each change.
     """
     yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
     content = yaml.load(file.read_text(encoding="utf-8"))
     changed = _lay_over(content, changes)
+    text = io.StringIO()
+    yaml.dump(content, text)
     with replacing(file) as fresh, fresh.open("w", encoding="utf-8") as out:
-        yaml.dump(content, out)
+        yaml.dump(yaml.load(text.getvalue()), out)  # the comment beside an emptied list goes back to its column
     return changed
 
 
@@ -40,7 +42,7 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
             changed += _lay_over(content[key], value, f"{where}.")
         elif key not in content or content[key] != value:
             changed.append((where, content.get(key), value))
-            content[key] = _in_one_line(value) if isinstance(value, list) else value
+            content[key] = value
     return changed
 
 
@@ -49,10 +51,3 @@ def _block_in_one_line(values: dict[str, Any]) -> CommentedMap:
     block = CommentedMap(values)
     block.fa.set_flow_style()
     return block
-
-
-def _in_one_line(values: list[Any]) -> CommentedSeq:
-    """A list that is written as [a, b], like the other lists in params.yaml."""
-    sequence = CommentedSeq(values)
-    sequence.fa.set_flow_style()
-    return sequence
