@@ -38,7 +38,7 @@ from tagscale.catalog.tables import Catalog
 from tagscale.descriptors import describe, harmony, rhythm
 from tagscale.descriptors.baseline import BINS, LEAF, LEAF_SHARE, SHARE, DescriptorTrees, rounds_of
 from tagscale.descriptors.table import read_descriptors
-from tagscale.evaluation.bootstrap import centred, draw, interval, paired, resampled_metrics
+from tagscale.evaluation.bootstrap import centred, draw, resampled_metrics
 from tagscale.evaluation.metrics import METRICS, evaluate
 from tagscale.params.blocks import BaselineParams
 from tagscale.partition.divide import Partition
@@ -47,6 +47,7 @@ from tagscale.store.read import Store
 
 RESULTS = Path(__file__).parent / "results"
 RESAMPLES, CONFIDENCE = 500, 0.95
+ENDS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 SHOWN = ("roc_auc", "pr_auc", "rmse")
 SIZES: dict[str, tuple[int | str, ...]] = {"default-corpus": (50, 200, "all"), "magnatune160": (40, 80, "all")}
 LEAVES, RATE = 8, 0.1
@@ -195,7 +196,7 @@ def _resamples(values: list[float]) -> np.ndarray:
 
 
 def _with_interval(values: list[float]) -> str:
-    low, high = interval(_resamples(values), CONFIDENCE)
+    low, high = np.quantile(_resamples(values), ENDS)
     return f"{values[0]:.3f} [{low:.3f}, {high:.3f}]"
 
 
@@ -203,8 +204,8 @@ def _against(row: dict[str, Any], now: dict[str, Any]) -> str:
     if row is now:
         return ""
     first, second = row["pr_auc"], now["pr_auc"]
-    gap = paired(_resamples(first), _resamples(second), first[0] - second[0], CONFIDENCE)
-    return f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    low, high = np.quantile(_resamples(first) - _resamples(second), ENDS)
+    return f"{first[0] - second[0]:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 PROFILES = {

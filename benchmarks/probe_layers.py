@@ -18,7 +18,7 @@ from machine import processor
 
 from tagscale.audio.patches import Windows, to_wave
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.bootstrap import centred, draw, interval, resampled_metrics
+from tagscale.evaluation.bootstrap import centred, draw, paired, resampled_metrics
 from tagscale.evaluation.metrics import METRICS, evaluate, mean_of_known
 from tagscale.partition.divide import Partition
 from tagscale.store.read import Store
@@ -120,9 +120,10 @@ def main() -> None:
             lines += [f"| features | number | {' | '.join(head)} |", f"|---|---:|{'---|' * len(head)}"]
         cells = []
         for group_key, (value, resamples) in measured.items():
-            low, high = interval(resamples - first[group_key][1], CONFIDENCE)
-            gap = "" if measured is first else f" [{low:+.3f}, {high:+.3f}]"
-            cells.append(f"{value:.3f}{gap}")
+            before, artists = first[group_key], len(layers.draws.counts)
+            gap = paired(resamples, before[1], value - before[0], artists, CONFIDENCE)
+            ends = "" if measured is first else f" [{gap.low:+.3f}, {gap.high:+.3f}]"
+            cells.append(f"{value:.3f}{ends}")
         number = sum(layers.cache[name].shape[1] for name in names)
         lines.append(f"| {way} | {number:,} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)

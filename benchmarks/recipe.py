@@ -31,7 +31,7 @@ from machine import processor
 from torch import Tensor
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.bootstrap import centred, draw, interval, resampled_metrics
+from tagscale.evaluation.bootstrap import centred, draw, resampled_metrics
 from tagscale.evaluation.metrics import PARTS, evaluate
 from tagscale.evaluation.predict import predict
 from tagscale.models.architecture import architecture_of
@@ -49,6 +49,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SHOWN = ("roc_auc", "pr_auc")
 RESAMPLES, CONFIDENCE = 500, 0.95
+ENDS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 OFF = {"gain": 0, "polarity": False, "speed": 0, "noise": 0, "mix": 0, "band_mask": 0, "time_mask": 0}
 PLAIN: dict[str, Any] = {
     "batch": 16, "learning_rate": 0.005, "schedule": "trapezoid", "min_steps": 0, "patience": 100_000,
@@ -156,7 +157,7 @@ def page(state: dict[str, Any]) -> str:
         "# The training recipe, a part at a time",
         "",
         f"{datetime.date.today()}, {processor()}. Written by `python benchmarks/recipe.py`; settings are those of "
-        "params.yaml but for what a row says. Means over the seeds; in brackets intervals by a bootstrap over the test "
+        "params.yaml but for what a row says. Means over the seeds; in brackets percentiles over resampled test "
         f"artists ({CONFIDENCE:.0%}), of the difference from the first row paired. Steps are of 16 patches and of the "
         "schedule `trapezoid`, in bf16, without early end, where a row says nothing else. Kept are the weights of the "
         "lowest validation loss (best) or of the last step, averaged over the steps (`train.ema` 0.999) or not; "
@@ -187,11 +188,11 @@ def table_row(name: str, rows: list[dict[str, Any]], reference: list[dict[str, A
 
     cells = [name, str(len(rows)), f"{mean('valid', 'pr_auc', rows):.3f}"]
     for key in SHOWN:
-        low, high = interval(resamples(key, rows), CONFIDENCE)
+        low, high = np.quantile(resamples(key, rows), ENDS)
         cells.append(f"{mean('test', key, rows):.3f} [{low:.3f}, {high:.3f}]")
     if reference:
         gap = mean("test", "pr_auc", rows) - mean("test", "pr_auc", reference)
-        low, high = interval(resamples("pr_auc", rows) - resamples("pr_auc", reference), CONFIDENCE)
+        low, high = np.quantile(resamples("pr_auc", rows) - resamples("pr_auc", reference), ENDS)
         cells.append(f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]")
     else:
         cells.append("")

@@ -19,8 +19,8 @@ import pandas as pd
 from machine import processor
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.bootstrap import centred, draw, interval, paired, resampled_metrics
-from tagscale.evaluation.metrics import METRICS, Metric, evaluate, guess, main_metric, mean_of_known, shown_in
+from tagscale.evaluation.bootstrap import centred, draw, interval, paired, resampled_metrics, standard_error
+from tagscale.evaluation.metrics import Metric, evaluate, guess, main_metric, mean_of_known, shown_in
 from tagscale.models.spec import group_of, label_of, role_of
 from tagscale.params.load import load
 from tagscale.partition.divide import Partition
@@ -41,9 +41,10 @@ class Scores:
     value: float
     resamples: np.ndarray
 
-    def words(self, metric: Metric, confidence: float) -> str:
-        low, high = interval(self.resamples, confidence)
-        return f"{metric.words(self.value)} [{metric.words(low)}, {metric.words(high)}]"
+    def words(self, metric: Metric, artists: int, confidence: float) -> str:
+        error = standard_error(self.resamples, artists)
+        low, high = interval(self.value, error, artists, confidence, metric.bounds)
+        return f"{metric.words(self.value)} [{metric.words(float(low))}, {metric.words(float(high))}]"
 
 
 def _folder(project: Path, kind: str, model: str, size: int | str, seed: int) -> Path:
@@ -109,7 +110,7 @@ def of_group(of_tags: OfTags, tags: np.ndarray, key: str) -> Scores:
     """The mean over a group of tags, (tags,) bool."""
     values, resamples = (array[tags] for array in of_tags[key])
     value = float(mean_of_known(values))
-    return Scores(value, centred(mean_of_known(resamples), value, METRICS[key].bounds))
+    return Scores(value, centred(mean_of_known(resamples), value))
 
 
 def group_table(tested: Tested, group: str, kind: str, heard: Sequence[str], by_model: dict[str, OfTags]) -> list[str]:
@@ -136,12 +137,12 @@ def group_table(tested: Tested, group: str, kind: str, heard: Sequence[str], by_
         f"|---|{'---|' * len(metrics)}---|",
     ]
     for model in [name for name in ranked if name not in heard] + [name for name in ranked if name in heard]:
-        cells = [scores[model][metric.key].words(metric, confidence) for metric in metrics]
+        cells = [scores[model][metric.key].words(metric, study.artists, confidence) for metric in metrics]
         gap = ""
         if scratch is not None and model != scratch:
             ours, theirs = scores[model][main.key], scores[scratch][main.key]
             gaps = ours.resamples, theirs.resamples, ours.value - theirs.value
-            difference = paired(*gaps, confidence, main.lower_is_better)
+            difference = paired(*gaps, study.artists, confidence, main.lower_is_better)
             gap = f"{difference.difference:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
         name = f"{label_of(model)} (has heard this music)" if model in heard else label_of(model)
         lines.append(f"| {name} | {' | '.join(cells)} | {'best from scratch' if model == scratch else gap} |")

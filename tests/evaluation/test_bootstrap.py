@@ -7,10 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from scipy import stats
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from tagscale.evaluation import resamples
-from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, paired, resampled_metrics
+from tagscale.evaluation.bootstrap import (
+    Draw,
+    Resampled,
+    centred,
+    draw,
+    holm,
+    interval,
+    paired,
+    resampled_metrics,
+    standard_error,
+    two_sided,
+)
 from tagscale.evaluation.decisions import Sigmoid, TagDecision, decide
 from tagscale.evaluation.metrics import MICRO_THRESHOLDS, OF_PART, OF_TAGS, evaluate, mean_of_known
 from tagscale.evaluation.resamples import areas
@@ -267,14 +279,20 @@ def test_intervals_of_tags_and_why_some_have_none() -> None:
     scores = np.random.default_rng(0).random((6, 4))
     regression = np.array([False, False, True, True])
     found = resampled_metrics(labels, scores, regression, draw(artists, 400, "seed"))
+    assert found.artists.tolist() == [3, 1, 3, 1]
     assert found.certain.tolist() == [True, False, True, False], "positives, or tracks, by one artist alone"
     itself = evaluate(labels, scores, regression)
     low, high = found.intervals("pr_auc", itself["pr_auc"], 0.8)
-    known = found["pr_auc"][0][~np.isnan(found["pr_auc"][0])]
-    ends = np.quantile(known, [0.1, 0.9]) - known.mean() + itself["pr_auc"][0]
-    assert (low[0], high[0]) == pytest.approx((max(ends[0], 0), min(ends[1], 1)))
+    score, error = itself["pr_auc"][0], np.sqrt(3 / 2) * np.nanstd(found["pr_auc"][0])
+    reach = stats.t.ppf(0.9, 2) * error / (score * (1 - score))  # in log-odds; three artists: two degrees of freedom
+    odds = np.log(score / (1 - score)) + np.array([-reach, reach])
+    assert (low[0], high[0]) == pytest.approx(tuple(1 / (1 + np.exp(-odds))))
     assert np.isnan([low[1:], high[1:]]).all()
-    assert np.isfinite(found.intervals("rmse", itself["rmse"], 0.8)[0]).tolist() == [False, False, True, False]
+    of_values = found.intervals("rmse", itself["rmse"], 0.8)
+    assert np.isfinite(of_values[0]).tolist() == [False, False, True, False]
+    reach = stats.t.ppf(0.9, 2) * np.sqrt(3 / 2) * np.nanstd(found["rmse"][2])
+    ends = itself["rmse"][2] - reach, itself["rmse"][2] + reach
+    assert (of_values[0][2], of_values[1][2]) == pytest.approx((max(ends[0], 0), min(ends[1], 1)))
     assert not np.isnan(found["pr_auc"][1]).all(), "the tag counts in the means wherever it can be scored"
 
 
@@ -289,9 +307,61 @@ def test_a_tag_with_one_class_in_a_resample_is_left_out_of_that_mean() -> None:
     assert np.isnan(macro["rmse"]).all()
 
 
-def test_an_interval_is_two_percentiles() -> None:
-    assert interval(np.array([NAN, *range(1001)]), 0.95) == (pytest.approx(25), pytest.approx(975))
-    assert np.isnan(interval(np.array([NAN]), 0.95)).all()
+def test_the_interval_of_a_mean_is_students() -> None:
+    """Resamples of a mean of independent values: the classic interval, which SciPy computes from the values."""
+    values = np.random.default_rng(6).normal(0.5, 0.1, 12)
+    drawn = draw([f"{number:02}" for number in range(12)], 40_000, "seed").counts
+    means = values @ drawn / 12
+    error = standard_error(means, 12)
+    assert error == pytest.approx(values.std(ddof=1) / np.sqrt(12), rel=0.02)
+    found = interval(values.mean(), stats.sem(values), 12, 0.95)
+    assert found == pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval(0.95)))
+    assert interval(0.97, 0.1, 12, 0.95, (0.0, 1.0))[1] == 1, "no metric is above 1"
+    assert np.isnan(interval(0.5, 0.1, 1, 0.95)).all(), "one artist says nothing about another"
+    assert np.isnan(interval(0.5, float(standard_error(np.array([NAN]), 12)), 12, 0.95)).all()
+    low, high = interval(1.0, 0.0, 12, 0.95, (0.0, 1.0), log_odds=True)
+    assert 0.99 < low <= high == 1, "the score is inside"
+
+
+def test_such_intervals_hold_a_normal_mean_as_often_as_they_say() -> None:
+    values = np.random.default_rng(7).normal(size=(4000, 10))
+    low, high = interval(values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(10), 10, 0.95)
+    assert ((low <= 0) & (high >= 0)).mean() == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / 4000))
+
+
+def test_the_error_of_an_area_is_that_of_obuchowski() -> None:
+    """The standard error of a ROC-AUC over resamples of artists against Obuchowski 1997: DeLong's, by cluster."""
+    random = np.random.default_rng(8)
+    artist = random.integers(60, size=480)
+    level = random.normal(size=60)[artist] + random.normal(size=480)
+    positive, scores = level > 0.8, 1 / (1 + np.exp(-level - random.normal(size=60)[artist] - random.normal(size=480)))
+    names = [f"{number:02}" for number in artist]
+    resampled = resampled_metrics(
+        positive[:, None] * 1.0, scores[:, None], np.zeros(1, bool), draw(names, 2000, "seed")
+    )
+    above = (scores[positive][:, None] > scores[~positive]) * 1.0  # (positives, negatives)
+    area, of_positive, of_negative = above.mean(), above.mean(axis=1), above.mean(axis=0)
+    rows, columns = artist[positive], artist[~positive]
+    x = np.bincount(rows, of_positive - area, 60) / positive.sum()
+    y = np.bincount(columns, of_negative - area, 60) / (~positive).sum()
+    formula = np.sqrt(60 / 59 * ((x + y) ** 2).sum())  # an artist's positives and negatives vary together
+    assert standard_error(resampled["roc_auc"][0], 60) == pytest.approx(formula, rel=0.1)
+
+
+def test_holms_correction() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # 4 x .005, 3 x .01, 2 x .03, max
+    assert holm([0.5, NAN, 0.9])[::2] == [1.0, 1.0]
+    assert holm([NAN, 0.02, 0.01])[1:] == pytest.approx([0.02, 0.02]), "what was not compared counts nowhere"
+    assert holm([]) == []
+
+
+def test_the_p_value_is_students() -> None:
+    values = np.random.default_rng(9).normal(0.3, 1, 15)
+    expected = stats.ttest_1samp(values, 0).pvalue
+    assert two_sided(values.mean(), stats.sem(values), 15) == pytest.approx(expected)
+    assert two_sided(-values.mean(), stats.sem(values), 15) == pytest.approx(expected)
+    assert (two_sided(0.0, 0.0, 15), two_sided(0.1, 0.0, 15)) == (1, 0), "no resample differs"
+    assert np.isnan([two_sided(0.1, NAN, 15), two_sided(0.1, 0.1, 1)]).all()
 
 
 def test_centred_resamples_have_the_score_as_their_mean() -> None:
@@ -300,7 +370,7 @@ def test_centred_resamples_have_the_score_as_their_mean() -> None:
     moved = centred(values, 0.55)
     assert np.nanmean(moved) == pytest.approx(0.55)
     np.testing.assert_allclose(np.diff(moved), np.diff(values), atol=1e-12)
-    assert np.nanmax(centred(values, 0.98)) == 1, "no metric is above 1"
+    assert np.nanmax(centred(values, 0.98)) > 1, "the spread is kept where the ends are cut"
     assert np.isnan(centred(np.full(3, NAN), NAN)).all()
 
 
@@ -321,18 +391,20 @@ def test_an_interval_holds_the_mean_score_of_such_test_parts_about_as_often_as_i
     held = 0
     for number, (labels, scores, artists) in enumerate(many[:100]):
         drawn = resampled_metrics(labels, scores, kinds, draw(artists, 200, str(number))).overall()["pr_auc"]
-        low, high = interval(centred(drawn, evaluate(labels, scores, kinds).overall()["pr_auc"]), 0.95)
+        low, high = interval(evaluate(labels, scores, kinds).overall()["pr_auc"], standard_error(drawn, 30), 30, 0.95)
         held += low <= truth <= high
-    assert 87 <= held <= 99
+    assert 90 <= held <= 99
 
 
 def test_paired_differences() -> None:
     first, second = np.array([0.5, 0.6, 0.7, 0.5, NAN]), np.array([0.4, 0.6, 0.5, 0.6, 0.1])
-    found = paired(first, second, difference=0.07, confidence=0.5)
-    assert found.difference == 0.07
-    assert (found.low, found.high) == (pytest.approx(-0.025), pytest.approx(0.125))
+    found = paired(first, second, difference=0.07, artists=5, confidence=0.5)
+    error = np.sqrt(5 / 4) * np.std([0.1, 0, 0.2, -0.1])
+    assert (found.difference, found.error) == (0.07, pytest.approx(error))
+    assert (found.low, found.high) == pytest.approx(stats.t(4, 0.07, error).interval(0.5))
+    assert found.p == pytest.approx(2 * stats.t.sf(0.07 / error, 4))
     assert found.ahead == pytest.approx(2.5 / 4), "a tie is half"
-    assert paired(first, second, 0.07, 0.5, lower_is_better=True).ahead == pytest.approx(1.5 / 4)
+    assert paired(first, second, 0.07, 5, 0.5, lower_is_better=True).ahead == pytest.approx(1.5 / 4)
 
 
 def test_a_paired_difference_is_surer_than_two_intervals(
@@ -343,8 +415,8 @@ def test_a_paired_difference_is_surer_than_two_intervals(
     drawn = draw(artists, 300, "seed")
     tables = [resampled_metrics(labels, given_scores, regression, drawn).overall() for given_scores in (scores, worse)]
     ours, theirs = (table["pr_auc"] for table in tables)
-    found = paired(ours, theirs, 0.0, 0.95)
-    low, high = interval(ours, 0.95)
+    found = paired(ours, theirs, 0.0, 40, 0.95)
+    low, high = interval(0.5, standard_error(ours, 40), 40, 0.95)
     assert found.high - found.low < (high - low) / 2
     assert 0 < found.ahead < 1
 

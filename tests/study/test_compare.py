@@ -11,15 +11,18 @@ import pytest
 from scipy import stats
 
 from study.compare_fixtures import SIZES, Files, make_study
+from tagscale.evaluation.bootstrap import standard_error
 from tagscale.evaluation.metrics import METRICS
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
-from tagscale.study.compare import all_scores, difference, group_scores, headline, tag_scores
+from tagscale.study.compare import all_scores, difference, group_scores, headline, level, tag_scores
+from tagscale.study.comparison import means_of_seeds
 from tagscale.study.grid import Study, read_study
 from tagscale.study.trends import Line, crossing, fitted_line, line_scale
 from tagscale.study.verdict import conclude, hanley_mcneil
 
 ONE_SIZE = {"300": 300}
+MODELS = ["waveform", "spectrogram", "vgg"]
 
 
 def read(files: Files, **grid: Any) -> Study:
@@ -71,7 +74,7 @@ def resamples_of(root: Path, model: str, size: str, seed: int) -> pd.DataFrame:
     return pd.read_parquet(root / "results" / f"{model}-{size}-{seed}" / "resamples.parquet")
 
 
-def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(tmp_path: Path) -> None:
+def test_intervals_are_students_with_the_spread_of_artists_and_seeds(tmp_path: Path) -> None:
     study = read(make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1, 4), resamples=200), sizes=[300], seeds=[0, 1, 4])
     assert study.resamples.columns.tolist() == ["model", "size", "seed", "resample", *METRICS]
     assert len(study.resamples) == 9 * 200
@@ -79,11 +82,41 @@ def test_intervals_are_percentiles_of_the_mean_over_seeds_resample_by_resample(t
     for model in ("waveform", "descriptors"):
         for metric in ("roc_auc", "pr_auc", "rmse"):
             columns = [resamples_of(tmp_path, model, "300", seed)[metric].to_numpy() for seed in (0, 1, 4)]
-            low, high = np.quantile((columns[0] + columns[1] + columns[2]) / 3, [0.025, 0.975])
             row = table.loc[(model, "300")]
-            assert row[f"test_{metric}_low"] == pytest.approx(low)
-            assert row[f"test_{metric}_high"] == pytest.approx(high)
-            assert low < row[f"test_{metric}"] < high
+            over_artists = 17 / 16 * np.var((columns[0] + columns[1] + columns[2]) / 3)
+            over_seeds = row[f"test_{metric}_sd"] ** 2 / 3
+            reach = stats.t.ppf(0.975, 16) * np.sqrt(over_artists + over_seeds)
+            ends = row[[f"test_{metric}_low", f"test_{metric}_high"]].to_numpy(float)
+            assert ends.mean() == pytest.approx(row[f"test_{metric}"])
+            assert np.diff(ends) / 2 == pytest.approx(reach, rel=0.15), "200 draws of the seeds vary by themselves"
+
+
+def made_runs(random: np.random.Generator, artists: int, seeds: int, draws: np.ndarray) -> tuple[pd.DataFrame, ...]:
+    """An additive model: a score is the mean of the artists' levels, plus the level of the seed; two sizes."""
+    runs, resamples = [], []
+    for size in ("100", "all"):
+        levels = random.normal(0, 0.1, artists)
+        for seed in range(seeds):
+            score = levels.mean() + random.normal(0, 0.03)
+            of_artists = (levels @ draws) / artists - levels.mean()
+            about = {"model": "waveform", "size": size, "seed": seed}
+            runs.append({**about, **dict.fromkeys((f"test_{metric}" for metric in METRICS), score)})
+            rows = pd.DataFrame(dict.fromkeys(METRICS, score + of_artists)).rename_axis("resample").reset_index()
+            resamples.append(rows.assign(**about))
+    return pd.DataFrame(runs), pd.concat(resamples, ignore_index=True)
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 6])
+def test_artists_and_seeds_add_up(seeds: int) -> None:
+    """The mean variance of a mean over seeds, of many made-up studies, against the one that they were made with."""
+    random = np.random.default_rng(seeds)
+    draws = random.multinomial(25, np.full(25, 1 / 25), size=150).T
+    variances = []
+    for _ in range(40):
+        means = means_of_seeds(*made_runs(random, 25, seeds, draws)).groupby("size")["pr_auc"]
+        variances += [standard_error(rows.to_numpy(), 25) ** 2 for _, rows in means]
+    expected = 0.1**2 / 25 + (0.03**2 / seeds if seeds > 1 else 0)
+    assert np.mean(variances) == pytest.approx(expected, rel=0.12)
 
 
 def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
@@ -94,16 +127,66 @@ def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
         for model in ("spectrogram", "waveform")
     }
     gaps = means["spectrogram"] - means["waveform"]
+    spread = study.runs.groupby("model")["test_pr_auc"].var()[["spectrogram", "waveform"]].sum() / 2
+    reach = stats.t.ppf(0.975, 16) * np.sqrt(17 / 16 * np.var(gaps) + spread)
     table = study.comparison.set_index(["model", "size"])["test_pr_auc"]
     assert found.difference == pytest.approx(table["spectrogram", "300"] - table["waveform", "300"])
-    assert (found.low, found.high) == (pytest.approx(np.quantile(gaps, 0.025)), pytest.approx(np.quantile(gaps, 0.975)))
-    assert found.ahead == pytest.approx((gaps > 0).mean())
-    assert found.high - found.low < 0.3 * (
-        np.quantile(means["waveform"], 0.975) - np.quantile(means["waveform"], 0.025)
-    )
+    assert (found.low + found.high) / 2 == pytest.approx(found.difference)
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=0.15)
+    assert reach < 0.8 * stats.t.ppf(0.975, 16) * np.std(means["waveform"]), "the artists are the same"
     turned = difference(study, "waveform", "spectrogram", "pr_auc", "300")
     assert (turned.difference, turned.low, turned.high) == pytest.approx((-found.difference, -found.high, -found.low))
     assert turned.ahead == pytest.approx(1 - found.ahead)
+
+
+def test_comparisons_of_a_family_are_corrected(tmp_path: Path) -> None:
+    scores = constant(waveform=0.391, spectrogram=0.407, vgg=0.404, descriptors=0.2)
+    files = make_study(tmp_path, models=MODELS, sizes=ONE_SIZE, resamples=200, pr_auc=scores)
+    study = read(files, models=MODELS, sizes=[300])
+    assert study.chosen == "spectrogram"
+    family = study.against("spectrogram", "pr_auc", "300")
+    alone = {model: difference(study, "spectrogram", model, "pr_auc", "300") for model in family}
+    assert sorted(alone, key=lambda model: alone[model].p) == ["descriptors", "waveform", "vgg"]
+    for model, gap in family.items():
+        times = {"descriptors": 3, "waveform": 2, "vgg": 1}[model]
+        assert gap.difference == alone[model].difference
+        assert gap.p == pytest.approx(times * alone[model].p)
+        ends = stats.t(16, gap.difference, gap.error).interval(1 - 0.05 / times)
+        assert (gap.low, gap.high) == pytest.approx(ends)
+        assert level(study, "spectrogram", model, "pr_auc", "300") == (gap.p > 0.05) == (gap.low <= 0 <= gap.high)
+        assert level(study, model, "spectrogram", "pr_auc", "300") == level(
+            study, "spectrogram", model, "pr_auc", "300"
+        )
+    assert {model: gap.p > 0.05 for model, gap in family.items()} == {
+        "waveform": True,
+        "vgg": True,
+        "descriptors": False,
+    }
+    assert alone["waveform"].p < 0.05, "by itself it would have been certain"
+    best = study.comparison.set_index("model")["best"].str.split()
+    assert {model: "pr_auc" in metrics for model, metrics in best.items()} == {
+        "waveform": True, "spectrogram": True, "vgg": True, "descriptors": False,
+    }  # fmt: skip
+
+
+def test_models_are_chosen_on_the_validation_part(tmp_path: Path) -> None:
+    files = make_study(tmp_path, sizes=ONE_SIZE, pr_auc=constant(waveform=0.41, spectrogram=0.4, descriptors=0.2))
+    metrics = tmp_path / "results" / "spectrogram-300-0" / "metrics.json"
+    change(metrics, valid=read_json(metrics)["valid"] | {"pr_auc": 0.5})
+    study = read(files, sizes=[300])
+    assert study.chosen == "spectrogram"
+    assert study.ranked(study.everyone) == ["spectrogram", "waveform", "descriptors"]
+
+
+def test_scores_that_print_alike_are_level(tmp_path: Path) -> None:
+    scores = constant(waveform=0.40012, spectrogram=0.40049, descriptors=0.3994)
+    study = read(make_study(tmp_path, sizes=ONE_SIZE, pr_auc=scores), sizes=[300])
+    assert level(study, "waveform", "spectrogram", "pr_auc", "300")
+    assert not level(study, "waveform", "descriptors", "pr_auc", "300"), "nothing says that it may be chance"
+    best = study.comparison.set_index("model")["best"].str.split()
+    assert [model for model, metrics in best.items() if "pr_auc" in metrics] == ["waveform", "spectrogram"]
+    with pytest.raises(TagscaleError, match="no runs of vgg at size '300'"):
+        level(study, "waveform", "vgg", "pr_auc", "300")
 
 
 def test_a_lower_error_is_ahead(tmp_path: Path) -> None:
@@ -121,7 +204,8 @@ def test_what_cannot_be_told_is_not_a_number(tmp_path: Path) -> None:
     assert without.tags[["pr_auc_low", "rmse_high"]].isna().all(axis=None)
     found = difference(without, "waveform", "spectrogram", "pr_auc", "300")
     assert np.isfinite(found.difference)
-    assert np.isnan([found.low, found.high, found.ahead]).all()
+    assert np.isnan([found.error, found.low, found.high, found.p, found.ahead]).all()
+    assert without.artists == 0
     study = read(make_study(tmp_path / "b", sizes=ONE_SIZE, kinds=("classification",), resamples=20), sizes=[300])
     assert np.isnan(difference(study, "waveform", "spectrogram", "rmse", "300").difference)
     assert study.comparison["test_rmse_high"].isna().all()

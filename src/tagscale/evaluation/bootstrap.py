@@ -1,16 +1,20 @@
 """How sure a score is: metrics in resamples of the test tracks, drawn by whole artists.
 
 Tracks of one artist resemble each other, so they are not independent trials. A resample draws as many artists as there
-are, with replacement, and takes all tracks of an artist as often as the artist was drawn. An interval lies between two
-percentiles of a metric's resamples: what another test part, of as many other artists, might have given.
+are, with replacement, and takes all tracks of an artist as often as the artist was drawn. The standard deviation of a
+metric over the resamples is its standard error; no formula for the error of an average precision is needed. And each
+resample remains a score: subtracting or averaging resample by resample gives the difference of two models or the mean
+over seeds.
 
-A resample repeats some artists and lacks others, which with rare tags lifts its PR-AUC by about one of its standard
-deviations. So the resamples are shifted until their mean is the score itself (`centred`) before their percentiles are
-taken. Percentiles need no formula for the error of an average precision, and each resample remains a score: subtracting
-or averaging resample by resample gives the difference of two models or the mean over seeds. Intervals that mirror the
-resamples or correct their median (basic; BC, and with it BCa) shift twice as far, and hold the mean score of such test
-parts less often: `benchmarks/bootstrap.py` shows it.
-Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapters 8 and 13.
+An interval is the score ± Student's t times this error (`interval`). Its confidence is that of a statement about the
+mean score of test parts of as many artists: of 100 such parts, about 95 give an interval of 95 % that holds that mean.
+It says nothing about the score of a larger part. Percentiles of the resamples, and methods that correct their bias
+(basic; BC, and with it BCa) or studentise, hold that mean less often with few artists, since a resample repeats some
+artists and lacks others, which with rare tags lifts its PR-AUC by about one of its standard deviations:
+`benchmarks/bootstrap.py` shows it.
+Sources: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapters 6, 12 and 13; Hesterberg 2015, "What
+teachers should know about the bootstrap", on t and √(n / (n - 1)) for few draws; Cameron, Gelbach and Miller 2008,
+"Bootstrap-based improvements for inference with clustered errors", on few clusters.
 """
 
 import hashlib
@@ -19,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads scipy.special where it is used
 
 from tagscale.evaluation.decisions import TagDecision
 from tagscale.evaluation.metrics import (
@@ -35,6 +40,8 @@ from tagscale.evaluation.metrics import (
 from tagscale.runtime.machine import cores
 
 FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a tag needs
+LIMITS = 0.002, 0.998  # between which a tag's score is turned into log-odds
+UNBOUNDED = -np.inf, np.inf
 
 
 @dataclass(frozen=True)
@@ -86,14 +93,21 @@ class Resampled:
     A classification tag has no AUC in a resample that leaves it without positives or without negatives.
     of_part: the metrics over pairs and over tracks by key, each (resamples,)
     frequent: (tags,), the tags that count as frequent in the part itself
-    certain: (tags,), whether enough artists stand behind a tag for an interval: two with positives and two with
-        negatives, in folds that hold both; for a regression tag, two with annotated tracks.
+    artists: (tags,), the artists behind a tag: those with positives or those with negatives, the fewer, in folds that
+        hold both; for a regression tag, those with annotated tracks
+    of_all: the artists of the part
     """
 
     values: dict[str, np.ndarray]
     of_part: dict[str, np.ndarray]
     frequent: np.ndarray
-    certain: np.ndarray
+    artists: np.ndarray
+    of_all: int
+
+    @property
+    def certain(self) -> np.ndarray:
+        """(tags,), whether enough artists stand behind a tag for an interval."""
+        return self.artists >= FEWEST_ARTISTS
 
     def __getitem__(self, metric: str) -> np.ndarray:
         return self.values[metric]
@@ -109,70 +123,153 @@ class Resampled:
     def intervals(self, metric: str, scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of every tag's interval, each (tags,); NaN where the tag has none.
 
-        A tag whose positives are all by one artist has none: its resamples say nothing about another artist's.
+        The degrees of freedom are those of the artists behind the tag. A classification tag's ends are found in
+        log-odds, which keeps them inside 0 and 1 and moves them away from the nearer one. A tag whose positives are all
+        by one artist has none: its resamples say nothing about another artist's.
 
         Args:
             scores: (tags,), the metric on the tracks themselves
         """
-        ends = [
-            interval(centred(values, score, METRICS[metric].bounds), confidence)
-            for values, score in zip(self.values[metric], scores, strict=True)
-        ]
-        low, high = np.array(ends, float).reshape(-1, 2).T
-        return np.where(self.certain, low, np.nan), np.where(self.certain, high, np.nan)
+        error = standard_error(self.values[metric], self.of_all)
+        log_odds = "classification" in METRICS[metric].kinds
+        return interval(scores, error, self.artists, confidence, METRICS[metric].bounds, log_odds=log_odds)
 
 
-def centred(values: np.ndarray, score: float, bounds: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
-    """A metric's resamples, (resamples,), shifted so that their mean is its score, and cut to the metric's bounds.
+def centred(values: np.ndarray, score: float) -> np.ndarray:
+    """A metric's resamples, (resamples,), shifted so that their mean is its score; some may leave its bounds.
 
     >>> centred(np.array([0.5, 0.7, np.nan]), score=0.5)
     array([0.4, 0.6, nan])
     """
-    return np.clip(values + (score - mean_of_known(values)), *bounds)
+    return values + (score - mean_of_known(values))
 
 
-def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The percentiles between which the share `confidence` of the values lies; NaN values are left out.
+def standard_error(values: np.ndarray, artists: int) -> np.ndarray:
+    """The standard error of a score, from its values in resamples of some artists.
 
-    >>> interval(np.arange(101.0), confidence=0.5)
-    (25.0, 75.0)
+    The resamples of n artists vary by (n - 1) / n of what test parts of n artists do, and the factor makes up for it.
+
+    Shape:
+        values:  (..., resamples), NaN where a resample has none
+        returns: (...), NaN where no resample has one
+
+    >>> standard_error(np.array([0.4, 0.6]), artists=2)
+    array(0.2)
     """
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return float("nan"), float("nan")
-    rest = (1 - confidence) / 2
-    low, high = np.quantile(known, [rest, 1 - rest])
-    return float(low), float(high)
+    variance = mean_of_known(np.moveaxis((values - mean_of_known(np.moveaxis(values, -1, 0))[..., None]) ** 2, -1, 0))
+    return np.asarray(np.sqrt(variance * artists / max(artists - 1, 1)))
+
+
+def interval(
+    score: float | np.ndarray,
+    error: float | np.ndarray,
+    artists: int | np.ndarray,
+    confidence: float,
+    bounds: tuple[float, float] = UNBOUNDED,
+    *,
+    log_odds: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the interval of a score: the score ± t error, t with artists - 1 degrees of freedom.
+
+    NaN where there is no score or error, and with fewer than two artists.
+
+    Shape: score, error, artists and both ends are numbers, or arrays of one shape.
+    Args:
+        error: its standard error
+        artists: how many independent artists the error comes from
+        bounds: the least and the greatest value of the metric, at which the interval ends
+        log_odds: for a score between 0 and 1; the interval is symmetric in the log-odds of the score
+
+    >>> low, high = interval(0.5, 0.1, artists=3, confidence=0.95)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.07, 0.93)
+    """
+    score, error = np.asarray(score, float), np.asarray(error, float)
+    reach = t_of((1 + confidence) / 2, artists) * error
+    if not log_odds:
+        low, high = score - reach, score + reach
+    else:
+        inside = np.clip(score, *LIMITS)
+        odds, reach = scipy.special.logit(inside), reach / (inside * (1 - inside))
+        low, high = scipy.special.expit(odds - reach), scipy.special.expit(odds + reach)
+    return np.clip(np.minimum(low, score), *bounds), np.clip(np.maximum(high, score), *bounds)
+
+
+def t_of(share: float, artists: int | np.ndarray) -> np.ndarray:
+    """The quantile of Student's t with artists - 1 degrees of freedom; NaN for fewer than two artists."""
+    degrees = np.asarray(artists, float) - 1
+    return np.asarray(scipy.special.stdtrit(np.where(degrees > 0, degrees, np.nan), share))
 
 
 @dataclass(frozen=True)
 class Difference:
     """How much better the first of two models is than the second, on the same test tracks.
 
-    difference: first minus second, with the ends `low` and `high` of its interval
+    difference: first minus second, with its standard error and the ends `low` and `high` of its interval
+    p: the chance of so large a difference, in either direction, between two models that are equal in truth
     ahead: share of the resamples in which the first is better, a tie counted as half; 0.5 is a draw
     """
 
     difference: float
+    error: float
     low: float
     high: float
+    p: float
     ahead: float
 
 
 def paired(
-    first: np.ndarray, second: np.ndarray, difference: float, confidence: float, lower_is_better: bool = False
+    first: np.ndarray,
+    second: np.ndarray,
+    difference: float,
+    artists: int,
+    confidence: float,
+    lower_is_better: bool = False,
 ) -> Difference:
     """The difference of two models from a metric of both in the same resamples.
 
     Args:
         first, second: (resamples,), in the same order, each centred on its score
         difference: first minus second on the tracks themselves
+        artists: of the test tracks
     """
     gaps = np.asarray(first, float) - np.asarray(second, float)
+    error = float(standard_error(gaps, artists))
     gaps = gaps[~np.isnan(gaps)]
     better = -gaps if lower_is_better else gaps
     ahead = float(((better > 0) + (better == 0) / 2).mean()) if len(gaps) else float("nan")
-    return Difference(difference, *interval(gaps, confidence), ahead)
+    low, high = interval(difference, error, artists, confidence)
+    return Difference(difference, error, float(low), float(high), two_sided(difference, error, artists), ahead)
+
+
+def two_sided(difference: float, error: float, artists: int) -> float:
+    """The p-value of a difference against 0, by Student's t; NaN where there is no error or no second artist.
+
+    >>> round(two_sided(-0.3, 0.1, artists=5), 4)
+    0.0399
+    """
+    if np.isnan(difference) or np.isnan(error) or artists < FEWEST_ARTISTS:
+        return float("nan")
+    if error == 0:  # no resample tells the two apart by another amount
+        return float(difference == 0)
+    return float(2 * scipy.special.stdtr(artists - 1, -abs(difference) / error))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """The p-values of several comparisons, adjusted so that any of them is falsely certain no more often than one is.
+
+    NaN stays NaN and counts as no comparison. Source: Holm 1979, "A simple sequentially rejective multiple test
+    procedure", Scandinavian Journal of Statistics 6.
+
+    >>> holm([0.01, 0.04, 0.03, 0.005])
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    values = np.asarray(p, float)
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]  # NaN is sorted to the end
+    adjusted = np.full(len(values), np.nan)
+    left = np.arange(len(order), 0, -1)  # comparisons that are not smaller
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * left), 1)
+    return [float(value) for value in adjusted]
 
 
 def resampled_metrics(
@@ -196,7 +293,7 @@ def resampled_metrics(
     tags = part.labels.shape[1]
     values = {metric: np.full((tags, draws.resamples), np.nan) for metric in OF_TAGS}
     of_part = {metric.key: np.full(draws.resamples, np.nan) for metric in OF_PART}
-    certain = np.zeros(tags, bool)
+    behind = np.zeros(tags, int)
     times = draws.counts.astype(np.float64)  # once, for products with sums over tracks
 
     def score(tag: int) -> None:
@@ -206,7 +303,7 @@ def resampled_metrics(
         compared = np.logical_or.reduce([~everything, *tracks.folds])
         both = [compared & tracks.positive, compared & ~tracks.positive]
         classes = both if kind == "classification" else [everything]
-        certain[tag] = min(len(np.unique(tracks.artist[members])) for members in classes) >= FEWEST_ARTISTS
+        behind[tag] = min(len(np.unique(tracks.artist[members])) for members in classes)
         if all(members.any() for members in classes):
             for metric in metrics_of(kind):
                 values[metric.key][tag] = metric.resampled(tracks)
@@ -223,4 +320,4 @@ def resampled_metrics(
         for _ in pool.map(score, range(tags)):
             pass
         whole.result()
-    return Resampled(values, of_part, part.frequent, certain)
+    return Resampled(values, of_part, part.frequent, behind, len(draws.counts))

@@ -27,6 +27,7 @@ KINDS = ("classification", "regression")
 PARTS = ("valid", "test")  # the parts of a partition that are scored
 NOTHING = "–"  # printed where there is no score
 GUESS = "guess"  # column of `guess` in per_tag.csv
+ARTISTS = "artists"  # column of `TagMetrics.artists` there
 
 
 FREQUENT_POSITIVES, FREQUENT_ARTISTS = 10, 3  # positive tracks, and artists with some, of a frequent tag in a part
@@ -428,6 +429,7 @@ class TagMetrics:
     of_part: the metrics over pairs and over tracks, one number each, by key
     tracks: annotated tracks
     positives: annotated tracks with a label of at least 0.5
+    artists: of the positives; of a regression tag's annotated tracks
     frequent: whether a tag has enough positives by enough artists
     reasons: why a tag has no metric; None where it has
     """
@@ -436,6 +438,7 @@ class TagMetrics:
     of_part: dict[str, float]
     tracks: np.ndarray
     positives: np.ndarray
+    artists: np.ndarray
     frequent: np.ndarray
     reasons: list[str | None]
 
@@ -502,7 +505,7 @@ def evaluate(
     of_part = {
         metric.key: float(metric.score(wholes[metric.over])) if metric.over in wholes else np.nan for metric in OF_PART
     }
-    return TagMetrics(values, of_part, tracks, positives, part.frequent, reasons)
+    return TagMetrics(values, of_part, tracks, positives, part.artists, part.frequent, reasons)
 
 
 def guess(labels: np.ndarray, regression: np.ndarray, fold: np.ndarray | None = None) -> np.ndarray:
@@ -566,11 +569,16 @@ class Part:
         return cls(labels, scores, *decide(scores, decisions), regression, artist, fold)
 
     @cached_property
+    def artists(self) -> np.ndarray:
+        """(tags,): by how many artists a tag's positive tracks are, or a regression tag's annotated ones."""
+        counted = np.where(self.regression, ~np.isnan(self.labels), self.labels >= POSITIVE)
+        return np.array([len(np.unique(self.artist[rows])) for rows in counted.T], int)
+
+    @cached_property
     def frequent(self) -> np.ndarray:
         """(tags,) bool: whether a tag has enough positives by enough artists."""
-        positive = self.labels >= POSITIVE
-        artists = np.array([len(np.unique(self.artist[rows])) for rows in positive.T], int)
-        return (positive.sum(axis=0) >= FREQUENT_POSITIVES) & (artists >= FREQUENT_ARTISTS)
+        positives = (self.labels >= POSITIVE).sum(axis=0)
+        return ~self.regression & (positives >= FREQUENT_POSITIVES) & (self.artists >= FREQUENT_ARTISTS)
 
     def known(self, tag: int) -> np.ndarray:
         """(tracks,) bool: whether a track is annotated with a tag."""

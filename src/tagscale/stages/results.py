@@ -14,10 +14,28 @@ from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.bootstrap import Draw, Resampled, centred, draw, interval, resampled_metrics
+from tagscale.evaluation.bootstrap import (
+    Draw,
+    Resampled,
+    centred,
+    draw,
+    interval,
+    resampled_metrics,
+    standard_error,
+)
 from tagscale.evaluation.calibration import learn
 from tagscale.evaluation.decisions import DECISIONS, TagDecision
-from tagscale.evaluation.metrics import GUESS, METRICS, OF_TAGS, PARTS, TagMetrics, guess, precision_recall, shown_in
+from tagscale.evaluation.metrics import (
+    ARTISTS,
+    GUESS,
+    METRICS,
+    OF_TAGS,
+    PARTS,
+    TagMetrics,
+    guess,
+    precision_recall,
+    shown_in,
+)
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
@@ -83,7 +101,7 @@ def write_results(
 
     With evaluate.resamples, also resamples.parquet: the means over the tags in every bootstrap resample of the test
     part's artists, centred on the scores. The resamples depend on the partition alone. So they hold the same artists in
-    every run, and runs can be compared resample by resample. Their percentiles are the intervals in the other files.
+    every run, and runs can be compared resample by resample. Their spread gives the intervals in the other files.
 
     With folds, all these numbers are of all tracks, every track once in each part; areas under curves compare those of
     a fold (`evaluation.metrics`). folds.csv has the metrics of each fold by itself, and metrics.json their mean and
@@ -180,17 +198,19 @@ class Certainty:
     def __init__(self, draws: Draw, metrics: TagMetrics, resampled: Resampled, confidence: float) -> None:
         self.draws, self.metrics, self.resampled, self.confidence = draws, metrics, resampled, confidence
         scores = metrics.overall()
-        self.overall = {
-            key: centred(means, scores[key], METRICS[key].bounds) for key, means in resampled.overall().items()
-        }
+        self.overall = {key: centred(means, scores[key]) for key, means in resampled.overall().items()}
 
     def facts(self) -> dict[str, Any]:
         """For metrics.json: the intervals of the means, and how they were made."""
-        ends = {key: interval(means, self.confidence) for key, means in self.overall.items()}
+        artists, scores = len(self.draws.counts), self.metrics.overall()
+        ends = {
+            key: interval(scores[key], standard_error(rows, artists), artists, self.confidence, METRICS[key].bounds)
+            for key, rows in self.overall.items()
+        }
         return {
-            "intervals": {"test": {key: [_rounded(end) for end in both] for key, both in ends.items()}},
+            "intervals": {"test": {key: [_rounded(float(end)) for end in both] for key, both in ends.items()}},
             "bootstrap": {
-                "artists": len(self.draws.counts),
+                "artists": artists,
                 "resamples": self.draws.resamples,
                 "confidence": self.confidence,
                 "hash": self.draws.hash,
@@ -241,7 +261,7 @@ def _table(
     fold: np.ndarray,
 ) -> pd.DataFrame:
     """Rows of per_tag.csv."""
-    columns: dict[str, Any] = {"positives": metrics.positives, "tracks": metrics.tracks} | metrics.values
+    columns: dict[str, Any] = {key: getattr(metrics, key) for key in ("positives", "tracks", ARTISTS)} | metrics.values
     columns[GUESS] = guess(arrays[0], arrays[2], fold)
     columns["threshold"] = [np.nan if one is None or one.threshold is None else one.threshold for one in decisions]
     columns |= precision_recall(*arrays, decisions)

@@ -1,49 +1,64 @@
 """Scores of a study held against each other: differences of two models, tables per tag and per group of tags."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from tagscale.evaluation.bootstrap import Difference, paired
-from tagscale.evaluation.metrics import GUESS, METRICS, OF_TAGS, main_metric, shown_in
+from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, main_metric, shown_in
 from tagscale.runtime.errors import TagscaleError
-from tagscale.study.comparison import means_of_seeds
 from tagscale.study.grid import Study
 
 
 def difference(study: Study, first: str, second: str, metric: str, size: str) -> Difference:
     """The first model minus the second on a metric of the test part at one size, each a mean over its seeds.
 
-    The interval is of this difference for other test artists. Both models are scored on the same resamples, so what
-    makes an artist easy or hard for both cancels out. `ahead` is the share of resamples in which the first is better.
-    NaN where there is no such score, or where there are no resamples.
+    The interval is of this difference for other test artists and, where there are several seeds, other random starts.
+    Both models are scored on the same resamples, so what makes an artist easy or hard for both cancels out. It stands
+    alone: `Study.against` corrects it for the other comparisons of its family. NaN where there is no such score, or
+    where there are no resamples.
 
     Raises:
         TagscaleError: the study has no such model or size.
     """
-    runs = study.runs[study.runs["size"] == size]
-    unknown = [model for model in (first, second) if model not in set(runs["model"])]
-    if unknown:
-        raise TagscaleError(
-            f"The study has no runs of {' and '.join(unknown)} at size {size!r}; its models are "
-            f"{', '.join(study.everyone)}, its sizes {', '.join(study.runs['size'].unique())}."
-        )
-    scores = runs.groupby("model")[f"test_{metric}"].mean()
-    table = means_of_seeds(study.resamples[study.resamples["size"] == size])
-    by_model = table.pivot(index="resample", columns="model", values=metric).reindex(columns=[first, second])
+    _check_runs(study, (first, second), size)
+    scores, rows = study.scores(metric, size), study.rows(metric, size)
     return paired(
-        by_model[first].to_numpy(float),
-        by_model[second].to_numpy(float),
+        rows[first].to_numpy(float),
+        rows[second].to_numpy(float),
         float(scores[first] - scores[second]),
+        study.artists,
         study.confidence,
         lower_is_better=METRICS[metric].lower_is_better,
     )
 
 
+def level(study: Study, first: str, second: str, metric: str, size: str) -> bool:
+    """Whether nothing tells two models apart on a metric of the test part at one size: see `Study.level`.
+
+    Raises:
+        TagscaleError: the study has no such model or size.
+    """
+    _check_runs(study, (first, second), size)
+    return study.level(first, second, metric, size)
+
+
+def _check_runs(study: Study, models: Sequence[str], size: str) -> None:
+    runs = study.runs[study.runs["size"] == size]
+    unknown = [model for model in models if model not in set(runs["model"])]
+    if unknown:
+        raise TagscaleError(
+            f"The study has no runs of {' and '.join(unknown)} at size {size!r}; its models are "
+            f"{', '.join(study.everyone)}, its sizes {', '.join(study.runs['size'].unique())}."
+        )
+
+
 def tag_scores(study: Study, size: str, part: str = "test") -> pd.DataFrame:
-    """Scores of every tag at one size, mean over seeds: model, tag, group, kind, positives, tracks, guess, metrics."""
+    """Scores of every tag at one size, mean over seeds: model, tag, group, kind, counts, guess, metrics."""
     rows = study.tags[(study.tags["size"] == size) & (study.tags["part"] == part)]
     rows = rows.assign(group=rows["group"].fillna("other"))
-    about = ["model", "tag", "group", "kind", "positives", "tracks"]
+    about = ["model", "tag", "group", "kind", "positives", "tracks", ARTISTS]
     return rows.groupby(about, sort=False, dropna=False)[[GUESS, *OF_TAGS]].mean().reset_index()
 
 

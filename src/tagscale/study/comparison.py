@@ -1,82 +1,146 @@
-"""The rows of a study side by side: means over seeds, and two kinds of intervals around them.
+"""The rows of a study side by side: means over seeds, and how sure they are.
 
-Two things make a score uncertain, and they are kept apart. Other artists might have been in the test part: the
-intervals over bootstrap resamples cover that. The training might have started otherwise: the SD over seeds and
-Student's t-interval of their mean cover that. With several seeds, the intervals over artists are of the mean over these
-seeds: its resample is the mean of the seeds' resamples, which hold the same artists.
+Two things make a score uncertain. Other artists might have been in the test part, and the training might have started
+otherwise. The intervals hold both: a resample of a mean draws the artists and the seeds anew (`means_of_seeds`). Every
+seed is scored on the same artists, so the two are drawn independently of each other. With a single seed the intervals
+hold the artists alone. The SD over seeds and Student's t-interval of their mean show the second part by itself.
+Sources: Davison and Hinkley 1997, "Bootstrap methods and their application", section 3.8; Bouthillier et al. 2021,
+"Accounting for variance in machine learning benchmarks".
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import scipy
 
-from tagscale.evaluation.bootstrap import interval
-from tagscale.evaluation.metrics import METRICS, PARTS
+from tagscale.evaluation.bootstrap import Difference, holm, interval, paired, standard_error, t_of
+from tagscale.evaluation.metrics import METRICS, PARTS, Metric
 
 SCORES = [f"{part}_{metric}" for part in PARTS for metric in METRICS]
+FEW_SEEDS = 5  # with fewer, the spread over seeds is that of all sizes of a model together
 
 
-def comparison(runs: pd.DataFrame, resamples: pd.DataFrame, models: Sequence[str], confidence: float) -> pd.DataFrame:
+def comparison(
+    runs: pd.DataFrame, means: pd.DataFrame, models: Sequence[str], artists: int, confidence: float
+) -> pd.DataFrame:
     """One row a model and size, mean over seeds: train_tracks, parameters, seeds, every score and its SD, seconds.
 
     `<score>_sd` is the sample SD over seeds; `<score>_seeds_low` and `_seeds_high` are the ends of Student's t-interval
     of the mean, for other random starts on the same tracks, if the scores of the seeds are about normal. All three are
     empty for a single seed, and two or three seeds give wide intervals.
-    `test_<metric>_low` and `_high` are the ends of the interval of the mean over seeds for other artists in the test
-    part; empty where there are no resamples. `best` names the test metrics on which the row is the best of its size.
+    `test_<metric>_low` and `_high` are the ends of the interval of the mean over seeds, for other artists in the test
+    part and, where there are several seeds, other random starts; empty where there are no resamples.
 
     Args:
-        runs, resamples: the tables of a `Study`
+        runs: the table of a `Study`
+        means: as `means_of_seeds` returns them
         models: the order of the rows of one size
+        artists: of the test part
         confidence: of the intervals
     """
     grouped = runs.groupby(["model", "size"], sort=False)
     columns = [grouped[["train_tracks", "parameters"]].max(), grouped["seed"].nunique().rename("seeds")]
-    means, deviations, counts = grouped[SCORES].mean(), grouped[SCORES].std(ddof=1), grouped[SCORES].count()
-    reach = deviations * scipy.special.stdtrit((counts - 1).where(counts > 1), (1 + confidence) / 2) / np.sqrt(counts)
-    ends = _intervals(means.index, resamples, confidence)
+    scores, deviations, counts = grouped[SCORES].mean(), grouped[SCORES].std(ddof=1), grouped[SCORES].count()
+    reach = deviations * (t_of((1 + confidence) / 2, counts.to_numpy()) / np.sqrt(counts.to_numpy()))
+    ends = _intervals(scores, means, artists, confidence)
     for score in SCORES:
-        columns += [means[score], deviations[score].rename(f"{score}_sd"), *ends.get(score, ())]
-        columns.append((means[score] - reach[score]).rename(f"{score}_seeds_low"))
-        columns.append((means[score] + reach[score]).rename(f"{score}_seeds_high"))
+        columns += [scores[score], deviations[score].rename(f"{score}_sd"), *ends.get(score, ())]
+        columns.append((scores[score] - reach[score]).rename(f"{score}_seeds_low"))
+        columns.append((scores[score] + reach[score]).rename(f"{score}_seeds_high"))
     table = pd.concat([*columns, grouped["seconds"].mean()], axis=1).copy()  # one block of memory
     table = table.reset_index()
-    table["best"] = _best_of_size(table)
     order = {name: place for place, name in enumerate(models)}
     return table.sort_values(
         ["train_tracks", "model"], key=lambda column: column.map(order) if column.name == "model" else column
     ).reset_index(drop=True)
 
 
-def _intervals(cells: pd.Index, resamples: pd.DataFrame, confidence: float) -> dict[str, list[pd.Series]]:
+def _intervals(
+    scores: pd.DataFrame, means: pd.DataFrame, artists: int, confidence: float
+) -> dict[str, list[pd.Series]]:
     """Columns with the lower and upper ends of the test scores' intervals, by score; a row a model and size."""
-    means = means_of_seeds(resamples).groupby(["model", "size"], sort=False)
+    by_cell = means.groupby(["model", "size"], sort=False)
     columns = {}
-    for metric in METRICS:
-        ends = {cell: interval(rows.to_numpy(float), confidence) for cell, rows in means[metric]}
-        both = np.array([ends.get(cell, (np.nan, np.nan)) for cell in cells], float).T
-        columns[f"test_{metric}"] = [
-            pd.Series(values, cells, name=f"test_{metric}_{end}")
+    for key, metric in METRICS.items():
+        errors = pd.Series({cell: float(standard_error(rows.to_numpy(float), artists)) for cell, rows in by_cell[key]})
+        error = errors.reindex(scores.index).to_numpy(float) if len(errors) else np.full(len(scores), np.nan)
+        both = interval(scores[f"test_{key}"].to_numpy(float), error, artists, confidence, metric.bounds)
+        columns[f"test_{key}"] = [
+            pd.Series(values, scores.index, name=f"test_{key}_{end}")
             for values, end in zip(both, ("low", "high"), strict=True)
         ]
     return columns
 
 
-def means_of_seeds(resamples: pd.DataFrame) -> pd.DataFrame:
-    """The metrics in every resample, mean over seeds: model, size, resample and the metrics."""
+def means_of_seeds(runs: pd.DataFrame, resamples: pd.DataFrame) -> pd.DataFrame:
+    """The metrics in every resample of artists and seeds, mean over seeds: model, size, resample and the metrics.
+
+    A resample is the mean of the seeds' rows of that resample, which hold the same artists, plus the mean deviation of
+    as many seeds, drawn with replacement (`_deviations`). The artists are the same for every model and size, the seeds
+    are not: another model's seed 0 has nothing in common with this one's.
+
+    Args:
+        runs, resamples: the tables of a `Study`; all its sizes
+    """
     grouped = resamples.groupby(["model", "size", "resample"], sort=False, as_index=False)
     means: pd.DataFrame = grouped[list(METRICS)].mean()
+    deviations = _deviations(runs)
+    for name, rows in means.groupby(means["model"] + " " + means["size"], sort=False):
+        seeds, pool = deviations[str(name)]
+        drawn = np.random.default_rng([*str(name).encode()]).integers(len(pool), size=(len(rows), seeds))
+        means.loc[rows.index, list(METRICS)] += pool[drawn].mean(axis=1)
     return means
 
 
-def _best_of_size(table: pd.DataFrame) -> list[str]:
-    """For every row of the comparison, the test metrics on which no row of its size is better."""
-    best: list[list[str]] = [[] for _ in range(len(table))]
-    for metric in METRICS:
-        scores = table[f"test_{metric}"] * METRICS[metric].sign
-        tops = scores.groupby(table["size"]).transform("max")
-        for row in np.flatnonzero(scores == tops):
-            best[row].append(metric)
-    return [" ".join(metrics) for metrics in best]
+def _deviations(runs: pd.DataFrame) -> dict[str, tuple[int, np.ndarray]]:
+    """By "model size": the number of seeds, and the deviations from the mean that these are drawn from, (n, metrics).
+
+    k deviations from their own mean are too small by √((k - 1) / k), which is made up for. With fewer than `FEW_SEEDS`
+    seeds they are those of all sizes of the model: two or three scores say little about their spread. Those of a single
+    seed are 0.
+    """
+    keys, columns = ["model", "size"], [f"test_{metric}" for metric in METRICS]
+    cells = runs.groupby(keys, sort=False)
+    count = cells["seed"].transform("size")
+    deviations = (runs[columns] - cells[columns].transform("mean")).mul(
+        np.sqrt(count / (count - 1).clip(lower=1)), axis=0
+    )
+    pools = {}
+    for (model, size), rows in cells:
+        of_model = (runs["model"] == model) & (count > 1)
+        pool = rows.index if len(rows) >= FEW_SEEDS or len(rows) == 1 else runs.index[of_model]
+        pools[f"{model} {size}"] = len(rows), deviations.loc[pool].fillna(0.0).to_numpy(float)
+    return pools
+
+
+def against(
+    scores: pd.Series, means: pd.DataFrame, reference: str, metric: Metric, artists: int, confidence: float
+) -> dict[str, Difference]:
+    """A model minus each other one on a metric, as one family of comparisons, by the other one's name.
+
+    Their p-values are Holm's, and so are the intervals: an interval leaves out 0 where the adjusted p-value is below
+    1 - confidence. NaN where there are no resamples.
+
+    Args:
+        scores: of each model, all of one size
+        means: (resamples, models), as columns by name
+    """
+    others = [model for model in scores.index if model != reference]
+    gaps = {
+        model: paired(
+            means[reference].to_numpy(float),
+            means[model].to_numpy(float),
+            float(scores[reference] - scores[model]),
+            artists,
+            confidence,
+            metric.lower_is_better,
+        )
+        for model in others
+    }
+    for model, p in zip(others, holm([gap.p for gap in gaps.values()]), strict=True):
+        gap = gaps[model]
+        share = gap.p / p if p > 0 else 1 / len(others)  # of the error that is allowed to this comparison
+        low, high = interval(gap.difference, gap.error, artists, 1 - (1 - confidence) * share)
+        gaps[model] = replace(gap, p=p, low=float(low), high=float(high))
+    return gaps

@@ -12,15 +12,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from tagscale.evaluation.bootstrap import Difference
+from tagscale.evaluation.metrics import KINDS, METRICS, Metric, main_metric
 from tagscale.models.spec import GROUPS, Role, group_of, label_of, role_of
 from tagscale.runtime.absent import absence_in
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
 from tagscale.runtime.reading import Output
 from tagscale.runtime.words import at_start
-from tagscale.study.comparison import comparison
+from tagscale.study.comparison import against, comparison, means_of_seeds
 from tagscale.study.tables import (
     CURVES,
     RESAMPLES,
@@ -55,6 +58,7 @@ class Study:
     resamples: one row a run and bootstrap resample of the test artists: model, size, seed, resample and the metrics,
         centred on the run's scores; without rows where the results have no intervals. A resample holds the same
         artists in every run.
+    artists: of the test part, behind these resamples; 0 where the results have no intervals.
     confidence: of the intervals, as the results have it.
     folders: name of a run -> its folder and that of its results.
     """
@@ -69,13 +73,98 @@ class Study:
     unlearned: pd.DataFrame
     notes: list[str]
     resamples: pd.DataFrame
+    artists: int = 0
     confidence: float = CONFIDENCE
     folders: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
-        """One row a model and size: see `comparison.comparison`. Computed once."""
-        return comparison(self.runs, self.resamples, self.everyone, self.confidence)
+        """One row a model and size: see `comparison.comparison`. Computed once.
+
+        The column `best` names the test metrics on which the row has the best score of its size, or is level with it.
+        """
+        table = comparison(self.runs, self.means, self.everyone, self.artists, self.confidence)
+        return table.assign(best=[" ".join(self._best_on(row)) for row in table.to_dict("records")])
+
+    def _best_on(self, row: Mapping[Any, Any]) -> list[str]:
+        best = []
+        for key, metric in METRICS.items():
+            scores = self.scores(key, row["size"]) * metric.sign
+            if not np.isnan(row[f"test_{key}"]) and self.level(row["model"], str(scores.idxmax()), key, row["size"]):
+                best.append(key)
+        return best
+
+    def scores(self, metric: str, size: str, part: str = "test") -> pd.Series:
+        """Each model's score at one size, mean over seeds, in the order of `everyone`."""
+        rows = self.runs[self.runs["size"] == size]
+        return rows.groupby("model")[f"{part}_{metric}"].mean().reindex(self.everyone)
+
+    def ranked(self, models: Sequence[str]) -> list[str]:
+        """The models, best first by the main metric of the validation part at the largest size; no score comes last.
+
+        The metric is that of the first kind of tags that has one. What is chosen here is judged on the test part.
+        """
+        scores = self.scores(self.main.key, self.largest, "valid")[list(models)] * self.main.sign
+        return [str(model) for model in scores.sort_values(ascending=False, kind="stable").index]
+
+    @cached_property
+    def main(self) -> Metric:
+        """The metric that models are chosen by: the main one of the first kind of tags that has a test score."""
+        mains = [main_metric(kind) for kind in KINDS]
+        return next((main for main in mains if self.scores(main.key, self.largest).notna().any()), mains[-1])
+
+    @cached_property
+    def chosen(self) -> str:
+        """The model that the study recommends: its best front-end on the validation part.
+
+        Of a study without front-ends the best network, and of one without networks the best model.
+        """
+        return self.ranked(self.front_ends or self.networks or self.everyone)[0]
+
+    def against(self, reference: str, metric: str, size: str) -> dict[str, Difference]:
+        """A model minus each other one on the test part at one size: see `comparison.against`."""
+        return against(
+            self.scores(metric, size),
+            self.rows(metric, size),
+            reference,
+            METRICS[metric],
+            self.artists,
+            self.confidence,
+        )
+
+    def rows(self, metric: str, size: str) -> pd.DataFrame:
+        """A test metric in every resample of artists and seeds at one size: a row a resample, a column a model."""
+        return self._rows[size, metric]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str], pd.DataFrame]:
+        tables = {}
+        for size in self.runs["size"].unique():
+            means = self.means[self.means["size"] == size]
+            for metric in METRICS:
+                wide = means.pivot(index="resample", columns="model", values=metric)
+                tables[str(size), metric] = wide.reindex(columns=self.everyone)
+        return tables
+
+    def level(self, first: str, second: str, metric: str, size: str) -> bool:
+        """Whether nothing tells two models apart on a metric of the test part at one size.
+
+        They are level where their scores are equal in print, or where the interval of their difference holds 0. The
+        interval is corrected for the family of comparisons that the pair belongs to: those of the chosen model with
+        each other one, or where it is not of the pair, those of the first. Where the results have no intervals, only
+        scores that are equal in print are level.
+        """
+        scores = self.scores(metric, size)
+        if first == second or METRICS[metric].words(scores[first]) == METRICS[metric].words(scores[second]):
+            return True
+        reference, other = (second, first) if second == self.chosen else (first, second)
+        gap = self.against(reference, metric, size)[other]
+        return bool(gap.low <= 0 <= gap.high)
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """Means over seeds in every resample of artists and seeds: see `comparison.means_of_seeds`. Computed once."""
+        return means_of_seeds(self.runs, self.resamples)
 
     @property
     def front_ends(self) -> list[str]:
@@ -164,6 +253,7 @@ def read_study(
         unlearned=unlearned(trained[cell.name] for cell in cells),
         notes=[*_absence_notes(grid, absent), *_settings_notes(identities), *_confidence_notes(confidences)],
         resamples=stacked([pair for pair in pairs if pair[2]["bootstrap"]], read_resamples, RESAMPLES),
+        artists=max((facts["artists"] for facts in draws.values() if facts), default=0),
         confidence=float(confidences[0]) if confidences else CONFIDENCE,
         folders={cell.name: (run["folder"], result["folder"]) for cell, run, result in pairs},
     )

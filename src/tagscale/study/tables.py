@@ -13,7 +13,7 @@ from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
 from tagscale.evaluation.decisions import DECISIONS, Decisions
-from tagscale.evaluation.metrics import GUESS, METRICS, OF_TAGS, PARTS
+from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, PARTS
 from tagscale.models.spec import stage_of
 from tagscale.runtime.identity import ENSEMBLE, RunIdentity, command_of, run_name, run_output
 from tagscale.runtime.reading import Output, Seal, parse_json
@@ -34,6 +34,7 @@ class Bootstrap(TypedDict):
     """How the intervals of a result were made."""
 
     hash: str
+    artists: NonNegativeInt
     resamples: NonNegativeInt
     confidence: FiniteFloat
 
@@ -115,12 +116,13 @@ def read_history(pair: Pair) -> pd.DataFrame:
 def read_tags(pair: Pair) -> pd.DataFrame:
     """per_tag.csv; the ends of intervals are NaN where it has none. Raises Damaged.
 
-    An earlier tagscale wrote none of what guessing gets. Without folds, that is the share of positives.
+    An earlier tagscale wrote none of what guessing gets, and no artists, which are NaN here. Without folds, guessing
+    gets the share of positives.
     """
     table = csv_in(result_output(pair[2]["folder"]), "per_tag.csv", TEXT, PER_TAG[len(TEXT) :])
     if GUESS not in table:
         table[GUESS] = table["positives"] / table["tracks"]
-    return table.assign(**{end: np.nan for end in ENDS if end not in table})
+    return table.assign(**{column: np.nan for column in (ARTISTS, *ENDS) if column not in table})
 
 
 def read_resamples(pair: Pair) -> pd.DataFrame:
