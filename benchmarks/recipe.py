@@ -50,43 +50,31 @@ RESULTS = ROOT / "benchmarks" / "results"
 SHOWN = ("roc_auc", "pr_auc")
 RESAMPLES, CONFIDENCE = 500, 0.95
 ENDS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
-OFF = {"gain": 0, "polarity": False, "speed": 0, "noise": 0, "mix": 0, "band_mask": 0, "time_mask": 0}
-PLAIN: dict[str, Any] = {
-    "batch": 16, "learning_rate": 0.005, "schedule": "trapezoid", "min_steps": 0, "patience": 100_000,
-    "validate_every": None, "ema": 0.999, "keep": "best", "augment": OFF, "label_smoothing": 0, "clip_norm": None,
-    "accumulate": 1, "precision": "bf16-mixed",
-}  # fmt: skip
-
-
-def recipe(steps: int | str, augment: dict[str, Any] | None = None, **different: Any) -> dict[str, Any]:
-    return PLAIN | {"max_steps": steps, "augment": OFF | (augment or {})} | different
-
-
-ALL = {"gain": 6, "polarity": True, "speed": 0.03, "noise": 0.05, "mix": 0.3, "band_mask": 0.15, "time_mask": 0.1}
-RECIPES: dict[str, dict[str, Any]] = {
-    "10 epochs, cosine": recipe("10 epochs", schedule="cosine", ema=None),
-    "params.yaml": {"keep": "best"},
-    "1,200 steps": recipe(1200),
-    "1,800 steps": recipe(1800),
-    "2,400 steps": recipe(2400),
-    "2,400 steps, cosine": recipe(2400, schedule="cosine"),
-    "2,400 steps of 8 patches, rate 0.0035": recipe(2400, batch=8, learning_rate=0.0035),
-    "600 steps of 32 patches, rate 0.007": recipe(600, batch=32, learning_rate=0.007),
-    "1,000 steps of 32 patches, rate 0.007, patience 200": recipe(1000, batch=32, learning_rate=0.007, patience=200),
-    "300 steps of 64 patches, rate 0.01": recipe(300, batch=64, learning_rate=0.01),
-    "4,000 steps": recipe(4000),
-    "2,400 steps, float32": recipe(2400, precision="32-true"),
-    "2,400 steps, cosine, float32": recipe(2400, schedule="cosine", precision="32-true"),
-    "2,400 steps, mix, float32": recipe(2400, {"mix": 0.3}, precision="32-true"),
-    **{f"2,400 steps, {part.replace('_', ' ')}": recipe(2400, {part: ALL[part]}) for part in ALL},
-    "1,200 steps, gain, polarity, mix, masks": recipe(
-        1200, {key: ALL[key] for key in ALL if key not in ("speed", "noise")}
-    ),
-    "2,400 steps, all seven": recipe(2400, ALL),
-    "2,400 steps, smoothing 0.1": recipe(2400, label_smoothing=0.1),
-    "2,400 steps, clipped at 1": recipe(2400, clip_norm=1.0),
+AUGMENT = {
+    "gain, polarity": {"gain": 6, "polarity": True},
+    "speed": {"speed": 0.03},
+    "noise": {"noise": 0.05},
+    "mix": {"mix": 0.3},
+    "masks": {"band_mask": 0.15, "time_mask": 0.1},
 }
-KEPT = ("best", "last", "last, no average")
+ALL = {key: value for part in AUGMENT.values() for key, value in part.items()}
+EARLIER = {"batch": 16, "learning_rate": 0.005, "schedule": "cosine", "min_steps": 0, "patience": 100_000, "ema": None}
+RECIPES: dict[str, dict[str, Any]] = {  # what differs from params.yaml
+    "params.yaml": {},
+    "10 epochs of 16 patches, cosine": EARLIER | {"max_steps": "10 epochs"},
+    **{f"augment: {name}": {"augment": parts} for name, parts in AUGMENT.items()},
+    "augment: all of these": {"augment": ALL},
+    "label_smoothing: 0.1": {"label_smoothing": 0.1},
+    "clip_norm: 1": {"clip_norm": 1.0},
+    "schedule: cosine": {"schedule": "cosine"},
+    "max_steps: 350": {"max_steps": 350},
+    "max_steps: 1400": {"max_steps": 1400},
+    "learning_rate: 0.0035": {"learning_rate": 0.0035},
+    "learning_rate: 0.014": {"learning_rate": 0.014},
+    "batch: 16, rate 0.005, 1400 steps": {"batch": 16, "learning_rate": 0.005, "max_steps": 1400},
+    "precision: 32-true": {"precision": "32-true"},
+}
+KEPT = ("last", "best", "last, no average")
 ROWS = [f"{name}; {kept}" for name in RECIPES for kept in KEPT]  # in the order of the page
 
 
@@ -158,10 +146,8 @@ def page(state: dict[str, Any]) -> str:
         "",
         f"{datetime.date.today()}, {processor()}. Written by `python benchmarks/recipe.py`; settings are those of "
         "params.yaml but for what a row says. Means over the seeds; in brackets percentiles over resampled test "
-        f"artists ({CONFIDENCE:.0%}), of the difference from the first row paired. Steps are of 16 patches and of the "
-        "schedule `trapezoid`, in bf16, without early end, where a row says nothing else. Kept are the weights of the "
-        "lowest validation loss (best) or of the last step, averaged over the steps (`train.ema` 0.999) or not; "
-        "`10 epochs, cosine` is not averaged.",
+        f"artists ({CONFIDENCE:.0%}), of the difference from the first row paired. Kept are the weights of the lowest "
+        "validation loss (best) or of the last step (last), averaged over the steps (`train.ema`) or not.",
         "",
     ]
     groups: dict[tuple[str, ...], dict[str, list[dict[str, Any]]]] = {}
@@ -225,7 +211,7 @@ def main() -> None:
         if f"{key}; best" in state:
             continue
         print(f"--- {key}", flush=True)
-        params = parse(laid_over(settings, {"train": RECIPES[name]}))
+        params = parse(laid_over(settings, {"train": RECIPES[name] | {"keep": "best"}}))
         work = given.state.with_name(f"{given.state.stem}.unfinished")
         for kept, row in corpus.measure(params, model, size, seed, work).items():
             state[f"{key}; {kept}"] = row
