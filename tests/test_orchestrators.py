@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Project:
-    """Every stage was run once, each of them in a process that started afresh; later commands start warm."""
+    """Every stage was run once. Tasks that start afresh are tested in the container image."""
     project = Project(tmp_path_factory.mktemp("project"))
+    project.programs = programs
     ran = project.repro()
     assert ran[0] == "synth"
     assert ran[-1] in {"compare", "register"}
     assert {"train@waveform-all-0", "evaluate@spectrogram-all-0", "evaluate_baseline@descriptors-all-0"} <= set(ran)
-    project.programs = programs
     return project
 
 
