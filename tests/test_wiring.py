@@ -21,7 +21,8 @@ SPEED_ALONE = {"train.compile", "train.workers", "train.devices", "train.nodes"}
 REFUSED_EARLY = {"train.sizes", "registry.metric"}  # read by every command that would reach their refusal too late
 # Folders that decide no result: how files are written and settings parsed, where numbers are sent.
 NEUTRAL = {"runtime", "params", "tracking"}
-SPEC = "models/spec.py"  # describes the models for everybody; a stage that needs no network depends on it alone
+# They describe the models for everybody; a stage that needs no network depends on them alone.
+DESCRIPTIONS = {"models/spec.py", "models/paper.py"}
 # Stages that name the settings of their model; the tiny study has these.
 MODELS_OF = {"train": ["@waveform", "@spectrogram"], "encode": ["@probe"], "train_probe": ["@probe"]}
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -72,12 +73,12 @@ def reached_by(stage: str) -> set[str]:
             reached.add(path)
             pending += [file for name in imported(path) for file in files_of(name)]
     units = {unit_of(path.relative_to(SOURCE)) for path in reached if path.name != "__init__.py"}
-    return units - {SPEC} if "models" in units else units
+    return units - DESCRIPTIONS if "models" in units else units
 
 
 def unit_of(path: Path) -> str:
     """What dvc.yaml names for a module: its folder, or the module itself."""
-    return path.as_posix() if path.parts[0] == "stages" or path.as_posix() == SPEC else path.parts[0]
+    return path.as_posix() if path.parts[0] == "stages" or path.as_posix() in DESCRIPTIONS else path.parts[0]
 
 
 def files_of(name: str) -> list[Path]:
@@ -104,7 +105,7 @@ def test_reaching_goes_through_functions_and_other_modules() -> None:
 def test_code_is_named_by_folders_and_stages() -> None:
     for stage in STAGES:
         for path in code_of(stage):
-            known = (SOURCE / path).is_dir() or path.startswith("stages/") or path == SPEC
+            known = (SOURCE / path).is_dir() or path.startswith("stages/") or path in DESCRIPTIONS
             assert known, f"{stage}: {path} is no folder"
             assert (SOURCE / path).exists(), path
 

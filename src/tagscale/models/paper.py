@@ -69,6 +69,21 @@ def printed(count: int) -> str:
     return f"{count // 100_000 / 10:g}M"
 
 
+@dataclass(frozen=True)
+class Data:
+    """What a table's scores are of, as tagscale's sources name it."""
+
+    name: str  # what readers call it
+    source: str  # dataset.source
+    split: str | None  # None: the table says it, track by track
+    tags: int
+
+
+DATA = {
+    "1.2M songs": Data("the paper's 1.2M songs, which are private", "folder", None, 139),
+    "MTT": Data("MagnaTagATune in its original split", "mtt", "original", 50),
+    "MSD": Data("the Million Song Dataset's 50 tags in the usual split", "msd", "original", 50),
+}
 _DATASETS = {2: "MTT", 3: "MTT", 4: "MSD"}
 
 
@@ -171,3 +186,14 @@ ROWS: tuple[Row, ...] = (
     _other(4, "VGG + RNN [6]", "crnn", "3M", 86.2, None, QUOTED),
     _other(4, "Multi-level & multi-scale [13]", "multiscale", None, 88.78, None, QUOTED, UNCOUNTED, TWO_STEPS),
 )
+TABLES = tuple(sorted({row.table for row in ROWS}))
+
+
+def rows_of(table: int) -> list[Row]:
+    """The rows of a table, in its order."""
+    return [row for row in ROWS if row.table == table]
+
+
+def data_of(table: int) -> Data:
+    """The data of a table, the same for all of its rows."""
+    return DATA[rows_of(table)[0].dataset]

@@ -1,6 +1,7 @@
 """The study's report: one self-contained HTML file, and the words and numbers that it shows."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tagscale.runtime.reading import Damaged, read_json
 from tagscale.runtime.words import listed
 from tagscale.study.compare import tag_scores
 from tagscale.study.grid import Study
+from tagscale.study.paper_rows import Section
 from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
 from tagscale.study.trends import line_scale
 from tagscale.study.verdict import Verdict
@@ -52,11 +54,13 @@ def render(
     partition: Partition,
     times: list[StageTime],
     heard: Qualitative | None = None,
+    paper: Sequence[Section] = (),
 ) -> str:
     """The report as HTML, without a reference to anything outside it.
 
     Args:
         heard: the tables of qualitative.py; None leaves their two sections out.
+        paper: the paper's tables on the study's dataset, with the rows that the study has
     """
     table = study.comparison.assign(rate=training_rates(study))
     tags = tag_scores(study, study.largest)
@@ -91,6 +95,7 @@ def render(
             "published_curves": pictures.learning_curves(study, study.published if study.front_ends else []),
         },
         heard=_heard(study, verdict, heard),
+        paper=paper,
         tag_tables=_tag_tables(study, tags),
         unscored=study.unscored.to_dict("records"),
         unlearned=study.unlearned.to_dict("records"),

@@ -25,6 +25,7 @@ from tagscale.runtime.identity import run_name
 from tagscale.runtime.tables import write_csv
 from tagscale.study.compare import all_scores, headline, tag_scores
 from tagscale.study.grid import Study, read_study
+from tagscale.study.paper_rows import beside_study
 from tagscale.study.qualitative import Qualitative, qualitative
 from tagscale.study.tables import CURVES
 from tagscale.study.verdict import Verdict, conclude
@@ -56,7 +57,8 @@ def run(
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
     heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
     times = read_times(timings, [*names, *study.everyone])
-    page = render(study, verdict, dataset=params.dataset.name, partition=parts, times=times, heard=heard)
+    paper = beside_study(study, params.dataset.source, parts.split, len(parts.tags))
+    page = render(study, verdict, dataset=params.dataset.name, partition=parts, times=times, heard=heard, paper=paper)
     with replacing(reports / "figures") as fresh:
         _save_figures(study, verdict, heard, fresh)
     with replacing(reports / "plots") as fresh:

@@ -91,14 +91,12 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
     """Train a network, or one a fold; write the run's folder and log to MLflow; `folder` holds the state until then."""
     from tagscale.training.distributed import World
     from tagscale.training.memory import keep_freed_memory
-    from tagscale.training.recipe import deciding
     from tagscale.training.resume import Unfinished
 
     keep_freed_memory()
     architecture = architecture_of(params, cell.model, cell.tags, cell.kinds)
     start, recipe = start_of(params, cell.model, architecture), training_settings(params, cell.model)
-    settings: dict[str, Any] = {"model": architecture.capacity}
-    settings |= {"train": deciding(recipe, architecture.patch_seconds)} | ({"start": start.sha256} if start else {})
+    settings = decided_by(params, cell.model, architecture, start)
     identity = cell.identity(settings)
     about = {"identity": identity.as_dict()} | settings
     trainings = {
@@ -137,6 +135,15 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
         mlflow_run.log_params({"parameters": run_output(run).facts(RunFacts)["parameters"]})
         mlflow_run.log_artifacts(run, "checkpoint")
     unfinished.remove()
+
+
+def decided_by(params: Params, model: str, architecture: Architecture, start: "Start | None" = None) -> dict[str, Any]:
+    """What decides a run beside its data and its place in the grid: capacity, recipe and first weights."""
+    from tagscale.training.recipe import deciding
+
+    recipe = training_settings(params, model)
+    settings = {"model": architecture.capacity, "train": deciding(recipe, architecture.patch_seconds)}
+    return settings | ({"start": start.sha256} if start else {})
 
 
 def absence(params: Params, model: str, run: str) -> str | None:

@@ -1,6 +1,7 @@
 """Train the baseline: gradient-boosted trees on descriptors, on one training size with one seed."""
 
 from pathlib import Path
+from typing import Any
 
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.table import read_descriptors
@@ -36,8 +37,7 @@ def run(
     from tagscale.descriptors.baseline import DescriptorTrees
 
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
-    class_weights = params.train.class_weights
-    settings = {"baseline": params.baseline.model_dump() | {"class_weights": class_weights}}
+    settings, class_weights = decided_by(params), params.train.class_weights
 
     def grow(part: Cell, folder: Path) -> Outcome:
         features, labels = read_descriptors(inputs, part.training), part.labels(part.training)
@@ -47,3 +47,8 @@ def run(
         return Outcome(trees.parameters, f"{descriptors} descriptors", {"descriptors": descriptors})
 
     train_at_once(params, cell, settings, run, unfinished, grow)
+
+
+def decided_by(params: Params) -> dict[str, Any]:
+    """What decides a run beside its data and its place in the grid, for its identity."""
+    return {"baseline": params.baseline.model_dump() | {"class_weights": params.train.class_weights}}

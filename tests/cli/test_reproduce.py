@@ -1,0 +1,199 @@
+"""`tagscale reproduce` on sounds: interrupted, resumed, shown; and the user's own study stays as it was."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from registry.tiny import empty_store
+from sounds import write_study
+from stages.conftest import SETTINGS
+from tagscale.cli import main, reproduce
+from tagscale.models import paper
+from tagscale.models.paper import Row, rows_of
+from tagscale.params.load import laid_over, load, read_yaml
+from tagscale.stages.reproduce import Inputs, Reproduction, chosen, settings_of
+from tagscale.training import loop
+
+ROOT = Path(__file__).parents[2]
+SHORT = {"train": {"max_steps": 8, "min_steps": 0, "validate_every": 4, "patches_per_track": 1}}
+MADE = {  # a preset of three rows; after rounding, two of them are one network
+    "dataset": {"name": "magnatagatune", "source": "mtt", "root": "data/mtt", "tags": None, "split": "original"},
+    "model": {
+        "waveform-x2": {"layers": 7, "width": 0.125},
+        "waveform-x4": {"layers": 7, "width": 0.126},
+        "spectrogram-half": {"width": 0.0625},
+        "backend": {"filters": 8, "units": 16, "dropout": 0.5},
+    },
+    "train": {"models": ["waveform-x2", "waveform-x4", "spectrogram-half"], "baselines": []},
+}
+NAMED = {"wide": ("waveform-x2", 89.0), "wider": ("waveform-x4", 89.5), "mel": ("spectrogram-half", 90.0)}
+ROWS = tuple(
+    Row(2, "MTT", name, model, 50, None, "7M", None, roc_auc, roc_auc - 50) for name, (model, roc_auc) in NAMED.items()
+)
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", *words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sounds")
+    write_study(folder)
+    return folder
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with settings, presets, data and a study of the user's own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    empty_store(request.config, tmp_path)
+    settings = laid_over(laid_over(read_yaml(ROOT / "params.yaml"), SETTINGS), SHORT)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    (tmp_path / "runs" / "waveform-x2-all-0").mkdir(parents=True)
+    (tmp_path / "runs" / "waveform-x2-all-0" / "run.json").write_text("{}")
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "table-2.yaml").write_text(yaml.safe_dump(MADE))
+    (tmp_path / "data").symlink_to(data)
+    monkeypatch.setattr(paper, "ROWS", ROWS)
+    return tmp_path
+
+
+def own_files(project: Path) -> dict[str, str]:
+    """Contents of the user's files."""
+    folders = [project / "runs", (project / "data").resolve()]
+    files = [project / "params.yaml", project / "dvc.lock", *(file for folder in folders for file in folder.rglob("*"))]
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+
+
+def state_of(page: Path) -> dict[str, str]:
+    """State of every row of the page."""
+    lines = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")]
+    return {cells[0]: cells[-1] for cells in lines if len(cells) == 12 and cells[0] in NAMED}
+
+
+def test_it_stops_in_time_and_goes_on_where_it_stopped(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time is over in the third step of the second training: it resumes there, and the first is not run again."""
+    own, steps, ends = own_files(project), [], []
+    step_loss, timer = loop.step_loss, reproduce.threading.Timer
+
+    def noted(state: Any, *arguments: Any) -> Any:
+        steps.append(state.step)
+        if len(steps) == 11:
+            ends[0]()
+        return step_loss(state, *arguments)
+
+    def late(seconds: float, end: Any) -> Any:
+        assert seconds == 1800
+        ends.append(end)
+        return timer(1e6, end)
+
+    monkeypatch.setattr(loop, "step_loss", noted)
+    monkeypatch.setattr(reproduce.threading, "Timer", late)
+    assert run("table-2", "--here", "--hours", "0.5") == 0
+    said = capsys.readouterr().out
+    assert "Stopped after 0.5 hours; the same command resumes." in said
+    folder = project / "reproduce" / "table-2-default-corpus"
+    twin = ", the same network as waveform-x2 at this width"
+    assert state_of(folder / "page.md") == {"wide": "run", "wider": f"run{twin}", "mel": "begun, resumes"}
+    assert steps == [*range(8), 0, 1, 2]
+
+    first = folder / "runs" / "waveform-x2-all-0" / "run.json"
+    written = first.stat().st_mtime_ns
+    assert run("table-2", "--here") == 0
+    assert steps[11:] == [3, 4, 5, 6, 7], "resumed within the training"
+    assert first.stat().st_mtime_ns == written
+    page = folder / "page.md"
+    assert state_of(page) == {"wide": "run", "wider": f"run{twin}", "mel": "run"}
+    text = page.read_text()
+    assert "**This is not the paper's data: another corpus.**" in text
+    assert "3 of 3 rows are there." in text
+    assert "fewer are there" in text, "two models are no order"
+    assert own_files(project) == own
+
+    again = page.stat().st_mtime_ns
+    assert run("table-2", "--here") == 0
+    assert len(steps) == 16, "nothing is left to run"
+    assert page.stat().st_mtime_ns > again
+    monkeypatch.undo()
+
+
+def test_the_page_alone_says_what_is_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("table-2", "--here", "--page-only") == 0
+    page = project / "reproduce" / "table-2-default-corpus" / "page.md"
+    assert set(state_of(page).values()) == {"not run", "not run, the same network as waveform-x2 at this width"}
+    assert not (page.parent / "runs").exists()
+    assert str(page.relative_to(project)) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["table-5"], "table-5: no table of the paper; there are table-1, table-2"),
+        (["table-2", "--here", "--rows", "crnn"], "--rows crnn: no row of table 2 has this in its name"),
+        (["table-2"], "data/mtt: no such folder, where magnatagatune should be"),
+    ],
+)
+def test_what_cannot_be_run_is_named(project: Path, words: list[str], said: str, capsys: Any) -> None:
+    assert run(*words) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_rows_are_chosen_by_text_or_pattern() -> None:
+    assert {row.model for row in chosen(2, "64 CNN")} == {"waveform-64f-500u", "waveform-64f-200u"}
+    assert {row.model for row in chosen(3, "TIMBRE")} == {"timbre_cnn", "timbre_cnn-published"}
+    assert {row.model for row in chosen(2, "waveform-x?")} == {"waveform-x4", "waveform-x2", "waveform-x1"}
+    assert chosen(4, None) == rows_of(4)
+
+
+@pytest.mark.parametrize("table", [1, 2, 3, 4])
+def test_at_full_width_the_capacities_are_those_of_the_preset(table: int) -> None:
+    """Of which tests/models/test_paper.py counts every parameter."""
+    project, preset = read_yaml(ROOT / "params.yaml"), ROOT / "presets" / f"table-{table}.yaml"
+    settings = settings_of(table, project, read_yaml(preset))
+    expected = load(ROOT / "params.yaml", preset)
+    assert settings.model == expected.model
+    assert settings.dataset == expected.dataset
+    assert set(settings.train.everyone) == set(expected.train.everyone)
+    assert settings.train.max_steps == expected.train.max_steps
+
+
+def test_a_tenth_of_the_parameters_is_about_that(data: Path) -> None:
+    project, preset = read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "presets" / "table-2.yaml")
+    settings = settings_of(2, project, preset, width=0.1, here=True)
+    assert settings.dataset.name == project["dataset"]["name"]
+    assert settings.train.learning_rate == project["train"]["learning_rate"], "the project's recipe"
+    assert settings.model.backend.dropout == project["model"]["backend"]["dropout"]
+    inputs = Inputs(data / "catalog", data / "partition", str(data / "store"), data / "descriptors")
+    networks = Reproduction(2, settings, inputs, data / "none", 0.1).networks
+    for row in rows_of(2):
+        if row.exact and row.exact > 2_000_000:  # the tags' output weighs little in these
+            assert networks[row.model][0] == pytest.approx(0.1 * row.exact, rel=0.05), row.model
+
+
+def test_a_model_too_narrow_for_one_filter_is_widened() -> None:
+    project, preset = read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "presets" / "table-3.yaml")
+    settings = settings_of(3, project, preset, width=0.001, here=True)
+    narrow = getattr(settings.model, "spectrogram-eighth")
+    assert 0.125 * 0.001**0.5 < narrow.width < 0.125
+    assert settings.model.backend.filters == 16  # 512 times the root of .001
+
+
+def test_other_data_get_the_same_shares_of_their_training_part(data: Path) -> None:
+    project, preset = read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "presets" / "table-1.yaml")
+    inputs = Inputs(data / "catalog", data / "partition", str(data / "store"), data / "descriptors")
+    here = Reproduction(1, settings_of(1, project, preset, here=True), inputs, data / "none")
+    assert [here.size_of(row) for row in rows_of(1)] == ["all", "all", "all", 24, 24, 5, 5]
+    theirs = Reproduction(1, settings_of(1, project, preset), inputs, data / "none")
+    assert theirs.apart == "3 tags, not 139"
+    theirs.__dict__["apart"] = ""
+    assert [theirs.size_of(row) for row in rows_of(1)] == ["all", "all", "all", *[500_000] * 2, *[100_000] * 2]
