@@ -60,3 +60,12 @@ def train_slowly(folder: Path, params: dict[str, Any], run: str, seconds: float,
         inputs=folder / "store",
         run=folder / run,
     )
+
+
+def run_command(folder: Path, *words: str) -> None:
+    """A command of tagscale in a folder, with MLflow's store there."""
+    from tagscale.cli import main
+
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.chdir(folder)
+    main([*words])

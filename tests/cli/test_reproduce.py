@@ -1,12 +1,15 @@
 """`tagscale reproduce` on sounds: interrupted, resumed, shown; and the user's own study stays as it was."""
 
 import hashlib
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from killed import run_command, start
 from registry.tiny import empty_store
 from sounds import write_study
 from stages.conftest import SETTINGS
@@ -30,9 +33,11 @@ MADE = {  # a preset of three rows; after rounding, two of them are one network
     "train": {"models": ["waveform-x2", "waveform-x4", "spectrogram-half"], "baselines": []},
 }
 NAMED = {"wide": ("waveform-x2", 89.0), "wider": ("waveform-x4", 89.5), "mel": ("spectrogram-half", 90.0)}
+PUBLISHED = paper.ROWS
 ROWS = tuple(
     Row(2, "MTT", name, model, 50, None, "7M", None, roc_auc, roc_auc - 50) for name, (model, roc_auc) in NAMED.items()
 )
+ROWS += tuple(row for row in PUBLISHED if row.table == 1 and row.model != "spectrogram" and row.train_size != 100_000)
 
 
 def run(*words: str) -> int:
@@ -61,6 +66,9 @@ def project(request: pytest.FixtureRequest, data: Path, tmp_path: Path, monkeypa
     (tmp_path / "runs" / "waveform-x2-all-0" / "run.json").write_text("{}")
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "table-2.yaml").write_text(yaml.safe_dump(MADE))
+    (tmp_path / "presets" / "table-1.yaml").write_text(
+        yaml.safe_dump({"model": {"waveform": MADE["model"]["waveform-x2"]}, "train": {}})
+    )
     (tmp_path / "data").symlink_to(data)
     monkeypatch.setattr(paper, "ROWS", ROWS)
     return tmp_path
@@ -125,6 +133,56 @@ def test_it_stops_in_time_and_goes_on_where_it_stopped(
     assert len(steps) == 16, "nothing is left to run"
     assert page.stat().st_mtime_ns > again
     monkeypatch.undo()
+
+
+def test_figure_3_is_drawn_of_the_runs_of_table_1(project: Path) -> None:
+    """Two sizes of a front-end and the baseline, whose descriptors are those of the project."""
+    assert run("figure-3", "--here") == 0
+    folder = project / "reproduce" / "table-1-default-corpus"
+    assert {path.name for path in (folder / "runs").iterdir()} == {
+        "descriptors-all-0",
+        "waveform-24-0",
+        "waveform-all-0",
+    }
+    text = (folder / "page.md").read_text()
+    assert "![Scores over the number of training tracks](training_size.png)" in text
+    assert (folder / "training_size.png").stat().st_size > 10_000
+    assert "| Waveform, 500,000 songs | 91.16 | 56.42 | 0.1504 |" in text
+
+    settings = read_yaml(project / "params.yaml")
+    (project / "params.yaml").write_text(yaml.safe_dump(laid_over(settings, {"train": {"learning_rate": 0.01}})))
+    assert run("figure-3", "--here", "--page-only") == 0
+    text = (folder / "page.md").read_text()
+    assert text.count("to be run again: other data or settings") == 2, "the baseline has no learning rate"
+    assert "training_size.png" not in text
+
+
+@pytest.mark.slow
+def test_killed_after_the_first_row_it_does_not_run_that_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "ROWS", PUBLISHED)
+    shutil.copy(ROOT / "presets" / "table-3.yaml", project / "presets")
+    words = ("table-3", "--here", "--width", "0.001", "--rows", "64 CNN")
+    process = start(run_command, project, "reproduce", *words)
+    folder = project / "reproduce" / "table-3-default-corpus-width-0.001"
+    first, second = (
+        [folder / kind / f"spectrogram-64f-{units}u-all-0" for kind in ("runs", "results")] for units in (500, 200)
+    )
+    begin = time.monotonic()
+    while not (first[1].exists() and second[0].with_name(f"{second[0].name}.unfinished").exists()):
+        assert time.monotonic() - begin < 240
+        assert process.is_alive(), f"ended by itself: {process.exitcode}"
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert not second[1].exists()
+    written = (first[0] / "run.json").stat().st_mtime_ns
+    assert run(*words) == 0
+    assert (first[0] / "run.json").stat().st_mtime_ns == written
+    lines = [line for line in (folder / "page.md").read_text().splitlines() if line.startswith("| ")]
+    states = [line.split(" | ")[-1].strip(" |") for line in lines]
+    assert states.count("run") == 2
+    others = [state for state in states if state.startswith(("not run", "run, the same network as"))]
+    assert len(others) == 15, "some are one network at this width"
 
 
 def test_the_page_alone_says_what_is_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,17 @@ from tagscale.stages import evaluate, train, train_baseline
 from tagscale.stages.cell import Cell
 from tagscale.stages.training_of import training_of
 from tagscale.study.grid import Study, read_study
-from tagscale.study.paper_rows import Beside, Order, cells, compare_orders, headings, measured, name_of, other_data
+from tagscale.study.paper_rows import (
+    NOT_RUN,
+    Beside,
+    Order,
+    cells,
+    compare_orders,
+    headings,
+    measured,
+    name_of,
+    other_data,
+)
 from tagscale.study.tables import ResultFacts, result_output
 
 PAGE, FIGURE = "page.md", "training_size.png"
@@ -227,9 +237,15 @@ class Reproduction:
             (ours,) = measured(self.study(there)).values()
             state = "run" if len(there) == len(every) else f"{len(there)} of {len(every)} seeds run"
             return Beside(row, model, ours, parameters, state + twin)
-        begun = any(self.run_folder(cell).with_name(f"{run_name(*cell)}.unfinished").exists() for cell in every)
-        begun = begun or any(self.is_trained(cell) for cell in every)
-        return Beside(row, model, None, parameters, ("begun, resumes" if begun else "not run") + twin)
+        return Beside(row, model, None, parameters, self._missing(every) + twin)
+
+    def _missing(self, cells: Sequence[tuple[str, int | str, int]]) -> str:
+        """The state of a row of which no run is there with its scores."""
+        folders = [self.run_folder(cell) for cell in cells]
+        unfinished = any(folder.with_name(f"{folder.name}.unfinished").exists() for folder in folders)
+        if unfinished or any(self.is_trained(cell) for cell in cells):
+            return "begun, resumes"
+        return "to be run again: other data or settings" if any(map(Path.exists, folders)) else NOT_RUN
 
 
 def run(reproduction: Reproduction, *, rows: str | None = None, only_page: bool = False) -> Path:
