@@ -9,17 +9,19 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.image import imread
 
 from study.compare_fixtures import SIZES, make_study
 from study.listening_fixtures import make_catalog, write_predictions
+from tagscale.evaluation.metrics import METRICS
 from tagscale.partition.divide import Partition
 from tagscale.report import appearance, figures, listening_figures, pictures, tag_figures
 from tagscale.study.compare import tag_groups, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
-from tagscale.study.trends import fitted_line
+from tagscale.study.trends import fitted_law
 from tagscale.study.verdict import conclude
 
 MODELS = ["waveform", "spectrogram", "descriptors"]
@@ -68,25 +70,45 @@ def test_the_same_study_gives_the_same_bytes(study: Study, tmp_path: Path) -> No
     assert pictures.training_size(study) == pictures.training_size(study)
 
 
-def test_points_are_the_runs_and_lines_the_fits(study: Study) -> None:
-    axes = figures.panel(figures.draw_training_size, study, "pr_auc").axes[0]
-    colours = {mpl.colors.to_hex(appearance.colour_of(model)): model for model in MODELS}
-    points, lines = {}, {}
-    for artist in axes.lines:
-        model = colours[mpl.colors.to_hex(artist.get_color())]
-        (points if artist.get_marker() != "None" else lines)[model] = artist.get_xydata()
+def lines_of(axes: Axes, model: str) -> dict[str, np.ndarray]:
+    """A model's lines in its own colour, by what they look like: its points by "points", lines by their dashes."""
+    lines = [line for line in axes.lines if mpl.colors.to_hex(line.get_color()) == appearance.colour_of(model).lower()]
+    return {
+        line.get_linestyle() if line.get_marker() == "None" else "points": np.asarray(line.get_xydata())
+        for line in lines
+    }
+
+
+def test_points_are_means_with_intervals_and_lines_the_laws(tmp_path: Path) -> None:
+    study = study_of(tmp_path, resamples=60)
+    axes = figures.panel(figures.draw_training_size, study, "pr_auc", "log").axes[0]
+    table = study.comparison.set_index("model")
     for model in MODELS:
-        rows = study.runs[study.runs["model"] == model]
-        np.testing.assert_allclose(points[model], rows[["train_tracks", "test_pr_auc"]].to_numpy())
+        points = lines_of(axes, model)["points"]
+        np.testing.assert_allclose(points, table.loc[model, ["train_tracks", "test_pr_auc"]].to_numpy(float))
+    bars = np.concatenate([bar.get_segments() for bar in axes.collections if isinstance(bar, LineCollection)])
+    ends = table[["test_pr_auc_low", "test_pr_auc_high"]].to_numpy()
+    assert sorted(bars[:, :, 1].tolist()) == sorted(ends.tolist())
     for model in MODELS[:2]:
-        line = fitted_line(study, model, "pr_auc")
-        assert line is not None
-        assert lines[model][[0, -1], 0] == pytest.approx([100, 802])
-        np.testing.assert_allclose(lines[model][:, 1], line.at(lines[model][:, 0]))
-    means = study.runs[study.runs["model"] == "descriptors"].groupby("train_tracks")["test_pr_auc"].mean()
-    np.testing.assert_allclose(lines["descriptors"], means.reset_index().to_numpy())
+        law, lines = fitted_law(study, model, METRICS["pr_auc"]), lines_of(axes, model)
+        assert law is not None
+        assert lines["-"][[0, -1], 0] == pytest.approx([100, 802])
+        assert lines[":"][[0, -1], 0] == pytest.approx([802, 1604]), "to twice the largest size, and no further"
+        for line in (lines["-"], lines[":"]):
+            np.testing.assert_allclose(line[:, 1], law.at(line[:, 0]))
+    assert len([band for band in axes.collections if isinstance(band, PolyCollection)]) == 2
+    np.testing.assert_allclose(lines_of(axes, "descriptors")["--"], lines_of(axes, "descriptors")["points"])
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "300", "802"]
+
+
+def test_without_a_law_the_means_are_joined(study: Study) -> None:
+    """The study has no intervals, so nothing says whether a law describes it."""
+    axes = figures.panel(figures.draw_training_size, study, "pr_auc", "linear").axes[0]
+    for model in MODELS[:2]:
+        lines = lines_of(axes, model)
+        assert set(lines) == {"-", "points"}
+        np.testing.assert_allclose(lines["-"], lines["points"])
 
 
 def test_bars_are_the_scores_sorted_with_the_best_on_top(study: Study) -> None:
@@ -149,7 +171,7 @@ def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
         *pictures.learning_curves(study, study.with_curves),
     ]
     shown += pictures.tags(tags, ["spectrogram", "descriptors"])
-    assert len(shown) == 3 + 2 + 2 + 8
+    assert len(shown) == 2 * 3 + 2 + 2 + 8, "scores over the size on two axes"
     for picture in shown:
         svg = base64.b64decode(picture["uri"].removeprefix("data:image/svg+xml;base64,")).decode()
         assert svg.rstrip().endswith("</svg>")
@@ -172,7 +194,7 @@ def dozen(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_front_ends_are_solid_and_strong_and_baselines_thin_and_dashed(dozen: Study) -> None:
-    axes = figures.panel(figures.draw_training_size, dozen, "pr_auc").axes[0]
+    axes = figures.panel(figures.draw_training_size, dozen, "pr_auc", "log").axes[0]
     lines = {line.get_color(): line for line in axes.lines if line.get_marker() == "None"}
     points = {line.get_color(): line for line in axes.lines if line.get_marker() != "None"}
     assert set(lines) == set(points) == {appearance.colour_of(model) for model in DOZEN}
@@ -208,7 +230,7 @@ def test_bars_show_four_of_a_dozen(dozen: Study) -> None:
 
 def test_a_model_that_nobody_gave_a_look_is_drawn_all_the_same(tmp_path: Path) -> None:
     study = study_of(tmp_path, models=["waveform", "my_own"], baselines=[], seeds=(0,), pr_auc=lambda *cell: 0.3)
-    axes = figures.panel(figures.draw_training_size, study, "pr_auc").axes[0]
+    axes = figures.panel(figures.draw_training_size, study, "pr_auc", "log").axes[0]
     assert appearance.NEUTRAL_COLOUR in {line.get_color() for line in axes.lines}
     assert "my own" in pictures.training_size(study)[0]["alt"]
 

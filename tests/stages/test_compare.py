@@ -125,7 +125,8 @@ def test_the_files_hold_the_studys_numbers(compared: Compared) -> None:
 
 def test_the_plots_are_long_tables(compared: Compared) -> None:
     points = pd.read_csv(compared.reports / "plots" / "training_size.csv")
-    assert points.columns.tolist() == ["model", "size", "seed", "train_tracks", *METRICS]
+    ends = [f"{metric}_{end}" for metric in METRICS for end in ("low", "high")]
+    assert points.columns.tolist() == ["model", "size", "seed", "train_tracks", *METRICS, *ends]
     assert len(points) == 9
     assert len(pd.read_csv(compared.reports / "plots" / "learning_curves.csv")) == 2 * 3 * 12
     tags = pd.read_csv(compared.reports / "plots" / "per_tag.csv")

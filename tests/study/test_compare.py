@@ -18,7 +18,6 @@ from tagscale.runtime.files import read_json, write_json
 from tagscale.study.compare import all_scores, difference, group_scores, headline, level, tag_scores
 from tagscale.study.comparison import means_of_seeds
 from tagscale.study.grid import Study, read_study
-from tagscale.study.trends import Line, crossing, fitted_line, line_scale
 from tagscale.study.verdict import conclude, hanley_mcneil
 
 ONE_SIZE = {"300": 300}
@@ -407,76 +406,6 @@ def test_headline_is_a_number_a_model_and_kind_of_tags(tmp_path: Path) -> None:
     assert [list(metrics) for metrics in both.values()] == [["pr_auc", "rmse"]] * 3
 
 
-def test_the_fitted_line_is_least_squares_and_needs_three_sizes(tmp_path: Path) -> None:
-    files = make_study(tmp_path, sizes={"100": 100, "500": 500, "1000": 1000}, seeds=(0, 1))
-    study = read(files, sizes=[100, 500, 1000], seeds=[0, 1])
-    line = fitted_line(study, "waveform", "pr_auc")
-    assert line is not None
-    rows = study.runs[study.runs["model"] == "waveform"]
-    design = np.stack([rows["train_tracks"], np.ones(len(rows))], axis=1).astype(float)
-    slope, intercept = np.linalg.lstsq(design, rows["test_pr_auc"].to_numpy(), rcond=None)[0]
-    assert (line.scale, line.points, line.sizes) == ("linear", 6, 3)
-    assert (line.slope, line.intercept) == (pytest.approx(slope), pytest.approx(intercept))
-    assert fitted_line(read(files, sizes=[100, 500]), "waveform", "pr_auc") is None
-
-
-def test_crossings_are_where_the_lines_meet() -> None:
-    first, second = Line(2e-4, 0.1, "linear", 3, 3), Line(1e-4, 0.13, "linear", 3, 3)
-    assert crossing(first, second) == pytest.approx(300)  # (0.13 - 0.1) / (2e-4 - 1e-4)
-    first, second = Line(0.2, -0.1, "log", 3, 3), Line(0.1, 0.15, "log", 3, 3)
-    meeting = crossing(first, second)
-    assert meeting == pytest.approx(10**2.5)
-    assert first.at(meeting) == pytest.approx(second.at(meeting))
-    assert crossing(Line(0.1, 0.2, "log", 3, 3), Line(0.1, 0.3, "log", 3, 3)) is None
-    assert crossing(Line(0.1, 0.0, "log", 3, 3), Line(0.1 - 1e-5, 9.0, "log", 3, 3)) is None
-
-
-def test_the_axis_is_the_one_on_which_sizes_are_even() -> None:
-    assert line_scale([100, 300, 802]) == "log"
-    assert line_scale([100, 200, 300]) == "linear"
-    assert line_scale([100, 802]) == "linear"
-
-
-def lines_through(meeting: float) -> Any:
-    """Scores on two exact lines over log10(tracks) that meet at a chosen number of tracks."""
-    slopes = {"waveform": 0.2, "spectrogram": 0.1, "descriptors": 0.0}
-    return lambda model, tracks, _: 0.4 + slopes[model] * math.log10(tracks / meeting)
-
-
-def test_the_verdict_says_where_the_lines_cross(tmp_path: Path) -> None:
-    files = make_study(tmp_path, pr_auc=lines_through(500))
-    trends = conclude(read(files), 101, 17).trends
-    assert (
-        "PR-AUC: the fitted lines cross near 500 training tracks; spectrogram is better below, waveform above."
-        in trends
-    )
-    assert (
-        "√MSE: the fitted lines cross near 500 training tracks; spectrogram is better below, waveform above." in trends
-    )
-    assert trends[-1].startswith("Each line rests on 3 runs at 3 sizes")
-
-
-def test_measured_scores_that_contradict_the_lines_are_named(tmp_path: Path) -> None:
-    # The waveform model fails at the smallest size alone, which tilts its line above the spectrogram's at the largest.
-    scores = {"waveform": {100: 0.1, 300: 0.5, 802: 0.58}, "spectrogram": {100: 0.4, 300: 0.5, 802: 0.6}}
-    files = make_study(tmp_path, pr_auc=lambda model, tracks, _: scores.get(model, {}).get(tracks, 0.3))
-    (sentence,) = [one for one in conclude(read(files), 101, 17).trends if one.startswith("PR-AUC")]
-    assert "spectrogram is better below, waveform above." in sentence
-    assert sentence.endswith(
-        "The scores measured at 802 tracks say otherwise: spectrogram leads there, so the lines fit badly."
-    )
-
-
-def test_a_crossing_outside_the_data_is_called_what_it_is(tmp_path: Path) -> None:
-    trends = conclude(read(make_study(tmp_path / "a", pr_auc=lines_through(2000))), 101, 17).trends
-    assert (
-        "PR-AUC: the fitted lines do not cross between 100 and 802 training tracks; "
-        "drawn on they would meet near 2,000, where nothing was measured." in trends
-    )
-    trends = conclude(read(make_study(tmp_path / "b", pr_auc=lines_through(20))), 101, 17).trends
-    assert "PR-AUC: the fitted lines do not cross between 100 and 802 training tracks." in trends
-
-
 def constant(**scores: float) -> Any:
     return lambda model, tracks, seed: scores[model]
 
@@ -542,7 +471,7 @@ def test_without_regression_tags_without_baselines_and_with_one_size(tmp_path: P
     assert found.rival == "waveform", "the other front-end, where there is no baseline"
     assert found.findings[0].startswith("No baseline is in the grid")
     assert "√MSE: nothing to compare, no tag of the test part could be scored." in found.findings
-    assert found.trends == ["No line over the training size is fitted: that takes three sizes, this study has 1."]
+    assert found.trends == ["No law over the training size is fitted: that takes 3 sizes, this study has 1."]
 
 
 def test_with_regression_tags_alone_the_error_decides(tmp_path: Path) -> None:

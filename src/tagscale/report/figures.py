@@ -6,11 +6,13 @@ appearance.py. Bars of tags and of groups are in tag_figures.py.
 """
 
 from collections.abc import Callable
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -22,9 +24,11 @@ from tagscale.report.appearance import DASHES, STYLE, colour_of, lighter, marker
 from tagscale.report.words import better_words
 from tagscale.study.compare import scored_metrics
 from tagscale.study.grid import Study
-from tagscale.study.trends import fitted_line, line_scale
+from tagscale.study.laws import FEWEST, REACH
+from tagscale.study.trends import FittedLaw, Scale, fitted_law, line_scale
 
 COLUMNS = 3  # panels in a row of the learning curves
+BANDS = 3  # front-ends at most whose laws have a band: more would cover one another
 
 
 def panel(draw: Callable[..., None], *details: Any, width: float = 5.4, height: float = 3.5) -> Figure:
@@ -36,49 +40,83 @@ def panel(draw: Callable[..., None], *details: Any, width: float = 5.4, height: 
 
 
 def training_size(study: Study) -> Figure:
-    """Test scores over the number of training tracks, one panel a metric: the paper's Figure 3."""
-    metrics = scored_metrics(study)
+    """Test scores over the number of training tracks, a column a metric and a row an axis: the paper's Figure 3."""
+    metrics, axes = scored_metrics(study), scales(study)
     with mpl.rc_context(STYLE):
         rows = -(-len(study.everyone) // 6)  # of the legend
-        figure = Figure(figsize=(4.4 * len(metrics), 3.75 + 0.25 * rows), layout="constrained")
-        for place, metric in enumerate(metrics, start=1):
-            draw_training_size(figure.add_subplot(1, len(metrics), place), study, metric)
+        size = (4.4 * len(metrics), 3.75 * len(axes) + 0.25 * rows)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(len(axes), len(metrics), squeeze=False)
+        for (row, scale), (column, metric) in product(enumerate(axes), enumerate(metrics)):
+            draw_training_size(panels[row, column], study, metric, scale)
         handles = [_sample(study, model) for model in study.everyone]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
     return figure
 
 
-def draw_training_size(axes: Axes, study: Study, metric: str) -> None:
-    """A point a run; a fitted line for a front-end (three sizes or more), else its means joined; baselines dashed."""
+def scales(study: Study) -> list[Scale]:
+    """The axes to draw: that on which the sizes lie evenly, and with three sizes or more the other one, too."""
+    sizes = study.runs["train_tracks"].unique()
+    even = line_scale(list(sizes))
+    return [even] if len(sizes) < FEWEST else [even, "linear" if even == "log" else "log"]
+
+
+def draw_training_size(axes: Axes, study: Study, metric: str, scale: Scale) -> None:
+    """A mean over seeds with its interval for each size; through a front-end's, its fitted law with a band.
+
+    A law is drawn on, dotted, to twice the largest size. Means without a law are joined: those of other models, and of
+    a front-end whose law does not describe its runs. With several seeds a faint point is a run.
+    """
     sizes = np.unique(study.runs["train_tracks"].to_numpy(float))
-    scale = line_scale(list(sizes))
     axes.set_xscale(scale)
     for model in _strongest_last(study):
-        rows = study.runs[study.runs["model"] == model].dropna(subset=f"test_{metric}")
-        look = _line(study, model)
-        line = fitted_line(study, model, metric) if model in study.front_ends else None
-        if line is not None:
-            along = np.geomspace(sizes[0], sizes[-1]) if scale == "log" else np.linspace(sizes[0], sizes[-1])
-            axes.plot(along, line.at(along), **look)
+        rows = study.comparison[study.comparison["model"] == model].dropna(subset=f"test_{metric}")
+        law = fitted_law(study, model, METRICS[metric]) if model in study.front_ends else None
+        tracks, means = (rows[column].to_numpy(float) for column in ("train_tracks", f"test_{metric}"))
+        if law is None:
+            axes.plot(tracks, means, **_line(study, model))
         else:
-            means = rows.groupby("train_tracks")[f"test_{metric}"].mean()
-            axes.plot(means.index, means, **look)
-        axes.plot(
-            rows["train_tracks"],
-            rows[f"test_{metric}"],
-            marker_of(model),
-            color=colour_of(model),
-            markersize=6 if model in study.published else 7,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
+            _draw_law(axes, law, sizes, scale, _line(study, model), band=len(study.front_ends) <= BANDS)
+        _draw_scores(axes, study, model, metric, rows)
     axes.set_title(f"{METRICS[metric].label}  ({better_words(METRICS[metric])})")
     axes.set_xlabel("training tracks" + (" (log scale)" if scale == "log" else ""))
-    axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
+    axes.xaxis.set_major_locator(FixedLocator(list(_ticks(sizes, scale))))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tracks, _: f"{tracks:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.margins(x=0.08, y=0.1)
+
+
+def _draw_law(axes: Axes, law: FittedLaw, sizes: np.ndarray, scale: Scale, look: dict[str, Any], *, band: bool) -> None:
+    between = np.geomspace if scale == "log" else np.linspace
+    within, beyond = between(sizes[0], sizes[-1], 60), between(sizes[-1], REACH * sizes[-1], 20)
+    axes.plot(within, law.at(within), **look)
+    axes.plot(beyond, law.at(beyond), **look | {"linestyle": ":", "linewidth": 1.2})
+    if band:
+        along = np.concatenate([within, beyond[1:]])
+        axes.fill_between(along, *law.band(along), color=look["color"], alpha=0.13, linewidth=0)
+
+
+def _draw_scores(axes: Axes, study: Study, model: str, metric: str, rows: pd.DataFrame) -> None:
+    """The means with their intervals, and the runs that they are means of."""
+    colour, size = colour_of(model), 6 if model in study.published else 7
+    tracks, means = rows["train_tracks"].to_numpy(float), rows[f"test_{metric}"].to_numpy(float)
+    low, high = (rows[f"test_{metric}_{end}"].to_numpy(float) for end in ("low", "high"))
+    axes.vlines(tracks, low, high, color=colour, linewidth=1.0, alpha=0.7)
+    if (rows["seeds"] > 1).any():
+        runs = study.runs[study.runs["model"] == model]
+        faint: dict[str, Any] = {"color": lighter(colour, 0.55), "markersize": 3}
+        axes.plot(runs["train_tracks"], runs[f"test_{metric}"], ".", **faint)
+    edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+    axes.plot(tracks, means, marker_of(model), color=colour, markersize=size, **edge)
+
+
+def _ticks(sizes: np.ndarray, scale: Scale) -> np.ndarray:
+    """The sizes; on a linear axis only those that do not run into the next one."""
+    if scale == "log":
+        return sizes
+    apart = [size for size, larger in pairwise(sizes) if larger - size > 0.12 * (REACH * sizes[-1] - sizes[0])]
+    return np.array([*apart, sizes[-1]])
 
 
 def learning_curves(study: Study) -> Figure:

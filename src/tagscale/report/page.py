@@ -24,9 +24,9 @@ from tagscale.runtime.reading import Damaged, read_json
 from tagscale.runtime.words import listed
 from tagscale.study.compare import tag_scores
 from tagscale.study.grid import Study
+from tagscale.study.laws import FEWEST, REACH
 from tagscale.study.paper_rows import Section
 from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
-from tagscale.study.trends import line_scale
 from tagscale.study.verdict import Verdict
 
 
@@ -222,15 +222,17 @@ def _parts(partition: Partition) -> list[dict[str, str]]:
 def _trend_basis(study: Study) -> str:
     """How the front-ends' lines are drawn."""
     sizes = study.runs["train_tracks"].nunique()
-    if sizes < 3:
-        return f"Means are joined; {sizes} size(s) are too few for a fitted line."
-    axis = (
-        "the logarithm of the number of tracks" if line_scale(study.runs["train_tracks"].to_list()) == "log" else "it"
+    if sizes < FEWEST:
+        return f"Means are joined; {sizes} size(s) are too few for a fitted law."
+    laws = (
+        ""
+        if study.resamples.empty
+        else (
+            "A front-end's line is its fitted law, score = limit - rise · tracks^-exponent, with a band, dotted where "
+            f"nothing was measured, up to {REACH} times the largest size. "
+        )
     )
-    return (
-        f"A front-end's line is a straight line fitted over {axis}, as in figure 3 of Pons et al. (2018); "
-        "means of other models are joined by dashes."
-    )
+    return f"{laws}Means of other models are joined by dashes, and those of a front-end that no law describes by lines."
 
 
 def _chosen(study: Study, verdict: Verdict) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from itertools import product
 
 import matplotlib as mpl
 import pandas as pd
@@ -20,17 +21,19 @@ Picture = dict[str, str]  # uri, alt
 
 
 def training_size(study: Study) -> list[Picture]:
-    """One picture a metric."""
+    """One picture a metric on the first axis, then the same on the second one, if there are two."""
     table = study.comparison
     pictures = []
-    for metric in scored_metrics(study):
+    for scale, metric in product(figures.scales(study), scored_metrics(study)):
         words = []
         for model in study.everyone:
             rows = table[table["model"] == model].to_dict("records")
             scores = [f"{METRICS[metric].words(row[f'test_{metric}'])} at {row['train_tracks']:,}" for row in rows]
             words.append(f"{label_of(model)} {', '.join(scores)}")
-        alt = f"{METRICS[metric].label} over the number of training tracks: {'; '.join(words)}."
-        pictures.append(_picture(alt, figures.panel(figures.draw_training_size, study, metric, width=3.7, height=3.2)))
+        axis = f"the number of training tracks ({scale} scale)"
+        alt = f"{METRICS[metric].label} over {axis}: {'; '.join(words)}."
+        panel = figures.panel(figures.draw_training_size, study, metric, scale, width=3.7, height=3.2)
+        pictures.append(_picture(alt, panel))
     return pictures
 
 

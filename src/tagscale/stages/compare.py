@@ -28,6 +28,7 @@ from tagscale.study.grid import Study, read_study
 from tagscale.study.paper_rows import beside_study
 from tagscale.study.qualitative import Qualitative, qualitative
 from tagscale.study.tables import CURVES
+from tagscale.study.trends import points
 from tagscale.study.verdict import Verdict, conclude
 
 
@@ -160,8 +161,7 @@ def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, fol
 def _save_plots(study: Study, folder: Path) -> None:
     """Long tables, a row a point, for `dvc plots`."""
     folder.mkdir()
-    scores = study.runs.rename(columns={f"test_{metric}": metric for metric in METRICS})
-    _to_csv(scores[["model", "size", "seed", "train_tracks", *METRICS]], folder / "training_size.csv")
+    _to_csv(points(study), folder / "training_size.csv")
     _to_csv(tag_scores(study, study.largest), folder / "per_tag.csv")
     curves = study.curves[["model", "size", "seed", *CURVES]]
     _to_csv(curves, folder / "learning_curves.csv")

@@ -5,7 +5,12 @@ more slowly. Everything here is arrays in which a higher score is better; a call
 Such laws describe many learning curves (Cortes et al. 1994, "Learning curves: asymptotic values and rate of
 convergence"; Hestness et al. 2017, "Deep learning scaling is predictable, empirically", arXiv:1712.00409), but not all
 of them (Viering and Loog 2023, "The shape of learning curves: a review", arXiv:2103.10948). So a law may be refuted by
-the scores that it was fitted to (`misfit`, `contradicted`), and nothing is said beyond `REACH` times the largest size.
+the scores that it was fitted to (`misfit`) or by a measured score on its other side, and nothing is said beyond `REACH`
+times the largest size.
+
+As the exponent falls to 0, such laws become the logarithm of n. Scores of a study often rise like that, as far as they
+go. So the logarithm is one of the laws, and exponents a little below 0 are, too: an interval must not end at the
+logarithm. They have no limit, and within `REACH` they need none.
 
 Each law is a least-squares fit in closed form for every exponent of a grid; the best one is kept. How sure it is comes
 from fitting the resamples of the scores in the same way: the artists of the test part, and the seeds, drawn anew. Two
@@ -20,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 import scipy
 
-EXPONENTS = np.array([0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0])
+EXPONENTS = np.array([-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0])
 FEWEST = 3  # sizes that a law needs
 REACH = 2  # times the largest size: as far as a law is drawn on
 STEPS = 200  # sizes at which two laws are compared
@@ -28,16 +33,24 @@ STEPS = 200  # sizes at which two laws are compared
 
 @dataclass(frozen=True)
 class Laws:
-    """Power laws, one for each entry of the three arrays of one shape (...)."""
+    """Laws score(n) = start + slope · (1 - n^-exponent) / exponent, one for each entry of arrays of one shape (...).
 
-    limit: np.ndarray
-    rise: np.ndarray
+    With an exponent above 0, the limit is start + slope / exponent, and the rise slope / exponent.
+    """
+
+    start: np.ndarray
+    slope: np.ndarray
     exponent: np.ndarray
 
     def at(self, tracks: np.ndarray) -> np.ndarray:
         """Their scores after so many training tracks: (sizes,) -> (..., sizes)."""
-        sizes = np.asarray(tracks, float)
-        return np.asarray(self.limit[..., None] - self.rise[..., None] * sizes ** -self.exponent[..., None])
+        return np.asarray(self.start[..., None] + self.slope[..., None] * _climb(tracks, self.exponent[..., None]))
+
+
+def _climb(tracks: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """(1 - n^-exponent) / exponent, and its limit log n for 0: the transformation of Box and Cox (1964)."""
+    logs = np.log(np.asarray(tracks, float))
+    return np.where(exponent == 0, logs, -np.expm1(-exponent * logs) / np.where(exponent == 0, 1, exponent))
 
 
 def fit(scores: np.ndarray, tracks: np.ndarray, exponents: np.ndarray = EXPONENTS) -> Laws:
@@ -49,20 +62,20 @@ def fit(scores: np.ndarray, tracks: np.ndarray, exponents: np.ndarray = EXPONENT
         exponents: (exponents,), of which each law has the best one
         returns: laws (...)
 
-    >>> laws = fit(0.5 - 2.0 * np.array([100, 300, 800.0]) ** -0.4, np.array([100, 300, 800]))
-    >>> laws.limit.round(6), laws.rise.round(6), laws.exponent
-    (array(0.5), array(2.), array(0.4))
+    >>> law = fit(0.5 - 2.0 * np.array([100, 300, 800.0]) ** -0.4, np.array([100, 300, 800]))
+    >>> float(law.exponent), law.at(np.array([1600])).round(6), round(0.5 - 2.0 * 1600**-0.4, 6)
+    (0.4, array([0.395436]), 0.395436)
     """
     scores = np.asarray(scores, float)
-    falls = np.asarray(tracks, float) ** -exponents[:, None]  # (exponents, sizes)
-    means = falls.mean(axis=1)
-    around = falls - means[:, None]
-    rises = np.maximum(-(scores @ around.T) / (around**2).sum(axis=1), 0.0)  # (..., exponents)
+    climbs = _climb(tracks, exponents[:, None])  # (exponents, sizes)
+    means = climbs.mean(axis=1)
+    around = climbs - means[:, None]
+    slopes = np.maximum(scores @ around.T / (around**2).sum(axis=1), 0.0)  # (..., exponents)
     middle = scores.mean(axis=-1, keepdims=True)
-    errors = ((scores[..., None, :] - middle[..., None] + rises[..., None] * around) ** 2).sum(axis=-1)
+    errors = ((scores[..., None, :] - middle[..., None] - slopes[..., None] * around) ** 2).sum(axis=-1)
     best = errors.argmin(axis=-1)
-    rise = np.take_along_axis(rises, best[..., None], axis=-1)[..., 0]
-    return Laws(middle[..., 0] + rise * means[best], rise, exponents[best])
+    slope = np.take_along_axis(slopes, best[..., None], axis=-1)[..., 0]
+    return Laws(middle[..., 0] - slope * means[best], slope, exponents[best])
 
 
 def ends(values: np.ndarray, confidence: float, artists: int) -> np.ndarray:
@@ -199,10 +212,13 @@ class Outlook:
     measured: tuple[float, float] | None = None
 
 
-def outlook(leads: np.ndarray, tracks: np.ndarray, spans: list[Span] | None) -> Outlook:
+def outlook(gaps: np.ndarray, leads: np.ndarray, tracks: np.ndarray, spans: list[Span] | None) -> Outlook:
     """Leads measured at the sizes, and between and beyond them what the laws add.
 
+    There is no single overtaking where a measured difference, be it certain or not, is on the wrong side of it.
+
     Args:
+        gaps: (sizes,), the first model's score minus the second one's
         leads: (sizes,), who certainly leads at each measured size: 1 the first model, -1 the second, 0 neither
         tracks: (sizes,), ascending
         spans: of `settled`
@@ -210,6 +226,11 @@ def outlook(leads: np.ndarray, tracks: np.ndarray, spans: list[Span] | None) -> 
     measured = [Span(float(size), float(size), int(lead)) for size, lead in zip(tracks, leads, strict=True) if lead]
     lawful = [span for span in spans or [] if span.leader]
     changes, seen = _changes(measured + lawful), _changes(measured)
+    if len(changes) == 1:
+        before, after = changes[0]
+        side = np.where(tracks <= before.high, before.leader, np.where(tracks >= after.low, after.leader, 0))
+        wrong = [Span(float(tracks[n]), float(tracks[n]), int(-side[n])) for n in np.flatnonzero(side * gaps < 0)]
+        changes = _changes(measured + lawful + wrong)
     if len(changes) > 1:
         return Outlook((changes[0][0].leader, *(after.leader for _, after in changes)), np.nan, np.nan, False)
     if changes:

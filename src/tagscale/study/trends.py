@@ -1,36 +1,25 @@
-"""The lines over the training size, the paper's Figure 3: fitted, and what they say in words.
+"""What a study says of the training size: which of two models is better at which number of tracks, in words.
 
-A straight line goes through every run's score over the number of training tracks, one for each front-end. It is
-straight in tracks or in their logarithm, see `line_scale`.
-Source: Pons et al. 2018, section 5.1, figure 3.
+What was measured comes first: who leads at each size, by the rule by which two scores are level everywhere. Fitted laws
+(laws.py) add what lies between and beyond the sizes, in ranges, never in one number. They are silent where they do not
+describe the runs, where a measured score is on the other side, and beyond twice the largest size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
-from tagscale.evaluation.metrics import Metric, shown_in
+from tagscale.evaluation.metrics import METRICS, Metric, shown_in
 from tagscale.models.spec import label_of
+from tagscale.runtime.words import at_start, listed
 from tagscale.study.grid import Study
+from tagscale.study.laws import FEWEST, REACH, Laws, Outlook, ends, fit, misfit, outlook, settled
 
 Scale = Literal["linear", "log"]
-FAR = 10  # lines that meet beyond this many times the largest size are not worth a word
-
-
-@dataclass(frozen=True)
-class Line:
-    """score = slope * position + intercept, where position is tracks (linear) or log10 of tracks (log)."""
-
-    slope: float
-    intercept: float
-    scale: Scale
-    points: int  # how many runs it rests on
-    sizes: int  # how many different numbers of training tracks
-
-    def at(self, tracks: float | np.ndarray) -> float | np.ndarray:
-        return self.slope * _position(tracks, self.scale) + self.intercept
 
 
 def line_scale(train_tracks: Sequence[float]) -> Scale:
@@ -50,88 +39,196 @@ def line_scale(train_tracks: Sequence[float]) -> Scale:
     return "log" if unevenness(np.log10(sizes)) < unevenness(sizes) else "linear"
 
 
-def fitted_line(study: Study, model: str, metric: str, part: str = "test") -> Line | None:
-    """Least-squares line through all runs of a model; None with fewer than three different sizes (no line to speak of).
+@dataclass(frozen=True)
+class Scored:
+    """Some models' test scores over the training size, means over seeds; higher is better, so errors are negative.
 
-    Source: section 5.1, figure 3.
+    sizes: their names, in the order of the tracks
+    tracks: (sizes,)
+    scores: (models, sizes)
+    resamples: (resamples, models, sizes), of artists and seeds; none where the results have no intervals
+    artists: of the test part
     """
-    rows = study.runs[study.runs["model"] == model].dropna(subset=f"{part}_{metric}")
-    sizes = rows["train_tracks"].nunique()
-    if sizes < 3:
-        return None
-    scale = line_scale(study.runs["train_tracks"].to_list())
-    positions = _position(rows["train_tracks"].to_numpy(float), scale)
-    slope, intercept = np.polyfit(positions, rows[f"{part}_{metric}"].to_numpy(float), 1)
-    return Line(float(slope), float(intercept), scale, len(rows), sizes)
+
+    sizes: list[str]
+    tracks: np.ndarray
+    scores: np.ndarray
+    resamples: np.ndarray
+    artists: int
+
+    @property
+    def intervals(self) -> bool:
+        """Whether the scores have intervals."""
+        return len(self.resamples) > 0 and self.artists > 1
 
 
-def crossing(first: Line, second: Line) -> float | None:
-    """The number of training tracks at which two lines of the same scale meet; None when they are parallel.
-
-    >>> crossing(Line(2.0, 0.0, "linear", 3, 3), Line(1.0, 50.0, "linear", 3, 3))
-    50.0
-    """
-    if np.isclose(first.slope, second.slope, rtol=1e-9, atol=0):
-        return None
-    position = (second.intercept - first.intercept) / (first.slope - second.slope)
-    if first.scale == "linear":
-        return float(position)
-    return float(10.0**position) if position < 300 else None  # lines that are parallel for all purposes
-
-
-def _position(tracks: float | np.ndarray, scale: Scale) -> float | np.ndarray:
-    return np.log10(tracks) if scale == "log" else tracks
-
-
-def trends(study: Study, models: Sequence[str]) -> list[str]:
-    """Where the lines of two models over the training size meet, metric by metric; nothing for fewer than two."""
-    if len(models) < 2:
-        return []
-    sizes = sorted(study.runs["train_tracks"].unique())
-    if len(sizes) < 3:
-        return [f"No line over the training size is fitted: that takes three sizes, this study has {len(sizes)}."]
-    first, second = models
-    sentences, basis = [], ""
-    for metric in shown_in("scores"):
-        lines = fitted_line(study, first, metric.key), fitted_line(study, second, metric.key)
-        if lines[0] is not None and lines[1] is not None:
-            sentence = _crossing(metric, (first, second), (lines[0], lines[1]), sizes[0], sizes[-1])
-            sentences.append(sentence + _contradiction(study, metric, (first, second), (lines[0], lines[1]), sizes[-1]))
-            basis = f"Each line rests on {lines[0].points} runs at {lines[0].sizes} sizes: a hint at a trend, no proof."
-    return [*sentences, basis] if sentences else []
-
-
-def _crossing(metric: Metric, names: tuple[str, str], lines: tuple[Line, Line], smallest: float, largest: float) -> str:
-    below = names[0] if metric.sign * (lines[0].at(smallest) - lines[1].at(smallest)) > 0 else names[1]
-    above = names[1] if below == names[0] else names[0]
-    meeting = crossing(*lines)
-    if meeting is not None and smallest <= meeting <= largest:
-        return (
-            f"{metric.label}: the fitted lines cross near {_rough(meeting)} training tracks; "
-            f"{label_of(below)} is better below, {label_of(above)} above."
-        )
-    sentence = f"{metric.label}: the fitted lines do not cross between {smallest:,} and {largest:,} training tracks"
-    if meeting is not None and largest < meeting <= FAR * largest:
-        sentence += f"; drawn on they would meet near {_rough(meeting)}, where nothing was measured"
-    return f"{sentence}."
-
-
-def _contradiction(
-    study: Study, metric: Metric, names: tuple[str, str], lines: tuple[Line, Line], largest: float
-) -> str:
-    """What to add where the lines name another leader at the largest size than the scores measured there."""
-    means = study.runs[study.runs["train_tracks"] == largest].groupby("model")[f"test_{metric.key}"].mean()
-    measured = metric.sign * (means[names[0]] - means[names[1]])
-    fitted = metric.sign * (lines[0].at(largest) - lines[1].at(largest))
-    if measured * fitted >= 0:
-        return ""
-    leader = names[0] if measured > 0 else names[1]
-    return (
-        f" The scores measured at {largest:,.0f} tracks say otherwise: {label_of(leader)} leads there, "
-        "so the lines fit badly."
+def scored(study: Study, models: Sequence[str], metric: Metric) -> Scored:
+    """The sizes at which all these models have a score."""
+    tracks = study.runs.groupby("size")["train_tracks"].max().sort_values(kind="stable").drop_duplicates()
+    scores = {str(size): study.scores(metric.key, str(size))[list(models)].to_numpy(float) for size in tracks.index}
+    sizes = [size for size, values in scores.items() if not np.isnan(values).any()]
+    shape = (0, len(models), len(sizes))
+    rows = [study.rows(metric.key, size)[list(models)].to_numpy(float) for size in sizes]
+    resamples = np.stack(rows, axis=-1) if rows else np.zeros(shape)
+    return Scored(
+        sizes,
+        tracks[sizes].to_numpy(float),
+        metric.sign * np.stack([scores[size] for size in sizes], axis=-1) if sizes else np.zeros(shape[1:]),
+        metric.sign * resamples[~np.isnan(resamples).any(axis=(1, 2))],
+        study.artists,
     )
 
 
-def _rough(tracks: float) -> str:
-    """Two digits are all that such a line can bear: 1931 becomes 1,900."""
-    return f"{float(f'{tracks:.2g}'):,.0f}"
+def points(study: Study) -> pd.DataFrame:
+    """A row a run: model, size, seed, train_tracks, its test metrics, and the ends of the interval of each mean."""
+    ends = {f"test_{metric}_{end}": f"{metric}_{end}" for metric in METRICS for end in ("low", "high")}
+    cells = study.comparison[["model", "size", *ends]].rename(columns=ends)
+    runs = study.runs.rename(columns={f"test_{metric}": metric for metric in METRICS})
+    return runs[["model", "size", "seed", "train_tracks", *METRICS]].merge(cells, on=["model", "size"], how="left")
+
+
+@dataclass(frozen=True)
+class FittedLaw:
+    """A model's law over the training size, and those of the resamples; `sign` turns it to the metric's direction."""
+
+    law: Laws
+    resampled: Laws
+    sign: int
+    confidence: float
+    artists: int
+
+    def at(self, tracks: np.ndarray) -> np.ndarray:
+        """The metric after so many training tracks: (sizes,) -> (sizes,)."""
+        return self.sign * self.law.at(tracks)
+
+    def band(self, tracks: np.ndarray) -> np.ndarray:
+        """The ends of its interval at so many training tracks: (sizes,) -> (2, sizes)."""
+        return np.sort(self.sign * ends(self.resampled.at(tracks), self.confidence, self.artists), axis=0)
+
+
+def fitted_law(study: Study, model: str, metric: Metric) -> FittedLaw | None:
+    """The law through a model's scores; None with fewer than three sizes, without intervals, or where it is refuted."""
+    runs = scored(study, [model], metric)
+    if len(runs.sizes) < FEWEST or not runs.intervals:
+        return None
+    scores, resamples = runs.scores[0], runs.resamples[:, 0]
+    law, resampled = fit(scores, runs.tracks), fit(resamples, runs.tracks)
+    if misfit(scores, resamples, law.at(runs.tracks), resampled.at(runs.tracks)) < 1 - study.confidence:
+        return None
+    return FittedLaw(law, resampled, metric.sign, study.confidence, study.artists)
+
+
+def trends(study: Study, models: Sequence[str]) -> list[str]:
+    """Which of two models is better at which training size, a sentence a metric; nothing for fewer than two models."""
+    if len(models) < 2:
+        return []
+    sizes = study.runs["train_tracks"].nunique()
+    if sizes < FEWEST:
+        return [f"No law over the training size is fitted: that takes {FEWEST} sizes, this study has {sizes}."]
+    names, intervals = (models[0], models[1]), False
+    sentences = []
+    for metric in shown_in("scores"):
+        runs = scored(study, names, metric)
+        if len(runs.sizes) < FEWEST:
+            continue
+        spans, intervals = None, intervals or runs.intervals
+        if runs.intervals:
+            spans = settled(runs.scores, runs.resamples, runs.tracks, study.confidence, study.artists)
+        leads = _leads(study, names, metric, runs)
+        told = outlook(runs.scores[0] - runs.scores[1], leads, runs.tracks, spans)
+        words = [_measured(leads, runs.tracks, names)]
+        if runs.intervals or len(told.leaders) > 1:
+            words.append(_between(told, runs.tracks, names, study.confidence))
+        sentences.append(f"{metric.label}: {' '.join(words)}")
+    return [*sentences, _basis(study, intervals)] if sentences else []
+
+
+def _leads(study: Study, names: tuple[str, str], metric: Metric, runs: Scored) -> np.ndarray:
+    """(sizes,): 1 where the first model leads, -1 where the second does, 0 where they are level."""
+    apart = [not study.level(*names, metric.key, size) for size in runs.sizes]
+    return np.where(apart, np.sign(runs.scores[0] - runs.scores[1]), 0).astype(int)
+
+
+def _measured(leads: np.ndarray, tracks: np.ndarray, names: tuple[str, str]) -> str:
+    """Who leads at which measured size."""
+    clauses = [
+        f"{label_of(name)} is ahead at {_sizes(tracks[leads == lead])}"
+        for lead, name in ((1, names[0]), (-1, names[1]))
+        if (leads == lead).any()
+    ]
+    if (leads == 0).all():
+        return f"{label_of(names[0])} and {label_of(names[1])} are level at {_sizes(tracks)}."
+    if (leads == 0).any():
+        clauses.append(f"they are level at {_sizes(tracks[leads == 0])}")
+    return f"{listed(clauses)}."
+
+
+def _between(told: Outlook, tracks: np.ndarray, names: tuple[str, str], confidence: float) -> str:
+    """What the laws add to the measured leads."""
+    name = {1: label_of(names[0]), -1: label_of(names[1])}
+    smallest, largest = tracks[0], tracks[-1]
+    if len(told.leaders) > 2:
+        return "No single crossing describes these runs."
+    if len(told.leaders) == 2:
+        before, after = (name[leader] for leader in told.leaders)
+        by_laws = f"between {_down(told.low)} and {_up(told.high)} tracks ({confidence:.0%}, by the fitted laws)"
+        if told.measured is None:
+            beyond = ", beyond the sizes of this study" if told.low >= largest else ""
+            return f"{at_start(after)} overtakes {before} {by_laws}{beyond}."
+        ends = f"{told.measured[0]:,.0f} and {told.measured[1]:,.0f} tracks"
+        narrower = f", {by_laws}" if told.low > told.measured[0] or told.high < told.measured[1] else ""
+        return f"{at_start(after)} overtakes {before} between {ends}{narrower}."
+    if not told.lawful:
+        return "No fitted law describes these runs, so nothing is said of other sizes."
+    if np.isnan(told.low):
+        return "Which of the two is better at other sizes is not settled."
+    leader, other = name[told.leaders[0]], name[-told.leaders[0]]
+    if told.low <= smallest and told.high >= largest:
+        further = f", nor by the fitted laws up to {REACH * largest:,.0f}" if told.high >= REACH * largest else ""
+        return f"No overtaking is in sight up to {largest:,.0f} tracks{further}."
+    if told.low <= smallest:
+        where, rest = f"up to {_down(told.high)} tracks", f"whether {other} overtakes it beyond is"
+    elif told.high >= largest:
+        where, rest = f"from {_up(told.low)} tracks on", "which of the two is better below is"
+    else:
+        where, rest = (
+            f"between {_up(told.low)} and {_down(told.high)} tracks",
+            "which of the two is better elsewhere is",
+        )
+    return f"By the fitted laws {leader} is ahead {where} ({confidence:.0%}); {rest} not settled."
+
+
+def _basis(study: Study, intervals: bool) -> str:
+    """What these sentences rest on."""
+    seeds = len(study.seeds)
+    if not intervals:
+        return "The results have no intervals, so any of this may be chance: set `evaluate.resamples`."
+    law = "A fitted law is score = limit - rise · tracks^-exponent"
+    if seeds == 1:
+        return (
+            f"{law}. Ranges are for other test artists; each cell was trained once, so random starts are not in them."
+        )
+    return f"{law}. Ranges are for other test artists and other random starts ({seeds} seeds)."
+
+
+def _sizes(tracks: np.ndarray) -> str:
+    return f"{listed([f'{size:,.0f}' for size in tracks])} tracks"
+
+
+def _down(tracks: float) -> str:
+    """Two digits, rounded down: all that a law can bear.
+
+    >>> _down(1931.0), _up(1931.0), _down(640.0)
+    ('1,900', '2,000', '640')
+    """
+    return f"{_two_digits(tracks, floor):,.0f}"
+
+
+def _up(tracks: float) -> str:
+    """Two digits, rounded up."""
+    return f"{_two_digits(tracks, ceil):,.0f}"
+
+
+def _two_digits(tracks: float, towards: Callable[[float], int]) -> float:
+    step = 10 ** max(floor(log10(tracks)) - 1, 0)
+    return float(towards(tracks / step)) * step
