@@ -245,7 +245,7 @@ def history(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Show which version replaced which as champion and why, and how much of its error each test part has spent."""
-    from tagscale.evaluation.metrics import listing
+    from tagscale.evaluation.metrics import listing, shown_in
     from tagscale.registry.looks import look_records
     from tagscale.registry.promote import history as read
     from tagscale.registry.versions import Registry
@@ -260,7 +260,8 @@ def history(
     for heading in ("when (UTC)", "champion", "replaced", "by", "why", "metrics on its test part"):
         table.add_column(heading)
     for record in records:
-        metrics = listing(record["metrics"].get("champion", {}))
+        values = record["metrics"].get("champion", {})
+        metrics = listing({metric.key: values[metric.key] for metric in shown_in("scores") if metric.key in values})
         why = Text(f"past the gate: {record['why']}" if record["forced"] else record["why"])
         table.add_row(_when(record), record["champion"], record["replaced"] or "nobody", record["by"], why, metrics)
     Console().print(table if records else f"{name} has no record of promotions yet.")
@@ -273,13 +274,12 @@ def _print_looks(looks: list[dict[str, Any]]) -> None:
     from tagscale.registry.looks import Look
 
     table = Table(title="Looks at the test part", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("when (UTC)", "test part", "look", "version", "champion", "level", "error spent", "outcome"):
-        table.add_column(heading)
+    for heading in ("when (UTC)", "test part", "look", "version", "champion", "error spent", "outcome"):
+        table.add_column(heading, no_wrap=True)
     for look in looks:
         outcome = {True: "passed", False: "held back", None: "not finished"}[look["passed"]]
-        number, spent = f"{look['number']} of {look['looks']}", f"{look['spent']:.4g} of {look['error']:g}"
-        held = look["version"], look["champion"] or "nobody", f"{look['level']:.2g}", spent, outcome
-        table.add_row(_when(look), look["test"], number, *held)
+        number, spent = f"{look['number']} of {look['looks']}", f"{look['spent']:.2g} of {look['error']:g}"
+        table.add_row(_when(look), look["test"], number, look["version"], look["champion"] or "nobody", spent, outcome)
     console = Console(soft_wrap=True)
     console.print(table)
     if warning := Look.of(looks[-1]).warning:
@@ -287,7 +287,7 @@ def _print_looks(looks: list[dict[str, Any]]) -> None:
 
 
 def _when(record: dict[str, Any]) -> str:
-    return str(record["when"])[:19].replace("T", " ")
+    return str(record["when"])[:16].replace("T", " ")
 
 
 def _print_move(name: str, record: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ look at the test part against the former stays spent, since its labels were read
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tagscale.registry.cost import SIZE, TIME, cost_of
@@ -65,6 +66,11 @@ def judge(registry: Registry, number: str, trial: Trial, tagger: AudioTagger) ->
             sentence = f"{'passed' if verdict.passed else 'held back'}: {verdict.reason}"
             registry.tag(number, {VERDICT: json.dumps(record), GATE: sentence})
             return record, None
+
+
+def _left_out(lone: Sequence[str] | None) -> list[str]:
+    """That both means go without some tags, so that they differ from those of the report."""
+    return [f"without {len(lone)} tags that one artist alone stands behind"] if lone else []
 
 
 def _moved(registry: Registry, champion: Version | None) -> bool:
@@ -159,7 +165,7 @@ class _Case:
             look=look,
             part=trial.facts(lone),
             power=self._power(compared),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *_left_out(lone)),
         )
 
     def _reasons(self) -> list[str]:

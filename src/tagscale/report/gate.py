@@ -1,11 +1,13 @@
 """The gate's page: one verdict as HTML and as a figure, from its record (`registry.gate.Verdict.record`)."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,7 +20,7 @@ PASSED, HELD, PLAIN = "#2e7d4f", "#b3261e", "#5a616a"  # of a condition that hol
 LONGEST = 38  # characters of a row's name
 STEPS = {  # what to do, by the first condition that failed
     "cost": "Register a smaller or faster model, or raise the limit in registry.gate.",
-    "champion": "No comparison is possible here. A person decides: tagscale promote {version} --force --why TEXT.",
+    "champion": "No comparison is possible here. A person decides: `tagscale promote {version} --force --why TEXT`.",
     "validation": "Nothing was spent. The next candidate is compared again; a gain needs other data or another model.",
     "looks": "Draw a new test part (another partition.seed, or new tracks): this one answers no more.",
     "floor": "A simpler model is as good. Look at the report: training went wrong, or the data are few.",
@@ -50,6 +52,7 @@ def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["label"] = lambda key: METRICS[key].label
+    environment.filters["code"] = lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
     return environment.get_template("gate.html").render(
         record=record,
         about=about,
@@ -64,6 +67,8 @@ def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -
 def next_step(record: dict[str, Any], about: dict[str, Any]) -> str:
     """What to do after this verdict."""
     failed = [check["name"] for check in record["checks"] if not check["passed"]]
+    if not failed and record["champion"] is None:
+        return "Nothing. Later candidates are held against this version."
     if not failed:
         return "Nothing. `tagscale rollback` makes the champion before it champion again."
     step = STEPS[failed[0]].format(version=about["version"])
@@ -113,8 +118,12 @@ def _often(chance: float, first: bool) -> str:
 
 
 def draw(record: dict[str, Any]) -> Figure | None:
-    """Every difference with its interval and the limit that it must be above; None where nothing was compared."""
+    """Every difference with its interval and the limit that it must be above; None where nothing was compared.
+
+    The constant is left out where there is more to see: it lies so far below that it hides the rest.
+    """
     rows = _rows(record)
+    rows = [row for row in rows if row.get("subject") != "constant"] or rows
     if not rows:
         return None
     with mpl.rc_context(STYLE):
@@ -166,7 +175,8 @@ def _draw_rows(axes: Axes, rows: list[dict[str, Any]], label: str) -> None:
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.06)
-    axes.set_title(f"candidate minus champion{'' if all(against) else ', and minus its floor'}: {label}")
+    whom = ["champion"] * any(against) + ["floor"] * (not all(against))
+    axes.set_title(f"candidate minus {' and minus '.join(whom)}: {label}")
     axes.set_xlabel(
         "right of the dashed line: the candidate is better (bars: 95 % intervals over artists; tick: the limit)"
     )
