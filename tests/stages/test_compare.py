@@ -135,10 +135,11 @@ def test_the_plots_are_long_tables(compared: Compared) -> None:
 
 def test_the_terminal_shows_the_table_and_the_finding(compared: Compared) -> None:
     lines = [line.split() for line in compared.said.splitlines()]
-    rows = [words for words in lines if words and words[0] in {"waveform", "spectrogram", "descriptors"}]
+    models = {"waveform", "spectrogram", "descriptors"}
+    rows = [words for words in lines if words[:1] and words[0] in models and words[1].isdigit()]
     assert len(rows) == 9
     assert ["spectrogram", "802", "254k", "0.785", "0.470", "0.183", "2.8", "min"] in rows
-    assert "Spectrogram beats the descriptors baseline on macro PR-AUC" in compared.said
+    assert "Chosen on validation (PR-AUC 0.490): spectrogram. On test" in compared.said
     assert "…" not in compared.said, "nothing is cut off on 80 columns"
     assert shown(compared.files, settings()) == compared.said
 
@@ -154,7 +155,7 @@ def test_the_comparison_is_a_run_of_the_study(compared: Compared) -> None:
     assert logged.asked["experiment"] == settings().tracking.experiment
     assert logged.asked["name"] == "comparison"
     assert logged.asked["tags"]["tagscale.dataset_hash"] == "d" * 12
-    assert logged.asked["tags"]["tagscale.finding"].startswith("Spectrogram beats")
+    assert logged.asked["tags"]["tagscale.finding"].startswith("Chosen on validation (PR-AUC 0.490): spectrogram.")
     assert len(logged.metrics) == 3 * len(METRICS)
     assert logged.metrics["waveform.pr_auc"] == pytest.approx(0.4431, abs=1e-4)
     assert logged.artifacts == [("report.html", None), ("comparison.csv", None), ("figures", "figures")]

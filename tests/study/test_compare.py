@@ -416,21 +416,23 @@ def test_the_verdict_says_plainly_whether_the_baseline_is_beaten(tmp_path: Path)
     )
     assert (better.beats_baseline, better.front_end, better.rival) == (True, "waveform", "descriptors")
     assert better.findings[0] == (
-        "Waveform beats the descriptors baseline on macro PR-AUC at 802 training tracks: 0.500 against 0.450."
-    )
+        "Chosen on validation (PR-AUC 0.520): waveform. On test it has 0.500 macro PR-AUC at 802 training tracks and "
+        "is ahead of the descriptors baseline (0.450) by 0.050."
+    ), "without an interval nothing beats anything"
     worse = conclude(
         read(make_study(tmp_path / "b", pr_auc=constant(waveform=0.3, spectrogram=0.4, descriptors=0.45))), 1, 1
     )
     assert worse.beats_baseline is False
-    assert worse.findings[0] == (
-        "No front-end beats the descriptors baseline on macro PR-AUC at 802 training tracks: "
-        "the better one, spectrogram, has 0.400 against 0.450."
+    assert worse.findings[0].endswith("and is behind the descriptors baseline (0.450) by 0.050.")
+    assert any(
+        finding.startswith("PR-AUC: spectrogram is ahead of waveform by 0.100, 0.400 to 0.300;")
+        for finding in worse.findings
     )
-    assert any(finding.startswith("PR-AUC: spectrogram leads waveform, 0.400 to 0.300") for finding in worse.findings)
     files = make_study(tmp_path / "c", models=["waveform"], pr_auc=constant(waveform=0.3, descriptors=0.45))
     alone = conclude(read(files, models=["waveform"]), 1, 1)
-    assert alone.findings == [
-        "Waveform does not beat the descriptors baseline on macro PR-AUC at 802 training tracks: 0.300 against 0.450."
+    assert alone.findings[:1] == [
+        "Waveform has 0.300 macro PR-AUC at 802 training tracks and is behind the descriptors baseline (0.450) by "
+        "0.150."
     ]
     assert alone.trends == []
 
@@ -444,7 +446,7 @@ def test_a_lead_within_the_spread_of_the_seeds_is_qualified(tmp_path: Path) -> N
     base = {"waveform": 0.40, "spectrogram": 0.41, "descriptors": 0.30}
     files = make_study(tmp_path, seeds=(0, 1), pr_auc=lambda model, tracks, seed: base[model] + 0.02 * seed)
     found = conclude(read(files, seeds=[0, 1]), 101, 17)
-    assert found.findings[0].endswith("0.420 against 0.310."), "0.11 is far more than the spread"
+    assert found.findings[0].endswith("(0.310) by 0.110.")
     lead = next(finding for finding in found.findings if finding.startswith("PR-AUC"))
     assert lead.endswith("(but seeds alone differ by as much: the SD of the difference is 0.020).")
     assert any("trained 2 times" in sentence for sentence in found.certainty)
@@ -458,7 +460,7 @@ def test_tags_on_which_the_leader_is_ahead_are_counted(tmp_path: Path) -> None:
     }
     for metric, sign in (("pr_auc", 1), ("rmse", -1)):
         difference = sign * (scores["spectrogram"][metric] - scores["waveform"][metric]).dropna()
-        expected = f"is ahead on {(difference > 0).sum()} of {len(difference)} tags."
+        expected = f"is better on {(difference > 0).sum()} of {len(difference)} tags."
         label = {"pr_auc": "PR-AUC", "rmse": "√MSE"}[metric]
         (finding,) = [words for words in conclude(read(files), 101, 17).findings if words.startswith(label)]
         assert finding.endswith(expected)
@@ -469,7 +471,7 @@ def test_without_regression_tags_without_baselines_and_with_one_size(tmp_path: P
     found = conclude(read(files, baselines=[], sizes=["all"]), 101, 17)
     assert found.beats_baseline is None
     assert found.rival == "waveform", "the other front-end, where there is no baseline"
-    assert found.findings[0].startswith("No baseline is in the grid")
+    assert found.findings[1].startswith("No baseline is in the grid")
     assert "√MSE: nothing to compare, no tag of the test part could be scored." in found.findings
     assert found.trends == ["No law over the training size is fitted: that takes 3 sizes, this study has 1."]
 
@@ -479,7 +481,7 @@ def test_with_regression_tags_alone_the_error_decides(tmp_path: Path) -> None:
     found = conclude(read(files), 101, 17)
     assert found.beats_baseline is True
     assert "√MSE" in found.findings[0]
-    assert len(found.certainty) == 1, "nothing is said of a ROC-AUC that does not exist"
+    assert not any("ROC-AUC" in words for words in found.certainty), "it does not exist"
 
 
 def test_the_uncertainty_of_an_auc_against_simulation() -> None:
@@ -497,4 +499,6 @@ def test_the_certainty_names_the_size_of_the_test_part(tmp_path: Path) -> None:
     certainty = conclude(read(make_study(tmp_path)), 101, 17).certainty
     assert "101 tracks by 17 artists" in certainty[0]
     assert "half of its 31 scored classification tags have 22 positive tracks or fewer" in certainty[0]
-    assert "trained once" in certainty[1]
+    assert certainty[1].startswith("No interval over test artists was computed")
+    assert "judged on the test part" in certainty[2]
+    assert "trained once" in certainty[3]

@@ -1,7 +1,7 @@
 """The study's report: one self-contained HTML file, and the words and numbers that it shows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from markupsafe import Markup, escape
 from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
-from tagscale.evaluation.metrics import NOTHING, Metric, Shown, metrics_of, shown_in
+from tagscale.evaluation.bootstrap import FEWEST_ARTISTS
+from tagscale.evaluation.metrics import ARTISTS, NOTHING, Metric, Shown, metrics_of, shown_in
 from tagscale.models.spec import label_of
 from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
@@ -28,6 +29,8 @@ from tagscale.study.laws import FEWEST, REACH
 from tagscale.study.paper_rows import Section
 from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_words
 from tagscale.study.verdict import Verdict
+
+THIN = "†"  # beside the number of artists of a tag that has too few for an interval
 
 
 class Note(TypedDict):
@@ -203,9 +206,18 @@ def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
             facts = by_model[study.everyone[0]]
             scores = [metric.words(by_model[model][metric.key]) for model in study.everyone for metric in metrics]
             counts = {key: f"{facts[key]:,}" for key in ("positives", "tracks")}
-            rows.append({"tag": tag, "group": facts["group"], **counts, "scores": scores})
-        tables.append({"kind": kind, "labels": [metric.label for metric in metrics], "rows": rows})
+            rows.append({"tag": tag, "group": facts["group"], **counts, "artists": _artists(facts), "scores": scores})
+        known = bool(of_kind[ARTISTS].notna().any())  # an earlier tagscale counted none
+        thin = THIN if (of_kind[ARTISTS] < FEWEST_ARTISTS).any() else ""
+        labels = [metric.label for metric in metrics]
+        tables.append({"kind": kind, "labels": labels, "artists": known, "thin": thin, "rows": rows})
     return tables
+
+
+def _artists(facts: Mapping[Any, Any]) -> str:
+    """By how many artists a tag's tracks are, marked where that is too few for an interval."""
+    count = facts[ARTISTS]
+    return NOTHING if np.isnan(count) else f"{count:.0f}{THIN if count < FEWEST_ARTISTS else ''}"
 
 
 def _parts(partition: Partition) -> list[dict[str, str]]:

@@ -91,7 +91,9 @@ def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     for first in range(0, len(metrics), each):
         console.print(_table(study, metrics[first : first + each], wide))
     intervals = "" if study.resamples.empty else f" In brackets: {study.confidence:.0%} intervals over test artists."
-    console.print(f"[bold]bold[/]: best of its training size. {directions(metrics)}.{intervals}\n", style="dim")
+    console.print(
+        f"[bold]bold[/]: best of its training size, or level with it. {directions(metrics)}.{intervals}\n", style="dim"
+    )
     for place, finding in enumerate([*verdict.findings, *verdict.trends, *study.notes]):
         console.print(
             ("" if place == 0 else "- ") + finding, style="bold" if place == 0 else "", markup=False, highlight=False
@@ -118,7 +120,7 @@ def _table(study: Study, metrics: Sequence[Metric], wide: bool) -> Table:
 
 
 def _score(row: Mapping[Any, Any], metric: Metric, wide: bool) -> Text:
-    """A row's test score with its SD over seeds and its interval, bold where it is the best of its size."""
+    """A row's test score with its SD over seeds and its interval, bold where it is the best of its size or level."""
     deviation = row[f"test_{metric.key}_sd"]
     spread = "" if np.isnan(deviation) else f" ±{metric.words(deviation).lstrip('0')}"
     best = metric.key in str(row["best"]).split()

@@ -23,7 +23,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
 from tagscale.runtime.reading import Output
 from tagscale.runtime.words import at_start
-from tagscale.study.comparison import against, comparison, means_of_seeds
+from tagscale.study.comparison import SCORES, against, comparison, means_of_seeds
 from tagscale.study.tables import (
     CURVES,
     RESAMPLES,
@@ -96,8 +96,13 @@ class Study:
 
     def scores(self, metric: str, size: str, part: str = "test") -> pd.Series:
         """Each model's score at one size, mean over seeds, in the order of `everyone`."""
-        rows = self.runs[self.runs["size"] == size]
-        return rows.groupby("model")[f"{part}_{metric}"].mean().reindex(self.everyone)
+        return self._scores[size][f"{part}_{metric}"]
+
+    @cached_property
+    def _scores(self) -> dict[str, pd.DataFrame]:
+        """By size: the mean over seeds of every score, a row a model."""
+        means = self.runs.groupby(["size", "model"])[SCORES].mean()
+        return {str(size): means.loc[size].reindex(self.everyone) for size in self.runs["size"].unique()}
 
     def ranked(self, models: Sequence[str]) -> list[str]:
         """The models, best first by the main metric of the validation part at the largest size; no score comes last.
@@ -149,17 +154,17 @@ class Study:
     def level(self, first: str, second: str, metric: str, size: str) -> bool:
         """Whether nothing tells two models apart on a metric of the test part at one size.
 
-        They are level where their scores are equal in print, or where the interval of their difference holds 0. The
-        interval is corrected for the family of comparisons that the pair belongs to: those of the chosen model with
-        each other one, or where it is not of the pair, those of the first. Where the results have no intervals, only
-        scores that are equal in print are level.
+        They are level where their scores are equal in print, or where the interval of their difference holds 0 in
+        print. The interval is corrected for the family of comparisons that the pair belongs to: those of the chosen
+        model with each other one, or where it is not of the pair, those of the first. Where the results have no
+        intervals, only scores that are equal in print are level.
         """
         scores = self.scores(metric, size)
         if first == second or METRICS[metric].words(scores[first]) == METRICS[metric].words(scores[second]):
             return True
         reference, other = (second, first) if second == self.chosen else (first, second)
-        gap = self.against(reference, metric, size)[other]
-        return bool(gap.low <= 0 <= gap.high)
+        gap, decimals = self.against(reference, metric, size)[other], METRICS[metric].decimals
+        return bool(round(gap.low, decimals) <= 0 <= round(gap.high, decimals))
 
     @cached_property
     def means(self) -> pd.DataFrame:

@@ -1,33 +1,49 @@
-"""The study's findings in plain words: which model leads, whether a front-end beats the baselines, how sure that is."""
+"""The study's findings in plain words: which model to take, whether it beats the baselines, how sure that is.
 
-from dataclasses import dataclass
+Models are chosen on the validation part and judged on the test part: the best of several test scores is too good on
+average. "Beats" is said where the interval of the difference leaves out 0, corrected for the comparisons of the chosen
+model with all others; without it two models are "level" (`Study.level`). Results without intervals support neither
+word: there a model is "ahead of" another or "behind" it.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
-from tagscale.evaluation.metrics import KINDS, ROC_AUC, Metric, main_metric, shown_in
+from tagscale.evaluation.bootstrap import FEWEST_ARTISTS, Difference, share_that_holds
+from tagscale.evaluation.metrics import (
+    ARTISTS,
+    FREQUENT_ARTISTS,
+    FREQUENT_POSITIVES,
+    ROC_AUC,
+    Metric,
+    main_metric,
+    shown_in,
+)
 from tagscale.models.spec import label_of
 from tagscale.runtime.words import at_start, listed
-from tagscale.study.compare import difference, tag_scores
+from tagscale.study.compare import tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.trends import trends
 
 ROOM = 4  # models in a figure
+NAMED = 3  # front-ends that a sentence names beside the first two
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the report says first.
 
-    beats_baseline: whether the best front-end beats every baseline, the published ones too; None where there is no
+    beats_baseline: whether the chosen front-end beats every baseline, the published ones too; None where there is no
         baseline or no score.
-    front_end: the best front-end at the largest size, by the main metric of the first kind of tags that has one; of a
-        study without front-ends the best network, and of one without networks the best model.
+    front_end: the chosen model: the best front-end on the validation part at the largest size, by the main metric of
+        the first kind of tags that has one; of a study without front-ends the best network, and of one without networks
+        the best model.
     rival: the model that it is compared with: the best baseline on descriptors, else the best published one, else the
         next front-end, else None.
     shown: the models of figures with room for four: the two best front-ends, the best published baseline and the best
         on descriptors, and where there is room the best pretrained encoder and the best ensemble; in the study's order.
-    compared: the models whose single tags are shown, the best front-end first.
+    compared: the models whose single tags are shown, the chosen one first.
     findings: the most important one first.
     trends: what the lines over the training size say.
     certainty: how far to trust all of it.
@@ -45,32 +61,84 @@ class Verdict:
 
 def conclude(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     """Put the study's test scores at the largest training size into words."""
-    table = study.comparison
-    rows = table[table["size"] == study.largest].set_index("model")
-    mains = [main_metric(kind) for kind in KINDS]
-    metric = next((main for main in mains if rows[f"test_{main.key}"].notna().any()), mains[-1])
-    front_ends = _ranked(rows, study.front_ends or study.networks or study.everyone, metric)
-    published = _ranked(rows, study.published if study.front_ends else [], metric)
-    baselines = _ranked(rows, [model for model in study.baselines if model not in front_ends], metric)
+    front_ends = study.ranked(study.front_ends or study.networks or study.everyone)
+    published = study.ranked(study.published if study.front_ends else [])
+    baselines = study.ranked([model for model in study.baselines if model not in front_ends])
     rivals = [*baselines[:1], *published[:1], *front_ends[1:2]]
-    others = [_ranked(rows, models, metric) for models in (study.pretrained, study.ensembles)]
+    others = [study.ranked(models) for models in (study.pretrained, study.ensembles)]
     best = [*front_ends[:2], *published[:1], *baselines[:1], *(models[0] for models in others if models)]
     best = list(dict.fromkeys(best))[:ROOM]
-    beats, against_baselines = _against_baselines(study, rows, metric, front_ends, baselines, published)
+    judge = Judge(study, study.main)
+    against = [*baselines[:1], *published]
     return Verdict(
-        beats_baseline=beats,
+        beats_baseline=judge.is_better(front_ends[0], against) if against else None,
         front_end=front_ends[0],
         rival=rivals[0] if rivals else None,
         shown=[model for model in study.everyone if model in best],
         compared=best if len(study.everyone) - len(study.ensembles) > 3 else [front_ends[0], *rivals[:1]],
         findings=[
-            *against_baselines,
-            *_best_of_all(study, rows, metric, {*front_ends, *published, *baselines}),
-            *_leads(study, rows, front_ends),
+            *_choice(judge, front_ends, against),
+            *_published(judge, front_ends[0], published if baselines else published[1:], bool(baselines)),
+            *_best_of_all(judge, {*front_ends, *published, *baselines}),
+            *_front_ends(study, front_ends),
+            *_thin_tags(study),
         ],
         trends=trends(study, [model for model in study.everyone if model in front_ends[:2]]),
         certainty=_certainty(study, test_tracks, test_artists),
     )
+
+
+class Judge:
+    """Words for the test scores of one metric at the largest size, where the chosen model is one of each pair."""
+
+    def __init__(self, study: Study, metric: Metric) -> None:
+        self.study, self.metric, self.size = study, metric, study.largest
+        self.scores = study.scores(metric.key, self.size).to_dict()
+        self.gaps = study.against(study.chosen, metric.key, self.size)
+
+    def score(self, model: str) -> str:
+        return self.metric.words(self.scores[model])
+
+    def gap(self, first: str, second: str) -> Difference:
+        """By how much the first model is better than the second, in the good direction of the metric."""
+        gap = self.gaps[second if first == self.study.chosen else first]
+        sign = self.metric.sign * (1 if first == self.study.chosen else -1)
+        low, high = sorted((sign * gap.low, sign * gap.high))
+        return replace(gap, difference=sign * gap.difference, low=low, high=high)
+
+    def level(self, first: str, second: str) -> bool:
+        return self.study.level(first, second, self.metric.key, self.size)
+
+    def is_better(self, first: str, others: list[str]) -> bool | None:
+        """Whether the first model is better than each that has a score; None where there is nothing to compare."""
+        scored = [model for model in others if not np.isnan(self.scores[model])]
+        if np.isnan(self.scores[first]) or not scored:
+            return None
+        return all(not self.level(first, model) and self.gap(first, model).difference > 0 for model in scored)
+
+    def verb(self, first: str, second: str) -> str:
+        if self.level(first, second):
+            return "is level with"
+        gap = self.gap(first, second)
+        if np.isnan(gap.low):
+            return "is ahead of" if gap.difference > 0 else "is behind"
+        return "beats" if gap.difference > 0 else "loses to"
+
+    def by(self, first: str, second: str) -> str:
+        """The size of the difference after the verb: " by 0.030 [0.010, 0.050]"."""
+        gap, words = self.gap(first, second), self.metric.words
+        level = self.level(first, second)
+        amount = gap.difference if level else abs(gap.difference)
+        ends = [gap.low, gap.high] if level or gap.difference > 0 else [-gap.high, -gap.low]
+        interval = "" if np.isnan(gap.low) else f" [{words(ends[0])}, {words(ends[1])}]"
+        return f", a difference of {words(amount)}{interval}" if level else f" by {words(amount)}{interval}"
+
+    def interval(self, model: str) -> str:
+        """The interval of a model's score: " [0.410, 0.490]"; "" where there is none."""
+        table = self.study.comparison
+        row = table[(table["size"] == self.size) & (table["model"] == model)].iloc[0]
+        low, high = (row[f"test_{self.metric.key}_{end}"] for end in ("low", "high"))
+        return "" if np.isnan(low) else f" [{self.metric.words(low)}, {self.metric.words(high)}]"
 
 
 def hanley_mcneil(roc_auc: float, positives: int, negatives: int) -> float:
@@ -84,203 +152,217 @@ def hanley_mcneil(roc_auc: float, positives: int, negatives: int) -> float:
     return float(np.sqrt(spread / (positives * negatives)))
 
 
-def _ranked(rows: pd.DataFrame, models: list[str], metric: Metric) -> list[str]:
-    """The models, best first; those without a score at the end."""
-    ordered = rows.loc[models, f"test_{metric.key}"].sort_values(ascending=metric.lower_is_better, kind="stable")
-    return [str(name) for name in ordered.index]
+def _choice(judge: Judge, front_ends: list[str], baselines: list[str]) -> list[str]:
+    """The model that is chosen on the validation part, and what it has against the first baseline on the test part."""
+    study, metric, chosen = judge.study, judge.metric, front_ends[0]
+    tracks = study.runs.loc[study.runs["size"] == study.largest, "train_tracks"].max()
+    what = f"macro {metric.label} at {tracks:,} training tracks"
+    name, validation = label_of(chosen), study.scores(metric.key, study.largest, "valid")[chosen]
+    how = f"Chosen on validation ({metric.label} {metric.words(validation)}): {name}. On test it"
+    lead = how if len(front_ends) > 1 else at_start(name)
+    has = f"{lead} has {judge.score(chosen)}{judge.interval(chosen)} {what}"
+    if np.isnan(judge.scores[chosen]):
+        return [f"There is no {what} to judge {name} by."]
+    if not baselines:
+        none = "other baseline is in the study" if chosen in study.baselines else "baseline is in the grid"
+        return [f"{has}.", f"No {none} (train.baselines): nothing says whether {name} is any good."]
+    first = baselines[0]
+    if np.isnan(judge.scores[first]):
+        return [f"{has}.", f"There is no {what} to hold {name} against the {label_of(first)} baseline."]
+    verb, by = judge.verb(chosen, first), judge.by(chosen, first)
+    return [f"{has} and {verb} the {label_of(first)} baseline ({judge.score(first)}){by}."]
 
 
-def _score(rows: pd.DataFrame, model: str, metric: Metric) -> float:
-    return float(rows[f"test_{metric.key}"].to_dict()[model])
+def _published(judge: Judge, chosen: str, models: list[str], all_of_them: bool) -> list[str]:
+    """Against which published baselines the chosen model stands how.
 
-
-def _gain(rows: pd.DataFrame, metric: Metric, first: str, second: str) -> float:
-    """By how much the first model is better than the second; negative when it is worse."""
-    return metric.sign * (_score(rows, first, metric) - _score(rows, second, metric))
-
-
-def _against_baselines(
-    study: Study,
-    rows: pd.DataFrame,
-    metric: Metric,
-    front_ends: list[str],
-    baselines: list[str],
-    published: list[str],
-) -> tuple[bool | None, list[str]]:
-    """Whether the best front-end beats every baseline, and the sentences that say so; the lists are best first."""
-    best = front_ends[0]
-    if not baselines and not published:
-        return None, [
-            f"No other baseline is in the study (train.baselines): nothing says whether {label_of(best)} is any good."
-            if best in study.baselines
-            else f"No baseline is in the grid (train.baselines is empty): nothing says whether {label_of(best)} is any "
-            "good."
-        ]
-    what = f"macro {metric.label} at {rows['train_tracks'].max():,} training tracks"
-    first, others = (baselines or published)[0], published if baselines else published[1:]
-    ours, theirs = _score(rows, best, metric), _score(rows, first, metric)
-    numbers = f"{metric.words(ours)} against {metric.words(theirs)}"
-    name, rival = label_of(best), f"the {label_of(first)} baseline"
-    if pd.isna(ours) or pd.isna(theirs):
-        return None, [f"There is no {what} to hold {name} against {rival}."]
-    scored = [model for model in others if not pd.isna(_score(rows, model, metric))]
-    ahead = [model for model in scored if _gain(rows, metric, best, model) <= 0]
-    beaten = _gain(rows, metric, best, first) > 0
-    if beaten:
-        too = f" and {_all_of(len(scored), bool(baselines))}" if scored and not ahead else ""
-        caution = _caution(study, rows, metric, best, first)
-        lead = f"{at_start(name)} beats {rival}{too} on {what}: {numbers}{caution}."
-    elif len(front_ends) == 1:
-        caution = _caution(study, rows, metric, first, best)
-        lead = f"{at_start(name)} does not beat {rival} on {what}: {numbers}{caution}."
-    else:
-        better = "better" if len(front_ends) == 2 else "best"
-        has = f"the {better} one, {name}, has {numbers}"
-        lead = f"No front-end beats {rival} on {what}: {has}{_caution(study, rows, metric, first, best)}."
-    return beaten and not ahead, [
-        lead,
-        *_against_published(study, rows, metric, best, scored, ahead, "" if baselines else "other "),
-    ]
-
-
-def _all_of(count: int, published: bool) -> str:
-    """Words for the baselines beside the first one; `published`: whether they are published and that one is not."""
-    kind = "published" if published else "other"
-    return {1: f"the {kind} one", 2: f"both {kind} ones"}.get(count, f"all {count} {kind} ones")
-
-
-def _against_published(
-    study: Study, rows: pd.DataFrame, metric: Metric, best: str, published: list[str], ahead: list[str], other: str
-) -> list[str]:
-    """The published baselines that are as good as the best front-end, or the one that comes closest.
-
-    other: "other " where a sentence before has named one of them.
+    all_of_them: False where another sentence has named one
     """
-    if not published:
+    scored = [model for model in models if not np.isnan(judge.scores[model])]
+    if not scored or np.isnan(judge.scores[chosen]):
         return []
-    if ahead:
-        named = listed([f"{label_of(model)} ({metric.words(_score(rows, model, metric))})" for model in ahead])
-        verb = "is" if len(ahead) == 1 else "are"
-        caution = _caution(study, rows, metric, ahead[0], best)
-        return [
-            f"Of {len(published)} {other}published baseline{'s' * (len(published) > 1)}, {len(ahead)} {verb} at least "
-            f"as good as {label_of(best)} ({metric.words(_score(rows, best, metric))}) on {metric.label}: "
-            f"{named}{caution}."
+    groups: dict[str, list[str]] = {}
+    for model in scored:
+        words = f"{label_of(model)} ({judge.score(model)})"
+        groups.setdefault(judge.verb(chosen, model), []).append(words)
+    what = f"{'' if all_of_them else 'other '}published baseline{'s' * (len(scored) > 1)}"
+    verbs = listed([f"{verb} {listed(names)}" for verb, names in groups.items()])
+    return [f"Of {len(scored)} {what}, {label_of(chosen)} {verbs} on {judge.metric.label}."]
+
+
+def _best_of_all(judge: Judge, named: set[str]) -> list[str]:
+    """The best models of any kind on each part, where the study has kinds that the other sentences do not compare."""
+    study, metric, chosen = judge.study, judge.metric, judge.study.chosen
+    scored = [model for model in study.everyone if not np.isnan(judge.scores[model])]
+    if not set(scored) - named or chosen not in scored:
+        return []
+    best = study.ranked(scored)[0]
+    leader = max(scored, key=lambda model: metric.sign * judge.scores[model])
+    count = f"Of all {len(study.everyone)} models"
+    if best == chosen:
+        sentences = [f"{count}, {label_of(best)} has the best {metric.label} on validation, too."]
+    else:
+        has = f"on test it has {judge.score(best)} and {judge.verb(best, chosen)} {label_of(chosen)}"
+        sentences = [
+            f"{count}, {label_of(best)} has the best {metric.label} on validation; {has}{judge.by(best, chosen)}."
         ]
-    closest = published[0]
-    caution = _caution(study, rows, metric, best, closest)
-    return [
-        f"Of the {other}published baselines, {label_of(closest)} comes closest to {label_of(best)}: "
-        f"{metric.words(_score(rows, closest, metric))} against {metric.words(_score(rows, best, metric))}{caution}."
-    ]
+    if leader not in (best, chosen):
+        has = f"{judge.score(leader)}, and {judge.verb(leader, chosen)} {label_of(chosen)}{judge.by(leader, chosen)}"
+        sentences.append(
+            f"On test, {label_of(leader)} has the best {metric.label}, {has}; validation did not choose it."
+        )
+    return sentences
 
 
-def _best_of_all(study: Study, rows: pd.DataFrame, metric: Metric, named: set[str]) -> list[str]:
-    """The best model of any kind, where the study has kinds beside those that the other sentences compare."""
-    if not set(study.everyone) - named:
-        return []
-    first, second, *_ = _ranked(rows, study.everyone, metric)
-    ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
-    if pd.isna(ours) or pd.isna(theirs):
-        return []
-    return [
-        f"Of all {len(study.everyone)} models, {label_of(first)} has the best {metric.label}: {metric.words(ours)} "
-        f"against {metric.words(theirs)} of {label_of(second)}{_caution(study, rows, metric, first, second)}."
-    ]
-
-
-def _leads(study: Study, rows: pd.DataFrame, front_ends: list[str]) -> list[str]:
-    """One sentence a metric: which front-end leads, by how much, on how many tags."""
+def _front_ends(study: Study, front_ends: list[str]) -> list[str]:
+    """One sentence a metric: the chosen front-end against the next one, by how much, on how many tags."""
     if len(front_ends) < 2:
         return []
-    tags = tag_scores(study, study.largest)
-    sentences = []
+    tags, (first, second, *rest), sentences = tag_scores(study, study.largest), front_ends, []
     for metric in shown_in("scores"):
-        first, second, *rest = _ranked(rows, [model for model in study.everyone if model in front_ends], metric)
-        ours, theirs = _score(rows, first, metric), _score(rows, second, metric)
-        then = _followers(rows, metric, rest)
-        if pd.isna(ours) or pd.isna(theirs):
+        judge = Judge(study, metric)
+        then = _followers(judge, rest)
+        if np.isnan(judge.scores[first]) or np.isnan(judge.scores[second]):
             sentences.append(f"{metric.label}: nothing to compare, no tag of the test part could be scored.")
-        elif _gain(rows, metric, first, second) < 0.5 / 10**metric.decimals:  # the same in print
-            sentences.append(
-                f"{metric.label}: {label_of(first)} and {label_of(second)} are level at {metric.words(ours)}{then}."
-            )
+        elif judge.score(first) == judge.score(second):
+            names = f"{label_of(first)} and {label_of(second)}"
+            sentences.append(f"{metric.label}: {names} are level at {judge.score(first)}{then}.")
         else:
             per_tag = tags.pivot(index="tag", columns="model", values=metric.key)[[first, second]].dropna()
             ahead = int((metric.sign * (per_tag[first] - per_tag[second]) > 0).sum())
-            caution = _caution(study, rows, metric, first, second)
-            sentences.append(
-                f"{metric.label}: {label_of(first)} leads {label_of(second)}, {metric.words(ours)} to "
-                f"{metric.words(theirs)}, and is ahead on {ahead} of {len(per_tag)} tags{caution}{then}."
-            )
+            level, ours, theirs = judge.level(first, second), label_of(first), label_of(second)
+            relation = f"{ours} and {theirs} are level" if level else f"{ours} {judge.verb(first, second)} {theirs}"
+            scores = f"{judge.score(first)} {'and' if level else 'to'} {judge.score(second)}"
+            of_tags = f"{ours} is better on {ahead} of {len(per_tag)} tags{_seeds_caution(judge, first, second)}"
+            sentences.append(f"{metric.label}: {relation}{judge.by(first, second)}, {scores}; {of_tags}{then}.")
     return sentences
 
 
-def _followers(rows: pd.DataFrame, metric: Metric, models: list[str]) -> str:
-    """The front-ends behind the first two, no more than three by name."""
-    named = [f"{label_of(model)} {metric.words(_score(rows, model, metric))}" for model in models[:3]]
-    more = [f"{len(models) - 3} more"] if len(models) > 3 else []
+def _followers(judge: Judge, models: list[str]) -> str:
+    """The other front-ends, as many by name as there is room for."""
+    named = [f"{label_of(model)} {judge.score(model)}" for model in models[:NAMED]]
+    more = [f"{len(models) - NAMED} more"] if len(models) > NAMED else []
     return f"; then {listed([*named, *more])}" if models else ""
 
 
-def _caution(study: Study, rows: pd.DataFrame, metric: Metric, first: str, second: str) -> str:
-    """A warning where the first model's lead may be chance: the choice of test artists, or the seeds."""
-    warnings = []
-    gap = difference(study, first, second, metric.key, study.largest)
-    if gap.low <= 0 <= gap.high:
-        warnings.append(
-            f"could be chance: the {study.confidence:.0%} interval of the difference over test artists, "
-            f"{metric.words(gap.low)} to {metric.words(gap.high)}, includes 0"
-        )
-    deviations = rows[f"test_{metric.key}_sd"].to_dict()
+def _seeds_caution(judge: Judge, first: str, second: str) -> str:
+    """A warning where seeds alone differ by as much and no interval says so."""
+    study, gap = judge.study, judge.gap(first, second)
+    if not np.isnan(gap.low):
+        return ""
+    rows = study.comparison[study.comparison["size"] == study.largest].set_index("model")
+    deviations = rows[f"test_{judge.metric.key}_sd"].to_dict()
     spread = float(np.hypot(deviations[first], deviations[second]))  # NaN for a single seed
-    if spread >= _gain(rows, metric, first, second):
-        also = "seeds" if warnings else "but seeds alone"
-        warnings.append(f"{also} differ by as much: the SD of the difference is {metric.words(spread)}")
-    return f" ({'; '.join(warnings)})" if warnings else ""
+    if not spread >= abs(gap.difference):
+        return ""
+    return f" (but seeds alone differ by as much: the SD of the difference is {judge.metric.words(spread)})"
+
+
+def _thin_tags(study: Study) -> list[str]:
+    """Tags whose positive test tracks are all by one artist: how many, and the chosen model's macro without them."""
+    metric, tags = main_metric("classification"), tag_scores(study, study.largest)
+    rows = tags[(tags["model"] == study.chosen) & tags[metric.key].notna() & tags[ARTISTS].notna()]
+    thin = rows[ARTISTS] < FEWEST_ARTISTS
+    if not thin.any():
+        return []
+    frequent = (rows["positives"] >= FREQUENT_POSITIVES) & (rows[ARTISTS] >= FREQUENT_ARTISTS)
+    have = "has all its" if thin.sum() == 1 else "have all their"
+    lead = f"Of {len(rows)} tags, {thin.sum()} {have} positive test tracks by one artist, who may not be like others"
+    numbers = [f"{metric.words(rows[metric.key].mean())} over all tags"]
+    if not thin.all():
+        numbers.append(f"{metric.words(rows.loc[~thin, metric.key].mean())} without these")
+    if frequent.any():
+        over = f"the {frequent.sum()} frequent ones" if frequent.sum() > 1 else "the frequent one"
+        numbers.append(f"{metric.words(rows.loc[frequent, metric.key].mean())} over {over}")
+    return [f"{lead}: the {metric.label} of {label_of(study.chosen)} is {listed(numbers)}."]
 
 
 def _certainty(study: Study, test_tracks: int, test_artists: int) -> list[str]:
+    return [
+        *_single_tags(study, test_tracks, test_artists),
+        *_intervals(study, test_artists),
+        *_comparisons(study),
+        _seeds(study),
+    ]
+
+
+def _single_tags(study: Study, test_tracks: int, test_artists: int) -> list[str]:
     tags = tag_scores(study, study.largest)
     scored = tags[(tags["kind"] == "classification") & tags[ROC_AUC.key].notna()].drop_duplicates("tag")
-    sentences = []
+    if not len(scored):
+        return []
+    positives = int(scored["positives"].median())
+    negatives = max(int(scored["tracks"].median()) - positives, 1)
+    about = (
+        f"The test part holds {test_tracks:,} tracks by {test_artists:,} artists, and half of its {len(scored)} "
+        f"scored classification tags have {positives} positive tracks or fewer."
+    )
+    advice = "read single tags as hints, and the means over all tags as the finding."
     measured = _measured_margin(study)
-    if len(scored):
-        positives = int(scored["positives"].median())
-        negatives = max(int(scored["tracks"].median()) - positives, 1)
-        about = (
-            f"The test part holds {test_tracks:,} tracks by {test_artists:,} artists, and half of its {len(scored)} "
-            f"scored classification tags have {positives} positive tracks or fewer."
-        )
-        advice = "read single tags as hints, and the means over all tags as the finding."
-        if measured is not None:
-            sentences.append(
-                f"{about} The ROC-AUC of half of these tags is uncertain by ±{measured:.2f} or more "
-                f"({study.confidence:.0%}, bootstrap over artists): {advice}"
-            )
-        else:
-            margin = 1.96 * hanley_mcneil(0.8, positives, negatives)
-            sentences.append(
-                f"{about} A ROC-AUC of 0.80 on such a tag is uncertain by about ±{margin:.2f} (95%, Hanley and McNeil "
-                f"1982), and by more where tracks of one artist resemble each other: {advice}"
-            )
-    if not study.resamples.empty:
-        sentences.append(
-            f"Intervals in brackets hold the score in {study.confidence:.0%} of the test parts that might have been "
-            f"drawn: artists were drawn anew {study.resamples['resample'].nunique():,} times, the same ones for every "
-            "model, so that differences between models are judged on the same tracks."
-        )
+    if measured is not None:
+        return [
+            f"{about} The ROC-AUC of half of these tags is uncertain by ±{measured:.2f} or more "
+            f"({study.confidence:.0%}, bootstrap over artists): {advice}"
+        ]
+    margin = 1.96 * hanley_mcneil(0.8, positives, negatives)
+    return [
+        f"{about} A ROC-AUC of 0.80 on such a tag is uncertain by about ±{margin:.2f} (95%, Hanley and McNeil "
+        f"1982), and by more where tracks of one artist resemble each other: {advice}"
+    ]
+
+
+def _intervals(study: Study, test_artists: int) -> list[str]:
+    """What the brackets mean, and where they hold less than they should."""
+    if study.resamples.empty:
+        return ["No interval over test artists was computed (evaluate.resamples): any difference here may be chance."]
+    starts = " and with other random starts" if len(study.seeds) > 1 else ""
+    held = share_that_holds(test_artists, study.confidence)
+    so_often = (
+        ""
+        if held is None
+        else f" By simulation, with so few artists about {held:.0%} of such intervals hold it "
+        "(benchmarks/results/coverage.md)."
+    )
+    return [
+        f"Brackets are {study.confidence:.0%} confidence intervals of the mean score over test parts of "
+        f"{test_artists:,} other artists like these{starts}.{so_often} They say nothing about all music: a test part "
+        "of more artists has another mean score, since rare tags gain or lose by it. Artists were drawn anew "
+        f"{study.resamples['resample'].nunique():,} times, the same ones for every model, so that differences between "
+        "models are judged on the same tracks."
+    ]
+
+
+def _comparisons(study: Study) -> list[str]:
+    """How models were chosen and compared."""
+    if len(study.everyone) < 2:
+        return []
+    choice = (
+        f"Models are chosen by their {study.main.label} on the validation part and judged on the test part, whose best "
+        "score is too good on average."
+    )
+    if study.resamples.empty:
+        return [choice]
+    count = len(study.everyone) - 1
+    corrected = f"are corrected for its {count} comparisons (Holm 1979)" if count > 1 else "are of one comparison"
+    return [
+        f"{choice} Intervals of differences from {label_of(study.chosen)} {corrected}. Models are level where such an "
+        "interval holds 0, or where their scores are equal in print. "
+        f"{study.main.label} decides; what is said of other metrics is descriptive."
+    ]
+
+
+def _seeds(study: Study) -> str:
     if len(study.seeds) == 1:
-        sentences.append(
-            "Every cell was trained once. How much another random start would move these numbers was not measured; "
-            "more seeds in train.seeds would tell, and until then small differences may be chance."
+        return (
+            "Every cell was trained once. How much another random start would move these numbers was not measured: the "
+            "intervals are of artists alone. More seeds in train.seeds would tell; until then small differences may be "
+            "chance."
         )
-    else:
-        sentences.append(
-            f"Every cell was trained {len(study.seeds)} times; numbers are means over seeds, ± is their standard "
-            "deviation. It covers the randomness of training, not that of the choice of test tracks."
-        )
-    return sentences
+    intervals = "" if study.resamples.empty else "; intervals hold both the choice of artists and of seeds"
+    return (
+        f"Every cell was trained {len(study.seeds)} times; numbers are means over seeds, ± is their standard "
+        f"deviation, the randomness of training alone{intervals}."
+    )
 
 
 def _measured_margin(study: Study) -> float | None:
