@@ -18,6 +18,7 @@ from tagscale.report import figures
 from tagscale.report.page import StageTime, read_times, render
 from tagscale.report.words import duration, rate_words
 from tagscale.study.grid import Study, read_study
+from tagscale.study.paper_rows import beside_study
 from tagscale.study.qualitative import qualitative
 from tagscale.study.verdict import conclude
 
@@ -114,6 +115,18 @@ def test_every_cell_of_the_grid_has_its_row(page: str) -> None:
     assert cells == ["spectrogram", "802", "0.785", "0.470", "0.183", "0.795", "0.490", "0.178", "254,000", "2.8 min"]
     assert [row.count('class="best top"') for row in rows] == [0] * 7 + [3, 0]
     assert [row.count('class="best') for row in rows] == [0, 0, 3, 0, 3, 0, 0, 3, 0]
+
+
+def test_a_dataset_of_the_paper_has_its_rows_beside_ours(files: Files, page: str, undrawn: None) -> None:
+    study = study_of(files)
+    beside = words_of(page_of(files, study, paper=beside_study(study, "mtt", "original", 50)))
+    assert "Beside the paper" in beside
+    assert "64 CNN filters - 500 units (nearest in size) 90.03 36.98" in beside, "table 3 beside the spectrogram"
+    assert "254,000 / 277k" in beside
+    assert "tagscale reproduce table-3" in beside
+    other = words_of(page_of(files, study, paper=beside_study(study, "mtt", "clean", 50)))
+    assert "The paper's scores are of other data: another split (clean). So the differences stay blank." in other
+    assert "Beside the paper" not in words_of(page)
 
 
 def test_deviations_are_shown_for_several_seeds(tmp_path: Path, undrawn: None) -> None:

@@ -51,6 +51,16 @@ def test_scores_of_other_data_are_not_subtracted() -> None:
     assert shown["ours ROC-AUC"].startswith("87.50")
 
 
+def test_a_quoted_score_of_cleaner_data_is_not_subtracted() -> None:
+    rows = [
+        Beside(row(2, name), "samplecnn", ours(87.5))
+        for name in ("SampleCNN [14], cleaner data", "SampleCNN (reproduced)")
+    ]
+    cleaner, own = (dict(zip(headings(rows), line, strict=True)) for line in cells(rows, ""))
+    assert (cleaner["same data"], cleaner["difference ROC-AUC"]) == ("the paper's is of cleaner data", "–")
+    assert (own["same data"], own["difference ROC-AUC"]) == ("yes", "−1.06 [−3.1, +0.9]")
+
+
 def test_the_error_of_table_1_is_no_percentage() -> None:
     scores = {"rmse": (0.14, 0.1312, 0.1491), "roc_auc": (nan,) * 3, "pr_auc": (nan,) * 3}
     beside = Beside(rows_of(1)[1], "waveform", replace(ours(92.0), scores=scores), state="run")
@@ -97,10 +107,10 @@ def test_a_report_shows_the_rows_of_its_models(tmp_path: Path) -> None:
     study = read_study(files.runs, files.results, models=models, sizes=["all"], seeds=[0])
     second, third = beside_study(study, "mtt", "original", 50)
     assert [name_of(one.row) for one in second.rows] == ["# filters × 4"]
-    assert second.rows[0].state == "run at another capacity", "the fixture's has 100,000 parameters"
+    assert second.rows[0].state == "another capacity", "the fixture's has 100,000 parameters"
     assert second.others == 16
-    assert second.cells[0][5].startswith("−"), "ROC-AUC of .75 less 89.05"
+    assert second.lines[0][second.heads.index("difference ROC-AUC")].startswith("−"), "ROC-AUC of .75 less 89.05"
     assert [name_of(one.row) for one in third.rows] == ["64 CNN filters - 500 units"]
-    assert third.rows[0].state == "spectrogram: nearest in size", "254,000 beside 277,178"
+    assert third.rows[0].state == "nearest in size", "254,000 beside 277,178"
     assert beside_study(study, "mtt", "artist", 50)[0].apart == "another split (artist)"
     assert beside_study(study, "synth", "stratified", 50) == []

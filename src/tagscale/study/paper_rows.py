@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from tagscale.evaluation.metrics import METRICS, NOTHING, Metric
-from tagscale.models.paper import DATA, ROWS, Data, Row, rows_of
-from tagscale.models.spec import base_model
+from tagscale.models.paper import CLEANER, DATA, ROWS, Data, Row, rows_of
+from tagscale.models.spec import base_model, label_of
 from tagscale.study.grid import Study
 
 PRINTED = tuple(METRICS[key] for key in ("roc_auc", "pr_auc", "rmse"))  # that the paper has; fields of Row
 PERCENT = ("roc_auc", "pr_auc")  # as the paper prints them
 NOT_RUN = "not run"
+ELSEWHERE = ("same data", "seeds", "hours", "state")  # in a report
 FEWEST_RANKED = 3  # rows that an order is made of
 
 
@@ -104,7 +105,8 @@ def cells(rows: Sequence[Beside], apart: str) -> list[list[str]]:
     for beside in rows:
         row, ours = beside.row, beside.ours
         paper = [(metric, getattr(row, metric.key)) for metric in _metrics(rows)]
-        differences = [_difference(metric, value, ours) if not apart else NOTHING for metric, value in paper]
+        other = apart or ("the paper's is of cleaner data" if CLEANER in row.notes else "")
+        differences = [_difference(metric, value, ours) if not other else NOTHING for metric, value in paper]
         count = ours.parameters if ours else beside.parameters
         table.append(
             [
@@ -112,7 +114,7 @@ def cells(rows: Sequence[Beside], apart: str) -> list[list[str]]:
                 *(NOTHING if value is None else _number(metric, value) for metric, value in paper),
                 *(_score(metric, ours) for metric, _ in paper),
                 *differences,
-                NOTHING if ours is None else apart or "yes",
+                NOTHING if ours is None else other or "yes",
                 f"{NOTHING if count is None else f'{count:,}'} / {row.printed or NOTHING}",
                 NOTHING if ours is None else str(ours.seeds),
                 NOTHING if ours is None else f"{ours.seconds / 3600:.2f}",
@@ -272,12 +274,22 @@ class Section:
     others: int  # rows that the study has no model for
 
     @property
-    def headings(self) -> list[str]:
-        return headings(self.rows)
+    def heads(self) -> list[str]:
+        return ["model", *_without(headings(self.rows), self.rows)]
 
     @property
-    def cells(self) -> list[list[str]]:
-        return cells(self.rows, self.apart)
+    def lines(self) -> list[list[str]]:
+        """A line a row: our model, and what `cells` says, with the state beside the row's name."""
+        lines = []
+        for beside, line in zip(self.rows, cells(self.rows, self.apart), strict=True):
+            name, *rest = _without(line, self.rows)
+            lines.append([label_of(beside.model), f"{name} ({beside.state})" if beside.state else name, *rest])
+        return lines
+
+
+def _without(line: Sequence[str], rows: Sequence[Beside]) -> list[str]:
+    """A line of the table without the columns that a report has elsewhere."""
+    return [cell for head, cell in zip(headings(rows), line, strict=True) if head not in ELSEWHERE]
 
 
 def beside_study(study: Study, source: str, split: str, tags: int) -> list[Section]:
@@ -303,10 +315,10 @@ def beside_study(study: Study, source: str, split: str, tags: int) -> list[Secti
 def _matches(model: str, ours: Measured, rows: Sequence[Row]) -> list[Beside]:
     same = [row for row in rows if row.model == model or row.exact == ours.parameters]
     if same:
-        states = ("run" if row.exact in (None, ours.parameters) else "run at another capacity" for row in same)
+        states = ("" if row.exact in (None, ours.parameters) else "another capacity" for row in same)
         return [Beside(row, model, ours, state=state) for row, state in zip(same, states, strict=True)]
     sized = [row for row in rows if row.exact and base_model(row.model) == base_model(model)]
     if not sized:
         return []
     nearest = min(sized, key=lambda row: abs(log((row.exact or 1) / ours.parameters)))
-    return [Beside(nearest, model, ours, state=f"{model}: nearest in size")]
+    return [Beside(nearest, model, ours, state="nearest in size")]
