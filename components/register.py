@@ -1,7 +1,7 @@
-"""Kubeflow component of the stage register: the best run becomes a version in the registry."""
+"""Kubeflow component of the stage register: the best run becomes a version; shows the gate's verdict in the UI."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
 
 from components.image import IMAGE
 
@@ -15,6 +15,7 @@ def register(
     store: Input[Dataset],
     catalog: Input[Dataset],
     registration: Output[Artifact],
+    verdict: Output[HTML],
     probe_runs: Input[list[Model]] = None,
     probe_results: Input[list[Artifact]] = None,
     baseline_runs: Input[list[Model]] = None,
@@ -22,6 +23,7 @@ def register(
     ensembles: Input[Artifact] = None,
 ) -> None:
     """Register the best run; it becomes champion if it passes the gate."""
+    import shutil
     from pathlib import Path
 
     from tagscale.cluster.artifacts import paths_of
@@ -43,4 +45,6 @@ def register(
             catalog=Path(catalog.path),
             registration=Path(registration.path),
         )
-        describe(registration, of_registration(Path(registration.path)))
+        shutil.copyfile(Path(registration.path) / "gate.html", verdict.path)
+        for artifact in (registration, verdict):
+            describe(artifact, of_registration(Path(registration.path)))

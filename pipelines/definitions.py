@@ -53,6 +53,8 @@ def defined(name: str) -> Definition:
 def one_cell(params: Params, model: str | None = None, size: str | None = None, seed: int | None = None) -> Params:
     """Settings whose grid is one training, by default of the first model, the largest size and the first seed.
 
+    The gate's floor keeps what needs no other training: the constant. The baseline stood below the champion already.
+
     Raises:
         TagscaleError: no such model, or a size that is neither a number nor `all`.
     """
@@ -69,4 +71,6 @@ def one_cell(params: Params, model: str | None = None, size: str | None = None, 
         )
     narrow |= {group: [] for group in GROUPS} | {"models": [model]}
     content = params.model_dump()
+    gate = content["registry"]["gate"]
+    gate["floor"] = [name for name in gate["floor"] if name in ("constant", model)]
     return parse(content | {"train": content["train"] | narrow}, origin=f"--model {model}")

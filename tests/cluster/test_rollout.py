@@ -142,7 +142,7 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         model = Registry.open_or_create(MODEL, "for tests")
         for _ in range(2):
             model.client.create_model_version(MODEL, source="file:///elsewhere")
-        promote(MODEL, 2)
+        promote(MODEL, 2, "by hand", force=True)
     return uri
 
 

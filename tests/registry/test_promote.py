@@ -28,8 +28,8 @@ def champion(registry: Registry) -> str | None:
 
 def test_promotion_moves_the_alias_and_says_who_replaced_whom(registry: Registry) -> None:
     begun = datetime.now(UTC).replace(microsecond=0)
-    promote(NAME, 1, why="the first")
-    promote(NAME, "2", why="louder")
+    promote(NAME, 1, why="the first", force=True)
+    promote(NAME, "2", why="louder", force=True)
     first, second = history(NAME)
     assert champion(registry) == "2"
     assert (first["champion"], first["replaced"], first["why"]) == ("1", None, "the first")
@@ -42,13 +42,13 @@ def test_promotion_moves_the_alias_and_says_who_replaced_whom(registry: Registry
 
 def test_a_champion_is_no_longer_challenger(registry: Registry) -> None:
     registry.set_alias(CHALLENGER, "3")
-    promote(NAME, CHALLENGER)
+    promote(NAME, CHALLENGER, "by hand", force=True)
     assert registry.aliases() == {CHAMPION: "3"}
 
 
 def test_rollbacks_go_further_back_and_end_at_the_first_champion(registry: Registry) -> None:
     for number in (1, 2, 3):
-        promote(NAME, number)
+        promote(NAME, number, "by hand", force=True)
     assert rollback(NAME)["champion"] == "2"
     assert rollback(NAME)["champion"] == "1"
     with pytest.raises(TagscaleError, match=r"champion is version 1, and the history\s+knows no earlier one.*1, 2, 3"):
@@ -59,49 +59,49 @@ def test_rollbacks_go_further_back_and_end_at_the_first_champion(registry: Regis
 
 def test_promotion_after_a_rollback_forgets_the_undone(registry: Registry) -> None:
     for number in (1, 2, 3):
-        promote(NAME, number)
+        promote(NAME, number, "by hand", force=True)
     rollback(NAME)
-    promote(NAME, 4)
+    promote(NAME, 4, "by hand", force=True)
     assert rollback(NAME)["champion"] == "2"
     assert rollback(NAME)["champion"] == "1"
 
 
 def test_champion_that_came_back_can_be_rolled_back(registry: Registry) -> None:
     for number in (1, 2, 1):
-        promote(NAME, number)
+        promote(NAME, number, "by hand", force=True)
     assert [rollback(NAME)["champion"] for _ in range(2)] == ["2", "1"]
 
 
 def test_deleted_version_is_passed_over(registry: Registry) -> None:
     for number in (1, 2, 3):
-        promote(NAME, number)
+        promote(NAME, number, "by hand", force=True)
     registry.client.delete_model_version(NAME, "2")
     assert rollback(NAME)["champion"] == "1"
 
 
 def test_alias_moved_by_other_means_counts_as_a_promotion(registry: Registry) -> None:
-    promote(NAME, 1)
+    promote(NAME, 1, "by hand", force=True)
     registry.client.set_registered_model_alias(NAME, CHAMPION, "4")
     assert rollback(NAME)["champion"] == "1"
     assert history(NAME)[-1]["replaced"] == "4"
 
 
 def test_removed_champion_is_put_back(registry: Registry) -> None:
-    promote(NAME, 1)
-    promote(NAME, 2)
+    promote(NAME, 1, "by hand", force=True)
+    promote(NAME, 2, "by hand", force=True)
     registry.client.delete_registered_model_alias(NAME, CHAMPION)
     assert rollback(NAME)["champion"] == "2"
 
 
 def test_more_than_nine_records_stay_in_order(registry: Registry) -> None:
     for turn in range(11):
-        promote(NAME, turn % 2 + 1)
+        promote(NAME, turn % 2 + 1, "by hand", force=True)
     assert [record["number"] for record in history(NAME)] == list(range(1, 12))
 
 
 def test_description_tells_the_last_moves_to_people_and_keeps_their_words(registry: Registry) -> None:
-    promote(NAME, 1, why="the\nfirst " + 10_000 * "!")
-    promote(NAME, 2)
+    promote(NAME, 1, why="the\nfirst " + 10_000 * "!", force=True)
+    promote(NAME, 2, "by hand", force=True)
     rollback(NAME)
     about, told = registry.client.get_registered_model(NAME).description.split("**Champions**")
     assert about.strip() == "for tests"
@@ -115,7 +115,7 @@ def test_description_tells_the_last_moves_to_people_and_keeps_their_words(regist
 
 def test_errors_name_what_exists(registry: Registry) -> None:
     with pytest.raises(TagscaleError, match=r"'tagger' has no version '9'; there: 1, 2, 3, 4"):
-        promote(NAME, 9)
+        promote(NAME, 9, "by hand", force=True)
     with pytest.raises(TagscaleError, match=r"No model 'flute'.*there: tagger"):
         promote("flute", 1)
     with pytest.raises(TagscaleError, match=r"No model 'flute'"):
@@ -124,9 +124,9 @@ def test_errors_name_what_exists(registry: Registry) -> None:
         rollback(NAME)
     with pytest.raises(TagscaleError, match=r"no champion yet.*tagscale promote"):
         registry.version(CHAMPION)
-    promote(NAME, 2)
+    promote(NAME, 2, "by hand", force=True)
     with pytest.raises(TagscaleError, match="Version 2 of 'tagger' is the champion already"):
-        promote(NAME, 2)
+        promote(NAME, 2, "by hand", force=True)
     assert len(history(NAME)) == 1
 
 

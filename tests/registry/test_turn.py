@@ -27,7 +27,7 @@ def registry(request: pytest.FixtureRequest, store: Path, monkeypatch: pytest.Mo
 
 
 def test_promotions_at_once_are_all_made_and_recorded(registry: Registry) -> None:
-    at_once(4, lambda number: promote(NAME, number + 1))
+    at_once(4, lambda number: promote(NAME, number + 1, "by hand", force=True))
     records = history(NAME)
     assert [record["number"] for record in records] == [1, 2, 3, 4]
     assert {record["champion"] for record in records} == {"1", "2", "3", "4"}
@@ -38,7 +38,7 @@ def test_promotions_at_once_are_all_made_and_recorded(registry: Registry) -> Non
 
 
 def test_the_same_promotion_at_once_is_made_by_one(registry: Registry) -> None:
-    outcomes = at_once(3, lambda _: promote(NAME, 2))
+    outcomes = at_once(3, lambda _: promote(NAME, 2, "by hand", force=True))
     refused = [outcome for outcome in outcomes if isinstance(outcome, TagscaleError)]
     assert len(refused) == 2
     assert all("is the champion already" in str(error) for error in refused)
@@ -51,7 +51,7 @@ def test_claim_of_a_killed_process_is_removed_and_named(
     monkeypatch.setattr(turn, "database_of", lambda _: None)
     monkeypatch.setattr(turn, "LONGEST_TURN_SECONDS", 0.5)
     registry.client.set_registered_model_tag(NAME, f"{turn.CLAIM}0123", "process 7 of ann on far")
-    promote(NAME, 3)
+    promote(NAME, 3, "by hand", force=True)
     assert registry.aliases() == {CHAMPION: "3"}
     assert not turn._claims(registry.client, NAME)
     assert "process 7 of ann on far did not end its change of tagger" in capsys.readouterr().out

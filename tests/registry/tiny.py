@@ -100,24 +100,39 @@ class TinyStudy:
         content["valid"][metric], content["test"][metric] = valid, test
         write_json(file, content)
 
-    def registration(self) -> dict[str, Any]:
-        found: dict[str, Any] = read_json(self.root / "registration" / "registration.json")
-        return found
+    def set_skill(self, model: str, skill: float, seed: int = 0) -> None:
+        """Let a model score the tracks of both parts by their labels: 0 is guessing, 5 nearly perfect.
+
+        Which model the study chooses is left to `set_metrics`.
+        """
+        catalog, parts = Catalog.load(self.root / "catalog"), Partition.load(self.root / "partition")
+        ids = [track for part in ("valid", "test") for track in parts.tracks(part)]
+        labels = catalog.labels.loc[ids, parts.tags].to_numpy()
+        noise = np.random.default_rng(seed).standard_normal(labels.shape)
+        scores = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + noise)))
+        _write_predictions(self.root, parts, model, pd.DataFrame(scores.astype(np.float32), ids, parts.tags))
+
+    def registration(self, file: str = "registration.json") -> dict[str, Any]:
+        content: dict[str, Any] = read_json(self.root / "registration" / file)
+        return content
 
 
-def make_study(root: Path, *, seed: int = 0, tags: tuple[str, ...] = tuple(KINDS), split: int = 0) -> TinyStudy:
+def make_study(
+    root: Path, *, seed: int = 0, tags: tuple[str, ...] = tuple(KINDS), split: int = 0, tracks: int = TRACKS
+) -> TinyStudy:
     """Write catalog, store, partition, runs and results; on validation the spectrogram is best.
 
     Args:
         seed: of the models' weights
         split: another number, another partition of the same tracks
+        tracks: a third of them in each part, each by an artist of its own
     """
     settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
     settings = laid_over(
         settings, {"train": {"sizes": ["all"], "ensembles": []}, "evaluate": {"hop_seconds": HOP_SECONDS}}
     )
     study = TinyStudy(root, parse(settings))
-    catalog = _catalog(tags)
+    catalog = _catalog(tags, tracks)
     catalog.save(root / "catalog")
     ids = enumerate(catalog.tracks["track_id"])
     write_store(root / "store", ((track, song(number), {"audio_sha256": f"{number}"}) for number, track in ids))
@@ -130,10 +145,10 @@ def make_study(root: Path, *, seed: int = 0, tags: tuple[str, ...] = tuple(KINDS
     return study
 
 
-def _catalog(tags: tuple[str, ...]) -> Catalog:
+def _catalog(tags: tuple[str, ...], tracks: int) -> Catalog:
     random = np.random.default_rng(0)
-    ids = [f"t{number:02d}" for number in range(TRACKS)]
-    labels = {tag: (random.random(TRACKS) if KINDS.get(tag) == "regression" else np.arange(TRACKS) % 2) for tag in tags}
+    ids = [f"t{number:02d}" for number in range(tracks)]
+    labels = {tag: (random.random(tracks) if KINDS.get(tag) == "regression" else np.arange(tracks) % 2) for tag in tags}
     table = pd.DataFrame({"track_id": ids, "path": "", "artist": ids, "seconds": 2.0})
     kinds = [KINDS.get(tag, "classification") for tag in tags]
     facts = pd.DataFrame({"group": "genre", "kind": kinds, "exclusive": ""}, index=pd.Index(tags, name="tag"))
@@ -142,7 +157,7 @@ def _catalog(tags: tuple[str, ...]) -> Catalog:
 
 def _partition(catalog: Catalog, split: int) -> Partition:
     table = catalog.tracks[["track_id", "artist"]].copy()
-    order = np.roll(np.repeat(["train", "valid", "test"], TRACKS // 3), split)
+    order = np.roll(np.repeat(["train", "valid", "test"], len(table) // 3), split)
     table["part"] = order
     table["rank"] = np.where(order == "train", (order == "train").cumsum() - 1, -1)
     return Partition(table, list(catalog.tags.index))
@@ -151,7 +166,8 @@ def _partition(catalog: Catalog, split: int) -> Partition:
 def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: int) -> None:
     name = run_name(model, "all", 0)
     identity = RunIdentity(model, "all", 0, "tiny", catalog.hash, partition.hash, f"settings{seed}")
-    facts: dict[str, Any] = {"identity": identity.as_dict(), "train_tracks": TRACKS // 3, "parameters": 0}
+    facts: dict[str, Any] = {"identity": identity.as_dict(), "parameters": 0}
+    facts["train_tracks"] = len(partition.tracks("train"))
     run, results = root / "runs" / name, root / "results" / name
     run.mkdir(parents=True)
     results.mkdir(parents=True)
@@ -161,11 +177,19 @@ def _run(root: Path, catalog: Catalog, partition: Partition, model: str, seed: i
         facts["parameters"] = parameter_count(network.model)
         checkpoint.write(run, network.model, network.architecture)
         (run / "history.csv").write_text("step,train_loss,valid_loss\n1,0.7,0.7\n")
-    if model == "spectrogram":  # the best on validation, whose predictions are read
-        scores = network.predict(Store.open(root / "store"), ids).reset_index()
-        scores.insert(1, "part", [part for part in ("valid", "test") for _ in partition.tracks(part)])
-        scores.to_parquet(results / "predictions.parquet", index=False)
+    if model == "spectrogram":  # the best on validation
+        scores = network.predict(Store.open(root / "store"), ids)
+    else:
+        random = np.random.default_rng(seed).random((len(ids), len(partition.tags)), np.float32)
+        scores = pd.DataFrame(random, ids, partition.tags)
+    _write_predictions(root, partition, model, scores)
     write_json(run / "run.json", facts | {"seconds": 1.0})
     numbers = {part: dict.fromkeys(METRICS, 0.5) | {"rmse": 0.3} for part in ("valid", "test")}
     write_json(results / "metrics.json", facts | numbers | {"unscored": {"valid": {}, "test": {}}})
     (results / "per_tag.csv").write_text(",".join(PER_TAG) + "\n")
+
+
+def _write_predictions(root: Path, partition: Partition, model: str, scores: pd.DataFrame) -> None:
+    table = scores.rename_axis("track_id").reset_index()
+    table.insert(1, "part", [part for part in ("valid", "test") for _ in partition.tracks(part)])
+    table.to_parquet(root / "results" / run_name(model, "all", 0) / "predictions.parquet", index=False)

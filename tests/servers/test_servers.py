@@ -164,7 +164,7 @@ def test_the_champion_is_served_by_a_user_who_changes_nothing(servers: RealServe
         for name, value in servers.reader.items():
             patch.setenv(name, value)
         for change in (
-            lambda: promote("served", 1, "again"),
+            lambda: promote("served", 1, "again", force=True),
             lambda: registry.tag("1", {"tagscale.test.pr_auc": "1"}),
             lambda: registry.client.delete_registered_model("served"),
             lambda: registry.client.log_metric(registry.version(1).run_id, "pr_auc", 1.0),
@@ -178,7 +178,7 @@ def test_promotions_at_once_are_all_made_and_recorded(servers: RealServers) -> N
     registry = Registry.open_or_create("at-once", "for tests")
     for _ in range(4):
         registry.client.create_model_version(registry.name, source="s3://elsewhere/model")
-    at_once(4, lambda number: promote(registry.name, number + 1))
+    at_once(4, lambda number: promote(registry.name, number + 1, "by hand", force=True))
     records = history(registry.name)
     before = [None, *(record["champion"] for record in records)]
     assert [record["number"] for record in records] == [1, 2, 3, 4]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from tagscale.evaluation.metrics import KINDS
 from tagscale.evaluation.selection import groups_of_artists, metrics_by_kind, pool, select_by_kind
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
+from tagscale.registry.candidate import choose
 from tagscale.registry.cost import PLACE, SIZE, TIME
-from tagscale.registry.gate import Trial, judge_again
 from tagscale.registry.package import load_version
 from tagscale.registry.trained import scorer_of
+from tagscale.registry.trial import Trial
 from tagscale.registry.versions import Registry
 from tagscale.runtime.absent import absence_in, write_absent
 from tagscale.runtime.errors import TagscaleError
@@ -244,11 +246,16 @@ def test_an_ensemble_is_registered_as_one_model_and_tags_audio_as_it_was_evaluat
     store, track = Store.open(study.root / "store"), str(own.index[0])
     soundfile.write(tmp_path / "song.wav", store.read(track, 0, store.samples(track)), 16_000, subtype="PCM_16")
     assert tagged(tmp_path / "song.wav", tmp_path, capsys) == pytest.approx(own.loc[track].to_dict(), abs=1e-5)
-    results = study.root / ENSEMBLES / "results" / "ensemble-all-0"
-    trial = Trial(study.root / "catalog", study.root / "partition", study.root / "store", results)
-    decision = judge_again("pr_auc", load_version("means")[0], trial)
-    assert decision.champion_value == pytest.approx(read_json(results / "metrics.json")["test"]["pr_auc"], abs=1e-6)
-    assert not decision.passed, "it is no better than itself"
+    inputs = [study.root / name for name in ("catalog", "partition", "store")]
+    paths = folders(params, study.root / RUNS, study.root / RESULTS, study.root / ENSEMBLES)
+    trial, version = Trial(params, *inputs, *choose(params, **paths)), Registry.open("means").version(1)
+    champion, _, notes = trial.champion(version, replace(version, tags={}))
+    again = "the champion comes from another partition and was scored again, perhaps on tracks that it learned from"
+    assert notes == [again]
+    pd.testing.assert_frame_equal(champion.scores("test"), own, atol=1e-5, check_names=False)
+    kept, _, notes = trial.champion(version, version)
+    assert notes == []
+    pd.testing.assert_frame_equal(kept.scores("test"), own)
 
 
 def test_a_packaged_ensemble_weighs_its_members_by_members_json(

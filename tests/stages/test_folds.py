@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from tagscale.evaluation.selection import metrics_by_kind, pool, select_by_kind
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import fold_names
-from tagscale.registry.candidate import SHA256
+from tagscale.registry.candidate import SHA256, choose
 from tagscale.registry.folds import predict_held_out
-from tagscale.registry.gate import Trial, judge_again
 from tagscale.registry.package import load_version
+from tagscale.registry.trial import FOLDS as FOLDS_SETTINGS
+from tagscale.registry.trial import CannotBeScored, Trial
 from tagscale.registry.versions import Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, sha256_of
@@ -249,22 +251,29 @@ def test_the_registered_model_is_the_mean_of_the_folds(
     assert list(scores.values()) == pytest.approx(expected, abs=1e-5)
 
 
+def trial_of(study: SoundStudy, params: Params, root: Path, runs: list[Path], results: list[Path]) -> Trial:
+    """The candidate of some runs, on the data in `root`."""
+    inputs = [root / name for name in ("catalog", "partition", "store")]
+    return Trial(params, *inputs, *choose(params, runs, results))
+
+
 def test_a_champion_in_folds_is_scored_on_tracks_that_its_models_did_not_learn_from(
     study: SoundStudy, registered: tuple[Path, Params], parts: Partition
 ) -> None:
-    run, _ = registered
+    run, params = registered
     results = study.root / "results" / run.name
-    trial = Trial(study.root / "catalog", study.root / "partition", study.root / "store", results)
-    champion = load_version("folds")[0]
+    trial, version = trial_of(study, params, study.root, [run], [results]), Registry.open("folds").version("champion")
     tracks = parts.table.set_index("track_id")["part"].sample(frac=1, random_state=0)
-    held_out = predict_held_out(champion.scorer, Store.open(trial.store), tracks)
-    pd.testing.assert_frame_equal(
-        held_out[list(TAGS)], trial.predictions().loc[tracks.index, list(TAGS)], atol=1e-6, check_names=False
-    )
-    decision = judge_again("pr_auc", champion, trial, same_folds=True)
-    assert decision.champion_value == pytest.approx(read_json(results / "metrics.json")["test"]["pr_auc"], abs=1e-6)
-    assert decision.candidate_value == pytest.approx(decision.champion_value, abs=1e-6)
-    assert "each track by its model of that fold" in decision.reason
+    store, scorer = Store.open(study.root / "store"), load_version("folds")[0].scorer
+    held_out, scored = predict_held_out(scorer, store, tracks), trial.candidate.scores
+    expected = scored("test").loc[tracks.index, list(TAGS)]
+    pd.testing.assert_frame_equal(held_out[list(TAGS)], expected, atol=1e-6, check_names=False)
+    same = {FOLDS_SETTINGS: version.tags[FOLDS_SETTINGS]}
+    champion, _, notes = trial.champion(version, replace(version, tags=same))
+    for part in ("valid", "test"):
+        again = champion.scores(part)[list(TAGS)]
+        pd.testing.assert_frame_equal(again, scored(part)[list(TAGS)], atol=1e-6, check_names=False)
+    assert "each track by its model of that fold" in notes[0]
 
 
 @pytest.mark.parametrize(("folds", "same_folds"), [(3, False), (0, True)])
@@ -275,14 +284,14 @@ def test_a_champion_of_other_folds_is_not_scored(
     folds: int,
     same_folds: bool,
 ) -> None:
+    run, params = registered
     root = study.root if folds else sound_study.root
-    trial = Trial(root / "catalog", root / "partition", root / "store", root / "unread")
-    decision = judge_again("pr_auc", load_version("folds")[0], trial, same_folds=same_folds)
+    trial = trial_of(study, params, root, [run], [study.root / "results" / run.name])
+    version = Registry.open("folds").version("champion")
     present = "in 3 folds of other settings" if folds else "not in folds"
-    assert not decision.passed
-    assert decision.reason.startswith(
-        f"the champion is the mean of 3 models, a fold each, and the present partition is {present}"
-    )
+    expected = f"the champion is the mean of 3 models, a fold each, and the present partition is {present}"
+    with pytest.raises(CannotBeScored, match=expected):
+        trial.champion(version, version if same_folds else replace(version, tags={}))
 
 
 @pytest.mark.slow
@@ -326,14 +335,11 @@ def test_a_folds_ensemble_is_chosen_without_the_folds_tracks(
     everything = {kind: [*members[kind], tmp_path / kind / run.name] for kind in ("runs", "results")}
     register.run(only, **everything, **folders, registration=tmp_path / "registration")
     champion = load_version("pooled")[0]
-    trial = Trial(study.root / "catalog", study.root / "partition", study.root / "store", results)
-    held_out = predict_held_out(
-        champion.scorer, Store.open(trial.store), parts.table.set_index("track_id")["part"]
-    )  # each track by the ensemble of its fold
-    expected_scores = trial.predictions().loc[held_out.index, parts.tags]
+    trial, store = trial_of(study, only, study.root, *everything.values()), Store.open(study.root / "store")
+    of_fold = parts.table.set_index("track_id")["part"]
+    held_out = predict_held_out(champion.scorer, store, of_fold)  # each track by the ensemble of its fold
+    expected_scores = trial.candidate.scores("test").loc[held_out.index, parts.tags]
     np.testing.assert_allclose(held_out[parts.tags].to_numpy(), expected_scores.to_numpy(), atol=1e-5)
-    decision = judge_again("pr_auc", champion, trial, same_folds=True)
-    assert decision.champion_value == pytest.approx(read_json(results / "metrics.json")["test"]["pr_auc"], abs=1e-6)
-    samples = Store.open(trial.store).read(tracks[0], 0, 16_000)
+    samples = store.read(tracks[0], 0, 16_000)
     of_folds = [champion.scorer.members[name].scores(samples) for name in FOLDS]
     np.testing.assert_allclose(champion.scorer.scores(samples), np.mean(of_folds, axis=0), atol=1e-6)

@@ -1,4 +1,4 @@
-"""Register: the best run becomes a version, and champion only if it is better on the same test tracks."""
+"""Register: the best run becomes a version, and champion only past the gate."""
 
 import json
 import re
@@ -6,40 +6,52 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from registry.tiny import TinyStudy, empty_store, make_study
 from tagscale import tracking
-from tagscale.evaluation.metrics import METRICS
+from tagscale.catalog.tables import Catalog
+from tagscale.evaluation.metrics import METRICS, evaluate
 from tagscale.params.load import Params, parse
-from tagscale.registry import package
-from tagscale.registry.gate import Decision
+from tagscale.partition.divide import Partition
+from tagscale.registry import judgement, package
+from tagscale.registry.cost import CPU, Cost
+from tagscale.registry.gate import Verdict
+from tagscale.registry.looks import look_records
 from tagscale.registry.package import load_version
 from tagscale.registry.promote import history, promote, rollback
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.stages import register
+from tagscale.store.read import Store
 
 NAME = "tagscale-tagger"
+TRACKS = 48  # 16 artists in the test part
+WEAK, STRONG = 0.3, 4.0  # skills that 16 artists tell apart
 
 
 @pytest.fixture
 def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStudy:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("TAGSCALE_GIT_COMMIT", "c0ffee")
+    monkeypatch.setattr(register, "cost_of", lambda _: Cost(12.3, 0.4, CPU))  # a second, which test_candidates.py takes
     monkeypatch.chdir(tmp_path)
     empty_store(request.config, tmp_path)
-    return make_study(tmp_path / "study")
-
-
-def another(study: TinyStudy, seed: int, valid: float, test: float, split: int = 0) -> TinyStudy:
-    """A second study whose spectrogram has other weights, and these values."""
-    made = make_study(study.root.parent / f"study{seed}", seed=seed, split=split)
-    made.set_metrics("spectrogram", valid, test)
+    made = make_study(tmp_path / "study", tracks=TRACKS)
+    made.set_skill("spectrogram", WEAK)
     return made
 
 
-def registered(study: TinyStudy, params: Params | None = None) -> dict[str, object]:
+def another(study: TinyStudy, seed: int, skill: float, split: int = 0) -> TinyStudy:
+    """A second study whose spectrogram has other weights, and scores of this skill."""
+    made = make_study(study.root.parent / f"study{seed}", seed=seed, split=split, tracks=TRACKS)
+    made.set_skill("spectrogram", skill, seed)
+    return made
+
+
+def registered(study: TinyStudy, params: Params | None = None) -> dict[str, Any]:
     register.run(params or study.params, **study.paths())
     return study.registration()
 
@@ -54,6 +66,10 @@ def with_settings(study: TinyStudy, block: str, **changes: object) -> Params:
     return parse(content)
 
 
+def with_gate(study: TinyStudy, **changes: object) -> Params:
+    return with_settings(study, "registry", gate=study.params.registry.gate.model_dump() | changes)
+
+
 def test_best_run_by_validation_becomes_the_first_champion(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
     study.set_metrics("waveform", valid=0.5, test=0.99)  # better on the test part, which must not choose
     outcome = registered(study)
@@ -65,11 +81,12 @@ def test_best_run_by_validation_becomes_the_first_champion(study: TinyStudy, cap
         "role": "front-end",
         "reason": "the first champion: there was none to compare with",
         "metric": "pr_auc",
-        "candidate_value": 0.55,
+        "candidate_value": None,
         "champion_version": None,
         "champion_value": None,
         "baseline": "descriptors-all-0",
         "baseline_value": pytest.approx(0.35),
+        "look": None,
     }
     assert aliases() == {CHAMPION: "1"}
     assert capsys.readouterr().out.startswith(f"spectrogram-all-0 is now version 1 of {NAME}: champion")
@@ -89,21 +106,18 @@ def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -
     for key, value in identity.items():
         assert version.tags[f"tagscale.{key}"] == str(value)
     assert version.tags["tagscale.git_commit"] == "c0ffee"
-    assert version.tags["tagscale.train_tracks"] == "4"
+    assert version.tags["tagscale.train_tracks"] == "16"
     assert version.tags["tagscale.gate"].startswith("passed: the first champion")
     assert version.test_metrics == dict.fromkeys(METRICS, 0.5) | {"pr_auc": 0.55, "rmse": 0.3}
     client = tracking.connect()
     run = client.get_run(version.run_id)
     assert run.info.run_name == "spectrogram-all-0"
     assert [one.model_id for one in run.outputs.model_outputs], "the run's page leads to the model"
-    assert "spectrogram front-end trained on 4 tracks of tiny" in client.get_model_version(NAME, "1").description
+    assert "spectrogram front-end trained on 16 tracks of tiny" in client.get_model_version(NAME, "1").description
 
 
 def test_registered_tagger_gives_the_scores_that_were_evaluated(study: TinyStudy) -> None:
-    import pandas as pd
-
-    from tagscale.store.read import Store
-
+    study = make_study(study.root.parent / "real")
     registered(study)
     tagger, version = load_version(NAME)
     table = pd.read_parquet(study.root / "results" / "spectrogram-all-0" / "predictions.parquet").set_index("track_id")
@@ -115,52 +129,77 @@ def test_registered_tagger_gives_the_scores_that_were_evaluated(study: TinyStudy
 
 def test_better_candidate_replaces_the_champion(study: TinyStudy) -> None:
     registered(study)
-    outcome = registered(another(study, 1, valid=0.7, test=0.65))
-    assert (outcome["version"], outcome["alias"]) == ("2", CHAMPION)
-    assert outcome["reason"] == "PR-AUC 0.6500 is better than the champion's 0.5500 on the same test tracks"
-    assert (outcome["champion_version"], outcome["champion_value"]) == ("1", 0.55)
+    outcome = registered(another(study, 1, STRONG))
+    assert (outcome["version"], outcome["alias"], outcome["champion_version"]) == ("2", CHAMPION, "1")
+    assert re.match(r"PR-AUC [\d.]+ is [\d.]+ better than the champion's [\d.]+ \(95% interval \+", outcome["reason"])
+    assert outcome["candidate_value"] > outcome["champion_value"]
     assert aliases() == {CHAMPION: "2"}
     assert history(NAME)[-1]["metrics"]["replaced"]["pr_auc"] == 0.55
+    (look,) = look_records(Registry.open(NAME))
+    assert (look["number"], look["version"], look["champion"], look["passed"]) == (1, "2", "1", True)
+    verdict = study.root.parent / "study1" / "registration" / "gate.json"
+    assert json.loads(verdict.read_text()) == json.loads(Registry.open(NAME).version(2).tags["tagscale.verdict"])
 
 
-@pytest.mark.parametrize(("test", "words"), [(0.55, "is the same as"), (0.4, "is worse than")])
-def test_candidate_that_is_not_better_stays_challenger(study: TinyStudy, test: float, words: str) -> None:
+def test_candidate_that_is_no_better_beyond_chance_stays_challenger(study: TinyStudy) -> None:
+    study.set_skill("spectrogram", 1.0)
     registered(study)
-    outcome = registered(another(study, 1, valid=0.7, test=test))
+    outcome = registered(another(study, 1, skill=1.2))
     assert outcome["alias"] == CHALLENGER
-    assert f"{words} the champion's" in str(outcome["reason"])
+    assert outcome["reason"].startswith("not proven better: PR-AUC")
     assert aliases() == {CHAMPION: "1", CHALLENGER: "2"}
     assert len(history(NAME)) == 1
+    assert [look["passed"] for look in look_records(Registry.open(NAME))] == [False]
+
+
+def test_candidate_that_is_behind_on_the_validation_part_costs_no_look(study: TinyStudy) -> None:
+    study.set_skill("spectrogram", STRONG)
+    registered(study)
+    outcome = registered(another(study, 1, WEAK))
+    assert outcome["alias"] == CHALLENGER
+    assert re.match(r"on the validation part PR-AUC .* worse than .* the test part is not looked at", outcome["reason"])
+    assert look_records(Registry.open(NAME)) == []
 
 
 def test_lower_rmse_is_better(study: TinyStudy) -> None:
     params = with_settings(study, "registry", metric="rmse")
     study.set_metrics("spectrogram", valid=0.2, test=0.2, metric="rmse")
-    assert registered(study, params)["candidate_value"] == 0.2
-    worse = another(study, 1, valid=0.9, test=0.9)
-    worse.set_metrics("spectrogram", valid=0.25, test=0.25, metric="rmse")
-    assert registered(worse, params)["alias"] == CHALLENGER
-    better = another(study, 2, valid=0.1, test=0.1)
-    better.set_metrics("spectrogram", valid=0.1, test=0.1, metric="rmse")
-    assert registered(better, params)["alias"] == CHAMPION
+
+    def shifted(one: TinyStudy, by: float) -> TinyStudy:
+        """Scores of the regression tag that are off by so much."""
+        file = one.root / "results" / "spectrogram-all-0" / "predictions.parquet"
+        table = pd.read_parquet(file)
+        truth = Catalog.load(one.root / "catalog").labels.loc[table["track_id"], "energy"].to_numpy()
+        sign = 1 - 2 * (truth > 0.5)
+        table["energy"] = (truth + sign * by * (1 + 0.1 * (table.index % 5))).astype("float32")
+        table.to_parquet(file, index=False)
+        one.set_metrics("spectrogram", valid=0.1, test=0.1, metric="rmse")
+        return one
+
+    registered(shifted(study, 0.2), params)
+    assert registered(shifted(another(study, 1, 1.0), 0.3), params)["alias"] == CHALLENGER
+    outcome = registered(shifted(another(study, 2, 1.0), 0.1), params)
+    assert outcome["alias"] == CHAMPION
+    assert "√MSE 0.1" in outcome["reason"]
+    assert outcome["candidate_value"] < outcome["champion_value"]
 
 
 def test_the_same_run_is_not_registered_twice(study: TinyStudy) -> None:
     registered(study)
     outcome = registered(study)
     assert (outcome["version"], outcome["alias"]) == ("1", CHAMPION)
-    assert "registered already, as version 1, the champion" in str(outcome["reason"])
+    assert "registered already, as version 1, the champion" in outcome["reason"]
     assert list(Registry.open(NAME).versions()) == ["1"]
 
 
 def test_a_rollback_by_hand_outlives_another_registration(study: TinyStudy) -> None:
     registered(study)
-    better = another(study, 1, valid=0.7, test=0.65)
+    better = another(study, 1, STRONG)
     registered(better)
     rollback(NAME)
     outcome = registered(better)
     assert (outcome["version"], outcome["alias"]) == ("2", None)
-    assert "tagscale promote 2" in str(outcome["reason"])
+    assert "`tagscale promote 2` makes it champion by hand" in outcome["reason"]
     assert aliases() == {CHAMPION: "1"}
     promote(NAME, 2)
     assert aliases() == {CHAMPION: "2"}
@@ -170,7 +209,7 @@ def test_registration_that_was_interrupted_before_the_gate_is_finished(
     study: TinyStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(register, "move", lambda *_, **__: 1 / 0)
+        patch.setattr(judgement, "move", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             registered(study)
     assert aliases() == {CHALLENGER: "1"}
@@ -179,32 +218,37 @@ def test_registration_that_was_interrupted_before_the_gate_is_finished(
 
 
 def test_champion_of_another_partition_is_scored_again(study: TinyStudy) -> None:
-    study.set_metrics("spectrogram", valid=0.99, test=0.99)  # on its own test part; says nothing about the new one
     registered(study)
-    other = another(study, 1, valid=0.99, test=0.01, split=4)
+    other = another(study, 1, STRONG, split=16)
     outcome = registered(other)
-    assert "the present test part (4 tracks, 3 shared tags" in str(outcome["reason"])
-    assert outcome["champion_value"] not in (None, 0.99)
-    assert outcome["candidate_value"] not in (None, 0.01), "both are scored over the shared tags"
-    won = outcome["candidate_value"] > outcome["champion_value"]  # type: ignore[operator]
-    assert aliases() == ({CHAMPION: "2"} if won else {CHAMPION: "1", CHALLENGER: "2"})
+    assert "the champion comes from another partition and was scored again, perhaps on tracks that it learned" in str(
+        outcome["reason"]
+    )
+    assert outcome["champion_value"] not in (None, 0.55)
+    network, catalog = load_version(NAME, "1")[0].scorer, Catalog.load(other.root / "catalog")
+    tracks = Partition.load(other.root / "partition").tracks("test")
+    labels = catalog.labels.loc[tracks, ["rock", "jazz"]].to_numpy()
+    scores = network.predict(Store.open(other.root / "store"), tracks)[["rock", "jazz"]].to_numpy()
+    expected = evaluate(labels, scores, np.zeros(2, bool)).overall()["pr_auc"]
+    assert outcome["champion_value"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_champion_that_is_older_than_the_metric_is_scored_again(study: TinyStudy) -> None:
-    registered(study)
-    tracking.connect().delete_model_version_tag(NAME, "1", "tagscale.test.pr_auc")
-    outcome = registered(another(study, 1, valid=0.7, test=0.65))
-    assert "the present test part (4 tracks, 3 shared tags; the champion was scored again)" in str(outcome["reason"])
+def test_champion_whose_results_are_not_kept_is_scored_again(study: TinyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(register, "kept_files", lambda _: [])
+        registered(study)
+    outcome = registered(another(study, 1, STRONG))
+    assert "(the champion was scored again)" in outcome["reason"]
     assert outcome["champion_value"] is not None
 
 
 def test_same_model_on_another_partition_scores_the_same(study: TinyStudy) -> None:
     """The champion's new score is what evaluating it there gives: with equal weights, a tie."""
-    registered(study)
+    registered(make_study(study.root.parent / "first", seed=0))
     moved = make_study(study.root.parent / "moved", seed=0, split=4)
     outcome = registered(moved)
-    assert outcome["candidate_value"] == outcome["champion_value"]
-    assert "is the same as" in str(outcome["reason"])
+    assert outcome["alias"] == CHALLENGER
+    assert "is the same as the champion's" in outcome["reason"]
 
 
 def test_champion_with_other_tags_keeps_its_place(study: TinyStudy) -> None:
@@ -212,16 +256,99 @@ def test_champion_with_other_tags_keeps_its_place(study: TinyStudy) -> None:
     stranger = make_study(study.root.parent / "strange", seed=3, tags=("techno", "folk"))
     outcome = registered(stranger)
     assert outcome["alias"] == CHALLENGER
-    assert "none of them shared" in str(outcome["reason"])
+    assert "none of them shared" in outcome["reason"]
 
 
 def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(study: TinyStudy) -> None:
     registered(study)
     (weights,) = Path("mlartifacts/models").rglob("weights.safetensors")
     weights.write_bytes(b"damaged")
-    outcome = registered(another(study, 1, valid=0.7, test=0.65, split=4))
+    outcome = registered(another(study, 1, STRONG, split=16))
     assert outcome["alias"] == CHALLENGER
-    assert "the champion, version 1, cannot be scored" in str(outcome["reason"])
+    assert "the champion, version 1, cannot be scored" in outcome["reason"]
+
+
+def test_the_first_champion_stands_on_the_floor(study: TinyStudy) -> None:
+    study.set_skill("descriptors", 2.0)
+    outcome = registered(study, with_gate(study, floor=["baseline", "constant"]))
+    assert outcome["alias"] == CHALLENGER
+    assert re.match(r"PR-AUC [\d.]+ is [\d.]+ worse than descriptors \(descriptors-all-0\)'s", outcome["reason"])
+    assert aliases() == {CHALLENGER: "1"}
+    with pytest.raises(TagscaleError, match=r"Version 1 .* is not promoted: the gate held it back: PR-AUC .*--force"):
+        promote(NAME, 1)
+    good = another(study, 1, STRONG)
+    good.set_skill("descriptors", 2.0)
+    outcome = registered(good, with_gate(study, floor=["baseline", "constant"]))
+    assert outcome["alias"] == CHAMPION
+    assert re.search(
+        r"none to compare with; PR-AUC .*descriptors.*; PR-AUC .* the constant's 0\.5000$", outcome["reason"]
+    )
+    assert [(look["number"], look["champion"]) for look in look_records(Registry.open(NAME))] == [(1, None), (2, None)]
+
+
+def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy) -> None:
+    study.set_skill("waveform", 2.0)
+    assert "worse than waveform (waveform-all-0)'s" in str(
+        registered(study, with_gate(study, floor=["waveform"]))["reason"]
+    )
+    unknown = another(study, 1, STRONG)
+    with pytest.raises(
+        TagscaleError, match=r"registry\.gate\.floor: found 'msd_vgg', expected baseline, constant, a model"
+    ):
+        registered(unknown, with_gate(study, floor=["msd_vgg"]))
+    with pytest.raises(
+        TagscaleError, match=r"registry\.gate\.guard: found 'moods', expected a group \(genre\) or a tag"
+    ):
+        registered(unknown, with_gate(study, guard={"moods": 0.1}))
+    params = with_gate(study, floor=["baseline"])
+    alone = parse(params.model_dump() | {"train": params.train.model_dump() | {"baselines": []}})
+    reason = str(registered(unknown, alone)["reason"])
+    assert reason.startswith("registry.gate.floor names baseline, and the study has none (train.baselines)")
+    assert look_records(Registry.open(NAME))[-1]["number"] == 1, "nothing was looked at"
+
+
+def test_guards_and_costs_hold_back_a_better_candidate(study: TinyStudy) -> None:
+    registered(study)
+    costly = registered(another(study, 1, STRONG), with_gate(study, most_ms=1e-6))
+    assert re.match(r"the candidate takes [\d.]+ ms, and 1e-06 are allowed$", costly["reason"])
+    assert look_records(Registry.open(NAME)) == []
+    guarded = another(study, 2, STRONG)
+    file = guarded.root / "results" / "spectrogram-all-0" / "predictions.parquet"
+    table = pd.read_parquet(file)
+    table["rock"] = np.float32(0.5)  # no better than guessing, where jazz is perfect
+    table.to_parquet(file, index=False)
+    outcome = registered(guarded, with_gate(study, guard={"rock": 0.05}))
+    assert re.search(r"rock, guarded: PR-AUC 0\.5000 is [\d.]+ worse than .*; it may fall by 0\.05", outcome["reason"])
+    assert outcome["alias"] == CHALLENGER
+
+
+def test_a_smaller_model_replaces_the_champion_where_it_is_not_worse(
+    study: TinyStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.set_skill("spectrogram", 3.0)
+    registered(study)
+    gate = {"rule": "non_inferior", "margin": 0.2, "reasons": ["smaller"]}
+    alike = registered(another(study, 1, 3.0), with_gate(study, **gate))
+    assert re.match(r"not worse by 0\.2 in PR-AUC: .*; none of the reasons holds \(smaller\)", alike["reason"])
+    sizes = iter((1.0, 2.0))  # of the candidate, and of the champion
+    monkeypatch.setattr(judgement, "cost_of", lambda _: Cost(1.0, next(sizes), "here"))
+    outcome = registered(another(study, 2, 3.0), with_gate(study, **gate))
+    assert outcome["alias"] == CHAMPION
+    assert outcome["reason"].endswith("reason: smaller")
+
+
+def test_looks_are_used_up_and_a_version_takes_one_only(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
+    study.set_skill("spectrogram", 1.0)
+    registered(study)
+    params = with_gate(study, looks=2)
+    for seed in (1, 2):
+        assert registered(another(study, seed, 1.2), params)["look"] == seed
+    assert "have spent 100% of the error of this test part, it is used up" in capsys.readouterr().out
+    registered(TinyStudy(study.root.parent / "study2", study.params), params)
+    outcome = registered(another(study, 3, STRONG), params)
+    assert outcome["reason"].startswith("the test part is used up: its looks have spent the error of 0.05")
+    assert outcome["look"] is None
+    assert [look["spent"] for look in look_records(Registry.open(NAME))] == pytest.approx([0.025, 0.05])
 
 
 def test_study_without_the_metric_names_the_setting(study: TinyStudy) -> None:
@@ -246,7 +373,7 @@ def test_candidate_file_is_alike_wherever_it_is_registered(
     elsewhere.mkdir()
     empty_store(request.config, elsewhere)
     monkeypatch.chdir(elsewhere)
-    again = make_study(elsewhere / "study")
+    again = make_study(elsewhere / "study", tracks=TRACKS)
     registered(again)
     assert (again.root / "registration" / "candidate.json").read_bytes() == first
 
@@ -275,20 +402,25 @@ def test_a_champion_that_comes_while_the_gate_judges_is_judged_against(
     study: TinyStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered(study)
-    better, best = another(study, 1, valid=0.7, test=0.65), another(study, 2, valid=0.9, test=0.9)
-    decide = register._decide
+    better, best = another(study, 1, skill=2.0), another(study, 2, skill=6.0)
+    judged = judgement._Case.verdict
 
-    def decided_by_two(*arguments: Any) -> Decision:
-        monkeypatch.setattr(register, "_decide", decide)
-        decision = decide(*arguments)
-        assert decision.passed
+    def judged_by_two(*arguments: Any) -> Verdict:
+        monkeypatch.setattr(judgement._Case, "verdict", judged)
+        verdict = judged(*arguments)
+        assert verdict.passed
         registered(best)
-        return decision
+        return verdict
 
-    monkeypatch.setattr(register, "_decide", decided_by_two)
+    monkeypatch.setattr(judgement._Case, "verdict", judged_by_two)
     outcome = registered(better)
-    assert outcome["reason"] == "PR-AUC 0.6500 is worse than the champion's 0.9000 on the same test tracks"
+    assert outcome["reason"].startswith("on the validation part PR-AUC 1.0000 is the same as the champion's 1.0000")
     assert (outcome["version"], outcome["champion_version"]) == ("2", "3")
+    looks = look_records(Registry.open(NAME))
+    assert [(look["number"], look["version"], look["champion"], look["passed"]) for look in looks] == [
+        (1, "2", "1", None),
+        (2, "3", "1", True),
+    ], "two judges at once take two looks, and the first stays spent"
     assert aliases() == {CHAMPION: "3", CHALLENGER: "2"}
     assert [record["champion"] for record in history(NAME)] == ["1", "3"]
 
@@ -310,15 +442,16 @@ def test_results_say_what_the_registry_holds_now(study: TinyStudy, capsys: pytes
     assert standing(study, capsys) == f"{missing}\n"
     registered(study)
     first = "passed: the first champion: there was none to compare with"
-    said, cost = standing(study, capsys).split(" Its cost: ")
-    assert said == f"Registered: {NAME} version 1 ({best}), champion. The gate: {first}."
-    assert re.fullmatch(r"[\d.e+]+ ms per 30 s of audio on one CPU thread, [\d.]+ MB\.\n", cost)
-    better = another(study, 1, valid=0.7, test=0.65)
+    said, gate = standing(study, capsys).rstrip("\n").split("\n")
+    assert gate == f"The gate: {first}."
+    cost = "12.3 ms per 30 s of audio on one CPU thread, 0.4 MB"
+    assert said == f"Registered: {NAME} version 1 ({best}), champion. Its cost: {cost}."
+    better = another(study, 1, STRONG)
     assert standing(better, capsys) == f"{missing} The champion is version 1 ({best}).\n"
     registered(better)
-    assert f"version 2 ({best}), champion. The gate: passed: PR-AUC 0.6500 is better" in standing(better, capsys)
-    promote(NAME, 1)
-    lost = f"version 2 ({best}), neither champion nor challenger. The champion is version 1 ({best}). The gate: passed"
+    assert re.search(rf"version 2 \({best}\), champion\..*\nThe gate: passed: PR-AUC", standing(better, capsys))
+    promote(NAME, 1, "by hand", force=True)
+    lost = f"version 2 ({best}), neither champion nor challenger. The champion is version 1 ({best})."
     assert lost in standing(better, capsys)
     assert better.registration()["alias"] == CHAMPION, "the record of then, which `results` must not read"
 

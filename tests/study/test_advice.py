@@ -74,6 +74,15 @@ def test_a_wider_model_is_held_against_the_chosen_one_in_the_same_resamples() ->
     np.testing.assert_allclose(np.sort(wider.values), np.sort(rows["waveform-x4"] - rows["waveform"]))
 
 
+def test_advice_may_start_from_any_model() -> None:
+    """From a probe on, a probe is no step any more; trees have no width."""
+    study = study_of_curves({"pr_auc": {"waveform": law(0.5), "probe": law(0.6), "descriptors": law(0.4)}})
+    assert [option.what for option in advice(study, "probe").options[2:]] == ["a wider model", "an ensemble"]
+    assert "would give probe +0." in advice(study, "probe").sentences[0]
+    kinds = [option.what for option in advice(study, "descriptors").options[2:]]
+    assert kinds == ["a pretrained encoder (probe)", "an ensemble"]
+
+
 def test_an_error_falls() -> None:
     scores = {"waveform": {tracks: 0.1 + tracks**-0.4 for tracks in SIZES}}
     sentence = advised(scores, metric="rmse", error=0.001).sentences[0]

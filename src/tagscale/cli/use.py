@@ -217,13 +217,15 @@ def send_runs(
 @app.command(rich_help_panel=USE)
 def promote(
     version: Annotated[str, typer.Argument(help="Version number, or challenger.")],
-    why: Annotated[str, typer.Option(help="Goes into the record.")] = "promoted by hand",
+    why: Annotated[str | None, typer.Option(help="Goes into the record; --force needs it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Past the gate; recorded as such.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Make a registered version the champion, and record which version it replaces."""
+    """Make a version that the gate has passed against the present champion the champion, and record it."""
     from tagscale.registry.promote import promote as move
 
-    _print_move(load(params).registry.name, move(load(params).registry.name, version, why))
+    name = load(params).registry.name
+    _print_move(name, move(name, version, why, force))
 
 
 @app.command(rich_help_panel=USE)
@@ -242,25 +244,50 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Show which version replaced which as champion, when, why and with which metrics."""
-    from tagscale.evaluation.metrics import listing
+    """Show which version replaced which as champion and why, and how much of its error each test part has spent."""
+    from tagscale.evaluation.metrics import listing, shown_in
+    from tagscale.registry.looks import look_records
     from tagscale.registry.promote import history as read
+    from tagscale.registry.versions import Registry
 
     name = load(params).registry.name
-    records = read(name)
+    records, looks = read(name), look_records(Registry.open(name))
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        events = records + [{"action": "look"} | look for look in looks]
+        typer.echo(json.dumps(sorted(events, key=lambda event: str(event["when"])), indent=2))
         return
     table = Table(title=f"Champions of {name}", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("when (UTC)", "champion", "replaced", "by", "why", "metrics on its test part"):
         table.add_column(heading)
     for record in records:
-        metrics = listing(record["metrics"].get("champion", {}))
-        when = record["when"].removesuffix("+00:00").replace("T", " ")
-        table.add_row(
-            when, record["champion"], record["replaced"] or "nobody", record["by"], Text(record["why"]), metrics
-        )
+        values = record["metrics"].get("champion", {})
+        metrics = listing({metric.key: values[metric.key] for metric in shown_in("scores") if metric.key in values})
+        why = Text(f"past the gate: {record['why']}" if record["forced"] else record["why"])
+        table.add_row(_when(record), record["champion"], record["replaced"] or "nobody", record["by"], why, metrics)
     Console().print(table if records else f"{name} has no record of promotions yet.")
+    if looks:
+        _print_looks(looks)
+
+
+def _print_looks(looks: list[dict[str, Any]]) -> None:
+    """A row a look at a test part, and a warning where the newest has nearly or wholly spent its error."""
+    from tagscale.registry.looks import Look
+
+    table = Table(title="Looks at the test part", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("when (UTC)", "test part", "look", "version", "champion", "error spent", "outcome"):
+        table.add_column(heading, no_wrap=True)
+    for look in looks:
+        outcome = {True: "passed", False: "held back", None: "not finished"}[look["passed"]]
+        number, spent = f"{look['number']} of {look['looks']}", f"{look['spent']:.2g} of {look['error']:g}"
+        table.add_row(_when(look), look["test"], number, look["version"], look["champion"] or "nobody", spent, outcome)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    if warning := Look.of(looks[-1]).warning:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _when(record: dict[str, Any]) -> str:
+    return str(record["when"])[:16].replace("T", " ")
 
 
 def _print_move(name: str, record: dict[str, Any]) -> None:

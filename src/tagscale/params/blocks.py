@@ -327,10 +327,36 @@ class EvaluateParams(Block):
     thresholds: ThresholdRule
 
 
+class GateParams(Block):
+    """What a candidate must show before it replaces the champion."""
+
+    rule: Literal["superior", "non_inferior"]
+    margin: float = Field(ge=0, lt=1)
+    reasons: list[Literal["smaller", "faster", "newer_data"]]
+    floor: list[str]
+    guard: dict[str, Annotated[float, Field(ge=0, lt=1)]]
+    most_ms: float | None = Field(gt=0)
+    most_megabytes: float | None = Field(gt=0)
+    error: float = Field(gt=0, lt=0.5)
+    looks: int = Field(ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def non_inferior_says_how_much_and_why(self) -> "GateParams":
+        if self.rule == "non_inferior" and not (self.margin and self.reasons):
+            raise ValueError("non_inferior needs a margin above 0 and at least one of the reasons")
+        return self
+
+    @property
+    def bar(self) -> float:
+        """What the difference to the champion must be above; positive is better, whatever the metric's direction."""
+        return self.margin if self.rule == "superior" else -self.margin
+
+
 class RegistryParams(Block):
     name: str = Field(pattern=NAME, max_length=256)  # 256: of MLflow's databases
     metric: str = Field(pattern=r"^[a-z0-9_]+$")  # a key of evaluation/metrics.py, whom its readers ask
     candidates: list[Role] = Field(min_length=1)
+    gate: GateParams
 
 
 class TrackingParams(Block):

@@ -63,7 +63,7 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
             f"No run of the study may be chosen: registry.candidates names {', '.join(roles)}, and the study has "
             f"{there}. Add one of these to registry.candidates in params.yaml."
         )
-    best = _best(study.runs, models, metric)
+    best = best_run(study.runs, models, metric)
     if best is None:
         choices = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
         raise TagscaleError(
@@ -71,7 +71,7 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
             f"Set registry.metric in params.yaml to one that the tags have: {choices}."
         )
     others = [model for model in study.baselines if model != best["model"]]
-    baseline = _best(study.runs, others, metric)
+    baseline = best_run(study.runs, others, metric)
     name = run_name(best["model"], best["size"], best["seed"])
     trained, _ = study.folders[name]
     run_output(trained).check()
@@ -90,7 +90,7 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
     return chosen, study
 
 
-def _best(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
+def best_run(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
     """The row of the best run of these models on the validation part; on a tie, the first in the grid's order."""
     rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
     ranked = rows.sort_values(f"valid_{metric}", ascending=METRICS[metric].lower_is_better, kind="stable")

@@ -1,120 +1,224 @@
-"""The gate: is the candidate better than the champion on the same test tracks?
+"""The gate: what a candidate must show before it is champion. Differences and costs come in, a verdict goes out.
 
-The gate compares the recorded metrics if both were measured on the same labels, tracks and window. Otherwise, or if the
-champion has no record of the metric, the gate scores the champion again on the present test part. It then compares both
-over their shared tags.
+The conditions, in their order. Those before the look read no label of the test part:
+
+    cost        the limits on milliseconds and megabytes
+    validation  the candidate is ahead of the champion on the validation part
+    looks       the test part is not used up
+    floor       on the test part, not below the models that stand for the least that is worth using
+    guard       no guarded tag or group falls further than it may
+    difference  superior: better than the champion by more than the margin; non_inferior: worse by less than the margin,
+                with a reason to change
+
+Superiority and non-inferiority are one-sided t tests of the paired difference over artists, at the level of the look
+(Piaggio et al. 2012, "Reporting of noninferiority and equivalence randomized trials"). All conditions must hold, so
+none of them needs a stricter level because there are several (Berger 1982, "Multiparameter hypothesis testing and
+acceptance sampling").
+
+Floor and guard go by the difference itself: a candidate may be as good as the floor, which no test proves. Only the
+constant must be surpassed beyond chance, since what is not has learned nothing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-import pandas as pd
+from tagscale.evaluation.metrics import METRICS
+from tagscale.params.blocks import GateParams
+from tagscale.registry.cost import Cost
+from tagscale.registry.looks import REMEDY, Look
+from tagscale.registry.paired import CONFIDENCE, Gap
 
-from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import METRICS, evaluate
-from tagscale.partition.divide import Partition
-from tagscale.registry.folds import folds_of, predict_held_out
-from tagscale.registry.tagger import AudioTagger
-from tagscale.store.read import Store
-from tagscale.study.tables import read_decisions, read_predictions
-
-SAME_TEST = ("tagscale.partition_hash", "tagscale.dataset_hash", "tagscale.hop_seconds")
-FOLDS = "tagscale.folds"  # hash of the settings of a partition in folds; missing without folds
-WINDOW = "tagscale.window_seconds"  # "None" or a missing tag: the length of the model's own patches
+BASELINE, CONSTANT = "baseline", "constant"  # of registry.gate.floor; others are names of models
+CHAMPION = "the champion"
+FIRST = "the first champion: there was none to compare with"
+SMALLER = 0.95  # a model is smaller, or faster, where it has at most this share of the champion's megabytes, or time
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The gate's decision and its reason. The values are the metric on the test part; None if missing."""
+class Check:
+    """One condition.
 
+    name: its name, as above; subject: the floor's model, the guarded tag or group
+    words: what was found, a sentence without its full stop
+    gap: the difference that it rests on, which must be above `limit` (floor, guard) or beyond chance above it
+    """
+
+    name: str
     passed: bool
-    reason: str
-    candidate_value: float | None
-    champion_value: float | None
+    words: str
+    subject: str = ""
+    gap: Gap | None = None
+    limit: float = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        about = {"name": self.name, "subject": self.subject, "passed": self.passed, "words": self.words}
+        return about | {"limit": self.limit, "gap": self.gap.record() if self.gap else None}
 
 
 @dataclass(frozen=True)
-class Trial:
-    """The present test part: folders of the stages; `results` is the candidate's."""
+class Verdict:
+    """The gate's decision on a candidate against a champion, with all that it rests on.
 
-    catalog: Path
-    partition: Path
-    store: Path | str
-    results: Path
-
-    def predictions(self) -> pd.DataFrame:
-        """The candidate's scores: (test tracks, tags), index track_id."""
-        of_part, scores = read_predictions(self.results)
-        return scores[(of_part == "test").to_numpy()].loc[Partition.load(self.partition).tracks("test")]
-
-
-def judge(metric: str, candidate: float | None, champion: float | None, on: str = "the same test tracks") -> Decision:
-    """Compare two values of a metric: only a strictly better candidate passes.
-
-    >>> judge("pr_auc", 0.42, 0.40).passed, judge("pr_auc", 0.40, 0.40).passed, judge("rmse", 0.2, 0.1).passed
-    (True, False, False)
+    champion: its version; None: there is none yet
+    checks: the conditions that were judged; the candidate passes where all hold
+    values: the metric of the candidate and of the champion, on the same tracks and tags; None where there is none
+    groups: the difference in every group of tags
+    part: what was compared on: tracks, artists, tags, hash, lone (tags that one artist alone stands behind)
+    power: what the test part can show, see `foresight`
+    notes: what a reader must know of the comparison
     """
-    label, decimals = METRICS[metric].label, METRICS[metric].decimals
-    if candidate is None:
-        return Decision(False, f"the candidate has no {label} on {on}", None, champion)
-    if champion is None:
-        return Decision(False, f"the champion has no {label} on {on} to compare with", candidate, None)
-    better = METRICS[metric].sign * (candidate - champion) > 0
-    relation = "better than" if better else "the same as" if candidate == champion else "worse than"
-    digits = decimals + 1 if round(candidate, decimals + 1) != round(champion, decimals + 1) else decimals + 3
-    reason = f"{label} {candidate:.{digits}f} is {relation} the champion's {champion:.{digits}f} on {on}"
-    return Decision(better, reason, candidate, champion)
+
+    metric: str
+    rule: str
+    margin: float
+    champion: str | None
+    checks: tuple[Check, ...]
+    values: tuple[float | None, float | None] = (None, None)
+    groups: Mapping[str, Gap] = field(default_factory=dict)
+    look: Look | None = None
+    part: Mapping[str, Any] = field(default_factory=dict)
+    power: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """Why: the conditions that failed, or what the champion's place rests on."""
+        words = [check.words for check in self.checks if not check.passed]
+        if not words and self.champion is None:
+            words = [FIRST, *(check.words for check in self.checks if check.name == "floor")]
+        words = words or [check.words for check in self.checks if check.name == "difference"]
+        return "; ".join(words) + (f" ({'; '.join(self.notes)})" if self.notes else "")
+
+    def record(self) -> dict[str, Any]:
+        """For JSON: what the version's tag, gate.json and the page are made of."""
+        look = self.look
+        spent = {} if look is None else {key: round(getattr(look, key), 6) for key in ("level", "spent", "error")}
+        return {
+            "passed": self.passed,
+            "reason": self.reason,
+            "metric": self.metric,
+            "rule": self.rule,
+            "margin": self.margin,
+            "champion": self.champion,
+            "candidate_value": self.values[0],
+            "champion_value": self.values[1],
+            "checks": [check.record() for check in self.checks],
+            "groups": {group: gap.record() for group, gap in self.groups.items()},
+            "look": look and {"number": look.number, "looks": look.looks, "left": look.left} | spent,
+            "warning": look and look.warning,
+            "part": dict(self.part),
+            "power": dict(self.power),
+            "notes": list(self.notes),
+        }
 
 
-def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool:
-    """Whether the metrics in the tags of two versions were measured on the same labels, tracks and window."""
-    alike = candidate.get(WINDOW, "None") == champion.get(WINDOW, "None")
-    return alike and all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
+def check_cost(gate: GateParams, cost: Mapping[str, float]) -> list[Check]:
+    """The limits that are set.
 
-
-def judge_again(
-    metric: str, champion: AudioTagger, trial: Trial, same: bool = False, same_folds: bool = False
-) -> Decision:
-    """Score the champion on the present test part, as it tags. Compare over the tags that both have, with one kind.
-
-    A champion of several folds scores each track by its model that was tested on the track's fold.
-
-    same: whether the champion was registered with this test part, so it was trained on none of its tracks
-    same_folds: whether its folds were made with the settings of the present ones, so a track is in the same fold
+    Args:
+        cost: milliseconds for 30 s of audio as `ms`, size of the files as `MB`; what a version does not know is missing
     """
-    parts, folds = Partition.load(trial.partition), folds_of(champion.scorer)
-    if folds and not (same_folds and folds == parts.folds):
-        present = f"in {parts.folds} folds of other settings" if parts.folds else "not in folds"
-        reason = (
-            f"the champion is the mean of {folds} models, a fold each, and the present partition is {present}: its "
-            "models may have learned from the test tracks, so it is not scored; `tagscale promote` decides by hand"
-        )
-        return Decision(False, reason, None, None)
-    catalog, ours = Catalog.load(trial.catalog), trial.predictions()
-    kinds = catalog.tags["kind"].to_dict()
-    shared = [tag for tag in ours.columns if champion.kinds.get(tag) == kinds[tag]]
-    if not shared:
-        reason = "the champion was trained for other tags, none of them shared; `tagscale promote` decides by hand"
-        return Decision(False, reason, None, None)
-    tracks = [str(track) for track in ours.index]
-    fold_of = pd.Series(parts.about(tracks, "part"), pd.Index(tracks, name="track_id"))
-    theirs = predict_held_out(champion.scorer, Store.open(trial.store), fold_of)
-    labels = catalog.labels.loc[tracks, shared].to_numpy()
-    regression = np.array([kinds[tag] == "regression" for tag in shared])
-    values = []
-    about = parts.artist_of(tracks), parts.fold_of(tracks)
-    for scores, decisions in ((ours, read_decisions(trial.results)), (theirs, champion.decisions)):
-        of_tags = decisions.of(shared) if decisions else None
-        value = evaluate(labels, scores[shared].to_numpy(), regression, of_tags, *about).overall()[metric]
-        values.append(None if np.isnan(value) else value)
-    origin = "" if same else "comes from another partition and "
-    doubt = "" if same else ", perhaps on tracks that it learned from"
-    if folds:
-        doubt = ", each track by its model of that fold"
-    on = (
-        f"the present test part ({len(tracks)} tracks, {len(shared)} shared tags; the champion {origin}was scored "
-        f"again{doubt})"
+    checks = []
+    for unit, most in (("ms", gate.most_ms), ("MB", gate.most_megabytes)):
+        if most is not None:
+            known = cost.get(unit)
+            words = "has no recorded cost" if known is None else f"takes {known:g} {unit}, and {most:g} are allowed"
+            checks.append(Check("cost", known is not None and known <= most, f"the candidate {words}", unit))
+    return checks
+
+
+def check_validation(gate: GateParams, gap: Gap | None) -> Check:
+    """Whether a look is worth its price: one at a candidate that is behind on the validation part is not."""
+    if gap is None:
+        return Check("validation", False, "too few artists of the validation part stand behind a tag to compare on it")
+    ahead, words = gap.difference > gate.bar, f"on the validation part {compared(gap, CHAMPION)}"
+    if not ahead:
+        words += ", so the test part is not looked at"
+    return Check("validation", ahead, words, "", gap, gate.bar)
+
+
+def check_looks(gate: GateParams, look: Look | None) -> Check:
+    """Whether the test part has a look left."""
+    if look is None:
+        spent = f"the test part is used up: its looks have spent the error of {gate.error:g}; {REMEDY}"
+        return Check("looks", False, spent)
+    words = f"look {look.number} of {look.looks} at this test part, at a level of {look.level:.2g}"
+    return Check("looks", True, words)
+
+
+def check_floor(name: str, gap: Gap | None, error: float, missing: str | None = None, whose: str = "") -> Check:
+    """Not below the floor; above the constant beyond chance.
+
+    Args:
+        missing: why there is nothing to compare with
+        whose: the floor's model in words
+    """
+    if missing or gap is None:
+        why = missing or "too few artists of the test part stand behind a tag to compare on it"
+        return Check("floor", False, f"registry.gate.floor names {name}, and {why}", name)
+    words = compared(gap, whose or f"the {name}")
+    if name == CONSTANT:
+        certain = gap.p() <= error
+        return Check("floor", certain, words + ("" if certain else ", which could be chance"), name, gap)
+    return Check("floor", gap.difference >= 0, words, name, gap)
+
+
+def check_guard(subject: str, gap: Gap | None, most: float) -> Check:
+    """No further fall than allowed."""
+    if gap is None:
+        return Check("guard", False, f"{subject} is guarded, and too few artists stand behind it to compare", subject)
+    held = gap.difference >= -most
+    words = f"{subject}, guarded: {compared(gap, CHAMPION)}; it may fall by {most:g}"
+    return Check("guard", held, words, subject, gap, -most)
+
+
+def check_difference(gate: GateParams, gap: Gap | None, look: Look, reasons: Sequence[str] = ()) -> Check:
+    """Superiority, or non-inferiority with a reason.
+
+    Args:
+        reasons: those that hold of this candidate
+    """
+    if gap is None:
+        return Check("difference", False, "too few artists of the test part stand behind a tag to compare on it")
+    chance, label = gap.p(gate.bar), METRICS[gap.metric].label
+    proven = chance <= look.level
+    low, high = gap.interval()
+    words = (
+        f"{compared(gap, CHAMPION)} ({CONFIDENCE:.0%} interval {low:+.4f} to {high:+.4f}), p = "
+        f"{chance:.2g} where {look.level:.2g} is needed"
     )
-    return judge(metric, values[0], values[1], on)
+    if gate.rule == "superior":
+        asked = f"better by more than {gate.margin:g}" if gate.margin else "better"
+        return Check("difference", proven, words if proven else f"not proven {asked}: {words}", "", gap, gate.bar)
+    claim = f"{'not' if proven else 'not proven not to be'} worse by {gate.margin:g} in {label}"
+    held = [reason for reason in gate.reasons if reason in reasons]
+    why = f"; reason: {', '.join(held)}" if held else f"; none of the reasons holds ({', '.join(gate.reasons)})"
+    return Check("difference", proven and bool(held), f"{claim}: {words}{why}", "", gap, gate.bar)
+
+
+def reasons_of(cost: Cost, champion: Cost, newer_data: bool) -> list[str]:
+    """The reasons to change that hold of a candidate; both costs are measured in one process."""
+    facts = {
+        "smaller": cost.megabytes <= SMALLER * champion.megabytes,
+        "faster": cost.ms_per_song <= SMALLER * champion.ms_per_song,
+        "newer_data": newer_data,
+    }
+    return [reason for reason, holds in facts.items() if holds]
+
+
+def compared(gap: Gap, whose: str) -> str:
+    """Both values in words.
+
+    >>> compared(Gap("pr_auc", 0.412, 0.4, 0.012, 0.004, 19), "the champion")
+    "PR-AUC 0.4120 is 0.0120 better than the champion's 0.4000"
+    """
+    digits = METRICS[gap.metric].decimals + 1
+    relation = "better" if gap.difference > 0 else "worse"
+    size = f"{abs(gap.difference):.{digits}f} {relation} than" if gap.difference else "the same as"
+    return f"{METRICS[gap.metric].label} {gap.candidate:.{digits}f} is {size} {whose}'s {gap.other:.{digits}f}"

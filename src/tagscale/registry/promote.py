@@ -1,5 +1,8 @@
 """Promotion and rollback: which version replaced which as champion, when, by whom, why, and with which metrics.
 
+A version becomes champion where the gate has passed it against the present champion (`verdict_of`), or by force, with a
+reason. What was forced says so in its record. A rollback is free.
+
 The records are tags of the registered model (`tagscale.history.0007.3f2a91c0`, one JSON each). They lie beside the
 alias, so they survive the machine that wrote them. Moves that begin at once happen one after another. The model's
 description shows the last moves to people. The history reads as a line of champions: a promotion appends to it, a
@@ -14,29 +17,61 @@ from typing import Any
 from uuid import uuid4
 
 from tagscale.evaluation.metrics import listing
-from tagscale.registry.versions import CHAMPION, Registry
+from tagscale.registry.versions import CHAMPION, Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import user
 
+VERDICT = "tagscale.verdict"  # a version's tag: the gate's decision with all that it rests on, as JSON
+GATE = "tagscale.gate"  # a version's tag: the same in a sentence
 _PREFIX = "tagscale.history."
 _HEADING = "\n\n**Champions**\n\n"  # the user owns the description before it
 _LONGEST_RECORDED = 1000  # characters of a reason; MLflow limits the length of a tag
 _SHOWN, _LONGEST_WHY = 10, 200  # moves, and characters of a reason, in the description: MLflow limits it to 5,000
 
 
-def promote(name: str, version: str | int, why: str = "promoted by hand") -> dict[str, Any]:
+def promote(name: str, version: str | int, why: str | None = None, force: bool = False) -> dict[str, Any]:
     """Make a version the champion; returns the record (see `history`).
 
+    Args:
+        force: also where the gate has not passed it against the present champion; needs a reason
     Raises:
-        TagscaleError: no such model or version (names those that exist), or it is the champion already.
+        TagscaleError: no such model or version (names those that exist), it is the champion already, the gate has not
+            passed it, or it is forced without a reason.
     """
+    if force and not (why or "").strip():
+        raise TagscaleError(
+            "--force: a promotion past the gate is recorded with its reason; give one: `tagscale promote VERSION "
+            '--force --why "TEXT"`.'
+        )
     registry = Registry.open(name)
     with registry.one_writer():
-        number = registry.version(version).number
+        candidate = registry.version(version)
         present = registry.aliases().get(CHAMPION)
-        if number == present:
-            raise TagscaleError(f"Version {number} of {name!r} is the champion already; nothing was changed.")
-        return move(registry, "promote", number, present, why)
+        if candidate.number == present:
+            raise TagscaleError(f"Version {present} of {name!r} is the champion already; nothing was changed.")
+        if not force and (objection := _objection(candidate, present)):
+            raise TagscaleError(
+                f"Version {candidate.number} of {name!r} is not promoted: {objection}. `tagscale promote "
+                f'{candidate.number} --force --why "TEXT"` makes it champion all the same, and records that.'
+            )
+        return move(registry, "promote", candidate.number, present, why or "promoted by hand", forced=force)
+
+
+def verdict_of(version: Version) -> dict[str, Any] | None:
+    """The gate's verdict on a version, as `Verdict.record` wrote it; None where there is none."""
+    return json.loads(version.tags[VERDICT]) if VERDICT in version.tags else None
+
+
+def _objection(version: Version, champion: str | None) -> str | None:
+    """Why the gate's verdict does not let a version replace the champion; None where it does."""
+    verdict = verdict_of(version)
+    if verdict is None:
+        return "the gate has not judged it"
+    if verdict["champion"] != champion:
+        held = f"version {verdict['champion']}" if verdict["champion"] else "no champion at all"
+        against = f"version {champion}" if champion else "nobody"
+        return f"the gate held it against {held}, and the champion is {against} now"
+    return None if verdict["passed"] else f"the gate held it back: {verdict['reason']}"
 
 
 def rollback(name: str, why: str = "rolled back by hand") -> dict[str, Any]:
@@ -67,13 +102,14 @@ def history(name: str) -> list[dict[str, Any]]:
     """All records, oldest first.
 
     Each: number (1, 2, ...), action (promote or rollback), champion and replaced (versions; replaced is None for the
-    first), when (UTC, ISO 8601), by, why, metrics ({"champion": {"pr_auc": ...}, "replaced": {...}} on the test part).
+    first), when (UTC, ISO 8601), by, why, metrics ({"champion": {"pr_auc": ...}, "replaced": {...}} on the test part),
+    forced (promoted past the gate).
     """
     registry = Registry.open(name)
     with registry.explained():
         tags = registry.client.get_registered_model(name).tags
     return sorted(
-        (json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)),
+        ({"forced": False} | json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)),
         key=lambda record: (record["number"], record["when"]),
     )
 
@@ -102,7 +138,9 @@ def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[st
     return line
 
 
-def move(registry: Registry, action: str, champion: str, replaced: str | None, why: str) -> dict[str, Any]:
+def move(
+    registry: Registry, action: str, champion: str, replaced: str | None, why: str, forced: bool = False
+) -> dict[str, Any]:
     """Move the alias, then record it, so that no record tells of a move that did not happen.
 
     The caller holds `registry.one_writer()`, inside which it read who is `replaced`.
@@ -117,6 +155,7 @@ def move(registry: Registry, action: str, champion: str, replaced: str | None, w
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "by": user(),
         "why": why[:_LONGEST_RECORDED],
+        "forced": forced,
         "metrics": {
             role: existing[number].test_metrics
             for role, number in (("champion", champion), ("replaced", replaced))
@@ -141,7 +180,8 @@ def _last_moves(records: Sequence[dict[str, Any]]) -> str:
         metrics = record["metrics"].get("champion", {})
         on_test = f" (test part: {listing(metrics)})" if metrics else ""
         why = " ".join(record["why"].split())[:_LONGEST_WHY]
-        lines.append(f"- {when}: **version {record['champion']}**{before}, by {record['by']}: {why}{on_test}")
+        by = f"{record['by']}, past the gate" if record.get("forced") else record["by"]
+        lines.append(f"- {when}: **version {record['champion']}**{before}, by {by}: {why}{on_test}")
     return "\n".join(lines)
 
 

@@ -25,22 +25,23 @@ from tagscale.partition.divide import Partition
 from tagscale.registry.candidate import Candidate, choose
 from tagscale.registry.cost import cost_of, cost_words
 from tagscale.registry.folds import folds_of
-from tagscale.registry.gate import FOLDS, WINDOW, Decision, Trial, judge, judge_again, same_test
-from tagscale.registry.package import load_version, register
-from tagscale.registry.promote import move
+from tagscale.registry.judgement import judge
+from tagscale.registry.package import register
+from tagscale.registry.promote import GATE
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.trained import scorer_of
+from tagscale.registry.trial import EVALUATED, FOLDS, WINDOW, Trial, kept_files
 from tagscale.registry.versions import CHALLENGER, CHAMPION, NoSuchModel, Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import RunIdentity, hash_of
+from tagscale.study.grid import Study
 from tagscale.study.tables import read_decisions
 
 ABOUT = (
     "Music taggers by tagscale. Column `audio` takes the bytes of audio files (WAV, FLAC, OGG, MP3); every tag gets a "
     "score in [0, 1]. `champion` is the version in use, `challenger` the newest that is not."
 )
-GATE = "tagscale.gate"  # a version's tag: the gate's decision
 KINDS: dict[Role, str] = {  # what a candidate is, in the description of its version
     "front-end": "front-end",
     "pretrained": "pretrained encoder",
@@ -71,48 +72,61 @@ def run(
     Raises:
         TagscaleError: incomplete study, unknown registry.metric, no run that has it, or MLflow does not answer.
     """
-    metric = params.registry.metric
     chosen, study = choose(params, runs, results)
     trained, scored = study.folders[chosen.candidate]
     groups = Catalog.load(catalog).tags["group"].to_dict()
     scorer = scorer_of(trained, {name: run for name, (run, _) in study.folders.items()}, params.evaluate)
     own_groups = {tag: groups[tag] for tag in scorer.tags}
     tagger = AudioTagger(scorer, own_groups, AudioLimits.of(params.validation), read_decisions(scored))
+    trial = Trial(params, catalog, partition, store, chosen, study)
+    trial.check_settings()
     registry = Registry.open_or_create(params.registry.name, ABOUT)
     parts = Partition.load(partition)
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: parts.split,
     } | ({FOLDS: hash_of(parts.settings)} if parts.folds else {})
-    version, is_new = _register(registry, params, chosen, trained, tagger, data)
-    trial = Trial(catalog, partition, store, scored)
-    decision, champion = _judge(registry, version.number, metric, trial)
+    version, is_new = _register(registry, params, chosen, study, tagger, data)
+    verdict, before = judge(registry, version.number, trial, tagger)
     outcome = {
         "name": registry.name,
         "version": version.number,
         "alias": _alias_of(registry, version),
         "candidate": chosen.candidate,
         "role": chosen.role,
-        "reason": decision.reason,
-        "metric": metric,
-        "candidate_value": decision.candidate_value,
-        "champion_version": champion.number if champion else None,
-        "champion_value": decision.champion_value,
+        "reason": before or verdict["reason"],
+        "metric": params.registry.metric,
+        "candidate_value": verdict["candidate_value"],
+        "champion_version": verdict["champion"],
+        "champion_value": verdict["champion_value"],
         "baseline": chosen.baseline,
-        "baseline_value": chosen.baseline_test.get(metric),
+        "baseline_value": chosen.baseline_test.get(params.registry.metric),
+        "look": verdict["look"] and verdict["look"]["number"],
     }
     with replacing(registration) as fresh:
         fresh.mkdir()
         write_json(fresh / "candidate.json", asdict(chosen))
         write_json(fresh / "registration.json", outcome)
-    _print_outcome(outcome, is_new, cost_words(version.tags))
+        write_json(fresh / "gate.json", verdict)
+        _write_page(fresh, verdict, outcome, cost_words(version.tags))
+    if before is None:
+        with tracking.find_run(params.tracking.experiment, RunIdentity(**chosen.identity), trained) as tracked:
+            for file in sorted(registration.glob("gate.*")):
+                tracked.log_artifacts(file, "gate")
+    _print_outcome(outcome, is_new, cost_words(version.tags), verdict["warning"])
+
+
+def _write_page(folder: Path, verdict: Mapping[str, Any], outcome: Mapping[str, Any], cost: str) -> None:
+    from tagscale.report import gate  # here: it loads matplotlib, which nothing else of the stage needs
+
+    gate.write(folder, dict(verdict), dict(outcome) | {"cost": cost})
 
 
 def _register(
-    registry: Registry, params: Params, chosen: Candidate, trained: Path, tagger: AudioTagger, data: dict[str, str]
+    registry: Registry, params: Params, chosen: Candidate, study: Study, tagger: AudioTagger, data: dict[str, str]
 ) -> tuple[Version, bool]:
     """The candidate's version, and whether it is new; `data` are tags that name its data."""
-    identity = RunIdentity(**chosen.identity)
+    identity, (trained, scored) = RunIdentity(**chosen.identity), study.folders[chosen.candidate]
     if version := registry.find(chosen.marks):
         registry.tag(version.number, data)  # the data may have been published since
         return version, False
@@ -129,6 +143,8 @@ def _register(
         tags |= {f"tagscale.valid.{key}": value for key, value in chosen.valid.items()}
         tags |= {f"tagscale.test.{key}": value for key, value in chosen.test.items()}
         tags |= cost_of(tagger).tags
+        for file in kept_files(scored):
+            tracked.log_artifacts(file, EVALUATED)
         about = _description(chosen, tagger, cost_words(tags))
         number = register(registry, tracked, tagger, identity.name, tags, about, marks=chosen.marks)
     return registry.version(number), True
@@ -146,59 +162,6 @@ def _description(chosen: Candidate, tagger: AudioTagger, cost: str) -> str:
     )
 
 
-def _judge(registry: Registry, number: str, metric: str, trial: Trial) -> tuple[Decision, Version | None]:
-    """Let the gate judge a version and move the aliases; the decision, and the champion that it was held against.
-
-    Nobody waits for the gate, which may take minutes. If another process has moved the champion meanwhile, or judged
-    the same version, the decision is made anew.
-    """
-    while True:
-        version, champion = registry.version(number), registry.holder(CHAMPION)
-        if decision := _earlier_decision(version, champion, metric):
-            return decision, champion
-        decision = _decide(version, champion, metric, trial)
-        with registry.one_writer():
-            present = registry.aliases().get(CHAMPION)
-            if present != (champion.number if champion else None) or GATE in registry.version(number).tags:
-                continue
-            registry.set_alias(CHALLENGER, number)
-            if decision.passed:
-                move(registry, "promote", number, present, why=decision.reason)
-            registry.tag(number, {GATE: f"{'passed' if decision.passed else 'held back'}: {decision.reason}"})
-            return decision, champion
-
-
-def _earlier_decision(version: Version, champion: Version | None, metric: str) -> Decision | None:
-    """The decision on a version that is champion or that the gate has judged before; None where the gate must judge."""
-    value = version.test_metrics.get(metric)
-    if champion is not None and champion.number == version.number:
-        return Decision(
-            True, f"this run is registered already, as version {version.number}, the champion", value, value
-        )
-    if GATE not in version.tags:
-        return None
-    reason = (
-        f"this run is registered already, as version {version.number}, and was judged then ({version.tags[GATE]}); "
-        f"`tagscale promote {version.number}` makes it champion by hand"
-    )
-    return Decision(False, reason, value, champion.test_metrics.get(metric) if champion else None)
-
-
-def _decide(version: Version, champion: Version | None, metric: str, trial: Trial) -> Decision:
-    value = version.test_metrics.get(metric)
-    if champion is None:
-        return Decision(True, "the first champion: there was none to compare with", value, None)
-    same, recorded = same_test(version.tags, champion.tags), champion.test_metrics.get(metric)
-    if same and recorded is not None:
-        return judge(metric, value, recorded)
-    try:
-        tagger, _ = load_version(champion.name, champion.number)
-    except TagscaleError as error:
-        return Decision(False, f"the champion, version {champion.number}, cannot be scored: {error}", value, None)
-    same_folds = version.tags.get(FOLDS) == champion.tags.get(FOLDS) is not None
-    return judge_again(metric, tagger, trial, same, same_folds)
-
-
 def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> None:
     """Print what the registry says of the study's candidate now. Writes nothing, and raises nothing.
 
@@ -209,7 +172,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> No
 
 
 def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> str:
-    """The candidate's place in the registry, in a sentence or two."""
+    """The candidate's place in the registry, and the gate's verdict: two lines."""
     try:
         chosen, _ = choose(params, runs, results)
     except TagscaleError as error:
@@ -235,7 +198,7 @@ def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> 
     number = f"{registry.name} version {version.number} ({chosen.candidate})"
     cost = cost_words(version.tags)
     cost = f" Its cost: {cost}." if cost else ""
-    return f"Registered: {number}, {alias or NEITHER}.{rest} The gate: {gate}.{cost}"
+    return f"Registered: {number}, {alias or NEITHER}.{rest}{cost}\nThe gate: {gate}."
 
 
 def _alias_of(registry: Registry, version: Version) -> str | None:
@@ -243,7 +206,7 @@ def _alias_of(registry: Registry, version: Version) -> str | None:
     return next((alias for alias in (CHAMPION, CHALLENGER) if registry.aliases().get(alias) == version.number), None)
 
 
-def _print_outcome(outcome: Mapping[str, Any], is_new: bool, cost: str) -> None:
+def _print_outcome(outcome: Mapping[str, Any], is_new: bool, cost: str, warning: str | None) -> None:
     kept = "" if outcome["alias"] == CHAMPION or not outcome["champion_version"] else " (the champion stays)"
     console = Console(highlight=False, soft_wrap=True)
     console.print(
@@ -251,5 +214,6 @@ def _print_outcome(outcome: Mapping[str, Any], is_new: bool, cost: str) -> None:
         f"[bold]{outcome['alias'] or NEITHER}[/]{kept}"
     )
     console.print(f"  {outcome['reason']}", markup=False)
-    if cost:
-        console.print(f"  {cost}", markup=False)
+    for line in (cost, f"warning: {warning}" if warning else ""):
+        if line:
+            console.print(f"  {line}", markup=False)

@@ -1,6 +1,6 @@
 """What to do next: more training tracks, a wider model, a pretrained encoder or an ensemble, from the study's own runs.
 
-More tracks are judged by the chosen model's law (laws.py), other models by their scores at the largest size. All gains
+More tracks are judged by the model's law (laws.py), other models by their scores at the largest size. All gains
 are in the same resamples of artists and seeds, so that they can be held against each other.
 """
 
@@ -61,31 +61,43 @@ class Advice:
     options: list[Option]
 
 
-def advice(study: Study) -> Advice:
-    """What would gain most over the chosen model at the largest size, on the main metric of the test part."""
-    model, metric = study.chosen, study.main
-    base = base_model(model)
-    size = study.runs[study.runs["size"] == study.largest].groupby("model")["parameters"].max()
-    wider = [name for name in study.networks if base_model(name) == base and size[name] > size[model]]
-    kinds = {
-        "a wider model": (
-            wider,
-            f"add a wider block of it, such as {base}-wide, to `model`, and its name to `train.models`",
-        ),
-        "a pretrained encoder": (study.pretrained, "add `probe` to `train.probes`"),
-        "an ensemble": (study.ensembles, "add `ensemble` to `train.ensembles`"),
-    }
-    others = {kind: study.ranked([name for name in names if name != model])[:1] for kind, (names, _) in kinds.items()}
+def advice(study: Study, model: str | None = None) -> Advice:
+    """What would gain most over a model at the largest size, on the main metric of the test part.
+
+    Args:
+        model: the one to improve on; the study's chosen front-end where not given
+    """
+    model, metric = model or study.chosen, study.main
+    kinds = _kinds(study, model)
+    others = {kind: study.ranked(models)[:1] for kind, (models, _) in kinds.items()}
     named = [model, *(name for best in others.values() for name in best)]
     runs = scored(study, named, metric)
     options = _more_tracks(study, model, runs)
     for kind, (_, how) in kinds.items():
         options.append(_another(study, kind, others[kind], how, named, runs))
-    return Advice(metric, [*_twice(study, metric, options[0]), _most(study, metric, options)], options)
+    return Advice(metric, [_twice(study, metric, model, options[0]), _most(study, metric, options)], options)
+
+
+def _kinds(study: Study, model: str) -> dict[str, tuple[list[str], str]]:
+    """Other kinds of models to go on to: those of the study, and how to add one. A kind of the model itself is none."""
+    base = base_model(model)
+    kinds: dict[str, tuple[list[str], str]] = {}
+    if model in study.networks:
+        size = study.runs[study.runs["size"] == study.largest].groupby("model")["parameters"].max()
+        wider = [name for name in study.networks if base_model(name) == base and size[name] > size[model]]
+        kinds["a wider model"] = (
+            wider,
+            f"add a wider block of it, such as {base}-wide, to `model`, and its name to `train.models`",
+        )
+    if model not in study.pretrained:
+        kinds["a pretrained encoder"] = study.pretrained, "add `probe` to `train.probes`"
+    if model not in study.ensembles:
+        kinds["an ensemble"] = study.ensembles, "add `ensemble` to `train.ensembles`"
+    return kinds
 
 
 def _more_tracks(study: Study, model: str, runs: Scored) -> list[Option]:
-    """By the chosen model's law: twice the tracks and, where the largest size is beyond it, `TRACKS` more."""
+    """By the model's law: twice the tracks and, where the largest size is beyond it, `TRACKS` more."""
     largest = float(study.runs["train_tracks"].max())
     options = [(f"twice as many training tracks ({2 * largest:,.0f})", largest)]
     options += [(f"{TRACKS:,} more training tracks", float(TRACKS))] if largest > TRACKS else []
@@ -113,7 +125,7 @@ def _unlawful(study: Study, runs: Scored) -> str:
 
 
 def _another(study: Study, kind: str, best: Sequence[str], how: str, named: Sequence[str], runs: Scored) -> Option:
-    """The best other model of a kind in place of the chosen one, at the largest size."""
+    """The best model of another kind in place of this one, at the largest size."""
     if not best:
         return Option(kind, note=f"not in this study: {how}")
     place, what = list(named).index(best[0]), f"{kind} ({label_of(best[0])})"
@@ -131,14 +143,14 @@ def _seconds(study: Study, model: str) -> float:
     return float(rows["seconds"].mean())
 
 
-def _twice(study: Study, metric: Metric, twice: Option) -> list[str]:
+def _twice(study: Study, metric: Metric, model: str, twice: Option) -> str:
     if not twice.known:
-        return [f"What {twice.what} would give is not known: {twice.note}."]
+        return f"What {twice.what} would give is not known: {twice.note}."
     starts = "" if len(study.seeds) > 1 else "; one training a size, so random starts are not in it"
-    return [
-        f"{at_start(twice.what)} would give {label_of(study.chosen)} {twice.words(metric)} {metric.label} "
+    return (
+        f"{at_start(twice.what)} would give {label_of(model)} {twice.words(metric)} {metric.label} "
         f"({study.confidence:.0%}, as far as its fitted law holds{starts})."
-    ]
+    )
 
 
 def _most(study: Study, metric: Metric, options: Sequence[Option]) -> str:

@@ -1,0 +1,182 @@
+"""The gate's page: one verdict as HTML and as a figure, from its record (`registry.gate.Verdict.record`)."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tagscale.evaluation.metrics import METRICS
+from tagscale.report.appearance import DASHES, INK, STYLE
+from tagscale.report.figures import save_png
+from tagscale.runtime.files import replacing
+
+PASSED, HELD, PLAIN = "#2e7d4f", "#b3261e", "#5a616a"  # of a condition that holds, of one that does not, of a group
+LONGEST = 38  # characters of a row's name
+STEPS = {  # what to do, by the first condition that failed
+    "cost": "Register a smaller or faster model, or raise the limit in registry.gate.",
+    "champion": "No comparison is possible here. A person decides: `tagscale promote {version} --force --why TEXT`.",
+    "validation": "Nothing was spent. The next candidate is compared again; a gain needs other data or another model.",
+    "looks": "Draw a new test part (another partition.seed, or new tracks): this one answers no more.",
+    "floor": "A simpler model is as good. Look at the report: training went wrong, or the data are few.",
+    "guard": "Look at the guarded tags in the report: their labels, their tracks, or a model trained on more of them.",
+    "difference": "The version stays challenger, and later ones are judged as before.",
+    "earlier": "Nothing: the verdict is an earlier one.",
+}
+
+
+def write(folder: Path, record: dict[str, Any], about: dict[str, Any]) -> None:
+    """Write gate.html and gate.png.
+
+    Args:
+        about: name and version of the model, its alias now, the run it is from (candidate), and its cost in words
+    """
+    figure = draw(record)
+    picture = None
+    if figure is not None:
+        with replacing(folder / "gate.png") as fresh:
+            save_png(figure, fresh)
+        picture = "data:image/png;base64," + base64.b64encode((folder / "gate.png").read_bytes()).decode()
+    with replacing(folder / "gate.html") as fresh:
+        fresh.write_text(render(record, about, picture), encoding="utf-8")
+
+
+def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -> str:
+    """The page, without a reference to anything outside it."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["label"] = lambda key: METRICS[key].label
+    environment.filters["code"] = lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return environment.get_template("gate.html").render(
+        record=record,
+        about=about,
+        picture=picture,
+        metric=METRICS[record["metric"]].label,
+        step=next_step(record, about),
+        power=power_words(record["power"]),
+        rows=_rows(record),
+    )
+
+
+def next_step(record: dict[str, Any], about: dict[str, Any]) -> str:
+    """What to do after this verdict."""
+    failed = [check["name"] for check in record["checks"] if not check["passed"]]
+    if not failed and record["champion"] is None:
+        return "Nothing. Later candidates are held against this version."
+    if not failed:
+        return "Nothing. `tagscale rollback` makes the champion before it champion again."
+    step = STEPS[failed[0]].format(version=about["version"])
+    gap = next((check["gap"] for check in record["checks"] if check["name"] == "difference"), None)
+    if failed[0] == "difference" and gap and gap["difference"] > record["margin"] and record["power"]:
+        needed = artists_needed(gap["difference"] - record["margin"], record["power"])
+        proof = f"proves a true gain of {gap['difference']:.3f} in four of five nights"
+        step += f" A test part of about {needed:,} artists {proof}."
+    return step
+
+
+def artists_needed(gain: float, power: dict[str, Any]) -> int:
+    """Artists with whom a true gain passes one look in 80 of 100 cases, by the normal approximation.
+
+    >>> artists_needed(0.02, {"artists": 25, "error": 0.01, "level": 0.05})
+    39
+    """
+    from scipy.special import ndtri
+
+    reach = (ndtri(1 - power["level"]) + ndtri(0.8)) * power["error"] / gain
+    return int(-(-power["artists"] * reach**2 // 1))
+
+
+def power_words(power: dict[str, Any]) -> str:
+    """What one look at the test part can show; "" where nothing tells.
+
+    >>> power_words({"artists": 25, "chances": {"0.02": 0.25, "0.05": 0.97}})
+    'With this test part (25 artists) a true gain of 0.02 passes one night in 4, of 0.05 nearly always.'
+    """
+    if not power:
+        return ""
+    chances = [
+        f"of {gain} {_often(chance, not place)}" for place, (gain, chance) in enumerate(power["chances"].items())
+    ]
+    return f"With this test part ({power['artists']} artists) a true gain {', '.join(chances)}."
+
+
+def _often(chance: float, first: bool) -> str:
+    verb, nights = ("passes ", "night ") if first else ("", "")
+    if chance < 0.001:
+        return f"{verb}hardly ever"
+    if chance > 0.95:
+        return f"{verb}nearly always"
+    if chance > 2 / 3:
+        return f"{verb}{10 * chance:.0f} {'nights ' if first else ''}in 10"
+    return f"{verb}one {nights}in {1 / chance:.0f}"
+
+
+def draw(record: dict[str, Any]) -> Figure | None:
+    """Every difference with its interval and the limit that it must be above; None where nothing was compared.
+
+    The constant is left out where there is more to see: it lies so far below that it hides the rest.
+    """
+    rows = _rows(record)
+    rows = [row for row in rows if row.get("subject") != "constant"] or rows
+    if not rows:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 1.25 + 0.36 * len(rows)), layout="constrained")
+        _draw_rows(figure.add_subplot(), rows, METRICS[record["metric"]].label)
+    return figure
+
+
+def _rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The differences from top to bottom: name, gap, limit (None: none is asked), passed, and what it is against."""
+    rows = []
+    for check in record["checks"]:
+        if check["gap"]:
+            rows.append(check | {"title": _title(check)})
+    order = {"difference": 0, "validation": 1, "guard": 2, "floor": 3}
+    rows = sorted(rows, key=lambda row: order[row["name"]])
+    guarded = {row["subject"] for row in rows if row["name"] == "guard"}
+    groups = [
+        {"name": "group", "title": group, "gap": gap, "limit": None, "passed": None}
+        for group, gap in record["groups"].items()
+        if group not in guarded
+    ]
+    heads = [row for row in rows if row["name"] in ("difference", "validation", "guard")]
+    return heads + groups + [row for row in rows if row["name"] == "floor"]
+
+
+def _title(check: dict[str, Any]) -> str:
+    names = {"difference": "all tags", "validation": "all tags, validation part"}
+    of_subject = {"guard": f"{check['subject']} (guarded)", "floor": f"above {check['subject']} (floor)"}
+    return names.get(check["name"]) or of_subject[check["name"]]
+
+
+def _draw_rows(axes: Axes, rows: list[dict[str, Any]], label: str) -> None:
+    against = [row["name"] != "floor" for row in rows]
+    for place, row in enumerate(reversed(rows)):
+        gap, limit = row["gap"], row["limit"]
+        colour = PLAIN if row["passed"] is None else PASSED if row["passed"] else HELD
+        strong = row["name"] == "difference"
+        axes.plot([gap["low"], gap["high"]], [place] * 2, color=colour, linewidth=3.4 if strong else 2, zorder=2)
+        axes.plot(gap["difference"], place, "o", color=colour, markersize=8 if strong else 6, zorder=3)
+        if limit:
+            axes.plot([limit] * 2, [place - 0.34, place + 0.34], color=INK, linewidth=1.6, zorder=4)
+    axes.axvline(0, color=INK, linewidth=1, linestyle=DASHES, zorder=1)
+    axes.set_yticks(range(len(rows)), [row["title"][:LONGEST] for row in reversed(rows)])
+    if not all(against) and any(against):
+        axes.axhline(against[::-1].index(True) - 0.5, color="#c8c8c3", linewidth=1)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.06)
+    whom = ["champion"] * any(against) + ["floor"] * (not all(against))
+    axes.set_title(f"candidate minus {' and minus '.join(whom)}: {label}")
+    axes.set_xlabel(
+        "right of the dashed line: the candidate is better (bars: 95 % intervals over artists; tick: the limit)"
+    )
