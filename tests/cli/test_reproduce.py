@@ -1,6 +1,7 @@
 """`tagscale reproduce` on sounds: interrupted, resumed, shown; and the user's own study stays as it was."""
 
 import hashlib
+import re
 import shutil
 import time
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_figure_3_is_drawn_of_the_runs_of_table_1(project: Path) -> None:
     text = (folder / "page.md").read_text()
     assert "![Scores over the number of training tracks](training_size.png)" in text
     assert (folder / "training_size.png").stat().st_size > 10_000
-    assert "| Waveform, 500,000 songs | 91.16 | 56.42 | 0.1504 |" in text
+    assert re.search(r"\| Waveform, 500,000 songs \| 91.16 \| 56.42 \| 0.1504 \|.*\| run on 24 tracks \|", text)
 
     settings = read_yaml(project / "params.yaml")
     (project / "params.yaml").write_text(yaml.safe_dump(laid_over(settings, {"train": {"learning_rate": 0.01}})))

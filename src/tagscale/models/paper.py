@@ -80,7 +80,7 @@ class Data:
 
 
 DATA = {
-    "1.2M songs": Data("the paper's 1.2M songs, which are private", "folder", None, 139),
+    "1.2M songs": Data("1.2 million private songs", "folder", None, 139),
     "MTT": Data("MagnaTagATune in its original split", "mtt", "original", 50),
     "MSD": Data("the Million Song Dataset's 50 tags in the usual split", "msd", "original", 50),
 }

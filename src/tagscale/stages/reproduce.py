@@ -236,7 +236,8 @@ class Reproduction:
         if there:
             (ours,) = measured(self.study(there)).values()
             state = "run" if len(there) == len(every) else f"{len(there)} of {len(every)} seeds run"
-            return Beside(row, model, ours, parameters, state + twin)
+            tracks = f" on {ours.train_tracks:,} tracks" if row.train_size and self.apart else ""
+            return Beside(row, model, ours, parameters, state + tracks + twin)
         return Beside(row, model, None, parameters, self._missing(every) + twin)
 
     def _missing(self, cells: Sequence[tuple[str, int | str, int]]) -> str:

@@ -35,6 +35,7 @@ class Measured:
 
     scores: Mapping[str, tuple[float, ...]]
     parameters: int
+    train_tracks: int
     seeds: int
     seconds: float  # of training, over all seeds
 
@@ -65,6 +66,7 @@ def measured(study: Study) -> dict[tuple[str, str], Measured]:
                 for metric in PRINTED
             },
             parameters=int(row["parameters"]),
+            train_tracks=int(row["train_tracks"]),
             seeds=int(row["seeds"]),
             seconds=float(row["seconds"]) * int(row["seeds"]),
         )
@@ -183,7 +185,7 @@ class Order:
     def words(self) -> str:
         """What the order says, and what it cannot say."""
         label, count = self.metric.label, len(self.ranks)
-        said = f"{label}, {count} models: Spearman's ρ is {self.rho:.2f} (exact permutation test, p = {self.p:.2g})."
+        said = f"{label}, {count} rows: Spearman's ρ is {self.rho:.2f} (exact permutation test, p = {self.p:.2g})."
         if np.isnan(self.width):
             return said
         points = "points" if self.metric.key in PERCENT else "in error"
@@ -195,9 +197,10 @@ class Order:
 
 
 def compare_orders(rows: Sequence[Beside]) -> list[Order]:
-    """The order of the models that were run against that of the paper, for every metric with three of them or more.
+    """The order of the rows that were run against that of the paper, for every metric with three of them or more.
 
-    Only what the paper measured itself counts: scores that it quotes come without PR-AUC. A model counts once.
+    Only what the paper measured itself counts: scores that it quotes come without PR-AUC. Of rows with one model, one
+    counts.
     """
     unique = {(one.model, one.row.train_size): one for one in rows if one.ours and one.row.pr_auc is not None}
     orders = (_compare_order(metric, list(unique.values())) for metric in PRINTED)
