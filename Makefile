@@ -63,7 +63,8 @@ results: setup ## Print the result table again, and where to look
 
 ui: setup ## Start MLflow on the local store: compare experiments, see the registered model
 	@echo "MLflow: http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)"
-	@env -u MLFLOW_TRACKING_URI python -c "from tagscale import tracking; tracking.connect()"
+	@env -u MLFLOW_TRACKING_URI MLFLOW_UI_ENDPOINT=http://127.0.0.1:$(PORT) python -c \
+		"from tagscale.tracking.views import print_pages; print_pages()"
 	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
 
 test: setup lint ## Check style and types, run all tests

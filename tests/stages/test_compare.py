@@ -47,12 +47,14 @@ def logging_to(run: Logged) -> Iterator[None]:
     """MLflow's study run replaced by `run`, on a terminal of 80 columns."""
 
     @contextmanager
-    def study_run(experiment: str, name: str, tags: dict[str, Any]) -> Iterator[Logged]:
-        run.asked = {"experiment": experiment, "name": name, "tags": tags}
+    def comparison_run(
+        experiment: str, study: tracking.StudyFacts, finding: str, tags: dict[str, Any]
+    ) -> Iterator[Logged]:
+        run.asked = {"experiment": experiment, "study": study, "finding": finding, "tags": tags}
         yield run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "study_run", study_run)
+        patch.setattr(tracking, "comparison_run", comparison_run)
         patch.setenv("COLUMNS", "80")
         yield
 
@@ -150,13 +152,14 @@ def test_several_seeds_fit_on_80_columns(tmp_path: Path) -> None:
     assert "…" not in said
 
 
-def test_the_comparison_is_a_run_of_the_study(compared: Compared) -> None:
+def test_the_comparison_is_in_the_run_of_the_study(compared: Compared) -> None:
     logged = compared.logged
     assert logged.asked["experiment"] == settings().tracking.experiment
-    assert logged.asked["name"] == "comparison"
-    assert logged.asked["tags"]["tagscale.dataset_hash"] == "d" * 12
-    assert logged.asked["tags"]["tagscale.finding"].startswith("Chosen on validation (PR-AUC 0.490): spectrogram.")
-    assert len(logged.metrics) == 3 * len(METRICS)
+    assert logged.asked["study"].dataset_hash == "d" * 12
+    assert logged.asked["study"].metrics == ["pr_auc", "rmse"]
+    assert logged.asked["study"].colours["waveform"] == "#0072B2"
+    assert logged.asked["finding"].startswith("Chosen on validation (PR-AUC 0.490): spectrogram.")
+    assert len(logged.metrics) <= 10
     assert logged.metrics["waveform.pr_auc"] == pytest.approx(0.4431, abs=1e-4)
     assert logged.artifacts == [("report.html", None), ("comparison.csv", None), ("figures", "figures")]
 
@@ -218,9 +221,8 @@ def test_no_baselines_no_regression_tags_and_a_single_size(tmp_path: Path) -> No
     numbers = read_json(done.reports / "scores.json")
     assert list(numbers) == list(read_json(done.reports / "metrics.json")) == ["waveform", "spectrogram"]
     assert numbers["waveform"]["all"]["rmse"] is None
-    assert set(done.logged.metrics) == {
-        f"{model}.{metric}" for model in numbers for metric in METRICS if metric != "rmse"
-    }
+    assert set(done.logged.metrics) == {f"{model}.pr_auc" for model in numbers}
+    assert done.logged.asked["study"].metrics == ["pr_auc"]
     assert "No baseline is in the grid" in (done.reports / "report.html").read_text()
 
 

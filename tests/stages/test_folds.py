@@ -203,7 +203,8 @@ def test_folds_that_are_complete_are_kept_after_an_interruption(
     data = client.get_run(logged.info.run_id).data
     metrics = json.loads((study.root / "results" / run.name / "metrics.json").read_text())
     assert data.metrics["test_roc_auc"] == metrics["test"]["roc_auc"]
-    assert data.metrics["test_roc_auc_fold_mean"] == metrics["folds"]["test"]["roc_auc"]["mean"]
+    assert data.metrics["test_pr_auc_fold_mean"] == metrics["folds"]["test"]["pr_auc"]["mean"]
+    assert data.params["folds"] == str(len(histories))
 
     grid: dict[str, Any] = {"models": ["spectrogram", "descriptors"], "sizes": ["all"], "seeds": [0]}
     read = read_study([run, trees[0]], [study.root / "results" / run.name, trees[1]], **grid)

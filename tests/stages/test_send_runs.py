@@ -36,7 +36,8 @@ def send(study: Any, params: Params, *names: str) -> None:
 
 def runs_there() -> list[Any]:
     client = tracking.connect()
-    return list(client.search_runs([client.get_experiment_by_name("sounds").experiment_id]))
+    experiment = client.get_experiment_by_name("sounds").experiment_id
+    return list(client.search_runs([experiment], "tags.`tagscale.model` != ''"))
 
 
 def test_a_run_is_sent_with_settings_files_and_results(study, sent: Params, capsys: pytest.CaptureFixture) -> None:
@@ -50,7 +51,12 @@ def test_a_run_is_sent_with_settings_files_and_results(study, sent: Params, caps
     assert run.data.metrics["test_pr_auc"] == numbers["test"]["pr_auc"]
     assert run.data.metrics["test_pr_auc_low"] == numbers["intervals"]["test"]["pr_auc"][0]
     client = tracking.connect()
-    assert "checkpoint/trees.ubj.gz" in {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")}
+    (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    files = {file.path for file in client.list_logged_model_artifacts(model.model_id, "checkpoint")}
+    assert "checkpoint/trees.ubj.gz" in files
+    scores = {metric.key: metric for metric in client.get_logged_model(model.model_id).metrics}
+    assert scores["test_pr_auc"].value == numbers["test"]["pr_auc"], "MLflow's page of models has the scores"
+    assert scores["test_pr_auc"].dataset_digest == run.inputs.dataset_inputs[0].dataset.digest
     assert {file.path for file in client.list_artifacts(run.info.run_id, "results")} == {
         "results/decisions.json",
         "results/metrics.json",

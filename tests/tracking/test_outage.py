@@ -60,7 +60,7 @@ class Training:
             self.run.mkdir(exist_ok=True)
             (self.run / "weights").write_text("w")
             run.log_params({"parameters": 7})
-            run.log_artifacts(self.run, "checkpoint")
+            run.log_model("weights")
 
     @property
     def journal(self) -> Path:
@@ -76,7 +76,8 @@ def check_complete(server: FlakyMlflow, training: Training, epochs: int = 3, run
     """Every number of every epoch once, in one run, FINISHED, with its files."""
     client = MlflowClient(f"sqlite:///{server.folder}/mlflow.db")
     experiment = client.get_experiment_by_name("outage").experiment_id
-    found = client.search_runs([experiment], filter_string=f"tags.`tagscale.dataset` = '{training.identity.dataset}'")
+    own = f"tags.`tagscale.model` = 'waveform' and tags.`tagscale.dataset` = '{training.identity.dataset}'"
+    found = client.search_runs([experiment], own)
     assert len(found) == runs
     run = found[0]
     assert run.info.status == "FINISHED"
@@ -85,10 +86,14 @@ def check_complete(server: FlakyMlflow, training: Training, epochs: int = 3, run
         assert [point.step for point in points] == list(range(1, epochs + 1))
         assert [point.timestamp for point in points] == sorted(point.timestamp for point in points)
         assert points[-1].timestamp <= run.info.end_time
-    assert run.data.params == {"batch": "8", "parameters": "7"}
+    assert run.data.params == {"batch": "8", "parameters": "7", "model": "waveform", "size": "all", "seed": "0"}
     assert run.data.tags["split"] == "artist"
-    stored = server.folder / "artifacts" / experiment / run.info.run_id / "artifacts" / "checkpoint"
+    (model,) = client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")
+    assert (model.status, model.params["parameters"]) == ("READY", "7")
+    stored = server.folder / "artifacts" / experiment / "models" / model.model_id / "artifacts" / "checkpoint"
     assert [path.name for path in stored.iterdir()] == ["weights"]
+    assert [given.dataset.digest for given in run.inputs.dataset_inputs] == ["d"]
+    assert client.get_run(run.data.tags[tracking.PARENT]).data.tags["tagscale.partition_hash"] == "p"
 
 
 def crash() -> None:
@@ -269,6 +274,10 @@ def test_lines_that_are_damaged_or_hostile_are_left_out_with_a_line(server, trai
         {"artifacts": "/etc/passwd", "folder": None},
         {"artifacts": "a/../../b", "folder": None},
         {"artifacts": "."},
+        {"model": "waveform-300-0", "path": "../run"},
+        {"model": "waveform-300-0"},
+        {"dataset": {"name": "mtt", "digest": "d"}},
+        {"dataset": {"name": "mtt", "digest": "d", "source_type": "local", "source": "{}", "uri": "s3://mtt"}},
         {"status": "RUNNING", "time": 1},
         {"status": "FINISHED", "time": "now"},
     ],
@@ -336,7 +345,7 @@ def test_files_that_cannot_be_stored_wait(server, training, capsys) -> None:
     training()
     kept = read(training.run / UNSENT)
     assert kept
-    assert [next(iter(entry)) for entry in kept[1]] == ["artifacts", "status"]
+    assert [next(iter(entry)) for entry in kept[1]] == ["model", "status"]
     server.mode = "well"
     with tracking.find_run("outage", training.identity, training.run):
         pass
@@ -415,13 +424,14 @@ def test_the_stages_themselves(
     server.start()
     study.evaluate(params, run, "results/trees")
     client = MlflowClient(f"sqlite:///{server.folder}/mlflow.db")
-    (kept,) = client.search_runs([client.get_experiment_by_name("stages").experiment_id])
+    (kept,) = client.search_runs([client.get_experiment_by_name("stages").experiment_id], "params.model != ''")
     assert kept.info.status == "FINISHED"
     assert kept.data.params["descriptors"].isdigit()
     assert "test_pr_auc" in kept.data.metrics
-    artifacts = server.folder / "artifacts" / kept.info.experiment_id / kept.info.run_id / "artifacts"
-    assert (artifacts / "checkpoint" / "run.json").is_file()
-    assert (artifacts / "results" / "metrics.json").is_file()
+    artifacts = server.folder / "artifacts" / kept.info.experiment_id
+    (model,) = kept.outputs.model_outputs
+    assert (artifacts / "models" / model.model_id / "artifacts" / "checkpoint" / "run.json").is_file()
+    assert (artifacts / kept.info.run_id / "artifacts" / "results" / "metrics.json").is_file()
 
 
 def test_a_task_waits_for_a_server_that_restarts(

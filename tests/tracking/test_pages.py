@@ -1,19 +1,10 @@
 """Addresses of MLflow's pages are ones that the pages of this MLflow know."""
 
-from pathlib import Path
-
-import mlflow
 import pytest
 
 from tagscale import tracking
 
 PLACES = {"/runs/:runUuid": "/runs/3f0c", "/models/:modelName/versions/:version": "/models/tagger/versions/3"}
-
-
-@pytest.fixture(scope="module")
-def scripts() -> str:
-    folder = Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js"
-    return "".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.js")))
 
 
 @pytest.mark.parametrize("route", PLACES)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from tagscale.tracking.runs import ORIGINAL
 from tagscale.tracking.unsent import LOGGED, read
 
 IDENTITY = RunIdentity("waveform", "300", 0, "corpus", "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")
+AXES = {"model": "waveform", "size": "300", "seed": "0"}
 GONE = json.dumps(json.loads(this_process()) | {"begun": "1"})  # its number belongs to another process now
 
 
@@ -36,7 +38,7 @@ def train(folder: Path, epochs: int = 3, ends: BaseException | None = None, batc
         folder.mkdir(exist_ok=True)
         (folder / "weights").write_text("w")
         run.log_params({"parameters": 7})
-        run.log_artifacts(folder, "checkpoint")
+        run.log_model("weights")
     return run.run_id
 
 
@@ -44,7 +46,8 @@ def content(run_id: str) -> dict[str, Any]:
     """All that MLflow has of a run, but for its id and its process."""
     client = tracking.connect()
     run = client.get_run(run_id)
-    own = ("tagscale.process", ORIGINAL)
+    own = ("tagscale.process", ORIGINAL, tracking.PARENT)
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     return {
         "times": (run.info.status, run.info.start_time, run.info.end_time, run.info.run_name),
         "params": run.data.params,
@@ -53,7 +56,8 @@ def content(run_id: str) -> dict[str, Any]:
             key: [(point.step, point.value, point.timestamp) for point in client.get_metric_history(run_id, key)]
             for key in run.data.metrics
         },
-        "files": [file.path for file in client.list_artifacts(run_id, "checkpoint")],
+        "models": [(model.name, model.status, model.params) for model in models],
+        "files": [file.path for m in models for file in client.list_logged_model_artifacts(m.model_id, "checkpoint")],
         "inputs": [one.dataset.digest for one in run.inputs.dataset_inputs],
     }
 
@@ -145,8 +149,13 @@ def test_a_run_that_was_sent_in_part_is_completed(store: Path, monkeypatch: pyte
     run_id = train(store / "run")
     expected = content(run_id)
     tracking.connect().delete_run(run_id)
+
+    def interrupted(folder: Path) -> Iterator[tuple[Path, str]]:
+        yield folder / "weights", ""
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr("tagscale.tracking.outbox._upload", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("tagscale.tracking.outbox.files_in", interrupted)
         with pytest.raises(KeyboardInterrupt):
             found(store / "run")
     assert content(found(store / "run")) == expected
@@ -166,7 +175,7 @@ def test_a_run_without_a_record_is_made_from_its_files(store: Path, capsys: pyte
     made = content(run_id := found(run))
     assert made["curves"]["valid_loss"] == [(1, 0.5, 1_999_997_000), (2, 0.25, 2_000_000_000)]
     assert made["curves"]["part_1/valid_loss"] == [(40, 0.75, 2_000_000_000)]
-    assert made["params"] == {"train_tracks": "300", "parameters": "7"}
+    assert made["params"] == {"train_tracks": "300", "parameters": "7"} | AXES
     assert made["files"] == [f"checkpoint/{name}" for name in ("history-part_1.csv", "history.csv", "run.json")]
     assert made["times"][0::2] == ("FINISHED", 2_000_000_000)
     text = f"has no run of waveform-300-0, and {run} no {LOGGED}, so run {run_id} is made from the files there, without"

@@ -32,7 +32,8 @@ def test_run_carries_identity_commit_dataset_params_and_curves(store: Path, monk
     client = tracking.connect()
     kept = client.get_run(run.run_id)
     assert (kept.info.run_name, kept.info.status) == ("waveform-300-0", "FINISHED")
-    assert kept.data.params == {"train.batch": "32", "loss": "mse"}
+    axes = {"model": "waveform", "size": "300", "seed": "0"}
+    assert kept.data.params == {"train.batch": "32", "loss": "mse"} | axes, "what MLflow's charts can have as axes"
     assert tracking.identity_tags(IDENTITY).items() <= kept.data.tags.items()
     assert kept.data.tags["mlflow.source.git.commit"] == "f" * 40
     assert kept.data.tags["stopped"] == "early"

@@ -1,6 +1,7 @@
 """The commands around the stages: lay a preset over the settings, print results, tag files, move the champion."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,7 +130,20 @@ def results(
     console.print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
     console.print("Report:     reports/report.html   (figures in reports/figures/)")
     console.print("Compare:    make ui               (MLflow: every run, its curves, the registered versions)")
+    if page := _mlflow_page(settings.tracking.experiment, partition):
+        console.print(f"            {page}", soft_wrap=True)
     console.print("Tag files:  tagscale tag FILE...  (in .venv/bin)")
+
+
+def _mlflow_page(experiment: str, partition: Path) -> str | None:
+    """Address of the study's runs side by side in MLflow; None where MLflow has none, or cannot be asked."""
+    from tagscale import tracking
+    from tagscale.partition.divide import Partition
+
+    with suppress(TagscaleError):
+        parts = Partition.load(partition)
+        return tracking.study_page(experiment, parts.data_hash, parts.hash)
+    return None
 
 
 @app.command(rich_help_panel=USE)

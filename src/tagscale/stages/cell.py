@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.constant import constant_reasons
-from tagscale.catalog.tables import Catalog
+from tagscale.catalog.tables import Catalog, artist_keys
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.files import replacing, seal
@@ -69,6 +69,17 @@ class Cell:
         version = params.dataset.version or tracking.UNPUBLISHED
         return {tracking.DATA_VERSION: version, tracking.SPLIT: self.partition.split}
 
+    def data(self, params: Params) -> tracking.DataFacts:
+        """What MLflow shows of the dataset."""
+        tracks = self.catalog.tracks
+        source = "tagscale synth" if params.dataset.source == "synth" else str(Path(params.dataset.root).absolute())
+        return tracking.DataFacts(source, list(self.catalog.tags.index), len(tracks), artist_keys(tracks).nunique())
+
+    def logged(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of the run in MLflow: settings, number of training tracks, and number of folds if any."""
+        folds = {"folds": len(self.folds)} if self.partition.folds else {}
+        return {**settings, "train_tracks": self.train_tracks} | folds
+
     def identity(self, settings: Mapping[str, Any]) -> RunIdentity:
         return RunIdentity(
             model=self.model,
@@ -113,12 +124,11 @@ def train_at_once(
         unfinished: where metrics wait while MLflow cannot be reached; RUN.unfinished, beside the run, when not given
         train: trains on the training part of a cell, and writes the model into the folder
     """
-    identity = cell.identity(settings)
-    logged = {**settings, "train_tracks": cell.train_tracks}
+    identity, logged = cell.identity(settings), cell.logged(settings)
     unsent = unfinished or run.with_name(f"{run.name}.unfinished")
-    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent) as tracked:
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent, cell.data(params)) as tracked:
         tracked.set_tags(cell.data_tags(params))
-        outcomes = []
+        outcomes, machine = [], tracking.Machine()
         with replacing(run) as fresh:
             for name, part in cell.folds.items():
                 begin, folder = time.perf_counter(), fresh / name
@@ -129,9 +139,11 @@ def train_at_once(
                 outcomes.append(outcome)
             if cell.partition.folds:
                 join_folds(fresh, cell.folds, identity)
-        tracked.log_params({"parameters": run_output(run).facts(RunFacts)["parameters"], **outcomes[0].params})
-        tracked.log_metrics({name: fmean(one.metrics[name] for one in outcomes) for name in outcomes[0].metrics})
-        tracked.log_artifacts(run, "checkpoint")
+        facts = run_output(run).facts(RunFacts)
+        tracked.log_params({"parameters": facts["parameters"], **outcomes[0].params})
+        means = {name: fmean(one.metrics[name] for one in outcomes) for name in outcomes[0].metrics}
+        tracked.log_metrics({"train_seconds": facts["seconds"]} | means | machine.sample())
+        tracked.log_model(identity.name)
 
 
 def write_run(

@@ -187,22 +187,21 @@ def _pages(validation: Path | None) -> list[Path]:
 def _track(
     params: Params, study: Study, verdict: Verdict, parts: Partition, files: Sequence[Path], reports: Path
 ) -> None:
-    """The comparison as a run of the study's MLflow experiment."""
+    """The comparison in the MLflow run that the study's trainings nest in."""
     from tagscale import tracking  # here, because `show` does without mlflow, which takes seconds to import
 
-    rows = study.comparison
-    largest = rows[rows["size"] == study.largest].to_dict("records")
-    numbers = {f"{row['model']}.{metric}": row[f"test_{metric}"] for row in largest for metric in METRICS}
+    numbers = {
+        f"{model}.{metric}": score for model, scores in headline(study).items() for metric, score in scores.items()
+    }
     tags = {
-        "tagscale.dataset": params.dataset.name,
-        "tagscale.dataset_hash": study.dataset_hash,
-        "tagscale.partition_hash": study.partition_hash,
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: parts.split,
-        "tagscale.finding": verdict.findings[0],
     }
-    with tracking.study_run(params.tracking.experiment, name="comparison", tags=tags) as tracked:
-        tracked.log_metrics({name: number for name, number in numbers.items() if not np.isnan(number)})
+    main = [metric.key for metric in METRICS.values() if metric.main and study.runs[f"test_{metric.key}"].notna().any()]
+    colours = {model: colour_of(model) for model in study.everyone}
+    facts = tracking.StudyFacts(params.dataset.name, study.dataset_hash, study.partition_hash, main, colours)
+    with tracking.comparison_run(params.tracking.experiment, facts, verdict.findings[0], tags) as tracked:
+        tracked.log_metrics(numbers)
         for file in files:
             tracked.log_artifacts(file)
         tracked.log_artifacts(reports / "figures", "figures")

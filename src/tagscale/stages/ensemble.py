@@ -98,9 +98,8 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
     of_models = {identity.model: identity.settings_hash for identity in identities}
     settings = {"ensemble": {"metrics": metrics, "members": of_models}}
     identity = cell.identity(settings)
-    logged = settings | {"train_tracks": cell.train_tracks}
-    unsent = run.with_name(f"{run.name}.unfinished")
-    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent) as tracked:
+    logged, unsent = cell.logged(settings), run.with_name(f"{run.name}.unfinished")
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent, cell.data(params)) as tracked:
         tracked.set_tags(cell.data_tags(params))
         with replacing(run) as fresh:
             for fold, part in cell.folds.items():
@@ -113,7 +112,8 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
         whole = run_output(run).facts(RunFacts)
         shares = np.mean([of_fold / of_fold.sum(axis=0) for of_fold in weights.values()], axis=0)
         tracked.log_params({"parameters": whole["parameters"], "members": _words(cell, identities, shares)})
-        tracked.log_artifacts(run, "checkpoint")
+        tracked.log_metrics({"train_seconds": whole["seconds"]})
+        tracked.log_model(identity.name)
     write_results(params, scores, cell.catalog, cell.partition, whole, run=run, results=results)
 
 

@@ -171,25 +171,27 @@ def log_results(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: 
 
 
 def metrics_in(numbers: dict[str, Any]) -> dict[str, float | None]:
-    """The contents of metrics.json as MLflow's metrics: {"test_pr_auc": 0.41, "test_pr_auc_low": 0.38, ...}."""
+    """The numbers by which people compare runs, of all in metrics.json: {"test_pr_auc": 0.41, "test_pr_auc_low": 0.38}.
+
+    These are the paper's metrics and the mean over frequent tags, with intervals of those that stand for their kinds of
+    tags. MLflow's pages have a column and a chart for each; the file has all.
+    """
+    shown = shown_in("scores")
+    main, test = [metric.key for metric in shown if metric.main], numbers["test"]
+    scores = {f"{part}_{metric.key}": numbers[part].get(metric.key) for part in PARTS for metric in shown}
+    frequent = {f"test_{metric.key}": test.get(metric.key) for metric in METRICS.values() if metric.of in main}
     ends = {
-        f"test_{key}_{end}": value
-        for key, interval in _intervals(numbers).items()
-        for end, value in zip(ENDS, interval, strict=True)
+        f"test_{key}_{end}": value for key in main for end, value in zip(ENDS, _interval(numbers, key), strict=True)
     }
-    spread = {
-        f"{part}_{key}_fold_{name}": value
-        for part, metrics in numbers.get("folds", {}).items()
-        for key, both in metrics.items()
-        for name, value in both.items()
-    }
-    return {f"{part}_{key}": numbers[part].get(key) for part in PARTS for key in METRICS} | ends | spread
+    of_folds = numbers.get("folds", {}).get("test", {})
+    spread = {f"test_{key}_fold_{name}": value for key in main for name, value in of_folds.get(key, {}).items()}
+    return scores | frequent | ends | spread
 
 
-def _intervals(numbers: dict[str, Any]) -> dict[str, list[float | None]]:
-    """The ends of the test metrics' intervals in the contents of metrics.json; {} without resamples."""
-    intervals: dict[str, list[float | None]] = numbers.get("intervals", {}).get("test", {})
-    return intervals
+def _interval(numbers: dict[str, Any], metric: str) -> list[float | None]:
+    """The ends of a test metric's interval in the contents of metrics.json; None, None without resamples."""
+    ends: list[float | None] = numbers.get("intervals", {}).get("test", {}).get(metric, [None, None])
+    return ends
 
 
 class Certainty:
@@ -284,7 +286,7 @@ def _print_scores(identity: RunIdentity, numbers: dict[str, Any], tracks: int) -
     words = []
     for metric in shown_in("scores"):
         key = metric.key
-        value, (low, high) = numbers["test"][key], _intervals(numbers).get(key, (None, None))
+        value, (low, high) = numbers["test"][key], _interval(numbers, key)
         if value is not None:
             ends = "" if low is None or high is None else f" ({metric.words(low)} to {metric.words(high)})"
             spread = numbers.get("folds", {}).get("test", {}).get(key, {})

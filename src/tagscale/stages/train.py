@@ -117,12 +117,12 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
         for training in trainings.values():
             training.fit()
         return
-    unfinished, logged = Unfinished(folder, about), settings | {"train_tracks": cell.train_tracks}
+    unfinished, logged = Unfinished(folder, about), cell.logged(settings)
     if params.train.start_from:
         logged |= {"start_from": params.train.start_from}
     with (
         unfinished.held(),
-        tracking.start_run(params.tracking.experiment, identity, logged, run, folder) as mlflow_run,
+        tracking.start_run(params.tracking.experiment, identity, logged, run, folder, cell.data(params)) as mlflow_run,
         full_disk_explained(run, f"The state in {folder} is kept, and the training resumes from it."),
     ):
         mlflow_run.set_tags(cell.data_tags(params))
@@ -132,8 +132,10 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
         if cell.partition.folds:
             _join(run, {name: training.target for name, training in trainings.items()}, identity)
             curves.log_history(run)
-        mlflow_run.log_params({"parameters": run_output(run).facts(RunFacts)["parameters"]})
-        mlflow_run.log_artifacts(run, "checkpoint")
+        facts = run_output(run).facts(RunFacts)
+        mlflow_run.log_params({"parameters": facts["parameters"]})
+        mlflow_run.log_metrics({"train_seconds": facts["seconds"]})
+        mlflow_run.log_model(identity.name)
     unfinished.remove()
 
 
@@ -233,20 +235,25 @@ class Training:
 
 
 class Curves:
-    """Logs each number of a validation to an MLflow run once, though a resumed training reports earlier ones again."""
+    """Logs each number of a training to an MLflow run once, though a resumed training reports earlier ones again; and
+    with them the load of the machine."""
 
     def __init__(self, run: tracking.TrackedRun) -> None:
-        self.run = run
+        self.run, self.machine = run, tracking.Machine()
         self.logged: dict[str, set[int]] = {}
 
     def log(self, numbers: Mapping[str, float | None], step: int = 0, prefix: str = "") -> None:
-        numbers = {prefix + name: number for name, number in numbers.items()}
-        name = next(iter(numbers))
-        if name not in self.logged:
-            self.logged[name] = self.run.steps_of(name)
-        if step not in self.logged[name]:
-            self.run.log_metrics(numbers, step)
-            self.logged[name].add(step)
+        named = {tracking.metric_name(name, prefix): number for name, number in numbers.items()}
+        if fresh := {name: number for name, number in named.items() if step not in self._steps(name)}:
+            fresh |= self.machine.sample_if_due()
+            self.run.log_metrics(fresh, step)
+        for name in fresh:
+            self._steps(name).add(step)
+
+    def _steps(self, metric: str) -> set[int]:
+        if metric not in self.logged:
+            self.logged[metric] = self.run.steps_of(metric)
+        return self.logged[metric]
 
     def log_history(self, folder: Path, prefix: str = "") -> None:
         """Log the rows of a folder's history.csv."""

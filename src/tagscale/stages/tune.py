@@ -207,8 +207,12 @@ class Search:
         """registry.metric on the validation part, after a training that is a run of MLflow."""
         params = parse(laid_over(self.params.model_dump(), changes), origin=f"trial {trial.number}")
         settings = {"tune": self.name, "trial": trial.number, "params": trial.params}
-        with tracking.start_run(self.experiment, self.cell.identity(settings), trial.params) as child:
-            child.set_tags({tracking.PARENT: self.study.user_attrs["mlflow_run"], "tagscale.trial": trial.number})
+        identity = self.cell.identity(settings)
+        with (
+            tracking.nested_in(self.study.user_attrs["mlflow_run"]),
+            tracking.start_run(self.experiment, identity, trial.params, data=self.cell.data(params)) as child,
+        ):
+            child.set_tags({"tagscale.trial": trial.number})
             try:
                 fitted = self._fitted(params, trial, child, deadline)
             except optuna.TrialPruned:

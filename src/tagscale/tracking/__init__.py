@@ -7,6 +7,10 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     server.py    the tracking store, and its errors in plain words
     local.py     the SQLite store of a project: made, upgraded, moved with its folder
     runs.py      runs, and logging to them
+    data.py      what MLflow shows of a dataset
+    machine.py   the load of the machine during a training
+    models.py    the model that a run has trained
+    views.py     which runs, columns and charts MLflow shows of a study
     pages.py     addresses of MLflow's pages
     nesting.py   the run that the runs of a process nest in
     record.py    all that a training logged, in the folder of its run
@@ -24,7 +28,9 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Five retries take a minute, enough for a server to restart; mlflow's default of seven takes over four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
+from tagscale.tracking.data import DataFacts
 from tagscale.tracking.local import database_of
+from tagscale.tracking.machine import Machine, metric_name
 from tagscale.tracking.nesting import KEPT, PARENT, context, name_kept, nested_in
 from tagscale.tracking.pages import run_page, version_page
 from tagscale.tracking.record import PROCESS, recorded_run
@@ -33,6 +39,7 @@ from tagscale.tracking.runs import (
     SPLIT,
     UNPUBLISHED,
     TrackedRun,
+    comparison_run,
     find_run,
     flattened,
     identity_tags,
@@ -48,6 +55,7 @@ from tagscale.tracking.server import (
     made_experiment,
     registry_uri,
 )
+from tagscale.tracking.views import StudyFacts, study_page
 
 __all__ = [
     "DATA_VERSION",
@@ -56,8 +64,12 @@ __all__ = [
     "PROCESS",
     "SPLIT",
     "UNPUBLISHED",
+    "DataFacts",
+    "Machine",
     "ServerAway",
+    "StudyFacts",
     "TrackedRun",
+    "comparison_run",
     "configure",
     "connect",
     "context",
@@ -68,12 +80,14 @@ __all__ = [
     "flattened",
     "identity_tags",
     "made_experiment",
+    "metric_name",
     "name_kept",
     "nested_in",
     "recorded_run",
     "registry_uri",
     "run_page",
     "start_run",
+    "study_page",
     "study_run",
     "version_page",
 ]

@@ -59,10 +59,17 @@ def prepare(database: Path) -> None:
         sqlite3.Error: it cannot be read or written.
     """
     if _schema(database) != newest_schema():
-        with in_turn(database.with_name(f"{database.name}.lock")):
+        with turn(database):
             while (schema := _schema(database)) != newest_schema():  # another process may have been first
                 _migrate(database, schema)
     _relocate(database)
+
+
+@contextmanager
+def turn(database: Path) -> Iterator[None]:
+    """Wait for the database's lock, and hold it while the block runs."""
+    with in_turn(database.with_name(f"{database.name}.lock")):
+        yield
 
 
 @cache

@@ -7,16 +7,18 @@ An entry is sent twice if the server's answer is lost. It counts once, because e
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from tagscale.runtime.disk import full_disk_explained, full_disk_reason
+from tagscale.tracking.models import log_model
 from tagscale.tracking.server import environment, explained, explanation, is_away, reason_of, status_of
 from tagscale.tracking.unsent import LOGGED, UNSENT, Entry, Unsent, digest_of, read, steps_in
 
@@ -125,19 +127,40 @@ class Outbox:
         self.full = True
 
 
-def deliver(client: MlflowClient, run_id: str, entry: Entry, home: Path | None = None) -> None:
-    """Send one entry. `home` is the folder of the run, which holds the artifacts."""
+def deliver(
+    client: MlflowClient,
+    run_id: str,
+    entry: Entry,
+    home: Path | None = None,
+    subject: Mapping[str, str] | None = None,
+) -> None:
+    """Send one entry.
+
+    Args:
+        home: the folder of the run, which holds the artifacts
+        subject: the model and the dataset that metrics are about (`models.subject_of`)
+    """
     match entry:
         case {"metrics": metrics}:
-            client.log_batch(run_id, metrics=[Metric(*metric) for metric in metrics])
+            client.log_batch(run_id, metrics=[Metric(*metric, **(subject or {})) for metric in metrics])
         case {"params": params}:
             client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
         case {"tags": tags}:
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        case {"dataset": about}:
+            client.log_inputs(run_id, [DatasetInput(Dataset(**about), [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
         case {"artifacts": path, "folder": folder}:
             assert home is not None
             with limited(_STORED_SECONDS):
-                _upload(client, run_id, home / path, folder)
+                if (home / path).is_dir():
+                    for file, inside in files_in(home / path):
+                        client.log_artifact(run_id, str(file), "/".join(part for part in (folder, inside) if part))
+                else:
+                    client.log_artifact(run_id, str(home / path), folder)
+        case {"model": name, "path": path}:
+            assert home is not None
+            with limited(_STORED_SECONDS):
+                log_model(client, run_id, name, files_in(home / path))
         case {"status": status, "time": ended}:
             client.set_terminated(run_id, status, ended)
 
@@ -225,11 +248,8 @@ def active_run(client: MlflowClient, run_id: str) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def _upload(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
-    """Upload a file, or the content of a directory except the journals."""
-    if path.is_dir():
-        for file in sorted(one for one in path.rglob("*") if one.is_file() and one.name not in (UNSENT, LOGGED)):
-            inside = file.parent.relative_to(path).as_posix()
-            client.log_artifact(run_id, str(file), "/".join(part for part in (folder, inside) if part and part != "."))
-    else:
-        client.log_artifact(run_id, str(path), folder)
+def files_in(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files of a run's folder except the journals, each with its place there: "" or "fold-1"."""
+    for file in sorted(one for one in folder.rglob("*") if one.is_file() and one.name not in (UNSENT, LOGGED)):
+        inside = file.parent.relative_to(folder).as_posix()
+        yield file, "" if inside == "." else inside

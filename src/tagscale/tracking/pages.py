@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 from tagscale.tracking.server import configure
 
 ENDPOINT = "MLFLOW_UI_ENDPOINT"  # where browsers reach MLflow, if that is not MLFLOW_TRACKING_URI
+LOCAL = "http://127.0.0.1:5000"  # where `make ui` shows a store without a server
 
 
 def run_page(run_id: str) -> str | None:
@@ -16,6 +17,19 @@ def run_page(run_id: str) -> str | None:
     'https://mlflow.example.org/#/runs/3f0c'
     """
     return _page(f"runs/{run_id}")
+
+
+def experiment_page(experiment_id: str, view: str) -> str:
+    """Address of the runs of an experiment, as a kept view shows them, with its charts."""
+    place = view_place(experiment_id, view)
+    return _page(place) or f"{LOCAL}/#/{place}"
+
+
+def view_place(experiment_id: str, view: str) -> str:
+    """The address of a kept view within MLflow's pages."""
+    return (
+        f"experiments/{experiment_id}/runs?viewStateShareKey={view}&compareRunsMode=CHART&workflowType=machine_learning"
+    )
 
 
 def version_page(name: str, version: str) -> str | None:

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.disk import full_disk_reason
 from tagscale.runtime.identity import RunFacts, run_output
+from tagscale.tracking.machine import metric_name
 from tagscale.tracking.nesting import PARENT
 from tagscale.tracking.unsent import LOGGED, Entry, Unsent, journal_of, read
 
@@ -71,13 +72,17 @@ def entries_from_files(folder: Path) -> list[Entry]:
     """
     output, end = run_output(folder), round((folder / "run.json").stat().st_mtime * 1000)
     facts = output.facts(RunFacts)
-    entries: list[Entry] = [{"params": {key: str(facts[key]) for key in ("train_tracks", "parameters")}}]
+    known = [key for key in ("train_tracks", "parameters", "folds") if key in facts]
+    entries: list[Entry] = [
+        {"params": {key: str(facts[key]) for key in known}},
+        {"metrics": [["train_seconds", facts["seconds"], end, 0]]},
+    ]
     for file in sorted(folder.glob("history*.csv")):
         try:
             entries += _curves(file, end)
         except (ValueError, KeyError, TypeError) as error:
             raise output.damaged(file.name, f"not as it was written ({error})") from None
-    return [*entries, {"artifacts": ".", "folder": "checkpoint"}, {"status": "FINISHED", "time": end}]
+    return [*entries, {"model": facts["identity"].name, "path": "."}, {"status": "FINISHED", "time": end}]
 
 
 def _curves(file: Path, end: int) -> list[Entry]:
@@ -90,7 +95,7 @@ def _curves(file: Path, end: int) -> list[Entry]:
         number = int(row.pop("step", None) or row.pop("epoch"))  # epochs: before trainings were counted in steps
         values = {key: float(value) for key, value in row.items() if value != ""}
         prefix = f"{step}/" if step else ""
-        entries.append({"metrics": [[prefix + key, value, end, number] for key, value in values.items()]})
+        entries.append({"metrics": [[metric_name(key, prefix), value, end, number] for key, value in values.items()]})
         end -= round(1000 * float(row.get("seconds") or 0))
     return entries[::-1]
 

@@ -1,33 +1,37 @@
 """Runs in MLflow: started or found by their identity, logged to, and ended."""
 
-import json
 import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.runtime.provenance import git_commit, user
-from tagscale.tracking.nesting import context_tags
-from tagscale.tracking.outbox import Outbox, active_run, deliver, send_all, send_complete, send_interrupted
+from tagscale.tracking.data import DataFacts, dataset_entry
+from tagscale.tracking.models import subject_of
+from tagscale.tracking.nesting import PARENT, context_tags, study_of
+from tagscale.tracking.outbox import Outbox, active_run, deliver, limited, send_all, send_complete, send_interrupted
 from tagscale.tracking.record import PROCESS, Record, entries_from_files
 from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
-from tagscale.tracking.unsent import LOGGED, journal_of, read
+from tagscale.tracking.unsent import LOGGED, Entry, journal_of, read
+from tagscale.tracking.views import StudyFacts, save_view
 
 DATA_VERSION, SPLIT = "tagscale.data_version", "tagscale.split"  # tags of runs and registered versions
 UNPUBLISHED = "unpublished"  # data without a name
 ORIGINAL = "tagscale.sent_again_from"  # tag of a run made from a record: MLflow's id of the run that was recorded
 _LONGEST_PARAM = 6000  # characters; MLflow refuses more
+_STUDY_SECONDS = 15  # for an answer about the study's run
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request
 
 
@@ -44,6 +48,8 @@ class TrackedRun:
     outbox: Outbox | None = field(default=None, repr=False)
     record: Record | None = field(default=None, repr=False)
     home: Path | None = field(default=None, repr=False)  # folder of the run, of a training
+    subject: Mapping[str, str] | None = None  # what metrics are about: the model and the dataset (`models.subject_of`)
+    study: str | None = None  # id of the study's run that it nests in, which shows the state of the training under way
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log settings. Nested blocks become dotted names. MLflow refuses to change a logged parameter."""
@@ -94,6 +100,14 @@ class TrackedRun:
         with explained(self.client.tracking_uri):
             store(self.run_id, str(path), folder)
 
+    def log_model(self, name: str) -> None:
+        """Log the files in the run's folder as its model."""
+        self._log({"model": name, "path": "."})
+
+    def log_data(self, identity: RunIdentity, data: DataFacts | None = None) -> None:
+        """Log the dataset that the run learns from, once."""
+        self._log(dataset_entry(identity, data))
+
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         self._log({"tags": {key: str(value) for key, value in tags.items()}})
 
@@ -110,15 +124,22 @@ class TrackedRun:
                 self.record.finish()
             if self.outbox:
                 self.outbox.finish()
+        if self.study and not (self.outbox and self.outbox.pending):
+            self._end_study(status)
 
-    def _log(self, entry: dict[str, Any]) -> None:
+    def _end_study(self, status: str) -> None:
+        """Give the study's run the status of its training. Without an answer, the next process gives it another one."""
+        with suppress(ServerAway), explained(self.client.tracking_uri), limited(_STUDY_SECONDS):
+            self.client.set_terminated(self.study, status)
+
+    def _log(self, entry: Entry) -> None:
         if self.record:
             self.record.add(entry)
         if self.outbox:
             self.outbox.add(entry)
         else:
             with explained(self.client.tracking_uri):
-                deliver(self.client, self.run_id, entry, self.home)
+                deliver(self.client, self.run_id, entry, self.home, self.subject)
 
 
 @contextmanager
@@ -128,36 +149,45 @@ def start_run(
     params: Mapping[str, Any],
     folder: Path | None = None,
     unfinished: Path | None = None,
+    data: DataFacts | None = None,
 ) -> Iterator[TrackedRun]:
-    """Open the run of a training that starts now.
+    """Open the run of a training that starts now. Model, training size and seed are parameters, beside `params`.
 
     Resumes an interrupted run of the same identity (not FINISHED, with no parameter that contradicts `params`, and
     without another process that works on it); otherwise creates one. It is FINISHED when the block ends, FAILED when it
     raises, KILLED on Ctrl-C. After a SIGKILL, the next process on this machine that opens a run marks it as KILLED.
 
     Args:
-        folder, unfinished: folders of the run, and of its state until it is complete. With both, the run's record is
-            kept there, and training continues if the server stops answering once the run is open. Unsent entries are
-            kept there as well, and those of an earlier process are sent first.
+        folder, unfinished: folders of the run, and of its state until it is complete. With both, the run nests in that
+            of its study, its record is kept there, and training continues if the server stops answering once the run
+            is open. Unsent entries are kept there as well, and those of an earlier process are sent first.
+        data: what MLflow shows of the dataset, beside its name and its hash
     """
     client = connect()
     if folder and unfinished:
         send_complete(client, folder)
         send_interrupted(client, unfinished)
-    outbox = record = None
+    outbox = record = study = None
+    settings = flattened(params) | identity_params(identity)
     with explained(client.tracking_uri):
         experiment_id = made_experiment(client, experiment)
         _end_lost(client, experiment_id)
-        run = _resumable(client, experiment_id, identity, flattened(params), unfinished)
+        run = _resumable(client, experiment_id, identity, settings, unfinished)
         run = run or _create(client, experiment_id, identity)
-        _claim(client, run)
+        if folder and PARENT not in context_tags():
+            about = identity.dataset, identity.dataset_hash, identity.partition_hash
+            study = study_of(client, experiment_id, *about, _provenance())
+            _claim(client, study)
+        _claim(client, run.info.run_id, study)
         if folder and unfinished:
             record = Record(client, run, unfinished, folder)
             if client.tracking_uri.startswith("http"):
                 outbox = Outbox(client, run, unfinished, folder)
-    tracked = TrackedRun(run.info.run_id, experiment_id, client, outbox, record, folder if record else None)
+    home = folder if record else None
+    tracked = TrackedRun(run.info.run_id, experiment_id, client, outbox, record, home, study=study)
     with _ending(tracked):
-        tracked.log_params(params)
+        tracked.log_params(settings)
+        tracked.log_data(identity, data)
         yield tracked
 
 
@@ -185,6 +215,7 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
             run = _newest(client, [experiment_id], tags) or _newest(client, others, tags)
         if run is None:
             run = _create(client, experiment_id, identity)
+            deliver(client, run.info.run_id, dataset_entry(identity))
             if folder:
                 words = ""
                 if (folder / "run.json").is_file():
@@ -194,15 +225,42 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
                     f"MLflow at {client.tracking_uri} has no run of {identity.name}, and {folder} no {LOGGED}, so run "
                     f"{run.info.run_id} is made from the files there, without the training's settings. {words}".rstrip()
                 )
-    with _ending(
-        TrackedRun(run.info.run_id, run.info.experiment_id, client), finished=run.info.status == "FINISHED"
-    ) as tracked:
+        if folder:
+            _make_comparable(client, run, identity)
+        subject = subject_of(client, client.get_run(run.info.run_id)) if folder else None
+    tracked = TrackedRun(run.info.run_id, run.info.experiment_id, client, subject=subject)
+    with _ending(tracked, finished=run.info.status == "FINISHED"):
+        yield tracked
+
+
+@contextmanager
+def comparison_run(experiment: str, study: StudyFacts, finding: str, tags: Mapping[str, Any]) -> Iterator[TrackedRun]:
+    """Open the run that the trainings of a study nest in, for comparison and report; keep the view of the trainings.
+
+    On a cluster it is the run of the pipeline, which ends it.
+
+    Args:
+        finding: the study's first sentence, which the run's page shows, with a link to the view
+    """
+    client, parent = connect(), context_tags().get(PARENT)
+    with explained(client.tracking_uri):
+        experiment_id = made_experiment(client, experiment)
+        _end_lost(client, experiment_id)
+        if parent is None:
+            about = study.dataset, study.dataset_hash, study.partition_hash
+            run_id = study_of(client, experiment_id, *about, _provenance())
+            _claim(client, run_id)
+        view = save_view(client, experiment_id, study)
+    tracked = TrackedRun(parent or run_id, experiment_id, client)
+    note = f"{finding}\n\n[The trainings side by side, with charts](#/{view})"
+    with nullcontext(tracked) if parent else _ending(tracked):
+        tracked.set_tags({"tagscale.finding": finding, MLFLOW_RUN_NOTE: note, **tags})
         yield tracked
 
 
 @contextmanager
 def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[TrackedRun]:
-    """Open the study's own run, for comparison and report. Resumes an interrupted one of this name."""
+    """Open a run of its own for other runs to nest in, by its name. Resumes an interrupted one."""
     client = connect()
     own = {"tagscale.study": name}
     with explained(client.tracking_uri):
@@ -211,7 +269,7 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
         run = _newest(client, [experiment_id], own)
         if run is None or run.info.status == "FINISHED" or _is_in_work(run):
             run = client.create_run(experiment_id, run_name=name, tags=own | _provenance())
-        _claim(client, run)
+        _claim(client, run.info.run_id)
     with _ending(TrackedRun(run.info.run_id, experiment_id, client)) as tracked:
         tracked.set_tags(tags)
         yield tracked
@@ -220,6 +278,11 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
 def identity_tags(identity: RunIdentity) -> dict[str, str]:
     """The tags that hold the identity of a run or a registered version: {"tagscale.model": "waveform", ...}."""
     return {f"tagscale.{key}": str(value) for key, value in identity.as_dict().items()}
+
+
+def identity_params(identity: RunIdentity) -> dict[str, str]:
+    """The parameters by which people compare runs: the axes of MLflow's charts."""
+    return {"model": identity.model, "size": identity.size, "seed": str(identity.seed)}
 
 
 def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -275,6 +338,8 @@ def _recorded(
         reason = "was deleted in" if _was_deleted(client, record.run_id) else "is missing in"
         news = f"Run {record.run_id} of {identity.name} {reason} MLflow at {client.tracking_uri}. It is made again"
     if run.info.status != "FINISHED":  # else its record is complete there
+        if not any("dataset" in entry for entry in entries):  # an earlier tagscale wrote it
+            entries = [dataset_entry(identity), *entries]
         words = send_all(client, run.info.run_id, entries, folder)
         if news:
             _say(f"{news} as run {run.info.run_id}, from {record.file}: {words}")
@@ -288,11 +353,23 @@ def _is_in_work(run: Run) -> bool:
     return run.info.status == "RUNNING" and process != this_process() and is_running(process) is True
 
 
-def _claim(client: MlflowClient, run: Run) -> None:
-    """Give the run to this process, within the run that this process works for."""
-    for name, value in {PROCESS: this_process(), **context_tags()}.items():
-        client.set_tag(run.info.run_id, name, value)
-    client.update_run(run.info.run_id, status="RUNNING")
+def _claim(client: MlflowClient, run_id: str, study: str | None = None) -> None:
+    """Give the run to this process, within the run that this process works for, or that of the study."""
+    within = {} if study is None else {PARENT: study}
+    for name, value in {PROCESS: this_process(), **within, **context_tags()}.items():
+        client.set_tag(run_id, name, value)
+    client.update_run(run_id, status="RUNNING")
+
+
+def _make_comparable(client: MlflowClient, run: Run, identity: RunIdentity) -> None:
+    """Give a finished run that an earlier tagscale made, or that was sent from its folder, its axes and its parent."""
+    settings = {key: value for key, value in identity_params(identity).items() if key not in run.data.params}
+    if settings:
+        deliver(client, run.info.run_id, {"params": settings})
+    if PARENT not in run.data.tags:
+        about = identity.dataset, identity.dataset_hash, identity.partition_hash
+        study = context_tags().get(PARENT) or study_of(client, run.info.experiment_id, *about, _provenance())
+        client.set_tag(run.info.run_id, PARENT, study)
 
 
 def _end_lost(client: MlflowClient, experiment_id: str) -> None:
@@ -318,16 +395,7 @@ def _create(
     start: int | None = None,
 ) -> Run:
     tags = identity_tags(identity) | _provenance() | {PROCESS: this_process()} | dict(more or {})
-    run = client.create_run(experiment_id, start_time=start, run_name=identity.name, tags=tags)
-    dataset = Dataset(
-        name=identity.dataset,
-        digest=identity.dataset_hash,
-        source_type="local",
-        source=json.dumps({"uri": identity.dataset}),
-        profile=json.dumps({"partition": identity.partition_hash, "training_size": identity.size}),
-    )
-    client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-    return run
+    return client.create_run(experiment_id, start_time=start, run_name=identity.name, tags=tags)
 
 
 def _provenance() -> dict[str, str]:

@@ -8,7 +8,9 @@ and step once.
     {"metrics": [["train_loss", 0.51, 1767225600000, 1]]}
     {"params": {"parameters": "1234"}}
     {"tags": {"tagscale.split": "artist"}}
-    {"artifacts": ".", "folder": "checkpoint"}
+    {"dataset": {"name": "mtt", "digest": "6d584f5010e8", "source_type": "local", "source": "{}"}}
+    {"model": "waveform-300-0", "path": "."}
+    {"artifacts": "page.html", "folder": null}
     {"status": "FINISHED", "time": 1767225600000}
 """
 
@@ -24,6 +26,7 @@ FORMAT = 1
 UNSENT = "unsent.jsonl"  # beside the state of a training, and in the folder of a run that ended during an outage
 LOGGED = "logged.jsonl"  # all entries: beside the state of a training, and in the folder of a complete run
 STATUS = ("FINISHED", "FAILED", "KILLED")
+DATASET, MORE = {"name", "digest", "source_type", "source"}, {"schema", "profile"}  # what a dataset has, and may have
 
 Entry = dict[str, Any]
 
@@ -101,6 +104,11 @@ def is_entry(record: Any) -> bool:
             return not rest and all(_is_metric(metric) for metric in metrics)
         case {"params": dict(values), **rest} | {"tags": dict(values), **rest}:
             return not rest and all(isinstance(value, str) for value in values.values())
+        case {"dataset": dict(values), **rest}:
+            complete = values.keys() >= DATASET and values.keys() <= DATASET | MORE
+            return not rest and complete and all(isinstance(value, str) for value in values.values())
+        case {"model": str(), "path": str(path), **rest}:
+            return not rest and _is_inside(path)
         case {"artifacts": str(path), "folder": str() | None, **rest}:
             return not rest and _is_inside(path)
         case {"status": status, "time": int(), **rest}:

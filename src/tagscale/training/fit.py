@@ -35,7 +35,7 @@ NORMALISATION_TRACKS = 500  # the log-mel statistics of more do not differ
 MOST_WORKERS = 8
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
-Report = Callable[[dict[str, float], int], None]  # takes numbers of a validation, and the steps before it
+Report = Callable[[dict[str, float], int], None]  # takes numbers of the training, and the steps before them
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ def fit(
     As one of several processes (torchrun) this one takes its share of every batch, and all get equal weights.
 
     Args:
-        report: called with the numbers of every validation, also of those from before the training was resumed; their
-            names begin with the step's (`part_1/valid_loss`) where the model is trained in several steps
+        report: called with the numbers of every validation, also of those from before the training was resumed, and
+            with the loss and the learning rate between two of them; their names begin with the step's
+            (`part_1/valid_loss`) where the model is trained in several steps
         unfinished: the folder of the training's states, from which it resumes
         start: weights that the model begins with, in place of random ones
     Raises:
@@ -127,7 +128,7 @@ def fit(
             loaders = partial(_loaders, step, random, spaced, settings)
             on_row = _named(report, step.name) if report and world.first else None
             finished[step.name] = train(
-                step, settings, budget, (seed, number), objective, loaders, states, saved, on_row
+                step, settings, budget, (seed, number), objective, loaders, states, saved, on_row, on_point=on_row
             )
     if start is not None:
         model.requires_grad_(True)  # norms were frozen for this training alone

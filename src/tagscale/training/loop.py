@@ -31,6 +31,7 @@ from tagscale.training.failures import interruption_explained, memory_explained,
 from tagscale.training.memory import peak_memory, reset_peak_memory
 from tagscale.training.recipe import annotated, entry_losses, masked_loss, optimizer_of, smoothed
 from tagscale.training.resume import States
+from tagscale.training.running_loss import OnPoint, RunningLoss
 from tagscale.training.state import State
 from tagscale.training.steps import Step
 
@@ -51,6 +52,7 @@ def train(
     states: States | None = None,
     saved: dict[str, Any] | None = None,
     on_row: OnRow | None = None,
+    on_point: OnPoint | None = None,
 ) -> State:
     """Train one network, from a saved state on where there is one, and give it the weights that `train.keep` names.
 
@@ -68,6 +70,7 @@ def train(
         loaders: gives the batches of training and validation; called only where there is something to train
         states, saved: where states are kept, and the newest of them
         on_row: gets every row, also those of before the training was resumed
+        on_point: gets points of the loss between two validations, as training has time for them (`RunningLoss`)
     Raises:
         TagscaleError: the loss is not a number, not enough memory, a full disk.
     """
@@ -85,6 +88,7 @@ def train(
         state.load(saved)
     begin -= state.seconds
     report, kept = on_row or (lambda row: None), states.describe if states else str
+    running_loss = RunningLoss(on_point, world.size)
     for row in state.rows:  # the last one may not have been reported before the interruption
         report(row)
     if budget.is_over(state.history):
@@ -132,13 +136,15 @@ def train(
                 until = budget.next_validation(state.history)
                 reset_peak_memory()
                 display.start(state.validated, until, state.step)
+                running_loss.restart(state)
                 model.train()
                 if step.frozen_norms:
                     freeze_norms(network)
                 for batch in islice(batches, until - state.step):
                     torch.manual_seed(step_seed(seed, state.step, world.rank))
+                    rate = learning_rate(settings, budget, state.step, state.history)
                     for group in optimizer.param_groups:
-                        group["lr"] = group["share"] * learning_rate(settings, budget, state.step, state.history)
+                        group["lr"] = group["share"] * rate
                     inputs, labels = prepared(step, fabric.to_device(batch), objective["regression"], settings)
                     known, losses = summed(annotated(labels)), []
                     optimizer.zero_grad()
@@ -161,6 +167,8 @@ def train(
                     state.step += 1
                     patches += len(batch[0])
                     display.advance()
+                    if state.step < until:  # the row of the validation has the last point
+                        running_loss.after_step(state, rate)
                     end_if(terminated)
                     if state.step < until and save_is_due():
                         save()
