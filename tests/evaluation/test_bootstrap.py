@@ -1,6 +1,7 @@
 """Resamples of artists against a bootstrap that really repeats rows and asks scikit-learn."""
 
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from tagscale.evaluation import resamples
 from tagscale.evaluation.bootstrap import (
+    MEASURED,
     Draw,
     Resampled,
     centred,
@@ -20,6 +22,7 @@ from tagscale.evaluation.bootstrap import (
     interval,
     paired,
     resampled_metrics,
+    share_that_holds,
     standard_error,
     two_sided,
 )
@@ -394,6 +397,23 @@ def test_an_interval_holds_the_mean_score_of_such_test_parts_about_as_often_as_i
         low, high = interval(evaluate(labels, scores, kinds).overall()["pr_auc"], standard_error(drawn, 30), 30, 0.95)
         held += low <= truth <= high
     assert 90 <= held <= 99
+
+
+def test_the_shares_that_the_report_quotes_are_those_of_the_simulation() -> None:
+    page = (Path(__file__).parents[2] / "benchmarks" / "results" / "coverage.md").read_text(encoding="utf-8")
+    shares: dict[int, list[int]] = {}
+    for section in page.split("\n## ")[1:]:
+        artists = int(section.split(", ")[1].split(" ")[0])
+        (row,) = [line for line in section.split("single tags")[0].splitlines() if line.startswith("| SD x t |")]
+        head = next(line for line in section.splitlines() if line.startswith("| means over tags |"))
+        place = [cell.strip() for cell in head.split("|")].index("PR-AUC")
+        shares.setdefault(artists, []).append(int(row.split("|")[place].split("(")[0]))
+    confidence, measured = MEASURED
+    assert measured == {artists: min(both) / 100 for artists, both in shares.items()}
+    assert all(len(both) == 2 for both in shares.values())
+    assert share_that_holds(10, confidence) == measured[20], "fewer were not measured"
+    assert measured[50] <= share_that_holds(35, confidence) <= measured[20]
+    assert share_that_holds(200, confidence) is share_that_holds(20, 0.9) is None
 
 
 def test_paired_differences() -> None:
