@@ -9,7 +9,7 @@ import pytest
 
 from tagscale.params.stage_names import STAGES
 
-FOR_THE_UI = {"metrics", "report", "curve"}  # shown by Kubeflow beside the stage's own output
+FOR_THE_UI = {"metrics", "report", "curve", "verdict"}  # shown by Kubeflow beside the stage's own output
 OF_THE_KEPT = {"key", "code", "content", "again"}  # what decides a result that is kept; make it all the same
 OF_THE_CLUSTER = {"settings", "number", "of", "image"}  # params.yaml as a file; which slice; the pods' image
 # Processes, slices, models; side files of the command line; what an earlier or an ended run left
