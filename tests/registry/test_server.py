@@ -68,7 +68,9 @@ def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
 def study(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStudy:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.chdir(tmp_path)
-    return make_study(tmp_path / "study")
+    made = make_study(tmp_path / "study", tracks=48)
+    made.set_skill("spectrogram", 0.3)
+    return made
 
 
 def test_from_run_to_champion_through_the_server(study: TinyStudy, server: str) -> None:
@@ -81,8 +83,8 @@ def test_from_run_to_champion_through_the_server(study: TinyStudy, server: str) 
     assert [entry.path for entry in client.list_artifacts(run.run_id)] == ["checkpoint"]
 
     register.run(study.params, **study.paths())
-    better = make_study(study.root.parent / "better", seed=1)
-    better.set_metrics("spectrogram", valid=0.9, test=0.9)
+    better = make_study(study.root.parent / "better", seed=1, tracks=48)
+    better.set_skill("spectrogram", 4.0)
     register.run(better.params, **better.paths())
     assert better.registration()["alias"] == CHAMPION
     assert rollback(NAME)["champion"] == "1"
