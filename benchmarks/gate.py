@@ -239,9 +239,7 @@ def main() -> None:
     parser.add_argument("mtt", type=Path)
     parser.add_argument("--artists", type=int, nargs="+", default=[20, 50, 200])
     parser.add_argument("--parts", type=int, nargs="+", default=[1000], help="test parts, one number or one a size")
-    parser.add_argument(
-        "--resampled", type=int, default=0, help="test parts on which the SD of resamples is tried, too"
-    )
+    parser.add_argument("--resampled", type=int, nargs="+", default=[0], help="so many of them with resamples, too")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--noise", type=float, default=0.4, help="of a retraining, in log-odds")
     parser.add_argument("--gain", type=float, default=0.02)

@@ -61,6 +61,7 @@ def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -
         step=next_step(record, about),
         power=power_words(record["power"]),
         rows=_rows(record),
+        earlier=any(check["name"] == "earlier" for check in record["checks"]),
     )
 
 
