@@ -48,7 +48,7 @@ def test_the_files_agree_with_each_other(study, results: Path) -> None:
     assert (predictions[list(TAGS)].dtypes == np.float32).all()
     per_tag = pd.read_csv(results / "per_tag.csv")
     of_tags = ["roc_auc", "pr_auc", "rmse", "f1", "ece"]
-    columns = ["tag", "group", "kind", "part", "positives", "tracks", *of_tags]
+    columns = ["tag", "group", "kind", "part", "positives", "tracks", "artists", *of_tags]
     columns += ["guess", "threshold", "precision", "recall"]
     ends = [f"{metric}_{end}" for metric in of_tags for end in ("low", "high")]
     assert per_tag.columns.tolist() == columns + ends
