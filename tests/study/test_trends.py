@@ -62,7 +62,7 @@ def apart(at: float) -> dict[int, float]:
 def test_an_overtaking_is_a_range_within_that_of_the_measured_scores() -> None:
     sentence, basis = made(apart(600), error=0.002)
     assert sentence.startswith(
-        "PR-AUC: waveform is ahead at 1,000 and 3,000 tracks and spectrogram is ahead at 100 and 300 tracks. "
+        "PR-AUC: waveform is better at 1,000 and 3,000 tracks and spectrogram is better at 100 and 300 tracks. "
         "Waveform overtakes spectrogram between 300 and 1,000 tracks, between "
     )
     low, high = (int(end.replace(",", "")) for end in re.findall(r"between ([\d,]+) and ([\d,]+)", sentence)[-1])
@@ -74,7 +74,7 @@ def test_an_overtaking_is_a_range_within_that_of_the_measured_scores() -> None:
 def test_a_crossing_beyond_is_not_in_sight() -> None:
     sentence, _ = made(dict.fromkeys(SIZES, -0.05), error=0.002)
     assert sentence == (
-        "PR-AUC: spectrogram is ahead at 100, 300, 1,000 and 3,000 tracks. "
+        "PR-AUC: spectrogram is better at 100, 300, 1,000 and 3,000 tracks. "
         "No overtaking is in sight up to 3,000 tracks, nor by the fitted laws up to 6,000."
     )
 
@@ -90,7 +90,7 @@ def test_what_noise_hides_is_not_settled() -> None:
 
 def test_a_lead_is_said_as_far_as_it_goes() -> None:
     sentence, _ = made(apart(3500), error=0.006)
-    assert re.search(r"By the fitted laws spectrogram is ahead up to [\d,]+ tracks \(95%\); ", sentence)
+    assert re.search(r"By the fitted laws spectrogram is better up to [\d,]+ tracks \(95%\); ", sentence)
     assert sentence.endswith("whether waveform overtakes it beyond is not settled.")
 
 
@@ -109,7 +109,7 @@ def test_two_sizes_and_one_model_are_too_few() -> None:
 def test_a_lower_error_is_ahead() -> None:
     scores = {"waveform": dict.fromkeys(SIZES, 0.15), "spectrogram": dict.fromkeys(SIZES, 0.18)}
     sentence, _ = trends(study_of_curves({"rmse": scores}), MODELS)
-    assert sentence.startswith("√MSE: waveform is ahead at 100, 300, 1,000 and 3,000 tracks. No overtaking")
+    assert sentence.startswith("√MSE: waveform is better at 100, 300, 1,000 and 3,000 tracks. No overtaking")
 
 
 @settings(max_examples=8, deadline=None)
@@ -135,17 +135,17 @@ def named_better_at(size: int, sentence: str) -> list[str]:
     """The models that a sentence calls better at a size, read as a reader does."""
     number = r"([\d,]+)"
     named = []
-    for name, sizes in re.findall(r"(\w+) is ahead at ([\d, and]+) tracks", sentence):
+    for name, sizes in re.findall(r"(\w+) is better at ([\d, and]+) tracks", sentence):
         named += [name] * (f"{size:,}" in re.split(", | and ", sizes))
     for after, before, low, high in re.findall(rf"(\w+) overtakes (\w+) between {number} and {number}", sentence):
         named += [before.lower()] * (size <= value(low)) + [after.lower()] * (size >= value(high))
     if "No overtaking is in sight" in sentence:
-        named += re.findall(r"(\w+) is ahead at", sentence)
-    for name, high in re.findall(rf"(\w+) is ahead up to {number}", sentence):
+        named += re.findall(r"(\w+) is better at", sentence)
+    for name, high in re.findall(rf"(\w+) is better up to {number}", sentence):
         named += [name] * (size <= value(high))
-    for name, low in re.findall(rf"(\w+) is ahead from {number}", sentence):
+    for name, low in re.findall(rf"(\w+) is better from {number}", sentence):
         named += [name] * (size >= value(low))
-    for name, low, high in re.findall(rf"(\w+) is ahead between {number} and {number}", sentence):
+    for name, low, high in re.findall(rf"(\w+) is better between {number} and {number}", sentence):
         named += [name] * (value(low) <= size <= value(high))
     return [name.lower() for name in named]
 

@@ -136,7 +136,7 @@ def trends(study: Study, models: Sequence[str]) -> list[str]:
             spans = settled(runs.scores, runs.resamples, runs.tracks, study.confidence, study.artists)
         leads = _leads(study, names, metric, runs)
         told = outlook(runs.scores[0] - runs.scores[1], leads, runs.tracks, spans)
-        words = [_measured(leads, runs.tracks, names)]
+        words = [_measured(leads, runs.tracks, names, "is better" if runs.intervals else "is ahead")]
         if runs.intervals or len(told.leaders) > 1:
             words.append(_between(told, runs.tracks, names, study.confidence))
         sentences.append(f"{metric.label}: {' '.join(words)}")
@@ -149,10 +149,10 @@ def _leads(study: Study, names: tuple[str, str], metric: Metric, runs: Scored) -
     return np.where(apart, np.sign(runs.scores[0] - runs.scores[1]), 0).astype(int)
 
 
-def _measured(leads: np.ndarray, tracks: np.ndarray, names: tuple[str, str]) -> str:
-    """Who leads at which measured size."""
+def _measured(leads: np.ndarray, tracks: np.ndarray, names: tuple[str, str], verb: str) -> str:
+    """Who leads at which measured size; `verb` says whether that is certain."""
     clauses = [
-        f"{label_of(name)} is ahead at {_sizes(tracks[leads == lead])}"
+        f"{label_of(name)} {verb} at {_sizes(tracks[leads == lead])}"
         for lead, name in ((1, names[0]), (-1, names[1]))
         if (leads == lead).any()
     ]
@@ -195,7 +195,7 @@ def _between(told: Outlook, tracks: np.ndarray, names: tuple[str, str], confiden
             f"between {_up(told.low)} and {_down(told.high)} tracks",
             "which of the two is better elsewhere is",
         )
-    return f"By the fitted laws {leader} is ahead {where} ({confidence:.0%}); {rest} not settled."
+    return f"By the fitted laws {leader} is better {where} ({confidence:.0%}); {rest} not settled."
 
 
 def _basis(study: Study, intervals: bool) -> str:
