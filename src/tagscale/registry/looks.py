@@ -71,8 +71,8 @@ class JudgedPart:
 
 
 REMEDY = (
-    "draw a new one (another partition.seed, or new tracks), or decide by hand with `tagscale promote VERSION --force "
-    "--why TEXT`"
+    "add tracks of new artists, or divide them anew (partition.seed) and promote the first candidate there by hand, "
+    "since the champion has learned from the new test tracks: `tagscale promote VERSION --force --why TEXT`"
 )
 
 

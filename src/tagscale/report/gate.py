@@ -22,7 +22,8 @@ STEPS = {  # what to do, by the first condition that failed
     "cost": "Register a smaller or faster model, or raise the limit in registry.gate.",
     "champion": "No comparison is possible here. A person decides: `tagscale promote {version} --force --why TEXT`.",
     "validation": "Nothing was spent. The next candidate is compared again; a gain needs other data or another model.",
-    "looks": "Draw a new test part (another partition.seed, or new tracks): this one answers no more.",
+    "looks": "Draw a new test part: tracks of new artists, or another `partition.seed`. There the first candidate is "
+    "promoted by hand, for the champion has learned from the new test tracks.",
     "floor": "A simpler model is as good. Look at the report: training went wrong, or the data are few.",
     "guard": "Look at the guarded tags in the report: their labels, their tracks, or a model trained on more of them.",
     "difference": "The version stays challenger, and later ones are judged as before.",

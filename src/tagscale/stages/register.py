@@ -113,7 +113,8 @@ def run(
         with tracking.find_run(params.tracking.experiment, RunIdentity(**chosen.identity), trained) as tracked:
             for file in sorted(registration.glob("gate.*")):
                 tracked.log_artifacts(file, "gate")
-    _print_outcome(outcome, is_new, cost_words(version.tags), verdict["warning"])
+    lines = [cost_words(version.tags), f"warning: {verdict['warning']}" if verdict["warning"] else ""]
+    _print_outcome(outcome, is_new, [*lines, f"the verdict's page: {registration / 'gate.html'}"])
 
 
 def _write_page(folder: Path, verdict: Mapping[str, Any], outcome: Mapping[str, Any], cost: str) -> None:
@@ -206,7 +207,7 @@ def _alias_of(registry: Registry, version: Version) -> str | None:
     return next((alias for alias in (CHAMPION, CHALLENGER) if registry.aliases().get(alias) == version.number), None)
 
 
-def _print_outcome(outcome: Mapping[str, Any], is_new: bool, cost: str, warning: str | None) -> None:
+def _print_outcome(outcome: Mapping[str, Any], is_new: bool, lines: Sequence[str]) -> None:
     kept = "" if outcome["alias"] == CHAMPION or not outcome["champion_version"] else " (the champion stays)"
     console = Console(highlight=False, soft_wrap=True)
     console.print(
@@ -214,6 +215,5 @@ def _print_outcome(outcome: Mapping[str, Any], is_new: bool, cost: str, warning:
         f"[bold]{outcome['alias'] or NEITHER}[/]{kept}"
     )
     console.print(f"  {outcome['reason']}", markup=False)
-    for line in (cost, f"warning: {warning}" if warning else ""):
-        if line:
-            console.print(f"  {line}", markup=False)
+    for line in filter(None, lines):
+        console.print(f"  {line}", markup=False)
