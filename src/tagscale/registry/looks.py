@@ -8,7 +8,7 @@ not.
 Sources: Dunn 1961, "Multiple comparisons among means" (the bound); Lan and DeMets 1983, "Discrete sequential boundaries
 for clinical trials" (error as a budget that looks spend); Blum and Hardt 2015, "The Ladder" (a test set that answers
 again and again); Dwork et al. 2015, "The reusable holdout". Why equal levels, and neither of the last two:
-benchmarks/gate.py.
+benchmarks/results/gate.md.
 
 The records are tags of the registered model (`tagscale.look.0007.3f2a91c0`, one JSON each), as those of promotions. A
 test part is known by a hash of its tracks and labels. A few corrected labels or new tracks do not make it another one:

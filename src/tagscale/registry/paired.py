@@ -3,7 +3,7 @@
 The error is the standard deviation by the delete-one jackknife over artists. On average it is too large rather than too
 small (Efron and Stein 1981, "The jackknife estimate of variance"), as a bound that holds in all but two cases of a
 thousand needs it: with the standard deviation of bootstrap resamples more equal models pass than should
-(benchmarks/gate.py). Of very many artists, groups are left out in place of single ones (Shao and Tu 1995, "The
+(benchmarks/results/gate.md). Of very many artists, groups are left out in place of single ones (Shao and Tu 1995, "The
 jackknife and bootstrap").
 
 A tag whose positives, or negatives, are all by one artist has no value without that artist, and a mean over tags would
