@@ -119,6 +119,7 @@ def test_nothing_is_said_beyond_twice_the_largest_size() -> None:
     [
         ([0, 0, 0, 0], [Span(100, 6000, 0)], Outlook((), np.nan, np.nan, True)),
         ([0, 0, 0, 0], None, Outlook((), np.nan, np.nan, False)),
+        ([0, 0, 0, 0], [Span(100, 200, 0), Span(200, 6000, 1)], Outlook((), np.nan, np.nan, True)),
         ([0, 0, 0, 1], [Span(100, 6000, 0)], Outlook((1,), np.nan, np.nan, True)),
         ([1, 1, 1, 1], [Span(100, 6000, 1)], Outlook((1,), 100, 6000, True)),
         ([-1, 0, 0, 0], [Span(100, 250, -1), Span(250, 6000, 0)], Outlook((-1,), 100, 250, True)),

@@ -215,7 +215,8 @@ class Outlook:
 def outlook(gaps: np.ndarray, leads: np.ndarray, tracks: np.ndarray, spans: list[Span] | None) -> Outlook:
     """Leads measured at the sizes, and between and beyond them what the laws add.
 
-    There is no single overtaking where a measured difference, be it certain or not, is on the wrong side of it.
+    There is no single overtaking where a measured difference, be it certain or not, is on the wrong side of it. Laws
+    extend a measured lead, and tell where it changes; where the models are level at every size, they make none.
 
     Args:
         gaps: (sizes,), the first model's score minus the second one's
@@ -237,7 +238,9 @@ def outlook(gaps: np.ndarray, leads: np.ndarray, tracks: np.ndarray, spans: list
         before, after = changes[0]
         between = (seen[0][0].high, seen[0][1].low) if seen else None
         return Outlook((before.leader, after.leader), before.high, after.low, spans is not None, between)
-    leaders = tuple({span.leader for span in measured + lawful})
+    leaders = tuple({span.leader for span in measured})
+    if not leaders:  # two models that are level at every size: laws alone make neither of them better
+        return Outlook((), np.nan, np.nan, spans is not None)
     widest = max(lawful, key=lambda span: span.high / span.low, default=Span(np.nan, np.nan, 0))
     return Outlook(leaders, widest.low, widest.high, spans is not None)
 
