@@ -501,8 +501,8 @@ def test_a_moved_project_keeps_its_champion_and_a_copy_leaves_the_original_alone
     shutil.copytree(moved, copy)
     before = files_in(moved)
     monkeypatch.chdir(copy)
-    better = make_study(copy / "better", seed=5)
-    better.set_metrics("spectrogram", 0.9, 0.9)
+    better = make_study(copy / "better", seed=5, tracks=TRACKS)
+    better.set_skill("spectrogram", STRONG)
     assert registered(better)["version"] == "2"
     assert load_version(NAME)[1].number == "2"
     assert files_in(moved) == before
