@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import yaml
+from mlflow import MlflowClient
 
 from killed import run_command, start
 from registry.tiny import empty_store
@@ -20,6 +22,7 @@ from tagscale.models.paper import Row, rows_of
 from tagscale.params.load import laid_over, load, read_yaml
 from tagscale.stages.reproduce import Inputs, Reproduction, chosen, settings_of
 from tagscale.training import loop
+from user_folder import rows, tone, write_table
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"train": {"max_steps": 8, "min_steps": 0, "validate_every": 4, "patches_per_track": 1}}
@@ -128,34 +131,17 @@ def test_it_stops_in_time_and_goes_on_where_it_stopped(
     assert "3 of 3 rows are there." in text
     assert "fewer are there" in text, "two models are no order"
     assert own_files(project) == own
+    client = MlflowClient()
+    (experiment,) = (one for one in client.search_experiments() if one.name == folder.name)
+    (study,) = client.search_runs([experiment.experiment_id], "tags.`tagscale.finding` LIKE 'Table 2%'")
+    assert [one.path for one in client.list_artifacts(study.info.run_id)] == ["page.md"]
+    assert study.info.status == "FINISHED"
 
     again = page.stat().st_mtime_ns
     assert run("table-2", "--here") == 0
     assert len(steps) == 16, "nothing is left to run"
     assert page.stat().st_mtime_ns > again
     monkeypatch.undo()
-
-
-def test_figure_3_is_drawn_of_the_runs_of_table_1(project: Path) -> None:
-    """Two sizes of a front-end and the baseline, whose descriptors are those of the project."""
-    assert run("figure-3", "--here") == 0
-    folder = project / "reproduce" / "table-1-default-corpus"
-    assert {path.name for path in (folder / "runs").iterdir()} == {
-        "descriptors-all-0",
-        "waveform-24-0",
-        "waveform-all-0",
-    }
-    text = (folder / "page.md").read_text()
-    assert "![Scores over the number of training tracks](training_size.png)" in text
-    assert (folder / "training_size.png").stat().st_size > 10_000
-    assert re.search(r"\| Waveform, 500,000 songs \| 91.16 \| 56.42 \| 0.1504 \|.*\| run on 24 tracks \|", text)
-
-    settings = read_yaml(project / "params.yaml")
-    (project / "params.yaml").write_text(yaml.safe_dump(laid_over(settings, {"train": {"learning_rate": 0.01}})))
-    assert run("figure-3", "--here", "--page-only") == 0
-    text = (folder / "page.md").read_text()
-    assert text.count("to be run again: other data or settings") == 2, "the baseline has no learning rate"
-    assert "training_size.png" not in text
 
 
 @pytest.mark.slow
@@ -184,6 +170,43 @@ def test_killed_after_the_first_row_it_does_not_run_that_again(project: Path, mo
     assert states.count("run") == 2
     others = [state for state in states if state.startswith(("not run", "run, the same network as"))]
     assert len(others) == 15, "some are one network at this width"
+
+
+@pytest.mark.slow
+def test_the_papers_data_are_made_beside_those_of_the_project_and_figure_3_is_drawn(project: Path) -> None:
+    own, tracks = own_files(project), [row | {"seconds": "2.0"} for row in rows(24, 12)]
+    write_table(project / "songs", tracks)
+    (project / "songs" / "audio").mkdir()
+    for number, row in enumerate(tracks):
+        soundfile.write(project / "songs" / row["path"], tone(2.0, 8000, 200 + 20 * number), 8000)
+    preset = read_yaml(project / "presets" / "table-1.yaml")
+    preset |= {"dataset": {"name": "songs", "source": "folder", "root": "songs", "tags": "tags.yaml"}}
+    preset |= {"validation": {"min_seconds": 1.0, "min_positives": 1}}
+    preset |= {"partition": {"train": 0.5, "valid": 0.25, "test": 0.25}}
+    (project / "presets" / "table-1.yaml").write_text(yaml.safe_dump(preset))
+    assert run("figure-3") == 0
+    assert {path.name for path in (project / "reproduce" / "data" / "songs").iterdir()} >= {"store", "descriptors"}
+    page = project / "reproduce" / "table-1" / "page.md"
+    assert {path.name for path in (page.parent / "runs").iterdir()} == {
+        "descriptors-all-0",
+        "waveform-all-0",
+        "waveform-6-0",
+    }
+    text = page.read_text()
+    assert "**This is not the paper's data: 2 tags, not 139.**" in text
+    assert "3 of 3 rows are there. `tagscale reproduce figure-3` makes or resumes the others." in text
+    assert re.search(r"\| Waveform, 500,000 songs \| 91.16 \| 56.42 \| 0.1504 \|.*\| run on 6 tracks \|", text)
+    assert "![Scores over the number of training tracks](training_size.png)" in text
+    assert (page.parent / "training_size.png").stat().st_size > 10_000
+
+    settings = read_yaml(project / "params.yaml")
+    (project / "params.yaml").write_text(yaml.safe_dump(laid_over(settings, {"train": {"learning_rate": 0.01}})))
+    assert run("figure-3", "--page-only") == 0
+    text = page.read_text()
+    assert text.count("to be run again: other data or settings") == 2, "the baseline has no learning rate"
+    assert "training_size.png" not in text
+    (project / "params.yaml").write_text(yaml.safe_dump(settings))
+    assert own_files(project) == own
 
 
 def test_the_page_alone_says_what_is_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

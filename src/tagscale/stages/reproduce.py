@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.architecture import architecture_of
 from tagscale.models.build import build, parameter_count
@@ -21,11 +22,11 @@ from tagscale.models.paper import Row, data_of, rows_of
 from tagscale.models.spec import base_model, group_of
 from tagscale.params.load import Params, laid_over, parse
 from tagscale.partition.divide import PARTS, Partition
+from tagscale.report.appearance import colour_of
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
 from tagscale.runtime.identity import RunFacts, run_name, run_output
 from tagscale.runtime.reading import Damaged
-from tagscale.runtime.words import at_start
 from tagscale.stages import evaluate, train, train_baseline
 from tagscale.stages.cell import Cell
 from tagscale.stages.training_of import training_of
@@ -156,9 +157,10 @@ class Reproduction:
         kinds = self.catalog.tags.loc[self.parts.tags, "kind"].tolist()
         networks = {}
         for name in self.params.train.models:
-            network = build(architecture_of(self.params, name, self.parts.tags, kinds))
+            architecture = architecture_of(self.params, name, self.parts.tags, kinds)
+            network = build(architecture)
             shapes = tuple((key, tuple(value.shape)) for key, value in network.state_dict().items())
-            networks[name] = parameter_count(network), (base_model(name), shapes)
+            networks[name] = parameter_count(network), (base_model(name), architecture.patch_seconds, shapes)
         return networks
 
     def model_of(self, row: Row) -> str:
@@ -262,17 +264,28 @@ def run(reproduction: Reproduction, *, rows: str | None = None, only_page: bool 
     """
     wanted = chosen(reproduction.table, rows)
     cells = dict.fromkeys(cell for row in wanted for cell in reproduction.cells_of(row))
+    missing = [] if only_page else [cell for cell in cells if not reproduction.is_there(cell)]
     console = Console(highlight=False, soft_wrap=True)
     try:
-        for number, cell in enumerate(() if only_page else cells, start=1):
-            if reproduction.is_there(cell):
-                continue
-            console.print(f"Table {reproduction.table}, run {number} of {len(cells)}: {run_name(*cell)}", markup=False)
+        for number, cell in enumerate(missing, start=1):
+            console.print(f"Run {number} of {len(missing)}: {run_name(*cell)}", markup=False)
             reproduction.make(cell)
             write_page(reproduction)
     finally:
         page = write_page(reproduction)
+    if missing:
+        _track(reproduction, page)
     return page
+
+
+def _track(reproduction: Reproduction, page: Path) -> None:
+    """Keep the page in the MLflow run that the table's trainings nest in."""
+    params, parts = reproduction.params, reproduction.parts
+    colours = {model: colour_of(model) for model in params.train.everyone}
+    study = tracking.StudyFacts(reproduction.catalog.name, parts.data_hash, parts.hash, ["pr_auc"], colours)
+    finding = f"Table {reproduction.table} of Pons et al. (2018), beside ours: {PAGE} among the artifacts."
+    with tracking.comparison_run(params.tracking.experiment, study, finding, {tracking.SPLIT: parts.split}) as tracked:
+        tracked.log_artifacts(page)
 
 
 def chosen(table: int, text: str | None) -> list[Row]:
@@ -377,8 +390,7 @@ def _orders(orders: Sequence[Order]) -> Iterator[str]:
     if not orders:
         yield "Three rows that the paper measured itself make an order; fewer are there."
         return
-    for order in orders:
-        yield from (f"- {at_start(order.words)}",)
+    yield from (f"- {order.words}" for order in orders)
     ranks = [order.ranks.set_index("row") for order in orders]
     heads = [f"{order.metric.label}, {which}" for order in orders for which in ("paper", "ours")]
     yield from ("", _line(["rank (1 is best)", *heads]), _line(["---", *["---:"] * len(heads)]))
