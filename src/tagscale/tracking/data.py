@@ -1,4 +1,4 @@
-"""The dataset of a run as MLflow's pages show it: name, version, where it comes from, and what a model makes of it."""
+"""What a run learns from, as MLflow's pages show it: the dataset, and the cell of the study's grid."""
 
 import json
 from collections.abc import Sequence
@@ -22,6 +22,11 @@ class DataFacts:
     tags: Sequence[str]
     tracks: int
     artists: int
+
+
+def identity_params(identity: RunIdentity) -> dict[str, str]:
+    """The parameters by which people compare runs: the axes of MLflow's charts."""
+    return {"model": identity.model, "size": identity.size, "seed": str(identity.seed)}
 
 
 def dataset_entry(identity: RunIdentity, data: DataFacts | None = None) -> Entry:

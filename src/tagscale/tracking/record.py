@@ -11,7 +11,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.disk import full_disk_reason
-from tagscale.runtime.identity import RunFacts, run_output
+from tagscale.runtime.identity import RUN, RunFacts, run_output
+from tagscale.tracking.data import identity_params
 from tagscale.tracking.machine import metric_name
 from tagscale.tracking.nesting import PARENT
 from tagscale.tracking.unsent import LOGGED, Entry, Unsent, journal_of, read
@@ -65,16 +66,23 @@ def recorded_run(folder: Path) -> str | None:
     return journal.run_id if journal else None
 
 
+def began(folder: Path) -> int | None:
+    """When the run in a folder without a record began, in milliseconds since 1970; None where no run is complete."""
+    if not (folder / RUN).is_file():
+        return None
+    return round(1000 * ((folder / RUN).stat().st_mtime - run_output(folder).facts(RunFacts)["seconds"]))
+
+
 def entries_from_files(folder: Path) -> list[Entry]:
     """What the folder of a complete run without a record says, as entries: numbers, curves and files, but no settings.
 
     The times of the curves are counted back from the time of run.json. Raises Damaged where a file is not as written.
     """
-    output, end = run_output(folder), round((folder / "run.json").stat().st_mtime * 1000)
+    output, end = run_output(folder), round((folder / RUN).stat().st_mtime * 1000)
     facts = output.facts(RunFacts)
     known = [key for key in ("train_tracks", "parameters", "folds") if key in facts]
     entries: list[Entry] = [
-        {"params": {key: str(facts[key]) for key in known}},
+        {"params": identity_params(facts["identity"]) | {key: str(facts[key]) for key in known}},
         {"metrics": [["train_seconds", facts["seconds"], end, 0]]},
     ]
     for file in sorted(folder.glob("history*.csv")):

@@ -18,11 +18,11 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.runtime.provenance import git_commit, user
-from tagscale.tracking.data import DataFacts, dataset_entry
+from tagscale.tracking.data import DataFacts, dataset_entry, identity_params
 from tagscale.tracking.models import subject_of
 from tagscale.tracking.nesting import PARENT, context_tags, study_of
 from tagscale.tracking.outbox import Outbox, active_run, deliver, limited, send_all, send_complete, send_interrupted
-from tagscale.tracking.record import PROCESS, Record, entries_from_files
+from tagscale.tracking.record import PROCESS, Record, began, entries_from_files
 from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
 from tagscale.tracking.unsent import LOGGED, Entry, journal_of, read
 from tagscale.tracking.views import StudyFacts, save_view
@@ -214,7 +214,7 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
             tags = identity_tags(identity)
             run = _newest(client, [experiment_id], tags) or _newest(client, others, tags)
         if run is None:
-            run = _create(client, experiment_id, identity)
+            run = _create(client, experiment_id, identity, start=began(folder) if folder else None)
             deliver(client, run.info.run_id, dataset_entry(identity))
             if folder:
                 words = ""
@@ -278,11 +278,6 @@ def study_run(experiment: str, name: str, tags: Mapping[str, Any]) -> Iterator[T
 def identity_tags(identity: RunIdentity) -> dict[str, str]:
     """The tags that hold the identity of a run or a registered version: {"tagscale.model": "waveform", ...}."""
     return {f"tagscale.{key}": str(value) for key, value in identity.as_dict().items()}
-
-
-def identity_params(identity: RunIdentity) -> dict[str, str]:
-    """The parameters by which people compare runs: the axes of MLflow's charts."""
-    return {"model": identity.model, "size": identity.size, "seed": str(identity.seed)}
 
 
 def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

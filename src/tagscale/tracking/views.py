@@ -63,12 +63,12 @@ def view(partition_hash: str, metrics: Sequence[str]) -> dict[str, Any]:
     """The state of the page: the trainings on a partition, sorted, without the run that they nest in."""
     scores = [f"test_{metric}" for metric in metrics]
     shown = [*scores, f"{scores[0]}_low", f"{scores[0]}_high", f"valid_{metrics[0]}", "train_seconds"]
-    params = [*AXES, "parameters"]
+    columns = [f"params.`{name}`" for name in (*AXES, "parameters")] + [f"metrics.`{name}`" for name in shown]
     return {
         "searchFilter": _trainings(partition_hash),
         "orderByKey": f"metrics.`{scores[0]}`",
         "orderByAsc": False,
-        "selectedColumns": [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in shown],
+        "selectedColumns": columns,
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": _charts(scores),
         "compareRunSections": [
