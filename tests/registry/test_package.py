@@ -248,3 +248,23 @@ def test_a_model_that_a_killed_process_left_pending_is_failed(store: Path) -> No
         register(registry, run, tiny_tagger(), "run", {}, "about")
     assert client.get_logged_model(left.model_id).status == "FAILED"
     assert client.get_logged_model(other.model_id).status == "PENDING", "nobody knows who works on it"
+
+
+def test_the_model_of_the_training_becomes_the_first_version_and_stays_as_it_is(store: Path) -> None:
+    with tracking.start_run("study", IDENTITY, {}, store / "run", store / "unfinished") as run:
+        (store / "run").mkdir()
+        (store / "run" / "weights").write_text("w")
+        run.log_model(IDENTITY.name)
+    client = run.client
+    (trained,) = client.search_logged_models([run.experiment_id])
+    models = []
+    for name in ("tagger", "another"):
+        registry = Registry.open_or_create(name, "about")
+        number = register(registry, run, tiny_tagger(), IDENTITY.name, {}, "about")
+        models.append(client.get_model_version(name, number).source.removeprefix("models:/"))
+    assert models[0] == trained.model_id != models[1], "a version's package is not written over by another one"
+    folder = store / "mlartifacts" / "models" / trained.model_id / "artifacts"
+    assert {"checkpoint", "MLmodel", "data"} <= {path.name for path in folder.iterdir()}
+    outputs = [output.model_id for output in client.get_run(run.run_id).outputs.model_outputs]
+    assert sorted(outputs) == sorted(models)
+    assert load_version("tagger", 1)[0].tags == tiny_tagger().tags

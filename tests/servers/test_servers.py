@@ -76,7 +76,9 @@ def test_a_study_is_logged_registered_and_promoted_without_s3_keys(servers: Real
     register.run(study.params, **study.paths())
 
     stored = servers.stored()
-    weights = [name for name in stored if name.endswith("/artifacts/checkpoint/weights.safetensors")]
+    (logged,) = tracking.connect().get_run(run.run_id).outputs.model_outputs
+    place = f"{logged.model_id}/artifacts/checkpoint/weights.safetensors"
+    weights = [name for name in stored if name.endswith(place)]
     assert len(weights) == 1
     assert weights[0].startswith("mlflow/")
     content = servers.s3().get_object(Bucket=servers.bucket, Key=weights[0])["Body"].read()

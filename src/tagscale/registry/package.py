@@ -31,6 +31,7 @@ from tagscale.registry.tagger import AUDIO, OUTPUT, SCORES, AudioTagger
 from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.tracking import PROCESS, TrackedRun, environment, explained
+from tagscale.tracking.models import REGISTERED, unregistered_model
 from tagscale.tracking.versions import TAGGER, version_files
 
 NEEDED = ("numpy", "pandas", *PACKAGES, "soxr", "mlflow")  # to tag audio, whatever the model
@@ -97,21 +98,27 @@ def register(
     with explained(client.tracking_uri), tempfile.TemporaryDirectory() as temporary:
         _fail_lost(client, run)
         process, about = {PROCESS: this_process()}, "music tagger"
-        logged = client.create_logged_model(run.experiment_id, name, run.run_id, tags=process, model_type=about)
+        trained = unregistered_model(client, run.run_id)  # its scores are there; it gets the package
+        logged = trained or client.create_logged_model(run.experiment_id, name, run.run_id, process, model_type=about)
         try:
             of_run = Model(run_id=run.run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
             package(tagger, Path(temporary) / "model", of_run)
             client.log_model_artifacts(logged.model_id, str(Path(temporary) / "model"))
         except BaseException:
             with suppress(MlflowException):  # the first error matters more
-                client.finalize_logged_model(logged.model_id, "FAILED")
+                if trained is None:
+                    client.finalize_logged_model(logged.model_id, "FAILED")
             raise
-        client.finalize_logged_model(logged.model_id, "READY")
+        if trained is None:
+            client.finalize_logged_model(logged.model_id, "READY")
         with registry.one_writer():
             if marks and (version := registry.find({key: str(tags[key]) for key in marks})):
-                client.delete_logged_model(logged.model_id)
+                if trained is None:
+                    client.delete_logged_model(logged.model_id)
                 return version.number
-            client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            if trained is None:
+                client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            client.set_logged_model_tags(logged.model_id, {REGISTERED: registry.name})
             # A local registry looks the model up in mlflow's default store, not in the client's (sqlalchemy_store.py).
             with environment({"MLFLOW_TRACKING_URI": client.tracking_uri}):
                 made = client.create_model_version(

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 CHECKPOINT = "checkpoint"  # folder of the run's files among those of the model
 KIND = "tagscale.kind"  # tag of a model that a training logged; its value is CHECKPOINT
+REGISTERED = "tagscale.registered"  # tag of a model: name of the registered model that it became a version of
 AXES = ("model", "size", "seed", "train_tracks", "folds", "parameters")  # parameters of the run that the model has, too
 
 
@@ -40,6 +41,15 @@ def model_of(client: MlflowClient, run: Run) -> LoggedModel | None:
     """The model that a run's training logged; None where there is none: an earlier tagscale trained it."""
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     return next((model for model in models if model.tags.get(KIND) == CHECKPOINT), None)
+
+
+def unregistered_model(client: MlflowClient, run_id: str) -> LoggedModel | None:
+    """The model of a run that may become a version; None where there is none, or it is a version's already.
+
+    A version's package stays as it is, whatever another one of the same run would hold.
+    """
+    model = model_of(client, client.get_run(run_id))
+    return model if model and model.status == LoggedModelStatus.READY and REGISTERED not in model.tags else None
 
 
 def subject_of(client: MlflowClient, run: Run) -> dict[str, str]:
