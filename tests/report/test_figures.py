@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -285,3 +286,10 @@ def test_a_models_colours_differ_for_colour_blind_readers() -> None:
         assert np.linalg.norm(seen[first] - seen[second]) > (0.25 if both_old else 0.1), f"{first} and {second}"
     assert len({appearance.marker_of(model) for model in DOZEN}) == 12
     assert len({appearance.outline_of(model) for model in DOZEN}) == 12
+
+
+@pytest.mark.parametrize("template", ["training_size", "per_tag", "learning_curves"])
+def test_plots_of_dvc_give_a_model_its_colour(template: str) -> None:
+    file = Path(__file__).parents[2] / ".dvc" / "plots" / f"{template}.json"
+    scale = json.loads(file.read_text())["encoding"]["color"]["scale"]
+    assert scale["range"] == [appearance.colour_of(model) for model in scale["domain"]]
