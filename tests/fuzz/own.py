@@ -53,6 +53,7 @@ READERS: dict[str, tuple[str, ...]] = {  # file -> the stages or commands that r
     f"runs/{TREES}/trees.ubj.gz": (f"evaluate_baseline@{TREES}",),
     f"results/{NETWORK}/metrics.json": (RESULTS,),
     f"results/{NETWORK}/per_tag.csv": (RESULTS,),
+    f"results/{NETWORK}/per_group.csv": (RESULTS,),
     f"results/{NETWORK}/resamples.parquet": (RESULTS,),
     f"results/{NETWORK}/predictions.parquet": ("register",),
     "registration/registration.json": (RESULTS,),

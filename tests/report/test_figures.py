@@ -19,7 +19,7 @@ from study.listening_fixtures import make_catalog, write_predictions
 from tagscale.evaluation.metrics import METRICS
 from tagscale.partition.divide import Partition
 from tagscale.report import appearance, figures, listening_figures, pictures, tag_figures
-from tagscale.study.compare import tag_groups, tag_scores
+from tagscale.study.compare import groups_of, tag_groups, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.qualitative import Qualitative, qualitative
 from tagscale.study.trends import fitted_law
@@ -53,7 +53,7 @@ def test_every_figure_opens_and_shows_its_models(study: Study, tmp_path: Path) -
     tags = tag_scores(study, "all")
     shown = {
         "training_size": (figures.training_size(study), MODELS),
-        "groups": (tag_figures.groups(tags, study.everyone), MODELS),
+        "groups": (tag_figures.groups(groups_of(study, "all"), study.everyone), MODELS),
         "per_tag": (tag_figures.per_tag(tags, ["spectrogram", "descriptors"]), MODELS[1:]),
         "learning_curves": (figures.learning_curves(study), MODELS[:2]),
     }
@@ -158,7 +158,7 @@ def test_small_studies_are_drawn_too(tmp_path: Path) -> None:
     assert len(figures.training_size(study).axes) == 1
     figures.save_png(figures.training_size(study), tmp_path / "sizes.png")
     figures.save_png(tag_figures.per_tag(tags, ["waveform"]), tmp_path / "tags.png")
-    figures.save_png(tag_figures.groups(tags, ["waveform"]), tmp_path / "groups.png")
+    figures.save_png(tag_figures.groups(groups_of(study, "all"), ["waveform"]), tmp_path / "groups.png")
     figures.save_png(figures.learning_curves(study), tmp_path / "curves.png")
     assert pixels_of(tmp_path / "sizes.png", "waveform") > 20
     assert tag_groups(tags) == [("sonority", "regression"), ("energy", "regression")]
@@ -168,7 +168,7 @@ def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
     tags = tag_scores(study, "all")
     shown = [
         *pictures.training_size(study),
-        *pictures.groups(tags, study.everyone),
+        *pictures.groups(groups_of(study, "all"), study.everyone),
         *pictures.learning_curves(study, study.with_curves),
     ]
     shown += pictures.tags(tags, ["spectrogram", "descriptors"])
@@ -221,11 +221,11 @@ def test_bars_show_four_of_a_dozen(dozen: Study) -> None:
     found = conclude(dozen, 101, 17)
     assert found.shown == ["short_chunk", "transformer", "samplecnn_multiscale", "descriptors"]
     assert found.compared == ["transformer", "short_chunk", "samplecnn_multiscale", "descriptors"]
-    tags = tag_scores(dozen, "all")
-    axes = figures.panel(tag_figures.draw_groups, tags, found.shown, "classification").axes[0]
+    means = groups_of(dozen, "all")
+    axes = figures.panel(tag_figures.draw_groups, means, found.shown, "classification").axes[0]
     assert len(axes.patches) == 4 * 6, "four models, six groups"
-    assert tag_figures.groups_height(tags, found.shown, "classification") > tag_figures.groups_height(
-        tags, found.shown[:3], "classification"
+    assert tag_figures.groups_height(means, found.shown, "classification") > tag_figures.groups_height(
+        means, found.shown[:3], "classification"
     )
 
 

@@ -134,6 +134,16 @@ def test_tags_have_intervals_on_the_test_part_alone(results: Path) -> None:
     assert per_tag.loc[("test", "loudness"), ["roc_auc_low", "pr_auc_high"]].isna().all()
 
 
+def test_a_group_of_all_tags_of_a_kind_has_the_interval_of_their_mean(results: Path) -> None:
+    groups = pd.read_csv(results / "per_group.csv").set_index("kind")
+    metrics = metrics_of(results)
+    for kind, metric, tags in (("classification", "pr_auc", 2), ("regression", "rmse", 1)):
+        row = groups.loc[[kind]].iloc[0]
+        assert (len(groups.loc[[kind]]), row["tags"]) == (1, tags), "the fixture's tags are of one group"
+        assert row["score"] == pytest.approx(metrics["test"][metric], abs=2e-6)
+        assert row[["low", "high"]].tolist() == pytest.approx(metrics["intervals"]["test"][metric], abs=2e-6)
+
+
 def test_without_resamples_there_are_no_intervals(study, trained: Path, results: Path) -> None:
     plain = study.evaluate(study.params(evaluate={"resamples": 0}), trained, "results/plain")
     assert {file.name for file in plain.iterdir()} == {
@@ -169,7 +179,7 @@ def test_confidence_and_window_are_settings(study, trained: Path, results: Path)
 
 def test_evaluating_again_gives_the_same_bytes(study, trained: Path, results: Path) -> None:
     again = study.evaluate(study.params(), trained, "results/again")
-    for file in ("metrics.json", "per_tag.csv", "predictions.parquet", "resamples.parquet"):
+    for file in ("metrics.json", "per_tag.csv", "per_group.csv", "predictions.parquet", "resamples.parquet"):
         assert (again / file).read_bytes() == (results / file).read_bytes()
 
 

@@ -15,7 +15,7 @@ from tagscale.evaluation.bootstrap import standard_error
 from tagscale.evaluation.metrics import METRICS
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
-from tagscale.study.compare import all_scores, difference, group_scores, headline, level, tag_scores
+from tagscale.study.compare import all_scores, difference, group_scores, level, tag_scores
 from tagscale.study.comparison import means_of_seeds
 from tagscale.study.grid import Study, read_study
 from tagscale.study.verdict import conclude, hanley_mcneil
@@ -396,14 +396,6 @@ def test_scores_have_null_where_nothing_was_scored(tmp_path: Path) -> None:
     assert list(numbers["waveform"]["all"]) == list(METRICS)
     expected = {"roc_auc": 0.6117, "pr_auc": 0.1235, "rmse": None, "f1": 0.1235}
     assert {metric: numbers["waveform"]["all"][metric] for metric in expected} == expected
-
-
-def test_headline_is_a_number_a_model_and_kind_of_tags(tmp_path: Path) -> None:
-    plain = make_study(tmp_path / "plain", kinds=("classification",), pr_auc=lambda model, tracks, seed: tracks / 1e6)
-    study = read(plain)
-    assert headline(study) == {model: {"pr_auc": 0.0008} for model in ("waveform", "spectrogram", "descriptors")}
-    both = headline(read(make_study(tmp_path / "both")))
-    assert [list(metrics) for metrics in both.values()] == [["pr_auc", "rmse"]] * 3
 
 
 def constant(**scores: float) -> Any:

@@ -47,9 +47,9 @@ Ensembles = Annotated[Path, typer.Option("--ensembles", help="Folder of the ense
 
 PARAMS = Path("params.yaml")
 DATA = Path("data")
-RUNS, RESULTS, ENSEMBLES = Path("runs"), Path("results"), Path("ensembles")
+RUNS, RESULTS, ENSEMBLES, REPORTS = Path("runs"), Path("results"), Path("ensembles"), Path("reports")
 OUTPUTS = [DATA / name for name in ("catalog", "store", "validation", "partition", "descriptors", "features")]
-OUTPUTS += [RUNS, RESULTS, ENSEMBLES, Path("reports"), Path("registration")]  # folders that the stages replace
+OUTPUTS += [RUNS, RESULTS, ENSEMBLES, REPORTS, Path("registration")]  # folders that the stages replace
 TIMINGS = Path("timings")  # side files: how long each stage took when it last ran
 
 
@@ -292,7 +292,7 @@ def compare(
     catalog: CatalogFolder = DATA / "catalog",
     partition: PartitionFolder = DATA / "partition",
     validation: ValidationFolder = DATA / "validation",
-    reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    reports: Annotated[Path, typer.Option(help="Folder of the report.")] = REPORTS,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Compare all runs of the study: table, figures, report."""

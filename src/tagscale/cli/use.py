@@ -1,6 +1,7 @@
 """The commands around the stages: lay a preset over the settings, print results, tag files, move the champion."""
 
 import json
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from tagscale.cli.stages import (
     DATA,
     ENSEMBLES,
     PARAMS,
+    REPORTS,
     RESULTS,
     RUNS,
     CatalogFolder,
@@ -144,6 +146,25 @@ def _mlflow_page(experiment: str, partition: Path) -> str | None:
         parts = Partition.load(partition)
         return tracking.study_page(experiment, parts.data_hash, parts.hash)
     return None
+
+
+@app.command(rich_help_panel=USE)
+def report(
+    page: Annotated[Path, typer.Option("--page", help="The report that `compare` wrote.")] = REPORTS / "report.html",
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print it to a PDF beside it. Needs an installed Chromium.")
+    ] = False,
+) -> None:
+    """Open the study's report in the browser, or print it to a PDF."""
+    from tagscale.report.paper import present, print_page
+
+    console = Console(highlight=False, soft_wrap=True)
+    if pdf:
+        print_page(page, page.with_suffix(".pdf"))
+        console.print(f"{page.with_suffix('.pdf')} is {page} on paper.", markup=False)
+    else:
+        webbrowser.open(present(page).resolve().as_uri())
+        console.print(f"{page} is open in the browser.", markup=False)
 
 
 @app.command(rich_help_panel=USE)

@@ -28,6 +28,7 @@ PARTS = ("valid", "test")  # the parts of a partition that are scored
 NOTHING = "–"  # printed where there is no score
 GUESS = "guess"  # column of `guess` in per_tag.csv
 ARTISTS = "artists"  # column of `TagMetrics.artists` there
+PER_GROUP = "per_group.csv"  # the file of the groups' means and intervals beside it
 
 
 FREQUENT_POSITIVES, FREQUENT_ARTISTS = 10, 3  # positive tracks, and artists with some, of a frequent tag in a part

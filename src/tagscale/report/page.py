@@ -14,16 +14,18 @@ from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
 from tagscale.evaluation.bootstrap import FEWEST_ARTISTS
-from tagscale.evaluation.metrics import ARTISTS, NOTHING, Metric, Shown, metrics_of, shown_in
+from tagscale.evaluation.metrics import ARTISTS, METRICS, NOTHING, Metric, Shown, metrics_of, shown_in
 from tagscale.models.spec import label_of
 from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
 from tagscale.report import pictures
 from tagscale.report.appearance import colour_of, outline_of
-from tagscale.report.words import coverage, directions, duration, interval_words, rate_words
+from tagscale.report.words import TERMS, Meaning, coverage, directions, duration, interval_words, rate_words
 from tagscale.runtime.reading import Damaged, read_json
 from tagscale.runtime.words import listed
-from tagscale.study.compare import tag_scores
+from tagscale.study.advice import advice
+from tagscale.study.answers import answers, recommended
+from tagscale.study.compare import groups_of, tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.laws import FEWEST, REACH
 from tagscale.study.paper_rows import Section
@@ -31,6 +33,7 @@ from tagscale.study.qualitative import Qualitative, exclusive_words, popularity_
 from tagscale.study.verdict import Verdict
 
 THIN = "†"  # beside the number of artists of a tag that has too few for an interval
+MEANINGS = {key: Meaning(metric.label, metric.definition) for key, metric in METRICS.items()} | TERMS
 
 
 class Note(TypedDict):
@@ -66,7 +69,7 @@ def render(
         paper: the paper's tables on the study's dataset, with the rows that the study has
     """
     table = study.comparison.assign(rate=training_rates(study))
-    tags = tag_scores(study, study.largest)
+    tags, scored = tag_scores(study, study.largest), _scored(table)
     longest = max((time.seconds for time in times), default=0.0)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -78,21 +81,26 @@ def render(
         study=study,
         verdict=verdict,
         dataset=dataset,
-        labels=[metric.label for metric in shown_in("scores")],
+        answers=answers(study),
+        steps=_steps(study),
+        meanings=MEANINGS,
+        linked=set(),
         directions=directions(shown_in("scores")),
         coverage=coverage(shown_in("scores")),
+        whiskers=f"Whiskers: {study.confidence:.0%} intervals." if not study.resamples.empty else "",
         looks={model: {"colour": colour_of(model), "outline": outline_of(model)} for model in study.everyone},
         rates=bool(table["rate"].notna().any()),
         intervals=not study.resamples.empty,
         confidence=f"{study.confidence:.0%}",
-        sizes=_sizes(table, shown_in("scores"), ("test", "valid")),
+        scored=scored,
+        sizes=_sizes(table, scored),
         further=_further(table),
         trend_basis=_trend_basis(study),
         largest_tracks=f"{table['train_tracks'].max():,}",
         chosen=_chosen(study, verdict),
         pictures={
             "training_size": pictures.training_size(study),
-            "groups": pictures.groups(tags, verdict.shown),
+            "groups": pictures.groups(groups_of(study, study.largest), verdict.shown),
             "tags": pictures.tags(tags, verdict.compared),
             "curves": pictures.learning_curves(study, study.front_ends or study.with_curves),
             "published_curves": pictures.learning_curves(study, study.published if study.front_ends else []),
@@ -142,6 +150,29 @@ def training_rates(study: Study) -> np.ndarray:
     return means.reindex(pd.MultiIndex.from_frame(rows)).to_numpy(float)
 
 
+def _steps(study: Study) -> list[dict[str, Any]]:
+    """The options of what to do next over the recommended model, with their gains in words."""
+    told = advice(study, recommended(study))
+    return [
+        {"what": option.what, "known": option.known, "gain": option.words(told.metric), "seconds": option.seconds}
+        | {"time": NOTHING if np.isnan(option.seconds) else duration(option.seconds)}
+        for option in told.options
+    ]
+
+
+def _scored(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The parts in the first table, each with its metrics; on the test part frequent tags stand beside all tags."""
+    metrics = shown_in("scores")
+    test = []
+    for metric in metrics:
+        frequent = [one for one in METRICS.values() if one.of == metric.key and metric.main]
+        test += [metric, *(one for one in frequent if table[f"test_{one.key}"].notna().any())]
+    return [
+        {"name": "Test", "part": "test", "metrics": test},
+        {"name": "Validation", "part": "valid", "metrics": metrics},
+    ]
+
+
 def _further(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The tables of the other metrics, those that some run has; test part only."""
     tables: dict[Shown, str] = {"decisions": "Decisions", "averages": "Other averages"}
@@ -149,50 +180,44 @@ def _further(table: pd.DataFrame) -> list[dict[str, Any]]:
     for shown, title in tables.items():
         metrics = [metric for metric in shown_in(shown) if table[f"test_{metric.key}"].notna().any()]
         if metrics:
-            labels = [metric.label for metric in metrics]
-            rows = _sizes(table, metrics, ("test",))
-            further.append({"title": title, "labels": labels, "directions": directions(metrics), "sizes": rows})
+            scored = [{"name": "Test", "part": "test", "metrics": metrics}]
+            rows = _sizes(table, scored)
+            further.append({"title": title, "scored": scored, "directions": directions(metrics), "sizes": rows})
     return further
 
 
-def _sizes(table: pd.DataFrame, metrics: list[Metric], parts: tuple[str, ...]) -> list[list[dict[str, Any]]]:
+def _sizes(table: pd.DataFrame, scored: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Rows of each training size, the smallest first."""
-    return [_rows(rows, table, metrics, parts) for _, rows in table.groupby("train_tracks", sort=True)]
+    return [_rows(rows, table, scored) for _, rows in table.groupby("train_tracks", sort=True)]
 
 
-def _rows(
-    rows: pd.DataFrame, table: pd.DataFrame, metrics: list[Metric], parts: tuple[str, ...]
-) -> list[dict[str, Any]]:
+def _rows(rows: pd.DataFrame, table: pd.DataFrame, scored: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Cells of the rows of one size, as the template shows them."""
-    tops = {one.key: one.sign * (one.sign * table[f"test_{one.key}"]).max() for one in metrics}
+    columns = [(part["part"], metric) for part in scored for metric in part["metrics"]]
+    tops = {one.key: one.sign * (one.sign * table[f"test_{one.key}"]).max() for _, one in columns}
     shown = []
     for row in rows.to_dict("records"):
         scores = []
-        for part in parts:
-            for metric in metrics:
-                key = metric.key
-                mean, deviation = row[f"{part}_{key}"], row[f"{part}_{key}_sd"]
-                best = part == "test" and key in str(row["best"]).split()
-                marks = ["best"] * best + ["top"] * bool(best and mean == tops[key])
-                over_artists, over_seeds = (
-                    interval_words(
-                        row.get(f"{part}_{key}{low}", np.nan), row.get(f"{part}_{key}{high}", np.nan), metric
-                    )
-                    for low, high in (("_low", "_high"), ("_seeds_low", "_seeds_high"))
-                )
-                scores.append(
-                    {
-                        "mean": metric.words(mean),
-                        "deviation": "" if np.isnan(deviation) else metric.words(deviation),
-                        "interval": over_artists,
-                        "seeds": over_seeds,
-                        "marks": " ".join(marks),
-                    }
-                )
+        for part, metric in columns:
+            key = metric.key
+            best = part == "test" and key in str(row["best"]).split()
+            marks = ["best"] * best + ["top"] * bool(best and row[f"test_{key}"] == tops[key])
+            scores.append(_cell(row, metric, f"{part}_{key}", " ".join(marks)))
         numbers = {key: f"{row[key]:,}" for key in ("train_tracks", "parameters")}
-        ends = {"seconds": duration(row["seconds"]), "rate": rate_words(row["rate"])}
+        ends = {"seconds": row["seconds"], "time": duration(row["seconds"]), "rate": rate_words(row["rate"])}
         shown.append({"model": row["model"], **numbers, "scores": scores, **ends})
     return shown
+
+
+def _cell(row: dict[Any, Any], metric: Metric, column: str, marks: str = "") -> dict[str, str]:
+    """A score, its interval, its standard deviation over seeds and the interval of that; "" for what it has not."""
+    intervals = {
+        name: interval_words(row.get(f"{column}{ends}_low", np.nan), row.get(f"{column}{ends}_high", np.nan), metric)
+        for name, ends in (("interval", ""), ("seeds", "_seeds"))
+    }
+    deviation = row.get(f"{column}_sd", np.nan)
+    words = "" if np.isnan(deviation) else metric.words(deviation)
+    return {"mean": metric.words(row[column]), "deviation": words, "marks": marks, **intervals}
 
 
 def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
@@ -204,13 +229,11 @@ def _tag_tables(study: Study, tags: pd.DataFrame) -> list[dict[str, Any]]:
         for tag, of_tag in of_kind.groupby("tag", sort=False):
             by_model = {row["model"]: row for row in of_tag.to_dict("records")}
             facts = by_model[study.everyone[0]]
-            scores = [metric.words(by_model[model][metric.key]) for model in study.everyone for metric in metrics]
+            scores = [_cell(by_model[model], metric, metric.key) for model in study.everyone for metric in metrics]
             counts = {key: f"{facts[key]:,}" for key in ("positives", "tracks")}
             rows.append({"tag": tag, "group": facts["group"], **counts, "artists": _artists(facts), "scores": scores})
-        known = bool(of_kind[ARTISTS].notna().any())  # an earlier tagscale counted none
         thin = THIN if (of_kind[ARTISTS] < FEWEST_ARTISTS).any() else ""
-        labels = [metric.label for metric in metrics]
-        tables.append({"kind": kind, "labels": labels, "artists": known, "thin": thin, "rows": rows})
+        tables.append({"kind": kind, "metrics": metrics, "thin": thin, "rows": rows})
     return tables
 
 
@@ -296,8 +319,8 @@ def _worst_pairs(heard: Qualitative, models: list[str], count: int = 12) -> list
 
 
 def _coloured(text: str, models: list[str]) -> Markup:
-    """The text, with its models' names marked by their colours."""
-    safe = str(escape(text))
+    """The text, with its models' names marked by their colours and `commands` as code."""
+    safe = re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text)))
     keys = {str(escape(label_of(model))).lower(): model for model in models}
     longest_first = sorted(keys, key=len, reverse=True)  # "multi-scale SampleCNN" before "SampleCNN"
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)

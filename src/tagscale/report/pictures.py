@@ -13,7 +13,7 @@ from tagscale.models.spec import label_of
 from tagscale.report import figures, listening_figures, tag_figures
 from tagscale.report.appearance import STYLE
 from tagscale.runtime.words import listed
-from tagscale.study.compare import group_scores, kinds_of, scored_metrics, tag_groups
+from tagscale.study.compare import kinds_of, scored_metrics, tag_groups
 from tagscale.study.grid import Study
 from tagscale.study.qualitative import Qualitative
 
@@ -37,18 +37,18 @@ def training_size(study: Study) -> list[Picture]:
     return pictures
 
 
-def groups(tags: pd.DataFrame, models: list[str]) -> list[Picture]:
-    """One picture a kind of tags."""
+def groups(means: pd.DataFrame, models: list[str]) -> list[Picture]:
+    """One picture a kind of tags. `means` is the table of `compare.groups_of`."""
     pictures = []
-    for kind in kinds_of(tags):
+    for kind in kinds_of(means):
         metric, words = main_metric(kind), []
-        for group, rows in group_scores(tags).query("kind == @kind").groupby("group", sort=False):
+        for group, rows in means[means["kind"] == kind].groupby("group", sort=False):
             scores = rows.set_index("model")["score"].reindex(models).dropna()
             named = [f"{label_of(str(model))} {metric.words(score)}" for model, score in scores.items()]
             words.append(f"{group}: {', '.join(named)}")
         alt = f"Bars of mean {metric.label} per tag group. {'; '.join(words)}."
-        height = tag_figures.groups_height(tags, models, kind)
-        pictures.append(_picture(alt, figures.panel(tag_figures.draw_groups, tags, models, kind, height=height)))
+        height = tag_figures.groups_height(means, models, kind)
+        pictures.append(_picture(alt, figures.panel(tag_figures.draw_groups, means, models, kind, height=height)))
     return pictures
 
 

@@ -21,7 +21,7 @@ from tagscale.evaluation.metrics import GUESS, PR_AUC, Metric, main_metric
 from tagscale.models.spec import label_of
 from tagscale.report.appearance import INK, STYLE, colour_of
 from tagscale.report.words import better_words, shortened
-from tagscale.study.compare import group_scores, kinds_of, tag_groups
+from tagscale.study.compare import kinds_of, tag_groups
 
 BAR_REST = 0.75  # inches: title and axis around the bars
 
@@ -52,7 +52,7 @@ def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group
     rows = tags[(tags["group"] == group) & (tags["kind"] == kind)]
     table = rows.pivot(index="tag", columns="model", values=metric.key)[list(models)].dropna(how="all")
     table = table.sort_values(models[0], ascending=not metric.lower_is_better)
-    bars(axes, table)
+    bars(axes, table, _ends(rows, "tag", table, f"{metric.key}_low", f"{metric.key}_high"))
     if metric is PR_AUC:
         guessed = rows.drop_duplicates("tag").set_index("tag").loc[table.index, GUESS]
         (ticks,) = axes.plot(guessed, range(len(table)), "|", color=INK, markersize=11, markeredgewidth=1.4)
@@ -61,27 +61,33 @@ def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group
     axes.set_title(f"{shortened(group)}: {metric.label}{_lower(metric)}")
 
 
-def groups(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
-    """Mean score of every tag group and model, a panel a kind of tags."""
-    kinds = kinds_of(tags)
-    heights = [groups_height(tags, models, kind) for kind in kinds]
+def groups(means: pd.DataFrame, models: Sequence[str]) -> Figure:
+    """Mean score of every tag group and model, a panel a kind of tags. `means` is the table of `compare.groups_of`."""
+    kinds = kinds_of(means)
+    heights = [groups_height(means, models, kind) for kind in kinds]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.0, sum(heights) + 0.5), layout="constrained")
         grid = figure.add_gridspec(len(kinds), 1, height_ratios=[height - BAR_REST for height in heights])
         for row, kind in enumerate(kinds):
-            draw_groups(figure.add_subplot(grid[row, 0]), tags, models, kind)
+            draw_groups(figure.add_subplot(grid[row, 0]), means, models, kind)
         bars_legend(figure, models)
     return figure
 
 
-def draw_groups(axes: Axes, tags: pd.DataFrame, models: Sequence[str], kind: str) -> None:
+def _ends(rows: pd.DataFrame, index: str, table: pd.DataFrame, *columns: str) -> list[pd.DataFrame]:
+    """The lower and the upper ends of the intervals of a table of bars, each like the table."""
+    return [rows.pivot(index=index, columns="model", values=end).reindex_like(table) for end in columns]
+
+
+def draw_groups(axes: Axes, means: pd.DataFrame, models: Sequence[str], kind: str) -> None:
+    """Bars of the groups of one kind of tags, best on top by the first model, with their intervals."""
     metric = main_metric(kind)
-    scores = group_scores(tags).query("kind == @kind")
+    scores = means[means["kind"] == kind]
     counts = scores.groupby("group")["tags"].max()
     table = scores.pivot(index="group", columns="model", values="score")[list(models)]
     table = table.sort_values(models[0], ascending=not metric.lower_is_better)
-    table = table.rename(index=lambda group: f"{group} ({counts[group]})")
-    bars(axes, table)
+    ends = _ends(scores, "group", table, "low", "high")
+    bars(axes, table.rename(index=lambda group: f"{group} ({counts[group]})"), ends)
     axes.set_title(f"mean {metric.label} per group{_lower(metric)}")
 
 
@@ -96,9 +102,9 @@ def bars_height(tags: pd.DataFrame, models: Sequence[str], group: str, kind: str
     return BAR_REST + row_height(models) * (rows["tag"].nunique() + 0.2)
 
 
-def groups_height(tags: pd.DataFrame, models: Sequence[str], kind: str) -> float:
+def groups_height(means: pd.DataFrame, models: Sequence[str], kind: str) -> float:
     """Inches for a panel of one kind's groups."""
-    return BAR_REST + 1.6 * row_height(models) * (sum(shown == kind for _, shown in tag_groups(tags)) + 0.2)
+    return BAR_REST + 1.6 * row_height(models) * (means.loc[means["kind"] == kind, "group"].nunique() + 0.2)
 
 
 def row_height(models: Sequence[str]) -> float:
@@ -106,12 +112,19 @@ def row_height(models: Sequence[str]) -> float:
     return 0.3 + 0.1 * max(0, len(models) - 3)
 
 
-def bars(axes: Axes, table: pd.DataFrame) -> None:
-    """Horizontal bars, a row of the table a place on the y axis (last row on top), its columns beside each other."""
+def bars(axes: Axes, table: pd.DataFrame, ends: Sequence[pd.DataFrame] = ()) -> None:
+    """Horizontal bars, a row of the table a place on the y axis (last row on top), its columns beside each other.
+
+    Args:
+        ends: the lower and the upper ends of the bars' intervals, by place as the table; NaN where there is none
+    """
     thickness = 0.8 / len(table.columns)
     for number, model in enumerate(table.columns):
-        offset = 0.4 - thickness * (number + 0.5)
-        axes.barh(np.arange(len(table)) + offset, table[model], thickness, color=colour_of(model))
+        places = np.arange(len(table)) + 0.4 - thickness * (number + 0.5)
+        axes.barh(places, table[model], thickness, color=colour_of(model))
+        if ends:
+            low, high = (end.iloc[:, number] for end in ends)
+            axes.hlines(places, low, high, color=INK, linewidth=0.9)
     axes.set_yticks(range(len(table)), [shortened(str(name)) for name in table.index])
     axes.set_ylim(-0.6, len(table) - 0.4)
     axes.tick_params(axis="y", length=0)

@@ -1,6 +1,7 @@
 """Numbers as the report and the terminal print them."""
 
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,6 +9,50 @@ from tagscale.evaluation.metrics import KINDS, NOTHING, Metric
 from tagscale.runtime.words import listed
 
 LONGEST_NAME = 40  # characters of a tag or a group beside its bars
+
+
+class Meaning(NamedTuple):
+    """What a number is: its name, and a sentence or two for readers."""
+
+    label: str
+    meaning: str
+
+
+# The report's numbers that are no metrics, by key.
+TERMS = {
+    "train_tracks": Meaning(
+        "tracks", "Tracks that the model learned from. A larger size holds those of a smaller one."
+    ),
+    "parameters": Meaning("parameters", "Numbers that training sets."),
+    "seconds": Meaning("training", "Wall-clock time of one training, mean over seeds. It depends on the machine."),
+    "rate": Meaning("patches/s", "Patches that one training takes in a second. It depends on the machine."),
+    "interval": Meaning("[low, high]", "How sure a score is; the last section says what the interval holds."),
+    "deviation": Meaning("±", "The standard deviation over seeds: trainings that differ in their random start alone."),
+    "positives": Meaning("positive tracks", "Test tracks with the tag (a label of at least 0.5), of those annotated."),
+    "artists": Meaning(
+        "artists",
+        "Artists of the tag's positive test tracks, or of a regression tag's annotated ones. Where there is one alone "
+        "(†), nothing says how another artist's tracks would be tagged, so the score has no interval.",
+    ),
+    "guess": Meaning(
+        "guessing", "Every track gets the same score. The PR-AUC of that is the share of positive tracks."
+    ),
+    "correlation": Meaning(
+        "bias",
+        "Each test track picks as many tags as it truly has, those with its highest scores. Bias is the rank "
+        "correlation of (picked + ½) / (true + ½) with the tag's share in training. 0 is none, 1 the strongest.",
+    ),
+    "tenth": Meaning(
+        "popular tenth", "The share of the most popular tenth of the tags in all picks and all true tags."
+    ),
+    "lift": Meaning("0 guessing to 1 perfect", "(PR-AUC - guessing) / (1 - guessing), mean over a third of the tags."),
+    "impossible": Meaning(
+        "tracks with such a pair",
+        "The share of test tracks for which two tags that exclude each other are predicted. Each tag is predicted as "
+        "often as it is true in the validation part.",
+    ),
+    "pairs": Meaning("pairs a track", "Predicted pairs of tags that exclude each other, mean over the test tracks."),
+}
 
 
 def duration(seconds: float) -> str:

@@ -23,7 +23,8 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import run_name
 from tagscale.runtime.tables import write_csv
-from tagscale.study.compare import all_scores, headline, tag_scores
+from tagscale.study.answers import answers, headline
+from tagscale.study.compare import all_scores, groups_of, main_scores, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.paper_rows import beside_study
 from tagscale.study.qualitative import Qualitative, qualitative
@@ -84,7 +85,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], parti
 
 
 def print_results(study: Study, verdict: Verdict, console: Console) -> None:
-    """The result table (test part) and the findings on the terminal."""
+    """The result table (test part), the first answers and the findings on the terminal."""
     wide = console.width >= 130
     metrics = shown_in("scores")
     each = len(metrics) if wide else 3  # three metrics with their intervals fit on 80 columns
@@ -94,10 +95,11 @@ def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     console.print(
         f"[bold]bold[/]: best of its training size, or level with it. {directions(metrics)}.{intervals}\n", style="dim"
     )
-    for place, finding in enumerate([*verdict.findings, *verdict.trends, *study.notes]):
-        console.print(
-            ("" if place == 0 else "- ") + finding, style="bold" if place == 0 else "", markup=False, highlight=False
-        )
+    for one in answers(study):
+        console.print(Text.assemble(f"{one.question} ", (one.answer, "bold"), f" {' '.join(one.reasons)}".rstrip()))
+    console.print()
+    for finding in [*verdict.findings, *verdict.trends, *study.notes]:
+        console.print(f"- {finding}", markup=False, highlight=False)
 
 
 def _table(study: Study, metrics: Sequence[Metric], wide: bool) -> Table:
@@ -150,7 +152,7 @@ def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, fol
     folder.mkdir()
     tags = tag_scores(study, study.largest)
     figures.save_png(figures.training_size(study), folder / "training_size.png")
-    figures.save_png(tag_figures.groups(tags, verdict.shown), folder / "groups.png")
+    figures.save_png(tag_figures.groups(groups_of(study, study.largest), verdict.shown), folder / "groups.png")
     figures.save_png(tag_figures.per_tag(tags, verdict.compared), folder / "per_tag.png")
     if study.with_curves:
         figures.save_png(figures.learning_curves(study), folder / "learning_curves.png")
@@ -191,7 +193,7 @@ def _track(
     from tagscale import tracking  # here, because `show` does without mlflow, which takes seconds to import
 
     numbers = {
-        f"{model}.{metric}": score for model, scores in headline(study).items() for metric, score in scores.items()
+        f"{model}.{metric}": score for model, scores in main_scores(study).items() for metric, score in scores.items()
     }
     tags = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,

@@ -31,8 +31,11 @@ from tagscale.evaluation.metrics import (
     METRICS,
     OF_TAGS,
     PARTS,
+    PER_GROUP,
     TagMetrics,
     guess,
+    main_metric,
+    mean_of_known,
     precision_recall,
     shown_in,
 )
@@ -101,7 +104,8 @@ def write_results(
 
     With evaluate.resamples, also resamples.parquet: the means over the tags in every bootstrap resample of the test
     part's artists, centred on the scores. The resamples depend on the partition alone. So they hold the same artists in
-    every run, and runs can be compared resample by resample. Their spread gives the intervals in the other files.
+    every run, and runs can be compared resample by resample. Their spread gives the intervals in the other files. And
+    per_group.csv, the means of the groups of tags with such intervals.
 
     With folds, all these numbers are of all tracks, every track once in each part; areas under curves compare those of
     a fold (`evaluation.metrics`). folds.csv has the metrics of each fold by itself, and metrics.json their mean and
@@ -151,6 +155,7 @@ def write_results(
         write_csv(table, fresh / "per_tag.csv", float_format=f"%.{DIGITS}f")
         if certainty:
             write_table(certainty.table(), fresh / "resamples.parquet")
+            write_csv(certainty.of_groups(tags), fresh / PER_GROUP, float_format=f"%.{DIGITS}f")
         if by_fold is not None:
             write_csv(by_fold, fresh / FOLDS, float_format=f"%.{DIGITS}f")
         write_json(fresh / DECISIONS, decisions.model_dump())
@@ -226,6 +231,24 @@ class Certainty:
     def of_tags(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of every tag's interval."""
         return self.resampled.intervals(metric, self.metrics[metric], self.confidence)
+
+    def of_groups(self, tags: pd.DataFrame) -> pd.DataFrame:
+        """Rows of per_group.csv: the mean of every group's main metric over its scored tags, with its interval.
+
+        Args:
+            tags: group and kind of every tag
+        """
+        artists, rows = len(self.draws.counts), []
+        for places in tags.groupby(["group", "kind"], sort=False, dropna=False).indices.values():
+            group, kind = tags[["group", "kind"]].iloc[places[0]]
+            metric = main_metric(kind)
+            scores = self.metrics[metric.key][places]
+            mean = float(mean_of_known(scores))
+            error = standard_error(mean_of_known(self.resampled[metric.key][places]), artists)
+            low, high = interval(mean, error, artists, self.confidence, metric.bounds)
+            counted = int((~np.isnan(scores)).sum())
+            rows.append({"group": group, "kind": kind, "tags": counted, "score": mean, "low": low, "high": high})
+        return pd.DataFrame(rows, columns=["group", "kind", "tags", "score", "low", "high"])
 
 
 def _by_fold(

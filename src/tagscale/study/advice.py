@@ -128,7 +128,8 @@ def _another(study: Study, kind: str, best: Sequence[str], how: str, named: Sequ
     """The best model of another kind in place of this one, at the largest size."""
     if not best:
         return Option(kind, note=f"not in this study: {how}")
-    place, what = list(named).index(best[0]), f"{kind} ({label_of(best[0])})"
+    label = label_of(best[0])
+    place, what = list(named).index(best[0]), kind if kind.endswith(label) else f"{kind} ({label})"
     if not runs.sizes or runs.sizes[-1] != study.largest:
         return Option(what, note="the largest size has no score")
     scores, rows = runs.scores[:, -1], runs.resamples[:, :, -1]

@@ -8,7 +8,9 @@ import pandas as pd
 from tagscale.evaluation.bootstrap import Difference, paired
 from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, main_metric, shown_in
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.identity import run_name
 from tagscale.study.grid import Study
+from tagscale.study.tables import ENDS, read_groups
 
 
 def difference(study: Study, first: str, second: str, metric: str, size: str) -> Difference:
@@ -55,11 +57,15 @@ def _check_runs(study: Study, models: Sequence[str], size: str) -> None:
 
 
 def tag_scores(study: Study, size: str, part: str = "test") -> pd.DataFrame:
-    """Scores of every tag at one size, mean over seeds: model, tag, group, kind, counts, guess, metrics."""
+    """Scores of every tag at one size, mean over seeds: model, tag, group, kind, counts, guess, metrics and their ends.
+
+    The ends `<metric>_low` and `_high` are those of intervals over artists. The seeds share the artists, so the mean of
+    their ends is an interval of their mean.
+    """
     rows = study.tags[(study.tags["size"] == size) & (study.tags["part"] == part)]
     rows = rows.assign(group=rows["group"].fillna("other"))
     about = ["model", "tag", "group", "kind", "positives", "tracks", ARTISTS]
-    return rows.groupby(about, sort=False, dropna=False)[[GUESS, *OF_TAGS]].mean().reset_index()
+    return rows.groupby(about, sort=False, dropna=False)[[GUESS, *OF_TAGS, *ENDS]].mean().reset_index()
 
 
 def group_scores(tags: pd.DataFrame) -> pd.DataFrame:
@@ -74,6 +80,21 @@ def group_scores(tags: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(tags="size", score="mean").reset_index()
 
 
+def groups_of(study: Study, size: str) -> pd.DataFrame:
+    """`group_scores` of the test part at one size, with the ends of their intervals over artists: low, high.
+
+    The ends are means over seeds, as those of tags; NaN where the results have none.
+    """
+    keys = ["group", "kind", "model"]
+    tables = [
+        read_groups(study.folders[run_name(model, size, seed)][1]).assign(model=model)
+        for model in study.everyone
+        for seed in study.seeds
+    ]
+    ends = pd.concat(tables).groupby(keys, sort=False)[["low", "high"]].mean().astype(float).reset_index()
+    return group_scores(tag_scores(study, size)).merge(ends, how="left", on=keys)
+
+
 def scored_metrics(study: Study) -> list[str]:
     """The metrics of the first table that at least one run has on the test part."""
     return [metric.key for metric in shown_in("scores") if study.runs[f"test_{metric.key}"].notna().any()]
@@ -86,10 +107,11 @@ def tag_groups(tags: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def kinds_of(tags: pd.DataFrame) -> list[str]:
-    return sorted({kind for _, kind in tag_groups(tags)})
+    """The kinds of tags that have a score: of the rows of `tag_scores` or `group_scores`."""
+    return sorted(set(tags["kind"])) if "score" in tags else sorted({kind for _, kind in tag_groups(tags)})
 
 
-def headline(study: Study) -> dict[str, dict[str, float]]:
+def main_scores(study: Study) -> dict[str, dict[str, float]]:
     """{model: {metric: test score}} at the largest size, of the main metric of each kind of tags; four decimals."""
     main = [main_metric(kind).key for kind in kinds_of(tag_scores(study, study.largest))]
     scores = all_scores(study)

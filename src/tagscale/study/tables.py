@@ -13,7 +13,7 @@ from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
 from tagscale.evaluation.decisions import DECISIONS, Decisions
-from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, PARTS
+from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, PARTS, PER_GROUP
 from tagscale.models.spec import stage_of
 from tagscale.runtime.identity import ENSEMBLE, RunIdentity, command_of, run_name, run_output
 from tagscale.runtime.reading import Output, Seal, parse_json
@@ -123,6 +123,17 @@ def read_tags(pair: Pair) -> pd.DataFrame:
     if GUESS not in table:
         table[GUESS] = table["positives"] / table["tracks"]
     return table.assign(**{column: np.nan for column in (ARTISTS, *ENDS) if column not in table})
+
+
+def read_groups(folder: Path) -> pd.DataFrame:
+    """per_group.csv of a run's results: group, kind, tags, score, low, high; no rows where there are no intervals.
+
+    Results of an earlier tagscale have none. Raises Damaged.
+    """
+    output, numbers = result_output(folder), ("tags", "score", "low", "high")
+    if not (folder / PER_GROUP).exists() and PER_GROUP not in output.facts(Seal).get("files", {}):
+        return pd.DataFrame(columns=["group", "kind", *numbers])
+    return csv_in(output, PER_GROUP, ("group", "kind"), numbers)
 
 
 def read_resamples(pair: Pair) -> pd.DataFrame:

@@ -1,0 +1,170 @@
+"""What a reader of the study asks first: which model, how sure, is it good enough, what next.
+
+Each question has a function, which returns an `Answer`: words and no markup, for the report's first screen. A model is
+chosen on the validation part and judged on the test part, always by the study's main metric at the largest training
+size. Two models are level where `Study.level` says so.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from tagscale.evaluation.metrics import GUESS, PR_AUC
+from tagscale.models.spec import label_of
+from tagscale.runtime.words import at_start, listed
+from tagscale.study.advice import advice
+from tagscale.study.compare import tag_scores
+from tagscale.study.grid import Study
+
+Mark = Literal["good", "bad", "open"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, its answer in a sentence, sentences that support it, and whether it is good news."""
+
+    question: str
+    answer: str
+    reasons: list[str] = field(default_factory=list)
+    mark: Mark = "open"
+
+
+def answers(study: Study) -> list[Answer]:
+    """The questions in the order in which they are asked."""
+    return [which(study), how_sure(study), good_enough(study), what_next(study)]
+
+
+def recommended(study: Study) -> str:
+    """The model that is best on the validation part, of any kind: the one that a registry would take."""
+    return study.ranked(study.everyone)[0]
+
+
+def which(study: Study) -> Answer:
+    """The model that the validation part chooses, of all and of the front-ends."""
+    metric, valid = study.main, study.scores(study.main.key, study.largest, "valid")
+    best = recommended(study)
+    if np.isnan(valid[best]):
+        return Answer("Which model?", f"None: no model has a {metric.label} on the validation part.", mark="bad")
+    of = f"the best of {len(study.everyone)} models" if len(study.everyone) > 1 else "the only model"
+    reasons = [f"On the validation part its {metric.label} is {metric.words(valid[best])}, {of}."]
+    if study.front_ends and best not in study.front_ends:
+        reasons.append(f"Of the front-ends, it is {label_of(study.chosen)} ({metric.words(valid[study.chosen])}).")
+    return Answer("Which model?", f"{at_start(label_of(best))}.", reasons, "good")
+
+
+def how_sure(study: Study) -> Answer:
+    """The chosen model's test score with its interval, and whether the next ones are level with it."""
+    question, metric, size = "How sure?", study.main, study.largest
+    best, *others = study.ranked(study.everyone)
+    row = _row(study, best)
+    score = row[f"test_{metric.key}"]
+    if np.isnan(score):
+        return Answer(question, f"Not at all: no tag of the test part has a {metric.label}.", mark="bad")
+    low, high = row[f"test_{metric.key}_low"], row[f"test_{metric.key}_high"]
+    ends = "" if np.isnan(low) else f" [{metric.words(low)}, {metric.words(high)}]"
+    judged = f"On the test part its {metric.label} is {metric.words(score)}{ends}."
+    level = [model for model in others if study.level(best, model, metric.key, size)]
+    scores = study.scores(metric.key, size) * metric.sign
+    ahead = [model for model in others if model not in level and scores[model] > scores[best]]
+    if ahead:
+        named = listed([f"{label_of(model)} ({_words(study, model)})" for model in ahead])
+        return Answer(question, f"Not sure: on the test part {named} {_is(ahead)} better.", [judged], "bad")
+    if level:
+        named = listed([f"{label_of(model)} ({_words(study, model)})" for model in level])
+        return Answer(question, f"Level on the test part with {named}: which is better may be chance.", [judged])
+    if not others:
+        return Answer(question, judged, ["There is no other model to compare it with."])
+    return Answer(
+        question, f"Certain at {study.confidence:.0%}: no other model is level on the test part.", [judged], "good"
+    )
+
+
+def good_enough(study: Study) -> Answer:
+    """The chosen model against guessing, against the best baseline and the best pretrained encoder."""
+    question, metric, size = "Good enough?", study.main, study.largest
+    best = recommended(study)
+    if np.isnan(study.scores(metric.key, size)[best]):
+        return Answer(question, "Nobody knows: there is no test score.", mark="bad")
+    reasons = [guessed] if (guessed := _guessing(study, best)) else []
+    reasons.append("Whether it may replace the model in use is for the registry's gate to say: `tagscale results`.")
+    if best in study.baselines:
+        return Answer(question, f"Only as a baseline: {label_of(best)} needs no network, and none is better.", reasons)
+    kinds = {"baseline": study.baselines, "encoder": study.pretrained}
+    rivals = {study.ranked(models)[0]: kind for kind, models in kinds.items() if models and best not in models}
+    if not rivals:
+        return Answer(question, "Nothing tells: the study has no baseline (train.baselines).", reasons)
+    named = {model: f"the {label_of(model)} {kind} ({_words(study, model)})" for model, kind in rivals.items()}
+    level = [model for model in rivals if study.level(best, model, metric.key, size)]
+    scores = study.scores(metric.key, size) * metric.sign
+    behind = [model for model in rivals if model not in level and scores[model] > scores[best]]
+    if behind:
+        names = listed([named[model] for model in behind])
+        return Answer(question, f"No: {names} {_is(behind)} better on the test part.", reasons, "bad")
+    if level:
+        names = listed([named[model] for model in level])
+        return Answer(question, f"Not shown: it is level with {names}.", reasons)
+    return Answer(question, f"Better than {listed(list(named.values()))}.", reasons, "good")
+
+
+def what_next(study: Study) -> Answer:
+    """The step that gains most over the chosen model, as far as the study's own runs tell: see advice.py."""
+    told = advice(study, recommended(study))
+    known = [option for option in told.options if option.known]
+    twice, most = told.sentences[0], told.sentences[-1]
+    only_tracks = known == told.options[:1]  # both sentences would speak of the same step
+    mark: Mark = "good" if any(option.low > 0 for option in known) else "open"
+    return Answer("What next?", twice if only_tracks else most, [] if only_tracks else [twice], mark)
+
+
+def headline(study: Study) -> dict[str, Any]:
+    """The study in few numbers, however many models it has: for `dvc metrics` and `dvc exp show`; four decimals.
+
+    best: the recommended model, its test score and the ends of its interval; gain_over_baseline, gain_low: what it has
+    more than the best baseline, and at least, in the good direction of the metric; twice_the_tracks: what it would gain
+    by them; hours: of all trainings. A number that the study cannot tell is missing.
+    """
+    metric, size, best = study.main, study.largest, recommended(study)
+    row = _row(study, best)
+    numbers = {metric.key: row[f"test_{metric.key}"]} | {
+        end: row[f"test_{metric.key}_{end}"] for end in ("low", "high")
+    }
+    gains: dict[str, float] = {}
+    baselines = study.ranked(study.baselines or study.published)
+    if baselines and best not in baselines:
+        gap = study.against(best, metric.key, size)[baselines[0]]
+        ends = [metric.sign * end for end in (gap.low, gap.high)]
+        gains = {"gain_over_baseline": metric.sign * gap.difference, "gain_low": min(ends)}
+    gains["twice_the_tracks"] = advice(study, best).options[0].gain
+    gains["hours"] = study.runs["seconds"].sum() / 3600
+    return {"best": {"model": best} | _known(numbers)} | _known(gains)
+
+
+def _known(numbers: dict[str, float]) -> dict[str, float]:
+    """Those of the numbers that are known, four decimals each."""
+    return {key: round(float(number), 4) for key, number in numbers.items() if not np.isnan(number)}
+
+
+def _row(study: Study, model: str) -> dict[Any, Any]:
+    """The model's row of the comparison at the largest size."""
+    rows = study.comparison
+    row: dict[Any, Any] = rows[(rows["model"] == model) & (rows["size"] == study.largest)].to_dict("records")[0]
+    return row
+
+
+def _guessing(study: Study, model: str) -> str:
+    """What guessing gets where the model has its score; "" where the metric says nothing of it."""
+    if study.main is not PR_AUC:
+        return ""
+    tags = tag_scores(study, study.largest)
+    scored = tags[(tags["model"] == model) & tags[PR_AUC.key].notna()]
+    return f"Guessing has {PR_AUC.words(float(scored[GUESS].mean()))}."
+
+
+def _words(study: Study, model: str) -> str:
+    """The model's test score as tables print it."""
+    return study.main.words(float(study.scores(study.main.key, study.largest)[model]))
+
+
+def _is(models: list[str]) -> str:
+    return "is" if len(models) == 1 else "are"
