@@ -288,7 +288,9 @@ def history(
     name = load(params).registry.name
     records, looks = read(name), look_records(Registry.open(name))
     if as_json:
-        events = records + [{"action": "look"} | look for look in looks]
+        inner = ("sketch", "key")  # how a look knows its test part and its tag again
+        shown = [{key: look[key] for key in look if key not in inner} for look in looks]
+        events = records + [{"action": "look"} | look for look in shown]
         typer.echo(json.dumps(sorted(events, key=lambda event: str(event["when"])), indent=2))
         return
     table = Table(title=f"Champions of {name}", title_justify="left", box=box.SIMPLE_HEAD)
