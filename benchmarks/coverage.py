@@ -33,12 +33,14 @@ from tagscale.evaluation.bootstrap import interval, standard_error
 from tagscale.evaluation.metrics import mean_of_known
 from tagscale.evaluation.resamples import areas
 from tagscale.runtime.files import read_json, write_json
+from tagscale.study.comparison import FEW_SEEDS
 
 CONFIDENCE, SIZES = 0.95, (20, 50, 200)
 METRICS = ("ROC-AUC", "PR-AUC")
 GROUPS = {"2 to 4": (2, 5), "5 to 9": (5, 10), "10 or more": (10, 10**9)}  # artists behind a tag
 TRUTH = 4000  # parts whose mean score is the truth
 PIECE = 50  # parts
+RATIOS = (0.5, 1.0, 2.0)  # error of a mean from its seeds over that from the artists
 FEWEST = 100  # intervals that a share needs
 Ends = tuple[np.ndarray, np.ndarray]
 
@@ -225,6 +227,25 @@ def joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**pieces[0], **sums, "rows": rows}
 
 
+def with_seeds(studies: int = 40_000) -> list[str]:
+    """Rows: how often `SD x t` holds the truth of a mean over seeds, where the spread of few seeds is uncertain itself.
+
+    Normal scores of independent artists and seeds, so that squared errors are those of chi-squared draws.
+    """
+    random, lines = np.random.default_rng(0), []
+    for artists, seeds, sizes in product((20, 50), (2, 3, 5), (1, 3)):
+        pooled = sizes if seeds < FEW_SEEDS else 1
+        cells = []
+        for ratio in RATIOS:
+            over_artists = random.chisquare(artists - 1, studies) / (artists - 1)
+            over_seeds = ratio**2 * random.chisquare(pooled * (seeds - 1), studies) / (pooled * (seeds - 1))
+            score = random.normal(0, np.sqrt(1 + ratio**2), studies)
+            low, high = interval(score, np.sqrt(over_artists + over_seeds), artists, CONFIDENCE)
+            cells.append(f"{100 * ((low <= 0) & (high >= 0)).mean():.0f}")
+        lines.append(f"| {artists} | {seeds} | {sizes} | {' | '.join(cells)} |")
+    return lines
+
+
 def page(state: Mapping[str, Any]) -> str:
     lines = [
         "# How often intervals hold what they should",
@@ -265,6 +286,19 @@ def page(state: Mapping[str, Any]) -> str:
         lines += ["", f"| single tags, by the artists behind them | {' | width | '.join(heads)} | width |"]
         lines += ["|---|" + "---|" * (2 * len(heads))]
         lines += [*_rows(row["rows"], [f"{group}|{metric}" for metric in METRICS for group in groups]), ""]
+    lines += [
+        "## Artists and seeds",
+        "",
+        "Shares (%) of intervals of a mean over seeds that hold the truth, for normal scores. The spread over few "
+        "seeds is uncertain itself, which Student's t with the degrees of freedom of the artists does not know. "
+        "Columns: the error from the seeds over that from the artists; fewer than five seeds are pooled "
+        "over all sizes of a model.",
+        "",
+        f"| artists | seeds | sizes | {' | '.join(f'{ratio:g} times' for ratio in RATIOS)} |",
+        f"|---|---|---|{'---|' * len(RATIOS)}",
+        *with_seeds(),
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -402,7 +402,7 @@ def test_an_interval_holds_the_mean_score_of_such_test_parts_about_as_often_as_i
 def test_the_shares_that_the_report_quotes_are_those_of_the_simulation() -> None:
     page = (Path(__file__).parents[2] / "benchmarks" / "results" / "coverage.md").read_text(encoding="utf-8")
     shares: dict[int, list[int]] = {}
-    for section in page.split("\n## ")[1:]:
+    for section in page.split("\n## ")[1:-1]:
         artists = int(section.split(", ")[1].split(" ")[0])
         (row,) = [line for line in section.split("single tags")[0].splitlines() if line.startswith("| SD x t |")]
         head = next(line for line in section.splitlines() if line.startswith("| means over tags |"))

@@ -116,7 +116,7 @@ def test_without_descriptors_the_best_published_one_is_the_baseline(tmp_path: Pa
     found = conclude(study_of(tmp_path, scores, sizes=("all",)), 101, 17)
     assert (found.beats_baseline, found.rival) == (True, "samplecnn")
     assert found.findings[0].endswith("is ahead of the SampleCNN baseline (0.430) by 0.040.")
-    assert found.findings[1].startswith("Of 1 other published baseline, short-chunk CNN is ahead of VGG (0.410)")
+    assert found.findings[1] == "Short-chunk CNN is ahead of VGG (0.410), the other published baseline, on PR-AUC."
     assert found.shown == ["spectrogram", "short_chunk", "samplecnn"]
 
 

@@ -3,7 +3,9 @@
 Two things make a score uncertain. Other artists might have been in the test part, and the training might have started
 otherwise. The intervals hold both: a resample of a mean draws the artists and the seeds anew (`means_of_seeds`). Every
 seed is scored on the same artists, so the two are drawn independently of each other. With a single seed the intervals
-hold the artists alone. The SD over seeds and Student's t-interval of their mean show the second part by itself.
+hold the artists alone; with two or three of one size the spread over seeds is itself uncertain, and the intervals hold
+less than they say where it is the larger part (`benchmarks/coverage.py`). The SD over seeds and Student's t-interval of
+their mean show the second part by itself.
 Sources: Davison and Hinkley 1997, "Bootstrap methods and their application", section 3.8; Bouthillier et al. 2021,
 "Accounting for variance in machine learning benchmarks".
 """

@@ -156,13 +156,14 @@ class Study:
 
         They are level where their scores are equal in print, or where the interval of their difference holds 0 in
         print. The interval is corrected for the family of comparisons that the pair belongs to: those of the chosen
-        model with each other one, or where it is not of the pair, those of the first. Where the results have no
-        intervals, only scores that are equal in print are level.
+        model with each other one, or where it is not of the pair, those of the better one of the two on the validation
+        part. Where the results have no intervals, only scores that are equal in print are level.
         """
         scores = self.scores(metric, size)
         if first == second or METRICS[metric].words(scores[first]) == METRICS[metric].words(scores[second]):
             return True
-        reference, other = (second, first) if second == self.chosen else (first, second)
+        better, other = self.ranked([first, second])
+        reference, other = (other, better) if other == self.chosen else (better, other)
         gap, decimals = self.against(reference, metric, size)[other], METRICS[metric].decimals
         return bool(round(gap.low, decimals) <= 0 <= round(gap.high, decimals))
 

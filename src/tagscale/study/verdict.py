@@ -185,9 +185,11 @@ def _published(judge: Judge, chosen: str, models: list[str], all_of_them: bool) 
     for model in scored:
         words = f"{label_of(model)} ({judge.score(model)})"
         groups.setdefault(judge.verb(chosen, model), []).append(words)
-    what = f"{'' if all_of_them else 'other '}published baseline{'s' * (len(scored) > 1)}"
+    what = f"{'' if all_of_them else 'other '}published baseline"
     verbs = listed([f"{verb} {listed(names)}" for verb, names in groups.items()])
-    return [f"Of {len(scored)} {what}, {label_of(chosen)} {verbs} on {judge.metric.label}."]
+    if len(scored) == 1:
+        return [f"{at_start(label_of(chosen))} {verbs}, the {what}, on {judge.metric.label}."]
+    return [f"Of {len(scored)} {what}s, {label_of(chosen)} {verbs} on {judge.metric.label}."]
 
 
 def _best_of_all(judge: Judge, named: set[str]) -> list[str]:
