@@ -174,7 +174,10 @@ def test_with_a_catalog_the_predictions_are_looked_at(tmp_path: Path, undrawn: N
     assert tables["listening"]["model"].tolist() == ["waveform", "spectrogram", "descriptors"]
     assert len(tables["popularity"]) == 3 * 32, "a row a model and tag"
     assert tables["exclusive"].columns.tolist()[:4] == ["model", "set", "first", "second"]
-    for figure in ("popularity", "exclusive"):
+    confusion = pd.read_csv(done.reports / "plots" / "confusion.csv")
+    assert confusion.columns.tolist() == ["model", "set", "true", "chosen", "tracks"]
+    assert set(confusion["true"]) == set(confusion["chosen"])
+    for figure in ("popularity", "exclusive", "confusion"):
         assert (done.reports / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
     assert "Tags that exclude each other" in (done.reports / "report.html").read_text()
     assert ("listening.csv", None) in done.logged.artifacts

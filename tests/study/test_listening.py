@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
+from sklearn.metrics import confusion_matrix
 
 from tagscale.evaluation.metrics import evaluate
 from tagscale.study import listening
@@ -220,3 +221,13 @@ def test_what_holds_for_any_labels_and_scores(seed: int, tracks: int, tags: int,
         nothing = listening.exclusive(labels, scores, np.full(tags, np.inf), sets)
         assert nothing.predicted.sum() == nothing.share == 0
         assert nothing.share_expected == pytest.approx(0, abs=1e-12)
+
+
+def test_confusion_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(3)
+    true, scores = random.integers(0, 5, 200), random.random((200, 5))
+    labels = np.eye(5)[true]
+    expected = confusion_matrix(true, scores.argmax(axis=1), labels=range(5))
+    assert (listening.confusion(labels, scores) == expected).all()
+    labels[0], labels[1], labels[2, 0] = 0, 1, np.nan  # no tag, all tags, a tag that is not annotated
+    assert listening.confusion(labels, scores).sum() == 197

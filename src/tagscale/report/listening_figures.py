@@ -22,6 +22,7 @@ from tagscale.report.tag_figures import BAR_REST, bars, bars_legend, row_height
 from tagscale.study.listening import THIRDS
 from tagscale.study.qualitative import Qualitative
 
+MOST_CONFUSED = 15  # tags of a set that a panel shows; larger ones are in plots/confusion.csv
 FADES = dict(zip(THIRDS, (0.0, 0.45, 0.75), strict=True))  # how much white a third's dot has
 
 
@@ -129,6 +130,45 @@ def draw_sets(axes: Axes, pairs: pd.DataFrame, models: Sequence[str]) -> None:
     table = sums.unstack("model")[list(models)]
     bars(axes, table.loc[table.max(axis=1).sort_values(kind="stable").index])
     axes.set_title("impossible pairs in 100 test tracks")
+
+
+def confusion(heard: Qualitative, models: Sequence[str]) -> Figure | None:
+    """What tags of a set are taken for, of the given models side by side; None where no set is small enough to show."""
+    if heard.confusion.empty:
+        return None
+    tags = heard.confusion.groupby("set", sort=False)["true"].nunique()
+    sets = [str(name) for name in tags.index[tags <= MOST_CONFUSED]]
+    if not sets:
+        return None
+    with mpl.rc_context(STYLE):
+        size = (4.6 * len(models), 4.2 * len(sets))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(len(sets), len(models), squeeze=False)
+        for axes, (name, model) in zip(panels.flat, ((name, model) for name in sets for model in models), strict=True):
+            rows = heard.confusion[(heard.confusion["set"] == name) & (heard.confusion["model"] == model)]
+            draw_confusion(axes, rows)
+            axes.set_title(f"{name}: {label_of(model)}")
+    return figure
+
+
+def draw_confusion(axes: Axes, rows: pd.DataFrame) -> None:
+    """Shares of each true tag's tracks; the numbers are tracks."""
+    names = list(dict.fromkeys(rows["true"]))
+    counts = rows.pivot(index="true", columns="chosen", values="tracks").loc[names, names]
+    shares = counts.div(counts.sum(axis=1).where(lambda total: total > 0), axis=0)
+    numbers = counts.to_numpy(float)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (true, chosen), share in np.ndenumerate(shares.to_numpy(float)):
+        if share > 0:
+            colour = "white" if share > 0.6 else INK
+            number = f"{numbers[true, chosen]:.0f}"
+            axes.text(chosen, true, number, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("tag with the highest score")
+    axes.set_ylabel("tag of the labels")
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
 
 
 def models_height(heard: Qualitative) -> float:

@@ -64,7 +64,7 @@ def run(
     with replacing(reports / "figures") as fresh:
         _save_figures(study, verdict, heard, fresh)
     with replacing(reports / "plots") as fresh:
-        _save_plots(study, fresh)
+        _save_plots(study, heard, fresh)
     tables = {"comparison": study.comparison} | (_listening_tables(heard) if catalog else {})
     for name, table in tables.items():
         with replacing(reports / f"{name}.csv") as fresh:
@@ -160,15 +160,19 @@ def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, fol
         figures.save_png(listening_figures.popularity(heard, verdict.shown), folder / "popularity.png")
         if not heard.pairs.empty:
             figures.save_png(listening_figures.exclusive(heard, verdict.shown), folder / "exclusive.png")
+        if confusion := listening_figures.confusion(heard, verdict.shown):
+            figures.save_png(confusion, folder / "confusion.png")
 
 
-def _save_plots(study: Study, folder: Path) -> None:
+def _save_plots(study: Study, heard: Qualitative | None, folder: Path) -> None:
     """Long tables, a row a point, for `dvc plots`."""
     folder.mkdir()
     _to_csv(points(study), folder / "training_size.csv")
     _to_csv(tag_scores(study, study.largest), folder / "per_tag.csv")
     curves = study.curves[["model", "size", "seed", *CURVES]]
     _to_csv(curves, folder / "learning_curves.csv")
+    if heard is not None and not heard.confusion.empty:
+        _to_csv(heard.confusion, folder / "confusion.csv")
 
 
 def _listening_tables(heard: Qualitative | None) -> dict[str, pd.DataFrame]:

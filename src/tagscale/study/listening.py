@@ -220,6 +220,26 @@ def exclusive(labels: np.ndarray, scores: np.ndarray, limits: np.ndarray, sets: 
     )
 
 
+def confusion(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """How often tags that exclude each other are taken for one another, (true, chosen): numbers of tracks.
+
+    A track counts that is annotated with all of these tags and has exactly one of them; the chosen tag is the one with
+    its highest score, the first of equal ones.
+
+    >>> confusion(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]]))
+    array([[1, 0],
+           [1, 0]])
+
+    Args:
+        labels, scores: (tracks, tags) of the tags of one set
+    """
+    positive = labels >= POSITIVE
+    counted = ~np.isnan(labels).any(axis=1) & (positive.sum(axis=1) == 1)
+    counts = np.zeros((labels.shape[1],) * 2, int)
+    np.add.at(counts, (positive[counted].argmax(axis=1), scores[counted].argmax(axis=1)), 1)
+    return counts
+
+
 def _both(entries: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """(tracks, tags) bool -> (pairs,): tracks on which both tags of a pair are set."""
     together = entries.T.astype(np.float32) @ entries.astype(np.float32)  # exact below 2^24 tracks

@@ -5,7 +5,7 @@ Source: Pons et al. 2018, section 5.1, "Qualitative results".
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ class Qualitative:
     models: one row a model: tracks (of the test part), tags (how many, `tenth` of them most popular), correlation,
         tenth_picked, tenth_true, lift_popular, lift_middle, lift_rare, impossible (share of tracks with at least one
         pair), impossible_expected, impossible_labelled, pairs, pairs_labelled (a track).
+    confusion: one row a model and two tags of a set, the true one and the chosen one: model, set, true, chosen, tracks.
     """
 
     tags: pd.DataFrame
     pairs: pd.DataFrame
     models: pd.DataFrame
+    confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def by_model(self) -> dict[str, dict[Any, Any]]:
         """The rows of `models`."""
@@ -67,7 +69,7 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
     labels = {part: catalog.labels.loc[partition.tracks(part), names].to_numpy() for part in PARTS}
     sets = [str(name) for name in about["exclusive"]]
     files = _predictions(results)
-    tags, pairs, models = [], [], []
+    tags, pairs, models, confusion = [], [], [], []
     for model in study.everyone:
         for seed in study.seeds:
             scores = _read(files, run_name(model, size, seed), partition, names)
@@ -77,11 +79,13 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
             together = listening.exclusive(labels["test"], scores["test"], limits, sets)
             tags.append(_tag_rows(popular, about["group"], train, precision).assign(model=model))
             pairs.append(_pair_rows(together, names, sets).assign(model=model))
+            confusion.append(_confusion_rows(labels["test"], scores["test"], names, sets).assign(model=model))
             models.append({"model": model, "tracks": len(labels["test"])} | _model_row(popular, together))
     return Qualitative(
         _means(pd.concat(tags), ["model", "tag", "group", "third", "tenth"]),
         _means(pd.concat(pairs), ["model", "set", "first", "second"]),
         _means(pd.DataFrame(models), ["model"]),
+        _means(pd.concat(confusion), ["model", "set", "true", "chosen"]),
     )
 
 
@@ -210,6 +214,18 @@ def _pair_rows(together: listening.Exclusive, names: list[str], sets: list[str])
     }
     counts = {name: getattr(together, name) for name in ("tracks", "predicted", "expected", "labelled")}
     return pd.DataFrame(about | counts)
+
+
+def _confusion_rows(labels: np.ndarray, scores: np.ndarray, names: list[str], sets: list[str]) -> pd.DataFrame:
+    columns = ["set", "true", "chosen", "tracks"]
+    rows = [pd.DataFrame(columns=columns).astype({"tracks": int})]
+    for name in dict.fromkeys(sets[first] for first, _ in listening.pairs_of(sets)):
+        own = [number for number, of in enumerate(sets) if of == name]
+        tags = [names[number] for number in own]
+        table = pd.DataFrame(listening.confusion(labels[:, own], scores[:, own]), index=tags, columns=tags)
+        long = table.rename_axis("true").reset_index().melt("true", var_name="chosen", value_name="tracks")
+        rows.append(long.assign(set=name)[columns])
+    return pd.concat(rows)
 
 
 def _model_row(popular: listening.Popularity, together: listening.Exclusive) -> dict[str, float]:
