@@ -18,6 +18,7 @@ from tagscale.study.compare import tag_scores
 from tagscale.study.grid import Study
 
 Mark = Literal["good", "bad", "open"]
+NAMED = 3  # models in a sentence
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ def how_sure(study: Study) -> Answer:
     scores = study.scores(metric.key, size) * metric.sign
     ahead = [model for model in others if model not in level and scores[model] > scores[best]]
     if ahead:
-        named = listed([f"{label_of(model)} ({_words(study, model)})" for model in ahead])
+        named = _named(study, ahead)
         return Answer(question, f"Not sure: on the test part {named} {_is(ahead)} better.", [judged], "bad")
     if level:
-        named = listed([f"{label_of(model)} ({_words(study, model)})" for model in level])
+        named = _named(study, level)
         return Answer(question, f"Level on the test part with {named}: which is better may be chance.", [judged])
     if not others:
         return Answer(question, judged, ["There is no other model to compare it with."])
@@ -159,6 +160,12 @@ def _guessing(study: Study, model: str) -> str:
     tags = tag_scores(study, study.largest)
     scored = tags[(tags["model"] == model) & tags[PR_AUC.key].notna()]
     return f"Guessing has {PR_AUC.words(float(scored[GUESS].mean()))}."
+
+
+def _named(study: Study, models: list[str]) -> str:
+    """The models with their test scores, no more than `NAMED` by name."""
+    named = [f"{label_of(model)} ({_words(study, model)})" for model in models[:NAMED]]
+    return listed([*named, *([f"{len(models) - NAMED} more"] if len(models) > NAMED else [])])
 
 
 def _words(study: Study, model: str) -> str:
