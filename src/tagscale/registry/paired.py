@@ -2,7 +2,7 @@
 
 The error is the standard deviation by the delete-one jackknife over artists. On average it is too large rather than too
 small (Efron and Stein 1981, "The jackknife estimate of variance"), as a bound that holds in all but two cases of a
-thousand needs it: with the standard deviation of bootstrap resamples more equal models pass than should
+thousand needs it. The standard deviation of bootstrap resamples is smaller: it shows more, and leaves less in reserve
 (benchmarks/results/gate.md). Of very many artists, groups are left out in place of single ones (Shao and Tu 1995, "The
 jackknife and bootstrap").
 
