@@ -22,6 +22,7 @@ from tagscale.models.backend import BN_MOMENTUM
 from tagscale.models.build import build
 from tagscale.models.spectrogram import SpectrogramTagger
 from tagscale.runtime.errors import TagscaleError
+from tagscale.training import running_loss
 from tagscale.training.fit import VALIDATION_PATCHES, Fitted, Labelled, fit, start_at_prevalence
 from tagscale.training.loop import micro_batches, step_loss
 from tagscale.training.recipe import PLACE, annotated, deciding, masked_loss, optimizer_of
@@ -95,7 +96,9 @@ def test_a_fit_tells_of_its_validations_and_leaves_nothing_behind(
     sounds: Sounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told: list[tuple[int, dict[str, float]]] = []
+    monkeypatch.setattr(running_loss, "SECONDS", 0.0)  # a point of the loss after every step
+    monkeypatch.setattr(running_loss, "SHARE", 0.0)
+    every: list[tuple[int, dict[str, float]]] = []
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         found = fit(
@@ -105,9 +108,16 @@ def test_a_fit_tells_of_its_validations_and_leaves_nothing_behind(
             sounds.part(VALIDATION),
             settings(),
             seed=0,
-            report=lambda numbers, step: told.append((step, numbers)),
+            report=lambda numbers, step: every.append((step, numbers)),
         )
     assert not warned
+    assert [step for step, _ in every] == list(range(1, 25))
+    told = [(step, numbers) for step, numbers in every if "valid_loss" in numbers]
+    points = [numbers for _, numbers in every if "valid_loss" not in numbers]
+    assert all(numbers.keys() == {"train_loss", "learning_rate"} for numbers in points)
+    first = [numbers["train_loss"] for numbers in points[:11]]
+    last = 12 * told[0][1]["train_loss"] - sum(first)  # the row is the mean over all steps, the points are the others
+    assert 0.5 * min(first) < last < 2 * max(first)
     assert not list(tmp_path.iterdir())
     assert [step for step, _ in told] == found.history["step"].tolist() == [12, 24]
     names = {"train_loss", "valid_loss", "learning_rate", "patches_per_second"}
