@@ -13,6 +13,7 @@ from tagscale.training.running_loss import RunningLoss
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(running_loss, "SECONDS", 2.0)
     monkeypatch.setattr(running_loss.time, "perf_counter", lambda: clock.now)
     return clock
 
