@@ -1,6 +1,6 @@
 """How often intervals hold what they should: test parts of some artists, drawn again and again from a population.
 
-    python benchmarks/coverage.py --mtt ../shared/data/mtt --state FILE --output benchmarks/results/coverage.md
+    python benchmarks/coverage.py --mtt data/mtt --state FILE --output benchmarks/results/coverage.md
 
 Two populations. `MagnaTagATune`: a published network's scores of 4,332 clips by 75 artists with 50 tags (`--mtt`
 is the folder that `published.load` reads); left out without it. `made-up`: 2,400 clips by 400 artists with
@@ -250,7 +250,7 @@ def page(state: Mapping[str, Any]) -> str:
     lines = [
         "# How often intervals hold what they should",
         "",
-        "`python benchmarks/coverage.py --mtt ../shared/data/mtt --state FILE`",
+        "`python benchmarks/coverage.py --mtt data/mtt --state FILE`",
         "",
         f"{datetime.date.today()}, {processor()}, other work on the machine. Shares of {CONFIDENCE:.0%} intervals that "
         "hold the mean score of test parts of as many artists and, in brackets, the score of the whole population; "

@@ -1,6 +1,6 @@
 """The gate over 26 nights: how often an equal retraining replaces the champion, and how often a better one does.
 
-    python benchmarks/gate.py ../shared/data/mtt [--artists 20 50 200] [--parts 1000] [--resampled 100] [--output FILE]
+    python benchmarks/gate.py data/mtt [--artists 20 50 200] [--parts 1000] [--resampled 100] [--output FILE]
 
 The folder holds MagnaTagATune's `clip_info_final.csv.gz` and `published/`: a published network's scores of the 4,332
 clips of the clean test split by 75 artists, and their labels. A test part of so many artists is drawn from these with

@@ -1,6 +1,6 @@
 """What tagscale says of published scores: a network's, of MagnaTagATune's clean test split, and of noisier copies.
 
-    python benchmarks/golden_page.py ../shared/data/mtt --output benchmarks/results/mtt-published.md
+    python benchmarks/golden_page.py data/mtt --output benchmarks/results/mtt-published.md
 
 Metrics against those that the network's authors report, intervals, paired differences of a family of copies with noise,
 every tag with the artists behind it, bias towards popular tags, and calibration. The figures stand in a folder beside
@@ -185,7 +185,7 @@ def main() -> None:
     lines = [
         "# Published scores of MagnaTagATune",
         "",
-        "`python benchmarks/golden_page.py ../shared/data/mtt --output benchmarks/results/mtt-published.md`",
+        "`python benchmarks/golden_page.py data/mtt --output benchmarks/results/mtt-published.md`",
         "",
         f"{datetime.date.today()}, {processor()}, other work on the machine. A published musicnn's scores of the "
         f"{len(data.clips):,} clips of MagnaTagATune's clean test split, {len(data.tags)} tags, {len(draws.counts)} "
