@@ -261,8 +261,8 @@ def test_champion_with_other_tags_keeps_its_place(study: TinyStudy) -> None:
 
 def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(study: TinyStudy) -> None:
     registered(study)
-    (weights,) = Path("mlartifacts/models").rglob("weights.safetensors")
-    weights.write_bytes(b"damaged")
+    for weights in Path("mlartifacts/models").rglob("weights.safetensors"):
+        weights.write_bytes(b"damaged")
     outcome = registered(another(study, 1, STRONG, split=16))
     assert outcome["alias"] == CHALLENGER
     assert "the champion, version 1, cannot be scored" in outcome["reason"]
