@@ -77,7 +77,7 @@ def training(project: Path, folder: Path) -> str:
     seconds = time.perf_counter() - begin
     return (
         f"{cell['model']} on {cell['size']} tracks, {params.train.max_steps} steps: {seconds:.0f} s, of which MLflow "
-        f"{clock.seconds:.2f} s in {clock.calls} calls, without the opening of the run: **{clock.seconds / seconds:.2%}**"
+        f"{clock.seconds:.2f} s in {clock.calls} calls, opening the run apart: **{clock.seconds / seconds:.2%}**"
     )
 
 
