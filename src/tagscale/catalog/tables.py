@@ -43,6 +43,8 @@ class Facts(TypedDict):
     """What `load` takes from dataset.json."""
 
     name: str
+    source: str
+    root: str
     split: Split | None
 
 
@@ -57,6 +59,7 @@ class Catalog:
     tags: index tag in the order of the columns of `labels`; group, kind (classification or regression),
         exclusive (name of the set of mutually exclusive tags that it belongs to, "" = none).
     split: which split the column holds; None: the dataset has none, or the partition stage divides it.
+    origin: the source that it was read from, and the folder, as `save` was told; not part of the content.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Catalog:
     labels: pd.DataFrame
     tags: pd.DataFrame
     split: Split | None = None
+    origin: tuple[str, str] = ("folder", "")
 
     @property
     def hash(self) -> str:
@@ -121,7 +125,7 @@ class Catalog:
             raise output.damaged("labels.parquet", "its tracks are not those of tracks.parquet, in their order")
         if labels.columns.tolist() != tags.index.tolist():
             raise output.damaged("labels.parquet", "its tags are not those of tags.csv, in their order")
-        return cls(facts["name"], tracks, labels, tags, facts["split"])
+        return cls(facts["name"], tracks, labels, tags, facts["split"], (facts["source"], facts["root"]))
 
 
 def catalog_of(

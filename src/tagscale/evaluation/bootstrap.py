@@ -154,8 +154,8 @@ def standard_error(values: np.ndarray, artists: int) -> np.ndarray:
         values:  (..., resamples), NaN where a resample has none
         returns: (...), NaN where no resample has one
 
-    >>> standard_error(np.array([0.4, 0.6]), artists=2).round(3)
-    array(0.141)
+    >>> round(float(standard_error(np.array([0.4, 0.6]), artists=2)), 3)
+    0.141
     """
     variance = mean_of_known(np.moveaxis((values - mean_of_known(np.moveaxis(values, -1, 0))[..., None]) ** 2, -1, 0))
     return np.asarray(np.sqrt(variance * artists / max(artists - 1, 1)))

@@ -69,11 +69,12 @@ class Cell:
         version = params.dataset.version or tracking.UNPUBLISHED
         return {tracking.DATA_VERSION: version, tracking.SPLIT: self.partition.split}
 
-    def data(self, params: Params) -> tracking.DataFacts:
+    @property
+    def data(self) -> tracking.DataFacts:
         """What MLflow shows of the dataset."""
-        tracks = self.catalog.tracks
-        source = "tagscale synth" if params.dataset.source == "synth" else str(Path(params.dataset.root).absolute())
-        return tracking.DataFacts(source, list(self.catalog.tags.index), len(tracks), artist_keys(tracks).nunique())
+        tracks, (source, root) = self.catalog.tracks, self.catalog.origin
+        place = f"tagscale {source}" if source == "synth" else str(Path(root).absolute())
+        return tracking.DataFacts(place, list(self.catalog.tags.index), len(tracks), artist_keys(tracks).nunique())
 
     def logged(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of the run in MLflow: settings, number of training tracks, and number of folds if any."""
@@ -126,7 +127,7 @@ def train_at_once(
     """
     identity, logged = cell.identity(settings), cell.logged(settings)
     unsent = unfinished or run.with_name(f"{run.name}.unfinished")
-    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent, cell.data(params)) as tracked:
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent, cell.data) as tracked:
         tracked.set_tags(cell.data_tags(params))
         outcomes, machine = [], tracking.Machine()
         with replacing(run) as fresh:

@@ -99,7 +99,7 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
     settings = {"ensemble": {"metrics": metrics, "members": of_models}}
     identity = cell.identity(settings)
     logged, unsent = cell.logged(settings), run.with_name(f"{run.name}.unfinished")
-    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent, cell.data(params)) as tracked:
+    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent, cell.data) as tracked:
         tracked.set_tags(cell.data_tags(params))
         with replacing(run) as fresh:
             for fold, part in cell.folds.items():

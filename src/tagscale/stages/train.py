@@ -122,7 +122,7 @@ def train_network(params: Params, cell: Cell, store: Path | str, run: Path, fold
         logged |= {"start_from": params.train.start_from}
     with (
         unfinished.held(),
-        tracking.start_run(params.tracking.experiment, identity, logged, run, folder, cell.data(params)) as mlflow_run,
+        tracking.start_run(params.tracking.experiment, identity, logged, run, folder, cell.data) as mlflow_run,
         full_disk_explained(run, f"The state in {folder} is kept, and the training resumes from it."),
     ):
         mlflow_run.set_tags(cell.data_tags(params))

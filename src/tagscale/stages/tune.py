@@ -210,7 +210,7 @@ class Search:
         identity = self.cell.identity(settings)
         with (
             tracking.nested_in(self.study.user_attrs["mlflow_run"]),
-            tracking.start_run(self.experiment, identity, trial.params, data=self.cell.data(params)) as child,
+            tracking.start_run(self.experiment, identity, trial.params, data=self.cell.data) as child,
         ):
             child.set_tags({"tagscale.trial": trial.number})
             try:
