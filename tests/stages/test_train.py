@@ -70,7 +70,8 @@ def test_mlflow_has_parameters_curves_and_the_checkpoint(study, trained: Path) -
     for name in ("train_loss", "valid_loss", "learning_rate", "patches_per_second"):
         curve = {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
         np.testing.assert_allclose([curve[step] for step in history["step"]], history[name], atol=1e-5)
-    (model,) = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    of_run = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    (model,) = [model for model in of_run if "tagscale.kind" in model.tags]  # the others are packages of versions
     assert (model.name, model.status, model.params["train_tracks"]) == (run.info.run_name, "READY", "48")
     assert {file.path for file in client.list_logged_model_artifacts(model.model_id, "checkpoint")} == {
         f"checkpoint/{file.name}" for file in trained.iterdir() if file.name != "logged.jsonl"
