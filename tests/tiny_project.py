@@ -53,6 +53,13 @@ def pipelines_run(
     return run(folder, *words, environment=environment, programs=programs)
 
 
+def headline_of(folder: Path) -> dict:
+    """The few numbers of a study, without the hours, which no two runs share."""
+    headline = json.loads((folder / "reports" / "metrics.json").read_text())
+    assert headline.pop("hours") > 0
+    return headline
+
+
 class Project:
     """A fresh project folder with this repository's dvc.yaml and code, and the settings of tests/tiny.yaml.
 

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from servers.real import RealServers, real_servers
 from tagscale.params.load import laid_over
-from tiny_project import NAMES, Project, pipeline_state, pipelines_run, tiny_settings
+from tiny_project import NAMES, Project, headline_of, pipeline_state, pipelines_run, tiny_settings
 
 
 @dataclass
@@ -50,7 +50,8 @@ def test_the_same_numbers_as_by_dvc(by_dvc: Path, by_docker: Ran) -> None:
         expected = (by_dvc / "results" / name / "metrics.json").read_bytes()
         assert (made / "results" / name / "metrics.json").read_bytes() == expected
         assert 0 < json.loads(expected)["test"]["pr_auc"] <= 1
-    for file in ("reports/metrics.json", "registration/candidate.json"):
+    assert headline_of(made) == headline_of(by_dvc)
+    for file in ("reports/scores.json", "registration/candidate.json"):
         assert (made / file).read_bytes() == (by_dvc / file).read_bytes()
 
 
