@@ -44,7 +44,7 @@ def test_superiority_needs_a_difference_beyond_chance_at_the_level_of_the_look()
     held = check_difference(gate(), gap(0.025), LOOK)
     assert not held.passed, "p = 0.01 would pass a single test"
     assert held.words == (
-        "not proven better: PR-AUC 0.4250 is 0.0250 better than the champion's 0.4000 (95% interval +0.0044 to "
+        "not proven better: PR-AUC 0.4250 is 0.0250 better than the 0.4000 of the champion (95% interval +0.0044 to "
         "+0.0456), p = 0.0098 where 0.0019 is needed"
     )
     assert not check_difference(gate(margin=0.02), gap(0.04), LOOK).passed
@@ -87,7 +87,7 @@ def test_the_floor_may_be_equalled_and_the_constant_must_be_surpassed_beyond_cha
     assert check_floor("baseline", gap(0.0), 0.05, whose="Descriptors").passed
     below = check_floor("baseline", gap(-0.001), 0.05, whose="Descriptors")
     assert not below.passed
-    assert below.words == "PR-AUC 0.3990 is 0.0010 worse than Descriptors's 0.4000"
+    assert below.words == "PR-AUC 0.3990 is 0.0010 worse than the 0.4000 of Descriptors"
     assert check_floor("constant", gap(0.02), 0.05).passed
     assert check_floor("constant", gap(0.01), 0.05).words.endswith(", which could be chance")
     assert not check_floor("baseline", None, 0.05).passed
@@ -99,7 +99,10 @@ def test_guards_allow_a_fall_of_so_much() -> None:
     assert check_guard("mood", gap(-0.02), 0.02).passed
     held = check_guard("mood", gap(-0.021), 0.02)
     assert not held.passed
-    assert held.words == "mood, guarded: PR-AUC 0.3790 is 0.0210 worse than the champion's 0.4000; it may fall by 0.02"
+    assert (
+        held.words
+        == "mood, guarded: PR-AUC 0.3790 is 0.0210 worse than the 0.4000 of the champion; it may fall by 0.02"
+    )
     assert not check_guard("mood", None, 0.02).passed
 
 

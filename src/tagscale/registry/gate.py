@@ -216,9 +216,9 @@ def compared(gap: Gap, whose: str) -> str:
     """Both values in words.
 
     >>> compared(Gap("pr_auc", 0.412, 0.4, 0.012, 0.004, 19), "the champion")
-    "PR-AUC 0.4120 is 0.0120 better than the champion's 0.4000"
+    'PR-AUC 0.4120 is 0.0120 better than the 0.4000 of the champion'
     """
     digits = METRICS[gap.metric].decimals + 1
     relation = "better" if gap.difference > 0 else "worse"
     size = f"{abs(gap.difference):.{digits}f} {relation} than" if gap.difference else "the same as"
-    return f"{METRICS[gap.metric].label} {gap.candidate:.{digits}f} is {size} {whose}'s {gap.other:.{digits}f}"
+    return f"{METRICS[gap.metric].label} {gap.candidate:.{digits}f} is {size} the {gap.other:.{digits}f} of {whose}"
