@@ -1,7 +1,5 @@
 """Scores of a study held against each other: differences of two models, tables per tag and per group of tags."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -24,7 +22,13 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
     Raises:
         TagscaleError: the study has no such model or size.
     """
-    _check_runs(study, (first, second), size)
+    runs = study.runs[study.runs["size"] == size]
+    unknown = [model for model in (first, second) if model not in set(runs["model"])]
+    if unknown:
+        raise TagscaleError(
+            f"The study has no runs of {' and '.join(unknown)} at size {size!r}; its models are "
+            f"{', '.join(study.everyone)}, its sizes {', '.join(study.runs['size'].unique())}."
+        )
     scores, rows = study.scores(metric, size), study.rows(metric, size)
     return paired(
         rows[first].to_numpy(float),
@@ -34,26 +38,6 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
         study.confidence,
         lower_is_better=METRICS[metric].lower_is_better,
     )
-
-
-def level(study: Study, first: str, second: str, metric: str, size: str) -> bool:
-    """Whether nothing tells two models apart on a metric of the test part at one size: see `Study.level`.
-
-    Raises:
-        TagscaleError: the study has no such model or size.
-    """
-    _check_runs(study, (first, second), size)
-    return study.level(first, second, metric, size)
-
-
-def _check_runs(study: Study, models: Sequence[str], size: str) -> None:
-    runs = study.runs[study.runs["size"] == size]
-    unknown = [model for model in models if model not in set(runs["model"])]
-    if unknown:
-        raise TagscaleError(
-            f"The study has no runs of {' and '.join(unknown)} at size {size!r}; its models are "
-            f"{', '.join(study.everyone)}, its sizes {', '.join(study.runs['size'].unique())}."
-        )
 
 
 def tag_scores(study: Study, size: str, part: str = "test") -> pd.DataFrame:

@@ -34,8 +34,6 @@ NAMED = 3  # front-ends that a sentence names beside the first two
 class Verdict:
     """What the report says first.
 
-    beats_baseline: whether the chosen front-end beats every baseline, the published ones too; None where there is no
-        baseline or no score.
     front_end: the chosen model: the best front-end on the validation part at the largest size, by the main metric of
         the first kind of tags that has one; of a study without front-ends the best network, and of one without networks
         the best model.
@@ -49,7 +47,6 @@ class Verdict:
     certainty: how far to trust all of it.
     """
 
-    beats_baseline: bool | None
     front_end: str
     rival: str | None
     shown: list[str]
@@ -71,7 +68,6 @@ def conclude(study: Study, test_tracks: int, test_artists: int) -> Verdict:
     judge = Judge(study, study.main)
     against = [*baselines[:1], *published]
     return Verdict(
-        beats_baseline=judge.is_better(front_ends[0], against) if against else None,
         front_end=front_ends[0],
         rival=rivals[0] if rivals else None,
         shown=[model for model in study.everyone if model in best],
@@ -108,13 +104,6 @@ class Judge:
 
     def level(self, first: str, second: str) -> bool:
         return self.study.level(first, second, self.metric.key, self.size)
-
-    def is_better(self, first: str, others: list[str]) -> bool | None:
-        """Whether the first model is better than each that has a score; None where there is nothing to compare."""
-        scored = [model for model in others if not np.isnan(self.scores[model])]
-        if np.isnan(self.scores[first]) or not scored:
-            return None
-        return all(not self.level(first, model) and self.gap(first, model).difference > 0 for model in scored)
 
     def verb(self, first: str, second: str) -> str:
         if self.level(first, second):
@@ -158,7 +147,8 @@ def _choice(judge: Judge, front_ends: list[str], baselines: list[str]) -> list[s
     tracks = study.runs.loc[study.runs["size"] == study.largest, "train_tracks"].max()
     what = f"macro {metric.label} at {tracks:,} training tracks"
     name, validation = label_of(chosen), study.scores(metric.key, study.largest, "valid")[chosen]
-    how = f"Chosen on validation ({metric.label} {metric.words(validation)}): {name}. On test it"
+    among = " among the front-ends" if study.front_ends else ""
+    how = f"Chosen on validation{among} ({metric.label} {metric.words(validation)}): {name}. On test it"
     lead = how if len(front_ends) > 1 else at_start(name)
     has = f"{lead} has {judge.score(chosen)}{judge.interval(chosen)} {what}"
     if np.isnan(judge.scores[chosen]):
