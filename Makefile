@@ -108,7 +108,7 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
 
 lock: setup ## Write requirements.lock from pyproject.toml, and requirements-image.lock for the image
 	@$(LOCK) --extra dev -o requirements.lock
-	@$(LOCK) $(foreach extra,main pipelines s3 server,--extra $(extra)) -c requirements.lock -o requirements-image.lock
+	@$(LOCK) $(foreach extra,main pipelines s3 server serve,--extra $(extra)) -c requirements.lock -o requirements-image.lock
 
 clean: ## Remove data, runs and reports (not the DVC cache, not MLflow's store)
 	@rm -rf data runs results ensembles reports registration timings pipeline-run compiled
