@@ -42,21 +42,23 @@ class Installation:
     Attributes:
         folder: k8s/, docs/, Makefile, params.yaml and README.md
         pipelines: of each name the specification and, where it has one, that of the platform
+        like: what this is a copy of; its overlays are taken from there until a file of k8s/ is another one
     """
 
     folder: Path
     pipelines: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: copy.deepcopy(compiled()))
+    like: "Installation | None" = None
     _rendered: dict[str, list[Resource]] = field(default_factory=dict)
 
     @classmethod
-    def copied(cls, folder: Path) -> "Installation":
-        """A copy in an empty folder."""
+    def copied(cls, folder: Path, like: "Installation | None" = None) -> "Installation":
+        """A copy in an empty folder, whose overlays an untouched installation `like` renders for it."""
         for name in COPIED:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / name, folder / name)
-        return cls(folder)
+        return cls(folder, like=like)
 
     @property
     def overlays(self) -> list[str]:
@@ -68,6 +70,8 @@ class Installation:
 
     def overlay(self, name: str) -> list[Resource]:
         """The resources of an overlay, rendered once."""
+        if self.like is not None:
+            return self.like.overlay(name)
         if name not in self._rendered:
             self._rendered[name] = render(self.folder / "k8s" / "overlays" / name)
         return self._rendered[name]
@@ -80,7 +84,9 @@ class Installation:
         text = self.text(path)
         assert old in text, f"{path} has no `{old}`: the planted fault is out of date"
         (self.folder / path).write_text(text.replace(old, new, 1), encoding="utf-8")
-        self._rendered.clear()
+        if path.startswith("k8s/"):
+            self.like = None
+            self._rendered.clear()
 
 
 @dataclass(frozen=True)

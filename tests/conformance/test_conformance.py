@@ -22,11 +22,15 @@ def test_no_fault_is_in_what_a_user_installs(rule: Rule, clean: Installation) ->
 
 
 @pytest.mark.parametrize("fault", planted(), ids=lambda fault: fault.fault)
-def test_a_planted_fault_is_named(fault: Planted, tmp_path: Path) -> None:
-    spoiled = Installation.copied(tmp_path)
+def test_a_planted_fault_is_named(fault: Planted, clean: Installation, tmp_path: Path) -> None:
+    spoiled = Installation.copied(tmp_path, like=clean)
     fault.plant(spoiled)
-    messages = list(fault.rule.check(spoiled))
-    assert any(fault.message in message for message in messages), messages
+    messages = []
+    for message in fault.rule.check(spoiled):  # a rule renders one overlay after another: the first fault is enough
+        messages.append(message)
+        if fault.message in message:
+            return
+    pytest.fail(f"not named; the rule says {messages}")
 
 
 @pytest.mark.parametrize("fault", elsewhere(), ids=lambda fault: fault.fault)
