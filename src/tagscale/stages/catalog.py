@@ -6,6 +6,7 @@ from rich.console import Console
 from typing_extensions import TypedDict
 
 from tagscale.catalog import sources
+from tagscale.catalog.corrections import FILE, corrected
 from tagscale.catalog.tables import artist_keys
 from tagscale.params.load import Params
 from tagscale.runtime.reading import Output
@@ -22,19 +23,23 @@ class Corpus(TypedDict):
 def run(params: Params, *, root: Path, catalog: Path) -> None:
     """Read the dataset in `root` into the folder `catalog`. The composed corpus has the format of a user's folder.
 
+    Where `root` holds corrections.csv, its corrections of the labels are applied.
+
     Raises:
-        TagscaleError: annotations missing or malformed; see `tagscale.catalog.sources.read`. Tables of the composed
-            corpus that are not as `tagscale synth` wrote them.
+        TagscaleError: annotations or corrections missing or malformed; see `tagscale.catalog.sources.read` and
+            `tagscale.catalog.corrections.corrected`. Tables of the composed corpus that are not as `tagscale synth`
+            wrote them.
     """
     dataset = params.dataset
     if dataset.source == "synth":  # a table that was cut at a row would pass for a smaller dataset
         corpus = Output(Path(root), "corpus.json", "tagscale synth")
         corpus.facts(Corpus)
         corpus.check()
-    tables = sources.read(root, dataset)
+    tables, corrections = corrected(sources.read(root, dataset), Path(root) / FILE)
     tables.save(catalog, source=dataset.source, root=as_text(Path(root).as_posix()))
     kinds = ", ".join(f"{count} {kind}" for kind, count in tables.tags["kind"].value_counts(sort=False).items())
     artists = artist_keys(tables.tracks).nunique()
     line = f"{dataset.name}: {len(tables.tracks)} tracks by {artists} artists, {len(tables.tags)} tags ({kinds})"
     line += f", split `{tables.split.name}` ({tables.split_hash})" if tables.split else ""
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)
+    for said in filter(None, (line, corrections)):
+        Console().print(said, markup=False, highlight=False, soft_wrap=True)
