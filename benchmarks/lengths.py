@@ -1,4 +1,4 @@
-"""Decoded lengths: seconds by an independent reference and by `decode`, over many encoders or a folder of yours.
+"""Decoded lengths: seconds by an independent reference and in the store of `preprocess`, of many encoders or a folder.
 
     python benchmarks/lengths.py                    # 300 files that it makes; --out FILE writes the page as well
     python benchmarks/lengths.py --folder MUSIC     # every file below a folder
@@ -25,13 +25,19 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pandas as pd
 import soundfile
 from machine import processor
 
-from tagscale.decoding.decode import DECODER, decode
+from tagscale.catalog.tables import TAG_COLUMNS, TRACK_COLUMNS, Catalog
+from tagscale.decoding.decode import DECODER
 from tagscale.decoding.lengths.frames import tag_at
 from tagscale.decoding.lengths.window import Window
-from tagscale.decoding.opened import AudioError
+from tagscale.params.load import load
+from tagscale.stages import preprocess
+from tagscale.store.read import Store, read_rejected
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 SNDFILE = {  # kind -> format, subtype, options, rates
@@ -88,8 +94,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        cases = _found(arguments.folder) if arguments.folder else _made(Path(name), arguments.files)
-        rows, rejections = _measure(cases)
+        music, work = Path(name) / "music", Path(name) / "work"
+        music.mkdir()
+        cases = _found(arguments.folder) if arguments.folder else _made(music, arguments.files)
+        rows, rejections = _measure(list(cases), arguments.folder or music, work)
     page = _page(rows, rejections, arguments.folder)
     print(page, end="")
     if arguments.out:
@@ -97,17 +105,24 @@ def main() -> None:
         arguments.out.write_text(page, encoding="utf-8")
 
 
-def _measure(cases: Iterator[Case]) -> tuple[dict[tuple[str, str], list[tuple[float | None, float | None]]], list[str]]:
-    """(kind, change) -> (seconds by the reference, seconds by us; None = rejected), and the reasons."""
-    rows, rejections = defaultdict(list), []
-    for case in cases:
-        try:
-            seconds: float | None = decode(case.path).source_seconds
-        except AudioError as error:
-            seconds = None
-            rejections.append(f"{case.kind}, {case.change}: {error.reason}")
-        rows[case.kind, case.change].append((case.seconds, seconds))
-    return rows, rejections
+def _measure(
+    cases: list[Case], root: Path, work: Path
+) -> tuple[dict[tuple[str, str], list[tuple[float | None, float | None]]], list[str]]:
+    """(kind, change) -> (seconds by the reference, seconds in the store; None = rejected), and the reasons."""
+    by_id = {f"{number:04}": case for number, case in enumerate(cases)}
+    tracks = pd.DataFrame("", index=range(len(cases)), columns=TRACK_COLUMNS, dtype=object)
+    tracks["track_id"], tracks["path"] = list(by_id), [case.path.relative_to(root).as_posix() for case in cases]
+    tracks["seconds"], tracks["split"] = np.nan, None
+    labels = pd.DataFrame({"tag": np.float32(0)}, index=pd.Index(by_id, name="track_id"))
+    tags = pd.DataFrame([["", "classification", ""]], index=pd.Index(["tag"], name="tag"), columns=TAG_COLUMNS)
+    Catalog("lengths", tracks, labels, tags).save(work / "catalog")
+    preprocess.run(load(PARAMS), root=root, catalog=work / "catalog", store=work / "store")
+    seconds = Store.open(work / "store").facts["source_seconds"]
+    reasons = read_rejected(work / "store").set_index("track_id")["reason"]
+    rows = defaultdict(list)
+    for track, case in by_id.items():
+        rows[case.kind, case.change].append((case.seconds, seconds.get(track)))
+    return rows, [f"{by_id[track].kind}, {by_id[track].change}: {reason}" for track, reason in reasons.items()]
 
 
 def _made(folder: Path, files: int) -> Iterator[Case]:
@@ -128,7 +143,6 @@ def _made(folder: Path, files: int) -> Iterator[Case]:
                 path.write_bytes(content)
                 number += 1
                 yield Case(path, kind, change, seconds_now)
-                path.unlink()
 
 
 def _changes(kind: str) -> list[str]:
@@ -221,7 +235,8 @@ def _page(
         "# Decoded lengths",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {processor()}; decoder {DECODER}, libsndfile "
-        f"{soundfile.__libsndfile_version__}, PyAV {av.__version__}; {count} {what}. Made by benchmarks/lengths.py.",
+        f"{soundfile.__libsndfile_version__}, PyAV {av.__version__}; {count} {what}. "
+        "Made by benchmarks/lengths.py in one run of `preprocess`.",
         "",
         "| format | files are | files | seconds, reference | seconds, ours | largest difference, s | rejected |",
         "|---|---|---:|---:|---:|---:|---:|",
