@@ -81,7 +81,7 @@ def _write_table(folder: Path, work: Path) -> None:
     Tracks in a folder within a class count as those of one artist, which keeps them in one part.
     """
     from tagscale.catalog.sources.columns import RESERVED
-    from tagscale.serving.tagging import TaggedFile, audio_files
+    from tagscale.serving.catalogue import audio_files
 
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
@@ -93,9 +93,9 @@ def _write_table(folder: Path, work: Path) -> None:
         raise TagscaleError(f"{folder / reserved[0]}: no class can have this name. Rename the folder.")
     rows = []
     for one in classes:
-        for file in audio_files(one):
-            if isinstance(file, TaggedFile):
-                raise TagscaleError(f"{file.path}: {file.error}.")
+        for file, reason in audio_files(one):
+            if reason:
+                raise TagscaleError(f"{file}: {reason}.")
             path, inside = file.relative_to(folder).as_posix(), file.relative_to(one).parts
             artist = f"{one.name}/{inside[0]}" if len(inside) > 1 else ""
             rows.append([path, path, artist, *(int(one == other) for other in classes)])

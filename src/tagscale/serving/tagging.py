@@ -16,6 +16,7 @@ from tagscale.evaluation.decisions import Decided
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
 from tagscale.runtime.words import as_text
+from tagscale.serving.catalogue import audio_files, is_folder
 
 BAR_CHARACTERS = 30
 
@@ -37,13 +38,13 @@ class TaggedFile:
 def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[TaggedFile]:
     """Tag each file, and the audio files in each folder, one by one; a bad file never stops the others."""
     for path in map(Path, paths):
-        if not _is_folder(path):
+        if not is_folder(path):
             yield _tagged(tagger, path)
             continue
         empty = True
-        for file in audio_files(path):
+        for file, reason in audio_files(path):
             empty = False
-            yield file if isinstance(file, TaggedFile) else _tagged(tagger, file)
+            yield TaggedFile(file, error=reason) if reason else _tagged(tagger, file)
         if empty:
             yield TaggedFile(path, error=f"no audio files in this folder ({', '.join(sorted(SUFFIXES))})")
 
@@ -56,37 +57,6 @@ def _tagged(tagger: AudioTagger, file: Path) -> TaggedFile:
     scores = dict(sorted(heard.scores.items(), key=lambda item: -item[1]))
     decided = tagger.decisions.decide(scores) if tagger.decisions else {}
     return TaggedFile(file, scores, heard.warnings, decided=decided)
-
-
-def audio_files(folder: Path) -> Iterator[Path | TaggedFile]:
-    """Audio files of a folder and of those in it, by name; a folder that cannot be read comes with the reason.
-
-    Hidden files and folders are left out. Links are followed, and a folder that several paths lead to, or that holds
-    itself, is read once.
-    """
-    pending, read = [folder], set[tuple[int, int]]()
-    while pending:
-        path = pending.pop()
-        if not _is_folder(path):
-            if path.suffix.lower() in SUFFIXES:
-                yield path
-            continue
-        try:
-            state = path.stat()
-            inside = sorted(path.iterdir(), reverse=True)
-        except OSError as error:
-            yield TaggedFile(path, error=f"cannot be read ({error.strerror})")
-            continue
-        if (state.st_dev, state.st_ino) not in read:
-            read.add((state.st_dev, state.st_ino))
-            pending += [entry for entry in inside if not entry.name.startswith(".")]
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long for the system, say, which decoding names
-        return False
 
 
 def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int = 10) -> None:
