@@ -514,3 +514,17 @@ def test_a_moved_project_keeps_its_champion_and_a_copy_leaves_the_original_alone
     assert not original.exists()
     location = tracking.connect().get_model_version_download_uri(NAME, "2")
     assert location.startswith((copy / "mlartifacts").as_uri())
+
+
+def test_a_version_carries_the_profile_of_its_test_part(study: TinyStudy) -> None:
+    registered(study)
+    profile = load_version(NAME, 1)[0].profile
+    assert profile is not None
+    parts = Partition.load(study.root / "partition")
+    test = parts.tracks("test")
+    predictions = pd.read_parquet(study.root / "results" / "spectrogram-all-0" / "predictions.parquet")
+    scores = predictions.set_index("track_id").loc[test]
+    assert (profile.tracks, profile.folds, profile.artists) == (TRACKS // 3, 0, list(range(TRACKS // 3)))
+    for tag in parts.tags:
+        assert np.array_equal(np.array(profile.scores[tag], np.float32), scores[tag].to_numpy(np.float32))
+    assert set(profile.measures["rms_dbfs"]) == {None}, "a store without measurements"

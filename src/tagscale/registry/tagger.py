@@ -7,6 +7,7 @@ data.
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tagscale.decoding.decode import MAX_SECONDS, decode
 from tagscale.decoding.opened import AudioError
 from tagscale.evaluation.decisions import DECISIONS, Decisions
 from tagscale.params.blocks import AudioLimits
+from tagscale.registry.profile import PROFILE, Profile, read_profile, write_profile
 from tagscale.registry.scorers import Scorer, load_scorer
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing, write_json
@@ -52,6 +54,7 @@ class AudioTagger:
     limits: those of the audio files that it was trained on; None where a version of an earlier tagscale carries none.
     decisions: calibrations and thresholds of the classification tags; None where such a version carries none.
     longest: seconds of a file that is decoded; a longer one is rejected.
+    profile: of the data that it was tested on; None where such a version, or a published encoder, carries none.
     """
 
     scorer: Scorer
@@ -59,6 +62,7 @@ class AudioTagger:
     limits: AudioLimits | None = None
     decisions: Decisions | None = None
     longest: float = MAX_SECONDS
+    profile: Profile | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -80,7 +84,8 @@ class AudioTagger:
             raise TagscaleError(
                 f"{folder / LISTENING}: missing or damaged ({error!r}); register the run again."
             ) from None
-        return cls(load_scorer(folder), groups, limits, _read_decisions(folder / DECISIONS))
+        decisions, profile = _read_decisions(folder / DECISIONS), read_profile(folder / PROFILE)
+        return cls(load_scorer(folder), groups, limits, decisions, profile=profile)
 
     def save(self, folder: Path) -> None:
         """Write the scorer and the settings for tagging as a folder of its own; an earlier one is replaced."""
@@ -91,6 +96,8 @@ class AudioTagger:
             write_json(fresh / LISTENING, {"groups": self.groups, "limits": limits})
             if self.decisions:
                 write_json(fresh / DECISIONS, self.decisions.model_dump())
+            if self.profile:
+                write_profile(self.profile, fresh / PROFILE)
 
     def hear(self, path: Path) -> Heard:
         """Score every tag for one audio file of any length, and say what is wrong with the file.
@@ -103,7 +110,7 @@ class AudioTagger:
         if reason := inaudible(facts):
             raise AudioError(path, reason)
         scores = self.scorer.scores(decoded.samples)
-        return Heard(dict(zip(self.tags, map(float, scores), strict=True)), self._warnings(facts))
+        return Heard(dict(zip(self.tags, map(float, scores), strict=True)), self.warnings(facts))
 
     def listen(self, path: Path) -> dict[str, float]:
         """The scores alone, see `hear`."""
@@ -125,7 +132,7 @@ class AudioTagger:
         values = {tag: one.probability if output == PROBABILITIES else one.decided for tag, one in decided.items()}
         return {tag: float(values.get(tag, score)) for tag, score in scores.items()}
 
-    def _warnings(self, facts: dict[str, Any]) -> list[str]:
+    def warnings(self, facts: Mapping[str, Any]) -> list[str]:
         """What is wrong with a file, by the limits of the training.
 
         A version without limits judges the length by its window, and takes any level above silence, any clipping and

@@ -27,6 +27,7 @@ from tagscale.registry.cost import cost_of, cost_words
 from tagscale.registry.folds import folds_of
 from tagscale.registry.judgement import judge
 from tagscale.registry.package import register
+from tagscale.registry.profile import Profile, profile_of
 from tagscale.registry.promote import GATE
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.trained import scorer_of
@@ -35,6 +36,7 @@ from tagscale.registry.versions import CHALLENGER, CHAMPION, NoSuchModel, Regist
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import RunIdentity, hash_of
+from tagscale.store.read import Store
 from tagscale.study.grid import Study
 from tagscale.study.tables import read_decisions
 
@@ -86,6 +88,7 @@ def run(
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: parts.split,
     } | ({FOLDS: hash_of(parts.settings)} if parts.folds else {})
+    tagger.profile = _profile(trial, tagger, store)
     version, is_new = _register(registry, params, chosen, study, tagger, data)
     verdict, before = judge(registry, version.number, trial, tagger)
     outcome = {
@@ -121,6 +124,15 @@ def _write_page(folder: Path, verdict: Mapping[str, Any], outcome: Mapping[str, 
     from tagscale.report import gate  # here: it loads matplotlib, which nothing else of the stage needs
 
     gate.write(folder, dict(verdict), dict(outcome) | {"cost": cost})
+
+
+def _profile(trial: Trial, tagger: AudioTagger, store: Path | str) -> Profile:
+    """Of the test part, from what evaluate and preprocess wrote."""
+    tracks = trial.parts.tracks("test")
+    scores = trial.candidate.scores("test")[list(tagger.tags)]
+    paths = trial.catalog.tracks.set_index("track_id")["path"].loc[tracks].tolist()
+    facts = Store.open(store).facts
+    return profile_of(scores, facts, trial.parts.artist_of(tracks), paths, tagger.warnings, trial.parts.folds)
 
 
 def _register(

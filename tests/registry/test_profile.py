@@ -1,0 +1,78 @@
+"""The profile of a version's data: what it keeps, how it is read back, and what is said of a damaged one."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from registry.tiny import tiny_tagger
+from tagscale.registry.profile import MOST_TRACKS, PROFILE, Profile, profile_of
+from tagscale.registry.tagger import AudioTagger
+from tagscale.runtime.errors import TagscaleError
+
+TAGS = ("rock", "jazz", "energy")
+
+
+def profile(tracks: int) -> tuple[Profile, pd.DataFrame, pd.DataFrame]:
+    """A profile with the scores and facts that it is of; every third track is warned of, the last has no facts."""
+    random = np.random.default_rng(tracks)
+    index = pd.Index([f"t{number}" for number in range(tracks)], name="track_id")
+    scores = pd.DataFrame(random.random((tracks, len(TAGS)), np.float32) ** 20, index, list(TAGS))
+    names = ("source_seconds", "source_rate", "channels", "rms_dbfs", "peak", "clipped")
+    facts = pd.DataFrame({name: random.random(tracks) for name in names}, index)
+    facts["number"] = np.arange(tracks)
+    facts.iloc[-1, : len(names)] = np.nan
+    paths = [f"{number}.{'mp3' if number % 2 else 'Ogg'}" for number in range(tracks)]
+    made = profile_of(
+        scores, facts.sample(frac=1, random_state=1), np.arange(tracks) // 2, paths, lambda of: [""][of["number"] % 3 :]
+    )
+    return made, scores, facts
+
+
+def test_a_packaged_tagger_brings_its_profile_back(tmp_path: Path) -> None:
+    tagger = tiny_tagger()
+    tagger.profile, scores, facts = profile(9)
+    tagger.save(tmp_path / "tagger")
+    read = AudioTagger.load(tmp_path / "tagger").profile
+    assert read == tagger.profile
+    assert read is not None
+    assert len(read) == read.tracks == 9
+    for tag in TAGS:
+        assert np.array_equal(np.array(read.scores[tag], np.float32), scores[tag]), "exact, however small"
+    assert read.measures["rate"][:-1] == pytest.approx(facts["source_rate"].tolist()[:-1], rel=1e-5)
+    assert read.measures["rate"][-1] is None
+    assert read.artists == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+    assert read.formats == ["ogg", "mp3"] * 4 + ["ogg"]
+    assert read.warned == [True, False, False] * 3
+
+
+def test_a_large_part_is_a_sample_of_whole_rows() -> None:
+    made, scores, _ = profile(MOST_TRACKS + 500)
+    assert (made.tracks, len(made)) == (MOST_TRACKS + 500, MOST_TRACKS)
+    rows = {tuple(row): number // 2 for number, row in enumerate(scores.to_numpy().tolist())}
+    kept = np.array([made.scores[tag] for tag in TAGS], np.float32).T.tolist()
+    assert [rows[tuple(row)] for row in kept] == made.artists
+    assert made == profile(MOST_TRACKS + 500)[0], "the same sample each time"
+
+
+def test_an_older_version_has_none(tmp_path: Path) -> None:
+    tiny_tagger().save(tmp_path / "tagger")
+    assert not (tmp_path / "tagger" / PROFILE).exists()
+    assert AudioTagger.load(tmp_path / "tagger").profile is None
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "should be an object"),
+        ('{"tracks":2,"folds":0,"artists":[0,1],"scores":{"a":[0.5]},"measures":{},"formats":["",""],'
+         '"warned":[false,false]}', "a has 1 values, expected 2 as of artists"),
+    ],
+)  # fmt: skip
+def test_a_damaged_one_is_named(tmp_path: Path, content: str, problem: str) -> None:
+    tiny_tagger().save(tmp_path / "tagger")
+    (tmp_path / "tagger" / PROFILE).write_text(content)
+    with pytest.raises(TagscaleError, match=f"{PROFILE}: damaged .*{problem}.*register the run again"):
+        AudioTagger.load(tmp_path / "tagger")
