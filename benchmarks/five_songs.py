@@ -17,13 +17,14 @@ from machine import processor
 from tagscale.params.load import load
 from tagscale.registry.published import load_tagger
 from tagscale.registry.tagger import AudioTagger
-from tagscale.serving.tagging import TaggedFile, tag_files
+from tagscale.registry.tags import Tags
+from tagscale.serving.tagging import tag_files
 
 ENCODERS = ("msd-musicnn", "mtt-musicnn")
 TOP = 5
 
 
-def words(tagger: AudioTagger, file: TaggedFile) -> str:
+def words(tagger: AudioTagger, file: Tags) -> str:
     """The best classification tags with their scores; bold where the model decides that they are true."""
     best = [tag for tag in file.scores if tagger.kinds[tag] == "classification"][:TOP]
     bold = {tag for tag in best if tag in file.decided and file.decided[tag].decided}

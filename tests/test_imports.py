@@ -90,6 +90,7 @@ def modules() -> list[Path]:
         path
         for folder in (SOURCE, ROOT / "components", ROOT / "pipelines", ROOT / "k8s")
         for path in folder.rglob("*.py")
+        if path != SOURCE / "__init__.py"  # names the Python API, which is above all; it imports nothing of it
     )
 
 
@@ -118,6 +119,11 @@ def test_imports_point_downwards(path: Path) -> None:
         theirs = folder_of(name)
         if theirs != own and theirs in LEVELS and name.split(".")[0] in ("tagscale", theirs):
             assert LEVELS[theirs] < LEVELS[own], f"{path.relative_to(ROOT)} imports {name}, which is not below it"
+
+
+def test_the_root_loads_nothing_but_the_standard_library() -> None:
+    assert {name.partition(".")[0] for name in loaded("tagscale")} <= {"tagscale", *sys.stdlib_module_names}
+    assert not [name for name in loaded("tagscale") if name.startswith("tagscale.")]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))

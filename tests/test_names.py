@@ -26,11 +26,12 @@ from tagscale.params.load import Params, laid_over, read_yaml
 from tagscale.partition.divide import Partition, divide
 from tagscale.registry.package import load_version
 from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.tags import Tags
 from tagscale.registry.versions import Version
 from tagscale.runtime.files import write_json
 from tagscale.runtime.identity import RunIdentity, run_name
 from tagscale.runtime.names import normalised
-from tagscale.serving.tagging import TaggedFile, as_json, print_tags
+from tagscale.serving.tagging import as_json, print_tags
 from tagscale.stages import evaluate
 from tagscale.study.compare import tag_scores
 from tagscale.study.grid import Study, read_study
@@ -197,7 +198,7 @@ def test_any_names_come_through_the_files(names: tuple[list[str], list[str], lis
     assert list(again.tags) == tags
     scores = dict(zip(tags, np.linspace(0, 1, len(tags)).tolist(), strict=True))
     printed = io.StringIO()
-    file = TaggedFile(Path(ids[0]), scores)
+    file = Tags(ids[0], scores)
     print_tags(Console(file=printed, width=1000), file, again, top=len(tags))
     assert all(tag in printed.getvalue() for tag in tags)
     (found,) = json.loads(json.dumps(as_json(Version("m", "1", "r", {}), [file])))["files"]

@@ -17,7 +17,8 @@ from registry.tiny import LIMITS, empty_store, song, tiny_tagger
 from tagscale import tracking
 from tagscale.cli import main
 from tagscale.registry.package import register
-from tagscale.registry.tagger import AudioTagger, Heard
+from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.tags import Tags
 from tagscale.registry.versions import Registry
 from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.signals import Interrupted
@@ -139,14 +140,14 @@ def test_an_error_and_a_table_of_another_script_reach_an_ascii_terminal(project:
 def test_ctrl_c_keeps_what_is_done(
     project: Path, json_wanted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = AudioTagger.hear
+    known = AudioTagger.tag
 
-    def interrupted(tagger: AudioTagger, path: Path) -> Heard:
+    def interrupted(tagger: AudioTagger, path: Path) -> Tags:
         if path.name == "short.wav":
             raise Interrupted(signal.SIGINT)
         return known(tagger, path)
 
-    monkeypatch.setattr(AudioTagger, "hear", interrupted)
+    monkeypatch.setattr(AudioTagger, "tag", interrupted)
     assert tag("music", *(["--json"] if json_wanted else [])) == 130
     said = capsys.readouterr()
     assert said.err == "interrupted: 2 file(s) are tagged, 0 could not be, the rest is not begun\n"

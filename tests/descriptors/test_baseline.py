@@ -175,7 +175,7 @@ def test_trees_score_a_recording() -> None:
     features = pd.concat([describe_recording(samples) for samples in recordings], ignore_index=True)
     loud = (np.arange(48)[:, None] >= 24).astype(np.float32)
     trees = fit(features, loud, tags=["loud"], kinds=["classification"], params=PARAMS)
-    scores = np.stack([trees.scores_of_samples(samples) for samples in recordings])
+    scores = trees.predict(pd.concat([describe_recording(samples) for samples in recordings]))
     np.testing.assert_array_equal(scores, trees.predict(features))
     assert scores[:24].max() < 0.3 < 0.7 < scores[24:].min()
 

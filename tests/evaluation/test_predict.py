@@ -6,7 +6,7 @@ import torch
 
 from tagscale.audio.patches import Batch, Windows
 from tagscale.evaluation import predict as module
-from tagscale.evaluation.predict import predict, scores_of_samples
+from tagscale.evaluation.predict import predict, scores_of_recordings
 from tagscale.models.build import Architecture, build
 from tagscale.runtime.errors import TagscaleError
 
@@ -71,7 +71,7 @@ def test_windows_of_another_length_than_the_patches(model: torch.nn.Module, song
     for track in songs:
         expected = brute_force(model, songs[track], round(seconds * 16_000))
         np.testing.assert_allclose(found.loc[track], expected, atol=TOLERANCE)
-    alone = scores_of_samples(model, ARCHITECTURE, songs["odd"], HOP, window_seconds=seconds)
+    alone = scores_of_recordings(model, ARCHITECTURE, [songs["odd"]], HOP, window_seconds=seconds)[0]
     np.testing.assert_allclose(alone, found.loc["odd"], atol=TOLERANCE)
 
 
@@ -134,11 +134,11 @@ def test_an_error_while_reading_ahead_reaches_the_caller(model: torch.nn.Module,
 
 @pytest.mark.parametrize("track", LENGTHS)
 def test_one_recording_scores_as_it_does_among_others(model: torch.nn.Module, songs: Songs, track: str) -> None:
-    scores = scores_of_samples(model, ARCHITECTURE, songs[track], HOP)
+    scores = scores_of_recordings(model, ARCHITECTURE, [songs[track]], HOP)[0]
     assert scores.shape == (2,)
     np.testing.assert_allclose(scores, predict(model, ARCHITECTURE, songs, list(songs), HOP).loc[track], atol=TOLERANCE)
     as_floats = songs[track].astype(np.float32) / 32768
-    np.testing.assert_allclose(scores_of_samples(model, ARCHITECTURE, as_floats, HOP), scores, atol=1e-7)
+    np.testing.assert_allclose(scores_of_recordings(model, ARCHITECTURE, [as_floats], HOP)[0], scores, atol=1e-7)
 
 
 def test_no_tracks_give_an_empty_table(model: torch.nn.Module, songs: Songs) -> None:
@@ -153,4 +153,4 @@ def test_a_track_outside_the_store_is_named(model: torch.nn.Module, songs: Songs
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros((2, 100)), np.full(100, np.nan)])
 def test_what_is_no_recording_is_refused(model: torch.nn.Module, samples: np.ndarray) -> None:
     with pytest.raises(TagscaleError, match="mono recording"):
-        scores_of_samples(model, ARCHITECTURE, samples, HOP)
+        scores_of_recordings(model, ARCHITECTURE, [samples], HOP)[0]

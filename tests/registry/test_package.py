@@ -92,7 +92,7 @@ def test_champion_tags_files_in_a_clean_process_with_the_code_it_was_packaged_wi
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert Path(found["code"]) == (artifacts() / "code" / "tagscale" / "__init__.py").resolve()
-    ours = [champion.listen(elsewhere / name) for name in ("1.wav", "2.wav", "3.m4a")]
+    ours = [champion.tag(elsewhere / name).scores for name in ("1.wav", "2.wav", "3.m4a")]
     assert ours[0] != ours[1] != ours[2]
     for tag, (first, bad, second, third) in found["scores"].items():
         assert (first, second, third) == pytest.approx(tuple(scores[tag] for scores in ours), abs=1e-6)
@@ -180,7 +180,7 @@ def test_every_format_is_taken_as_bytes(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"song{suffix}", [song(1) / 32768], 48_000)
     tagger = tiny_tagger()
     scores = tagger.predict(pd.DataFrame({"audio": [path.read_bytes()]}))
-    assert scores.iloc[0].to_dict() == pytest.approx(tagger.listen(path))
+    assert scores.iloc[0].to_dict() == pytest.approx(tagger.tag(path).scores)
 
 
 def test_a_format_whose_library_is_not_installed_is_required_all_the_same(
@@ -211,7 +211,7 @@ def test_loading_by_tagscale_reads_weights_and_json_only(champion: AudioTagger, 
     assert (tagger.tags, tagger.kinds, tagger.groups) == (champion.tags, champion.kinds, champion.groups)
     assert tagger.scorer.facts() == champion.scorer.facts()
     (tmp_path / "song.wav").write_bytes(example_wav(tagger.scorer.seconds))
-    assert tagger.listen(tmp_path / "song.wav") == champion.listen(tmp_path / "song.wav")
+    assert tagger.tag(tmp_path / "song.wav").scores == champion.tag(tmp_path / "song.wav").scores
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_tagging_needs_no_registry(
     monkeypatch.chdir(tmp_path)
     tagger, version = load_tagger("msd-vgg")
     assert (version.name, version.number) == ("msd-vgg", "published")
-    assert list(tagger.listen(recording)) == list(ENCODERS["msd_vgg"].tags)
+    assert tagger.tag(recording).scores.keys() == set(ENCODERS["msd_vgg"].tags)
     assert tagger.groups["female vocalists"] == "vocal"
     with pytest.raises(TagscaleError, match=r"mtt_vgg/model\.json: no such file\. Run `tagscale fetch-encoders` first"):
         load_tagger("mtt_vgg")
@@ -62,12 +62,12 @@ def test_an_import_is_one_version_that_scores_as_the_folder(encoders: Path, reco
     assert version.tags["tagscale.licence"] == "ISC"
     assert version.tags["tagscale.citation"] == CITATION
     assert float(version.tags["tagscale.published.roc_auc"]) == ENCODERS["msd_vgg"].scores["roc_auc"]
-    local = published_tagger("msd-vgg").listen(recording)
-    assert load_tagger("msd-vgg", "1")[0].listen(recording) == local
+    local = published_tagger("msd-vgg").tag(recording).scores
+    assert load_tagger("msd-vgg", "1")[0].tag(recording).scores == local
     shutil.rmtree(encoders / "msd_vgg")
     tagger, version = load_tagger("msd-vgg")  # a machine that has the registry alone
     assert version.number == "1"
-    assert tagger.listen(recording) == local
+    assert tagger.tag(recording).scores == local
 
 
 def test_an_unknown_name_is_no_encoder(encoders: Path) -> None:

@@ -95,7 +95,7 @@ def test_from_run_to_champion_through_the_server(study: TinyStudy, server: str) 
     assert version.number == "1"
     song = study.root / "song.wav"
     song.write_bytes(example_wav(tagger.scorer.seconds))
-    ours = tagger.listen(song)
+    ours = tagger.tag(song).scores
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
     theirs = loaded.predict(pd.DataFrame({"audio": [song.read_bytes()]}))
     assert theirs.iloc[0].to_dict() == pytest.approx(ours, abs=1e-6)

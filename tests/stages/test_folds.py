@@ -248,7 +248,7 @@ def test_the_registered_model_is_the_mean_of_the_folds(
     soundfile.write(tmp_path / "song.wav", samples, 16_000, subtype="PCM_16")
     hop = params.evaluate.hop_seconds
     expected = np.mean([predict(*checkpoint.load(run / name), store, [track], hop).loc[track] for name in FOLDS], 0)
-    scores = load_version("folds")[0].listen(tmp_path / "song.wav")
+    scores = load_version("folds")[0].tag(tmp_path / "song.wav").scores
     assert list(scores.values()) == pytest.approx(expected, abs=1e-5)
 
 

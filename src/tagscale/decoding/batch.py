@@ -5,9 +5,11 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from tagscale.decoding.decode import Decoded, decode
+from tagscale.decoding.audio import Audio, decode_audio
+from tagscale.decoding.decode import MAX_SECONDS, Decoded, decode
 from tagscale.decoding.opened import AudioError, Unavailable, open_file
 from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import Lost, answers
@@ -69,20 +71,49 @@ def decode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[tupl
     decoder twice, or that keeps it longer than its size can explain.
     """
     for job, outcome in answers(_attempt, jobs, workers or cores(), prepare=_silence, seconds=_patience):
-        if not isinstance(outcome, Lost):
-            yield job, outcome
-        elif outcome.seconds is None:
-            yield job, Outcome(reason="the decoder crashed on it")
-        else:
-            yield job, Outcome(reason=f"the decoder hung: it was stopped after {outcome.seconds:.0f} s")
+        yield job, Outcome(reason=_reason_of(outcome)) if isinstance(outcome, Lost) else outcome
+
+
+def decode_each(
+    audios: Iterable[Audio], sample_rate: int | None = None, longest: float = MAX_SECONDS, workers: int | None = None
+) -> Iterator[tuple[Audio, Decoded | str]]:
+    """Decode recordings of any kind as `decode_all` decodes files: in order, each with its samples or a reason.
+
+    Args:
+        sample_rate: Hz, of arrays
+        longest: seconds that a recording may last
+    """
+    attempt = partial(_attempt_one, sample_rate=sample_rate, longest=longest)
+    for audio, answer in answers(attempt, audios, workers or cores(), prepare=_silence, seconds=_patience_for):
+        yield audio, _reason_of(answer) if isinstance(answer, Lost) else answer
+
+
+def _reason_of(lost: Lost) -> str:
+    if lost.seconds is None:
+        return "the decoder crashed on it"
+    return f"the decoder hung: it was stopped after {lost.seconds:.0f} s"
 
 
 def _patience(job: Job) -> float:
-    """Seconds after which a file's decoder counts as hanging."""
+    return _patience_for(job.path)
+
+
+def _patience_for(audio: Audio) -> float:
+    """Seconds after which a recording's decoder counts as hanging."""
     try:
-        return SECONDS_AT_LEAST + job.path.stat().st_size / BYTES_PER_SECOND
-    except OSError:
-        return SECONDS_AT_LEAST
+        size = Path(audio).stat().st_size if isinstance(audio, str | Path) else len(audio)
+    except (OSError, ValueError):
+        size = 0
+    return SECONDS_AT_LEAST + size / BYTES_PER_SECOND
+
+
+def _attempt_one(audio: Audio, sample_rate: int | None, longest: float) -> Decoded | str:
+    try:
+        return decode_audio(audio, sample_rate, longest)
+    except AudioError as error:
+        return error.reason
+    except Exception as error:  # one recording never stops the others
+        return f"could not be decoded ({type(error).__name__}: {error})"
 
 
 def _silence() -> None:

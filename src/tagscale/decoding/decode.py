@@ -8,6 +8,7 @@ Files are read block by block, so the memory holds no more than one track's resu
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -54,6 +55,7 @@ class Decoded:
     clipped: share of the file's own values, all channels, at full scale.
     dc: mean of the samples, 1 is full scale.
     audio_sha256: of the samples as little-endian bytes.
+    format: the file's, as the library that read it reports it: "MP3". Of samples from memory: "samples".
     """
 
     samples: np.ndarray
@@ -66,10 +68,11 @@ class Decoded:
     clipped: float
     dc: float
     audio_sha256: str
+    format: str = ""
 
     def facts(self) -> dict[str, int | float | str]:
-        """What was measured, by name, without the samples."""
-        return {name: value for name, value in vars(self).items() if name != "samples"}
+        """What was measured, by name."""
+        return {name: value for name, value in vars(self).items() if name not in ("samples", "format")}
 
 
 def decode(path: Path, longest: float = MAX_SECONDS) -> Decoded:
@@ -103,6 +106,42 @@ def decode(path: Path, longest: float = MAX_SECONDS) -> Decoded:
             raise Unavailable(path, f"could not be decoded ({type(error).__name__}: {error})") from error
 
 
+def decode_samples(samples: np.ndarray, rate: int, name: str = "samples", longest: float = MAX_SECONDS) -> Decoded:
+    """What `decode` makes of a file, from samples in memory.
+
+    Shape:
+        samples: (n,) or (channels, n), at `rate` Hz; floats in [-1, 1], or signed integers, whose range is full scale
+    Args:
+        name: of the recording in errors
+    Raises:
+        AudioError: no samples, values that are no numbers or floats far beyond full scale, another shape, or a rate,
+            a length or a number of channels that music has not.
+    """
+    path, frames = Path(name), np.atleast_2d(samples).T
+    if frames.ndim != 2 or frames.dtype.kind not in "fi":
+        raise AudioError(path, f"shape {np.shape(samples)} of {frames.dtype}; expected numbers, (n,) or (channels, n)")
+    if frames.shape[1] > MAX_CHANNELS:
+        raise AudioError(path, f"{frames.shape[1]} channels: expected (channels, n) with {MAX_CHANNELS} at most")
+
+    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+        for first in range(0, len(frames), BLOCK_SAMPLES):
+            yield rate, _as_floats(frames[first : first + BLOCK_SAMPLES])
+
+    def read(only: int | None) -> _Track:
+        track = _Track(path, longest, only, "samples")
+        return _decode(track, Opened("samples", rate, frames.shape[1], len(frames), blocks()), Length())
+
+    track = read(None)
+    return (read(track.levels.loudest) if track.levels.cancelled else track).measured()
+
+
+def _as_floats(block: np.ndarray) -> np.ndarray:
+    """Values of any kind as float32, whose full scale is 1."""
+    if block.dtype.kind == "f":
+        return block.astype(np.float32)
+    return (block / float(1 << (8 * block.dtype.itemsize - 1))).astype(np.float32)
+
+
 def _read(path: Path, file: FileIO, longest: float, only: int | None = None) -> "_Track":
     """Decode the mean of all channels, or channel `only` alone.
 
@@ -122,7 +161,7 @@ def _read(path: Path, file: FileIO, longest: float, only: int | None = None) -> 
         try:
             with decoder.opened(path, file, NAMES) as opened:
                 whole = _length(path, opened, window, entry, length, longest)
-                return _decode(_Track(path, longest, only), opened, whole)
+                return _decode(_Track(path, longest, only, opened.format), opened, whole)
         except (UnknownFormat, Incomplete, MissingDecoder) as error:
             errors.append(error)
     telling = next((error for error in errors if not isinstance(error, UnknownFormat)), errors[0])
@@ -189,6 +228,7 @@ class _Track:
 
     longest: seconds that it may last.
     only: the channel to take alone; None = the mean of all.
+    format: of the file, as its library reports it.
     content: the samples so far. It grows in place: joining pieces would need twice their memory.
     frames: of the file, by sample rate.
     """
@@ -196,6 +236,7 @@ class _Track:
     path: Path
     longest: float
     only: int | None = None
+    format: str = ""
     content: bytearray = field(default_factory=bytearray)
     frames: Counter[int] = field(default_factory=Counter)
     values: int = 0
@@ -274,6 +315,7 @@ class _Track:
             clipped=self.levels.clipped,
             dc=total / len(samples) / FULL_SCALE,
             audio_sha256=hashlib.sha256(samples.astype("<i2", copy=False).data).hexdigest(),
+            format=self.format,
         )
 
 

@@ -19,7 +19,7 @@ from scipy.special import expit, logit
 
 from tagscale import POSITIVE
 from tagscale.catalog.constant import constant_reasons
-from tagscale.descriptors.describe import VERSION, describe_recording
+from tagscale.descriptors.describe import VERSION
 from tagscale.params.blocks import BaselineParams
 from tagscale.runtime.bounded import gunzip
 from tagscale.runtime.errors import TagscaleError
@@ -51,6 +51,7 @@ class DescriptorTrees:
         version: of their definition
         tags, kinds: the outputs, in order; kinds are classification | regression
         constant: tags that the training tracks say nothing about -> why; their score is the same for every track
+        means, deviations: (features,) of the training tracks; empty in trees of an earlier tagscale
     """
 
     def __init__(self, booster: "Booster") -> None:
@@ -61,6 +62,7 @@ class DescriptorTrees:
         self.tags: list[str] = facts["tags"]
         self.kinds: list[str] = facts["kinds"]
         self.constant: dict[str, str] = facts["constant"]
+        self.means, self.deviations = (np.array(facts.get(key, []), np.float32) for key in ("means", "deviations"))
 
     @classmethod
     def fit(
@@ -92,7 +94,9 @@ class DescriptorTrees:
         targets = Targets(labels, kinds, params.leaf, balanced=class_weights == "balanced")
         trees = params.trees or rounds_of(len(features))
         constant = {tag: reason for tag, reason in zip(tags, targets.constant, strict=True) if reason}
+        values = _matrix(features, names)
         facts = {"descriptors": VERSION, "tags": list(tags), "kinds": list(kinds), "constant": constant}
+        facts |= {"means": values.mean(axis=0, dtype=np.float64).tolist(), "deviations": _deviations(values)}
         settings = {
             "max_leaves": params.leaves,
             "max_depth": 0,  # no limit but the leaves: the split that gains most comes first
@@ -107,9 +111,7 @@ class DescriptorTrees:
             "seed": seed,
             "nthread": threads or 0,
         }
-        data = xgboost.QuantileDMatrix(
-            _matrix(features, names), targets.values, feature_names=names, max_bin=BINS, nthread=threads
-        )
+        data = xgboost.QuantileDMatrix(values, targets.values, feature_names=names, max_bin=BINS, nthread=threads)
         with progress_bar("rounds", console) as progress:
             rounds = progress.add_task("growing trees", total=trees)
 
@@ -142,15 +144,13 @@ class DescriptorTrees:
         regression = np.array(self.kinds) == "regression"
         return np.where(regression, np.clip(scores, 0, 1), expit(scores)).astype(np.float32)
 
-    def scores_of_samples(self, samples: np.ndarray) -> np.ndarray:
-        """Scores of one recording: float32 (tags,), in [0, 1].
+    def standardised(self, features: pd.DataFrame) -> np.ndarray:
+        """Descriptors (tracks, features) float32, less the mean of the training tracks, in their deviations.
 
-        Args:
-            samples: as `describe_recording` takes them
         Raises:
-            TagscaleError: no samples, more than one channel, or values that are no finite numbers.
+            TagscaleError: as `predict`.
         """
-        return self.predict(describe_recording(samples))[0]
+        return (_matrix(features, self.features) - self.means) / self.deviations
 
     def save(self, folder: Path) -> None:
         """Add the file of the trees to a folder; the same trees give the same bytes."""
@@ -254,6 +254,12 @@ def rounds_of(tracks: int) -> int:
     """
     least, most = ROUNDS
     return min(most, max(least, round(ROUNDS_PER_TRACK * tracks)))
+
+
+def _deviations(values: np.ndarray) -> list[float]:
+    """Standard deviations of the columns; 1 where all values are alike."""
+    deviations = values.std(axis=0, dtype=np.float64)
+    return [float(deviation) or 1.0 for deviation in deviations]
 
 
 def _matrix(features: pd.DataFrame, names: Sequence[str]) -> np.ndarray:

@@ -8,18 +8,23 @@ then averaged, which worked better than one prediction from the whole song.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from tagscale.audio.patches import Batch, Samples, Windows, to_wave
 from tagscale.models.build import Architecture, shortest_samples
+from tagscale.models.pretrained.probe import JoinedProbes
+from tagscale.models.tagger import Tagger
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.pcm import recording
+
+if TYPE_CHECKING:  # pandas takes a second to import
+    import pandas as pd
 
 # Seconds of audio in one batch of windows, whatever their length. On a CPU wide models reach their full speed at two
 # minutes, narrow ones at four, where the eleven models take 0.6 to 3.2 GB. A GPU needs more to be busy.
@@ -35,7 +40,7 @@ def predict(
     tracks: Sequence[str],
     hop_seconds: float,
     window_seconds: float | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Scores of every track: index track_id in the given order, one float32 column a tag, in [0, 1].
 
     Windows of all tracks are batched together, and only running sums are kept. Runs on a GPU where there is one, and
@@ -47,27 +52,47 @@ def predict(
     Raises:
         TagscaleError: a track that the store does not hold, or a window shorter than the model accepts.
     """
-    scores = _mean_scores(model, architecture, store, tracks, hop_seconds, window_seconds)
+    import pandas as pd
+
+    scores = _means(_scores, len(architecture.tags), model, architecture, store, tracks, hop_seconds, window_seconds)
     return pd.DataFrame(scores, index=pd.Index(tracks, name="track_id"), columns=list(architecture.tags))
 
 
-def scores_of_samples(
+def scores_of_recordings(
     model: nn.Module,
     architecture: Architecture,
-    samples: np.ndarray,
+    recordings: Sequence[np.ndarray],
     hop_seconds: float,
     window_seconds: float | None = None,
 ) -> np.ndarray:
-    """Scores of one recording of any length: float32 (tags,), in [0, 1].
+    """Scores of recordings of any length: (recordings, tags) float32 in [0, 1]. Their windows are batched together.
 
     Args:
-        samples: (n,) mono at the architecture's sample rate; int16, or floats in [-1, 1]
+        recordings: each (n,) mono at the architecture's sample rate; int16, or floats in [-1, 1]
         hop_seconds, window_seconds: as `predict` takes them
     Raises:
         TagscaleError: no samples, floats that are not numbers, or a window shorter than the model accepts.
     """
-    heard = _OneRecording(recording(samples))
-    return _mean_scores(model, architecture, heard, [""], hop_seconds, window_seconds)[0]
+    store = _Recordings(recordings)
+    return _means(_scores, len(architecture.tags), model, architecture, store, store.names, hop_seconds, window_seconds)
+
+
+def scores_and_features(
+    model: Tagger | JoinedProbes,
+    architecture: Architecture,
+    recordings: Sequence[np.ndarray],
+    hop_seconds: float,
+    window_seconds: float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (recordings, tags), and the means over all windows of what the last layer sees (recordings, features).
+
+    Both float32, of one pass. Arguments and errors as of `scores_of_recordings`.
+    """
+    store, tags = _Recordings(recordings), len(architecture.tags)
+    means = _means(
+        _scores_and_features, tags + model.dims, model, architecture, store, store.names, hop_seconds, window_seconds
+    )
+    return means[:, :tags], means[:, tags:]
 
 
 def window_samples(architecture: Architecture, window_seconds: float | None) -> int:
@@ -89,7 +114,9 @@ def window_samples(architecture: Architecture, window_seconds: float | None) -> 
 
 
 @torch.inference_mode()
-def _mean_scores(
+def _means(
+    outputs: Callable[[Any, Tensor], Tensor],
+    width: int,
     model: nn.Module,
     architecture: Architecture,
     store: Samples,
@@ -97,7 +124,7 @@ def _mean_scores(
     hop_seconds: float,
     window_seconds: float | None,
 ) -> np.ndarray:
-    """(tracks, tags): sums over the windows of each track in float64, divided by their number."""
+    """(tracks, outputs): sums over the windows of each track in float64, divided by their number."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     window = window_samples(architecture, window_seconds)
     hop = max(1, round(hop_seconds * architecture.sample_rate))
@@ -105,26 +132,38 @@ def _mean_scores(
     windows = Windows(store, tracks, np.arange(len(tracks)), window, hop)
     seconds = BATCH_SECONDS_GPU if device.type == "cuda" else BATCH_SECONDS
     batch = max(1, round(seconds * architecture.sample_rate / window))
-    sums = torch.zeros(len(tracks), len(architecture.tags), dtype=torch.float64, device=device)
+    sums = torch.zeros(len(tracks), width, dtype=torch.float64, device=device)
     for patches, rows in _read_ahead(windows, batch, pin_memory=device.type == "cuda"):
-        scores = _scores(model, patches.to(device, non_blocking=True))
+        values = _halved(outputs, model, patches.to(device, non_blocking=True))
         first, last = int(rows[0]), int(rows[-1])  # tracks follow each other
         of_track = torch.arange(first, last + 1)[:, None] == rows  # (tracks, windows)
         # A product, not `index_add_`, whose order of summation changes from run to run on a GPU.
-        sums[first : last + 1] += of_track.to(device, torch.float64) @ scores.double()
+        sums[first : last + 1] += of_track.to(device, torch.float64) @ values.double()
     counts = torch.from_numpy(windows.counts).to(device)
     return (sums / counts[:, None]).float().cpu().numpy()
 
 
-def _scores(model: nn.Module, patches: Tensor) -> Tensor:
-    """(windows, samples) int16 -> (windows, tags); in two halves where the batch does not fit the device's memory."""
+def _scores(model: nn.Module, wave: Tensor) -> Tensor:
+    """(windows, samples) -> (windows, tags)."""
+    scores: Tensor = model(wave).float().sigmoid()
+    return scores
+
+
+def _scores_and_features(model: Tagger | JoinedProbes, wave: Tensor) -> Tensor:
+    """(windows, samples) -> (windows, tags + features)."""
+    features = model.encode(wave)
+    return torch.cat([model.output(features).float().sigmoid(), features.float()], dim=1)
+
+
+def _halved(outputs: Callable[[Any, Tensor], Tensor], model: nn.Module, patches: Tensor) -> Tensor:
+    """Outputs of int16 (windows, samples); in two halves where the batch does not fit the device's memory."""
     try:
-        return model(to_wave(patches)).float().sigmoid()
+        return outputs(model, to_wave(patches))
     except torch.OutOfMemoryError:
         if len(patches) == 1:
             raise
     torch.cuda.empty_cache()  # outside the handler, which still holds the tensors that did not fit
-    return torch.cat([_scores(model, half) for half in patches.tensor_split(2)])
+    return torch.cat([_halved(outputs, model, half) for half in patches.tensor_split(2)])
 
 
 def _read_ahead(windows: Windows, batch: int, pin_memory: bool) -> Iterator[Batch]:
@@ -147,14 +186,15 @@ def _read_ahead(windows: Windows, batch: int, pin_memory: bool) -> Iterator[Batc
         pool.shutdown(cancel_futures=True)
 
 
-class _OneRecording:
-    """Samples in memory, as a store of one track."""
+class _Recordings:
+    """Samples in memory, as a store whose tracks are named by their numbers."""
 
-    def __init__(self, recording: np.ndarray) -> None:
-        self.recording = recording
+    def __init__(self, recordings: Sequence[np.ndarray]) -> None:
+        self.content = {str(number): recording(samples) for number, samples in enumerate(recordings)}
+        self.names = list(self.content)
 
     def samples(self, track_id: str) -> int:
-        return len(self.recording)
+        return len(self.content[track_id])
 
     def read(self, track_id: str, start: int, count: int) -> np.ndarray:
-        return self.recording[start : start + count]
+        return self.content[track_id][start : start + count]

@@ -32,6 +32,11 @@ class Tagger(nn.Module):
         logits: Tensor = self.output(self.encode(wave))
         return logits
 
+    @property
+    def dims(self) -> int:
+        """Numbers that `encode` gives for an excerpt."""
+        return self.output.in_features
+
     def encode(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, features): what the last layer sees of an excerpt that is long enough."""
         raise NotImplementedError

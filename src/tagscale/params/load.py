@@ -36,6 +36,7 @@ from tagscale.runtime.yaml_text import parse_yaml
 
 B = TypeVar("B", bound=Block)
 LONGEST_SHOWN = 200  # characters of a wrong value
+REGISTERED = "tagscale-tagger"  # the registered model, where there are no settings: whoever tags needs none
 
 
 class Params(Block):
@@ -82,6 +83,13 @@ def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params
     if preset is not None:
         content = laid_over(content, read_yaml(Path(preset)))
     return parse(content, origin=f"{path}" if preset is None else f"{path} with {preset}")
+
+
+def registered_model(path: Path = Path("params.yaml")) -> str:
+    """Name of the registered model: registry.name of params.yaml, where there is such a file and it has the key."""
+    block = read_yaml(path).get("registry") if path.is_file() else None
+    name = block.get("name") if isinstance(block, dict) else None
+    return name if isinstance(name, str) else REGISTERED
 
 
 def parse(content: dict[str, Any], origin: str = "params") -> Params:

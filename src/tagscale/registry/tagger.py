@@ -7,22 +7,23 @@ data.
 
 import logging
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tagscale.decoding.decode import MAX_SECONDS, decode
+from tagscale.decoding.decode import MAX_SECONDS, Decoded, decode
 from tagscale.decoding.opened import AudioError
 from tagscale.evaluation.decisions import DECISIONS, Decisions
 from tagscale.params.blocks import AudioLimits
 from tagscale.registry.profile import PROFILE, Profile, read_profile, write_profile
 from tagscale.registry.scorers import Scorer, load_scorer
+from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.files import digest_of, read_json, replacing, sha256_of, write_json
 from tagscale.validation.faults import FAINTEST, inaudible, judge
 
 LISTENING = "listening.json"  # beside the scorer: groups of the tags, limits of audio files
@@ -34,18 +35,6 @@ OUTPUTS = (SCORES, PROBABILITIES, "decisions")  # its values; the first is the d
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Heard:
-    """What a tagger says of one file.
-
-    scores: tag -> score in [0, 1].
-    warnings: whatever validation would have quarantined the file for in training, or mentioned.
-    """
-
-    scores: dict[str, float]
-    warnings: list[str]
-
-
 @dataclass
 class AudioTagger:
     """A scorer of any kind with the settings for tagging files.
@@ -55,6 +44,7 @@ class AudioTagger:
     decisions: calibrations and thresholds of the classification tags; None where such a version carries none.
     longest: seconds of a file that is decoded; a longer one is rejected.
     profile: of the data that it was tested on; None where such a version, or a published encoder, carries none.
+    sha256: of the files that it was loaded from; "" where it was not.
     """
 
     scorer: Scorer
@@ -63,6 +53,7 @@ class AudioTagger:
     decisions: Decisions | None = None
     longest: float = MAX_SECONDS
     profile: Profile | None = None
+    sha256: str = ""
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -85,7 +76,7 @@ class AudioTagger:
                 f"{folder / LISTENING}: missing or damaged ({error!r}); register the run again."
             ) from None
         decisions, profile = _read_decisions(folder / DECISIONS), read_profile(folder / PROFILE)
-        return cls(load_scorer(folder), groups, limits, decisions, profile=profile)
+        return cls(load_scorer(folder), groups, limits, decisions, profile=profile, sha256=digest_of_folder(folder))
 
     def save(self, folder: Path) -> None:
         """Write the scorer and the settings for tagging as a folder of its own; an earlier one is replaced."""
@@ -99,22 +90,47 @@ class AudioTagger:
             if self.profile:
                 write_profile(self.profile, fresh / PROFILE)
 
-    def hear(self, path: Path) -> Heard:
-        """Score every tag for one audio file of any length, and say what is wrong with the file.
+    def hear(self, recordings: Sequence[Decoded], embed: bool = False) -> list[Tags]:
+        """Score every tag for decoded recordings of any length, in one batch, and say what is wrong with each.
+
+        A recording with nothing to hear in it, silence or less than 0.1 s, gets the reason as its error.
+
+        Args:
+            embed: also give the embeddings of the recordings, see `Scorer.embed`
+        Returns:
+            a result each, in order, with "" as its name
+        """
+        reasons = [inaudible(recording.facts()) for recording in recordings]
+        audible = [recording.samples for recording, reason in zip(recordings, reasons, strict=True) if not reason]
+        heard = zip(*self.scorer.hear(audible, embed), strict=True) if audible else iter(())
+        return [
+            Tags("", error=reason, facts=_facts(recording)) if reason else self._tags(recording, *next(heard))
+            for recording, reason in zip(recordings, reasons, strict=True)
+        ]
+
+    def _tags(self, recording: Decoded, scores: np.ndarray, embedding: np.ndarray | None) -> Tags:
+        by_tag = dict(sorted(zip(self.tags, map(float, scores), strict=True), key=lambda item: -item[1]))
+        return Tags(
+            name="",
+            scores=by_tag,
+            warnings=self.warnings(recording.facts()),
+            decided=self.decisions.decide(by_tag) if self.decisions else {},
+            facts=_facts(recording),
+            embedding=embedding,
+            groups=self.groups,
+            kinds=self.kinds,
+        )
+
+    def tag(self, path: Path) -> Tags:
+        """The result for one audio file.
 
         Raises:
-            AudioError: the file cannot be decoded, or there is nothing to hear in it: silence, or less than 0.1 s.
+            AudioError: the file cannot be decoded, or there is nothing to hear in it.
         """
-        decoded = decode(path, self.longest)
-        facts = decoded.facts()
-        if reason := inaudible(facts):
-            raise AudioError(path, reason)
-        scores = self.scorer.scores(decoded.samples)
-        return Heard(dict(zip(self.tags, map(float, scores), strict=True)), self.warnings(facts))
-
-    def listen(self, path: Path) -> dict[str, float]:
-        """The scores alone, see `hear`."""
-        return self.hear(path).scores
+        (tags,) = self.hear([decode(path, self.longest)])
+        if tags.error:
+            raise AudioError(path, tags.error)
+        return replace(tags, name=str(path))
 
     def as_output(self, scores: dict[str, float], output: str) -> dict[str, float]:
         """One recording's scores by tag, as `predict` gives them out.
@@ -162,14 +178,25 @@ class AudioTagger:
             for row, content in enumerate(frame[AUDIO]):
                 path.write_bytes(content)
                 try:
-                    heard = self.hear(path)
+                    heard = self.tag(path)
                 except AudioError as error:
                     logger.warning("row %d: not tagged: %s", row, error.reason)
                     continue
-                rows[row] = list(self.as_output(heard.scores, output).values())
+                values = self.as_output(heard.scores, output)
+                rows[row] = [values[tag] for tag in self.tags]
                 if heard.warnings:
                     logger.warning("row %d: tagged, but %s", row, "; ".join(heard.warnings))
         return pd.DataFrame(rows, columns=list(self.tags), index=frame.index)
+
+
+def digest_of_folder(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files of a folder and of those in it, in the order of their names."""
+    names = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+    return digest_of({name: sha256_of(folder / name) for name in names})
+
+
+def _facts(recording: Decoded) -> dict[str, Any]:
+    return recording.facts() | {"format": recording.format}
 
 
 def _read_decisions(path: Path) -> Decisions | None:

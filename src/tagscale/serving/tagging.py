@@ -1,7 +1,7 @@
 """Tagging files with a registered tagger, one by one; results as a table for people or as JSON for machines."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from rich.text import Text
 
 from tagscale.decoding.formats import SUFFIXES
 from tagscale.decoding.opened import AudioError
-from tagscale.evaluation.decisions import Decided
 from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.tags import Tags
 from tagscale.registry.versions import Version
 from tagscale.runtime.words import as_text
 from tagscale.serving.catalogue import audio_files, is_folder
@@ -21,21 +21,7 @@ from tagscale.serving.catalogue import audio_files, is_folder
 BAR_CHARACTERS = 30
 
 
-@dataclass(frozen=True)
-class TaggedFile:
-    """The result for one file: scores, highest first, with warnings; or the reason why there are none.
-
-    decided: of the classification tags, where the version has decisions
-    """
-
-    path: Path
-    scores: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    error: str | None = None
-    decided: dict[str, Decided] = field(default_factory=dict)
-
-
-def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[TaggedFile]:
+def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[Tags]:
     """Tag each file, and the audio files in each folder, one by one; a bad file never stops the others."""
     for path in map(Path, paths):
         if not is_folder(path):
@@ -44,27 +30,24 @@ def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[TaggedFile
         empty = True
         for file, reason in audio_files(path):
             empty = False
-            yield TaggedFile(file, error=reason) if reason else _tagged(tagger, file)
+            yield Tags(str(file), error=reason) if reason else _tagged(tagger, file)
         if empty:
-            yield TaggedFile(path, error=f"no audio files in this folder ({', '.join(sorted(SUFFIXES))})")
+            yield Tags(str(path), error=f"no audio files in this folder ({', '.join(sorted(SUFFIXES))})")
 
 
-def _tagged(tagger: AudioTagger, file: Path) -> TaggedFile:
+def _tagged(tagger: AudioTagger, file: Path) -> Tags:
     try:
-        heard = tagger.hear(file)
+        return tagger.tag(file)
     except AudioError as error:
-        return TaggedFile(file, error=error.reason)
-    scores = dict(sorted(heard.scores.items(), key=lambda item: -item[1]))
-    decided = tagger.decisions.decide(scores) if tagger.decisions else {}
-    return TaggedFile(file, scores, heard.warnings, decided=decided)
+        return Tags(str(file), error=error.reason)
 
 
-def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int = 10) -> None:
+def print_tags(console: Console, file: Tags, tagger: AudioTagger, top: int = 10) -> None:
     """One file's tags as a small table: the `top` classification tags with bars, every regression tag as a dial.
 
     Warnings stand above the scores. Behind the bar stand a tag's probability and, where it is decided, "yes".
     """
-    console.print(Text(as_text(file.path), style="bold"), soft_wrap=True)
+    console.print(Text(as_text(file.name), style="bold"), soft_wrap=True)
     if file.error is not None:
         console.print(Text(f"  not tagged: {file.error}", style="red"), soft_wrap=True)
         return
@@ -85,7 +68,7 @@ def print_tags(console: Console, file: TaggedFile, tagger: AudioTagger, top: int
     console.print()
 
 
-def as_json(version: Version, files: Sequence[TaggedFile]) -> dict[str, Any]:
+def as_json(version: Version, files: Sequence[Tags]) -> dict[str, Any]:
     """Results as the JSON output.
 
     {"model", "version", "files": [{"path", "scores", "warnings"} or {"path", "error"}]}
@@ -94,18 +77,18 @@ def as_json(version: Version, files: Sequence[TaggedFile]) -> dict[str, Any]:
     return {
         "model": version.name,
         "version": version.number,
-        "files": [{"path": as_text(file.path)} | _said(file) for file in files],
+        "files": [{"path": as_text(file.name)} | _said(file) for file in files],
     }
 
 
-def _said(file: TaggedFile) -> dict[str, Any]:
+def _said(file: Tags) -> dict[str, Any]:
     if file.error is not None:
         return {"error": file.error}
     decisions = {tag: asdict(decided) for tag, decided in file.decided.items()}
     return {"scores": file.scores, "warnings": file.warnings} | ({"decisions": decisions} if decisions else {})
 
 
-def _row(tag: str, file: TaggedFile, tagger: AudioTagger, picture: RenderableType) -> list[RenderableType]:
+def _row(tag: str, file: Tags, tagger: AudioTagger, picture: RenderableType) -> list[RenderableType]:
     row: list[RenderableType] = [
         Text(f"  {tag}"),
         Text(tagger.groups.get(tag, ""), style="dim"),

@@ -19,14 +19,7 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     unsent.py    a journal of entries on disk: those of a record, and those that an outbox has not sent yet
 """
 
-import os
-
-# mlflow reads these when it is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Five retries take a minute, enough for a server to restart; mlflow's default of seven takes over four minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+import tagscale.runtime.quiet  # noqa: F401, I001 (before anything here imports mlflow)
 
 from tagscale.tracking.data import DataFacts
 from tagscale.tracking.local import database_of

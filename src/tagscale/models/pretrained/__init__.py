@@ -137,6 +137,11 @@ _ENTRIES = (
 ENCODERS = {entry.name: entry for entry in _ENTRIES}
 
 
+def model_name(encoder: str) -> str:
+    """The name of a published encoder as a registered model, from either spelling."""
+    return encoder.replace("_", "-")
+
+
 def is_published(model: str) -> bool:
     """Whether a registered model's name, with hyphens or underscores, is that of a published encoder.
 

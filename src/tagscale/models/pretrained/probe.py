@@ -72,10 +72,18 @@ class JoinedProbes(nn.Module):
         super().__init__()
         self.encoder, self.weights = probes[0].encoder, list(weights)
         self.outputs = nn.ModuleList(probe.output for probe in probes)
+        self.dims = probes[0].dims
 
     def forward(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, tags), the logits of the mean scores."""
-        features = self.encoder.encode(wave)
+        return self.output(self.encode(wave))
+
+    def encode(self, wave: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, features), as of each probe."""
+        return self.encoder.encode(wave)
+
+    def output(self, features: Tensor) -> Tensor:
+        """(batch, features) -> (batch, tags), the logits of the mean scores."""
         means = [weight * output(features).sigmoid() for weight, output in zip(self.weights, self.outputs, strict=True)]
         return torch.stack(means).sum(dim=0).clamp(0, 1).logit()
 

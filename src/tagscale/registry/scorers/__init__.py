@@ -9,15 +9,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
+from tagscale import SAMPLE_RATE
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
-from tagscale.store.read import Store
 
+if TYPE_CHECKING:  # pandas takes a second to import, and tagging needs neither
+    import pandas as pd
+
+    from tagscale.store.read import Store
+
+Embeddings = np.ndarray | list[None]
 FILE, FORMAT = "scorer.json", 1
 COMMAND = "tagscale register"  # writes the folder again
 # kind -> its module in this folder, and the class there
@@ -37,6 +42,8 @@ class Scorer(ABC):
         kind: key of `KINDS`
         needs: packages that this kind needs beside those of every tagger
         shorter: what it does with a recording that is shorter than `seconds`
+        excerpts: length and step, in seconds, of the excerpts that `windows` scores
+        dims: numbers of an embedding; 0 where it gives none
         tags, kinds: the outputs, in order; kinds are classification | regression
         seconds: the shortest recording that it hears as it is
     """
@@ -51,18 +58,79 @@ class Scorer(ABC):
     @abstractmethod
     def seconds(self) -> float: ...
 
+    @property
     @abstractmethod
-    def scores(self, samples: np.ndarray) -> np.ndarray:
-        """Scores of one recording: float32 (tags,), in [0, 1].
+    def excerpts(self) -> tuple[float, float]: ...
+
+    @property
+    @abstractmethod
+    def dims(self) -> int: ...
+
+    @abstractmethod
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
+        """Scores, and embeddings where they are asked for, of recordings of any length; in one batch.
 
         Args:
-            samples: (n,) mono, 16 kHz; int16, or floats in [-1, 1]
+            recordings: one at least, each (n,) mono, 16 kHz; int16, or floats in [-1, 1]
+        Returns:
+            scores (recordings, tags) float32 in [0, 1]; embeddings (recordings, dims) float32, or a None each
         Raises:
-            TagscaleError: no samples, or floats that are not numbers.
+            TagscaleError: a recording without samples, or with floats that are not numbers.
         """
 
+    def scores_of(self, recordings: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores of recordings: (recordings, tags) float32 in [0, 1]. Arguments and errors as of `hear`."""
+        return self.hear(recordings)[0]
+
+    def scores(self, samples: np.ndarray) -> np.ndarray:
+        """Scores of one recording: (tags,) float32 in [0, 1]. Samples and errors as of `hear`."""
+        return self.scores_of([samples])[0]
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        """The embedding of one recording: (dims,) float32. Samples and errors as of `hear`.
+
+        Of a network: what its last layer sees (`models.tagger.Tagger.encode`), averaged over the moving window; of a
+        probe that is the output of its encoder. Of trees: the descriptors, standardised by the mean and the deviation
+        of the training tracks. Of a mean or an ensemble: see `MeanScorer`.
+
+        Raises:
+            TagscaleError: also where this model gives no embedding.
+        """
+        if not self.dims:
+            raise TagscaleError(
+                "This model gives no embedding: an earlier tagscale trained its trees and kept no means of their "
+                "descriptors. Train and register it again."
+            )
+        (embedding,) = self.hear([samples], embed=True)[1]
+        assert embedding is not None
+        return embedding
+
+    def windows(self, samples: np.ndarray, hop_seconds: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores over time: those of excerpts of the recording, each scored as a recording of its own.
+
+        The excerpts are as long as `excerpts` says, and the last one ends where the recording ends. For a network they
+        are the windows whose mean `scores` is.
+
+        Args:
+            samples: as of `hear`
+            hop_seconds: step of the excerpts; by default that of `excerpts`
+        Returns:
+            times (windows,) of the middle of each excerpt in seconds, scores (windows, tags)
+        Raises:
+            TagscaleError: as `hear`, or a step that is not positive.
+        """
+        seconds, step = self.excerpts
+        step = step if hop_seconds is None else hop_seconds
+        length, hop = round(seconds * SAMPLE_RATE), round(step * SAMPLE_RATE)
+        if hop < 1:
+            raise TagscaleError(f"hop_seconds: found {step:g}, expected seconds above 0.")
+        last = max(len(samples) - length, 0)
+        starts = np.append(np.arange(0, last, hop), last)
+        scores = self.scores_of([samples[start : start + length] for start in starts])
+        return (starts + min(length, len(samples)) / 2) / SAMPLE_RATE, scores
+
     @abstractmethod
-    def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
+    def predict(self, store: "Store", tracks: Sequence[str]) -> "pd.DataFrame":
         """Scores of tracks of a store: index track_id in the given order, one float32 column a tag."""
 
     @abstractmethod

@@ -34,6 +34,7 @@ class EnsembleScorer(MeanScorer):
                 f"An ensemble needs weights of its {len(self.members)} members for each kind of tags "
                 f"({', '.join(dict.fromkeys(self.kinds))}), one above 0 at least; found {self.by_kind}."
             )
+        self.weights = self.of_tags.mean(axis=1) / self.of_tags.mean(axis=1).sum()  # of the embeddings
 
     @property
     def _joined(self) -> None:

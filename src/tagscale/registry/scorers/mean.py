@@ -8,13 +8,17 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from tagscale.registry.scorers import Scorer, load_scorer
+from tagscale.registry.scorers import Embeddings, Scorer, load_scorer
 from tagscale.runtime.errors import TagscaleError
 from tagscale.store.read import Store
 
 
 class MeanScorer(Scorer):
     """The weighted mean of its members' scores.
+
+    An embedding holds those of the members side by side, each of the length of the root of its weight. So the cosine
+    of two embeddings is the weighted mean of the members' cosines. A member that gives no embedding is left out, and
+    probes on one encoder give what it gives.
 
     Args:
         members: name -> scorer, all of the same tags and kinds in the same order
@@ -57,10 +61,23 @@ class MeanScorer(Scorer):
         alike = all(type(member) is kind for member in members)
         return kind.joined(members, self.weights.tolist()) if alike else None
 
-    def scores(self, samples: np.ndarray) -> np.ndarray:
+    @property
+    def excerpts(self) -> tuple[float, float]:
+        return max(member.excerpts for member in self.members.values())
+
+    @property
+    def dims(self) -> int:
+        return self._joined.dims if self._joined else sum(member.dims for member in self.members.values())
+
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
         if self._joined:
-            return self._joined.scores(samples)
-        return self.mean(member.scores(samples) for member in self.members.values())
+            return self._joined.hear(recordings, embed)
+        heard = [member.hear(recordings, embed and bool(member.dims)) for member in self.members.values()]
+        scores = self.mean(scores for scores, _ in heard)
+        if not embed:
+            return scores, [None] * len(recordings)
+        parts = zip(np.sqrt(self.weights, dtype=np.float32), [embeddings for _, embeddings in heard], strict=True)
+        return scores, np.hstack([length * _unit(part) for length, part in parts if isinstance(part, np.ndarray)])
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
         scores = self.mean(member.predict(store, tracks).to_numpy() for member in self.members.values())
@@ -88,6 +105,12 @@ class MeanScorer(Scorer):
     @staticmethod
     def _members(folder: Path, facts: Mapping[str, Any]) -> dict[str, Scorer]:
         return {one["name"]: load_scorer(_folder(folder, number)) for number, one in enumerate(facts["members"], 1)}
+
+
+def _unit(embeddings: np.ndarray) -> np.ndarray:
+    """(recordings, dims) of length 1 each; zeros stay zeros."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)
 
 
 def _folder(folder: Path, number: int) -> Path:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
-from tagscale.evaluation.predict import predict, scores_of_samples, window_samples
+from tagscale.evaluation.predict import predict, scores_and_features, scores_of_recordings, window_samples
 from tagscale.models.build import Architecture
 from tagscale.models.pretrained.probe import JoinedProbes, Probe, have_one_encoder
-from tagscale.registry.scorers import COMMAND, Scorer
+from tagscale.models.tagger import Tagger
+from tagscale.registry.scorers import COMMAND, Embeddings, Scorer
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
 
@@ -29,7 +29,11 @@ class NetworkScorer(Scorer):
     shorter = "the model hears it again and again"
 
     def __init__(
-        self, model: nn.Module, architecture: Architecture, hop_seconds: float, window_seconds: float | None = None
+        self,
+        model: Tagger | JoinedProbes,
+        architecture: Architecture,
+        hop_seconds: float,
+        window_seconds: float | None = None,
     ) -> None:
         self.model, self.architecture = model, architecture
         self.hop_seconds, self.window_seconds = hop_seconds, window_seconds
@@ -39,8 +43,19 @@ class NetworkScorer(Scorer):
     def seconds(self) -> float:
         return window_samples(self.architecture, self.window_seconds) / self.architecture.sample_rate
 
-    def scores(self, samples: np.ndarray) -> np.ndarray:
-        return scores_of_samples(self.model, self.architecture, samples, self.hop_seconds, self.window_seconds)
+    @property
+    def excerpts(self) -> tuple[float, float]:
+        return self.seconds, self.hop_seconds
+
+    @property
+    def dims(self) -> int:
+        return self.model.dims
+
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
+        window = self.hop_seconds, self.window_seconds
+        if embed:
+            return scores_and_features(self.model, self.architecture, recordings, *window)
+        return scores_of_recordings(self.model, self.architecture, recordings, *window), [None] * len(recordings)
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
         return predict(self.model, self.architecture, store, tracks, self.hop_seconds, self.window_seconds)

@@ -9,9 +9,9 @@ import pandas as pd
 
 from tagscale import SAMPLE_RATE
 from tagscale.descriptors.baseline import DescriptorTrees
-from tagscale.descriptors.describe import LONG_FRAME, names
+from tagscale.descriptors.describe import LONG_FRAME, describe_recording, names
 from tagscale.descriptors.describing import describe_all
-from tagscale.registry.scorers import COMMAND, Scorer
+from tagscale.registry.scorers import COMMAND, Embeddings, Scorer
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
 from tagscale.store.read import Store
@@ -22,13 +22,20 @@ class TreesScorer(Scorer):
     needs = ("xgboost-cpu", "scipy", "threadpoolctl", "rich")
     shorter = "silence fills it up"
     seconds = LONG_FRAME / SAMPLE_RATE
+    excerpts = (10.0, 5.0)  # a tempo needs some bars
 
     def __init__(self, trees: DescriptorTrees) -> None:
         self.trees = trees
         self.tags, self.kinds = tuple(trees.tags), tuple(trees.kinds)
 
-    def scores(self, samples: np.ndarray) -> np.ndarray:
-        return self.trees.scores_of_samples(samples)
+    @property
+    def dims(self) -> int:
+        return len(self.trees.means)
+
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
+        features = pd.concat([describe_recording(samples) for samples in recordings], ignore_index=True)
+        scores = self.trees.predict(features)
+        return scores, self.trees.standardised(features) if embed else [None] * len(recordings)
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
         rows = {}
