@@ -7,16 +7,14 @@ import pytest
 from kubernetes import client
 from typer.testing import CliRunner
 
+from cluster.conftest import MODEL
 from kubernetes_loopback.champion import NAMESPACE, ChampionCluster, champion_cluster
-from registry.tiny import empty_store
 from tagscale.cli import app, main
 from tagscale.cluster import rollout
 from tagscale.cluster.rollout import Rollouts
-from tagscale.registry.promote import promote
-from tagscale.registry.versions import Registry
 from tagscale.runtime.errors import TagscaleError
 
-PARAMS, MODEL = str(Path(__file__).parents[2] / "params.yaml"), "tagscale-tagger"
+PARAMS = str(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -133,19 +131,6 @@ def test_kserve_undoes_a_restart_of_its_deployment_and_keeps_the_annotation() ->
         assert template["metadata"]["annotations"]["tagscale.version"] == "3"
 
 
-@pytest.fixture(scope="module")
-def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Address of a registry with two versions, of which the second is champion."""
-    uri = f"sqlite:///{empty_store(request.config, tmp_path_factory.mktemp('registry'))}/mlflow.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        model = Registry.open_or_create(MODEL, "for tests")
-        for _ in range(2):
-            model.client.create_model_version(MODEL, source="file:///elsewhere")
-        promote(MODEL, 2, "by hand", force=True)
-    return uri
-
-
 @pytest.fixture
 def deploy(registry: str, cluster: ChampionCluster, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """`tagscale deploy` on the cluster; what it prints."""
@@ -174,7 +159,7 @@ def test_the_command_follows_the_registry(deploy: Callable[..., str], cluster: C
     ("words", "because"),
     [
         (["7"], r"has no version '7'; there: 1, 2\."),
-        (["1", "--back"], "expected either a version or --back"),
+        (["1", "--back"], r"one of them; found 1 and --back\."),
         (["--back"], "no version was served before the first one"),
     ],
 )

@@ -1,9 +1,8 @@
-"""The commands that serve a registered version: an HTTP server on this machine, and rollouts on a cluster."""
+"""The command that serves a registered version over HTTP."""
 
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tagscale.cli.stages import PARAMS, ParamsFile
 from tagscale.cli.use import USE
@@ -44,41 +43,3 @@ def serve(
     typer.echo(f"{name}: POST http://{host}:{port}/invocations")
     app = guarded(served(tagger, limits), name, limits)
     uvicorn.run(app, host=host, port=port, lifespan="on", log_level="warning", timeout_graceful_shutdown=timeout)
-
-
-@app.command(rich_help_panel=USE)
-def deploy(
-    version: Annotated[str | None, typer.Argument(help="Version number or alias; default: the champion.")] = None,
-    back: Annotated[bool, typer.Option("--back", help="The version that was served before the present one.")] = False,
-    namespace: Annotated[str, typer.Option(help="Of the champion's pods.")] = "tagscale",
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long to wait for its pods.")] = 15,
-    params: ParamsFile = PARAMS,
-) -> None:
-    """Roll out a registered version on the cluster that kubectl talks to, and wait until no pod serves another.
-
-    The registry is not changed: `tagscale promote` and `tagscale rollback` move the champion.
-    """
-    if back and version:
-        raise TagscaleError(f"expected either a version or --back; found {version} and --back.")
-    from tagscale.cluster.rollout import rollouts
-    from tagscale.registry.versions import CHAMPION, Registry
-
-    name = load(params).registry.name
-    cluster, registry = rollouts(namespace, typer.echo), Registry.open(name)
-    served = cluster.served()
-    if served.model != name:
-        raise TagscaleError(
-            f"The pods in namespace {namespace} serve the model {served.model} (--model of their container), and "
-            f"registry.name in {params} is {name}. Make them one."
-        )
-    if back and not served.before:
-        raise TagscaleError(f"Namespace {namespace}: no version was served before {served.version or 'the first one'}.")
-    number = registry.version((served.before if back else version) or CHAMPION).number
-    before = cluster.roll_out(number, minutes * 60).version
-    replaced = f", in place of version {before}" if before and before != number else ""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{name}: version [bold]{number}[/] is served, and no other{replaced}.")
-    champion = registry.aliases().get(CHAMPION)
-    if champion != number:
-        said = f"version {champion}" if champion else "nobody"
-        console.print(f"The registry's champion is {said}: `tagscale promote` or `tagscale rollback` moves it.")

@@ -6,7 +6,8 @@ the manifests, so `kubectl apply` leaves it as it is.
 
 KServe makes its Deployment anew from the InferenceService and takes away what else it finds in there (0.15 to 0.20,
 reconcilers/deployment/deployment_reconciler.go), a `kubectl rollout restart` as well. Annotations of the predictor
-reach the pods (components/predictor.go), so the InferenceService is what is changed.
+reach the pods (components/predictor.go), so the InferenceService is what is changed. In the mode Knative it makes a
+revision of Knative in place of a Deployment (reconcilers/knative/ksvc_reconciler.go).
 """
 
 import time
@@ -21,6 +22,9 @@ from tagscale.runtime.errors import TagscaleError
 CHAMPION = "tagscale-champion"  # of k8s/components/champion-*
 VERSION = "tagscale.version"
 BEFORE = "tagscale.version-before"  # what the present version replaced; of the workload itself
+BESIDE = "tagscale.version-beside"  # of an InferenceService with a canary: the version that gets the other requests
+MODE = "serving.kserve.io/deploymentMode"
+ON_KNATIVE = ("Serverless", "Knative")  # the second name since 0.16 (pkg/constants/constants.go)
 LABEL = "app.kubernetes.io/name"
 POLL_SECONDS = 2.0
 LOG_LINES = 5  # of a pod that does not start, in an error
@@ -64,12 +68,14 @@ class Served:
 
     version, before: numbers; None where none was rolled out.
     model: the registered model that its pods serve.
+    knative: whether revisions of Knative serve it.
     """
 
     kind: Kind
     version: str | None
     before: str | None
     model: str | None
+    knative: bool = False
 
 
 class Rollouts:
@@ -91,11 +97,13 @@ class Rollouts:
     def served(self) -> Served:
         """What the cluster serves, or is about to."""
         for kind in (INFERENCE_SERVICE, DEPLOYMENT):
-            body = self._get(kind, CHAMPION)
+            body = self.get(kind, CHAMPION)
             if body is not None:
-                version = _at(body, *kind.pods, *kind.annotations).get(VERSION)
-                before = _at(body, "metadata", "annotations").get(BEFORE)
-                return Served(kind, version, before, _model(body, kind))
+                own = at(body, "metadata", "annotations")
+                version = own.get(BESIDE) or at(body, *kind.pods, *kind.annotations).get(VERSION)
+                mode = at(body, "status").get("deploymentMode") or own.get(MODE)
+                knative = kind is INFERENCE_SERVICE and mode in ON_KNATIVE
+                return Served(kind, version, own.get(BEFORE), _model(body, kind), knative)
         raise TagscaleError(
             f"Namespace {self.namespace}: neither an InferenceService nor a Deployment {CHAMPION}. Apply an overlay "
             "that has a component champion-* first (kubectl apply -k k8s/overlays/...), or name another --namespace."
@@ -111,30 +119,51 @@ class Rollouts:
             TagscaleError: its pods do not start. The rollout is left as it is, and the pods before it go on.
         """
         present = self.served()
+        revision = self.revision() if present.knative and present.version != version else None
         if present.version != version:
-            annotations: dict[str, Any] = {VERSION: version}
-            for step in reversed((*present.kind.pods, *present.kind.annotations)):
-                annotations = {step: annotations}
-            patch = annotations | {"metadata": {"annotations": {BEFORE: present.version}}}
-            self._ask(self.objects.patch_namespaced_custom_object, *self._place(present.kind), CHAMPION, patch)
-        self._wait(present, version, seconds)
+            self.patch(present.kind, CHAMPION, of_pods(present.kind, {VERSION: version}), {BEFORE: present.version})
+        self.wait(present, version, lambda: self.state(present, version, revision), seconds)
         return present
 
-    def _wait(self, present: Served, version: str, seconds: float) -> None:
+    def state(self, present: Served, version: str, revision: str | None, percent: int = 100) -> str:
+        """What the rollout of a version waits for; "" when it is done.
+
+        Args:
+            revision: of Knative, before the rollout; None: the version has one.
+            percent: of the requests, which the version is to get.
+        """
+        if present.knative:
+            return _revision_state(self.get(present.kind, CHAMPION) or {}, revision, percent)
+        return deployment_state(self.get(DEPLOYMENT, present.kind.deployment), version)
+
+    def revision(self) -> str:
+        """The newest revision that Knative has made; "" before the first."""
+        return str(_predictor(self.get(INFERENCE_SERVICE, CHAMPION) or {}).get("latestCreatedRevision", ""))
+
+    def wait(
+        self, present: Served, version: str, state: Callable[[], str], seconds: float, starting: bool = True
+    ) -> None:
+        """Ask for the state until it is "".
+
+        Args:
+            starting: pods of the version are to start, so that one that does not is an error.
+        Raises:
+            TagscaleError: as `roll_out`.
+        """
         end, before = time.monotonic() + seconds, ""
         while True:
             try:
-                state = _state(self._get(DEPLOYMENT, present.kind.deployment), version)
-                stuck = self._stuck(version) if state else ""
+                reason = state()
+                stuck = self._stuck(version) if reason and starting else ""
             except Away as error:
-                state, stuck = str(error), ""
-            if not state:
+                reason, stuck = str(error), ""
+            if not reason:
                 return
-            if state != before:
-                self.say(f"version {version}: {state}")
-                before = state
+            if reason != before:
+                self.say(f"version {version}: {reason}")
+                before = reason
             if stuck or time.monotonic() > end:
-                raise TagscaleError(self._failure(present, version, stuck or f"not done in {seconds:.0f} s: {state}"))
+                raise TagscaleError(self._failure(present, version, stuck or f"not done in {seconds:.0f} s: {reason}"))
             time.sleep(POLL_SECONDS)
 
     def _failure(self, present: Served, version: str, reason: str) -> str:
@@ -146,8 +175,7 @@ class Rollouts:
 
     def _stuck(self, version: str) -> str:
         """Why a pod of the version does not start, with the last lines that it printed; "" where all may yet start."""
-        selector = f"{LABEL}={CHAMPION}"
-        for pod in self._ask(self.core.list_namespaced_pod, self.namespace, label_selector=selector).items:
+        for pod in self.pods(f"{LABEL}={CHAMPION}"):
             if (pod.metadata.annotations or {}).get(VERSION) != version:
                 continue
             for container in pod.status.container_statuses or []:
@@ -172,7 +200,24 @@ class Rollouts:
             return str(text).splitlines()
         return []
 
-    def _get(self, kind: Kind, name: str) -> dict[str, Any] | None:
+    def pods(self, selector: str) -> list[Any]:
+        """The pods that a selector of labels selects."""
+        return list(self._ask(self.core.list_namespaced_pod, self.namespace, label_selector=selector).items)
+
+    def patch(self, kind: Kind, name: str, body: dict[str, Any], annotations: dict[str, Any]) -> None:
+        """Lay a body, and annotations of its own, over an object; None takes a field away."""
+        patch = body | {"metadata": {"annotations": annotations}}
+        self._ask(self.objects.patch_namespaced_custom_object, *self._place(kind), name, patch)
+
+    def create(self, kind: Kind, body: dict[str, Any]) -> None:
+        """Make an object."""
+        self._ask(self.objects.create_namespaced_custom_object, *self._place(kind), body)
+
+    def delete(self, kind: Kind, name: str) -> None:
+        """Take an object away, with what it has made."""
+        self._ask(self.objects.delete_namespaced_custom_object, *self._place(kind), name)
+
+    def get(self, kind: Kind, name: str) -> dict[str, Any] | None:
         """An object; None where there is none, or no such kind."""
         try:
             found: dict[str, Any] = self._ask(self.objects.get_namespaced_custom_object, *self._place(kind), name)
@@ -218,12 +263,20 @@ def rollouts(namespace: str, say: Callable[[str], None]) -> Rollouts:
     return Rollouts(client.ApiClient(), namespace, say)
 
 
-def _state(deployment: dict[str, Any] | None, version: str) -> str:
+def of_pods(kind: Kind, annotations: dict[str, Any]) -> dict[str, Any]:
+    """A body with these annotations of the pods of a workload."""
+    body = annotations
+    for step in reversed((*kind.pods, *kind.annotations)):
+        body = {step: body}
+    return body
+
+
+def deployment_state(deployment: dict[str, Any] | None, version: str) -> str:
     """What a rollout waits for, as `kubectl rollout status` decides it; "" when it is done."""
     if deployment is None:
         return "the Deployment is not made yet"
     spec, status = deployment["spec"], deployment.get("status", {})
-    annotations = _at(deployment, *DEPLOYMENT.pods, *DEPLOYMENT.annotations)
+    annotations = at(deployment, *DEPLOYMENT.pods, *DEPLOYMENT.annotations)
     if (
         annotations.get(VERSION) != version
         or status.get("observedGeneration", 0) < deployment["metadata"]["generation"]
@@ -238,15 +291,31 @@ def _state(deployment: dict[str, Any] | None, version: str) -> str:
     return ""
 
 
+def _predictor(service: dict[str, Any]) -> dict[str, Any]:
+    return at(service, "status", "components", "predictor")
+
+
+def _revision_state(service: dict[str, Any], before: str | None, percent: int) -> str:
+    """What a rollout on Knative waits for: a revision that is not the one before, its pods, and its requests."""
+    status = _predictor(service)
+    newest, ready = status.get("latestCreatedRevision"), status.get("latestReadyRevision")
+    if newest in (None, before):
+        return "Knative does not have it yet"
+    if ready != newest:
+        return f"revision {newest} is not ready"
+    shares = [one.get("percent") or 0 for one in status.get("traffic") or [] if one.get("revisionName") == ready]
+    return "" if sum(shares) == percent else f"revision {newest} gets {sum(shares)} % of the requests"
+
+
 def _model(body: dict[str, Any], kind: Kind) -> str | None:
     """The argument --model of the server's container."""
-    pods = _at(body, *kind.pods)
-    containers = pods.get("containers") or _at(pods, "spec").get("containers") or []
+    pods = at(body, *kind.pods)
+    containers = pods.get("containers") or at(pods, "spec").get("containers") or []
     words = [word for one in containers for word in one.get("args") or []]
     return next((word.partition("=")[2] for word in words if word.startswith("--model=")), None)
 
 
-def _at(body: dict[str, Any], *steps: str) -> dict[str, Any]:
+def at(body: dict[str, Any], *steps: str) -> dict[str, Any]:
     """The part of an object at a path; empty where there is none."""
     for step in steps:
         body = body.get(step) or {}
