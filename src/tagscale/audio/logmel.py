@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 from torchaudio.transforms import Resample
 
@@ -127,10 +128,15 @@ class Resampler(Resample):
         super().__init__(SAMPLE_RATE, rate, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
         self.register_buffer("kernel", self.kernel, persistent=False)
 
-    @torch.compiler.disable  # torchaudio slices by a tensor
+    @torch.compiler.disable  # see `LogMel.unnormalised`
     def forward(self, wave: Tensor) -> Tensor:
+        """As torchaudio's, which rounds the length up in a tensor: an export could not follow."""
+        step, made = self.orig_freq // self.gcd, self.new_freq // self.gcd
+        length = (wave.shape[1] * made + step - 1) // step
         with full_precision(wave.device):
-            return super().forward(wave)
+            padded = F.pad(wave, (self.width, self.width + step)).unsqueeze(1)
+            resampled = F.conv1d(padded, self.kernel, stride=step)  # (B, made, places)
+            return resampled.transpose(1, 2).flatten(1).narrow(1, 0, length)
 
 
 @contextmanager

@@ -104,9 +104,9 @@ def segments(wave: Tensor, samples: int) -> Tensor:
              [4, 5, 6]]])
     """
     spare = wave.shape[1] - samples
-    count = -(-wave.shape[1] // samples)
-    starts = [spare * place // max(count - 1, 1) for place in range(count)]
-    return torch.stack([wave[:, start : start + samples] for start in starts], dim=1)
+    count = (wave.shape[1] + samples - 1) // samples  # ONNX rounds a negative quotient towards 0
+    starts = spare * torch.arange(count, device=wave.device) // torch.sym_max(count - 1, 1)
+    return wave[:, starts[:, None] + torch.arange(samples, device=wave.device)]
 
 
 def aggregate(part: SingleScale, pieces: Tensor, at_once: int) -> Tensor:
@@ -119,7 +119,8 @@ def aggregate(part: SingleScale, pieces: Tensor, at_once: int) -> Tensor:
         (batch, sum of the part's `level_filters`)
     """
     total = torch.zeros((), device=pieces.device)  # float32 also where the part runs at half precision
-    for group in pieces.split(at_once, dim=1):
+    groups = (pieces,) if torch.compiler.is_exporting() else pieces.split(at_once, dim=1)  # whatever the wave's length
+    for group in groups:
         maxima = torch.cat([level.amax(dim=2) for level in part.levels(group.flatten(0, 1))], dim=1)
         total = total + maxima.float().view(*group.shape[:2], -1).sum(dim=1)  # (B, features)
     return total / pieces.shape[1]

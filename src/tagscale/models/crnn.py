@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel, samples_of
-from tagscale.models.kernels import MapConv, NormPool
+from tagscale.models.kernels import GatedUnits, MapConv, NormPool
 from tagscale.models.tagger import Tagger, scaled
 
 RATE, MELS, FRAMES = 12_000, 96, 1366
@@ -56,7 +56,7 @@ class CRNN(Tagger):
             NormPool(count, (pool, pool), eps=BN_EPS, momentum=BN_MOMENTUM)
             for count, pool in zip(counts, POOLS, strict=True)
         )
-        self.recurrent = nn.GRU(counts[-1], units, num_layers=2, batch_first=True)
+        self.recurrent = GatedUnits(counts[-1], units, layers=2)
         self.conv_dropout, self.dropout = nn.Dropout(conv_dropout), nn.Dropout(dropout)
         self.output = nn.Linear(units, tags)
         self._initialise()
@@ -75,7 +75,7 @@ class CRNN(Tagger):
         x = self.input_norm(x)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = self.conv_dropout(F.elu(norm(conv(x))))  # pooled before the ELU, which keeps the order: less to do
-        steps, _ = self.recurrent(x.squeeze(2).transpose(1, 2))  # (B, 339, 1, steps) -> (B, steps, 169)
+        steps = self.recurrent(x.squeeze(2).transpose(1, 2))  # (B, 339, 1, steps) -> (B, steps, 169)
         return self.dropout(steps[:, -1])
 
     def _initialise(self) -> None:

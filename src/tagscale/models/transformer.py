@@ -70,7 +70,7 @@ class TransformerTagger(Tagger):
         for conv in self.convs:
             x = conv(x)
         x = self.embed(x.permute(0, 3, 2, 1).flatten(2))  # (B, 128 width, 16, T // 4) -> (B, T // 4, 256 width)
-        token = self.token.expand(len(x), 1, -1)
+        token = self.token.expand(x.shape[0], 1, -1)  # not len(x), which an export would keep as a number
         x = torch.cat([token, x], dim=1) + self.positions_of(x.shape[1])  # (B, 1 + T // 4, 256 width)
         x = self.layers(self.dropout(x))
         return self.norm(x[:, 0])  # the class token: (B, size)

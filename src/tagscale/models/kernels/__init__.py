@@ -6,11 +6,13 @@ either. Results are those of the layer as it is written, but for rounding. `plai
 
 from tagscale.models.kernels.convolutions import MapConv, TimeConv, pool_time
 from tagscale.models.kernels.norms import NormPool, SingleChannelNorm
+from tagscale.models.kernels.recurrent import GatedUnits
 from tagscale.models.kernels.switch import plain
 from tagscale.models.kernels.tall import Bands, NormMax, Places, TallConv
 
 __all__ = [
     "Bands",
+    "GatedUnits",
     "MapConv",
     "NormMax",
     "NormPool",

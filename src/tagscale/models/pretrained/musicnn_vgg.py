@@ -11,6 +11,7 @@ published (benchmarks/tensorflow_encoders.py runs the saved graphs).
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,8 +84,10 @@ class MusiCNNVGG(Tagger):
 
     def encode(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, 2 filters): the last layer, first half of the time and second half."""
-        places = F.adaptive_avg_pool2d(self.layers(wave)["pool5"], (1, PLACES))
-        return self.dropout(places.squeeze(2).transpose(1, 2).flatten(1))
+        frames = self.layers(wave)["pool5"].mean(dim=2)  # (B, filters, frames): one band is left
+        count = frames.shape[2]
+        places = [frames[:, :, : (count + 1) // PLACES], frames[:, :, count // PLACES :]]  # both have a middle frame
+        return self.dropout(torch.cat([place.mean(dim=2) for place in places], dim=1))
 
     def layers(self, wave: Tensor) -> dict[str, Tensor]:
         """What every layer makes of (batch, samples): pool1 ... pool5, (batch, filters, bands, frames)."""
