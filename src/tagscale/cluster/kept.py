@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 
-import tagscale
 from tagscale import tracking
 from tagscale.cluster import trainjob
 from tagscale.cluster.metadata import Facts, of_mlflow
@@ -27,6 +26,7 @@ from tagscale.models.spec import NETWORKS, base_model, group_of
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import absence_in
+from tagscale.runtime.code import NoSuchCode, digests_of
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of
 from tagscale.runtime.identity import RUN, RunFacts, content_of_run, hash_of, run_name, run_output
@@ -217,18 +217,13 @@ def code_hash(code: str) -> str:
     Raises:
         TagscaleError: one of them is missing: the pipeline was compiled from other code than this.
     """
-    package = Path(tagscale.__file__).parent
-    files: set[Path] = set()
-    for name in code.split():
-        place = package / name
-        if not place.exists():
-            raise TagscaleError(
-                f"{place}: no such file or folder, but the pipeline names it as code of the stage. The image has "
-                "another tagscale than the one that compiled the pipeline: compile it again, or build the image again."
-            )
-        files |= {place} if place.is_file() else {file for file in place.rglob("*") if file.is_file()}
-    own = [file for file in sorted(files) if file.suffix != ".pyc"]
-    return hash_of({file.relative_to(package).as_posix(): sha256_of(file) for file in own})
+    try:
+        return hash_of({file: digest for name in code.split() for file, digest in digests_of(name).items()})
+    except NoSuchCode as error:
+        raise TagscaleError(
+            f"{error} The pipeline names it as code of the stage. The image has another tagscale than the one that "
+            "compiled the pipeline: compile it again, or build the image again."
+        ) from None
 
 
 def _hash_of_inputs(model: str, inputs: Path) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tagscale.runtime.disk import full_disk_explained, refusal_explained
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.extras import remedy
 from tagscale.runtime.signals import Interrupted, answered
 from tagscale.runtime.terminal import write_anything
 
@@ -39,6 +40,11 @@ def command(say: Callable[[str], None] = print_plainly) -> Iterator[None]:
             yield
     except TagscaleError as error:
         say(f"error {error}")
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (how := remedy(error.name)) is None:
+            raise
+        say(f"error {how}")
         sys.exit(1)
     except Interrupted as interruption:
         kept = next(iter(getattr(interruption, "__notes__", [])), KEPT)

@@ -1,7 +1,10 @@
-"""Where the project is, also for a process in a temporary copy of it."""
+"""Where the project is, also for a process in a temporary copy of it, and where the files are that it begins with."""
 
 import os
 from pathlib import Path
+
+import tagscale
+from tagscale.runtime.errors import TagscaleError
 
 
 def project_folder() -> Path:
@@ -15,3 +18,24 @@ def project_folder() -> Path:
     if root and here.is_relative_to(Path(root).resolve() / ".dvc" / "tmp"):
         return Path(root)
     return here
+
+
+def data_home() -> Path:
+    """The folder of this user's data of tagscale, for what belongs to no project (XDG Base Directory Specification)."""
+    place = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return (place if place.is_absolute() else Path.home() / ".local" / "share") / "tagscale"
+
+
+def shipped() -> Path:
+    """Folder of what belongs to tagscale beside its package: params.yaml, dvc.yaml, presets, components, pipelines.
+
+    It is inside the package where a wheel was installed (setup.py puts it there), and else the repository.
+    """
+    package = Path(tagscale.__file__).resolve().parent
+    places = [package / "project", package.parents[1]]
+    if place := next((place for place in places if (place / "params.yaml").is_file()), None):
+        return place
+    raise TagscaleError(
+        f"{places[0]}: no such folder. This tagscale was installed without the files of a study: install a wheel, or "
+        "the repository, and not a copy of src."
+    )

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 DIRTY = "-dirty"  # behind a commit: code or settings differ from it
-CODE = ("src", "components", "pipelines", "presets", "params.yaml", "dvc.yaml")  # what decides a run
+CODE = ("src", ".tagscale", "components", "pipelines", "presets", "params.yaml", "dvc.yaml")  # what decides a run
 _SECONDS = 30  # a large repository on a network drive takes long
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tagscale.models.pretrained import ENCODERS, Published
 from tagscale.models.pretrained.encoder import Encoder, architecture_of_published
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.project import project_folder
+from tagscale.runtime.project import data_home, project_folder
 from tagscale.runtime.reading import Damaged
 from tagscale.runtime.words import suggestion
 from tagscale.training import checkpoint
@@ -20,8 +20,11 @@ PLACE = "TAGSCALE_PRETRAINED"  # environment variable: the folder of all encoder
 
 
 def pretrained_folder() -> Path:
-    """Folder of the encoders: where the environment says, or `pretrained` in the project."""
-    return Path(os.environ.get(PLACE) or project_folder() / "pretrained")
+    """Folder of the encoders: where the environment says; else `pretrained` in a project that has it, or the user's."""
+    if place := os.environ.get(PLACE):
+        return Path(place)
+    own = project_folder() / "pretrained"
+    return own if own.is_dir() else data_home() / "pretrained"
 
 
 def published(name: str) -> Published:
