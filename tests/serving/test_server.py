@@ -1,216 +1,291 @@
-"""The guard around MLflow's scoring app: what it admits, what it refuses, and when a place is free again."""
+"""`tagscale serve` as its clients meet it: one server, real requests, and the end of it."""
 
-import base64
-import http.client
-import json
+import shutil
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import uvicorn
-from mlflow.models import Model
-from mlflow.pyfunc import PyFuncModel
 
-from registry.tiny import tiny_tagger
-from tagscale.registry.package import example_wav, signature
-from tagscale.registry.tagger import AudioTagger
-from tagscale.serving import server
-from tagscale.serving.server import MODEL_HEADER, RETRY_SECONDS, Limits, guarded, served
+from registry.tiny import empty_store
+from servers.processes import free_port
+from serving.served import MODEL, TAGS, Client, as_text, in_project, registered, started
+from tagscale.registry.package import example_wav, load_version
+from tagscale.registry.versions import Registry
 
-NAME = "tagscale-tagger/4"
-ONE = Limits(at_once=1, body_bytes=1000, recordings=2, audio_seconds=5.0, seconds=60)
+ROOT = Path(__file__).parents[2]
+TOKEN = "a token that nobody guesses"
+BODY = 1 << 20
+
+
+class Running(Client):
+    """A server that runs."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
 
 
 @pytest.fixture(scope="module")
-def tagger() -> AudioTagger:
-    return tiny_tagger()
-
-
-class Slow:
-    """A model that works until it is told to end; `begun` counts its requests."""
-
-    def __init__(self) -> None:
-        self.end, self.begun = threading.Event(), threading.Semaphore(0)
-
-    def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        self.begun.release()
-        assert self.end.wait(30)
-        return pd.DataFrame({"rock": [0.5] * len(frame)})
-
-
-@contextmanager
-def serving(model: PyFuncModel, limits: Limits) -> Iterator[int]:
-    """The port of a server, until the block ends."""
-    config = uvicorn.Config(guarded(model, NAME, limits), port=0, lifespan="on", log_level="error")
-    running = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=running.run, args=([listening],))
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            running.should_exit = True
-            thread.join(20)
-    assert not thread.is_alive()
-
-
-@contextmanager
-def slow_server(tagger: AudioTagger, limits: Limits) -> Iterator[tuple[int, Slow]]:
-    slow = Slow()
-    with serving(PyFuncModel(Model(signature=signature(tagger)), slow), limits) as port:
-        try:
-            yield port, slow
-        finally:
-            slow.end.set()
-
-
-def request(*contents: bytes, **more: Any) -> bytes:
-    """The body of a request to tag files."""
-    records = [{"audio": base64.b64encode(content).decode()} for content in contents]
-    return json.dumps({"dataframe_records": records, **more}).encode()
-
-
-def asked(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and content of an answer, which names the version whatever it is."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    method, kind = ("GET", {}) if body is None else ("POST", {"Content-Type": "application/json"})
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = empty_store(request.config, tmp_path_factory.mktemp("served"))
+    shutil.copy(ROOT / "params.yaml", folder)
+    registered(folder, 0, 1)
+    running = Running(free_port(), TOKEN)
+    running.folder = folder
+    running.process = started(
+        folder, running.port, "--beside", "challenger", "--follow", "0.3", "--at-once", "4", "--recordings", "3",
+        "--body", "1", "--minutes", "0.1", "--timeout", "20", TAGSCALE_TOKENS=TOKEN,
+    )  # fmt: skip
     try:
-        connection.request(method, path, body, kind | headers)
-        answer = connection.getresponse()
-        content = answer.read().decode()
+        yield running
     finally:
-        connection.close()
-    assert answer.headers[MODEL_HEADER] == NAME
-    return answer.status, dict(answer.headers), json.loads(content) if content[:1] == "{" else content
+        running.process.kill()
+        running.process.wait()
 
 
-def wait_until_free(port: int) -> None:
-    end = time.monotonic() + 10
-    while asked(port, "/ready")[0] != 200:
-        assert time.monotonic() < end, "the place is never free again"
+@pytest.fixture(scope="module")
+def audio() -> dict[str, bytes]:
+    return {"good.wav": example_wav(2.0), "long.wav": example_wav(7.0), "words.mp3": b"words", "empty.wav": b""}
+
+
+def expected(server: Running, version: str) -> dict[str, float]:
+    with in_project(server.folder):
+        tagger, _ = load_version(MODEL, version)
+    path = server.folder / "good.wav"
+    path.write_bytes(example_wav(2.0))
+    return tagger.tag(path).scores
+
+
+def test_a_form_has_a_result_or_a_reason_for_each_file(server: Running, audio: dict[str, bytes]) -> None:
+    answer = server.form({name: audio[name] for name in ("words.mp3", "good.wav", "long.wav")})
+    assert answer.status == 200
+    assert (answer.content["model"], answer.content["version"]) == (MODEL, "1")
+    assert answer.headers["x-tagscale-model"] == f"{MODEL}/1"
+    words, good, long = answer.content["results"]
+    assert [words["name"], good["name"], long["name"]] == ["words.mp3", "good.wav", "long.wav"]
+    assert "not audio in a known format" in words["error"]
+    assert long["error"] == "longer than 0.1 minutes"
+    assert good["scores"] == pytest.approx(expected(server, "1"), abs=1e-5)
+    assert set(good["decisions"]) == set(TAGS[:2])
+    for tag, decision in good["decisions"].items():
+        assert decision["decided"] == (good["scores"][tag] >= decision["threshold"])
+    assert good["facts"]["source_seconds"] == 2.0
+    assert set(good) == {"name", "scores", "decisions", "warnings", "facts"}
+
+
+def test_all_forms_of_a_request_give_the_same(server: Running, audio: dict[str, bytes]) -> None:
+    good, scores = audio["good.wav"], expected(server, "1")
+    raw = server.ask("/tag?name=a.wav", good, "audio/wav")
+    curl = server.ask("/tag", good, "application/x-www-form-urlencoded")  # of --data-binary
+    record = server.ask("/tag", {"files": [{"name": "a.wav", "audio": as_text(good)}]})
+    for answer in (raw, curl, record):
+        assert answer.content["results"][0]["scores"] == pytest.approx(scores, abs=1e-5)
+    assert raw.content["results"][0]["name"] == record.content["results"][0]["name"] == "a.wav"
+    v2 = server.ask(f"/v2/models/{MODEL}/infer", {"id": "7", "inputs": [tensor(good, b"words")]})
+    values, errors = (output["data"] for output in v2.content["outputs"])
+    assert dict(zip(v2.content["parameters"]["tags"], values, strict=False)) == pytest.approx(scores, abs=1e-5)
+    assert (v2.content["id"], v2.content["outputs"][0]["shape"], errors[0]) == ("7", [2, 3], "")
+    assert "not audio" in errors[1]
+    for form in (
+        {"dataframe_records": [{"audio": as_text(good)}, {"audio": as_text(b"words")}]},
+        {"dataframe_split": {"columns": ["audio"], "data": [[as_text(good)], [as_text(b"words")]]}},
+        {"inputs": {"audio": [as_text(good), as_text(b"words")]}},
+    ):
+        answer = server.ask("/invocations", form)
+        assert answer.content["predictions"][0] == pytest.approx(scores, abs=1e-5)
+        assert set(answer.content["predictions"][1].values()) == {None}
+        assert answer.content["errors"][0] is None
+        assert "not audio" in answer.content["errors"][1]
+    decided = server.ask("/invocations", {"inputs": [as_text(good)], "params": {"output": "decisions"}})
+    assert set(decided.content["predictions"][0]) == set(TAGS)
+
+
+def tensor(*contents: bytes) -> dict[str, object]:
+    return {"name": "audio", "datatype": "BYTES", "shape": [len(contents)], "data": [as_text(one) for one in contents]}
+
+
+def test_more_than_scores(server: Running, audio: dict[str, bytes]) -> None:
+    query = "/tag?taggram=true&embedding=true&spectrogram=true&model=challenger"
+    answer = server.ask(query, audio["good.wav"], "audio/wav").content
+    assert answer["version"] == "2"
+    (result,) = answer["results"]
+    assert result["scores"] == pytest.approx(expected(server, "2"), abs=1e-5)
+    assert set(result["taggram"]["scores"]) == set(TAGS)
+    windows = np.array(list(result["taggram"]["scores"].values()))
+    assert windows.shape == (len(TAGS), len(result["taggram"]["times"]))
+    np.testing.assert_allclose(
+        windows.mean(axis=1), [result["scores"][tag] for tag in result["taggram"]["scores"]], atol=1e-4
+    )
+    lead, beside = server.ask("/models").content["models"]
+    assert (lead["role"], beside["role"], beside["name"]) == ("lead", "beside", "challenger")
+    assert len(result["embedding"]) == beside["embedding_dims"]
+    assert [tag["threshold"] for tag in lead["tags"]] == [0.5, 0.5, None]
+    assert result["spectrogram"]["bands"] == 96
+    assert server.ask("/tag?model=nobody", audio["good.wav"], "audio/wav").status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "because"),
+    [
+        (b"words", "audio/mpeg", 422, "not audio in a known format"),
+        (b"", "audio/mpeg", 400, "The request is empty"),
+        (b"words", "text/plain", 415, "text/plain"),
+        (b"{", "application/json", 400, "no JSON"),
+        (b"[" * 200_000, "application/json", 400, "no JSON"),
+        (b'{"file": 1}', "application/json", 400, "holds no files"),
+        (b'{"files": []}', "application/json", 400, "No recordings"),
+        (b'{"files": [{"audio": "a"}]}', "application/json", 422, "no base64"),
+        (b'{"files": [{"audio": null, "name": "\\ud800"}]}', "application/json", 422, "expected base64"),
+        (b'{"files": [{}, {}, {}, {}]}', "application/json", 400, "3 at most"),
+        (b"--x\r\n", "multipart/form-data; boundary=x", 400, "No recordings"),
+        (b"broken", "multipart/form-data", 400, "boundary"),
+        (bytes(BODY + 1), "audio/mpeg", 413, "more than 1048576 bytes"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(server: Running, body: bytes, kind: str, status: int, because: str) -> None:
+    answer = server.ask("/tag", body, kind)
+    assert (answer.status, because in answer.content["error"]) == (status, True), answer.content
+    assert answer.headers["x-tagscale-model"] == f"{MODEL}/1"
+
+
+def test_other_protocols_refuse_in_the_same_form(server: Running) -> None:
+    assert server.ask(f"/v2/models/{MODEL}/infer", {"inputs": []}).status == 400
+    assert server.ask("/v2/models/nobody/infer", {"inputs": [tensor(b"a")]}).status == 404
+    assert server.ask("/invocations", {"dataframe_records": [{"sound": ""}]}).status == 400
+    assert server.ask("/invocations", b"a", "audio/mpeg").status == 415
+    assert "error" in server.ask("/nowhere").content
+    assert server.ask("/models", {}).status == 405, "LitServe's own routes, which take files by name, are gone"
+    assert server.ask("/tag?taggram=perhaps", b"a", "audio/wav").status == 400
+
+
+def test_health_is_open_and_all_else_needs_a_token(server: Running) -> None:
+    stranger, guest = Client(server.port), Client(server.port, "a wrong token")
+    for path in (
+        "/healthz",
+        "/readyz",
+        "/ping",
+        "/ready",
+        "/health",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/metrics",
+    ):
+        assert stranger.ask(path).status == 200
+    for client in (stranger, guest):
+        for path, body in (("/models", None), ("/tag", b"a"), ("/invocations", {}), ("/nowhere", None)):
+            answer = client.ask(path, body)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert server.ask(f"/v2/models/{MODEL}").content["parameters"]["tags"] == list(TAGS)
+    assert server.ask(f"/v2/models/{MODEL}/versions/1/ready").status == 200
+    assert server.ask("/v2").content["name"] == "tagscale"
+
+
+class Upload:
+    """A request that stands still in the middle of its body, and so holds its place."""
+
+    def __init__(self, server: Running, content: bytes) -> None:
+        self.rest = content[-10:]
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        head = f"POST /tag HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: audio/wav\r\n"
+        self.socket.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content[:-10])
+
+    def end(self) -> bytes:
+        """Send the rest. Returns the line of the answer's status."""
+        self.socket.sendall(self.rest)
+        with self.socket:
+            return self.socket.recv(1000).splitlines()[0]
+
+
+def wait_for(condition: object, seconds: float = 20) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < ends, "it does not come"
         time.sleep(0.02)
 
 
-class InWork:
-    """A request in a thread, which is in work when the block begins; `answer` is there when it has ended."""
-
-    def __init__(self, port: int, slow: Slow) -> None:
-        self.answer: tuple[int, dict[str, str], Any] | None = None
-        self.thread = threading.Thread(target=self._ask, args=(port,))
-        self.thread.start()
-        assert slow.begun.acquire(timeout=20)
-
-    def _ask(self, port: int) -> None:
-        self.answer = asked(port, "/invocations", request(b"song"))
-
-    def status(self) -> int:
-        self.thread.join(30)
-        assert self.answer
-        return self.answer[0]
+def test_a_full_server_refuses_at_once_and_says_that_it_is_not_ready(server: Running, audio: dict[str, bytes]) -> None:
+    uploads = [Upload(server, audio["good.wav"]) for _ in range(4)]
+    wait_for(lambda: server.ask("/readyz").status == 429)
+    answer = server.ask("/tag", audio["good.wav"], "audio/wav")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "5")
+    assert server.ask("/healthz").status == 200, "it is alive"
+    uploads.pop().socket.close()  # a client that leaves
+    wait_for(lambda: server.ask("/readyz").status == 200)
+    assert [upload.end() for upload in uploads] == [b"HTTP/1.1 200 OK"] * 3
 
 
-def test_a_full_server_refuses_at_once_and_says_that_it_is_not_ready(tagger: AudioTagger) -> None:
-    with slow_server(tagger, ONE) as (port, slow):
-        assert asked(port, "/ready")[0] == 200
-        first = InWork(port, slow)
-        status, headers, content = asked(port, "/invocations", request(b"song"))
-        assert (status, headers["retry-after"]) == (503, str(RETRY_SECONDS))
-        assert content["message"] == "1 requests are in work, and this server takes no more at a time. Try again."
-        assert asked(port, "/ready")[0] == 503
-        assert asked(port, "/ping")[0] == asked(port, "/health")[0] == 200  # it is alive
-        slow.end.set()
-        assert first.status() == 200
-        wait_until_free(port)
-        assert asked(port, "/invocations", request(b"song"))[0] == 200
+def test_requests_share_batches_and_a_moved_alias_loses_none(server: Running) -> None:
+    content, stop, versions = example_wav(1.5), threading.Event(), list[tuple[str, str]]()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answer = server.ask("/tag", content, "audio/wav")
+            assert answer.status == 200, answer.content
+            versions.append((answer.content["version"], answer.headers["x-tagscale-model"]))
+
+    with ThreadPoolExecutor(4) as pool, in_project(server.folder):
+        clients = [pool.submit(ask) for _ in range(4)]
+        time.sleep(0.5)
+        Registry.open(MODEL).set_alias("champion", "2")
+        try:
+            wait_for(lambda: versions and versions[-1][0] == "2")
+            time.sleep(0.3)
+        finally:
+            stop.set()
+        for client in clients:
+            client.result(30)
+    numbers = [number for number, _ in versions]
+    first = numbers.index("2")
+    assert numbers[0] == "1"
+    assert set(numbers[first + 4 :]) == {"2"}, "each client had one request in work when the version changed"
+    assert all(name == f"{MODEL}/{number}" for number, name in versions)
+    metrics = server.ask("/metrics").content
+    assert f'role="lead",sha256="{server.ask("/models").content["models"][0]["sha256"]}",version="2"' in metrics
+    assert value(metrics, "tagscale_batch_size_count") < value(metrics, "tagscale_batch_size_sum")
 
 
-def test_a_place_is_taken_until_the_thread_ends_not_until_the_timeout(tagger: AudioTagger) -> None:
-    with slow_server(tagger, Limits(at_once=1, seconds=1)) as (port, slow):
-        assert InWork(port, slow).status() == 504
-        assert asked(port, "/ready")[0] == 503, "the thread works on"
-        assert asked(port, "/invocations", request(b"song"))[0] == 503
-        slow.end.set()
-        wait_until_free(port)
+def value(metrics: str, name: str) -> float:
+    return float(next(line for line in metrics.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
-def test_a_client_that_leaves_does_not_free_its_place(tagger: AudioTagger) -> None:
-    with slow_server(tagger, ONE) as (port, slow):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("POST", "/invocations", request(b"song"), {"Content-Type": "application/json"})
-        assert slow.begun.acquire(timeout=20)
-        connection.close()
-        time.sleep(0.2)
-        assert asked(port, "/ready")[0] == 503
-        slow.end.set()
-        wait_until_free(port)
+def test_hostile_uploads_change_nothing_for_others(server: Running, audio: dict[str, bytes]) -> None:
+    scores = expected(server, "2")
+    wav, noise = bytearray(audio["good.wav"]), np.random.default_rng(0).bytes(50_000)
+    hostile = [
+        noise,
+        b"RIFF" + noise,
+        b"fLaC" + noise,
+        b"ID3" + noise,
+        b"OggS" + noise,
+        bytes(wav[:44]),
+        bytes(wav[:3000]),
+    ]
+    wav[40:44] = b"\xff\xff\xff\xff"
+    hostile.append(bytes(wav))
+    with ThreadPoolExecutor(4) as pool:
+        bad = pool.map(lambda content: server.ask("/tag", content, "audio/wav"), hostile[:3])
+        good = server.form({"good.wav": audio["good.wav"], "a": hostile[3], "b": hostile[4]})
+        assert {answer.status for answer in bad} == {422}
+    assert good.content["results"][0]["scores"] == pytest.approx(scores, abs=1e-5)
+    assert all("error" in result for result in good.content["results"][1:])
+    for content in hostile[5:]:
+        assert server.ask("/tag", content, "audio/wav").status in (200, 422)
 
 
-def test_every_place_is_used(tagger: AudioTagger) -> None:
-    with slow_server(tagger, Limits(at_once=2)) as (port, slow):
-        first = InWork(port, slow)
-        assert asked(port, "/ready")[0] == 200
-        second = InWork(port, slow)
-        assert asked(port, "/ready")[0] == 503
-        slow.end.set()
-        assert (first.status(), second.status()) == (200, 200)
-
-
-def test_large_bodies_are_refused(tagger: AudioTagger) -> None:
-    with slow_server(tagger, ONE) as (port, slow):
-        slow.end.set()
-        large = request(bytes(1000))
-        status, _, content = asked(port, "/invocations", large)
-        assert (status, content["message"]) == (413, "The body has more than 1000 bytes.")
-        pieces = (large[start : start + 100] for start in range(0, len(large), 100))
-        assert asked(port, "/invocations", pieces)[0] == 413, "of a length that is not announced"
-        whole = request(bytes(600))
-        assert len(whole) <= 1000
-        assert asked(port, "/invocations", whole)[0] == 200
-        assert asked(port, "/invocations", iter([whole[:300], whole[300:]]))[0] == 200
-
-
-def test_a_body_that_does_not_come_gives_its_place_back(tagger: AudioTagger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.2)
-    with slow_server(tagger, ONE) as (port, _), socket.create_connection(("127.0.0.1", port), timeout=20) as idle:
-        idle.sendall(b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
-        assert b" 408 " in idle.recv(1000).splitlines()[0]
-        wait_until_free(port)
-
-
-def test_other_addresses_have_the_version_too(tagger: AudioTagger) -> None:
-    with slow_server(tagger, ONE) as (port, _):
-        assert asked(port, "/nowhere")[0] == 404
-        assert asked(port, "/version")[0] == 200
-        assert asked(port, "/invocations", b"song")[0] == 400
-        assert asked(port, "/invocations", b"song", **{"Content-Type": "audio/mpeg"})[0] == 415
-
-
-def test_the_taggers_scores_in_valid_json(tagger: AudioTagger, caplog: pytest.LogCaptureFixture) -> None:
-    limits = Limits(at_once=1, recordings=2, audio_seconds=3.0)
-    song, longer = example_wav(2.0), example_wav(3.5)
-    with serving(served(tagger, limits), limits) as port:
-        status, _, content = asked(port, "/invocations", request(song, longer))
-        assert status == 200
-        expected = tagger.predict(pd.DataFrame({"audio": [song]})).iloc[0]
-        good, bad = content["predictions"]
-        assert list(good) == list(tagger.tags)
-        np.testing.assert_allclose(list(good.values()), expected, rtol=1e-5)
-        assert set(bad.values()) == {None}
-        assert "row 1: not tagged: longer than 0.05 minutes" in caplog.text
-
-        status, _, content = asked(port, "/invocations", request(song, song, song))
-        assert status == 400
-        assert "3 recordings in a request; this server takes 2 at most." in content["message"]
-        status, _, content = asked(port, "/invocations", request(song, params={"output": "decisions"}))
-        assert status == 400
-        assert "has no decisions" in content["message"]
-        assert "stack_trace" not in content
-        status, _, content = asked(port, "/invocations", json.dumps({"dataframe_records": [{"sound": ""}]}).encode())
-        assert status == 400
-        assert "audio" in content["message"]
+def test_sigterm_lets_requests_end_and_refuses_new_ones(server: Running, audio: dict[str, bytes]) -> None:
+    """The last test: it ends the server."""
+    upload = Upload(server, audio["good.wav"])
+    wait_for(lambda: "tagscale_requests_in_work 1.0" in server.ask("/metrics").content)
+    server.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: server.ask("/readyz").status == 503)
+    answer = server.ask("/tag", audio["good.wav"], "audio/wav")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert server.ask("/healthz").status == 200
+    assert upload.end() == b"HTTP/1.1 200 OK"
+    assert server.process.wait(20) == 0

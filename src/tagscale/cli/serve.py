@@ -1,5 +1,7 @@
 """The command that serves a registered version over HTTP."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,36 +12,75 @@ from tagscale.params.load import load
 from tagscale.runtime.errors import TagscaleError
 
 app = typer.Typer()
+TOKENS = "TAGSCALE_TOKENS"
+SHORTEST_TOKEN = 16  # characters
 
 
 @app.command(rich_help_panel=USE)
 def serve(
     version: Annotated[str, typer.Option(help="Version number, champion or challenger.")] = "champion",
     model: Annotated[str | None, typer.Option(help="Another registered model than registry.name.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8080,
-    at_once: Annotated[int, typer.Option(min=1, help="Requests in work at a time; another one gets 503.")] = 2,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="Also loads this version, or published encoder, for requests that name it.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at: 127.0.0.1, 0.0.0.0 or ::.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Port to listen at.")] = 8080,
+    follow: Annotated[
+        float, typer.Option(min=0, help="Seconds between two looks at an alias in the registry; 0: never.")
+    ] = 30,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests in work at a time; another one gets 429.")] = 16,
     body: Annotated[int, typer.Option(min=1, help="MiB of a request; a larger one gets 413.")] = 64,
     recordings: Annotated[int, typer.Option(min=1, help="Recordings in a request; more get 400.")] = 8,
     minutes: Annotated[float, typer.Option(min=0.1, help="Of a recording; a longer one is not tagged.")] = 20,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds until a request is answered with 504.")] = 300,
+    batch: Annotated[int, typer.Option(min=2, help="Recordings that are scored at once, at most.")] = 16,
+    tokens: Annotated[
+        Path | None, typer.Option(help=f"File of tokens, one a line; {TOKENS} holds them as well, with commas.")
+    ] = None,
+    open_metrics: Annotated[bool, typer.Option(help="GET /metrics needs no token.")] = True,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Answer HTTP requests with the tags of audio files, in MLflow's protocol (POST /invocations).
+    """Answer HTTP requests with the tags of audio files: POST /tag, the Open Inference Protocol v2, /invocations.
 
-    An alias is looked up once, when the server starts. Every answer has the number of the version in its header
-    X-Tagscale-Model. GET /ping says that the server is alive, GET /ready whether it takes another request.
+    Every answer names the version in its header X-Tagscale-Model. A version number stays; an alias is followed, and
+    the version that it moves to is loaded beside the old one before it takes over. GET /healthz says that the server
+    is alive, GET /readyz whether it takes another request, GET /metrics how it is doing.
     """
     if not version:
         raise TagscaleError("--version is empty: no version is rolled out to this pod yet. `tagscale deploy` does it.")
-    import uvicorn
+    from tagscale.serving.server.app import Settings
+    from tagscale.serving.server.app import serve as run
+    from tagscale.serving.server.guard import Limits
+    from tagscale.serving.server.lineup import BESIDE, LEAD, Asked
 
-    from tagscale.registry.package import load_version
-    from tagscale.serving.server import Limits, guarded, served
+    name = model or load(params).registry.name
+    settings = Settings(
+        host,
+        port,
+        [Asked(version, LEAD, name), *(Asked(one, BESIDE, name) for one in beside or ())],
+        Limits(at_once, body << 20, recordings, minutes * 60, timeout),
+        _tokens(tokens),
+        open_metrics,
+        batch,
+        follow,
+    )
+    run(settings, lambda line: typer.echo(line, err=True))
 
-    tagger, registered = load_version(model or load(params).registry.name, version)
-    limits = Limits(at_once, body << 20, recordings, minutes * 60, timeout)
-    name = f"{registered.name}/{registered.number}"
-    typer.echo(f"{name}: POST http://{host}:{port}/invocations")
-    app = guarded(served(tagger, limits), name, limits)
-    uvicorn.run(app, host=host, port=port, lifespan="on", log_level="warning", timeout_graceful_shutdown=timeout)
+
+def _tokens(file: Path | None) -> list[str]:
+    """The tokens of the file and of the environment. Raises TagscaleError for a file without one, or one too short."""
+    known = os.environ.get(TOKENS, "").split(",")
+    if file is not None:
+        try:
+            known += file.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TagscaleError(f"--tokens {file}: cannot be read ({error}); expected a token a line.") from None
+    tokens = [token.strip() for token in known if token.strip()]
+    if file is not None and not tokens:
+        raise TagscaleError(f"--tokens {file}: no token in it; expected one a line.")
+    if any(len(token) < SHORTEST_TOKEN for token in tokens):
+        raise TagscaleError(
+            f"A token of this server has less than {SHORTEST_TOKEN} characters: it could be guessed. "
+            "`openssl rand -hex 32` makes one."
+        )
+    return tokens

@@ -70,8 +70,8 @@ def decode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[tupl
     tracks per worker are in memory. A file that cannot be decoded comes with its reason, even one that crashes the
     decoder twice, or that keeps it longer than its size can explain.
     """
-    for job, outcome in answers(_attempt, jobs, workers or cores(), prepare=_silence, seconds=_patience):
-        yield job, Outcome(reason=_reason_of(outcome)) if isinstance(outcome, Lost) else outcome
+    for job, outcome in answers(_attempt, jobs, workers or cores(), prepare=silence, seconds=_patience):
+        yield job, Outcome(reason=reason_of(outcome)) if isinstance(outcome, Lost) else outcome
 
 
 def decode_each(
@@ -84,11 +84,11 @@ def decode_each(
         longest: seconds that a recording may last
     """
     attempt = partial(_attempt_one, sample_rate=sample_rate, longest=longest)
-    for audio, answer in answers(attempt, audios, workers or cores(), prepare=_silence, seconds=_patience_for):
-        yield audio, _reason_of(answer) if isinstance(answer, Lost) else answer
+    for audio, answer in answers(attempt, audios, workers or cores(), prepare=silence, seconds=_patience_for):
+        yield audio, reason_of(answer) if isinstance(answer, Lost) else answer
 
 
-def _reason_of(lost: Lost) -> str:
+def reason_of(lost: Lost) -> str:
     if lost.seconds is None:
         return "the decoder crashed on it"
     return f"the decoder hung: it was stopped after {lost.seconds:.0f} s"
@@ -116,7 +116,7 @@ def _attempt_one(audio: Audio, sample_rate: int | None, longest: float) -> Decod
         return f"could not be decoded ({type(error).__name__}: {error})"
 
 
-def _silence() -> None:
+def silence() -> None:
     """Close stderr: libsndfile's MP3 decoder writes notes to it, across the progress bar."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 

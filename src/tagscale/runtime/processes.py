@@ -7,6 +7,7 @@ Here each worker has a pipe of its own, whose end is the sign of the worker's de
 import math
 import os
 import pickle
+import queue
 import signal
 import threading
 import time
@@ -80,6 +81,42 @@ def answers(
             _advance([worker for worker in crew if worker.task])
     finally:
         for worker in crew:
+            worker.stop()
+
+
+class Crew:
+    """Worker processes for tasks that come one by one, from any thread.
+
+    A process starts with its first task. So a crew may be made before the process forks that uses it.
+
+    Args:
+        answer, workers, prepare: as `answers` takes them
+    """
+
+    def __init__(self, answer: Callable[[Any], Any], workers: int, *, prepare: Callable[[], Any] | None = None) -> None:
+        self.workers = [_Worker(answer, prepare) for _ in range(workers)]
+        self.idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self.workers:
+            self.idle.put(worker)
+
+    def ask(self, task: Any, seconds: float | None = None) -> Any:
+        """The answer to one task, or `Lost`; waits for a worker that is idle. Raises whatever `answer` raises.
+
+        Args:
+            seconds: how long the task may take once it has begun; None: for ever
+        """
+        worker, asked = self.idle.get(), _Task(task, seconds)
+        try:
+            while not asked.answer:
+                worker.begin(asked)
+                _advance([worker])
+            return asked.answer[0]
+        finally:
+            self.idle.put(worker)
+
+    def stop(self) -> None:
+        """End all processes, whatever they do; nobody asks any more."""
+        for worker in self.workers:
             worker.stop()
 
 
@@ -171,7 +208,7 @@ def _advance(busy: list[_Worker]) -> None:
 def _work(pipe: Connection, answer: Callable[[Any], Any], prepare: Callable[[], Any] | None) -> None:
     """What a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and stops this process
-    _end_with_parent()
+    end_with_parent()
     if prepare:
         prepare()
     with suppress(EOFError, OSError):  # the parent closed the pipe
@@ -201,7 +238,7 @@ def _receive(pipe: Connection) -> Any:
     return pickle.loads(head, buffers=[pipe.recv_bytes() for _ in range(buffers)])
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process at once when its parent is killed, in the middle of a task as well."""
     parent = parent_process()
     if parent is None:

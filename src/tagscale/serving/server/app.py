@@ -1,0 +1,188 @@
+"""The server as a whole: its processes, how it starts, follows the registry and ends."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import litserve  # type: ignore[import-untyped]
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from litserve.server import RegularRequestHandler  # type: ignore[import-untyped]
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.processes import end_with_parent
+from tagscale.runtime.signals import answered
+from tagscale.serving.server.guard import App, Guard, Limits, refused
+from tagscale.serving.server.lineup import BESIDE, LEAD, SHADOW, Asked, Follower, State
+from tagscale.serving.server.metrics import Metrics
+from tagscale.serving.server.model import Models
+from tagscale.serving.server.protocols import protocol_routes
+from tagscale.serving.server.routes import Service, own_routes
+from tagscale.serving.server.work import Score, Work
+
+ENDING_SECONDS = 10  # beside the time that a request may take
+SPOOLED = 1 << 20  # bytes of a form's file in memory; the rest is on disk
+HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe takes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server runs.
+
+    Attributes:
+        host, port: where it listens
+        asked: the models, the lead first
+        limits: what it takes
+        tokens: one of them stands in every request; none: nobody needs one
+        open_metrics: GET /metrics needs no token
+        batch: recordings scored at once
+        follow: seconds between two looks at the registry; 0: never
+    """
+
+    host: str
+    port: int
+    asked: Sequence[Asked]
+    limits: Limits = field(default_factory=Limits)
+    tokens: Sequence[str] = ()
+    open_metrics: bool = True
+    batch: int = 16
+    follow: float = 30.0
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; then answer the requests in work, and end.
+
+    Args:
+        say: takes lines for the log
+    Raises:
+        TagscaleError: a version is missing or damaged, or the address is none to listen at.
+    """
+    if settings.host not in HOSTS or settings.port < 1024:
+        raise TagscaleError(
+            f"--host {settings.host} --port {settings.port}: expected one of {', '.join(HOSTS)}, and a port from 1024."
+        )
+    folder = Path(tempfile.mkdtemp(prefix="tagscale-serve-"))
+    follower = Follower(settings.asked, State(folder), settings.follow, say)
+    try:
+        gpu = follower.begin()
+        server = _server(settings, follower.state, "cuda" if gpu else "cpu")
+        slots = ", ".join(f"{slot.role} {slot.model}/{slot.version}" for slot in follower.state.slots())
+        say(f"{slots}: POST http://{settings.host}:{settings.port}/tag")
+        _run(server, settings)
+    finally:
+        follower.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(server: litserve.LitServer, settings: Settings) -> None:
+    """LitServe's run. Its way to end in order is Ctrl-C, so SIGTERM is taken for one."""
+    own = os.getpid()
+
+    def end(number: int) -> None:
+        if os.getpid() == own:  # not in a fork, which inherits this
+            raise KeyboardInterrupt
+
+    server.uvicorn_graceful_timeout = settings.limits.seconds + ENDING_SECONDS
+    try:
+        with answered(end, signal.SIGTERM, signal.SIGINT):
+            server.run(
+                host=settings.host, port=settings.port, num_api_servers=1, log_level="warning", access_log=False,
+                generate_client_file=False,
+            )  # fmt: skip
+    except KeyboardInterrupt:  # while the models are loaded
+        pass
+    except RuntimeError as error:
+        raise TagscaleError(f"The server does not start: {error}. The lines above say why.") from None
+    finally:
+        for worker in getattr(server, "inference_workers", []):
+            worker.kill()
+
+
+def _server(settings: Settings, state: State, accelerator: str) -> litserve.LitServer:
+    """LitServe with the routes of tagscale alone: its own take any path for a file's."""
+    roles = {asked.role for asked in settings.asked}
+    models = [Models(state.folder, "models", (LEAD, BESIDE), settings.batch)]
+    models += [Models(state.folder, "shadow", (SHADOW,), settings.batch, niceness=10)] * (SHADOW in roles)
+    http = Http(settings, state, lambda request: lead.handle_request(request, dict))
+    server = litserve.LitServer(
+        models, accelerator=accelerator, timeout=settings.limits.seconds, restart_workers=True,
+        disable_openapi_url=True, middlewares=[http.guard],
+    )  # fmt: skip
+    MultiPartParser.spool_max_size = SPOOLED  # LitServe keeps forms in memory, for its own use of them
+    lead = RegularRequestHandler(models[0], server)
+    server.app.router.routes.clear()
+    http.install(server.app)
+    return server
+
+
+class Http:
+    """What speaks HTTP: the guard in front, and the routes.
+
+    Args:
+        score: asks the process of the models
+    """
+
+    def __init__(self, settings: Settings, state: State, score: Score) -> None:
+        self.settings, self.state, self.metrics = settings, state, Metrics(state)
+        limits = settings.limits
+        self.work = Work(score, self.metrics, limits.audio_seconds, patience=limits.seconds)
+        self.service = Service(state, self.work, limits)
+
+    def guard(self, app: App) -> Guard:
+        """The guard around an app; a middleware."""
+        self.in_front = Guard(
+            app, self.state, self.metrics, self.settings.limits, tokens=self.settings.tokens,
+            open_metrics=self.settings.open_metrics, begin=_begin, end=self.work.stop,
+        )  # fmt: skip
+        return self.in_front
+
+    def install(self, app: FastAPI) -> None:
+        """Give the app all routes."""
+        app.include_router(own_routes(self.service, lambda: self.in_front, self.metrics.text))
+        app.include_router(protocol_routes(self.service))
+        for kind in (AnyHTTPException, RequestValidationError, ClientDisconnect):
+            app.add_exception_handler(kind, _explained)
+
+
+def _begin(guard: Guard) -> None:
+    """What the process that speaks HTTP does first: a signal lets it drain before uvicorn closes the door."""
+    end_with_parent()
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        ends = signal.getsignal(number)
+        loop.add_signal_handler(number, _drain_later, guard, number, ends)
+
+
+def _drain_later(guard: Guard, number: int, ends: Any) -> None:
+    guard.ending = asyncio.ensure_future(_drain(guard, number, ends))
+
+
+async def _drain(guard: Guard, number: int, ends: Any) -> None:
+    guard.drain()
+    await guard.idle.wait()
+    await asyncio.sleep(0.1)  # the last answer leaves
+    ends(number, None)
+
+
+async def _explained(request: Request, error: Exception) -> JSONResponse:
+    """An error in the form of all errors of this server."""
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        error = HTTPException(400, f"{first['loc'][-1]}: {first['msg']}; found {first.get('input')!r}.")
+    elif isinstance(error, ClientDisconnect):
+        error = HTTPException(400, "The client left before its request was complete.")
+    assert isinstance(error, AnyHTTPException)
+    return refused(error)

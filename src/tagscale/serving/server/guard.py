@@ -1,0 +1,188 @@
+"""What every request passes first: its token, a place in work, bounds of its body; and the metrics of all."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from tagscale.serving.server.lineup import State
+from tagscale.serving.server.metrics import Metrics
+
+MODEL_HEADER = "X-Tagscale-Model"
+RETRY_SECONDS = 5  # what a client that was not admitted is told to wait
+UPLOAD_SECONDS = 30.0  # a request holds its place while its body comes in
+HEALTH = frozenset({"/healthz", "/readyz", "/ping", "/ready", "/health", "/v2/health/live", "/v2/health/ready"})
+OPEN = HEALTH | {"/"}  # need no token: the page holds no data, and asks for one
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server takes.
+
+    Attributes:
+        at_once: requests in work at the same time; another one gets 429.
+        body_bytes: of a request; a larger one gets 413.
+        recordings: in a request; more get 400.
+        audio_seconds: of a recording; a longer one is not tagged.
+        seconds: until a request is answered with 504.
+    """
+
+    at_once: int = 16
+    body_bytes: int = 64 << 20
+    recordings: int = 8
+    audio_seconds: float = 1200.0
+    seconds: int = 300
+
+
+class Guard:
+    """An ASGI app around the server's: admits requests, counts them, and lets none begin once the server drains.
+
+    A request that is no GET needs one of `limits.at_once` places, and keeps it until it is answered.
+
+    Attributes:
+        draining: the server ends when its present requests are answered
+        begin, end: called in the process that speaks HTTP, when it starts and when it ends
+    """
+
+    def __init__(
+        self,
+        app: App,
+        state: State,
+        metrics: Metrics,
+        limits: Limits,
+        *,
+        tokens: Sequence[str] = (),
+        open_metrics: bool = True,
+        begin: Callable[["Guard"], None] | None = None,
+        end: Callable[[], None] | None = None,
+    ) -> None:
+        self.app, self.state, self.metrics, self.limits = app, state, metrics, limits
+        self.tokens = [token.encode() for token in tokens]
+        self.open = OPEN | ({"/metrics"} if open_metrics else set())
+        self.begin, self.end = begin, end
+        self.in_work, self.draining = 0, False
+        self.idle = asyncio.Event()
+        self.ending: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            if self.begin:
+                self.begin(self)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                if self.end:
+                    self.end()
+        elif scope["type"] == "http":
+            await self._count(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def drain(self) -> None:
+        """Admit nothing more."""
+        self.draining = True
+        if not self.in_work:
+            self.idle.set()
+
+    def refusal(self) -> HTTPException | None:
+        """Why another request would not be admitted now."""
+        retry = {"Retry-After": str(RETRY_SECONDS)}
+        if self.draining:
+            return HTTPException(503, "This server ends. Another one answers soon.", retry | {"Connection": "close"})
+        if self.in_work >= self.limits.at_once:
+            full = f"{self.in_work} requests are in work, and this server takes no more at a time. Try again."
+            return HTTPException(429, full, retry)
+        return None
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, statuses = time.perf_counter(), []
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                headers, loaded = MutableHeaders(scope=message), self.state.loaded()
+                if loaded and MODEL_HEADER not in headers:
+                    headers[MODEL_HEADER] = f"{loaded[0]['model']}/{loaded[0]['version']}"
+            await send(message)
+
+        try:
+            await self._admit(scope, receive, send_named)
+        finally:
+            path = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(path, str(statuses[0] if statuses else 500)).inc()
+            self.metrics.seconds.labels(path).observe(time.perf_counter() - began)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._is_allowed(scope):
+            expected = "Expected the header `Authorization: Bearer TOKEN` with a token of this server."
+            await refused(HTTPException(401, expected, {"WWW-Authenticate": "Bearer"}))(scope, receive, send)
+        elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self.app(scope, receive, send)
+        elif refusal := self.refusal():
+            await refused(refusal)(scope, receive, send)
+        else:
+            self.in_work += 1
+            self.metrics.in_work.set(self.in_work)
+            try:
+                await self.app(scope, self._bounded(scope, receive), send)
+            finally:
+                self.in_work -= 1
+                self.metrics.in_work.set(self.in_work)
+                if self.draining and not self.in_work:
+                    self.idle.set()
+
+    def _is_allowed(self, scope: Scope) -> bool:
+        """Whether the request carries a token, or needs none. Every token is compared, so the time tells nothing."""
+        if not self.tokens or scope["path"] in self.open:
+            return True
+        kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        matches = [hmac.compare_digest(token.strip().encode(), known) for known in self.tokens]
+        return kind.lower() == "bearer" and any(matches)
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """A `receive` that gives so many bytes in so much time at most.
+
+        It raises HTTPException, 413 or 408, to whoever reads the body.
+        """
+        most, read, ends = self.limits.body_bytes, 0, time.monotonic() + UPLOAD_SECONDS
+        announced = Headers(scope=scope).get("content-length", "")
+        closes = {"Connection": "close"}
+        too_large = HTTPException(413, f"The body has more than {most} bytes.", closes)
+        too_slow = HTTPException(408, f"The body did not come within {UPLOAD_SECONDS:g} s.", closes)
+        complete = False
+
+        async def next_message() -> Message:
+            nonlocal read, complete
+            if complete:  # what follows is the client's leaving
+                return await receive()
+            if announced.isdigit() and int(announced) > most:
+                raise too_large
+            try:
+                async with asyncio.timeout(ends - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                raise too_slow from None
+            read += len(message.get("body", b""))
+            if read > most:
+                raise too_large
+            complete = not message.get("more_body")
+            return message
+
+        return next_message
+
+
+def refused(error: HTTPException) -> JSONResponse:
+    """An error as this server answers it, in every protocol."""
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)

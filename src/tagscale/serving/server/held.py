@@ -1,0 +1,99 @@
+"""A version that a process holds, and what it says of recordings."""
+
+import base64
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tagscale import SAMPLE_RATE
+from tagscale.audio.logmel import HOP, LogMel
+from tagscale.decoding.decode import Decoded
+from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.tags import Tags
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.pcm import FULL_SCALE
+from tagscale.serving.server.lineup import Slot
+from tagscale.serving.server.model import Answer, Request
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = 1200  # of a spectrogram to look at, at most
+
+
+class Held:
+    """A loaded version in its slot."""
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot, self.tagger = slot, AudioTagger.load(Path(slot.folder))
+        self.names = {"model": slot.model, "version": slot.version, "sha256": self.tagger.sha256}
+
+    def about(self) -> dict[str, Any]:
+        """What GET /models says of it."""
+        thresholds = self.tagger.decisions.tags if self.tagger.decisions else {}
+        tags = [
+            {
+                "tag": tag,
+                "group": self.tagger.groups.get(tag, ""),
+                "kind": kind,
+                "threshold": thresholds[tag].threshold if tag in thresholds else None,
+            }
+            for tag, kind in self.tagger.kinds.items()
+        ]
+        dims = self.tagger.scorer.dims
+        return {"name": self.slot.name, "role": self.slot.role, **self.names, "embedding_dims": dims, "tags": tags}
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Score recordings in one batch; one by one where that fails, so that only the guilty one has no scores."""
+        try:
+            recordings = [_recording(request) for request in requests]
+            tags = self.tagger.hear(recordings, embed=any(request["embedding"] for request in requests))
+            return [self._said(*each) for each in zip(requests, recordings, tags, strict=True)]
+        except Exception as error:
+            if len(requests) > 1:
+                return [self.answer([request])[0] for request in requests]
+            logger.warning("a recording could not be scored", exc_info=not isinstance(error, TagscaleError))
+            reason = str(error) if isinstance(error, TagscaleError) else f"it could not be scored ({error!r})"
+            return [{**self.names, "error": reason}]
+
+    def _said(self, request: Request, recording: Decoded, tags: Tags) -> Answer:
+        if tags.error:
+            return {**self.names, "error": tags.error}
+        answer = {**self.names, "scores": tags.scores}
+        answer["decisions"] = {tag: asdict(decided) for tag, decided in tags.decided.items()}
+        answer |= {"warnings": tags.warnings, "facts": tags.facts}
+        if request["taggram"]:
+            times, scores = self.tagger.scorer.windows(recording.samples)
+            by_tag = dict(zip(self.tagger.tags, scores.T.round(6).tolist(), strict=True))
+            answer["taggram"] = {"times": times.tolist(), "scores": by_tag}
+        if request["embedding"] and tags.embedding is not None:
+            answer["embedding"] = tags.embedding.tolist()
+        if request["spectrogram"]:
+            answer["spectrogram"] = spectrogram(recording.samples)
+        return answer
+
+
+def _recording(request: Request) -> Decoded:
+    return Decoded(samples=np.fromfile(request["samples"], np.int16), **request["facts"])
+
+
+def spectrogram(samples: np.ndarray) -> dict[str, Any]:
+    """The log-mel that models hear, as a picture: bytes from the least value to the greatest, base64.
+
+    Returns:
+        seconds: of a column; bands: rows, from 0 Hz to 8 kHz; columns; data: row by row, the lowest band first
+    """
+    with torch.inference_mode():
+        wave = torch.from_numpy(samples.astype(np.float32) / FULL_SCALE)
+        bands = LogMel()(torch.nn.functional.pad(wave, (0, max(0, 2 * HOP - len(wave))))[None])[0]  # (bands, frames)
+        step = math.ceil(bands.shape[1] / COLUMNS)
+        columns = torch.nn.functional.avg_pool1d(bands[None], step, ceil_mode=True)[0]
+        span = (columns.max() - columns.min()).clamp(min=1e-6)
+        picture = ((columns - columns.min()) / span * 255).round().to(torch.uint8)
+    data = base64.b64encode(picture.numpy().tobytes()).decode()
+    return {"seconds": step * HOP / SAMPLE_RATE, "bands": len(picture), "columns": picture.shape[1], "data": data}

@@ -1,0 +1,144 @@
+"""The server's own protocol: POST /tag, GET /models, health, metrics."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, Response
+
+from tagscale.serving.server import inputs
+from tagscale.serving.server.guard import MODEL_HEADER, RETRY_SECONDS, Guard, Limits
+from tagscale.serving.server.lineup import SHADOW, State
+from tagscale.serving.server.work import Answer, Recording, Wanted, Work
+
+NAMES = ("model", "version", "sha256")
+
+
+class Service:
+    """Answers requests with the tags of their recordings, in whatever protocol they come."""
+
+    def __init__(self, state: State, work: Work, limits: Limits) -> None:
+        self.state, self.work, self.limits = state, work, limits
+
+    def slot(self, name: str | None) -> dict[str, Any]:
+        """The loaded version that a request means: the lead, or one by its name, its model, or MODEL/VERSION.
+
+        Raises:
+            HTTPException: 503 while nothing is loaded, 404 where no such version is.
+        """
+        loaded = [model for model in self.state.loaded() if model["role"] != SHADOW]
+        if not loaded:
+            raise HTTPException(503, "The model is not loaded yet.", {"Retry-After": str(RETRY_SECONDS)})
+        for model in loaded if name else loaded[:1]:
+            if name is None or name in (model["name"], model["model"], f"{model['model']}/{model['version']}"):
+                return model
+        known = ", ".join(model["name"] for model in loaded)
+        raise HTTPException(404, f"No model {name!r} is loaded here; there: {known}.")
+
+    @asynccontextmanager
+    async def folder(self) -> AsyncIterator[Path]:
+        """A folder for a request's files, until it is answered."""
+        folder = Path(tempfile.mkdtemp(dir=self.state.uploads))
+        try:
+            yield folder
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def tag(self, recordings: Sequence[Recording], slot: str, wanted: Wanted) -> list[Answer]:
+        """An answer each, all of one version: scores, or an error.
+
+        Raises:
+            HTTPException: 504 where they are not all there in time.
+        """
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                answers = await asyncio.gather(*(self.work.hear(one, slot, wanted) for one in recordings))
+                while (
+                    len({answer["version"] for answer in answers if "version" in answer}) > 1
+                ):  # it moved on meanwhile
+                    scored = [place for place, answer in enumerate(answers) if "version" in answer]
+                    fresh = await asyncio.gather(*(self.work.ask(recordings[place], slot, wanted) for place in scored))
+                    for place, answer in zip(scored, fresh, strict=True):
+                        answers[place] = answer
+                return answers
+        except TimeoutError:
+            raise HTTPException(504, f"The answer was not there after {self.limits.seconds} s.") from None
+
+
+def named(model: dict[str, Any], answers: Sequence[Answer]) -> dict[str, Any]:
+    """The version that has answered: the loaded one, unless it changed since it was chosen."""
+    return {name: next((answer[name] for answer in answers if name in answer), model[name]) for name in NAMES}
+
+
+def answered(content: dict[str, Any], of: dict[str, Any], status: int = 200) -> JSONResponse:
+    """An answer in JSON, with the version in its header."""
+    return JSONResponse(content, status, {MODEL_HEADER: f"{of['model']}/{of['version']}"})
+
+
+def own_routes(service: Service, guard: Callable[[], Guard], metrics_text: Callable[[], bytes]) -> APIRouter:
+    """The routes of this module.
+
+    Args:
+        guard: the one in front, which the framework makes when the server starts
+        metrics_text: what Prometheus reads
+    """
+    router = APIRouter()
+
+    @router.post("/tag")
+    async def tag(
+        request: Request,
+        model: str | None = None,
+        taggram: bool = False,
+        embedding: bool = False,
+        spectrogram: bool = False,
+    ) -> Response:
+        slot = service.slot(model)
+        async with service.folder() as folder:
+            recordings = await inputs.recordings(request, folder, service.limits.recordings)
+            answers = await service.tag(recordings, slot["name"], Wanted(taggram, embedding, spectrogram))
+        of = named(slot, answers)
+        results = [
+            {"name": recording.name} | {key: value for key, value in answer.items() if key not in NAMES}
+            for recording, answer in zip(recordings, answers, strict=True)
+        ]
+        lone = len(results) == 1 and results[0].get("error")
+        more, status = ({"error": results[0]["error"]}, 422) if lone else ({}, 200)
+        return answered({**of, "results": results, **more}, of, status)
+
+    @router.get("/models")
+    async def models() -> Response:
+        lead = service.slot(None)
+        return answered({"models": service.state.loaded()}, lead)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(metrics_text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/healthz")
+    @router.get("/ping")
+    @router.get("/health")
+    @router.get("/v2/health/live")
+    async def alive() -> Response:
+        """Red where the models owe an answer for so long that they will never give it."""
+        owed, most = service.work.oldest, 2 * service.limits.seconds
+        if owed > most:
+            return JSONResponse({"error": f"The models have owed an answer for {owed:.0f} s."}, 503)
+        return JSONResponse({"live": True})
+
+    @router.get("/readyz")
+    @router.get("/ready")
+    @router.get("/v2/health/ready")
+    async def ready() -> Response:
+        """Whether another request would be admitted."""
+        if refusal := guard().refusal():
+            raise refusal
+        lead = service.slot(None)
+        return answered({"ready": True, "model": lead["model"], "version": lead["version"]}, lead)
+
+    return router
