@@ -62,10 +62,7 @@ results: setup ## Print the result table again, and where to look
 	@tagscale results
 
 ui: setup ## Start MLflow on the local store: compare experiments, see the registered model
-	@echo "MLflow: http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)"
-	@env -u MLFLOW_TRACKING_URI MLFLOW_UI_ENDPOINT=http://127.0.0.1:$(PORT) python -c \
-		"from tagscale.tracking.views import print_pages; print_pages()"
-	@mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
+	@tagscale ui --port $(PORT)
 
 test: setup lint ## Check style and types, run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)

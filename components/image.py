@@ -1,6 +1,6 @@
 """The container image of every component: tagscale with the extras `main` and `pipelines`; tasks install nothing.
 
-TAGSCALE_IMAGE in the environment of `python -m pipelines compile` names another image, by tag or by digest.
+TAGSCALE_IMAGE in the environment of `tagscale pipelines compile` names another image, by tag or by digest.
 """
 
 import os

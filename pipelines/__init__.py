@@ -1,1 +1,1 @@
-"""Kubeflow pipelines of the stages: compile them, or run them on this machine (`python -m pipelines --help`)."""
+"""Kubeflow pipelines of the stages: compile them, or run them on this machine (`tagscale pipelines --help`)."""

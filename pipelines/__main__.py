@@ -1,4 +1,4 @@
-"""`python -m pipelines`: compile the pipelines for a cluster and submit them, or run one on this machine."""
+"""`tagscale pipelines`: compile the pipelines for a cluster and submit them, or run one on this machine."""
 
 from functools import partial
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A compiled pipeline as the text of a mermaid flowchart, which GitHub shows as a picture.
 
-`python -m pipelines draw` prints it, and README shows the study's. It is read off the compiled pipeline, so it shows
+`tagscale pipelines draw` prints it, and README shows the study's. It is read off the compiled pipeline, so it shows
 what a cluster gets.
 """
 

@@ -39,7 +39,7 @@ def compile_package(name: str, settings: Params) -> Package:
 
 
 def read_package(file: Path) -> Package:
-    """A pipeline that `python -m pipelines compile` wrote; its content names its version.
+    """A pipeline that `tagscale pipelines compile` wrote; its content names its version.
 
     Raises:
         TagscaleError: no such file, no compiled pipeline, or one that another version of kfp compiled.
@@ -47,7 +47,7 @@ def read_package(file: Path) -> Package:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TagscaleError(f"{file}: cannot be read ({error}); `python -m pipelines compile` writes one.") from None
+        raise TagscaleError(f"{file}: cannot be read ({error}); `tagscale pipelines compile` writes one.") from None
     return _package(text, str(file), "package", by_content=True)
 
 
@@ -59,7 +59,7 @@ def _package(text: str, origin: str, source: str, by_content: bool) -> Package:
         settings = parse(json.loads(graph.constant(BEGIN, "params")), origin)
     except (KeyError, TypeError, ValueError) as error:
         raise TagscaleError(
-            f"{origin}: not a pipeline of tagscale ({error!r}); `python -m pipelines compile` writes one."
+            f"{origin}: not a pipeline of tagscale ({error!r}); `tagscale pipelines compile` writes one."
         ) from None
     trains = "train" in graph.functions.values()
     about = _grid(settings) if trains else settings.dataset.name

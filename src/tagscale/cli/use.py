@@ -1,6 +1,8 @@
 """The commands around the stages: lay a preset over the settings, print results, tag files, move the champion."""
 
 import json
+import os
+import sys
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -131,10 +133,12 @@ def results(
     console = Console(highlight=False)
     console.print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
     console.print("Report:     reports/report.html   (figures in reports/figures/)")
-    console.print("Compare:    make ui               (MLflow: every run, its curves, the registered versions)")
+    console.print("Compare:    tagscale ui           (MLflow: every run, its curves, the registered versions)")
     if page := _mlflow_page(settings.tracking.experiment, partition):
         console.print(f"            {page}", soft_wrap=True)
-    console.print("Tag files:  tagscale tag FILE...  (in .venv/bin)")
+    programs = Path(sys.prefix) / "bin"
+    place = f"  (in {programs.relative_to(Path.cwd())})" if programs.is_relative_to(Path.cwd()) else ""
+    console.print(f"Tag files:  tagscale tag FILE...{place}", markup=False)
 
 
 def _mlflow_page(experiment: str, partition: Path) -> str | None:
@@ -146,6 +150,23 @@ def _mlflow_page(experiment: str, partition: Path) -> str | None:
         parts = Partition.load(partition)
         return tracking.study_page(experiment, parts.data_hash, parts.hash)
     return None
+
+
+@app.command(rich_help_panel=USE)
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 5000) -> None:
+    """Start MLflow on the local store: compare experiments, see the registered models. Ctrl-C ends it."""
+    from tagscale.tracking.pages import ENDPOINT
+    from tagscale.tracking.views import print_pages
+
+    address = f"http://127.0.0.1:{port}"
+    typer.echo(f"MLflow: {address}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    # Jobs would start seven processes of 250 MB each.
+    os.environ |= {ENDPOINT: address, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    print_pages()
+    sys.stdout.flush()
+    server = ["server", "--backend-store-uri", "sqlite:///mlflow.db", "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *server])
 
 
 @app.command(rich_help_panel=USE)

@@ -153,7 +153,7 @@ class Volume:
             TagscaleError: dataset.version is none of the recorded versions; the message names them.
         """
         recorded = {
-            file.stem: read_json(file, dict[str, Any], "python -m pipelines submit data")
+            file.stem: read_json(file, dict[str, Any], "tagscale pipelines submit data")
             for file in sorted((self.folder / "versions").glob("*.json"))
         }
         version = params.dataset.version
@@ -178,7 +178,7 @@ def address_in(artifact: str) -> Path:
     Raises:
         TagscaleError: the folder is gone: the volume is another one, or somebody deleted it.
     """
-    folder = Path(read_json(Path(artifact), Address, "python -m pipelines submit")["address"])
+    folder = Path(read_json(Path(artifact), Address, "tagscale pipelines submit")["address"])
     if not folder.exists():
         raise TagscaleError(
             f"{folder}: an earlier task wrote it, and it is missing. Check that the volume is the same and that nobody "

@@ -148,7 +148,7 @@ class Registry:
 def _no_model(name: str, uri: str, known: Sequence[str]) -> NoSuchModel:
     return NoSuchModel(
         f"No model {name!r} in the registry at {uri} (there: {', '.join(known) or 'none'}). `tagscale register` "
-        "registers the best run of a finished study, and `make run` makes a study; or set registry.name in params.yaml."
+        "registers the best run of a finished study, which `dvc repro` makes; or set registry.name in params.yaml."
     )
 
 

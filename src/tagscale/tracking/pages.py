@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 from tagscale.tracking.server import configure
 
 ENDPOINT = "MLFLOW_UI_ENDPOINT"  # where browsers reach MLflow, if that is not MLFLOW_TRACKING_URI
-LOCAL = "http://127.0.0.1:5000"  # where `make ui` shows a store without a server
+LOCAL = "http://127.0.0.1:5000"  # where `tagscale ui` shows a store without a server
 
 
 def run_page(run_id: str) -> str | None:

@@ -89,7 +89,7 @@ def study_page(experiment: str, dataset_hash: str, partition_hash: str) -> str |
 
 
 def print_pages() -> None:
-    """Print the address of every view, for `make ui`. Makes the store where it is missing."""
+    """Print the address of every view, for `tagscale ui`. Makes the store where it is missing."""
     client = connect()
     with explained(client.tracking_uri):
         for experiment in client.search_experiments():

@@ -52,7 +52,7 @@ def test_a_server_that_stays_away(server, monkeypatch):
     monkeypatch.setattr(following, "PATIENCE", 0.0)
     call("submit", server)
     server.script = ["", *["drop"] * 9]
-    with pytest.raises(TagscaleError, match=r"does not answer.*(?s:.)*python -m pipelines wait --host http") as error:
+    with pytest.raises(TagscaleError, match=r"does not answer.*(?s:.)*tagscale pipelines wait --host http") as error:
         call("wait", server, only(server.runs)["run_id"])
     assert only(server.runs)["run_id"] in str(error.value)
 
@@ -109,7 +109,7 @@ def test_ctrl_c_leaves_the_run_alone_and_prints_how_to_cancel_it(server):
     output, errors = waiting.communicate(timeout=60)
     run = only(server.runs)
     assert waiting.returncode == 130
-    assert f"python -m pipelines cancel --host {server.address} {run['run_id']}" in output
+    assert f"tagscale pipelines cancel --host {server.address} {run['run_id']}" in output
     assert "Traceback" not in output + errors
     assert run["state"] == "RUNNING"
 
