@@ -38,9 +38,17 @@ def serve(
         Path | None, typer.Option(help=f"File of tokens, one a line; {TOKENS} holds them as well, with commas.")
     ] = None,
     open_metrics: Annotated[bool, typer.Option(help="GET /metrics needs no token.")] = True,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of a dataset's catalog and store, which the page then knows.")
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="CSV that takes corrections from the page; corrections.csv in dataset.root.")
+    ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Answer HTTP requests with the tags of audio files: POST /tag, the Open Inference Protocol v2, /invocations.
+
+    A browser gets a page at the same address, which plays a song and shows its tags over time.
 
     Every answer names the version in its header X-Tagscale-Model. A version number stays; an alias is followed, and
     the version that it moves to is loaded beside the old one before it takes over. GET /healthz says that the server
@@ -63,6 +71,8 @@ def serve(
         open_metrics,
         batch,
         follow,
+        data,
+        corrections,
     )
     run(settings, lambda line: typer.echo(line, err=True))
 

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.processes import end_with_parent
 from tagscale.runtime.signals import answered
+from tagscale.serving.page import page_routes
 from tagscale.serving.server.guard import App, Guard, Limits, refused
 from tagscale.serving.server.lineup import BESIDE, LEAD, SHADOW, Asked, Follower, State
 from tagscale.serving.server.metrics import Metrics
@@ -48,6 +49,7 @@ class Settings:
         open_metrics: GET /metrics needs no token
         batch: recordings scored at once
         follow: seconds between two looks at the registry; 0: never
+        data, corrections: as `page.page_routes` takes them
     """
 
     host: str
@@ -58,6 +60,8 @@ class Settings:
     open_metrics: bool = True
     batch: int = 16
     follow: float = 30.0
+    data: Path | None = None
+    corrections: Path | None = None
 
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
@@ -151,6 +155,7 @@ class Http:
         """Give the app all routes."""
         app.include_router(own_routes(self.service, lambda: self.in_front, self.metrics.text))
         app.include_router(protocol_routes(self.service))
+        app.include_router(page_routes(self.settings.data, self.settings.corrections))
         for kind in (AnyHTTPException, RequestValidationError, ClientDisconnect):
             app.add_exception_handler(kind, _explained)
 

@@ -1,0 +1,94 @@
+"""Tracks that sound alike: the embeddings of a store's tracks, and those nearest to another one by their cosine.
+
+Embeddings lie in the data folder under `embeddings/MODEL-STORE`, MODEL being the SHA-256 of the model and STORE the
+store's hash: of another model, or of other audio, they are others.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import replacing
+from tagscale.runtime.tables import read_table, schema, write_wide
+from tagscale.store.read import Store
+
+FOLDER, COMMAND = "embeddings", "tagscale index"
+COMPLETE = "complete"  # the file that comes last
+TRACKS_OF_PART = 500  # of a file: what an interruption may cost
+DIGITS = 16  # of the model's SHA-256 in the folder's name
+KEYS, VALUES = schema(track_id="text"), pa.float32()  # of a part: behind the track a column a dimension
+
+
+class Neighbours:
+    """Embeddings of tracks, to be compared with another one.
+
+    Args:
+        track_ids: (tracks,)
+        embeddings: (tracks, dims) float32
+    """
+
+    def __init__(self, track_ids: Sequence[str], embeddings: np.ndarray) -> None:
+        self.track_ids = list(track_ids)
+        norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        self._unit = embeddings / np.where(norms > 0, norms, 1)
+
+    @classmethod
+    def load(cls, data: Path, store_hash: str, model_sha256: str) -> "Neighbours":
+        """Read the embeddings of a model. Raises TagscaleError where `index` did not finish them, or never began."""
+        folder = folder_of(data, store_hash, model_sha256)
+        parts = sorted(folder.glob("part-*.parquet"))
+        if not parts or not (folder / COMPLETE).exists():
+            state = "are not finished" if parts else "are not computed yet"
+            raise TagscaleError(f"The embeddings of this model for the dataset {state}: `{COMMAND}` computes them.")
+        table = pd.concat([read_table(part, KEYS, COMMAND, VALUES) for part in parts], ignore_index=True)
+        return cls(table["track_id"].tolist(), table.drop(columns="track_id").to_numpy(np.float32))
+
+    def nearest(self, embedding: Sequence[float] | np.ndarray, count: int) -> list[tuple[str, float]]:
+        """The tracks of the largest cosine, with it, the largest first.
+
+        Raises:
+            TagscaleError: an embedding of another length.
+        """
+        wanted = np.asarray(embedding, np.float32)
+        if wanted.shape != self._unit.shape[1:]:
+            raise TagscaleError(f"embedding: {wanted.size} numbers, expected {self._unit.shape[1]}.")
+        norm = float(np.linalg.norm(wanted))
+        cosines = self._unit @ (wanted / (norm or 1))
+        count = min(count, len(cosines))
+        best = np.argpartition(-cosines, count - 1)[:count]
+        order = best[np.argsort(-cosines[best], kind="stable")]
+        return [(self.track_ids[place], float(cosines[place])) for place in order]
+
+
+def folder_of(data: Path, store_hash: str, model_sha256: str) -> Path:
+    return Path(data) / FOLDER / f"{model_sha256[:DIGITS]}-{store_hash}"
+
+
+def index(data: Path, store: Store, model_sha256: str, embed: Callable[[np.ndarray], np.ndarray]) -> Iterator[str]:
+    """Embed every track of a store, and write the embeddings into the data folder; resumes where it was interrupted.
+
+    Args:
+        embed: a recording's int16 samples at 16 kHz -> float32 (dims,)
+
+    Yields:
+        each track as it is done, those that were there before at once
+    """
+    folder, tracks = folder_of(data, store.hash, model_sha256), store.track_ids
+    pieces = [tracks[first : first + TRACKS_OF_PART] for first in range(0, len(tracks), TRACKS_OF_PART)]
+    for number, chosen in enumerate(pieces):
+        part = folder / f"part-{number:05d}.parquet"
+        if part.exists():
+            yield from chosen
+            continue
+        vectors: list[np.ndarray] = []
+        for track in chosen:
+            vectors.append(embed(store.read(track, 0, store.samples(track))))
+            yield track
+        with replacing(part) as fresh:
+            write_wide(pd.DataFrame({"track_id": chosen}), pd.DataFrame(vectors).rename(columns=str), fresh)
+    with replacing(folder / COMPLETE) as fresh:
+        fresh.write_text(f"{len(tracks)}\n")
