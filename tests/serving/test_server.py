@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from registry.tiny import empty_store
@@ -18,6 +19,7 @@ from servers.processes import free_port
 from serving.served import MODEL, TAGS, Client, as_text, in_project, registered, started
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.versions import Registry
+from tagscale.serving.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a token that nobody guesses"
@@ -39,8 +41,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     running = Running(free_port(), TOKEN)
     running.folder = folder
     running.process = started(
-        folder, running.port, "--beside", "challenger", "--follow", "0.3", "--at-once", "4", "--recordings", "3",
-        "--body", "1", "--minutes", "0.1", "--timeout", "20", TAGSCALE_TOKENS=TOKEN,
+        folder, running.port, "--beside", "challenger", "--follow", "1", "--at-once", "4", "--recordings", "3",
+        "--body", "1", "--minutes", "0.1", "--timeout", "20", "--shadow", "challenger", "--record", "served",
+        TAGSCALE_TOKENS=TOKEN, TMPDIR=str(folder),
     )  # fmt: skip
     try:
         yield running
@@ -117,13 +120,13 @@ def test_more_than_scores(server: Running, audio: dict[str, bytes]) -> None:
     (result,) = answer["results"]
     assert result["scores"] == pytest.approx(expected(server, "2"), abs=1e-5)
     assert set(result["taggram"]["scores"]) == set(TAGS)
-    windows = np.array(list(result["taggram"]["scores"].values()))
-    assert windows.shape == (len(TAGS), len(result["taggram"]["times"]))
-    np.testing.assert_allclose(
-        windows.mean(axis=1), [result["scores"][tag] for tag in result["taggram"]["scores"]], atol=1e-4
-    )
-    lead, beside = server.ask("/models").content["models"]
-    assert (lead["role"], beside["role"], beside["name"]) == ("lead", "beside", "challenger")
+    for tag, windows in result["taggram"]["scores"].items():
+        assert len(windows) == len(result["taggram"]["times"]) > 1
+        assert np.mean(windows) == pytest.approx(result["scores"][tag], abs=1e-4)
+    wait_for(lambda: len(server.ask("/models").content["models"]) == 3, 60)  # the shadow loads when others rest
+    lead, beside, shadow = server.ask("/models").content["models"]
+    assert [model["role"] for model in (lead, beside, shadow)] == ["lead", "beside", "shadow"]
+    assert [model["name"] for model in (lead, beside, shadow)] == ["champion", "challenger", "challenger"]
     assert len(result["embedding"]) == beside["embedding_dims"]
     assert [tag["threshold"] for tag in lead["tags"]] == [0.5, 0.5, None]
     assert result["spectrogram"]["bands"] == 96
@@ -280,6 +283,8 @@ def test_hostile_uploads_change_nothing_for_others(server: Running, audio: dict[
 
 def test_sigterm_lets_requests_end_and_refuses_new_ones(server: Running, audio: dict[str, bytes]) -> None:
     """The last test: it ends the server."""
+    wait_for(lambda: "tagscale_shadow_waiting 0.0" in server.ask("/metrics").content)
+    metrics = server.ask("/metrics").content
     upload = Upload(server, audio["good.wav"])
     wait_for(lambda: "tagscale_requests_in_work 1.0" in server.ask("/metrics").content)
     server.process.send_signal(signal.SIGTERM)
@@ -289,3 +294,11 @@ def test_sigterm_lets_requests_end_and_refuses_new_ones(server: Running, audio: 
     assert server.ask("/healthz").status == 200
     assert upload.end() == b"HTTP/1.1 200 OK"
     assert server.process.wait(20) == 0
+    assert not list(server.folder.glob("tagscale-serve-*")), "nothing is left behind"
+    lead, shadow = (read_rows(server.folder / "served" / role).files for role in ("lead", "shadow"))
+    assert set(shadow["version"]) == {"2"}
+    assert set(lead["version"]) == {"1", "2"}
+    assert set(shadow["path"]) < set(lead["path"])
+    assert len(shadow) >= value(metrics, 'tagscale_shadow_total{outcome="heard"}') > 10
+    times = pd.read_parquet(server.folder / "served" / "times")
+    assert sorted(times["path"]) == sorted([*lead["path"], *shadow["path"]])

@@ -8,7 +8,7 @@ import typer
 
 from tagscale.cli.stages import PARAMS, ParamsFile
 from tagscale.cli.use import USE
-from tagscale.params.load import load
+from tagscale.params.load import registered_model
 from tagscale.runtime.errors import TagscaleError
 
 app = typer.Typer()
@@ -23,6 +23,11 @@ def serve(
     beside: Annotated[
         list[str] | None, typer.Option(help="Also loads this version, or published encoder, for requests that name it.")
     ] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(help="Hears the same recordings afterwards; --record keeps what both say."),
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="Folder for rows of what is served, as Parquet.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen at: 127.0.0.1, 0.0.0.0 or ::.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1024, max=65535, help="Port to listen at.")] = 8080,
     follow: Annotated[
@@ -56,16 +61,19 @@ def serve(
     """
     if not version:
         raise TagscaleError("--version is empty: no version is rolled out to this pod yet. `tagscale deploy` does it.")
+    if shadow and not record:
+        raise TagscaleError("--shadow needs --record FOLDER: what the shadow says is kept there, and nowhere else.")
     from tagscale.serving.server.app import Settings
     from tagscale.serving.server.app import serve as run
     from tagscale.serving.server.guard import Limits
-    from tagscale.serving.server.lineup import BESIDE, LEAD, Asked
+    from tagscale.serving.server.lineup import BESIDE, LEAD, SHADOW, Asked
 
-    name = model or load(params).registry.name
+    name = model or registered_model(params)
+    roles = {LEAD: [version], BESIDE: beside or [], SHADOW: [shadow] if shadow else []}
     settings = Settings(
         host,
         port,
-        [Asked(version, LEAD, name), *(Asked(one, BESIDE, name) for one in beside or ())],
+        [Asked(one, role, name) for role, names in roles.items() for one in names],
         Limits(at_once, body << 20, recordings, minutes * 60, timeout),
         _tokens(tokens),
         open_metrics,
@@ -73,6 +81,7 @@ def serve(
         follow,
         data,
         corrections,
+        record,
     )
     run(settings, lambda line: typer.echo(line, err=True))
 

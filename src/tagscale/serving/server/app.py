@@ -14,6 +14,7 @@ from typing import Any
 import litserve  # type: ignore[import-untyped]
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
+from litserve.connector import check_cuda_with_nvidia_smi  # type: ignore[import-untyped]
 from litserve.server import RegularRequestHandler  # type: ignore[import-untyped]
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.formparsers import MultiPartParser
@@ -29,9 +30,11 @@ from tagscale.serving.server.lineup import BESIDE, LEAD, SHADOW, Asked, Follower
 from tagscale.serving.server.metrics import Metrics
 from tagscale.serving.server.model import Models
 from tagscale.serving.server.protocols import protocol_routes
+from tagscale.serving.server.record import Log, Served
 from tagscale.serving.server.routes import Service, own_routes
-from tagscale.serving.server.work import Score, Work
+from tagscale.serving.server.work import Score, Scoring, Work
 
+ANSWERING = "models"  # the process of the lead and of those beside
 ENDING_SECONDS = 10  # beside the time that a request may take
 SPOOLED = 1 << 20  # bytes of a form's file in memory; the rest is on disk
 HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe takes
@@ -50,6 +53,7 @@ class Settings:
         batch: recordings scored at once
         follow: seconds between two looks at the registry; 0: never
         data, corrections: as `page.page_routes` takes them
+        record: folder of what is served, see `server.record`; None: it is not recorded
     """
 
     host: str
@@ -62,6 +66,12 @@ class Settings:
     follow: float = 30.0
     data: Path | None = None
     corrections: Path | None = None
+    record: Path | None = None
+
+    @property
+    def shadow(self) -> str | None:
+        """The shadow's name, where there is one."""
+        return next((asked.name for asked in self.asked if asked.role == SHADOW), None)
 
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
@@ -79,8 +89,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     folder = Path(tempfile.mkdtemp(prefix="tagscale-serve-"))
     follower = Follower(settings.asked, State(folder), settings.follow, say)
     try:
-        gpu = follower.begin()
-        server = _server(settings, follower.state, "cuda" if gpu else "cpu")
+        follower.begin()
+        server = _server(settings, follower.state)
         slots = ", ".join(f"{slot.role} {slot.model}/{slot.version}" for slot in follower.state.slots())
         say(f"{slots}: POST http://{settings.host}:{settings.port}/tag")
         _run(server, settings)
@@ -113,41 +123,54 @@ def _run(server: litserve.LitServer, settings: Settings) -> None:
             worker.kill()
 
 
-def _server(settings: Settings, state: State, accelerator: str) -> litserve.LitServer:
+def _server(settings: Settings, state: State) -> litserve.LitServer:
     """LitServe with the routes of tagscale alone: its own take any path for a file's."""
-    roles = {asked.role for asked in settings.asked}
-    models = [Models(state.folder, "models", (LEAD, BESIDE), settings.batch)]
-    models += [Models(state.folder, "shadow", (SHADOW,), settings.batch, niceness=10)] * (SHADOW in roles)
-    http = Http(settings, state, lambda request: lead.handle_request(request, dict))
+    models = [Models(state.folder, ANSWERING, (LEAD, BESIDE), settings.batch)]
+    if settings.shadow:
+        models.append(Models(state.folder, SHADOW, (SHADOW,), settings.batch, niceness=10))
+    handlers: list[RegularRequestHandler] = []
+
+    def asking(place: int) -> Score:
+        return lambda request: handlers[place].handle_request(request, dict)
+
+    http = Http(settings, state, asking(0), asking(1))
+    accelerator = (
+        "cuda" if check_cuda_with_nvidia_smi() else "cpu"
+    )  # its `auto` knows a GPU only where torch is imported
     server = litserve.LitServer(
         models, accelerator=accelerator, timeout=settings.limits.seconds, restart_workers=True,
         disable_openapi_url=True, middlewares=[http.guard],
     )  # fmt: skip
     MultiPartParser.spool_max_size = SPOOLED  # LitServe keeps forms in memory, for its own use of them
-    lead = RegularRequestHandler(models[0], server)
+    handlers += [RegularRequestHandler(model, server) for model in models]
     server.app.router.routes.clear()
     http.install(server.app)
     return server
 
 
 class Http:
-    """What speaks HTTP: the guard in front, and the routes.
+    """What speaks HTTP: the guard in front, the routes, and what follows an answer.
 
     Args:
-        score: asks the process of the models
+        score, shadow: ask the processes of the models
     """
 
-    def __init__(self, settings: Settings, state: State, score: Score) -> None:
+    def __init__(self, settings: Settings, state: State, score: Score, shadow: Score) -> None:
         self.settings, self.state, self.metrics = settings, state, Metrics(state)
-        limits = settings.limits
-        self.work = Work(score, self.metrics, limits.audio_seconds, patience=limits.seconds)
-        self.service = Service(state, self.work, limits)
+        limits, name = settings.limits, settings.shadow
+        self.lead = Scoring(score, state, ANSWERING, self.metrics.batches.observe)
+        self.shadow = Scoring(shadow, state, SHADOW) if name else None
+        self.work = Work(self.lead, self.metrics, limits.audio_seconds, patience=limits.seconds)
+        log = Log(settings.record) if settings.record else None
+        self.served = Served(log, self.shadow, name or "", state.uploads, self.metrics)
+        self.service = Service(state, self.work, limits, self.served)
+        self.tasks: list[asyncio.Task[None]] = []
 
     def guard(self, app: App) -> Guard:
         """The guard around an app; a middleware."""
         self.in_front = Guard(
             app, self.state, self.metrics, self.settings.limits, tokens=self.settings.tokens,
-            open_metrics=self.settings.open_metrics, begin=_begin, end=self.work.stop,
+            open_metrics=self.settings.open_metrics, begin=self._begin, end=self._end,
         )  # fmt: skip
         return self.in_front
 
@@ -159,27 +182,30 @@ class Http:
         for kind in (AnyHTTPException, RequestValidationError, ClientDisconnect):
             app.add_exception_handler(kind, _explained)
 
+    def _begin(self) -> None:
+        """What the process that speaks HTTP does first. A signal lets it drain before uvicorn closes the door."""
+        end_with_parent()
+        self.tasks = [asyncio.create_task(one.watch()) for one in (self.lead, self.shadow) if one]
+        self.tasks.append(asyncio.create_task(self.served.run()))
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._drain_later, number, signal.getsignal(number))
 
-def _begin(guard: Guard) -> None:
-    """What the process that speaks HTTP does first: a signal lets it drain before uvicorn closes the door."""
-    end_with_parent()
-    if threading.current_thread() is not threading.main_thread():
-        return
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        ends = signal.getsignal(number)
-        loop.add_signal_handler(number, _drain_later, guard, number, ends)
+    def _end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.work.stop()
+        self.served.end()
 
+    def _drain_later(self, number: int, ends: Any) -> None:
+        self.tasks.append(asyncio.create_task(self._drain(number, ends)))
 
-def _drain_later(guard: Guard, number: int, ends: Any) -> None:
-    guard.ending = asyncio.ensure_future(_drain(guard, number, ends))
-
-
-async def _drain(guard: Guard, number: int, ends: Any) -> None:
-    guard.drain()
-    await guard.idle.wait()
-    await asyncio.sleep(0.1)  # the last answer leaves
-    ends(number, None)
+    async def _drain(self, number: int, ends: Any) -> None:
+        self.in_front.drain()
+        await self.in_front.idle.wait()
+        await asyncio.sleep(0.1)  # the last answer leaves
+        ends(number, None)
 
 
 async def _explained(request: Request, error: Exception) -> JSONResponse:

@@ -65,7 +65,7 @@ class Guard:
         *,
         tokens: Sequence[str] = (),
         open_metrics: bool = True,
-        begin: Callable[["Guard"], None] | None = None,
+        begin: Callable[[], None] | None = None,
         end: Callable[[], None] | None = None,
     ) -> None:
         self.app, self.state, self.metrics, self.limits = app, state, metrics, limits
@@ -74,12 +74,11 @@ class Guard:
         self.begin, self.end = begin, end
         self.in_work, self.draining = 0, False
         self.idle = asyncio.Event()
-        self.ending: asyncio.Future[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             if self.begin:
-                self.begin(self)
+                self.begin()
             try:
                 await self.app(scope, receive, send)
             finally:

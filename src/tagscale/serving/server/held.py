@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tagscale import SAMPLE_RATE
-from tagscale.audio.logmel import HOP, LogMel
 from tagscale.decoding.decode import Decoded
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.tags import Tags
@@ -88,6 +86,10 @@ def spectrogram(samples: np.ndarray) -> dict[str, Any]:
     Returns:
         seconds: of a column; bands: rows, from 0 Hz to 8 kHz; columns; data: row by row, the lowest band first
     """
+    import torch
+
+    from tagscale.audio.logmel import HOP, LogMel  # here: torchaudio takes a second to import
+
     with torch.inference_mode():
         wave = torch.from_numpy(samples.astype(np.float32) / FULL_SCALE)
         bands = LogMel()(torch.nn.functional.pad(wave, (0, max(0, 2 * HOP - len(wave))))[None])[0]  # (bands, frames)

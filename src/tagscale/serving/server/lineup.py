@@ -5,6 +5,7 @@ it, loads what is new, and says in `loaded-NAME.json` what it has. So all proces
 only the one that asks the registry imports MLflow.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tagscale.models.pretrained import is_published
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing, write_json
 from tagscale.runtime.processes import Crew, Lost
@@ -84,13 +86,20 @@ class State:
 
     def loaded(self) -> list[dict[str, Any]]:
         """What the processes that hold models say of them, the lead first; empty until the lead is loaded."""
-        models = [model for file in self.folder.glob("loaded-*.json") for model in self._read(file) or ()]
+        read = [self._read(file) for file in self.folder.glob("loaded-*.json")]
+        models = [model for process in read if process for model in process["models"]]
         order = {role: place for place, role in enumerate((LEAD, BESIDE, SHADOW))}
         models.sort(key=lambda model: order[model["role"]])
         return models if models and models[0]["role"] == LEAD else []
 
     def set_loaded(self, process: str, models: Sequence[dict[str, Any]]) -> None:
-        write_json(self.folder / f"loaded-{process}.json", list(models), durable=False)
+        content = {"process": os.getpid(), "models": list(models)}
+        write_json(self.folder / f"loaded-{process}.json", content, durable=False)
+
+    def process(self, name: str) -> int | None:
+        """The number of the process that holds models under this name; None before it has loaded them."""
+        content = self._read(self.folder / f"loaded-{name}.json")
+        return content["process"] if content else None
 
     def _read(self, file: Path) -> Any:
         """A file's content, read again when the file is another."""
@@ -102,18 +111,16 @@ class State:
         return None
 
 
-def fetch(task: tuple[Sequence[Asked], str]) -> tuple[list[Slot | TagscaleError], bool]:
+def fetch(task: tuple[Sequence[Asked], str]) -> list[Slot | TagscaleError]:
     """Find the versions in the registry and fetch their files, unless they are there; in a process with MLflow.
 
     Args:
         task: what is asked for, and the folder of the server
     Returns:
-        a slot each, or why there is none; and whether this machine has a GPU
+        a slot each, or why there is none
     """
-    import torch
-
     asked, folder = task
-    return [_slot_or_error(one, Path(folder)) for one in asked], torch.cuda.is_available()
+    return [_slot_or_error(one, Path(folder)) for one in asked]
 
 
 def _slot_or_error(asked: Asked, folder: Path) -> Slot | TagscaleError:
@@ -124,16 +131,16 @@ def _slot_or_error(asked: Asked, folder: Path) -> Slot | TagscaleError:
 
 
 def _slot(asked: Asked, folder: Path) -> Slot:
-    from tagscale.models.pretrained import is_published
-    from tagscale.registry.published import RELEASED, published_tagger
-    from tagscale.registry.versions import Registry
-    from tagscale.tracking.versions import version_files
-
     if is_published(asked.name):
+        from tagscale.registry.published import RELEASED, published_tagger
+
         place = folder / f"{asked.name}-{RELEASED}"
         if not place.exists():
             published_tagger(asked.name).save(place)
         return Slot(asked.name, asked.role, asked.name, RELEASED, str(place))
+    from tagscale.registry.versions import Registry
+    from tagscale.tracking.versions import version_files
+
     model, which = address(asked)
     registry = Registry.open(model)
     version = registry.version(which)
@@ -162,9 +169,9 @@ class Follower:
         self.crew = Crew(fetch, 1)
         self.ended = threading.Event()
 
-    def begin(self) -> bool:
-        """Fetch all versions. Returns whether there is a GPU. Raises TagscaleError where one is missing."""
-        answers, gpu = self._fetch()
+    def begin(self) -> None:
+        """Fetch all versions. Raises TagscaleError where one is missing."""
+        answers = self._fetch()
         for answer in answers:
             if isinstance(answer, TagscaleError):
                 raise answer
@@ -173,18 +180,16 @@ class Follower:
             threading.Thread(target=self._follow, daemon=True, name="follow").start()
         else:
             self.crew.stop()
-        return gpu
 
     def stop(self) -> None:
         self.ended.set()
         self.crew.stop()
 
-    def _fetch(self) -> tuple[list[Slot | TagscaleError], bool]:
-        answer = self.crew.ask((self.asked, str(self.state.folder)), FETCH_SECONDS)
-        if isinstance(answer, Lost):
+    def _fetch(self) -> list[Slot | TagscaleError]:
+        answers: list[Slot | TagscaleError] | Lost = self.crew.ask((self.asked, str(self.state.folder)), FETCH_SECONDS)
+        if isinstance(answers, Lost):
             raise TagscaleError("The registry could not be asked: the process that does so ended or hung.")
-        answers, gpu = answer
-        return answers, gpu
+        return answers
 
     def _follow(self) -> None:
         """Take up what has moved; where the registry cannot tell, the present version stays."""
@@ -192,7 +197,7 @@ class Follower:
         while not self.ended.wait(self.seconds):
             present = self.state.slots()
             try:
-                answers, _ = self._fetch()
+                answers = self._fetch()
             except Exception as error:
                 answers = [TagscaleError(str(error))] * len(present)
             if self.ended.is_set():

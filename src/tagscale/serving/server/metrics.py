@@ -30,10 +30,11 @@ class Metrics:
         )
         self.decided = Counter("tagscale_decided", "Recordings for which a tag was decided.", ["tag"], registry=own)
         self.shadow = Counter("tagscale_shadow", "Recordings that a shadow may hear.", ["outcome"], registry=own)
+        self.shadow_waiting = Gauge("tagscale_shadow_waiting", "Recordings that a shadow has not heard.", registry=own)
         self.model = Gauge("tagscale_model_info", "1 for each version that is loaded.", MODEL, registry=own)
 
-    def scored(self, answer: dict[str, Any]) -> None:
-        """Count what the models say of one recording."""
+    def answered(self, answer: dict[str, Any]) -> None:
+        """Count what became of one recording."""
         self.items.labels("error" if "error" in answer else "tagged").inc()
         if "error" not in answer:
             self.audio.inc(answer["facts"]["source_seconds"])

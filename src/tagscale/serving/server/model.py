@@ -77,7 +77,7 @@ class Models(litserve.LitAPI):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for this process ends it
         end_with_parent()
         os.nice(self.niceness)
-        if device.startswith("cuda"):
+        if device.startswith("cuda") and torch.cuda.is_available():
             torch.cuda.set_device(device)
         self.state, self.taggers = State(self.folder), dict[str, Any]()
         self._take_up()

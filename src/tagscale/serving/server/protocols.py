@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from tagscale import __version__
 from tagscale.serving.server import inputs
-from tagscale.serving.server.routes import Service, answered, named
+from tagscale.serving.server.routes import Service, answered
 from tagscale.serving.server.work import Answer, Wanted
 
 AUDIO = "audio"  # the input of the protocols: a column, or a tensor
@@ -59,8 +59,8 @@ def protocol_routes(service: Service) -> APIRouter:
         async with service.folder() as folder:
             texts = [(f"{AUDIO}-{number}", text) for number, text in enumerate(audio)]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
-            answers = await service.tag(recordings, slot["name"], Wanted())
-        of, tags = named(slot, answers), [tag["tag"] for tag in slot["tags"]]
+            of, answers = await service.tag(recordings, slot, Wanted())
+        tags = [tag["tag"] for tag in slot["tags"]]
         thresholds = [tag["threshold"] for tag in slot["tags"]]
         content = {
             "model_name": of["model"],
@@ -89,10 +89,10 @@ def protocol_routes(service: Service) -> APIRouter:
         async with service.folder() as folder:
             texts = [(f"row {row}", text) for row, text in enumerate(_rows(body))]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
-            answers = await service.tag(recordings, slot["name"], Wanted())
+            of, answers = await service.tag(recordings, slot, Wanted())
         if output != OUTPUTS[0] and not any(tag["threshold"] is not None for tag in slot["tags"]):
             raise HTTPException(400, f"This version has no decisions, so no {output}: register the run again.")
-        of, tags = named(slot, answers), [tag["tag"] for tag in slot["tags"]]
+        tags = [tag["tag"] for tag in slot["tags"]]
         predictions = [{tag: _value(answer, tag, output) for tag in tags} for answer in answers]
         return answered({"predictions": predictions, "errors": [answer.get("error") for answer in answers]}, of)
 

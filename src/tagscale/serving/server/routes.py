@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from tagscale.serving.server import inputs
 from tagscale.serving.server.guard import MODEL_HEADER, RETRY_SECONDS, Guard, Limits
-from tagscale.serving.server.lineup import SHADOW, State
+from tagscale.serving.server.lineup import LEAD, SHADOW, State
+from tagscale.serving.server.record import Served
 from tagscale.serving.server.work import Answer, Recording, Wanted, Work
 
 NAMES = ("model", "version", "sha256")
@@ -23,8 +24,8 @@ NAMES = ("model", "version", "sha256")
 class Service:
     """Answers requests with the tags of their recordings, in whatever protocol they come."""
 
-    def __init__(self, state: State, work: Work, limits: Limits) -> None:
-        self.state, self.work, self.limits = state, work, limits
+    def __init__(self, state: State, work: Work, limits: Limits, served: Served) -> None:
+        self.state, self.work, self.limits, self.served = state, work, limits, served
 
     def slot(self, name: str | None) -> dict[str, Any]:
         """The loaded version that a request means: the lead, or one by its name, its model, or MODEL/VERSION.
@@ -50,30 +51,31 @@ class Service:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def tag(self, recordings: Sequence[Recording], slot: str, wanted: Wanted) -> list[Answer]:
-        """An answer each, all of one version: scores, or an error.
+    async def tag(
+        self, recordings: Sequence[Recording], slot: dict[str, Any], wanted: Wanted
+    ) -> tuple[dict[str, Any], list[Answer]]:
+        """An answer each, scores or an error, all of one version; and model, version and sha256 of that one.
 
         Raises:
             HTTPException: 504 where they are not all there in time.
         """
+        answers = await self._answers(recordings, slot["name"], wanted)
+        own = {name: next((answer[name] for answer in answers if name in answer), slot[name]) for name in NAMES}
+        if slot["role"] == LEAD:
+            self.served.answered(recordings, answers, own)
+        return own, answers
+
+    async def _answers(self, recordings: Sequence[Recording], slot: str, wanted: Wanted) -> list[Answer]:
         try:
             async with asyncio.timeout(self.limits.seconds):
                 answers = await asyncio.gather(*(self.work.hear(one, slot, wanted) for one in recordings))
-                while (
-                    len({answer["version"] for answer in answers if "version" in answer}) > 1
-                ):  # it moved on meanwhile
-                    scored = [place for place, answer in enumerate(answers) if "version" in answer]
-                    fresh = await asyncio.gather(*(self.work.ask(recordings[place], slot, wanted) for place in scored))
-                    for place, answer in zip(scored, fresh, strict=True):
-                        answers[place] = answer
+                while len({answer["version"] for answer in answers if "version" in answer}) > 1:  # it moved on
+                    for place, answer in enumerate(answers):
+                        if "version" in answer:
+                            answers[place] = await self.work.scoring.ask(recordings[place], slot, wanted)
                 return answers
         except TimeoutError:
             raise HTTPException(504, f"The answer was not there after {self.limits.seconds} s.") from None
-
-
-def named(model: dict[str, Any], answers: Sequence[Answer]) -> dict[str, Any]:
-    """The version that has answered: the loaded one, unless it changed since it was chosen."""
-    return {name: next((answer[name] for answer in answers if name in answer), model[name]) for name in NAMES}
 
 
 def answered(content: dict[str, Any], of: dict[str, Any], status: int = 200) -> JSONResponse:
@@ -101,8 +103,7 @@ def own_routes(service: Service, guard: Callable[[], Guard], metrics_text: Calla
         slot = service.slot(model)
         async with service.folder() as folder:
             recordings = await inputs.recordings(request, folder, service.limits.recordings)
-            answers = await service.tag(recordings, slot["name"], Wanted(taggram, embedding, spectrogram))
-        of = named(slot, answers)
+            of, answers = await service.tag(recordings, slot, Wanted(taggram, embedding, spectrogram))
         results = [
             {"name": recording.name} | {key: value for key, value in answer.items() if key not in NAMES}
             for recording, answer in zip(recordings, answers, strict=True)
@@ -126,7 +127,7 @@ def own_routes(service: Service, guard: Callable[[], Guard], metrics_text: Calla
     @router.get("/v2/health/live")
     async def alive() -> Response:
         """Red where the models owe an answer for so long that they will never give it."""
-        owed, most = service.work.oldest, 2 * service.limits.seconds
+        owed, most = service.work.scoring.oldest, 2 * service.limits.seconds
         if owed > most:
             return JSONResponse({"error": f"The models have owed an answer for {owed:.0f} s."}, 503)
         return JSONResponse({"live": True})

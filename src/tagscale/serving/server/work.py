@@ -13,9 +13,11 @@ from tagscale.decoding.batch import reason_of, silence
 from tagscale.decoding.decode import decode
 from tagscale.decoding.opened import AudioError
 from tagscale.runtime.machine import cores
-from tagscale.runtime.processes import Crew, Lost
+from tagscale.runtime.processes import ATTEMPTS, Crew, Lost
+from tagscale.serving.server.lineup import State
 from tagscale.serving.server.metrics import Metrics
 
+LOOK_SECONDS = 1.0  # between two looks whether a process of models is another
 Answer = dict[str, Any]
 Score = Callable[[dict[str, Any]], Awaitable[Answer]]  # asks the process of the models
 
@@ -37,6 +39,7 @@ class Recording:
     file: its bytes as they came; None where they could not be taken
     error: why it has no scores
     samples, facts: once it is decoded: a file of int16, and what was measured
+    scored: seconds from asking the models to their answer
     """
 
     name: str
@@ -44,6 +47,7 @@ class Recording:
     error: str | None = None
     samples: Path | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    scored: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,29 +71,77 @@ def decode_to_file(task: Decode) -> dict[str, Any] | str:
     return {name: value for name, value in vars(decoded).items() if name != "samples"}
 
 
-class Work:
-    """Decodes and scores recordings.
+class Scoring:
+    """Asks a process of models, and asks again where it dies.
 
     Args:
-        score: asks the models; a slot's name is in its argument
+        score: asks it once
+        state: of the server; tells when another process has taken the place
+        process: its name there
+        count: takes the size of each batch
+    """
+
+    def __init__(
+        self, score: Score, state: State, process: str, count: Callable[[int], Any] = lambda size: None
+    ) -> None:
+        self.score, self.state, self.process, self.count = score, state, process, count
+        self.asked: dict[asyncio.Task[Answer], float] = {}
+        self.died: asyncio.Future[None] | None = None
+
+    @property
+    def oldest(self) -> float:
+        """Seconds for which an answer has been owed."""
+        now = time.monotonic()
+        return now - min(self.asked.values(), default=now)
+
+    async def watch(self) -> None:
+        """Notice, for ever, when a new process has taken the place of one that died."""
+        present = None
+        while True:
+            number = self.state.process(self.process)
+            if number != present and present is not None and self.died is not None:
+                self.died.set_result(None)
+                self.died = None
+            present = number
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def ask(self, recording: Recording, slot: str, wanted: Wanted) -> Answer:
+        """Have a decoded recording scored. What was asked stays asked, even when whoever waits gives up."""
+        request = {"samples": str(recording.samples), "facts": recording.facts, "slot": slot} | vars(wanted)
+        for _ in range(ATTEMPTS):
+            task = asyncio.ensure_future(self.score(request))
+            self.asked[task] = time.monotonic()
+            task.add_done_callback(self._answered)
+            self.died = self.died or asyncio.get_running_loop().create_future()
+            either: set[asyncio.Future[Any]] = {task, self.died}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            task.cancel()  # nobody will answer it
+        return {"error": "the process of the models ended while it was scored"}
+
+    def _answered(self, task: asyncio.Task[Answer]) -> None:
+        del self.asked[task]
+        if not task.cancelled() and task.exception() is None and (size := task.result().pop("batch", None)):
+            self.count(size)
+
+
+class Work:
+    """Decodes recordings, and has them scored.
+
+    Args:
         longest: seconds of a recording, at most
         patience: seconds after which a decoder counts as hanging
     """
 
-    def __init__(self, score: Score, metrics: Metrics, longest: float, patience: float) -> None:
-        self.score, self.metrics, self.longest, self.patience = score, metrics, longest, patience
+    def __init__(self, scoring: Scoring, metrics: Metrics, longest: float, patience: float) -> None:
+        self.scoring, self.metrics, self.longest, self.patience = scoring, metrics, longest, patience
         self.crew = Crew(decode_to_file, cores(), prepare=silence)
         self.threads = ThreadPoolExecutor(cores(), thread_name_prefix="decode")  # one waits for each process
-        self.asked: dict[asyncio.Task[Answer], float] = {}
 
     def stop(self) -> None:
         self.crew.stop()
         self.threads.shutdown(wait=False, cancel_futures=True)
-
-    @property
-    def oldest(self) -> float:
-        """Seconds for which the models have owed an answer."""
-        return time.monotonic() - min(self.asked.values(), default=time.monotonic())
 
     async def hear(self, recording: Recording, slot: str, wanted: Wanted) -> Answer:
         """What the slot's version says of a recording; an error has its reason, and no other recording suffers."""
@@ -98,26 +150,15 @@ class Work:
             if recording.error is None and recording.samples is None:
                 await self._decode(recording)
             if recording.error is not None:
-                self.metrics.items.labels("error").inc()
-                return {"error": recording.error}
-            answer = await self.ask(recording, slot, wanted)
-            self.metrics.scored(answer)
+                answer: Answer = {"error": recording.error}
+            else:
+                began = time.perf_counter()
+                answer = await self.scoring.ask(recording, slot, wanted)
+                recording.scored = time.perf_counter() - began
+            self.metrics.answered(answer)
             return answer
         finally:
             self.metrics.waiting.dec()
-
-    async def ask(self, recording: Recording, slot: str, wanted: Wanted) -> Answer:
-        """Have a decoded recording scored. What was asked stays asked, even when whoever waits gives up."""
-        request = {"samples": str(recording.samples), "facts": recording.facts, "slot": slot} | vars(wanted)
-        task = asyncio.ensure_future(self.score(request))
-        self.asked[task] = time.monotonic()
-        task.add_done_callback(self._answered)
-        return dict(await asyncio.shield(task))
-
-    def _answered(self, task: asyncio.Task[Answer]) -> None:
-        del self.asked[task]
-        if not task.cancelled() and task.exception() is None and (batch := task.result().pop("batch", None)):
-            self.metrics.batches.observe(batch)
 
     async def _decode(self, recording: Recording) -> None:
         assert recording.file is not None

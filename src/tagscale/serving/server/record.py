@@ -1,0 +1,166 @@
+"""What was served, as rows in a folder; and the shadow, which hears the same recordings afterwards.
+
+    FOLDER/lead/*.parquet    rows of the versions that answered (`serving.rows`), also of what could not be tagged
+    FOLDER/shadow/*.parquet  rows of the shadow, of the same recordings under the same paths
+    FOLDER/times/*.parquet   path, role, when (UTC) and seconds from asking the models to their answer
+
+The shadow neither delays nor changes an answer: its process steps back for others, and where too many recordings wait
+for it, the next ones are dropped and counted.
+"""
+
+import asyncio
+import os
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tagscale.runtime.files import replacing
+from tagscale.serving.server.lineup import LEAD, SHADOW
+from tagscale.serving.server.metrics import Metrics
+from tagscale.serving.server.work import Answer, Recording, Scoring, Wanted
+
+PART_ROWS, PART_SECONDS = 500, 30.0  # a part is written when it has so many rows, or after so long
+WAITING = 64  # recordings that may wait for the shadow; 8 minutes of samples take 15 MB
+AT_ONCE = 4  # of them are in work
+FACTS = {  # a row's columns, by what was measured
+    "seconds": "source_seconds",
+    "rate": "source_rate",
+    **{name: name for name in ("channels", "format", "rms_dbfs", "peak", "clipped")},
+}
+
+
+class Log:
+    """Writes rows as parts of Parquet into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.since = folder, time.monotonic()
+        self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)  # by role and version
+        self.times: list[dict[str, Any]] = []
+
+    def add(self, role: str, path: str, answer: Answer, seconds: float | None) -> None:
+        """Add what was answered for a recording. A part is written when it is time."""
+        self.rows[role, answer["sha256"]].append({"path": path} | answer)
+        when = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.times.append({"path": path, "role": role, "when": when, "seconds": seconds})
+
+    @property
+    def is_due(self) -> bool:
+        return len(self.times) >= PART_ROWS or bool(self.times and time.monotonic() - self.since > PART_SECONDS)
+
+    def flush(self) -> None:
+        """Write what is there."""
+        import pandas as pd
+
+        from tagscale.serving.rows import write_rows
+
+        rows, times = dict(self.rows), self.times
+        self.rows, self.times, self.since = defaultdict(list), [], time.monotonic()
+        for (role, _), answers in rows.items():
+            records = [_row(answer).record() for answer in answers]
+            tags: list[str] = next((list(answer["scores"]) for answer in answers if "scores" in answer), [])
+            write_rows(self._part(role), records, tags)
+        if times:
+            with replacing(self._part("times")) as fresh:
+                pd.DataFrame(times).astype({"seconds": float}).to_parquet(fresh, index=False)
+
+    def _part(self, kind: str) -> Path:
+        folder = self.folder / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{time.time_ns()}-{os.getpid()}.parquet"
+
+
+def _row(answer: Answer) -> Any:
+    from tagscale.serving.rows import Row
+
+    decisions, facts = answer.get("decisions", {}), answer.get("facts", {})
+    return Row(
+        **{name: answer[name] for name in ("path", "model", "version", "sha256")},
+        **{name: facts.get(fact) for name, fact in FACTS.items()},
+        error=answer.get("error"),
+        warnings=answer.get("warnings", []),
+        tags=[tag for tag, decision in decisions.items() if decision["decided"]],
+        scores=answer.get("scores", {}),
+        probabilities={tag: decision["probability"] for tag, decision in decisions.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A recording for the shadow; its samples are a file of its own."""
+
+    path: str
+    recording: Recording
+
+
+class Served:
+    """What follows an answer: it is recorded, and the shadow hears the recording.
+
+    Args:
+        log: None: nothing is recorded
+        shadow: asks the shadow's process; None: there is none
+        slot: the shadow's name
+        folder: for samples that wait for it
+    """
+
+    def __init__(self, log: Log | None, shadow: Scoring | None, slot: str, folder: Path, metrics: Metrics) -> None:
+        self.log, self.shadow, self.slot, self.folder, self.metrics = log, shadow, slot, folder, metrics
+        self.waiting: asyncio.Queue[_Heard] = asyncio.Queue(WAITING)
+
+    def answered(self, recordings: Sequence[Recording], answers: Sequence[Answer], of: dict[str, Any]) -> None:
+        """Take up a request of the lead that is answered.
+
+        Args:
+            of: model, version and sha256 that answered
+        """
+        for recording, answer in zip(recordings, answers, strict=True):
+            path = f"{uuid.uuid4().hex[:12]}/{recording.name}"
+            if self.log:
+                self.log.add(LEAD, path, {**of, **answer}, recording.scored)
+            if self.shadow and "error" not in answer:
+                self._offer(path, recording)
+
+    def _offer(self, path: str, recording: Recording) -> None:
+        if self.waiting.full() or recording.samples is None:
+            self.metrics.shadow.labels("dropped").inc()
+            return
+        samples = self.folder / f"{uuid.uuid4().hex}.pcm"
+        os.link(recording.samples, samples)  # the request's folder goes
+        own = Recording(recording.name, samples=samples, facts=recording.facts)
+        self.waiting.put_nowait(_Heard(path, own))
+        self.metrics.shadow_waiting.inc()
+
+    async def run(self) -> None:
+        """Hear what waits, and write parts, for ever."""
+        await asyncio.gather(self._write(), *(self._hear() for _ in range(AT_ONCE if self.shadow else 0)))
+
+    async def _hear(self) -> None:
+        assert self.shadow is not None
+        while True:
+            heard = await self.waiting.get()
+            began = time.perf_counter()
+            try:
+                answer = await self.shadow.ask(heard.recording, self.slot, Wanted())
+            except Exception as error:  # of its process; the next one may do better
+                answer = {"error": repr(error)}
+            outcome = "error" if "error" in answer else "heard"
+            self.metrics.shadow.labels(outcome).inc()
+            if self.log and "sha256" in answer:
+                self.log.add(SHADOW, heard.path, answer, time.perf_counter() - began)
+            if heard.recording.samples:
+                heard.recording.samples.unlink(missing_ok=True)
+            self.metrics.shadow_waiting.dec()
+
+    async def _write(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            if self.log and self.log.is_due:
+                await asyncio.to_thread(self.log.flush)
+
+    def end(self) -> None:
+        if self.log:
+            self.log.flush()
