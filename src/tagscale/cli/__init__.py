@@ -6,7 +6,21 @@ import typer
 from rich.console import Console
 
 from tagscale import __version__
-from tagscale.cli import data, deploy, index, init, learn, models, pipelines, reproduce, serve, stages, store, use
+from tagscale.cli import (
+    data,
+    deploy,
+    export,
+    index,
+    init,
+    learn,
+    models,
+    pipelines,
+    reproduce,
+    serve,
+    stages,
+    store,
+    use,
+)
 from tagscale.runtime.command import command
 
 app = typer.Typer(
@@ -16,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(store.app, name="store", rich_help_panel=data.DATASETS)
-for part in (init, data, stages, models, learn, reproduce, use, index, serve, deploy, pipelines):
+for part in (init, data, stages, models, learn, reproduce, use, index, serve, export, deploy, pipelines):
     app.registered_commands += part.app.registered_commands
 
 

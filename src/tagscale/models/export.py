@@ -4,6 +4,10 @@ PyTorch traces the network once. The layers compute as they are written (`kernel
 for facts that are not known before there is audio. Batch and length stay free.
 """
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,7 +54,7 @@ def to_onnx(network: nn.Module, architecture: Architecture) -> "onnx.ModelProto"
     }
     # of no special length: where a size of the example is 1, tracing would hold it to be a fact
     example = torch.zeros(2, min(max(2 * shortest, architecture.patch_samples) + 1, longest))
-    with kernels.plain(), torch.no_grad():
+    with kernels.plain(), torch.no_grad(), _quiet():
         program = torch.onnx.export(
             Scores(network.cpu()).eval(),
             (example,),
@@ -69,3 +73,15 @@ def to_onnx(network: nn.Module, architecture: Architecture) -> "onnx.ModelProto"
 def longest_samples(architecture: Architecture) -> int:
     """The most samples of an excerpt that an exported network of this description takes."""
     return max(LONGEST_SECONDS * architecture.sample_rate, architecture.patch_samples)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of what the exporter skips (other packages' operators) while the block runs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(before)
