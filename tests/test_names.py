@@ -27,10 +27,10 @@ from tagscale.partition.divide import Partition, divide
 from tagscale.registry.package import load_version
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.tags import Tags
-from tagscale.registry.versions import Version
 from tagscale.runtime.files import write_json
 from tagscale.runtime.identity import RunIdentity, run_name
 from tagscale.runtime.names import normalised
+from tagscale.serving.tagger import Tagger
 from tagscale.serving.tagging import as_json, print_tags
 from tagscale.stages import evaluate
 from tagscale.study.compare import tag_scores
@@ -201,7 +201,7 @@ def test_any_names_come_through_the_files(names: tuple[list[str], list[str], lis
     file = Tags(ids[0], scores)
     print_tags(Console(file=printed, width=1000), file, again, top=len(tags))
     assert all(tag in printed.getvalue() for tag in tags)
-    (found,) = json.loads(json.dumps(as_json(Version("m", "1", "r", {}), [file])))["files"]
+    (found,) = json.loads(json.dumps(as_json(Tagger("m", "1", again), [file])))["files"]
     assert found["scores"] == scores
 
 

@@ -15,7 +15,7 @@ from audio_files import SUFFIXES, write
 from registry.tiny import LIMITS, song, tiny_tagger
 from tagscale.evaluation.decisions import Decisions, Sigmoid, TagDecision
 from tagscale.registry.tagger import AudioTagger
-from tagscale.registry.versions import Version
+from tagscale.serving.tagger import Tagger
 from tagscale.serving.tagging import as_json, print_tags, tag_files
 
 
@@ -154,7 +154,7 @@ def test_what_validation_would_say_of_a_file_stands_above_its_scores(tmp_path: P
     assert "genre" in lines[3]
     assert "not tagged: silent: -120.0 dBFS" in printed(silent, tagger)
     assert "genre" not in printed(silent, tagger)
-    said, unheard = as_json(Version("tagger", "3", "run", {}), [short, silent])["files"]
+    said, unheard = as_json(Tagger("tagger", "3", tagger), [short, silent])["files"]
     assert said["warnings"] == short.warnings
     assert unheard == {"path": str(tmp_path / "silent.wav"), "error": silent.error}
 
@@ -166,7 +166,7 @@ def test_table_of_a_bad_file_is_its_reason(folder: Path, tagger: AudioTagger) ->
 
 def test_json_holds_scores_or_errors(folder: Path, tagger: AudioTagger) -> None:
     files = list(tag_files(tagger, [folder / "song.wav", folder / "empty.wav"]))
-    content = json.loads(json.dumps(as_json(Version("tagger", "3", "run", {}), files)))
+    content = json.loads(json.dumps(as_json(Tagger("tagger", "3", tagger), files)))
     assert (content["model"], content["version"]) == ("tagger", "3")
     good, bad = content["files"]
     assert good == {"path": str(folder / "song.wav"), "scores": pytest.approx(files[0].scores), "warnings": []}
@@ -184,7 +184,7 @@ def test_decisions_stand_behind_the_bars_and_in_the_json(folder: Path, tagger: A
     rows = {line.split()[0]: line.split() for line in printed(file, tagger).splitlines()[1:] if line.strip()}
     assert rows[classes[0]][-1] == "yes"
     assert rows[classes[1]][-1] == f"{file.decided[classes[1]].probability:.0%}"
-    (said,) = json.loads(json.dumps(as_json(Version("tagger", "3", "run", {}), [file])))["files"]
+    (said,) = json.loads(json.dumps(as_json(Tagger("tagger", "3", tagger), [file])))["files"]
     assert said["scores"] == pytest.approx(file.scores)
     assert said["decisions"].keys() == set(classes), "a regression tag is not decided"
     first, second = said["decisions"][classes[0]], said["decisions"][classes[1]]

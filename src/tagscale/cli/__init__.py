@@ -19,6 +19,7 @@ from tagscale.cli import (
     serve,
     stages,
     store,
+    tag,
     use,
 )
 from tagscale.runtime.command import command
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(store.app, name="store", rich_help_panel=data.DATASETS)
-for part in (init, data, stages, models, learn, reproduce, use, index, serve, export, deploy, pipelines):
+for part in (init, data, stages, models, learn, reproduce, tag, use, index, serve, export, deploy, pipelines):
     app.registered_commands += part.app.registered_commands
 
 

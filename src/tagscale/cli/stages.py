@@ -147,7 +147,7 @@ def preprocess(
 
     settings = read(params)
     root = root or Path(settings.dataset.root)
-    run(settings, root=root, catalog=catalog, store=store, workers=workers, shard=_slice(shard))
+    run(settings, root=root, catalog=catalog, store=store, workers=workers, shard=slice_of(shard))
 
 
 @stage
@@ -361,7 +361,8 @@ def _inputs(model: str, store: str, descriptors: Path, features: Path) -> Path |
     return heard[group_of(model)]
 
 
-def _slice(text: str | None) -> tuple[int, int] | None:
+def slice_of(text: str | None) -> tuple[int, int] | None:
+    """`--shard I/N` as numbers."""
     if text is None:
         return None
     number, _, of = text.partition("/")

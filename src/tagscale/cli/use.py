@@ -39,7 +39,6 @@ from tagscale.cli.stages import (
 )
 from tagscale.params.load import laid_over, load, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.signals import Interrupted
 
 app = typer.Typer()
 
@@ -186,53 +185,6 @@ def report(
     else:
         webbrowser.open(present(page).resolve().as_uri())
         console.print(f"{page} is open in the browser.", markup=False)
-
-
-@app.command(rich_help_panel=USE)
-def tag(
-    files: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")],
-    version: Annotated[
-        str | None, typer.Option(help="Version number, champion or challenger; the champion when not given.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Another registered model, or a published encoder such as msd-musicnn.")
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many tags to show per file.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
-    params: ParamsFile = PARAMS,
-) -> None:
-    """Print the top tags that a registered model, or a published encoder, gives to audio files.
-
-    Of a folder, all audio files in it and below are tagged, but for hidden ones. A file that validation would have
-    kept from training gets its tags with a warning; one that cannot be decoded, or holds nothing to hear, gets the
-    reason instead, and the exit status is 1.
-    """
-    from tagscale.registry.published import load_tagger
-    from tagscale.serving.tagging import as_json as to_json
-    from tagscale.serving.tagging import print_tags, tag_files
-
-    tagger, registered = load_tagger(model or load(params).registry.name, version)
-    results, tagged, failed = [], 0, 0
-    console = Console()
-    if tagger.decisions is None and not as_json:
-        note = f"{registered.name} ({registered.number}) has no decisions: scores rank the tags of a file, and are no "
-        console.print(Text(f"{note}probabilities.", style="dim"), soft_wrap=True)
-    try:
-        for file in tag_files(tagger, files):
-            if as_json:
-                results.append(file)
-            else:
-                print_tags(console, file, tagger, top)
-            tagged, failed = tagged + (file.error is None), failed + (file.error is not None)
-    except Interrupted as interruption:
-        interruption.add_note("")
-        typer.echo(f"interrupted: {tagged} file(s) are tagged, {failed} could not be, the rest is not begun", err=True)
-        raise
-    finally:
-        if as_json:
-            typer.echo(json.dumps(to_json(registered, results), indent=2))
-    if failed:
-        raise typer.Exit(1)
 
 
 @app.command("import", rich_help_panel=USE)

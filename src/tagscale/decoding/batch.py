@@ -89,6 +89,7 @@ def decode_each(
 
 
 def reason_of(lost: Lost) -> str:
+    """Why a file has no samples whose decoder was lost over it."""
     if lost.seconds is None:
         return "the decoder crashed on it"
     return f"the decoder hung: it was stopped after {lost.seconds:.0f} s"
@@ -99,11 +100,14 @@ def _patience(job: Job) -> float:
 
 
 def _patience_for(audio: Audio) -> float:
-    """Seconds after which a recording's decoder counts as hanging."""
     try:
-        size = Path(audio).stat().st_size if isinstance(audio, str | Path) else len(audio)
+        return patience(Path(audio).stat().st_size if isinstance(audio, str | Path) else len(audio))
     except (OSError, ValueError):
-        size = 0
+        return patience(0)
+
+
+def patience(size: int) -> float:
+    """Seconds after which the decoder of so many bytes counts as hanging."""
     return SECONDS_AT_LEAST + size / BYTES_PER_SECOND
 
 

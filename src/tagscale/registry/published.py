@@ -15,7 +15,7 @@ from tagscale.models.pretrained import (
 from tagscale.registry.package import load_version, register
 from tagscale.registry.promote import move
 from tagscale.registry.scorers.network import NetworkScorer
-from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.tagger import AudioTagger, digest_of_folder
 from tagscale.registry.versions import CHAMPION, NoSuchModel, Registry, Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import sha256_of
@@ -34,7 +34,8 @@ def published_tagger(model: str) -> AudioTagger:
     """The tagger of a published encoder. Raises TagscaleError where its weights are missing; says how to get them."""
     facts = published(model.replace("-", "_"))
     encoder = load_encoder(facts.name)
-    return AudioTagger(NetworkScorer(encoder.tagger, encoder.architecture, HOP_SECONDS), dict(facts.groups))
+    scorer = NetworkScorer(encoder.tagger, encoder.architecture, HOP_SECONDS)
+    return AudioTagger(scorer, dict(facts.groups), sha256=digest_of_folder(pretrained_folder() / facts.name))
 
 
 def load_tagger(model: str, version: str | None = None) -> tuple[AudioTagger, Version]:

@@ -18,10 +18,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
 from tagscale.runtime.journal import Journal, Record
 from tagscale.runtime.words import listed
+from tagscale.serving.tagger import Tagger
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 COLUMNS = pa.schema(
@@ -47,6 +49,10 @@ TEXTS = [field.name for field in COLUMNS if pa.types.is_string(field.type)]
 NULL_IF_EMPTY = ("error", "format")  # in CSV, which has no other null
 OF_TAGS = ("scores", "probabilities")
 EMBEDDING = "embedding"
+FACTS = {  # column -> its name among the facts of a recording
+    **{"seconds": "source_seconds", "rate": "source_rate"},
+    **{name: name for name in ("channels", "format", "rms_dbfs", "peak", "clipped")},
+}
 BATCH = 2000  # rows in memory: 20 MB of them, with embeddings
 
 
@@ -90,6 +96,25 @@ class Row:
         record = {name: getattr(self, name) for name in COLUMNS.names}
         record |= {name: {tag: _short(value) for tag, value in getattr(self, name).items()} for name in OF_TAGS}
         return record if self.embedding is None else record | {EMBEDDING: [_short(value) for value in self.embedding]}
+
+
+def row_of(tags: Tags, tagger: Tagger, path: str, state: str = "") -> Row:
+    """The row of a file, of what a tagger says of it."""
+    facts = {name: tags.facts.get(fact) for name, fact in FACTS.items()}
+    return Row(
+        path=path,
+        model=tagger.model,
+        version=tagger.version,
+        sha256=tagger.sha256,
+        error=tags.error,
+        warnings=tags.warnings,
+        state=state,
+        tags=[tag for tag in tagger.tags if tag in tags.decided and tags.decided[tag].decided],
+        scores={tag: tags.scores[tag] for tag in tagger.tags if tag in tags.scores},
+        probabilities={tag: tags.decided[tag].probability for tag in tagger.tags if tag in tags.decided},
+        embedding=tags.embedding,
+        **facts,
+    )
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tagscale.decoding.formats import SUFFIXES
 from tagscale.decoding.opened import AudioError
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.tags import Tags
-from tagscale.registry.versions import Version
 from tagscale.runtime.words import as_text
-from tagscale.serving.catalogue import audio_files, is_folder
+from tagscale.serving.catalogue import audio_files, is_folder, without_audio
+from tagscale.serving.tagger import Tagger
 
 BAR_CHARACTERS = 30
 
@@ -32,7 +31,7 @@ def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[Tags]:
             empty = False
             yield Tags(str(file), error=reason) if reason else _tagged(tagger, file)
         if empty:
-            yield Tags(str(path), error=f"no audio files in this folder ({', '.join(sorted(SUFFIXES))})")
+            yield Tags(str(path), error=without_audio("folder"))
 
 
 def _tagged(tagger: AudioTagger, file: Path) -> Tags:
@@ -68,15 +67,15 @@ def print_tags(console: Console, file: Tags, tagger: AudioTagger, top: int = 10)
     console.print()
 
 
-def as_json(version: Version, files: Sequence[Tags]) -> dict[str, Any]:
+def as_json(tagger: Tagger, files: Sequence[Tags]) -> dict[str, Any]:
     """Results as the JSON output.
 
     {"model", "version", "files": [{"path", "scores", "warnings"} or {"path", "error"}]}
     A version with decisions adds "decisions" to a file with scores: {tag: {"probability", "threshold", "decided"}}.
     """
     return {
-        "model": version.name,
-        "version": version.number,
+        "model": tagger.model,
+        "version": tagger.version,
         "files": [{"path": as_text(file.name)} | _said(file) for file in files],
     }
 

@@ -1,0 +1,159 @@
+"""The command that tags: files for people to read, and catalogues to a table."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tagscale.cli.stages import PARAMS, ParamsFile, slice_of
+from tagscale.cli.use import USE
+from tagscale.params.load import load
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.signals import Interrupted
+from tagscale.serving.tagger import Tagger
+
+app = typer.Typer()
+
+TO_FILE = "Catalogues (with --out)"
+
+
+@app.command(rich_help_panel=USE)
+def tag(
+    catalogue: Annotated[
+        list[str],
+        typer.Argument(
+            help="Audio files, or folders of them. With --out also tables with a column `path`, lists (.txt, .m3u; - "
+            "reads one from stdin) and addresses such as s3://songs/2024."
+        ),
+    ],
+    version: Annotated[
+        str | None, typer.Option(help="Version number, champion or challenger; the champion when not given.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Another registered model, or a published encoder such as msd-musicnn.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many tags to show per file.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write a row a file to this .parquet, .csv or .jsonl.", rich_help_panel=TO_FILE),
+    ] = None,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="With the model's embedding in each row.", rich_help_panel=TO_FILE)
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="I/N: the I-th of N shards, as a file of the folder --out.", rich_help_panel=TO_FILE),
+    ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Tag all files, also those with rows.", rich_help_panel=TO_FILE)
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit status 1 where a file has no scores.", rich_help_panel=TO_FILE)
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that decode; one a core by default.", rich_help_panel=TO_FILE)
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Give audio files the tags of a registered model or a published encoder: printed, or as rows of a table.
+
+    Of a folder, all audio files in it and below are tagged, but for hidden ones. A file that validation would have
+    kept from training gets its tags with a warning; one that cannot be decoded, or holds nothing to hear, gets the
+    reason instead. Printing then ends with exit status 1, and --out with 0 unless --strict.
+
+    With --out, files that have a row and have not changed are skipped, and an interrupted run resumes.
+    """
+    from tagscale.registry.published import load_tagger
+
+    options = {"--embeddings": embeddings, "--shard": shard, "--anew": anew, "--strict": strict, "--workers": workers}
+    given = [option for option, value in options.items() if value]
+    if out is None and given:
+        raise TagscaleError(f"{', '.join(given)}: only with --out FILE, which takes the rows.")
+    audio, registered = load_tagger(model or load(params).registry.name, version)
+    tagger = Tagger(registered.name, registered.number, audio)
+    if out is None:
+        _print(tagger, catalogue, top, as_json)
+        return
+    target, part = _target(out, slice_of(shard))
+    failed = _write(tagger, catalogue, target, part, embeddings, anew, workers)
+    if strict and failed:
+        raise typer.Exit(1)
+
+
+def _print(tagger: Tagger, files: list[str], top: int, as_json: bool) -> None:
+    """Print tables for people, or one JSON object; exit status 1 where a file is not tagged."""
+    from tagscale.serving.catalogue import is_list
+    from tagscale.serving.tagging import as_json as to_json
+    from tagscale.serving.tagging import print_tags, tag_files
+
+    if lists := [file for file in files if is_list(file)]:
+        raise TagscaleError(f"{lists[0]}: add --out FILE, as scores.parquet, for the rows of what it names.")
+    results, tagged, failed = [], 0, 0
+    console = Console()
+    if tagger.decisions is None and not as_json:
+        note = f"{tagger.model} ({tagger.version}) has no decisions: scores rank the tags of a file, and are no "
+        console.print(Text(f"{note}probabilities.", style="dim"), soft_wrap=True)
+    try:
+        for file in tag_files(tagger.audio, map(Path, files)):
+            if as_json:
+                results.append(file)
+            else:
+                print_tags(console, file, tagger.audio, top)
+            tagged, failed = tagged + (file.error is None), failed + (file.error is not None)
+    except Interrupted as interruption:
+        interruption.add_note("")
+        typer.echo(f"interrupted: {tagged} file(s) are tagged, {failed} could not be, the rest is not begun", err=True)
+        raise
+    finally:
+        if as_json:
+            typer.echo(json.dumps(to_json(tagger, results), indent=2))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _target(out: Path, part: tuple[int, int] | None) -> tuple[Path, tuple[int, int] | None]:
+    """The file that takes the rows: `out`, or that of a shard in the folder `out`, in the format of its suffix."""
+    from tagscale.serving.rows import suffix_of
+
+    suffix = suffix_of(out)
+    if part is None:
+        if out.is_dir():
+            raise TagscaleError(f"{out}: a folder, which holds shards. Give --shard, or another file.")
+        return out, None
+    number, shards = part
+    if not 1 <= number <= shards:
+        raise TagscaleError(f"--shard {number}/{shards}: expected I/N with I from 1 to N.")
+    if out.is_file():
+        raise TagscaleError(f"{out}: a file; with --shard it is the folder of the shards. Give another --out.")
+    return out / f"part-{number}-of-{shards}{suffix}", part
+
+
+def _write(
+    tagger: Tagger,
+    arguments: list[str],
+    out: Path,
+    part: tuple[int, int] | None,
+    embeddings: bool,
+    anew: bool,
+    workers: int | None,
+) -> int:
+    """Tag a catalogue to a file. Returns how many of its files have no scores."""
+    from tagscale.serving.catalogue import entries
+    from tagscale.serving.output import partial_of
+    from tagscale.serving.tag_catalogue import tag_catalogue
+
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        progressed = tag_catalogue(
+            tagger, entries(arguments, part), out, embeddings=embeddings, anew=anew, workers=workers
+        )
+    except Interrupted as interruption:
+        interruption.add_note(f"The rows so far are kept in {partial_of(out)}.")
+        raise
+    for line in progressed.summary(out):
+        console.print(line, markup=False)
+    return progressed.errors.total()

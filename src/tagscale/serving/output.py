@@ -1,0 +1,138 @@
+"""The rows of one output while a catalogue is tagged: kept line by line, whatever ends the process, and then as a file.
+
+Beside `scores.parquet` a folder `_scores.parquet.partial` holds the rows as JSON lines, in the order in which they
+come. They become the output when all are there, in the order of the catalogue, and the folder goes away. Readers of
+Parquet folders pass over names with such a beginning, and `read_rows` reads the folder at any time.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.journal import Journal, Record
+from tagscale.runtime.lock import exclusive
+from tagscale.serving.rows import EMBEDDING, Row, read_records, suffix_of, write_rows
+from tagscale.serving.tagger import Tagger
+
+
+class Known(NamedTuple):
+    """A row that is there: the state that its file had, and the reason where there are no scores."""
+
+    state: str
+    error: str | None
+
+
+class Output:
+    """The rows of an output.
+
+    Attributes:
+        path: of the output
+        folder: where rows are kept until all are there
+        known: name of a file -> its row, of those that were there at the start
+        resumed: whether an interrupted run has left rows
+    """
+
+    def __init__(self, path: Path, tagger: Tagger, embeddings: bool, anew: bool) -> None:
+        self.path, self.tagger, self.embeddings, self.anew = path, tagger, embeddings, anew
+        self.folder = partial_of(path)
+        self.journal = Journal(self.folder / "rows.jsonl")
+        self.known: dict[str, Known] = {}
+        if anew:
+            self.journal.remove()
+        self.resumed = self.journal.path.exists()
+        if self.resumed:
+            self._mend()
+        source = self.journal.path if self.resumed else path
+        if source.exists() and not anew:
+            for record in read_records(source):
+                self._check(record)
+                self.known[record["path"]] = Known(record["state"], record["error"])
+
+    def add(self, row: Row) -> None:
+        """Keep a row, in place of an earlier one of its file."""
+        if not self.journal.path.exists() and self.path.exists() and not self.anew:
+            self.journal.rewrite(read_records(self.path))
+        self.journal.append(row.record())
+
+    def finish(self, names: Iterable[str]) -> int:
+        """Write the output: rows of the files of these names in their order, then all others that are there.
+
+        Returns:
+            how many others there are
+        """
+        wanted = dict.fromkeys(names)
+        if not self.journal.path.exists() and self.path.exists() and not self.anew:
+            return len(self.known.keys() - wanted.keys())
+        self.journal.close()
+        places, end = dict[str, int](), 0
+        for line in self.journal.lines():
+            assert line.record is not None
+            places[line.record["path"]], end = end, line.end
+        others = [name for name in places if name not in wanted]
+        rows = self._records(places[name] for name in [*wanted, *others] if name in places)
+        write_rows(self.path, rows, self.tagger.tags, self.embeddings)
+        self.journal.remove()
+        return len(others)
+
+    def _records(self, places: Iterable[int]) -> Iterator[Record]:
+        """The rows at these places of the journal."""
+        if not self.journal.path.exists():
+            return
+        with open(self.journal.path, "rb") as file:
+            for place in places:
+                file.seek(place)
+                yield json.loads(file.readline())
+
+    def _mend(self) -> None:
+        """Remove from the journal what a kill or a power cut left half-written."""
+        end = 0
+        for line in self.journal.lines():
+            if line.record is None:
+                break
+            end = line.end
+        self.journal.truncate(end)
+
+    def _check(self, record: Record) -> None:
+        """Raise TagscaleError where a row that is there cannot stand beside those to come."""
+        remedy = "Give another --out, or --anew to tag all files again."
+        if record["sha256"] != self.tagger.sha256:
+            rows = f"{record['model']} ({record['version']}, sha256 {record['sha256'][:12]})"
+            now = f"{self.tagger.model} ({self.tagger.version}, sha256 {self.tagger.sha256[:12]})"
+            raise TagscaleError(f"{self.path}: its rows are of {rows}, and this model is {now}. {remedy}")
+        if record["error"] is None and (EMBEDDING in record) != self.embeddings:
+            there, asked = ("without", "with") if self.embeddings else ("with", "without")
+            raise TagscaleError(
+                f"{self.path}: its rows are {there} embeddings, and this command is {asked} --embeddings. {remedy}"
+            )
+
+
+def partial_of(path: Path) -> Path:
+    """The folder that holds the rows of an output until all are there."""
+    return path.with_name(f"_{path.name}.partial")
+
+
+@contextmanager
+def writing(path: Path, tagger: Tagger, embeddings: bool = False, anew: bool = False) -> Iterator[Output]:
+    """The output, which no other process writes while the block runs.
+
+    Args:
+        embeddings: whether rows have one
+        anew: whether to leave out rows that are there
+    Raises:
+        TagscaleError: another suffix, another process writes it, or rows that are there are of another model, damaged,
+            or with embeddings where these are without.
+    """
+    suffix_of(path)
+    busy = f"{path}: {{holder}} writes it. Wait for its end, or give another --out."
+    with exclusive(partial_of(path) / "lock", busy):
+        output = Output(path, tagger, embeddings, anew)
+        try:
+            yield output
+        finally:
+            output.journal.close()
+            if not output.journal.path.exists():  # nothing to keep
+                shutil.rmtree(output.folder, ignore_errors=True)

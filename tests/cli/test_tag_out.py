@@ -1,0 +1,213 @@
+"""`tagscale tag CATALOGUE --out FILE`: every file gets a row, once, whatever happens on the way."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from cli.tag_project import TAGS, process, tag
+from registry.tiny import song
+from tagscale.decoding.decode import Decoded
+from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.tags import Tags
+from tagscale.runtime.journal import Record
+from tagscale.runtime.signals import Interrupted
+from tagscale.serving.rows import read_records, read_rows
+
+NAMES = ["music/Björk - 楽.wav", "music/good.wav", "music/short.wav", "music/silent.wav", "music/words.wav"]
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows of all songs of the project."""
+    out = tmp_path_factory.mktemp("whole") / "scores.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        assert tag("music", "other", "nowhere.wav", "--out", str(out), "--workers", "1") == 0
+    return out
+
+
+@pytest.fixture
+def scores(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(whole, tmp_path))
+
+
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of recordings that the tagger hears from now on, batch by batch."""
+    batches: list[int] = []
+    known = AudioTagger.hear
+
+    def counted(tagger: AudioTagger, recordings: Sequence[Decoded], embed: bool = False) -> list[Tags]:
+        batches.append(len(recordings))
+        return known(tagger, recordings, embed)
+
+    monkeypatch.setattr(AudioTagger, "hear", counted)
+    return batches
+
+
+def assert_same(records: list[Record], expected: list[Record]) -> None:
+    """Scores may differ by the rounding of another batch."""
+    for record, other in zip(records, expected, strict=True):
+        assert record["scores"] == pytest.approx(other["scores"], abs=1e-6)
+        assert record | {"scores": 0} == other | {"scores": 0}
+
+
+def test_rows_say_what_printing_says(project: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tag("music", "other", "nowhere.wav", "--json") == 1
+    printed = json.loads(capsys.readouterr().out)["files"]
+    records = list(read_records(whole))
+    assert [record["path"] for record in records] == [*NAMES, r"other/caf\xe9.wav", "nowhere.wav"]
+    for file, record in zip(printed, records, strict=True):
+        assert record["path"] == file["path"]
+        assert record["error"] == file.get("error")
+        assert record["warnings"] == file.get("warnings", [])
+        assert record["scores"] == pytest.approx(file.get("scores", {}), abs=1e-6)
+    read = read_rows(whole)
+    assert list(read.scores.columns) == list(TAGS)
+    assert set(read.files["model"]) == {"tagscale-tagger"}
+    assert set(read.files["version"]) == {"1"}
+    assert read.files["seconds"].tolist()[1:3] == [4.0, 1.0]
+    assert read.files["format"].tolist()[1] == "WAV"
+    assert not whole.with_name("_scores.jsonl.partial").exists()
+
+
+def test_what_is_done_and_unchanged_is_skipped(
+    project: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches, before = heard(monkeypatch), scores.read_bytes()
+    assert tag("music", "other", "--out", str(scores), "--workers", "1") == 0
+    assert sum(batches) == 0
+    assert scores.read_bytes() == before
+    said = capsys.readouterr().out
+    assert "6 files (6 unchanged and kept)" in said
+    assert "Rows of 1 files that this catalogue does not name stay in it." in said
+    assert "1 without scores: silent: -120.0 dBFS" in said
+
+
+def test_a_changed_file_and_one_that_was_not_there_are_tagged_again(
+    project: Path, scores: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = {record["path"]: record for record in read_records(scores)}
+    soundfile.write(tmp_path / "new.wav", song(5, seconds=4), 16_000)
+    lines = [json.loads(line) for line in scores.read_text().splitlines()]
+    lines[0]["state"] = "1 2"  # as if the file were another one since
+    lines[6]["path"] = str(tmp_path / "new.wav")  # as if it had been missing then
+    scores.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    batches = heard(monkeypatch)
+    arguments = ("music", str(tmp_path / "new.wav"), "--out", str(scores), "--workers", "1")
+    assert tag(*arguments) == 0
+    assert sum(batches) == 2
+    after = {record["path"]: record for record in read_records(scores)}
+    assert list(after) == [*NAMES, str(tmp_path / "new.wav"), r"other/caf\xe9.wav"]
+    assert after[str(tmp_path / "new.wav")]["scores"]
+    assert after[NAMES[0]] == before[NAMES[0]]
+
+
+def test_strict_is_an_exit_status(project: Path, scores: Path) -> None:
+    assert tag("music", "--out", str(scores), "--workers", "1", "--strict") == 1
+    assert tag("music/good.wav", "--out", str(scores), "--workers", "1", "--strict") == 0
+
+
+def test_rows_of_another_model_are_not_mixed(project: Path, scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sha256 = next(read_records(scores))["sha256"]
+    scores.write_text(scores.read_text().replace(sha256, "0" * 64))
+    before = scores.read_bytes()
+    assert tag("music", "--out", str(scores)) == 1
+    said = capsys.readouterr().err
+    assert (
+        f"{scores}: its rows are of tagscale-tagger (1, sha256 000000000000), and this model is tagscale-tagger" in said
+    )
+    assert "--anew" in said
+    assert scores.read_bytes() == before
+    assert tag("music/good.wav", "--out", str(scores), "--anew", "--workers", "1") == 0
+    assert [record["sha256"] for record in read_records(scores)] == [sha256]
+
+
+def test_shards_together_are_the_whole(
+    project: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = "\n".join([*NAMES, os.fsdecode(b"other/caf\xe9.wav"), "nowhere.wav"])
+    for part in ("1/2", "2/2"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(names))))
+        assert tag("-", "--out", str(tmp_path / "scores.parquet"), "--shard", part, "--workers", "1") == 0
+    assert sorted(path.name for path in (tmp_path / "scores.parquet").iterdir()) == [
+        "part-1-of-2.parquet",
+        "part-2-of-2.parquet",
+    ]
+    together = sorted(read_records(tmp_path / "scores.parquet"), key=lambda record: str(record["path"]))
+    assert_same(together, sorted(read_records(whole), key=lambda record: str(record["path"])))
+
+
+def test_an_interrupted_run_resumes(
+    project: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.csv"
+    known, batches = AudioTagger.hear, list[int]()
+
+    def interrupted(tagger: AudioTagger, recordings: Sequence[Decoded], embed: bool = False) -> list[Tags]:
+        if batches:
+            raise Interrupted(signal.SIGINT)
+        batches.append(len(recordings))
+        return known(tagger, recordings, embed)
+
+    monkeypatch.setattr("tagscale.serving.tag_catalogue.BATCH_SECONDS", 1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(AudioTagger, "hear", interrupted)
+        assert tag("music", "other", "nowhere.wav", "--out", str(out), "--workers", "1") == 130
+    said = " ".join(capsys.readouterr().err.split())
+    partial = tmp_path / "_scores.csv.partial"
+    assert f"The rows so far are kept in {partial}. Run the same command again to go on." in said
+    assert len(read_rows(partial)) == 1
+    with open(partial / "rows.jsonl", "a") as file:
+        file.write('{"path": "half a row of a killed process')
+    batches = heard(monkeypatch)
+    assert tag("music", "other", "nowhere.wav", "--out", str(out), "--workers", "1") == 0
+    assert sum(batches) == 4, "of five files that are decoded"
+    assert_same(list(read_records(out)), list(read_records(whole)))
+
+
+def test_what_cannot_be_done_is_said_before_any_file_is_tagged(
+    project: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for words, expected in (
+        (("music", "--strict"), "--strict: only with --out FILE"),
+        (("-",), "-: add --out FILE"),
+        (("music", "--out", "scores.xlsx"), "scores.xlsx: found the suffix '.xlsx', expected one of .parquet"),
+        (("music", "--out", "scores.csv", "--shard", "3/2"), "--shard 3/2: expected I/N"),
+        (("music", "--out", "scores.csv", "--shard", "a"), "--shard a: expected I/N"),
+    ):
+        assert tag(*words) == 1
+        assert expected in capsys.readouterr().err
+    assert not list(project.glob("*scores*"))
+
+
+@pytest.mark.slow
+def test_a_kill_costs_at_most_the_rows_in_work(project: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        shutil.copy(project / "music" / "good.wav", tmp_path / f"{number:02}.wav")
+    out = tmp_path / "scores.parquet"
+    rows = tmp_path / "_scores.parquet.partial" / "rows.jsonl"
+    running = process(project, "tag", str(tmp_path), "--out", str(out))
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not (rows.exists() and rows.stat().st_size):
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    done = len(read_rows(rows))
+    assert 0 < done < 60
+    ended = process(project, "tag", str(tmp_path), "--out", str(out))
+    said, err = ended.communicate(timeout=300)
+    assert ended.returncode == 0, err
+    assert f"60 files ({60 - done} tagged, {done} unchanged and kept)".encode() in said
+    read = read_rows(out)
+    assert list(read.files["path"]) == [str(tmp_path / f"{number:02}.wav") for number in range(60)]
+    assert read.scores.nunique().tolist() == [1, 1, 1], "of one song"
