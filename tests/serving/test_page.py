@@ -103,7 +103,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     limits = Limits(body_bytes=1 << 20)
     settings = Settings("127.0.0.1", made.port, [], limits, [TOKEN], data=made.data, corrections=made.corrections)
-    http, app = Http(settings, state, score), FastAPI()
+    http, app = Http(settings, state, score, score), FastAPI()
     http.install(app)
     config = uvicorn.Config(http.guard(app), port=made.port, lifespan="off", log_level="error")
     running = uvicorn.Server(config)
