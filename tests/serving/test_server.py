@@ -1,5 +1,7 @@
 """`tagscale serve` as its clients meet it: one server, real requests, and the end of it."""
 
+import json
+import re
 import shutil
 import signal
 import socket
@@ -279,6 +281,22 @@ def test_hostile_uploads_change_nothing_for_others(server: Running, audio: dict[
     assert all("error" in result for result in good.content["results"][1:])
     for content in hostile[5:]:
         assert server.ask("/tag", content, "audio/wav").status in (200, 422)
+
+
+def curls() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "serving.md").read_text(), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("curl ")]
+
+
+@pytest.mark.parametrize("line", curls())
+def test_the_requests_of_the_docs(server: Running, tmp_path: Path, line: str) -> None:
+    for name in ("song.wav", "other.wav"):
+        (tmp_path / name).write_bytes(example_wav(1.5))
+    line = line.replace("localhost:8080", f"127.0.0.1:{server.port}")
+    line = line.replace("curl ", f"curl --fail-with-body -H 'Authorization: Bearer {TOKEN}' ")
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "error" not in json.loads(done.stdout)
 
 
 def test_sigterm_lets_requests_end_and_refuses_new_ones(server: Running, audio: dict[str, bytes]) -> None:

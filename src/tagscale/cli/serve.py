@@ -1,14 +1,16 @@
 """The command that serves a registered version over HTTP."""
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from tagscale.cli.stages import PARAMS, ParamsFile
 from tagscale.cli.use import USE
-from tagscale.params.load import registered_model
+from tagscale.params.load import load, registered_model
 from tagscale.runtime.errors import TagscaleError
 
 app = typer.Typer()
@@ -84,6 +86,36 @@ def serve(
         record,
     )
     run(settings, lambda line: typer.echo(line, err=True))
+
+
+@app.command(rich_help_panel=USE)
+def compare_served(
+    folder: Annotated[Path, typer.Argument(help="What `tagscale serve --shadow VERSION --record FOLDER` has written.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of what is true: path (or file), tag, value, and artist if it is known.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="With labels; registry.metric by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Put what a shadow said beside what the lead answered: decisions, scores, times, and what is true."""
+    from tagscale.serving.comparison import as_json as to_json
+    from tagscale.serving.comparison import compare, write_page
+
+    metric = metric or (load(params).registry.metric if params.is_file() else "pr_auc")
+    comparison = compare(folder, labels, metric)
+    if out:
+        write_page(comparison, out)
+    if as_json:
+        typer.echo(json.dumps(to_json(comparison), indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    who = f"{comparison.shadow} in the shadow of {comparison.lead}"
+    console.print(f"{who}: {comparison.recordings} recordings", markup=False)
+    console.print(comparison.verdict, markup=False)
+    if out:
+        console.print(f"{out} shows them tag by tag.", markup=False)
 
 
 def _tokens(file: Path | None) -> list[str]:

@@ -161,7 +161,7 @@ class Http:
         self.lead = Scoring(score, state, ANSWERING, self.metrics.batches.observe)
         self.shadow = Scoring(shadow, state, SHADOW) if name else None
         self.work = Work(self.lead, self.metrics, limits.audio_seconds, patience=limits.seconds)
-        log = Log(settings.record) if settings.record else None
+        log = Log(settings.record, state) if settings.record else None
         self.served = Served(log, self.shadow, name or "", state.uploads, self.metrics)
         self.service = Service(state, self.work, limits, self.served)
         self.tasks: list[asyncio.Task[None]] = []

@@ -2,6 +2,7 @@
 
     FOLDER/lead/*.parquet    rows of the versions that answered (`serving.rows`), also of what could not be tagged
     FOLDER/shadow/*.parquet  rows of the shadow, of the same recordings under the same paths
+    FOLDER/models.json       what GET /models says of these versions, by their sha256
     FOLDER/times/*.parquet   path, role, when (UTC) and seconds from asking the models to their answer
 
 The shadow neither delays nor changes an answer: its process steps back for others, and where too many recordings wait
@@ -19,13 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tagscale.runtime.files import replacing
-from tagscale.serving.server.lineup import LEAD, SHADOW
+from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.serving.server.lineup import LEAD, SHADOW, State
 from tagscale.serving.server.metrics import Metrics
 from tagscale.serving.server.work import Answer, Recording, Scoring, Wanted
 
 PART_ROWS, PART_SECONDS = 500, 30.0  # a part is written when it has so many rows, or after so long
 WAITING = 64  # recordings that may wait for the shadow; 8 minutes of samples take 15 MB
+MODELS = "models.json"
 AT_ONCE = 4  # of them are in work
 FACTS = {  # a row's columns, by what was measured
     "seconds": "source_seconds",
@@ -37,8 +39,8 @@ FACTS = {  # a row's columns, by what was measured
 class Log:
     """Writes rows as parts of Parquet into a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.since = folder, time.monotonic()
+    def __init__(self, folder: Path, state: State) -> None:
+        self.folder, self.state, self.since = folder, state, time.monotonic()
         self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)  # by role and version
         self.times: list[dict[str, Any]] = []
 
@@ -65,6 +67,9 @@ class Log:
             tags: list[str] = next((list(answer["scores"]) for answer in answers if "scores" in answer), [])
             write_rows(self._part(role), records, tags)
         if times:
+            known = self.folder / MODELS
+            models = read_json(known) if known.exists() else {}
+            write_json(known, models | {model["sha256"]: model for model in self.state.loaded()}, durable=False)
             with replacing(self._part("times")) as fresh:
                 pd.DataFrame(times).astype({"seconds": float}).to_parquet(fresh, index=False)
 
