@@ -21,6 +21,7 @@ from tagscale.cli import (
     store,
     tag,
     use,
+    watch,
 )
 from tagscale.runtime.command import command
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(store.app, name="store", rich_help_panel=data.DATASETS)
-for part in (init, data, stages, models, learn, reproduce, tag, use, index, serve, export, deploy, pipelines):
+for part in (init, data, stages, models, learn, reproduce, tag, use, index, watch, serve, export, deploy, pipelines):
     app.registered_commands += part.app.registered_commands
 
 

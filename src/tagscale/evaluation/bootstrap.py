@@ -164,7 +164,7 @@ def standard_error(values: np.ndarray, artists: int) -> np.ndarray:
 def interval(
     score: float | np.ndarray,
     error: float | np.ndarray,
-    artists: int | np.ndarray,
+    artists: float | np.ndarray,
     confidence: float,
     bounds: tuple[float, float] = UNBOUNDED,
     *,
@@ -213,7 +213,7 @@ def share_that_holds(artists: int, confidence: float) -> float | None:
     return share if share < confidence else None
 
 
-def t_of(share: float, artists: int | np.ndarray) -> np.ndarray:
+def t_of(share: float, artists: float | np.ndarray) -> np.ndarray:
     """The quantile of Student's t with artists - 1 degrees of freedom; NaN for fewer than two artists."""
     degrees = np.asarray(artists, float) - 1
     return np.asarray(scipy.special.stdtrit(np.where(degrees > 0, degrees, np.nan), share))
@@ -260,7 +260,7 @@ def paired(
     return Difference(difference, error, float(low), float(high), two_sided(difference, error, artists), ahead)
 
 
-def two_sided(difference: float, error: float, artists: int) -> float:
+def two_sided(difference: float, error: float, artists: float) -> float:
     """The p-value of a difference against 0, by Student's t; NaN where there is no error or no second artist.
 
     >>> round(two_sided(-0.3, 0.1, artists=5), 4)

@@ -1,0 +1,133 @@
+"""The page of `tagscale watch`: what was served beside the profile of the version, from its record."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tagscale.report.appearance import DASHES, INK, STYLE
+from tagscale.runtime.files import replacing
+
+DRIFTS, HOLDS = "#b3261e", "#5a616a"
+DRAWN = 20  # tags in the figure, those that shifted most
+LONGEST = 34  # characters of a row's name
+MEASURES = {  # name in the record -> words and unit
+    "seconds": ("length", "s"),
+    "rate": ("sample rate", "Hz"),
+    "channels": ("channels", ""),
+    "rms_dbfs": ("loudness (RMS)", "dBFS"),
+    "peak": ("peak", ""),
+    "clipped": ("values at full scale", ""),
+    "warned": ("with a warning", ""),
+}
+
+
+def write(path: Path, record: Mapping[str, Any], reason: str, source: str) -> None:
+    """Write the page.
+
+    Args:
+        record: of `serving.watch.watch`
+        reason: the verdict in a sentence
+        source: what was read, in words
+    """
+    with replacing(path) as fresh:
+        fresh.write_text(render(record, reason, source), encoding="utf-8")
+
+
+def render(record: Mapping[str, Any], reason: str, source: str) -> str:
+    """The page, without a reference to anything outside it."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["code"] = lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    environment.filters["chance"] = lambda value: "" if value is None else f"{value:.2f}"
+    environment.filters["interval"] = interval_words
+    environment.filters["p"] = lambda value: "" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    environment.filters["share"] = lambda value: "" if value is None else f"{value:.1%}"
+    environment.filters["score"] = lambda value: "" if value is None else f"{value:.3f}"
+    environment.filters["measure"] = measure_words
+    return environment.get_template("drift.html").render(
+        record=record,
+        reason=reason,
+        source=source,
+        step=next_step(record),
+        picture=_picture(draw(record)),
+        drawn=[record["together"], *record["tags"][:DRAWN]],
+        measures=[dict(one) | {"title": MEASURES.get(one["name"], (one["name"], ""))[0]} for one in record["files"]],
+        others=[one for one in record["versions"] if one["sha256"] != record["sha256"]],
+    )
+
+
+def next_step(record: Mapping[str, Any]) -> str:
+    """What to do after this verdict."""
+    if not record["drift"]:
+        return "Nothing: the version meets music as that which it was tested on."
+    return (
+        "Listen to files with the highest and lowest scores of the tags that drift. Where the music is new, label some "
+        "of it, add it to the dataset and run the pipeline `retrain`; where the files are at fault (rate, loudness, "
+        "length), mend their way here."
+    )
+
+
+def interval_words(row: Mapping[str, Any]) -> str:
+    """The interval of a row in words."""
+    return "unknown" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
+
+
+def measure_words(value: float | None, name: str) -> str:
+    """A measurement of files in words: a share, or a median with its unit.
+
+    >>> measure_words(44100.0, "rate"), measure_words(-17.07, "rms_dbfs"), measure_words(0.25, "format mp3")
+    ('44,100 Hz', '-17.1 dBFS', '25.0%')
+    """
+    if value is None:
+        return ""
+    if name == "warned" or name.startswith("format "):
+        return f"{value:.1%}"
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number} {MEASURES[name][1]}".strip()
+
+
+def draw(record: Mapping[str, Any]) -> Figure:
+    """The chances of all tags together and of those that shifted most, with their intervals and the margin."""
+    rows = [record["together"], *record["tags"][:DRAWN]]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 1.3 + 0.29 * len(rows)), layout="constrained")
+        _draw_rows(figure.add_subplot(), rows, record["margin"])
+    return figure
+
+
+def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], margin: float) -> None:
+    axes.axvspan(0.5 - margin, 0.5 + margin, color="#ececE6", zorder=0)
+    axes.axvline(0.5, color=INK, linewidth=1, linestyle=DASHES, zorder=1)
+    for place, row in enumerate(reversed(rows)):
+        colour, strong = DRIFTS if row["drifts"] else HOLDS, place == len(rows) - 1
+        if row["low"] is not None:
+            axes.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=3.4 if strong else 2, zorder=2)
+        axes.plot(row["chance"], place, "o", color=colour, markersize=8 if strong else 5.5, zorder=3)
+    axes.set_yticks(range(len(rows)), [row["name"][:LONGEST] for row in reversed(rows)], parse_math=False)
+    axes.axhline(len(rows) - 1.5, color="#c8c8c3", linewidth=1)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlim(0, 1)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_title("Chance that a served file scores higher than a track of the profile")
+    axes.set_xlabel(
+        "left: lower than in the profile; right: higher. Bars: 95 % intervals; grey: the margin; red: drift"
+    )
+
+
+def _picture(figure: Figure) -> str:
+    content = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(content, format="png", dpi=150, facecolor="white")
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,262 @@
+"""Drift: scores that shift are seen, whatever else differs is not, and a scheduler learns it by the exit status."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from registry.test_package import IDENTITY, decisions_of
+from registry.tiny import LIMITS, empty_store, tiny_tagger
+from tagscale import tracking
+from tagscale.cli import main
+from tagscale.registry.package import load_version, register
+from tagscale.registry.profile import MEASURES, profile_of
+from tagscale.registry.tagger import AudioTagger
+from tagscale.registry.versions import Registry
+from tagscale.runtime.errors import TagscaleError
+from tagscale.serving.rows import Row, Rows, write_rows
+from tagscale.serving.watch import compare, reason_of, watch
+
+ROOT = Path(__file__).parents[2]
+TAGS = ("rock", "jazz", "energy")
+ARTISTS, OF_EACH = 40, 4
+MARGIN = 0.06
+
+
+def music(seed: int, artists: int = ARTISTS, of_each: int = OF_EACH, **moved: float) -> pd.DataFrame:
+    """Scores of tracks, half of whose variance is their artist's; tags of `moved` shift by standard deviations."""
+    random, shape = np.random.default_rng(seed), (artists * of_each, len(TAGS))
+    height = np.repeat(random.normal(size=(artists, len(TAGS))), of_each, axis=0) + random.normal(size=shape)
+    height = height / np.sqrt(2) + [moved.get(tag, 0.0) for tag in TAGS]
+    return pd.DataFrame(1 / (1 + np.exp(-height)), columns=list(TAGS)).astype(np.float32)
+
+
+def facts(tracks: int, **others: float) -> pd.DataFrame:
+    values = {"seconds": 30.0, "rate": 44_100, "channels": 2, "rms_dbfs": -18.0, "peak": 0.9, "clipped": 0.0}
+    random = np.random.default_rng(tracks)
+    return pd.DataFrame({name: value + random.random(tracks) for name, value in (values | others).items()})
+
+
+def with_profile(scores: pd.DataFrame) -> AudioTagger:
+    tagger = tiny_tagger(tags=TAGS)
+    tagger.limits, tagger.decisions = LIMITS, decisions_of(tagger)
+    of_store = facts(len(scores)).rename(columns=MEASURES)
+    paths = [f"{number}.flac" for number in range(len(scores))]
+    tagger.profile = profile_of(scores, of_store, np.repeat(np.arange(ARTISTS), OF_EACH), paths, lambda _: [])
+    return tagger
+
+
+def rows_of(scores: pd.DataFrame, of_each: int = OF_EACH, errors: int = 0, **others: Any) -> Rows:
+    about = facts(len(scores), **{name: value for name, value in others.items() if name in MEASURES})
+    files = about.assign(
+        path=[others.get("path", "{0}/{1}.flac").format(row // of_each, row) for row in range(len(scores))],
+        error=None,
+        warnings=[["short"] if others.get("warned") else []] * len(scores),
+        format=others.get("format", "FLAC"),
+        **{"model": "tagger", "version": "1", "sha256": "abc"},
+    )
+    failed = files.iloc[:errors].assign(error="damaged", format=None, **dict.fromkeys(MEASURES, np.nan))
+    files = pd.concat([files, failed], ignore_index=True)
+    return Rows(files, scores.reindex(range(len(files))), scores.iloc[:0].reindex(range(len(files))), None)
+
+
+@pytest.fixture(scope="module")
+def tagger() -> AudioTagger:
+    return with_profile(music(0))
+
+
+def found(tagger: AudioTagger, rows: Rows, margin: float = MARGIN, files: bool = False) -> dict[str, Any]:
+    assert tagger.profile is not None
+    return compare(rows, tagger, tagger.profile, margin, files)
+
+
+def drifting(record: dict[str, Any], table: str = "tags") -> set[str]:
+    return {one["name"] for one in record[table] if one["drifts"]}
+
+
+def test_other_artists_of_the_same_music_are_no_drift(tagger: AudioTagger) -> None:
+    record = found(tagger, rows_of(music(1), errors=4))
+    assert not record["drift"]
+    assert not drifting(record, "files")
+    assert (record["rows"], record["tagged"], record["folders"]) == (164, 160, ARTISTS)
+    assert record["errors"]["count"] == 4
+    assert record["errors"]["low"] < 4 / 164 < record["errors"]["high"]
+    assert reason_of(record) == "No tag has surely shifted by more than the margin of 0.06."
+
+
+def test_a_tag_that_shifts_is_named_with_its_size(tagger: AudioTagger) -> None:
+    record = found(tagger, rows_of(music(1, jazz=-1.5)))
+    assert record["drift"]
+    assert drifting(record) == {"jazz"}
+    first = record["tags"][0]
+    assert first["name"] == "jazz"
+    assert first["low"] < first["chance"] < first["high"] < 0.35
+    assert first["now"] < first["before"]
+    assert first["decided_before"] == first["decided_now"] == 0, "its threshold is None: never"
+    assert reason_of(record).startswith("1 of 3 tags drifts, jazz the most: in 90% of pairs")
+    assert "the file scores lower" in reason_of(record)
+
+
+def test_a_certain_but_small_shift_is_no_drift_and_the_margin_decides(tagger: AudioTagger) -> None:
+    many = rows_of(music(1, artists=5000, rock=0.25), errors=1)
+    record = found(tagger, many)
+    assert not record["drift"]
+    rock = next(one for one in record["tags"] if one["name"] == "rock")
+    assert 0.5 < rock["chance"] < 0.65
+    assert drifting(found(with_profile(music(3)), rows_of(music(1, rock=2.0)), margin=0.06)) == {"rock"}
+    assert not found(with_profile(music(3)), rows_of(music(1, rock=2.0)), margin=0.45)["drift"]
+
+
+def test_a_large_shift_of_few_artists_is_no_drift(tagger: AudioTagger) -> None:
+    few = music(1, artists=3, of_each=40, rock=1.2)
+    assert "rock" in drifting(found(tagger, rows_of(few, of_each=1))), "were each file by another artist"
+    few_of_many = pd.concat([few, music(2)], ignore_index=True)
+    paths = rows_of(few_of_many, of_each=40).files["path"]
+    rows = rows_of(few_of_many)
+    rows.files["path"] = [paths[row] if row < len(few) else f"{row // 4}/{row}.flac" for row in range(len(rows))]
+    assert "rock" not in drifting(found(tagger, rows))
+
+
+def test_where_folders_tell_no_artists_files_are_as_alike_as_the_profiles(tagger: AudioTagger) -> None:
+    flat = rows_of(music(1, rock=2.0), path="uploads/{1}.flac")
+    record = found(tagger, flat)
+    assert record["folders"] is None
+    assert drifting(record) == {"rock"}
+
+
+def test_all_tags_together_tell_what_none_shows_by_itself() -> None:
+    """Two tags that rise and fall together shift apart, each by a little."""
+
+    def tied(seed: int, apart: float) -> pd.DataFrame:
+        scores, random = music(seed), np.random.default_rng(seed)
+        height = np.log(scores["rock"] / (1 - scores["rock"]))
+        values = [height - apart, height + apart + random.normal(0, 0.1, len(scores)), random.normal(size=len(scores))]
+        return pd.DataFrame(1 / (1 + np.exp(-np.array(values).T)), columns=list(TAGS)).astype(np.float32)
+
+    record = found(with_profile(tied(0, 0.0)), rows_of(tied(1, 0.15)))
+    assert not drifting(record)
+    assert record["together"]["drifts"]
+    assert record["drift"]
+    assert reason_of(record).startswith("No tag drifts by itself, but all together")
+
+
+def test_files_explain_and_decide_where_they_are_asked_to(tagger: AudioTagger) -> None:
+    rows = rows_of(music(1), rate=8000, format="MP3", warned=True)
+    record = found(tagger, rows)
+    assert not record["drift"]
+    assert drifting(record, "files") == {"rate", "format flac", "format mp3", "warned"}
+    rate = next(one for one in record["files"] if one["name"] == "rate")
+    assert (round(rate["before"]), round(rate["now"])) == (44_100, 8_000) or rate["chance"] == 0
+    assert found(tagger, rows, files=True)["drift"]
+
+
+def test_too_little_to_tell(tagger: AudioTagger) -> None:
+    with pytest.raises(TagscaleError, match=r"Found 19 rows with scores and 40 artists .* at least 20 and 5"):
+        found(tagger, rows_of(music(1).head(19)))
+
+
+@pytest.fixture(scope="module")
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry whose version 1 has a profile and whose version 2 has none, and rows of both."""
+    folder = empty_store(request.config, tmp_path_factory.mktemp("watched"))
+    shutil.copy(ROOT / "params.yaml", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        registry, other = Registry.open_or_create("tagscale-tagger", "for tests"), with_profile(music(0))
+        with tracking.find_run("study", IDENTITY) as run:
+            register(registry, run, other, IDENTITY.name, {}, "a description")
+            other.profile = None
+            register(registry, run, other, IDENTITY.name, {}, "a description")
+        digests = {number: load_version("tagscale-tagger", number)[0].sha256 for number in ("1", "2")}
+    for name, version, scores in (("none", "1", music(1)), ("drift", "1", music(1, jazz=-1.5)), ("old", "2", music(1))):
+        records = [
+            Row(f"{row // OF_EACH}/{row}.flac", "tagscale-tagger", version, digests[version], seconds=30.0, rate=44_100,
+                channels=2, format="FLAC", rms_dbfs=-18.0, peak=0.9, clipped=0.0, scores=values).record()
+            for row, values in enumerate(scores.to_dict("records"))
+        ]  # fmt: skip
+        write_rows(folder / f"{name}.parquet", records, TAGS)
+    (folder / "mixed").mkdir()
+    shutil.copy(folder / "drift.parquet", folder / "mixed")
+    write_rows(folder / "mixed" / "b.jsonl", records[:30], TAGS)
+    return folder
+
+
+def run(project: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Exit status of `tagscale watch` with these words."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", *words])
+    return int(ended.value.code or 0)
+
+
+def test_exit_status_page_and_gauges(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(project, monkeypatch, "none.parquet") == 0
+    out = capsys.readouterr().out
+    assert "tagscale-tagger version 1: no drift" in out
+    assert "the page: drift.html" in out
+    assert run(project, monkeypatch, "mixed", "--metrics", "node/drift.prom", "--page", "pages/drift.html") == 3
+    out = capsys.readouterr().out
+    assert "1 of 3 tags drifts, jazz the most" in out
+    assert "30 rows of other versions are left out" in out
+    page = (project / "pages" / "drift.html").read_text()
+    assert "tagscale-tagger, version 1: drift" in page
+    assert "tagscale-tagger version 2 (30 rows)" in page
+    assert "http" not in page.replace("data:image", ""), "nothing outside the page"
+    families = list(text_string_to_metric_families((project / "node" / "drift.prom").read_text()))
+    samples = {
+        (one.name, one.labels.get("tag", "")): one.value
+        for family in families
+        for one in family.samples
+        if one.labels["model"] == "tagscale-tagger" and one.labels["version"] == "1"
+    }
+    assert samples["tagscale_watch_drift", ""] == 1
+    assert samples["tagscale_watch_drifting", "jazz"] == 1
+    assert samples["tagscale_watch_drifting", "rock"] == 0
+    assert samples["tagscale_watch_chance", "jazz"] < 0.3
+    assert (samples["tagscale_watch_rows", ""], samples["tagscale_watch_other_rows", ""]) == (160, 30)
+
+
+def test_json_is_the_record(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(project, monkeypatch, "drift.parquet", "--model", "1", "--json") == 3
+    record = json.loads(capsys.readouterr().out)
+    assert record["drift"] is True
+    assert record["reason"].startswith("1 of 3 tags drifts")
+    assert record["tags"][0]["name"] == "jazz"
+    assert record["versions"] == [{"model": "tagscale-tagger", "version": "1", "sha256": record["sha256"], "rows": 160}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["old.parquet"], "tagscale-tagger/2 carries no profile of its data"),
+        (["none.parquet", "--model", "2"], "No row is of tagscale-tagger/2 with files of SHA-256"),
+        (["none.parquet", "--model", "9"], "has no version '9'"),
+        (["absent.parquet"], "no such file"),
+    ],
+)
+def test_what_cannot_be_compared_is_an_error(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    assert run(project, monkeypatch, *words) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_rows_of_a_folder_name_their_folder() -> None:
+    rows = rows_of(music(1))
+    rows.files["version"] = "folder"
+    with pytest.raises(TagscaleError, match="name that folder with --model"):
+        watch(rows, None, MARGIN, files=False)
