@@ -15,7 +15,8 @@ from pathlib import Path
 from machine import processor
 
 from tagscale.params.load import load
-from tagscale.registry.published import load_tagger
+from tagscale.registry.package import load_version
+from tagscale.registry.published import published_tagger
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.tags import Tags
 from tagscale.serving.tagging import tag_files
@@ -41,10 +42,10 @@ def main() -> None:
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["artist"].startswith("see ")]
     songs = [row for row in rows if float(row["seconds"]) >= 5]
-    taggers = {name: load_tagger(name)[0] for name in ENCODERS}
+    taggers = {name: published_tagger(name) for name in ENCODERS}
     if arguments.project:
         with chdir(arguments.project):
-            tagger, version = load_tagger(load().registry.name)
+            tagger, version = load_version(load().registry.name)
         taggers[f"champion ({version.tags['tagscale.run']} of {version.tags['tagscale.dataset']})"] = tagger
     paths = [folder / row["path"] for row in songs]
     tagged = {name: list(tag_files(tagger, paths)) for name, tagger in taggers.items()}

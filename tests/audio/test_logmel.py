@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from tagscale.audio.logmel import LogMel, Resampler, samples_of
+from tagscale.audio.logmel import LogMel, Resampler, keep_from_compiling, samples_of
 from tagscale.runtime.errors import TagscaleError
 
 TOLERANCE = 1e-4  # absolute, on values from 0 to about 6: float32 against float64
@@ -224,6 +224,7 @@ def test_a_compiled_network_leaves_it_out() -> None:
 
     network = Network()
     wave = torch.randn(2, 16_000)
+    keep_from_compiling()
     assert torch.equal(torch.compile(network, backend=backend)(wave), network(wave))
     assert any("conv1d" in call for call in calls), calls
     assert not any("stft" in call or "matmul" in call for call in calls), calls

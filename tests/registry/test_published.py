@@ -7,11 +7,13 @@ import pytest
 import soundfile
 import torch
 
+import tagscale
 from registry.tiny import song
 from tagscale.models.build import build
 from tagscale.models.pretrained import CITATION, ENCODERS
 from tagscale.models.pretrained.encoder import architecture_of_published
-from tagscale.registry.published import import_encoder, load_tagger, published_tagger
+from tagscale.registry.imported import import_encoder
+from tagscale.registry.published import published_tagger
 from tagscale.registry.versions import CHAMPION, Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.training import checkpoint
@@ -41,14 +43,14 @@ def test_tagging_needs_no_registry(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    tagger, version = load_tagger("msd-vgg")
-    assert (version.name, version.number) == ("msd-vgg", "published")
+    tagger = tagscale.load("msd-vgg")
+    assert (tagger.model, tagger.version) == ("msd-vgg", "published")
     assert tagger.tag(recording).scores.keys() == set(ENCODERS["msd_vgg"].tags)
     assert tagger.groups["female vocalists"] == "vocal"
     with pytest.raises(TagscaleError, match=r"mtt_vgg/model\.json: no such file\. Run `tagscale fetch-encoders` first"):
-        load_tagger("mtt_vgg")
+        tagscale.load("mtt_vgg")
     with pytest.raises(TagscaleError, match="No model 'msd-vgg' in the registry"):
-        load_tagger("msd-vgg", "1")
+        tagscale.load("msd-vgg/1")
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -62,11 +64,12 @@ def test_an_import_is_one_version_that_scores_as_the_folder(encoders: Path, reco
     assert version.tags["tagscale.licence"] == "ISC"
     assert version.tags["tagscale.citation"] == CITATION
     assert float(version.tags["tagscale.published.roc_auc"]) == ENCODERS["msd_vgg"].scores["roc_auc"]
-    local = published_tagger("msd-vgg").tag(recording).scores
-    assert load_tagger("msd-vgg", "1")[0].tag(recording).scores == local
+    local, published = published_tagger("msd-vgg").tag(recording).scores, published_tagger("msd-vgg").sha256
+    assert tagscale.load("msd-vgg/1").tag(recording).scores == local
     shutil.rmtree(encoders / "msd_vgg")
-    tagger, version = load_tagger("msd-vgg")  # a machine that has the registry alone
-    assert version.number == "1"
+    tagger = tagscale.load("msd-vgg")  # a machine that has the registry alone
+    assert tagger.version == "1"
+    assert tagger.sha256 == published
     assert tagger.tag(recording).scores == local
 
 

@@ -77,6 +77,80 @@ def test_tracks_of_a_store_score_as_their_samples(scorer: Scorer, tmp_path: Path
     assert np.ptp(expected, axis=0).max() > 0.01, "the songs differ, or nothing is tested"
 
 
+@of_every_kind
+def test_recordings_in_one_batch_score_as_alone(scorer: Scorer) -> None:
+    """Of any lengths: shorter than a window, as long as it, with a last window that overlaps."""
+    recordings = [song(number, seconds) for number, seconds in enumerate((0.3, 1.5, 2.0, 4.2))]
+    scores, embeddings = scorer.hear(recordings, embed=True)
+    np.testing.assert_allclose(scores, [scorer.scores(samples) for samples in recordings], atol=1e-6)
+    np.testing.assert_allclose(embeddings, [scorer.embed(samples) for samples in recordings], atol=1e-4)
+    assert np.asarray(embeddings).shape == (4, scorer.dims)
+    assert (scores.dtype, np.asarray(embeddings).dtype) == (np.float32, np.float32)
+    np.testing.assert_array_equal(scorer.scores_of(recordings), scores)
+    assert scorer.hear(recordings)[1] == [None] * 4
+
+
+@of_every_kind
+def test_scores_over_time_are_those_of_excerpts(scorer: Scorer) -> None:
+    samples = song(1, seconds=12.3)
+    (length, step), (times, scores) = scorer.excerpts, scorer.windows(samples)
+    assert scores.shape == (len(times), len(KINDS))
+    assert times[0] == length / 2
+    assert times[-1] == pytest.approx(12.3 - length / 2, abs=1e-4), "the last one ends where the recording ends"
+    assert times[1] - times[0] <= step
+    excerpt = samples[round((times[-1] - length / 2) * 16_000) :]
+    np.testing.assert_allclose(scores[-1], scorer.scores(excerpt), atol=1e-6)
+    if scorer.kind == "network":
+        np.testing.assert_allclose(scores.mean(axis=0), scorer.scores(samples), atol=1e-6)
+    times, scores = scorer.windows(samples[:800])
+    assert (times.tolist(), scores.shape) == ([0.025], (1, len(KINDS)))
+
+
+def test_an_embedding_is_what_the_last_layer_sees(trees: TreesScorer) -> None:
+    network = tiny_network()
+    wave = torch.from_numpy(SONGS["t1"]).float() / 32768
+    windows = wave[:32_000].unfold(0, 24_000, 8_000)
+    with torch.inference_mode():
+        expected = network.model.encode(windows).mean(dim=0)
+    np.testing.assert_allclose(network.embed(SONGS["t1"]), expected, atol=1e-5)
+
+    features = pd.concat([describe_recording(song(number, seconds=0.6)) for number in range(100)])
+    of_training = trees.trees.standardised(features)
+    np.testing.assert_allclose(of_training.mean(axis=0), 0, atol=1e-3)
+    spread = of_training.std(axis=0)
+    assert (np.isclose(spread, 1, atol=1e-3) | (spread == 0)).all()
+
+
+def test_the_cosine_of_a_means_embeddings_is_the_mean_of_its_members_cosines(trees: TreesScorer) -> None:
+    network = tiny_network()
+    mean = MeanScorer({"network": network, "trees": trees}, [3, 1])
+    weights = [dict.fromkeys(("classification", "regression"), weight) for weight in (3, 1)]
+    ensemble = EnsembleScorer({"network": network, "trees": trees}, weights)
+    first, second = SONGS["t1"], SONGS["t2"]
+
+    def cosine(scorer: Scorer) -> float:
+        one, other = scorer.embed(first), scorer.embed(second)
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    expected = 0.75 * cosine(network) + 0.25 * cosine(trees)
+    assert cosine(mean) == pytest.approx(cosine(ensemble), abs=1e-6) == pytest.approx(expected, abs=1e-5)
+    assert mean.dims == network.dims + trees.dims
+
+
+def test_trees_of_an_earlier_tagscale_give_no_embedding(trees: TreesScorer, tmp_path: Path) -> None:
+    trees.save(tmp_path)
+    older = load_scorer(tmp_path)
+    assert isinstance(older, TreesScorer)
+    older.trees.means = np.zeros(0, np.float32)
+    with pytest.raises(TagscaleError, match="gives no embedding: an earlier tagscale trained its trees"):
+        older.embed(SONGS["t1"])
+    network = tiny_network()
+    mean = MeanScorer({"network": network, "trees": older})
+    assert mean.dims == network.dims
+    alone, of_mean = network.embed(SONGS["t1"]), mean.embed(SONGS["t1"])
+    np.testing.assert_allclose(of_mean / np.linalg.norm(of_mean), alone / np.linalg.norm(alone), atol=1e-6)
+
+
 def test_a_mean_is_the_weighted_mean_of_its_members(trees: TreesScorer) -> None:
     network = tiny_network()
     mean = MeanScorer({"network": network, "trees": trees}, [3, 1])

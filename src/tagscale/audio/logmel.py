@@ -7,6 +7,7 @@ for other rates, windows, numbers of bands and compressions: all are arguments, 
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +78,6 @@ class LogMel(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         return self.mask((self.unnormalised(wave) - self.mean) / self.std)
 
-    @torch.compiler.disable  # a compiled product would have the precision of the process, see `full_precision`
     def unnormalised(self, wave: Tensor) -> Tensor:
         """The log-mel spectrogram before normalisation. Shapes as above."""
         with full_precision(wave.device):
@@ -128,7 +128,6 @@ class Resampler(Resample):
         super().__init__(SAMPLE_RATE, rate, lowpass_filter_width=ZERO_CROSSINGS, rolloff=ROLL_OFF)
         self.register_buffer("kernel", self.kernel, persistent=False)
 
-    @torch.compiler.disable  # see `LogMel.unnormalised`
     def forward(self, wave: Tensor) -> Tensor:
         """As torchaudio's, which rounds the length up in a tensor: an export could not follow."""
         step, made = self.orig_freq // self.gcd, self.new_freq // self.gcd
@@ -137,6 +136,17 @@ class Resampler(Resample):
             padded = F.pad(wave, (self.width, self.width + step)).unsqueeze(1)
             resampled = F.conv1d(padded, self.kernel, stride=step)  # (B, made, places)
             return resampled.transpose(1, 2).flatten(1).narrow(1, 0, length)
+
+
+@cache
+def keep_from_compiling() -> None:
+    """Make torch.compile leave these layers alone, in this process: whoever compiles a network calls it first.
+
+    A compiled product would have the precision of the process, see `full_precision`. As decorators these two lines
+    would import the compiler into every process that tags a song, which takes as long as the song.
+    """
+    for layer, method in ((LogMel, "unnormalised"), (Resampler, "forward")):
+        setattr(layer, method, torch.compiler.disable(getattr(layer, method)))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tagscale.cli.stages import PARAMS, ParamsFile, slice_of
 from tagscale.cli.use import USE
-from tagscale.params.load import load
+from tagscale.params.load import registered_model
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.signals import Interrupted
 from tagscale.serving.tagger import Tagger
@@ -67,14 +67,13 @@ def tag(
 
     With --out, files that have a row and have not changed are skipped, and an interrupted run resumes.
     """
-    from tagscale.registry.published import load_tagger
+    from tagscale.serving.tagger import load_model
 
     options = {"--embeddings": embeddings, "--shard": shard, "--anew": anew, "--strict": strict, "--workers": workers}
     given = [option for option, value in options.items() if value]
     if out is None and given:
         raise TagscaleError(f"{', '.join(given)}: only with --out FILE, which takes the rows.")
-    audio, registered = load_tagger(model or load(params).registry.name, version)
-    tagger = Tagger(registered.name, registered.number, audio)
+    tagger = load_model(model or registered_model(params), version)
     if out is None:
         _print(tagger, catalogue, top, as_json)
         return

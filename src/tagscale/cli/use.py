@@ -192,7 +192,7 @@ def import_(
     encoder: Annotated[str, typer.Argument(help="A published encoder: msd-musicnn, mtt-musicnn, msd-vgg, mtt-vgg.")],
 ) -> None:
     """Make a published encoder a version of the registry, under its own name. Does nothing where it is one."""
-    from tagscale.registry.published import import_encoder
+    from tagscale.registry.imported import import_encoder
 
     version, is_new = import_encoder(encoder)
     words = f"is version {version.number} of {version.name} {'now' if is_new else 'already'}"

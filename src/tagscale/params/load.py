@@ -36,7 +36,8 @@ from tagscale.runtime.yaml_text import parse_yaml
 
 B = TypeVar("B", bound=Block)
 LONGEST_SHOWN = 200  # characters of a wrong value
-REGISTERED = "tagscale-tagger"  # the registered model, where there are no settings: whoever tags needs none
+PARAMS = Path("params.yaml")
+REGISTERED = "tagscale-tagger"  # the registered model, where there are no settings
 
 
 class Params(Block):
@@ -72,7 +73,11 @@ class Params(Block):
         return self
 
 
-def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params:
+class _Evaluation(Block):
+    evaluate: EvaluateParams
+
+
+def load(path: Path = PARAMS, preset: Path | None = None) -> Params:
     """Read and check params.yaml, with a preset laid over it where one is given.
 
     Raises:
@@ -85,9 +90,9 @@ def load(path: Path = Path("params.yaml"), preset: Path | None = None) -> Params
     return parse(content, origin=f"{path}" if preset is None else f"{path} with {preset}")
 
 
-def registered_model(path: Path = Path("params.yaml")) -> str:
-    """Name of the registered model: registry.name of params.yaml, where there is such a file and it has the key."""
-    block = read_yaml(path).get("registry") if path.is_file() else None
+def registered_model(path: Path = PARAMS) -> str:
+    """Name of the registered model: registry.name of the settings where they have it; whoever tags needs none."""
+    block = read_yaml(path).get("registry") if path.is_file() or path != PARAMS else None
     name = block.get("name") if isinstance(block, dict) else None
     return name if isinstance(name, str) else REGISTERED
 
@@ -100,6 +105,11 @@ def parse(content: dict[str, Any], origin: str = "params") -> Params:
 def load_json(path: Path) -> Params:
     """Read settings from the JSON file that a pipeline hands on. Raises as `load`."""
     return parse(read_json(path), origin=str(path))
+
+
+def evaluate_of(content: dict[str, Any], origin: str = "params") -> EvaluateParams:
+    """Check the block `evaluate` alone: whoever uses a trained run needs no other. Raises as `load`."""
+    return _checked(_Evaluation, {"evaluate": content.get("evaluate")}, origin).evaluate
 
 
 def dataset_of(content: dict[str, Any]) -> DatasetParams:

@@ -29,10 +29,11 @@ from tagscale import SAMPLE_RATE
 from tagscale.decoding.formats import PACKAGES
 from tagscale.registry.tagger import AUDIO, OUTPUT, SCORES, AudioTagger
 from tagscale.registry.versions import Registry, Version
+from tagscale.runtime.mlflow_env import TAGGER
 from tagscale.runtime.owner import is_running, this_process
 from tagscale.tracking import PROCESS, TrackedRun, environment, explained
 from tagscale.tracking.models import REGISTERED, unregistered_model
-from tagscale.tracking.versions import TAGGER, version_files
+from tagscale.tracking.versions import version_files
 
 NEEDED = ("numpy", "pandas", *PACKAGES, "soxr", "mlflow")  # to tag audio, whatever the model
 

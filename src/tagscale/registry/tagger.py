@@ -90,6 +90,12 @@ class AudioTagger:
             if self.profile:
                 write_profile(self.profile, fresh / PROFILE)
 
+    def digest(self) -> str:
+        """SHA-256 of the files that `save` writes."""
+        with tempfile.TemporaryDirectory() as temporary:
+            self.save(Path(temporary) / "tagger")
+            return digest_of_folder(Path(temporary) / "tagger")
+
     def hear(self, recordings: Sequence[Decoded], embed: bool = False) -> list[Tags]:
         """Score every tag for decoded recordings of any length, in one batch, and say what is wrong with each.
 

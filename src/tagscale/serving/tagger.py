@@ -6,26 +6,32 @@ tagger = tagscale.load("champion")
 tagger.tag("song.mp3").top(3)
 """
 
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from tagscale import SAMPLE_RATE
 from tagscale.decoding.audio import Audio, decode_audio, name_of
 from tagscale.decoding.batch import decode_each
 from tagscale.decoding.decode import Decoded
 from tagscale.decoding.opened import AudioError
 from tagscale.evaluation.decisions import Decisions
 from tagscale.models.pretrained import is_published, model_name
-from tagscale.params.load import registered_model
-from tagscale.registry.scorers import SAMPLE_RATE
-from tagscale.registry.tagger import AudioTagger
+from tagscale.params.load import evaluate_of, read_yaml, registered_model
+from tagscale.registry.local_version import local_version
+from tagscale.registry.tagger import LISTENING, AudioTagger
 from tagscale.registry.tags import Tags
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.mlflow_env import TAGGER
 from tagscale.serving.results import Taggram
 
 CHAMPION = "champion"
+ALIASES = (CHAMPION, "challenger")
 FOLDER = "folder"  # in place of a version's number, where a tagger comes from a folder
 BATCH_SECONDS, BATCH_RECORDINGS = 240.0, 32  # of audio that `tag_all` hears at once, at most
 _SCHEME = "models:/"
@@ -147,21 +153,79 @@ def load(which: str | Path = CHAMPION) -> Tagger:
 
     Args:
         which: "champion", "challenger" or a number, of the model that params.yaml names (registry.name), else of
-            tagscale-tagger; "other-model/4", "other-model@champion", also with "models:/" before it; a published
-            encoder, "msd-musicnn"; or a folder: a packaged model, the tagger in one, or that of a trained run
+            tagscale-tagger; "other-model/4", "other-model@champion", also with "models:/" before it; the name alone of
+            another model, for its champion; a published encoder, "msd-musicnn"; or a folder: a packaged model, the
+            tagger in one, or a trained run. A text names a folder where it has a slash and the folder exists.
     Raises:
         TagscaleError: there is none of that name; or its files are missing, damaged or of another tagscale.
     """
     text = str(which)
-    if isinstance(which, Path) or ("/" in text and Path(text).is_dir()):
-        return Tagger(Path(which).resolve().name, FOLDER, AudioTagger.load(Path(which)))
-    if is_published(text):
-        from tagscale.registry.published import RELEASED, published_tagger
+    if isinstance(which, Path) or (os.sep in text and Path(text).is_dir()):
+        return _from_folder(Path(which))
+    text = text.removeprefix(_SCHEME)
+    if match := _VERSION.fullmatch(text):
+        return load_model(match["name"], match["version"])
+    return load_model(registered_model(), text) if text in ALIASES or text.isdigit() else load_model(text)
 
-        return Tagger(model_name(text), RELEASED, published_tagger(text))
+
+def load_model(name: str, version: str | None = None) -> Tagger:
+    """The tagger of a registered model; of a published encoder also without a registry.
+
+    Args:
+        version: number or alias. When not given, a published encoder is read from its folder, and from the registry
+            where it is not there; of any other model it is the champion.
+    Raises:
+        TagscaleError: see `load`.
+    """
+    if version is not None or not is_published(name):
+        return _registered(name, version or CHAMPION)
+    from tagscale.registry.published import RELEASED, published_tagger
+
+    try:
+        return Tagger(model_name(name), RELEASED, published_tagger(name))
+    except TagscaleError as missing:
+        from tagscale.registry.versions import NoSuchModel
+
+        try:
+            return _registered(model_name(name), CHAMPION)  # a machine without the folder may have the registry
+        except NoSuchModel:
+            raise missing from None
+
+
+def _registered(name: str, version: str) -> Tagger:
+    if "mlflow" not in sys.modules and (local := local_version(name, version)):
+        number, folder = local
+        return Tagger(name, number, AudioTagger.load(folder))
     from tagscale.registry.package import load_version
 
-    match = _VERSION.fullmatch(text.removeprefix(_SCHEME))
-    name, version = (match["name"], match["version"]) if match else (registered_model(), text)
     tagger, registered = load_version(name, version)
     return Tagger(registered.name, registered.number, tagger)
+
+
+def _from_folder(folder: Path) -> Tagger:
+    name = folder.resolve().name
+    for inside in (folder / TAGGER, folder):
+        if (inside / LISTENING).is_file():
+            return Tagger(name, FOLDER, AudioTagger.load(inside))
+    if (folder / "run.json").is_file():
+        return Tagger(name, FOLDER, _of_run(folder.resolve()))
+    raise TagscaleError(
+        f"{folder}: no tagger there. Expected a packaged model (with {TAGGER}/{LISTENING}), the tagger in one "
+        f"({LISTENING}), or the folder of a trained run (run.json)."
+    )
+
+
+def _of_run(run: Path) -> AudioTagger:
+    """The tagger of a run's folder, with the window that the project's settings say; its tags are in no groups."""
+    from tagscale.registry.trained import scorer_of
+
+    project = next((folder for folder in run.parents if (folder / "params.yaml").is_file()), None)
+    if project is None:
+        raise TagscaleError(
+            f"{run}: no params.yaml in a folder above it, whose block `evaluate` says how the model's window moves. "
+            "Leave the run in its project, or register it."
+        )
+    window = evaluate_of(read_yaml(project / "params.yaml"), str(project / "params.yaml"))
+    folders = {path.parent.name: path.parent for path in project.glob("**/runs/*/run.json")}
+    tagger = AudioTagger(scorer_of(run, folders, window), {})
+    return replace(tagger, sha256=tagger.digest())

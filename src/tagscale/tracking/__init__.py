@@ -19,7 +19,7 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     unsent.py    a journal of entries on disk: those of a record, and those that an outbox has not sent yet
 """
 
-import tagscale.runtime.quiet  # noqa: F401, I001 (before anything here imports mlflow)
+import tagscale.runtime.mlflow_env  # noqa: F401, I001 (before anything here imports mlflow)
 
 from tagscale.tracking.data import DataFacts
 from tagscale.tracking.local import database_of

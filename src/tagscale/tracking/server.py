@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagscale.runtime.command import print_plainly
 from tagscale.runtime.errors import TagscaleError, causes
+from tagscale.runtime.mlflow_env import SQLITE, tracking_address
 from tagscale.runtime.project import project_folder
 from tagscale.tracking import local
 
@@ -28,7 +29,6 @@ PROBE_SECONDS = 5.0  # for an answer; mlflow itself would retry for a minute
 WAIT = "TAGSCALE_MLFLOW_WAIT"
 WAIT_PAUSE = 10.0  # seconds between two attempts
 USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
-_SQLITE = "sqlite:///"
 _NO_ANSWER = (  # of `requests`, for a server that is down, too slow, or keeps answering 5xx
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
@@ -50,7 +50,7 @@ def configure() -> str:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # the traceback of an error that we explain
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every attempt; we warn once
-    return _in_project(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    return _in_project(tracking_address())
 
 
 def registry_uri() -> str:
@@ -60,8 +60,8 @@ def registry_uri() -> str:
 
 
 def _in_project(uri: str) -> str:
-    if uri.startswith(_SQLITE) and local.database_of(uri):
-        return f"{_SQLITE}{project_folder() / uri.removeprefix(_SQLITE)}"
+    if uri.startswith(SQLITE) and local.database_of(uri):
+        return f"{SQLITE}{project_folder() / uri.removeprefix(SQLITE)}"
     return uri
 
 

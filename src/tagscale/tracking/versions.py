@@ -9,11 +9,11 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.mlflow_env import TAGGER
 from tagscale.tracking.local import database_of
 from tagscale.tracking.server import connect, explained, registry_uri
 
 SCHEME = "models:/"
-TAGGER = "data/tagger"  # the tagger's folder inside a packaged model
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 _UNKNOWN = {ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)}
 

@@ -6,6 +6,8 @@ from typing import cast
 import torch
 from torch import nn
 
+from tagscale.audio.logmel import keep_from_compiling
+
 
 def compiled(network: nn.Module, samples: int) -> nn.Module:
     """A compiled wrapper that shares the network's weights; the network itself where it cannot be compiled.
@@ -22,6 +24,7 @@ def compiled(network: nn.Module, samples: int) -> nn.Module:
 def hindrance(network: nn.Module, samples: int) -> str:
     """Why a network cannot be compiled on this machine, as a trial on a copy shows; empty where it can."""
     device = next(network.parameters()).device
+    keep_from_compiling()
     try:
         trial = torch.compile(copy.deepcopy(network).train())
         trial(torch.zeros(2, samples, device=device)).sum().backward()
