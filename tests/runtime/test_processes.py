@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 import tasks
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.processes import ATTEMPTS, Lost, answers
+from tagscale.runtime.processes import ATTEMPTS, Crew, Lost, answers
 
 
 def test_answers_come_in_the_order_of_the_tasks() -> None:
@@ -46,6 +47,24 @@ def test_a_task_that_hangs_is_stopped_and_not_tried_again() -> None:
     found = dict(answers(sleep, range(4), workers=1, seconds=lambda number: limits.get(number, 60.0)))
     assert found == {0: 0, 1: Lost(3.0), 2: 4, 3: 9}
     assert time.monotonic() - begin < 30
+
+
+def test_a_crew_answers_many_threads_and_one_task_costs_no_other(tmp_path: Path) -> None:
+    crew = Crew(partial(tasks.crash_on, tmp_path, 2, ATTEMPTS), workers=2)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(crew.ask, range(6))) == [0, 1, Lost(), 3, 4, 5]
+    finally:
+        crew.stop()
+
+
+@pytest.mark.slow
+def test_a_crew_stops_what_hangs_and_goes_on() -> None:
+    crew = Crew(partial(tasks.square, {1: 600.0}), workers=1)
+    try:
+        assert [crew.ask(number, seconds=60.0 if number != 1 else 3.0) for number in range(3)] == [0, Lost(3.0), 4]
+    finally:
+        crew.stop()
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -1,6 +1,7 @@
 """`tagscale serve` as its clients meet it: one server, real requests, and the end of it."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -21,6 +22,7 @@ from servers.processes import free_port
 from serving.served import MODEL, TAGS, Client, as_text, in_project, registered, started
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.versions import Registry
+from tagscale.runtime.files import read_json
 from tagscale.serving.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -297,6 +299,18 @@ def test_the_requests_of_the_docs(server: Running, tmp_path: Path, line: str) ->
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "error" not in json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_requests_outlive_the_process_of_the_models(server: Running, audio: dict[str, bytes]) -> None:
+    (state,) = server.folder.glob("tagscale-serve-*/loaded-models.json")
+    first = read_json(state)["process"]
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(server.ask, "/tag", audio["good.wav"], "audio/wav") for _ in range(12)]
+        os.kill(first, signal.SIGKILL)
+        assert {answer.result(60).status for answer in asked} == {200}
+    assert read_json(state)["process"] != first
+    assert server.ask("/healthz").status == 200
 
 
 def test_sigterm_lets_requests_end_and_refuses_new_ones(server: Running, audio: dict[str, bytes]) -> None:

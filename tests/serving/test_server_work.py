@@ -1,0 +1,146 @@
+"""What the server does when its models do not answer, die, or the shadow falls behind: its HTTP side, in here."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from serving.served import Client
+from tagscale.registry.package import example_wav
+from tagscale.runtime.processes import ATTEMPTS
+from tagscale.serving.server import guard, record, work
+from tagscale.serving.server.app import ANSWERING, Http, Settings
+from tagscale.serving.server.guard import Limits
+from tagscale.serving.server.lineup import LEAD, SHADOW, Asked, State
+from tagscale.serving.server.work import Recording, Scoring, Wanted
+
+SONG = example_wav(1.0)
+NAMES = {"model": "tagger", "version": "1", "sha256": "1" * 64}
+ANSWER = {**NAMES, "scores": {"rock": 0.5}, "decisions": {}, "warnings": [], "facts": {"source_seconds": 1.0}}
+Score = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class Models:
+    """A process of models that answers when it is told to. asked: the requests that came."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.end = threading.Event()
+
+    async def score(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(request)
+        while not self.end.is_set():
+            await asyncio.sleep(0.01)
+        return dict(ANSWER)
+
+
+@contextmanager
+def serving(folder: Path, score: Score, shadow: Score, **limits: Any) -> Iterator[tuple[Client, Http]]:
+    """The HTTP side of a server, until the block ends."""
+    state = State(folder)
+    state.set_loaded(ANSWERING, [{**NAMES, "name": "champion", "role": LEAD, "tags": []}])
+    asked = [Asked("champion", LEAD, "tagger"), Asked("challenger", SHADOW, "tagger")]
+    settings = Settings("127.0.0.1", 8080, asked, Limits(**limits), open_metrics=False, tokens=["t" * 20])
+    http, app = Http(settings, state, score, shadow), FastAPI()
+    http.install(app)
+    running = uvicorn.Server(uvicorn.Config(http.guard(app), port=0, lifespan="on", log_level="error"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=running.run, args=([listening],))
+        thread.start()
+        try:
+            yield Client(listening.getsockname()[1], "t" * 20), http
+        finally:
+            running.should_exit = True
+            thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_models_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = Models()
+    monkeypatch.setattr(guard, "UPLOAD_SECONDS", 0.5)
+    with serving(tmp_path, models.score, models.score, at_once=1, seconds=1) as (client, http):
+        assert Client(client.port).ask("/metrics").status == 401, "metrics are not open here"
+        answer = client.ask("/tag", SONG, "audio/wav")
+        assert (answer.status, answer.content["error"]) == (504, "The answer was not there after 1 s.")
+        assert client.ask("/readyz").status == 200, "its place is free again"
+        assert not list(http.state.uploads.iterdir())
+        assert client.ask("/healthz").status == 200
+        (task,) = http.lead.asked
+        http.lead.asked[task] -= 10
+        answer = client.ask("/healthz")
+        assert (answer.status, "have owed an answer for" in answer.content["error"]) == (503, True)
+        models.end.set()
+        assert client.ask("/tag", SONG, "audio/wav").status == 200
+        assert client.ask("/healthz").status == 200
+        with socket.create_connection(("127.0.0.1", client.port), timeout=20) as idle:
+            head = f"POST /tag HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {client.token}\r\n"
+            idle.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+            assert b" 408 " in idle.recv(1000).splitlines()[0]
+        assert client.ask("/readyz").status == 200
+
+
+def test_a_shadow_that_falls_behind_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "WAITING", 2)
+    monkeypatch.setattr(record, "AT_ONCE", 1)
+    lead, shadow = Models(), Models()
+    lead.end.set()
+    with serving(tmp_path, lead.score, shadow.score) as (client, http):
+        for _ in range(5):
+            assert client.ask("/tag", SONG, "audio/wav").status == 200
+        assert len(lead.asked) == 5
+        assert 'tagscale_shadow_total{outcome="dropped"} 2.0' in client.ask("/metrics").content
+        assert len(list(http.state.uploads.iterdir())) == 3, "samples of what waits, and of what is in work"
+        shadow.end.set()
+        wait_for(lambda: 'tagscale_shadow_total{outcome="heard"} 3.0' in client.ask("/metrics").content)
+        assert not list(http.state.uploads.iterdir())
+        assert {request["slot"] for request in shadow.asked} == {"challenger"}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < ends, "it does not come"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("deaths", [1, ATTEMPTS])
+def test_what_a_process_of_models_dies_over_is_asked_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    monkeypatch.setattr(work, "LOOK_SECONDS", 0.01)
+    state, asked = State(tmp_path), list[dict[str, Any]]()
+    processes = iter(range(100))
+    monkeypatch.setattr(State, "process", lambda self, name: number[-1])
+    number = [next(processes)]
+
+    async def score(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request)
+        if len(asked) <= deaths:
+            await asyncio.sleep(0.1)
+            number.append(next(processes))  # another one takes its place
+            await asyncio.sleep(60)
+        return {"scores": {}, "batch": 3}
+
+    async def ask() -> dict[str, Any]:
+        sizes = list[int]()
+        scoring = Scoring(score, state, ANSWERING, sizes.append)
+        watching = asyncio.create_task(scoring.watch())
+        answer = await scoring.ask(Recording("a", samples=tmp_path), "champion", Wanted())
+        watching.cancel()
+        await asyncio.sleep(0.01)  # what is cancelled ends
+        assert not scoring.asked
+        assert sizes == [3] * ("error" not in answer)
+        return answer
+
+    answer = asyncio.run(ask())
+    assert len(asked) == min(deaths + 1, ATTEMPTS)
+    lost = {"error": "the process of the models ended while it was scored"}
+    assert answer == (lost if deaths == ATTEMPTS else {"scores": {}})
