@@ -19,6 +19,7 @@ import pytest
 
 from registry.tiny import empty_store
 from servers.processes import free_port
+from serving.chromium import CHROMIUM, browser
 from serving.served import MODEL, TAGS, Client, as_text, in_project, registered, started
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.versions import Registry
@@ -47,6 +48,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     running.process = started(
         folder, running.port, "--beside", "challenger", "--follow", "1", "--at-once", "4", "--recordings", "3",
         "--body", "1", "--minutes", "0.1", "--timeout", "20", "--shadow", "challenger", "--record", "served",
+        "--corrections", "corrections.csv",
         TAGSCALE_TOKENS=TOKEN, TMPDIR=str(folder),
     )  # fmt: skip
     try:
@@ -135,6 +137,32 @@ def test_more_than_scores(server: Running, audio: dict[str, bytes]) -> None:
     assert [tag["threshold"] for tag in lead["tags"]] == [0.5, 0.5, None]
     assert result["spectrogram"]["bands"] == 96
     assert server.ask("/tag?model=nobody", audio["good.wav"], "audio/wav").status == 404
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_a_browser_gets_the_page(server: Running, audio: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "good.wav").write_bytes(audio["good.wav"])
+    with browser(tmp_path / "profile") as page:
+        page.go(f"http://127.0.0.1:{server.port}/")
+        page.wait("!locked.hidden")
+        page.click("#token")
+        page.write(TOKEN)
+        page.press("Enter")
+        page.wait("state.models.length === 2")
+        page.choose_file("#file", tmp_path / "good.wav")
+        page.wait("!view.hidden && audio.duration > 0")
+        rows = (
+            "[...document.querySelectorAll('#tags tr:has(td)')].map(row => [...row.cells].map(cell => cell.innerText))"
+        )
+        shown = {tag: float(score.split()[0]) for tag, score, *_ in page.value(rows)}
+        assert shown == pytest.approx(expected(server, "1"), abs=0.006)
+        assert page.value("document.querySelector('#dataset').hidden"), "it knows none"
+        page.click("td button")
+        page.write("Ada")
+        page.press("Enter")
+        page.wait("document.querySelector('#status').textContent.startsWith('Recorded: ')")
+    assert (server.folder / "corrections.csv").read_text().splitlines()[1].split(",")[1:4] == ["Ada", "", "good.wav"]
 
 
 @pytest.mark.parametrize(
