@@ -277,6 +277,7 @@ def test_a_song_is_heard_played_and_corrected(site: Site, page: Page, tmp_path: 
     labels = corrected(Catalog.load(site.data / "catalog"), site.corrections)[0].labels
     assert labels.loc["t1", "rock"] == 0
     assert page.value("document.activeElement.ariaLabel") == "rock is wrong", "the focus is where it was"
+    assert page.value("document.activeElement.textContent") == "sent"
     assert [error for error in page.errors if "status of 40" not in error] == [], "of scripts, or of the policy"
 
 
