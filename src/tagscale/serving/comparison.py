@@ -289,6 +289,10 @@ def write_page(comparison: Comparison, file: Path) -> None:
     )
     environment.filters["label"] = lambda key: METRICS[key].label
     tags = sorted(comparison.tags, key=lambda one: -abs(one.difference.value) if one.difference else 1)
-    page = environment.get_template("comparison.html").render(one=comparison, tags=tags, confidence=CONFIDENCE)
+    ends = [abs(end) for tag in tags if tag.difference for end in (tag.difference.low, tag.difference.high)]
+    reach = next(step for step in (0.05, 0.1, 0.2, 0.5, 1.0) if max(ends, default=0) <= step)
+    page = environment.get_template("comparison.html").render(
+        one=comparison, tags=tags, confidence=CONFIDENCE, reach=reach
+    )
     with replacing(file) as fresh:
         fresh.write_text(page, encoding="utf-8")
