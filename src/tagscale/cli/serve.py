@@ -41,6 +41,9 @@ def serve(
     minutes: Annotated[float, typer.Option(min=0.1, help="Of a recording; a longer one is not tagged.")] = 20,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds until a request is answered with 504.")] = 300,
     batch: Annotated[int, typer.Option(min=2, help="Recordings that are scored at once, at most.")] = 16,
+    decoders: Annotated[
+        int | None, typer.Option(min=1, help="Processes that decode; by default one a core, 4 at most.")
+    ] = None,
     tokens: Annotated[
         Path | None, typer.Option(help=f"File of tokens, one a line; {TOKENS} holds them as well, with commas.")
     ] = None,
@@ -79,11 +82,12 @@ def serve(
         Limits(at_once, body << 20, recordings, minutes * 60, timeout),
         _tokens(tokens),
         open_metrics,
-        batch,
-        follow,
-        data,
-        corrections,
-        record,
+        batch=batch,
+        decoders=decoders,
+        follow=follow,
+        data=data,
+        corrections=corrections,
+        record=record,
     )
     run(settings, lambda line: typer.echo(line, err=True))
 

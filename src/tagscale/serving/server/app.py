@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import end_with_parent
 from tagscale.runtime.signals import answered
 from tagscale.serving.page import page_routes
@@ -36,6 +37,7 @@ from tagscale.serving.server.work import Score, Scoring, Work
 
 ANSWERING = "models"  # the process of the lead and of those beside
 ENDING_SECONDS = 10  # beside the time that a request may take
+MOST_DECODERS = 4  # by default: a container sees the cores of its node, whatever share of them it has
 SPOOLED = 1 << 20  # bytes of a form's file in memory; the rest is on disk
 HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe takes
 
@@ -51,6 +53,7 @@ class Settings:
         tokens: one of them stands in every request; none: nobody needs one
         open_metrics: GET /metrics needs no token
         batch: recordings scored at once
+        decoders: processes that decode; None: one a core, MOST_DECODERS at most
         follow: seconds between two looks at the registry; 0: never
         data, corrections: as `page.page_routes` takes them
         record: folder of what is served, see `server.record`; None: it is not recorded
@@ -63,6 +66,7 @@ class Settings:
     tokens: Sequence[str] = ()
     open_metrics: bool = True
     batch: int = 16
+    decoders: int | None = None
     follow: float = 30.0
     data: Path | None = None
     corrections: Path | None = None
@@ -160,7 +164,9 @@ class Http:
         limits, name = settings.limits, settings.shadow
         self.lead = Scoring(score, state, ANSWERING, self.metrics.batches.observe)
         self.shadow = Scoring(shadow, state, SHADOW) if name else None
-        self.work = Work(self.lead, self.metrics, limits.audio_seconds, patience=limits.seconds)
+        patience = limits.seconds / 2  # so that what hangs has its reason before the request has 504
+        decoders = settings.decoders or min(cores(), MOST_DECODERS)
+        self.work = Work(self.lead, self.metrics, decoders, limits.audio_seconds, patience)
         log = Log(settings.record, state) if settings.record else None
         self.served = Served(log, self.shadow, name or "", state.uploads, self.metrics)
         self.service = Service(state, self.work, limits, self.served)

@@ -99,7 +99,7 @@ class Guard:
         """Why another request would not be admitted now."""
         retry = {"Retry-After": str(RETRY_SECONDS)}
         if self.draining:
-            return HTTPException(503, "This server ends. Another one answers soon.", retry | {"Connection": "close"})
+            return HTTPException(503, "This server is ending. Try again.", retry | {"Connection": "close"})
         if self.in_work >= self.limits.at_once:
             full = f"{self.in_work} requests are in work, and this server takes no more at a time. Try again."
             return HTTPException(429, full, retry)

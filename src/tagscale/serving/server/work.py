@@ -12,7 +12,6 @@ from typing import Any
 from tagscale.decoding.batch import reason_of, silence
 from tagscale.decoding.decode import decode
 from tagscale.decoding.opened import AudioError
-from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import ATTEMPTS, Crew, Lost
 from tagscale.serving.server.lineup import State
 from tagscale.serving.server.metrics import Metrics
@@ -130,14 +129,15 @@ class Work:
     """Decodes recordings, and has them scored.
 
     Args:
+        decoders: processes that decode; they start when they are needed
         longest: seconds of a recording, at most
         patience: seconds after which a decoder counts as hanging
     """
 
-    def __init__(self, scoring: Scoring, metrics: Metrics, longest: float, patience: float) -> None:
+    def __init__(self, scoring: Scoring, metrics: Metrics, decoders: int, longest: float, patience: float) -> None:
         self.scoring, self.metrics, self.longest, self.patience = scoring, metrics, longest, patience
-        self.crew = Crew(decode_to_file, cores(), prepare=silence)
-        self.threads = ThreadPoolExecutor(cores(), thread_name_prefix="decode")  # one waits for each process
+        self.crew = Crew(decode_to_file, decoders, prepare=silence)
+        self.threads = ThreadPoolExecutor(decoders, thread_name_prefix="decode")  # one waits for each process
 
     def stop(self) -> None:
         self.crew.stop()
