@@ -34,7 +34,7 @@ export GX_ANALYTICS_ENABLED := false
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run results ui test test-fast test-containers fuzz image image-tag lint k8s-check format lock clean
+.PHONY: help setup run results ui test test-fast test-containers fuzz wheel image image-tag lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -75,6 +75,10 @@ test-containers: setup ## Run the tests that need a docker engine: build the ima
 
 fuzz: setup ## Feed thousands of damaged files and kills to every stage (20 minutes; FUZZ="--only KIND:NUMBER" runs one case)
 	@PYTHONPATH=.:tests $(BIN)/python -m fuzz $(FUZZ)
+
+wheel: setup ## Build dist/tagscale-VERSION-py3-none-any.whl, which pip installs where this repository is not
+	@rm -rf build && pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . && \
+		rm -rf build && ls dist/*.whl
 
 image: ## Build the container image, tagged by git commit; also latest, where IMAGE names no registry
 	@source=$$(git remote get-url origin 2>/dev/null | sed -n -E 's#^https://([^/@]*@)?#https://#p'); \
