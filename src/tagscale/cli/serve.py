@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tagscale.cli.stages import PARAMS, ParamsFile
 from tagscale.cli.use import USE
+from tagscale.models.pretrained import is_published
 from tagscale.params.load import load, registered_model
 from tagscale.runtime.errors import TagscaleError
 
@@ -21,7 +22,9 @@ SHORTEST_TOKEN = 16  # characters
 @app.command(rich_help_panel=USE)
 def serve(
     version: Annotated[str, typer.Option(help="Version number, champion or challenger.")] = "champion",
-    model: Annotated[str | None, typer.Option(help="Another registered model than registry.name.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Another registered model than registry.name, or a published encoder.")
+    ] = None,
     beside: Annotated[
         list[str] | None, typer.Option(help="Also loads this version, or published encoder, for requests that name it.")
     ] = None,
@@ -71,10 +74,11 @@ def serve(
     from tagscale.serving.server.app import Settings
     from tagscale.serving.server.app import serve as run
     from tagscale.serving.server.guard import Limits
-    from tagscale.serving.server.lineup import BESIDE, LEAD, SHADOW, Asked
+    from tagscale.serving.server.lineup import ALIASES, BESIDE, LEAD, SHADOW, Asked
 
     name = model or registered_model(params)
-    roles = {LEAD: [version], BESIDE: beside or [], SHADOW: [shadow] if shadow else []}
+    lead = name if is_published(name) and version == ALIASES[0] else version  # an encoder is there without a registry
+    roles = {LEAD: [lead], BESIDE: beside or [], SHADOW: [shadow] if shadow else []}
     settings = Settings(
         host,
         port,
