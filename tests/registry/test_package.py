@@ -107,7 +107,17 @@ def test_champion_tags_files_in_a_clean_process_with_the_code_it_was_packaged_wi
 
 def test_artifact_holds_no_pickle_no_caches_and_pinned_requirements(champion: AudioTagger) -> None:
     files = [path for path in artifacts().rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} <= {".py", ".typed", ".html", ".json", ".yaml", ".txt", ".safetensors", ""}
+    assert {path.suffix for path in files} <= {
+        ".py",
+        ".typed",
+        ".html",
+        ".json",
+        ".md",
+        ".yaml",
+        ".txt",
+        ".safetensors",
+        "",
+    }
     assert not [path for path in files if path.suffix in {".pkl", ".pickle", ".pt", ".bin", ".pyc"}]
     assert not [path for path in files if path.read_bytes()[:2] in (b"\x80\x04", b"\x80\x05")], "pickle's first bytes"
     data = {path.relative_to(artifacts()).as_posix() for path in files if "code" not in path.parts}
@@ -146,7 +156,7 @@ def test_probabilities_and_decisions_are_asked_for_by_a_parameter(champion: Audi
     assert probabilities[[first, second]].tolist() == pytest.approx(expected.tolist())
     assert decided[[first, second]].tolist() == [1.0, 0.0]
     assert scores[third] == probabilities[third] == decided[third]
-    with pytest.raises(TagscaleError, match="output: found 'logits', expected one of scores, probabilities, decisions"):
+    with pytest.raises(TagscaleError, match="output: found 'logits', expected one of scores"):
         tagger.predict(wav, {"output": "logits"})
 
 

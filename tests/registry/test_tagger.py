@@ -1,5 +1,7 @@
 """What a tagger says of files that its training would not have taken: in words beside the scores, or in their place."""
 
+import base64
+import json
 import logging
 from pathlib import Path
 
@@ -7,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from mlflow.models import Model
+from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from registry.tiny import LIMITS, song, tiny_tagger
 from tagscale.decoding.opened import AudioError
+from tagscale.registry.package import signature
 from tagscale.registry.tagger import LISTENING, AudioTagger
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
@@ -93,6 +98,45 @@ def test_the_packaged_model_says_the_same_by_its_log(
     ]
     assert list(scores) == list(tagger.tags)
     assert scores.notna().all(axis=1).tolist() == [True, True, False]
+
+
+BODIES = {  # each with two rows: audio, and words
+    "dataframe_split": lambda rows: {"columns": ["audio"], "data": [[row] for row in rows]},
+    "dataframe_records": lambda rows: [{"audio": row} for row in rows],
+    "instances": lambda rows: [{"audio": row} for row in rows],
+    "inputs": lambda rows: {"audio": rows},
+}
+
+
+@pytest.mark.parametrize("key", BODIES)
+def test_every_format_of_mlflows_server_brings_the_files_and_json_their_reasons(
+    tagger: AudioTagger, tmp_path: Path, key: str
+) -> None:
+    """MLflow decodes the base64 of the first two formats, and none of the others."""
+    file = wav(tmp_path, MUSIC[:32_000])
+    rows = [base64.b64encode(content).decode() for content in (file.read_bytes(), b"words, no song")]
+    model = PyFuncModel(Model(signature=signature(tagger)), tagger)
+    answers = {}
+    for output in ("scores", "json"):
+        body = json.dumps({key: BODIES[key](rows), "params": {"output": output}})
+        answer = scoring_server.invocations(body, "application/json", model, model.metadata.get_input_schema())
+        assert answer.status == 200, answer.response
+        answers[output] = json.loads(answer.response)["predictions"]
+    expected = tagger.tag(file)
+    assert answers["scores"][0] == pytest.approx(expected.scores)
+    assert np.isnan(list(answers["scores"][1].values())).all()
+    first, second = (json.loads(row["result"]) for row in answers["json"])
+    assert first == {"scores": pytest.approx(expected.scores), "warnings": ["2.00 s long, shorter than 3 s"]}
+    assert second == {"error": "not audio in a known format: it looks like text"}
+
+
+def test_a_row_that_is_no_file_says_what_it_is(tagger: AudioTagger) -> None:
+    frame = tagger.predict(pd.DataFrame({"audio": [None, b"", "abc"]}, index=[7, 8, 9]), {"output": "json"})
+    assert list(frame.columns) == ["result"]
+    assert list(frame.index) == [7, 8, 9]
+    assert [json.loads(result)["error"].partition(":")[0] for result in frame["result"]] == [
+        *("NoneType in place of a file's bytes", "empty file (0 bytes)", "not audio in a known format")
+    ]
 
 
 def test_limits_are_saved_and_a_version_without_them_goes_by_its_window(tagger: AudioTagger, tmp_path: Path) -> None:

@@ -5,9 +5,13 @@ library that one kind of model alone needs. It reads weights and JSON, and never
 data.
 """
 
+import json
 import logging
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tagscale import SAMPLE_RATE
+from tagscale.decoding.audio import decode_audio
 from tagscale.decoding.decode import MAX_SECONDS, Decoded, decode
 from tagscale.decoding.opened import AudioError
 from tagscale.evaluation.decisions import DECISIONS, Decisions
@@ -29,8 +35,11 @@ from tagscale.validation.faults import FAINTEST, inaudible, judge
 LISTENING = "listening.json"  # beside the scorer: groups of the tags, limits of audio files
 AUDIO = "audio"  # the input column: bytes of audio files
 OUTPUT = "output"  # the parameter of `predict`
-SCORES, PROBABILITIES = "scores", "probabilities"
-OUTPUTS = (SCORES, PROBABILITIES, "decisions")  # its values; the first is the default
+SCORES, PROBABILITIES, JSON = "scores", "probabilities", "json"
+OUTPUTS = (SCORES, PROBABILITIES, "decisions", JSON)  # its values; the first is the default
+RESULT = "result"  # the only column of the output `json`
+BATCH_SECONDS, BATCH_RECORDINGS = 240.0, 32  # of audio that is heard at once, at most
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+=*\s*")
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +136,25 @@ class AudioTagger:
             kinds=self.kinds,
         )
 
+    def hear_each(self, decoded: Iterable[Decoded | str]) -> Iterator[Tags]:
+        """Results of recordings, or of the reasons why there are none, in order; they are heard in batches.
+
+        Each has "" as its name.
+        """
+        batch, seconds = list[Decoded | str](), 0.0
+        for one in decoded:
+            batch.append(one)
+            seconds += 0 if isinstance(one, str) else len(one.samples) / SAMPLE_RATE
+            if seconds >= BATCH_SECONDS or len(batch) >= BATCH_RECORDINGS:
+                yield from self._heard(batch)
+                batch, seconds = [], 0.0
+        yield from self._heard(batch)
+
+    def _heard(self, batch: Sequence[Decoded | str]) -> Iterator[Tags]:
+        heard = iter(self.hear([one for one in batch if not isinstance(one, str)]))
+        for one in batch:
+            yield Tags("", error=one) if isinstance(one, str) else next(heard)
+
     def tag(self, path: Path) -> Tags:
         """The result for one audio file.
 
@@ -142,10 +170,8 @@ class AudioTagger:
         """One recording's scores by tag, as `predict` gives them out.
 
         Raises:
-            TagscaleError: no such output, or a version without decisions is asked for more than scores.
+            TagscaleError: a version without decisions is asked for more than scores.
         """
-        if output not in OUTPUTS:
-            raise TagscaleError(f"{OUTPUT}: found {output!r}, expected one of {', '.join(OUTPUTS)}.")
         if output == SCORES:
             return scores
         if self.decisions is None:
@@ -169,30 +195,50 @@ class AudioTagger:
         return warnings
 
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """MLflow's entry: column `audio`, bytes of audio files -> one float64 column per tag.
+        """MLflow's entry: column `audio`, bytes of audio files, or base64 of them -> one float64 column per tag.
 
         The parameter `output` says what the columns hold: `scores`; `probabilities`, calibrated; or `decisions`, 1
-        where the score reaches the tag's threshold and 0 elsewhere. A regression tag has its score in all three.
+        where the score reaches the tag's threshold and 0 elsewhere. A regression tag has its score in all three. A row
+        without usable audio has NaN, and the log has the reason. With `json` there is one column of text, `result`:
+        what `Tags.as_dict` says of each row, its reason included. So no tag is mistaken for another column.
 
-        Files may be in any format of `decoding.formats`. A row without usable audio gets NaN and a warning with the
-        reason. The other rows are scored, with a warning where validation would have something to say of the file.
+        Files may be in any format of `decoding.formats`. The log also warns where validation would have something to
+        say of a file.
         """
         output = str((params or {}).get(OUTPUT, SCORES))
-        rows = np.full((len(frame), len(self.tags)), np.nan)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "audio"
-            for row, content in enumerate(frame[AUDIO]):
-                path.write_bytes(content)
-                try:
-                    heard = self.tag(path)
-                except AudioError as error:
-                    logger.warning("row %d: not tagged: %s", row, error.reason)
-                    continue
-                values = self.as_output(heard.scores, output)
-                rows[row] = [values[tag] for tag in self.tags]
-                if heard.warnings:
-                    logger.warning("row %d: tagged, but %s", row, "; ".join(heard.warnings))
-        return pd.DataFrame(rows, columns=list(self.tags), index=frame.index)
+        if output not in OUTPUTS:
+            raise TagscaleError(f"{OUTPUT}: found {output!r}, expected one of {', '.join(OUTPUTS)}.")
+        results = list(self.hear_each(_decoded(content, self.longest) for content in frame[AUDIO]))
+        for row, tags in enumerate(results):
+            if tags.error:
+                logger.warning("row %d: not tagged: %s", row, tags.error)
+            elif tags.warnings:
+                logger.warning("row %d: tagged, but %s", row, "; ".join(tags.warnings))
+        if output == JSON:
+            texts = np.array([json.dumps(tags.as_dict()) for tags in results], object)
+            return pd.DataFrame({RESULT: texts}, index=frame.index)
+        values = [{} if tags.error else self.as_output(tags.scores, output) for tags in results]
+        rows = [[of_row.get(tag, np.nan) for tag in self.tags] for of_row in values]
+        shape = len(rows), len(self.tags)
+        return pd.DataFrame(np.array(rows).reshape(shape), columns=list(self.tags), index=frame.index, dtype=np.float64)
+
+
+def _decoded(content: Any, longest: float) -> Decoded | str:
+    """A row's recording, or why there is none.
+
+    MLflow's server decodes base64 of some formats of requests (dataframe_split, dataframe_records) and hands that of
+    others (inputs, instances) on as text or as its bytes. No audio file consists of the letters of base64 alone.
+    """
+    if not isinstance(content, str | bytes | bytearray | memoryview):
+        return f"{type(content).__name__} in place of a file's bytes"
+    content = content.encode() if isinstance(content, str) else bytes(content)
+    if _BASE64.fullmatch(content):
+        with suppress(ValueError):  # of text that is no base64 either, which the decoder names
+            content = b64decode(content)
+    try:
+        return decode_audio(content, longest=longest)
+    except AudioError as error:
+        return error.reason
 
 
 def digest_of_folder(folder: Path) -> str:

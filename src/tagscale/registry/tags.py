@@ -1,7 +1,7 @@
 """What a tagger says of one recording."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,13 @@ class Tags:
     embedding: np.ndarray | None = field(default=None, compare=False)
     groups: Mapping[str, str] = field(default_factory=dict, repr=False)
     kinds: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it: {"error"}, or {"scores", "warnings"} and, where the model has decisions, "decisions"."""
+        if self.error is not None:
+            return {"error": self.error}
+        decisions = {tag: asdict(decided) for tag, decided in self.decided.items()}
+        return {"scores": self.scores, "warnings": self.warnings} | ({"decisions": decisions} if decisions else {})
 
     def top(self, n: int = 5) -> dict[str, float]:
         """The `n` classification tags with the highest scores.

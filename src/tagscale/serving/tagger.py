@@ -9,13 +9,13 @@ tagger.tag("song.mp3").top(3)
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from tagscale import SAMPLE_RATE
 from tagscale.decoding.audio import Audio, decode_audio, name_of
 from tagscale.decoding.batch import decode_each
 from tagscale.decoding.decode import Decoded
@@ -33,7 +33,6 @@ from tagscale.serving.results import Taggram
 CHAMPION = "champion"
 ALIASES = (CHAMPION, "challenger")
 FOLDER = "folder"  # in place of a version's number, where a tagger comes from a folder
-BATCH_SECONDS, BATCH_RECORDINGS = 240.0, 32  # of audio that `tag_all` hears at once, at most
 _SCHEME = "models:/"
 _VERSION = re.compile(r"(?P<name>[^/@]+)[/@](?P<version>[^/@]+)")
 
@@ -97,20 +96,15 @@ class Tagger:
         Args:
             sample_rate: Hz, of all arrays among them
         """
-        names, batch, seconds = list[str](), list[Decoded | str](), 0.0
-        for audio, decoded in decode_each(audios, sample_rate, self.audio.longest):
-            names.append(name_of(audio))
-            batch.append(decoded)
-            seconds += 0 if isinstance(decoded, str) else len(decoded.samples) / SAMPLE_RATE
-            if seconds >= BATCH_SECONDS or len(batch) >= BATCH_RECORDINGS:
-                yield from self._tagged(names, batch)
-                names, batch, seconds = [], [], 0.0
-        yield from self._tagged(names, batch)
+        names = deque[str]()
 
-    def _tagged(self, names: Sequence[str], batch: Sequence[Decoded | str]) -> Iterator[Tags]:
-        heard = iter(self.hear([decoded for decoded in batch if not isinstance(decoded, str)]))
-        for name, decoded in zip(names, batch, strict=True):
-            yield Tags(name, error=decoded) if isinstance(decoded, str) else replace(next(heard), name=name)
+        def decoded() -> Iterator[Decoded | str]:
+            for audio, one in decode_each(audios, sample_rate, self.audio.longest):
+                names.append(name_of(audio))
+                yield one
+
+        for tags in self.audio.hear_each(decoded()):
+            yield replace(tags, name=names.popleft())
 
     def hear(self, decoded: Sequence[Decoded], embed: bool = False) -> list[Tags]:
         """The tags of decoded recordings, in one batch; with "" as names, and reasons as errors.

@@ -1,7 +1,6 @@
 """Tagging files with a registered tagger, one by one; results as a table for people or as JSON for machines."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +75,8 @@ def as_json(tagger: Tagger, files: Sequence[Tags]) -> dict[str, Any]:
     return {
         "model": tagger.model,
         "version": tagger.version,
-        "files": [{"path": as_text(file.name)} | _said(file) for file in files],
+        "files": [{"path": as_text(file.name)} | file.as_dict() for file in files],
     }
-
-
-def _said(file: Tags) -> dict[str, Any]:
-    if file.error is not None:
-        return {"error": file.error}
-    decisions = {tag: asdict(decided) for tag, decided in file.decided.items()}
-    return {"scores": file.scores, "warnings": file.warnings} | ({"decisions": decisions} if decisions else {})
 
 
 def _row(tag: str, file: Tags, tagger: AudioTagger, picture: RenderableType) -> list[RenderableType]:
