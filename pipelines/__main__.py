@@ -12,14 +12,14 @@ from pipelines.cost import costs
 from pipelines.definitions import PIPELINES
 from pipelines.graph import graph_of
 from pipelines.mermaid import flowchart
-from pipelines.options import Again, Cell, Name, Settings
+from pipelines.options import Cell, Name, Run, Settings
 from pipelines.package import compiled_text
 from pipelines.run import run_here
 from tagscale.runtime.command import command
 from tagscale.runtime.files import replacing
 
 app = typer.Typer(
-    help="The stages of tagscale as Kubeflow pipelines: data, training, study and retrain.",
+    help="The stages of tagscale as Kubeflow pipelines: data, training, study, retrain and tag.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,7 +32,7 @@ def compile_pipelines(
     output: Annotated[Path, typer.Option(help="Folder for a file per pipeline.")],
     settings: Settings,
 ) -> None:
-    """Write OUTPUT/data.yaml, training.yaml, study.yaml and retrain.yaml for a Kubeflow Pipelines server."""
+    """Write OUTPUT/data.yaml, training.yaml, study.yaml, retrain.yaml and tag.yaml for a Kubeflow Pipelines server."""
     params = settings.load()
     texts = {name: compiled_text(name, params) for name in PIPELINES}
     for name, text in texts.items():
@@ -70,7 +70,7 @@ def cost_of_study(
 @app.command()
 @with_shared_options
 def run(
-    cell: Cell,
+    chosen: Run,
     pipeline: Name = "study",
     runner: Annotated[
         Literal["subprocess", "docker"], typer.Option(help="Each task in a process, or in a container of the image.")
@@ -79,7 +79,6 @@ def run(
     output: Annotated[Path, typer.Option(help="Folder for results, volume and the tasks' artifacts.")] = Path(
         "pipeline-run"
     ),
-    again: Again = False,
 ) -> None:
     """Run a pipeline on this machine, one task after another.
 
@@ -87,7 +86,8 @@ def run(
     already. The artifacts of every run stay
     under OUTPUT/artifacts. Reports, results and registration of the newest successful run are copied to OUTPUT.
     """
-    for kind, path in run_here(pipeline, cell.of(pipeline), runner, root, output, again):
+    arguments = chosen.arguments(pipeline)
+    for kind, path in run_here(pipeline, chosen.of(pipeline), runner, root, output, arguments):
         typer.echo(f"{kind:13}{path}")
 
 

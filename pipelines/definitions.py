@@ -1,4 +1,4 @@
-"""Which pipelines there are: data, training, study and retrain."""
+"""Which pipelines there are: data, training, study, retrain and tag."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,13 @@ from tagscale.runtime.errors import TagscaleError
 
 @dataclass(frozen=True)
 class Definition:
-    """What a pipeline does beside preparing the data.
+    """What a pipeline does beside preparing the data, or in place of that.
 
     Attributes:
         about: its description.
         one_cell: it trains one cell of the grid, not the whole.
         trains, compares, registers: the further parts that it has.
+        tags: it has none of the data's tasks, and tags a catalogue with a registered version.
     """
 
     about: str
@@ -22,6 +23,7 @@ class Definition:
     trains: bool = True
     compares: bool = False
     registers: bool = False
+    tags: bool = False
 
 
 PIPELINES = {
@@ -35,6 +37,7 @@ PIPELINES = {
         one_cell=True,
         registers=True,
     ),
+    "tag": Definition("Tag a catalogue with a registered version, in shards.", trains=False, tags=True),
 }
 
 

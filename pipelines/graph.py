@@ -6,7 +6,7 @@ from typing import Any
 
 from tagscale.runtime.yaml_text import parse_documents
 
-BEGIN, END = "begin", "end"
+FIRST, END = ("begin", "plan"), "end"  # tasks with the settings; the task that comes last whatever happened
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Graph:
 
     def constant(self, task: str, parameter: str) -> Any:
         return self.tasks[task]["inputs"]["parameters"][parameter]["runtimeValue"]["constant"]
+
+    @property
+    def settings(self) -> str:
+        """The settings of which it was compiled, as JSON. Raises KeyError where there are none."""
+        first = next((task for task in FIRST if task in self.tasks), FIRST[0])
+        return str(self.constant(first, "params"))
 
     @property
     def function_edges(self) -> set[tuple[str, str]]:

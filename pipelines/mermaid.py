@@ -25,8 +25,10 @@ def flowchart(graph: Graph) -> str:
 
 
 def shown_edges(graph: Graph) -> set[tuple[str, str]]:
-    """The edges that no longer way implies, and one from every last task to the end."""
+    """The edges that no longer way implies, and one from every last task to the end, where there is one."""
     edges = graph.direct_edges
+    if END not in graph.tasks:
+        return edges
     writers = {writer for writer, _ in edges}
     return edges | {(task, END) for task in graph.tasks if task != END and task not in writers}
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,13 @@ from pipelines.package import compile_package, read_package
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
 
+TAG = "Pipeline tag"
 TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/tasks/pipeline-account.yaml
 Name = Annotated[str, typer.Option("--pipeline", help=f"Which one: {', '.join(PIPELINES)}.")]
 
 Again = Annotated[
     bool,
-    typer.Option("--again", "--no-cache", help="Train and evaluate, though the results are kept on the volume."),
+    typer.Option("--again", "--no-cache", help="Train, evaluate or tag, though the results are kept on the volume."),
 ]
 
 
@@ -36,13 +37,16 @@ class Settings:
 class Cell(Settings):
     """The settings, and which cell of the grid a pipeline of one training (training, retrain) takes."""
 
-    model: Annotated[str | None, typer.Option(help="training, retrain: default the first of train.models.")] = None
+    model: Annotated[
+        str | None,
+        typer.Option(help="training, retrain: default the first of train.models; tag: default registry.name."),
+    ] = None
     size: Annotated[str | None, typer.Option(help="Training tracks or `all`; default the largest size.")] = None
     seed: Annotated[int | None, typer.Option(help="Default: the first of train.seeds.")] = None
 
     def of(self, pipeline: str) -> Params:
         """The settings for this pipeline. Raises TagscaleError for a choice that it does not have."""
-        cell = (self.model, self.size, self.seed)
+        cell = (None if defined(pipeline).tags else self.model, self.size, self.seed)
         if defined(pipeline).one_cell:
             return one_cell(self.load(), *cell)
         if cell != (None, None, None):
@@ -54,7 +58,45 @@ class Cell(Settings):
 
 
 @dataclass(frozen=True)
-class Submission(Cell):
+class Run(Cell):
+    """The settings, and what one run of a pipeline gets beside them."""
+
+    catalogue: Annotated[
+        str | None,
+        typer.Option(help="tag: a folder, table or list on the volume, or an address.", rich_help_panel=TAG),
+    ] = None
+    version: Annotated[
+        str | None, typer.Option(help="tag: number or alias; default the champion.", rich_help_panel=TAG)
+    ] = None
+    scores: Annotated[
+        str | None, typer.Option(help="tag: folder on the volume for the rows; default scores.", rich_help_panel=TAG)
+    ] = None
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="tag: with the model's embeddings.", rich_help_panel=TAG)
+    ] = False
+    again: Again = False
+
+    def arguments(self, pipeline: str) -> dict[str, Any]:
+        """Arguments of the run; those that are not given are left to the pipeline's defaults.
+
+        Raises:
+            TagscaleError: options of another pipeline, or no catalogue to tag.
+        """
+        given = {name: getattr(self, name) for name in ("catalogue", "version", "scores", "embeddings")}
+        given = {name: value for name, value in given.items() if value}
+        if not defined(pipeline).tags:
+            if given:
+                names = ", ".join(f"--{name}" for name in given)
+                raise TagscaleError(f"--pipeline {pipeline}: {names} are for the pipeline tag.")
+        elif self.catalogue is None:
+            raise TagscaleError("--pipeline tag: give --catalogue, what it shall tag.")
+        elif self.model is not None:
+            given["model"] = self.model
+        return given | ({"again": True} if self.again else {})
+
+
+@dataclass(frozen=True)
+class Submission(Run):
     """What is submitted, and where on the server it goes."""
 
     package: Annotated[
@@ -66,10 +108,9 @@ class Submission(Cell):
     existing_experiment: Annotated[
         bool, typer.Option("--existing-experiment", help="A missing experiment is an error.")
     ] = False
-    again: Again = False
     service_account: Annotated[str, typer.Option(help="Kubernetes service account of the tasks.")] = TASKS_ACCOUNT
 
     def pack(self, pipeline: str) -> Package:
         """The pipeline as it is submitted."""
         package = read_package(self.package) if self.package else compile_package(pipeline, self.of(pipeline))
-        return package.given(again=True) if self.again else package
+        return package.given(**self.arguments(pipeline))

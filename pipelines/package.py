@@ -8,7 +8,7 @@ from kfp import compiler
 
 from pipelines.client.package import Package, check_compiled
 from pipelines.definitions import defined
-from pipelines.graph import BEGIN, Graph
+from pipelines.graph import Graph
 from pipelines.tasks import pipeline
 from tagscale.evaluation.metrics import check_known
 from tagscale.params.load import Params, parse
@@ -56,13 +56,14 @@ def _package(text: str, origin: str, source: str, by_content: bool) -> Package:
     content = check_compiled(text, origin)
     try:
         graph = Graph.of(content)
-        settings = parse(json.loads(graph.constant(BEGIN, "params")), origin)
+        settings = parse(json.loads(graph.settings), origin)
     except (KeyError, TypeError, ValueError) as error:
         raise TagscaleError(
             f"{origin}: not a pipeline of tagscale ({error!r}); `tagscale pipelines compile` writes one."
         ) from None
-    trains = "train" in graph.functions.values()
-    about = _grid(settings) if trains else settings.dataset.name
+    functions = graph.functions.values()
+    about = _grid(settings) if "train" in functions else settings.dataset.name
+    about = "catalogue" if "tag" in functions else about
     return Package(content["pipelineInfo"]["name"], text, settings.tracking.experiment, about, source, by_content)
 
 

@@ -7,14 +7,16 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kfp import local
 
-from pipelines.definitions import server_name
+from pipelines.definitions import defined, server_name
 from pipelines.tasks import pipeline
+from tagscale.cluster.volume import address_in
 from tagscale.params.load import Params, laid_over, parse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing
@@ -24,22 +26,26 @@ PASSED = ("MLFLOW_", "AWS_", "OMP_")  # prefixes of the variables that container
 
 
 def run_here(
-    name: str, params: Params, runner: str, root: Path | None, output: Path, again: bool = False
+    name: str, params: Params, runner: str, root: Path | None, output: Path, arguments: Mapping[str, Any] | None = None
 ) -> list[tuple[str, Path]]:
     """Run a pipeline and copy its results to plain folders; returns the kind and the path of each result.
 
     Args:
-        name: data, training, study or retrain.
+        name: one of PIPELINES.
         runner: subprocess or docker.
         root: the dataset's folder, in place of dataset.root.
         output: folder for everything.
-        again: train and evaluate, though the results are kept.
+        arguments: of the run, by the names of the pipeline's parameters; a catalogue is one of this machine
 
     Raises:
         TagscaleError: the dataset, the image or MLflow is missing, or a task failed.
     """
-    output = output.absolute()
-    settings = settings_here(params, root, output)
+    output, arguments, tags = output.absolute(), dict(arguments or {}), defined(name).tags
+    settings = settings_here(params, root, output, reads_dataset=not tags)
+    audio = None if tags or settings.dataset.source == "synth" else Path(settings.dataset.root)
+    if tags and "://" not in arguments["catalogue"]:
+        catalogue = Path(arguments["catalogue"]).resolve()
+        arguments["catalogue"], audio = str(catalogue), catalogue if catalogue.is_dir() else catalogue.parent
     built = pipeline(name, settings, on_this_machine=True)
     from tagscale import tracking  # only this needs mlflow, whose import takes seconds
 
@@ -48,9 +54,9 @@ def run_here(
     artifacts.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", module=r"kfp\.local")  # warns that image and display names have no effect
     try:
-        with _runner(runner, settings, output) as chosen:
+        with _runner(runner, audio, output) as chosen:
             local.init(chosen, str(artifacts), workspace_root=str(artifacts / "workspace"))
-            built(again=again)
+            built(**arguments)
     except RuntimeError as error:
         message = re.sub(r"\x1b\[\d+m", "", str(error))  # kfp colours the names of tasks
         raise TagscaleError(f"{message} The output of the task is printed above.") from None
@@ -58,11 +64,14 @@ def run_here(
     return [*_copied(newest, output), ("volume", output / "volume"), ("artifacts", newest)]
 
 
-def settings_here(params: Params, root: Path | None, output: Path) -> Params:
+def settings_here(params: Params, root: Path | None, output: Path, reads_dataset: bool = True) -> Params:
     """The settings with paths of this machine. Raises TagscaleError where the dataset is missing."""
     changes: dict[str, dict[str, str]] = {"kubernetes": {"mount": str(output / "volume")}}
     (output / "volume").mkdir(parents=True, exist_ok=True)
-    if params.dataset.source == "synth":
+    if not reads_dataset:
+        if root is not None:
+            raise TagscaleError(f"--root {root}: the pipeline tag reads no dataset; give --catalogue.")
+    elif params.dataset.source == "synth":
         if root is not None:
             raise TagscaleError(f"--root {root}: dataset.source is `synth`, which reads no folder; set it to `folder`.")
     else:
@@ -74,8 +83,8 @@ def settings_here(params: Params, root: Path | None, output: Path) -> Params:
 
 
 @contextmanager
-def _runner(kind: str, settings: Params, output: Path) -> Iterator[local.SubprocessRunner | local.DockerRunner]:
-    """A runner of kfp. Containers see the folders that processes would: this one, the output and the dataset."""
+def _runner(kind: str, audio: Path | None, output: Path) -> Iterator[local.SubprocessRunner | local.DockerRunner]:
+    """A runner of kfp. Containers see the folders that processes would: this one, the output and that of the audio."""
     if kind == "subprocess":
         yield local.SubprocessRunner(use_venv=False)
         return
@@ -83,8 +92,8 @@ def _runner(kind: str, settings: Params, output: Path) -> Iterator[local.Subproc
 
     here = Path.cwd()  # has mlflow.db, and perhaps the tags of the user's own dataset
     folders = {here: str(here), output: str(output)}
-    if settings.dataset.source != "synth":
-        folders.setdefault(Path(settings.dataset.root), f"{settings.dataset.root}:ro")
+    if audio:
+        folders.setdefault(audio, f"{audio}:ro")
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
     with docker_runner(folders, environment) as runner:
         runner.container_run_args["working_dir"] = str(here)
@@ -114,5 +123,6 @@ def _copied(run_folder: Path, output: Path) -> list[tuple[str, Path]]:
     for name, source in sources.items():
         with replacing(output / name) as fresh:
             shutil.copytree(source, fresh)
+    shown += [("scores", address_in(str(file))) for file in run_folder.rglob("join/scores")]
     folders = {name.split("/")[0] for name in sources if "/" in name}
     return shown + [(kind, output / kind) for kind in ("results", "runs") if kind in folders]

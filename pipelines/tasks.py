@@ -1,7 +1,8 @@
 """The pipelines, each a choice of the same tasks: the graph of dvc.yaml, from the catalog to the registry.
 
 Settings are fixed when a pipeline is built, since they decide which tasks there are and the keys of what is kept:
-compile again to change them. A run has one parameter, `again`: train and evaluate, though the results are kept.
+compile again to change them. A run has one parameter, `again`: train and evaluate, though the results are kept. The
+pipeline that tags a catalogue has more, see `tagging`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,14 @@ from components.end import end
 from components.ensemble import ensemble
 from components.evaluate import evaluate
 from components.image import IMAGE
+from components.join import join
 from components.merge import merge
 from components.partition import partition
+from components.plan import plan
 from components.preprocess import preprocess
 from components.register import register
 from components.synth import synth
+from components.tag import tag
 from components.train import train
 from components.validate import validate
 from kfp import dsl
@@ -36,7 +40,7 @@ from tagscale.params.load import Params
 def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
     """The pipeline of these settings, for kfp's compiler or for a run on this machine.
 
-    Its last task tells MLflow how it ended, whatever happened.
+    Its last task tells MLflow how it ended, whatever happened; one that tags has no run in MLflow.
 
     Args:
         name: one of PIPELINES.
@@ -46,6 +50,8 @@ def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
         TagscaleError: no pipeline of this name; more devices are wanted than tasks get, or than the study may use.
     """
     definition = defined(name)
+    if definition.tags:
+        return tagging(name, params, None if on_this_machine else params.kubernetes)
     params = one_cell(params) if definition.one_cell else params
     if not on_this_machine and definition.trains:
         check_devices(params)
@@ -170,3 +176,30 @@ def train_and_evaluate(
 def collected(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The outputs of the loops as lists, made anew for every task: the compiler changes a Collected."""
     return {prefix + name: dsl.Collected(out) for prefix, outputs in cells.items() for name, out in outputs.items()}
+
+
+def tagging(name: str, params: Params, cluster: KubernetesParams | None) -> Any:
+    """The pipeline that tags a catalogue, a task for each shard of it (`kubernetes.shards`).
+
+    The version reaches the shards as an artifact: on this machine kfp 2.17 gives a loop its item in place of what a
+    task outside of it returns.
+    """
+    place = partial(on_cluster, cluster=cluster)
+    items = [{"number": str(number)} for number in range(1, params.kubernetes.shards + 1)]
+
+    @dsl.pipeline(name=server_name(name), description=defined(name).about)
+    def parts(
+        catalogue: str,
+        model: str = params.registry.name,
+        version: str = "champion",
+        scores: str = "scores",
+        embeddings: bool = False,
+        again: bool = False,
+    ) -> None:
+        chosen = {"catalogue": catalogue, "model": model, "version": version, "scores": scores}
+        planned = place(plan(params=params.model_dump_json(), **chosen, embeddings=embeddings, again=again)).output
+        with dsl.ParallelFor(items, name="shards", parallelism=None if cluster else 1) as shard:
+            tagged = place(tag(plan=planned, number=shard.number)).output
+        place(join(plan=planned, shards=dsl.Collected(tagged)))
+
+    return parts

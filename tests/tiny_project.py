@@ -46,10 +46,11 @@ def pipelines_run(
     pipeline: str = "study",
     environment: Mapping[str, str] | None = None,
     programs: Path | None = None,
+    options: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     python = str(programs / "python3") if programs else sys.executable
-    words = (python, "-m", "pipelines", "run", "--runner", runner, "--pipeline", pipeline)
+    words = (python, "-m", "pipelines", "run", "--runner", runner, "--pipeline", pipeline, *options)
     return run(folder, *words, environment=environment, programs=programs)
 
 

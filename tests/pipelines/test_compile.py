@@ -86,6 +86,7 @@ def test_the_tasks_of_each_pipeline(graphs):
     assert done["training"] == DATA | {"train", "evaluate"}
     assert done["retrain"] == done["training"] | {"register"}
     assert done["data"] == DATA | {"describe"}
+    assert done["tag"] == {"plan", "tag", "join"}
 
 
 def test_installs_nothing_when_it_runs(study):
@@ -123,7 +124,7 @@ def test_a_cell_that_does_not_exist(cell, message):
 
 
 def test_an_unknown_pipeline():
-    with pytest.raises(TagscaleError, match="no pipeline 'studies'; there are: data, training, study, retrain"):
+    with pytest.raises(TagscaleError, match="no pipeline 'studies'; there are: data, training, study, retrain, tag"):
         pipeline("studies", load(ROOT / "params.yaml"))
 
 
@@ -132,7 +133,7 @@ def test_carries_the_settings_unchanged(study):
         assert parse(json.loads(study.constant(task, "params"))) == load(ROOT / "params.yaml")
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", [name for name, one in PIPELINES.items() if not one.tags])
 def test_the_last_task_runs_whatever_happened(graphs, name):
     end = graphs[name].pipeline["root"]["dag"]["tasks"]["end"]
     assert end["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
@@ -170,6 +171,23 @@ def test_slices_are_decoded_side_by_side_and_joined(tmp_path):
     assert ("merge", "validate") in graph.edges
     assert ("preprocess", "validate") not in graph.edges
     json_format.ParseDict(graph.pipeline, PipelineSpec(), ignore_unknown_fields=False)
+
+
+def test_a_catalogue_is_tagged_in_shards_that_agree_on_the_plan(tmp_path):
+    graph = compiled(tmp_path, "tag", "{kubernetes: {shards: 3}}")
+    (loop,) = graph.loops
+    assert loop.items == [{"number": "1"}, {"number": "2"}, {"number": "3"}]
+    assert graph.edges == {("plan", "tag"), ("plan", "join"), ("tag", "join")}
+    assert parse(json.loads(graph.settings)).kubernetes.shards == 3
+    given = graph.pipeline["root"]["inputDefinitions"]["parameters"]
+    assert {name: one.get("defaultValue") for name, one in given.items()} == {
+        "catalogue": None,
+        "model": "tagscale-tagger",
+        "version": "champion",
+        "scores": "scores",
+        "embeddings": False,
+        "again": False,
+    }
 
 
 def test_the_image_comes_from_the_environment(tmp_path, monkeypatch):

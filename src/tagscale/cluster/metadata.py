@@ -6,8 +6,11 @@ of its own.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+import pyarrow.parquet as pq
 
 from tagscale.runtime.absent import absence_in
 from tagscale.runtime.files import read_json, sha256_of
@@ -123,6 +126,23 @@ def of_registration(folder: Path) -> Facts:
     outcome = read_json(folder / "registration.json")
     page = tracking.version_page(outcome["name"], outcome["version"])
     return {"hash": _hash(folder / "registration.json")} | outcome | {"mlflow": page}
+
+
+def of_plan(plan: Mapping[str, Any]) -> Facts:
+    """Of what the shards of a catalogue agree on."""
+    shown = ("catalogue", "model", "version", "shards", "embeddings")
+    return {"hash": plan["sha256"][:12], "address": plan["scores"]} | {name: plan[name] for name in shown}
+
+
+def of_shard(file: Path) -> Facts:
+    """Of the rows of a shard."""
+    return {"hash": _hash(file), "rows": pq.read_metadata(file).num_rows, "address": str(file)}
+
+
+def of_scores(folder: Path, summary: dict[str, Any]) -> Facts:
+    """Of the rows of a whole catalogue."""
+    shown = ("model", "version", "files", "tagged", "errors", "hours")
+    return {"hash": summary["sha256"][:12], "address": str(folder)} | {name: summary[name] for name in shown}
 
 
 def _of_record(run: Path) -> Facts:

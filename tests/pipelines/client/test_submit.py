@@ -72,6 +72,33 @@ def test_one_cell_of_the_grid(server):
     assert (train.models, train.sizes, train.seeds) == (["spectrogram"], [200], [4])
 
 
+def test_a_catalogue_with_what_its_run_gets(server):
+    options = ("--catalogue", "s3://songs/2026", "--model", "other", "--version", "4", "--embeddings", "--again")
+    call("submit", server, "--pipeline", "tag", *options)
+    run = only(server.runs)
+    assert run["runtime_config"]["parameters"] == {
+        "catalogue": "s3://songs/2026",
+        "model": "other",
+        "version": "4",
+        "embeddings": True,
+        "again": True,
+    }
+    assert re.fullmatch(r"default-study 0d40257 catalogue [\d: -]+", run["display_name"])
+
+
+@pytest.mark.parametrize(
+    ("words", "because"),
+    [
+        (("--pipeline", "tag"), "--pipeline tag: give --catalogue, what it shall tag"),
+        (("--pipeline", "tag", "--catalogue", "a", "--size", "3"), "--model, --size and --seed are for training"),
+        (("--catalogue", "a", "--embeddings"), "--pipeline study: --catalogue, --embeddings are for the pipeline tag"),
+    ],
+)
+def test_options_of_another_pipeline(server, words, because):
+    with pytest.raises(TagscaleError, match=because):
+        call("submit", server, *words)
+
+
 def test_a_study_has_its_grid_in_the_settings(server):
     with pytest.raises(TagscaleError, match="--pipeline study: --model, --size and --seed are for training"):
         call("submit", server, "--model", "waveform")
@@ -214,7 +241,7 @@ def test_a_missing_package(server):
 
 
 def test_an_unknown_pipeline(server):
-    with pytest.raises(TagscaleError, match="no pipeline 'trainings'; there are: data, training, study, retrain"):
+    with pytest.raises(TagscaleError, match="no pipeline 'trainings'; there are: data, training, study, retrain, tag"):
         call("submit", server, "--pipeline", "trainings")
 
 
