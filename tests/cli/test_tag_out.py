@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import fsspec
 import pytest
 import soundfile
 
@@ -130,6 +131,7 @@ def test_rows_of_another_model_are_not_mixed(project: Path, scores: Path, capsys
     assert scores.read_bytes() == before
     assert tag("music/good.wav", "--out", str(scores), "--anew", "--workers", "1") == 0
     assert [record["sha256"] for record in read_records(scores)] == [sha256]
+    assert [path.name for path in scores.parent.iterdir()] == [scores.name], "no folder of rows is left"
 
 
 def test_shards_together_are_the_whole(
@@ -211,3 +213,40 @@ def test_a_kill_costs_at_most_the_rows_in_work(project: Path, tmp_path: Path) ->
     read = read_rows(out)
     assert list(read.files["path"]) == [str(tmp_path / f"{number:02}.wav") for number in range(60)]
     assert read.scores.nunique().tolist() == [1, 1, 1], "of one song"
+
+
+@pytest.mark.slow
+def test_a_bucket_is_tagged_and_its_changes_are_noticed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moto = pytest.importorskip("moto.server", reason="needs the S3 server of the dev extra")
+    server = moto.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+        for name, value in (keys | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}).items():
+            monkeypatch.setenv(name, value)
+        files = fsspec.filesystem("s3", skip_instance_cache=True)
+        files.makedirs("music", exist_ok=True)
+        for path in sorted((project / "music").iterdir()):
+            files.pipe_file(f"music/2024/{path.name}", path.read_bytes())
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        arguments = ("s3://music/2024", "s3://music/nowhere.mp3", "--out", str(tmp_path / "scores.jsonl"))
+        assert tag(*arguments, "--workers", "1") == 0
+        assert tag("music", "--out", str(tmp_path / "local.jsonl"), "--workers", "1") == 0
+        records = {record["path"]: record for record in read_records(tmp_path / "scores.jsonl")}
+        for local in read_records(tmp_path / "local.jsonl"):
+            record = records.pop(f"s3://music/2024/{Path(local['path']).name}")
+            assert record["scores"] == pytest.approx(local["scores"], abs=1e-6)
+            assert (record["error"], record["seconds"]) == (local["error"], local["seconds"])
+        assert [record["error"][:25] for record in records.values()] == ["no audio files in this pl"]
+        files.pipe_file("music/2024/good.wav", (project / "music" / "short.wav").read_bytes())
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        batches = heard(monkeypatch)
+        assert tag(*arguments, "--workers", "1") == 0
+        assert sum(batches) == 1
+        seconds = {record["path"]: record["seconds"] for record in read_records(tmp_path / "scores.jsonl")}
+        assert seconds["s3://music/2024/good.wav"] == 1.0
+    finally:
+        server.stop()

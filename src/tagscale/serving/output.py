@@ -33,29 +33,24 @@ class Output:
         path: of the output
         folder: where rows are kept until all are there
         known: name of a file -> its row, of those that were there at the start
-        resumed: whether an interrupted run has left rows
     """
 
     def __init__(self, path: Path, tagger: Tagger, embeddings: bool, anew: bool) -> None:
-        self.path, self.tagger, self.embeddings, self.anew = path, tagger, embeddings, anew
+        self.path, self.tagger, self.embeddings = path, tagger, embeddings
+        self.earlier = None if anew else path  # what holds rows already
         self.folder = partial_of(path)
-        self.journal = Journal(self.folder / "rows.jsonl")
+        self.journal = Journal(self.folder / ("anew.jsonl" if anew else "rows.jsonl"))
         self.known: dict[str, Known] = {}
-        if anew:
-            self.journal.remove()
-        self.resumed = self.journal.path.exists()
-        if self.resumed:
+        if self.journal.path.exists():
             self._mend()
-        source = self.journal.path if self.resumed else path
-        if source.exists() and not anew:
-            for record in read_records(source):
-                self._check(record)
-                self.known[record["path"]] = Known(record["state"], record["error"])
+        source = self.journal.path if self.journal.path.exists() else self.earlier
+        if source and source.exists():
+            self._read(source)
 
     def add(self, row: Row) -> None:
         """Keep a row, in place of an earlier one of its file."""
-        if not self.journal.path.exists() and self.path.exists() and not self.anew:
-            self.journal.rewrite(read_records(self.path))
+        if not self.journal.path.exists() and self.earlier and self.earlier.exists():
+            self.journal.rewrite(read_records(self.earlier))
         self.journal.append(row.record())
 
     def finish(self, names: Iterable[str]) -> int:
@@ -65,7 +60,7 @@ class Output:
             how many others there are
         """
         wanted = dict.fromkeys(names)
-        if not self.journal.path.exists() and self.path.exists() and not self.anew:
+        if not self.journal.path.exists() and self.earlier and self.earlier.exists():  # no new row
             return len(self.known.keys() - wanted.keys())
         self.journal.close()
         places, end = dict[str, int](), 0
@@ -75,7 +70,8 @@ class Output:
         others = [name for name in places if name not in wanted]
         rows = self._records(places[name] for name in [*wanted, *others] if name in places)
         write_rows(self.path, rows, self.tagger.tags, self.embeddings)
-        self.journal.remove()
+        for journal in self.folder.glob("*.jsonl"):  # one of an interrupted run with or without `anew`, too
+            journal.unlink()
         return len(others)
 
     def _records(self, places: Iterable[int]) -> Iterator[Record]:
@@ -96,18 +92,27 @@ class Output:
             end = line.end
         self.journal.truncate(end)
 
-    def _check(self, record: Record) -> None:
-        """Raise TagscaleError where a row that is there cannot stand beside those to come."""
-        remedy = "Give another --out, or --anew to tag all files again."
+    def _read(self, source: Path) -> None:
+        """Know the rows that are there. Rows that cannot stand beside those to come are an error, or left out anew."""
+        for record in read_records(source):
+            if misfit := self._misfit(record):
+                if self.earlier:
+                    raise TagscaleError(f"{self.path}: {misfit}. Give another --out, or --anew to tag all files again.")
+                self.journal.remove()
+                self.known.clear()
+                return
+            self.known[record["path"]] = Known(record["state"], record["error"])
+
+    def _misfit(self, record: Record) -> str:
+        """Why a row that is there cannot stand beside those to come; "" where it can."""
         if record["sha256"] != self.tagger.sha256:
             rows = f"{record['model']} ({record['version']}, sha256 {record['sha256'][:12]})"
             now = f"{self.tagger.model} ({self.tagger.version}, sha256 {self.tagger.sha256[:12]})"
-            raise TagscaleError(f"{self.path}: its rows are of {rows}, and this model is {now}. {remedy}")
+            return f"its rows are of {rows}, and this model is {now}"
         if record["error"] is None and (EMBEDDING in record) != self.embeddings:
             there, asked = ("without", "with") if self.embeddings else ("with", "without")
-            raise TagscaleError(
-                f"{self.path}: its rows are {there} embeddings, and this command is {asked} --embeddings. {remedy}"
-            )
+            return f"its rows are {there} embeddings, and this command is {asked} --embeddings"
+        return ""
 
 
 def partial_of(path: Path) -> Path:
@@ -121,7 +126,7 @@ def writing(path: Path, tagger: Tagger, embeddings: bool = False, anew: bool = F
 
     Args:
         embeddings: whether rows have one
-        anew: whether to leave out rows that are there
+        anew: whether to leave out rows that are there, but for those of an interrupted run with `anew`
     Raises:
         TagscaleError: another suffix, another process writes it, or rows that are there are of another model, damaged,
             or with embeddings where these are without.
@@ -129,10 +134,12 @@ def writing(path: Path, tagger: Tagger, embeddings: bool = False, anew: bool = F
     suffix_of(path)
     busy = f"{path}: {{holder}} writes it. Wait for its end, or give another --out."
     with exclusive(partial_of(path) / "lock", busy):
-        output = Output(path, tagger, embeddings, anew)
         try:
-            yield output
+            output = Output(path, tagger, embeddings, anew)
+            try:
+                yield output
+            finally:
+                output.journal.close()
         finally:
-            output.journal.close()
-            if not output.journal.path.exists():  # nothing to keep
-                shutil.rmtree(output.folder, ignore_errors=True)
+            if not list(partial_of(path).glob("*.jsonl")):  # no rows to keep
+                shutil.rmtree(partial_of(path), ignore_errors=True)

@@ -1,0 +1,218 @@
+"""Tagging a catalogue: `tagscale tag --out` beside a plain script and the way of the published `musicnn` extractor.
+
+    python benchmarks/tagging.py                       # prints the page; --out FILE writes it as well
+    python benchmarks/tagging.py --librosa ~/bench/lib/python3.11/site-packages
+
+All ways tag the same MP3s (30 s, stereo, 44.1 kHz) with the weights of MSD_musicnn, in windows of 3 s side by side:
+
+- tagscale: `tagscale tag CATALOGUE --model msd-musicnn --out scores.parquet`, decoding in two processes.
+- plain: a file after another, read by soundfile, resampled by torchaudio, and the network in one batch a file.
+- librosa: a file after another, `librosa.load` and `librosa.feature.melspectrogram` as musicnn's extractor calls them,
+  and the network on that spectrogram.
+
+The network of `plain` and `librosa` is tagscale's, without the fast paths of `tagscale.models.kernels`: what PyTorch
+makes of the layers as they are written. TensorFlow, which the published package runs it with, is not measured, nor that
+its extractor builds the network anew for each file. Every way is a process that starts afresh, once with one file and
+once with all; what the others add is its cost a song. Processor seconds are of all its processes; other work on the
+machine changes them less than the clock. librosa is no dependency of the project: install it into another environment
+of the same Python and name its folder of packages.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from machine import processor
+
+SECONDS, RATE, WINDOW = 30, 44_100, 3 * 16_000
+MODEL = "msd-musicnn"
+MEASURES = ("cpu", "song", "start", "memory")
+TAGSCALE = [sys.executable, "-c", "import sys; from tagscale.cli import main; main(sys.argv[1:])"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--librosa", type=Path, help="Folder of packages that has librosa.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--way", choices=["plain", "librosa"], help=argparse.SUPPRESS)
+    parser.add_argument("files", nargs="*", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way:
+        _tag_one_by_one(arguments.way, arguments.files, arguments.librosa)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        page = _page(arguments, _measured(arguments, Path(folder)))
+    print(page)
+    if arguments.out:
+        arguments.out.write_text(page, encoding="utf-8")
+
+
+def _songs(folder: Path, count: int) -> list[Path]:
+    """MP3s of tones in noise, each of its own."""
+    files, time_axis = [], np.arange(SECONDS * RATE) / RATE
+    for number in range(count):
+        random = np.random.default_rng(number)
+        tones = [np.sin(2 * np.pi * random.uniform(80, 3000) * time_axis) * 0.2 for _ in range(2)]
+        wave = np.stack(tones, axis=1) + random.normal(0, 0.05, (len(time_axis), 2))
+        files.append(folder / f"{number:03}.mp3")
+        soundfile.write(files[-1], wave.astype(np.float32), RATE, format="MP3")
+    return files
+
+
+def _measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, float]]]:
+    """By way and round: seconds, processor seconds and MB of one file, and of all."""
+    files = _songs(folder, 1 + arguments.songs)
+    script = [sys.executable, __file__]
+    ways = {
+        "tagscale": [*TAGSCALE, "tag", "--model", MODEL, "--params", str(arguments.params), "--anew", "--workers", "2"],
+        "plain": [*script, "--way", "plain"],
+    }
+    ways["tagscale"] += ["--out", str(folder / "scores.parquet")]
+    if arguments.librosa:
+        ways["librosa"] = [*script, "--way", "librosa", "--librosa", str(arguments.librosa)]
+    measured: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for number in range(arguments.rounds):
+        for way, words in ways.items():
+            print(f"round {number + 1}: {way}", file=sys.stderr, flush=True)
+            one, all_files = _run([*words, str(files[0])]), _run([*words, *map(str, files)])
+            songs = arguments.songs
+            measured[way].append(
+                {
+                    "song": (all_files["seconds"] - one["seconds"]) / songs,
+                    "cpu": (all_files["cpu"] - one["cpu"]) / songs,
+                    "start": one["cpu"],
+                    "memory": all_files["memory"],
+                }
+            )
+    return measured
+
+
+def _run(words: list[str]) -> dict[str, float]:
+    """Seconds by the clock, processor seconds of a command and of its processes, and its peak memory in MB."""
+    before, begin, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), [0.0]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def watch() -> None:
+        while running.poll() is None:
+            peak[0] = max(peak[0], sum(map(_resident, _tree(running.pid))))
+            time.sleep(0.1)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    _, said = running.communicate()
+    watching.join()
+    if running.returncode:
+        raise SystemExit(f"{' '.join(words[:8])}: {said.decode()[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": time.monotonic() - begin, "cpu": cpu, "memory": peak[0] / 1e6}
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    try:
+        lists = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return [pid]
+    return [pid, *(one for child in " ".join(lists).split() for one in _tree(int(child)))]
+
+
+def _resident(pid: int) -> int:
+    """Bytes of a process in memory; pages that several share count in parts."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def _tag_one_by_one(way: str, files: list[str], packages: Path | None) -> None:
+    """Print each file's scores, one file after another."""
+    if packages:
+        sys.path.append(str(packages))
+    import torch
+
+    from tagscale.models import kernels
+    from tagscale.registry.published import published_tagger
+
+    network = published_tagger(MODEL).scorer.model.eval()  # type: ignore[attr-defined]
+    windows = _by_librosa if way == "librosa" else _by_torchaudio
+    with torch.inference_mode(), kernels.plain():
+        for file in files:
+            scores = network(windows(file, network)).sigmoid().mean(dim=0)
+            print(json.dumps([file, *scores.tolist()]))
+
+
+def _by_torchaudio(file: str, network: Any) -> Any:
+    """Windows of a file: (windows, samples)."""
+    import torch
+    from torchaudio.functional import resample
+
+    samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    wave = resample(torch.from_numpy(samples.mean(axis=1)), rate, 16_000)
+    return wave[: len(wave) // WINDOW * WINDOW].view(-1, WINDOW)
+
+
+def _by_librosa(file: str, network: Any) -> Any:
+    """Windows of a file for a network whose spectrogram is replaced by librosa's: (windows, 96, 187)."""
+    import librosa
+    import torch
+
+    class Given(torch.nn.Module):
+        def forward(self, spectrogram: Any) -> Any:
+            return spectrogram
+
+    network.log_mel = Given()
+    samples, rate = librosa.load(file, sr=16_000)
+    mel = librosa.feature.melspectrogram(y=samples, sr=rate, hop_length=256, n_fft=512, n_mels=96)
+    logarithms = torch.from_numpy(np.log10(10_000 * mel + 1).astype(np.float32))
+    frames = WINDOW // 256
+    count = len(samples) // WINDOW
+    return torch.stack([logarithms[:, start * frames : (start + 1) * frames] for start in range(count)])
+
+
+def _page(arguments: argparse.Namespace, measured: dict[str, list[dict[str, float]]]) -> str:
+    import torch
+
+    load = os.getloadavg()[0]
+    threads = os.environ.get("OMP_NUM_THREADS", "as many as cores")
+    lines = [
+        "# Tagging a catalogue: songs per second",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {len(os.sched_getaffinity(0))} cores (load average {load:.1f}), "
+        f"torch {torch.__version__}, OMP_NUM_THREADS {threads}. Made by benchmarks/tagging.py, `--songs "
+        f"{arguments.songs} --rounds {arguments.rounds}`.",
+        "",
+        "| way | processor seconds a song | songs/s on two cores | times tagscale's | seconds by the clock | start and "
+        "first song, processor seconds | memory |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    ours = measured["tagscale"]
+    for way, rounds in measured.items():
+        cpu, clock, start, memory = (
+            statistics.median(one[key] for one in rounds) for key in ("cpu", "song", "start", "memory")
+        )
+        ratio = statistics.median(one["cpu"] / mine["cpu"] for one, mine in zip(rounds, ours, strict=True))
+        lines.append(
+            f"| {way} | {cpu:.3f} | {2 / cpu:.1f} | {ratio:.2f} | {clock:.2f} | {start:.1f} | {memory:,.0f} MB |"
+        )
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
