@@ -72,7 +72,7 @@ def tagger() -> AudioTagger:
 
 def found(tagger: AudioTagger, rows: Rows, margin: float = MARGIN, files: bool = False) -> dict[str, Any]:
     assert tagger.profile is not None
-    return compare(rows, tagger, tagger.profile, margin, files)
+    return compare(rows, tagger.profile, tagger.decisions, margin, files)
 
 
 def drifting(record: dict[str, Any], table: str = "tags") -> set[str]:

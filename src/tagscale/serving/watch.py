@@ -22,10 +22,9 @@ import pandas as pd
 
 from tagscale.decoding.formats import format_named
 from tagscale.evaluation.bootstrap import holm
-from tagscale.evaluation.decisions import decide, logit
+from tagscale.evaluation.decisions import Decisions, decide, logit
 from tagscale.evaluation.two_samples import Shift, shift
 from tagscale.registry.profile import MEASURES, Profile
-from tagscale.registry.tagger import AudioTagger
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
 from tagscale.serving.rows import Rows
@@ -81,10 +80,10 @@ def watch(rows: Rows, model: str | None, margin: float, files: bool) -> dict[str
     versions = versions_of(rows)
     tagger = _given_by(versions) if model is None else load(model)
     about = {"model": tagger.model, "version": tagger.version, "sha256": tagger.sha256, "versions": versions}
-    return about | compare(_own(rows, tagger, versions), tagger.audio, _profile(tagger), margin, files)
+    return about | compare(_own(rows, tagger, versions), _profile(tagger), tagger.decisions, margin, files)
 
 
-def compare(rows: Rows, tagger: AudioTagger, profile: Profile, margin: float, files: bool) -> dict[str, Any]:
+def compare(rows: Rows, profile: Profile, decisions: Decisions | None, margin: float, files: bool) -> dict[str, Any]:
     """The record of one version's rows, without what identifies the version. Raises TagscaleError, see `watch`."""
     served, scores = rows.files[rows.tagged], rows.scores[rows.tagged]
     artists = len(set(profile.artists))
@@ -97,7 +96,7 @@ def compare(rows: Rows, tagger: AudioTagger, profile: Profile, margin: float, fi
     of_tags = pd.DataFrame(profile.scores, dtype=np.float32), scores[list(profile.scores)].reset_index(drop=True)
     together = {TOGETHER: _told_apart(*of_tags, profile.artists, clusters)}
     shifts = _shifts(*of_tags, profile.artists, clusters)
-    shares = _decided_shares(tagger, *of_tags)
+    shares = _decided_shares(decisions, *of_tags)
     (whole,), tags = (_comparisons(both, margin, of_tags, shares, 2) for both in (together, shifts))
     of_files = _files(profile, served)
     measures = _comparisons(_shifts(*of_files, profile.artists, clusters), margin, of_files, {}, 1)
@@ -265,13 +264,14 @@ def _middles(values: pd.DataFrame) -> dict[str, float]:
     return {str(name): float(value) for name, value in middle.items()}
 
 
-def _decided_shares(tagger: AudioTagger, before: pd.DataFrame, now: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    if tagger.decisions is None:
-        return {}
-    decisions = tagger.decisions.of([str(tag) for tag in before])
-    first, second = (decide(frame.to_numpy(), decisions)[1].mean(axis=0) for frame in (before, now))
-    both = zip(before, decisions, map(float, first), map(float, second), strict=True)
-    return {str(tag): (share, other) for tag, decision, share, other in both if decision}
+def _decided_shares(
+    decisions: Decisions | None, before: pd.DataFrame, now: pd.DataFrame
+) -> dict[str, tuple[float, float]]:
+    """The shares of tracks and of files for which each tag with a decision is decided."""
+    of_tags = decisions.of([str(tag) for tag in before]) if decisions else []
+    first, second = (decide(frame.to_numpy(), of_tags)[1].mean(axis=0) for frame in (before, now))
+    both = zip(before, of_tags, first, second, strict=False)
+    return {str(tag): (float(share), float(other)) for tag, decision, share, other in both if decision}
 
 
 def _files(profile: Profile, files: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
