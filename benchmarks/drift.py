@@ -64,6 +64,8 @@ def profile_of(scores: np.ndarray, tags: Sequence[str], artists: np.ndarray) -> 
         measures={name: [float(value)] * count for name, value in facts.items()},
         formats=["mp3"] * count,
         warned=[False] * count,
+        embedded=[],
+        embeddings=[],
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from registry.tiny import tiny_tagger
-from tagscale.registry.profile import MOST_TRACKS, PROFILE, Profile, profile_of
+from tagscale.registry.profile import MOST_EMBEDDED, MOST_TRACKS, PROFILE, Profile, profile_of
 from tagscale.registry.tagger import AudioTagger
 from tagscale.runtime.errors import TagscaleError
 
@@ -25,7 +25,12 @@ def profile(tracks: int) -> tuple[Profile, pd.DataFrame, pd.DataFrame]:
     facts.iloc[-1, : len(names)] = np.nan
     paths = [f"{number}.{'mp3' if number % 2 else 'Ogg'}" for number in range(tracks)]
     made = profile_of(
-        scores, facts.sample(frac=1, random_state=1), np.arange(tracks) // 2, paths, lambda of: [""][of["number"] % 3 :]
+        scores,
+        facts.sample(frac=1, random_state=1),
+        np.arange(tracks) // 2,
+        paths,
+        lambda of: [""][of["number"] % 3 :],
+        embed=lambda some: np.array([[int(track[1:]), 1 / 3] for track in some]),
     )
     return made, scores, facts
 
@@ -45,6 +50,8 @@ def test_a_packaged_tagger_brings_its_profile_back(tmp_path: Path) -> None:
     assert read.artists == [0, 0, 1, 1, 2, 2, 3, 3, 4]
     assert read.formats == ["ogg", "mp3"] * 4 + ["ogg"]
     assert read.warned == [True, False, False] * 3
+    assert read.embedded == list(range(9))
+    assert read.embeddings == [[number, 0.33333] for number in range(9)]
 
 
 def test_a_large_part_is_a_sample_of_whole_rows() -> None:
@@ -53,6 +60,9 @@ def test_a_large_part_is_a_sample_of_whole_rows() -> None:
     rows = {tuple(row): number // 2 for number, row in enumerate(scores.to_numpy().tolist())}
     kept = np.array([made.scores[tag] for tag in TAGS], np.float32).T.tolist()
     assert [rows[tuple(row)] for row in kept] == made.artists
+    assert len(made.embedded) == MOST_EMBEDDED
+    embedded = [int(embedding[0]) // 2 for embedding in made.embeddings]
+    assert embedded == [made.artists[place] for place in made.embedded], "each is of its own track"
     assert made == profile(MOST_TRACKS + 500)[0], "the same sample each time"
 
 
@@ -68,7 +78,7 @@ def test_an_older_version_has_none(tmp_path: Path) -> None:
         ("{", "Invalid JSON"),
         ("[]", "should be an object"),
         ('{"tracks":2,"folds":0,"artists":[0,1],"scores":{"a":[0.5]},"measures":{},"formats":["",""],'
-         '"warned":[false,false]}', "a has 1 values, expected 2 as of artists"),
+         '"warned":[false,false],"embedded":[],"embeddings":[]}', "a has 1 values, expected 2 as of artists"),
     ],
 )  # fmt: skip
 def test_a_damaged_one_is_named(tmp_path: Path, content: str, problem: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,14 @@ def facts(tracks: int, **others: float) -> pd.DataFrame:
     return pd.DataFrame({name: value + random.random(tracks) for name, value in (values | others).items()})
 
 
-def with_profile(scores: pd.DataFrame) -> AudioTagger:
+def with_profile(scores: pd.DataFrame, embeddings: np.ndarray | None = None) -> AudioTagger:
     tagger = tiny_tagger(tags=TAGS)
     tagger.limits, tagger.decisions = LIMITS, decisions_of(tagger)
     of_store = facts(len(scores)).rename(columns=MEASURES)
     paths = [f"{number}.flac" for number in range(len(scores))]
-    tagger.profile = profile_of(scores, of_store, np.repeat(np.arange(ARTISTS), OF_EACH), paths, lambda _: [])
+    artists = np.repeat(np.arange(ARTISTS), OF_EACH)
+    embed = None if embeddings is None else lambda tracks: embeddings[: len(tracks)]
+    tagger.profile = profile_of(scores, of_store, artists, paths, lambda _: [], embed=embed)
     return tagger
 
 
@@ -153,6 +156,23 @@ def test_files_explain_and_decide_where_they_are_asked_to(tagger: AudioTagger) -
     rate = next(one for one in record["files"] if one["name"] == "rate")
     assert (round(rate["before"]), round(rate["now"])) == (44_100, 8_000) or rate["chance"] == 0
     assert found(tagger, rows, files=True)["drift"]
+
+
+def test_embeddings_tell_music_that_the_tags_have_no_word_for() -> None:
+    def embeddings(seed: int, files: int, moved: float) -> np.ndarray:
+        return np.random.default_rng(seed).normal(size=(files, 8)) + np.eye(8)[0] * moved
+
+    heard = with_profile(music(0), embeddings(1, ARTISTS * OF_EACH, 0))
+    rows = rows_of(music(1), errors=1)
+    for moved, drift in ((0, False), (3, True)):
+        known = np.full((len(rows), 8), np.nan, np.float32)
+        known[:100] = embeddings(2, 100, moved)
+        record = found(heard, replace(rows, embeddings=known))
+        assert not drifting(record)
+        assert not record["together"]["drifts"]
+        assert record["sound"]["drifts"] == record["drift"] == drift
+    assert reason_of(record).startswith("The scores do not drift, but the embeddings tell")
+    assert found(heard, rows)["sound"] is None
 
 
 def test_too_little_to_tell(tagger: AudioTagger) -> None:

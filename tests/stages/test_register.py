@@ -528,3 +528,7 @@ def test_a_version_carries_the_profile_of_its_test_part(study: TinyStudy) -> Non
     for tag in parts.tags:
         assert np.array_equal(np.array(profile.scores[tag], np.float32), scores[tag].to_numpy(np.float32))
     assert set(profile.measures["rms_dbfs"]) == {None}, "a store without measurements"
+    tagger, store = load_version(NAME, 1)[0], Store.open(study.root / "store")
+    assert profile.embedded == list(range(TRACKS // 3))
+    first = tagger.scorer.embed(store.read(test[0], 0, store.samples(test[0])))
+    assert profile.embeddings[0] == pytest.approx(first.tolist(), rel=1e-4, abs=1e-6)

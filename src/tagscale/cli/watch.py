@@ -52,7 +52,7 @@ def watch(
 
 
 def _print(record: dict[str, Any], reason: str, page: Path) -> None:
-    from tagscale.report.drift import interval_words, measure_words
+    from tagscale.report.drift import interval_words, measure_words, overall_of
 
     console = Console(highlight=False, soft_wrap=True)
     verdict = "[bold red]drift[/]" if record["drift"] else "[bold green]no drift[/]"
@@ -62,7 +62,7 @@ def _print(record: dict[str, Any], reason: str, page: Path) -> None:
     for name in ("  ", "chance", "95 % interval", "p", "profile", "served"):
         table.add_column(name, justify="left" if name.isspace() else "right")
     measures = [one for one in record["files"] if one["drifts"]]
-    for one in [record["together"], *record["tags"][:SHOWN], *measures]:
+    for one in [*overall_of(record), *record["tags"][:SHOWN], *measures]:
         numbers = [
             measure_words(value, one["name"]) if one in measures else "" if value is None else f"{value:.3f}"
             for value in (one["before"], one["now"])

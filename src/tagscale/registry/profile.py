@@ -5,7 +5,8 @@ no calibration and no threshold comes from them, so the model scores them as it 
 partition in folds they are all tracks, each scored by the model that was tested on it.
 
 The profile keeps the values of each track, not a summary of them, so that any statistic of two samples can be computed
-later. Of a large part it keeps a sample. A packaged model carries this module.
+later. Of a large part it keeps a sample. Scores and measurements were there before; embeddings are made for the
+profile, of the middle of a few tracks. A packaged model carries this module.
 """
 
 import json
@@ -24,6 +25,7 @@ from tagscale.runtime.errors import TagscaleError
 PROFILE = "profile.json"  # the file that holds it, beside listening.json in a packaged model
 MOST_TRACKS = 1000  # 1.5 MB with 140 tags; the standard error of an AUC from more is below 0.01 on their side
 SEED = 1
+MOST_EMBEDDED, EMBEDDED_SECONDS = 60, 30.0  # tracks, and of each: half an hour of audio, tagged in seconds
 MEASURES = {  # name here and in rows of scores -> name among the facts of decoding
     "seconds": "source_seconds",
     "rate": "source_rate",
@@ -44,6 +46,9 @@ class Profile(Block):
     measures: key of `MEASURES` -> values, None where a store of an earlier tagscale did not measure
     formats: name of the audio format by the suffix, "" = unknown
     warned: whether the tagger warns of the track
+    embedded: places of the tracks, among the others, that `embeddings` are of; none in a partition in folds, most of
+        whose models have learned from each track, and where a model gives no embedding
+    embeddings: of the middle of each of these
     """
 
     tracks: int = Field(ge=1)
@@ -53,11 +58,15 @@ class Profile(Block):
     measures: dict[str, list[float | None]]
     formats: list[str]
     warned: list[bool]
+    embedded: list[int]
+    embeddings: list[list[float]]
 
     @model_validator(mode="after")
     def one_value_a_track(self) -> "Profile":
         columns: dict[str, Sized] = {"formats": self.formats, "warned": self.warned, **self.scores, **self.measures}
         sizes = {name: len(values) for name, values in columns.items()}
+        if len(self.embedded) != len(self.embeddings) or not set(self.embedded) <= set(range(len(self.artists))):
+            raise ValueError(f"embedded: expected {len(self.embeddings)} places of tracks")
         if wrong := [name for name, size in sizes.items() if size != len(self.artists)]:
             raise ValueError(f"{wrong[0]} has {sizes[wrong[0]]} values, expected {len(self.artists)} as of artists")
         return self
@@ -73,6 +82,7 @@ def profile_of(
     paths: Sequence[str],
     warnings: Callable[[Any], Sequence[str]],
     folds: int = 0,
+    embed: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> Profile:
     """The profile of tracks.
 
@@ -81,10 +91,12 @@ def profile_of(
         facts: of decoding, as the store keeps them, with the same index
         artists, paths: of each track, in the order of `scores`
         warnings: what a tagger says of a file of such facts, given by name
+        embed: gives the embeddings of tracks, (tracks, dims); None: there are none
     """
-    rows = np.arange(len(scores))
-    if len(rows) > MOST_TRACKS:
-        rows = np.sort(np.random.default_rng(SEED).choice(len(rows), MOST_TRACKS, replace=False))
+    random = np.random.default_rng(SEED)
+    rows = np.sort(random.permutation(len(scores))[:MOST_TRACKS])
+    embedded = np.sort(random.permutation(len(rows))[:MOST_EMBEDDED] if embed else np.zeros(0, int))
+    embeddings = embed([str(track) for track in scores.index[rows[embedded]]]) if embed else np.zeros((0, 0))
     kept, values = facts.loc[scores.index[rows]], scores.to_numpy(np.float32)[rows]
     return Profile(
         tracks=len(scores),
@@ -94,6 +106,8 @@ def profile_of(
         measures={name: _numbers(kept[fact]) for name, fact in MEASURES.items()},
         formats=[format_by_suffix(str(path)) for path in np.asarray(paths, object)[rows]],
         warned=[bool(warnings(row)) for row in kept.to_dict("records")],
+        embedded=embedded.tolist(),
+        embeddings=[[float(f"{value:.5g}") for value in embedding] for embedding in embeddings],
     )
 
 

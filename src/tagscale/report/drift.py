@@ -60,10 +60,16 @@ def render(record: Mapping[str, Any], reason: str, source: str) -> str:
         source=source,
         step=next_step(record),
         picture=_picture(draw(record)),
-        drawn=[record["together"], *record["tags"][:DRAWN]],
+        overall=overall_of(record),
+        drawn=[*overall_of(record), *record["tags"][:DRAWN]],
         measures=[dict(one) | {"title": MEASURES.get(one["name"], (one["name"], ""))[0]} for one in record["files"]],
         others=[one for one in record["versions"] if one["sha256"] != record["sha256"]],
     )
+
+
+def overall_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The comparisons over all: by the scores together, and by embeddings where there are some."""
+    return [one for one in (record["together"], record["sound"]) if one]
 
 
 def next_step(record: Mapping[str, Any]) -> str:
@@ -98,23 +104,24 @@ def measure_words(value: float | None, name: str) -> str:
 
 def draw(record: Mapping[str, Any]) -> Figure:
     """The chances of all tags together and of those that shifted most, with their intervals and the margin."""
-    rows = [record["together"], *record["tags"][:DRAWN]]
+    overall, tags = overall_of(record), record["tags"][:DRAWN]
+    rows = [*overall, *tags]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 1.3 + 0.29 * len(rows)), layout="constrained")
-        _draw_rows(figure.add_subplot(), rows, record["margin"])
+        _draw_rows(figure.add_subplot(), rows, len(overall), record["margin"])
     return figure
 
 
-def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], margin: float) -> None:
+def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], overall: int, margin: float) -> None:
     axes.axvspan(0.5 - margin, 0.5 + margin, color="#ececE6", zorder=0)
     axes.axvline(0.5, color=INK, linewidth=1, linestyle=DASHES, zorder=1)
     for place, row in enumerate(reversed(rows)):
-        colour, strong = DRIFTS if row["drifts"] else HOLDS, place == len(rows) - 1
+        colour, strong = DRIFTS if row["drifts"] else HOLDS, place >= len(rows) - overall
         if row["low"] is not None:
             axes.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=3.4 if strong else 2, zorder=2)
         axes.plot(row["chance"], place, "o", color=colour, markersize=8 if strong else 5.5, zorder=3)
     axes.set_yticks(range(len(rows)), [row["name"][:LONGEST] for row in reversed(rows)], parse_math=False)
-    axes.axhline(len(rows) - 1.5, color="#c8c8c3", linewidth=1)
+    axes.axhline(len(rows) - overall - 0.5, color="#c8c8c3", linewidth=1)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(0, 1)
     axes.tick_params(axis="y", length=0)

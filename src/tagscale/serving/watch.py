@@ -2,9 +2,10 @@
 
 Each tag's scores are compared by the chance that a served file scores higher than a track of the profile
 (`evaluation.two_samples`). A classifier that tells served files from the profile's tracks by all scores together gives
-one such number over all: it sees what no tag shows by itself. A shift is a drift where it is surely larger than a
+one such number over all: it sees what no tag shows by itself. Another does so by the embeddings, where the rows have
+them, and sees what the tags have no word for. A shift is a drift where it is surely larger than a
 margin, by a test against the margin. So a hundred thousand rows, in which the smallest difference is certain, are no
-drift, and neither is a difference that a few artists make. Half of the chance of a false alarm is the classifier's; the
+drift, and neither is a difference that a few artists make. Half of the chance of a false alarm is the classifiers'; the
 other half is shared by the tags, by Holm's method.
 
 What was measured of the files (loudness, length, rate, format ...) is compared in the same way. It explains a drift of
@@ -37,7 +38,7 @@ FEWEST_FOLDERS = 10  # of which folders count as the files' artists
 MOST_ROWS = 2000  # of each side that the classifier sees
 PARTS = 5  # the classifier scores each fifth of the clusters after it learned from the others
 SEED = 1
-TOGETHER = "all tags together"
+TOGETHER, SOUND = "all tags together", "sound (embedding)"
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,16 @@ def compare(rows: Rows, profile: Profile, decisions: Decisions | None, margin: f
         )
     clusters = clusters_of(served["path"].tolist())
     of_tags = pd.DataFrame(profile.scores, dtype=np.float32), scores[list(profile.scores)].reset_index(drop=True)
-    together = {TOGETHER: _told_apart(*of_tags, profile.artists, clusters)}
+    before, now = (logit(frame.to_numpy()) for frame in of_tags)
+    together = {TOGETHER: _told_apart(before, now, profile.artists, clusters)}
     shifts = _shifts(*of_tags, profile.artists, clusters)
     shares = _decided_shares(decisions, *of_tags)
-    (whole,), tags = (_comparisons(both, margin, of_tags, shares, 2) for both in (together, shifts))
+    if sound := _sound_told_apart(profile, rows, clusters):
+        together[SOUND] = sound
+    (whole, *more), tags = (_comparisons(both, margin, of_tags, shares, 2) for both in (together, shifts))
     of_files = _files(profile, served)
     measures = _comparisons(_shifts(*of_files, profile.artists, clusters), margin, of_files, {}, 1)
-    drifting = [whole, *tags, *(measures if files else [])]
+    drifting = [whole, *more, *tags, *(measures if files else [])]
     return {
         "drift": any(one.drifts for one in drifting),
         "margin": margin,
@@ -115,6 +119,7 @@ def compare(rows: Rows, profile: Profile, decisions: Decisions | None, margin: f
         "warned_before": float(np.mean(profile.warned)),
         "profile": {"tracks": profile.tracks, "kept": len(profile), "artists": artists, "folds": profile.folds},
         "together": asdict(whole),
+        "sound": asdict(more[0]) if more else None,
         "tags": [asdict(one) for one in _most_first(tags)],
         "files": [asdict(one) for one in _most_first(measures)],
     }
@@ -159,6 +164,11 @@ def reason_of(record: Mapping[str, Any]) -> str:
         return (
             "No tag drifts by itself, but all together tell which of a served file and a track of the profile is "
             f"which, in {together['chance']:.0%} of pairs.{files}"
+        )
+    if record["sound"] and record["sound"]["drifts"]:
+        return (
+            "The scores do not drift, but the embeddings tell which of a served file and a track of the profile is "
+            f"which, in {record['sound']['chance']:.0%} of pairs: music that the tags have no word for.{files}"
         )
     return f"No tag has surely shifted by more than the margin of {record['margin']:g}.{files}"
 
@@ -213,10 +223,13 @@ def _shifts(
     return found
 
 
-def _told_apart(before: pd.DataFrame, now: pd.DataFrame, artists: Sequence[int], clusters: np.ndarray | None) -> Shift:
-    """How well a classifier tells served files from tracks of the profile, by all scores; learned on other clusters.
+def _told_apart(before: np.ndarray, now: np.ndarray, artists: Sequence[int], clusters: np.ndarray | None) -> Shift:
+    """How well a classifier tells served files from tracks of the profile, learned on other clusters.
 
     Source: Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests".
+
+    Args:
+        before, now: (tracks, numbers), (files, numbers)
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -225,18 +238,30 @@ def _told_apart(before: pd.DataFrame, now: pd.DataFrame, artists: Sequence[int],
 
     rows = np.sort(np.random.default_rng(SEED).permutation(len(now))[:MOST_ROWS])
     own = None if clusters is None else clusters[rows]
-    values = logit(np.concatenate([before.to_numpy(), now.to_numpy()[rows]]))
     served = np.repeat([False, True], [len(before), len(rows)])
     groups = np.concatenate([artists, (rows if own is None else own) + max(artists) + 1])
     height = cross_val_predict(
         make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)),
-        values,
+        np.concatenate([before, now[rows]]),
         served,
         groups=groups,
         cv=StratifiedGroupKFold(PARTS),
         method="decision_function",
     )
     return shift(height[~served], height[served], np.asarray(artists), own)
+
+
+def _sound_told_apart(profile: Profile, rows: Rows, clusters: np.ndarray | None) -> Shift | None:
+    """The same by embeddings; None where the profile or the rows have too few of them."""
+    if rows.embeddings is None or not profile.embeddings:
+        return None
+    now = rows.embeddings[rows.tagged]
+    known = ~np.isnan(now).any(axis=1)
+    artists = [profile.artists[place] for place in profile.embedded]
+    if known.sum() < FEWEST_ROWS or len(set(artists)) < FEWEST_CLUSTERS:
+        return None
+    own = None if clusters is None else clusters[known]
+    return _told_apart(np.array(profile.embeddings), now[known], artists, own)
 
 
 def _comparisons(
@@ -252,7 +277,9 @@ def _comparisons(
     found = []
     for (name, one), p in zip(shifts.items(), adjusted, strict=True):
         low, high, level = (None if np.isnan(number) else float(number) for number in (*one.interval(CONFIDENCE), p))
-        drifts = p < LEVEL and (name != TOGETHER or one.chance > 0.5)  # a classifier that errs has learned nothing
+        drifts = p < LEVEL and (
+            name not in (TOGETHER, SOUND) or one.chance > 0.5
+        )  # a classifier that errs has learned nothing
         middle, decided = (before.get(name), now.get(name)), shares.get(name, (None, None))
         found.append(Comparison(name, one.chance, low, high, level, drifts, *middle, *decided))
     return found

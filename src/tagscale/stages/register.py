@@ -13,9 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from tagscale import tracking
+from tagscale import SAMPLE_RATE, tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import listing
 from tagscale.models.spec import Role
@@ -27,7 +28,7 @@ from tagscale.registry.cost import cost_of, cost_words
 from tagscale.registry.folds import folds_of
 from tagscale.registry.judgement import judge
 from tagscale.registry.package import register
-from tagscale.registry.profile import Profile, profile_of
+from tagscale.registry.profile import EMBEDDED_SECONDS, Profile, profile_of
 from tagscale.registry.promote import GATE
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.trained import scorer_of
@@ -37,7 +38,6 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import RunIdentity, hash_of
 from tagscale.store.read import Store
-from tagscale.study.grid import Study
 from tagscale.study.tables import read_decisions
 
 ABOUT = (
@@ -88,8 +88,7 @@ def run(
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: parts.split,
     } | ({FOLDS: hash_of(parts.settings)} if parts.folds else {})
-    tagger.profile = _profile(trial, tagger, store)
-    version, is_new = _register(registry, params, chosen, study, tagger, data)
+    version, is_new = _register(registry, params, trial, tagger, data, store)
     verdict, before = judge(registry, version.number, trial, tagger)
     outcome = {
         "name": registry.name,
@@ -126,23 +125,40 @@ def _write_page(folder: Path, verdict: Mapping[str, Any], outcome: Mapping[str, 
     gate.write(folder, dict(verdict), dict(outcome) | {"cost": cost})
 
 
-def _profile(trial: Trial, tagger: AudioTagger, store: Path | str) -> Profile:
-    """Of the test part, from what evaluate and preprocess wrote."""
-    tracks = trial.parts.tracks("test")
-    scores = trial.candidate.scores("test")[list(tagger.tags)]
-    paths = trial.catalog.tracks.set_index("track_id")["path"].loc[tracks].tolist()
-    facts = Store.open(store).facts
-    return profile_of(scores, facts, trial.parts.artist_of(tracks), paths, tagger.warnings, trial.parts.folds)
+def _profile(trial: Trial, tagger: AudioTagger, address: Path | str) -> Profile:
+    """Of the test part, from what evaluate and preprocess wrote, and embeddings of some tracks."""
+    tracks, store, scorer = trial.parts.tracks("test"), Store.open(address), tagger.scorer
+
+    def embed(some: Sequence[str]) -> np.ndarray:
+        return np.stack([scorer.embed(_middle(store, track)) for track in some])
+
+    return profile_of(
+        trial.candidate.scores("test")[list(tagger.tags)],
+        store.facts,
+        trial.parts.artist_of(tracks),
+        trial.catalog.tracks.set_index("track_id")["path"].loc[tracks].tolist(),
+        tagger.warnings,
+        trial.parts.folds,
+        embed if scorer.dims and not trial.parts.folds else None,
+    )
+
+
+def _middle(store: Store, track: str) -> np.ndarray:
+    whole = store.samples(track)
+    count = min(whole, round(EMBEDDED_SECONDS * SAMPLE_RATE))
+    return store.read(track, (whole - count) // 2, count)
 
 
 def _register(
-    registry: Registry, params: Params, chosen: Candidate, study: Study, tagger: AudioTagger, data: dict[str, str]
+    registry: Registry, params: Params, trial: Trial, tagger: AudioTagger, data: dict[str, str], store: Path | str
 ) -> tuple[Version, bool]:
     """The candidate's version, and whether it is new; `data` are tags that name its data."""
-    identity, (trained, scored) = RunIdentity(**chosen.identity), study.folders[chosen.candidate]
+    chosen = trial.chosen
+    identity, (trained, scored) = RunIdentity(**chosen.identity), trial.study.folders[chosen.candidate]
     if version := registry.find(chosen.marks):
         registry.tag(version.number, data)  # the data may have been published since
         return version, False
+    tagger.profile = _profile(trial, tagger, store)
     with tracking.find_run(params.tracking.experiment, identity, trained) as tracked:
         tags: dict[str, Any] = chosen.marks | data
         tags |= {
