@@ -317,6 +317,20 @@ def test_what_cannot_be_tagged_is_said_and_a_recording_can(page: Page, tmp_path:
         said = page.wait(f"problem.textContent.startsWith('{name}: ') && problem.textContent")
         assert any(one in said for one in reason.split("|"))
         assert page.value("view.hidden && !problem.hidden")
+    (tmp_path / "short.wav").write_bytes(wav(SONGS[1][:16_000]))
+    page.choose_file("#file", tmp_path / "short.wav")
+    tagged(page, "short.wav")
+    assert "33% of the window of 1.5 s is padding" in page.value("warnings.textContent")
+    page.go(page.value("fragment() && location.href"))
+    assert "This link is of a file, short.wav" in page.wait(
+        "state.linked && document.querySelector('#status').textContent"
+    )
+    (tmp_path / "other.wav").write_bytes(wav(SONGS[2]))
+    page.choose_file("#file", tmp_path / "other.wav")
+    tagged(page, "other.wav")
+    assert "another recording than the one that the link is of" in page.value(
+        "document.querySelector('#status').textContent"
+    )
     page.click("#record")
     page.wait("parseInt(document.querySelector('#record').textContent.split(':')[1]) >= 2")
     page.click("#record")
