@@ -58,8 +58,8 @@ class Profile(Block):
     measures: dict[str, list[float | None]]
     formats: list[str]
     warned: list[bool]
-    embedded: list[int]
-    embeddings: list[list[float]]
+    embedded: list[int] = Field(default_factory=list)
+    embeddings: list[list[float]] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def one_value_a_track(self) -> "Profile":
