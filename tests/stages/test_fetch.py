@@ -53,7 +53,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     files = TABLES | cut | {"small.zip": small}
     with serving({f"/mtt/{name}": content for name, content in files.items()}) as running:
         kept = PUBLISHED["mtt"]
-        dataset = Dataset(kept.title, f"{running.address}/mtt/", tables, audio, "mtt", kept.licence, kept.citation)
+        dataset = Dataset(kept.facts, f"{running.address}/mtt/", tables, audio, "mtt")
         monkeypatch.setitem(PUBLISHED, "mtt", dataset)
         yield running
 

@@ -1,12 +1,14 @@
-"""The commands that hand a tagger on: as ONNX, to programs without tagscale."""
+"""The commands that hand a tagger on: its model card to people, its network as ONNX to programs without tagscale."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 
 from tagscale.cli.use import USE
+from tagscale.runtime.files import replacing
 
 app = typer.Typer()
 TAGGER = Path("tagger.onnx")
@@ -38,3 +40,27 @@ def export(
         console.print(
             "These are members of an ensemble: the metadata's `pooling` says how their scores become the tagger's."
         )
+
+
+@app.command(rich_help_panel=USE)
+def card(
+    version: Annotated[
+        str | None, typer.Option(help="Version number, champion or challenger; the champion when not given.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Another registered model, or a published encoder such as msd-musicnn.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the Markdown to this file.")] = None,
+) -> None:
+    """Show the model card of a version: use, scores by group and tag, limits, data, decisions, and how it was made."""
+    from tagscale.params.load import registered_model
+    from tagscale.registry.card import card_text
+
+    text = card_text(model or registered_model(), version)
+    console = Console(highlight=False)
+    if out is None:
+        console.print(Markdown(text)) if console.is_terminal else typer.echo(text, nl=False)
+        return
+    with replacing(out) as fresh:
+        fresh.write_text(text, encoding="utf-8")
+    console.print(f"{out}: the model card", markup=False)

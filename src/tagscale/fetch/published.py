@@ -1,4 +1,4 @@
-"""What the authors of the datasets publish, and where: addresses, sizes, digests, licences, how to cite.
+"""What the authors of the datasets publish, and where: addresses, sizes, digests.
 
 MagnaTagATune's digests are SHA-256. FMA's authors publish SHA-1 sums (README of github.com/mdeff/fma): they find a
 damaged download just as well, but do not protect from a forged file. FMA's exact sizes are those that users of its
@@ -7,6 +7,8 @@ archive are unknown.
 """
 
 from dataclasses import dataclass
+
+from tagscale.params.datasets import DATASETS, Facts
 
 GB = 1_000_000_000
 
@@ -56,13 +58,11 @@ class Archive:
 class Dataset:
     """A published dataset: `annotations` and, by variant, `audio`; the first variant is the usual one."""
 
-    title: str
+    facts: Facts
     address: str
     annotations: tuple[File | Archive, ...]
     audio: dict[str, Archive]
     preset: str
-    licence: str
-    citation: str
 
 
 def _fma(name: str, sha1: str, size: int | None, unpacked: int, about: int = 0) -> Archive:
@@ -73,7 +73,7 @@ def _fma(name: str, sha1: str, size: int | None, unpacked: int, about: int = 0) 
 
 PUBLISHED = {
     "mtt": Dataset(
-        title="MagnaTagATune",
+        facts=DATASETS["mtt"],
         address="https://mirg.city.ac.uk/datasets/magnatagatune/",
         annotations=(
             File(
@@ -113,12 +113,9 @@ PUBLISHED = {
             )
         },
         preset="mtt",
-        licence="CC BY-NC-SA 3.0: not for commercial use. Music: Magnatune, magnatune.com.",
-        citation="E. Law, K. West, M. Mandel, M. Bay, J. S. Downie: Evaluation of Algorithms Using Games: The Case of "
-        "Music Tagging. ISMIR 2009.",
     ),
     "fma": Dataset(
-        title="FMA",
+        facts=DATASETS["fma"],
         address="https://os.unil.cloud.switch.ch/fma/",
         annotations=(_fma("fma_metadata", "f0df49ffe5f2a6008d7dc83c6915b31835dfe733", 358_412_441, 2 * GB),),
         audio={
@@ -128,8 +125,5 @@ PUBLISHED = {
             "full": _fma("fma_full", "0f0ace23fbe9ba30ecb7e95f763e435ea802b8ab", None, 990 * GB, about=944 * GB),
         },
         preset="fma",
-        licence="metadata CC BY 4.0; each track under the licence that its artist chose (license in tracks.csv).",
-        citation="M. Defferrard, K. Benzi, P. Vandergheynst, X. Bresson: FMA: A Dataset For Music Analysis. "
-        "ISMIR 2017.",
     ),
 }

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tagscale.models.pretrained import CITATION, LICENCE, LICENCE_NAME, PACKAGE, SHA256, VERSION, Published
+from tagscale.registry.card import card_of_encoder, has_card, keep_card
 from tagscale.registry.package import register
 from tagscale.registry.promote import move
 from tagscale.registry.published import HOP_SECONDS, published_tagger
@@ -38,7 +39,9 @@ def import_encoder(model: str) -> tuple[Version, bool]:
     with registry.one_writer():
         if registry.aliases().get(CHAMPION) is None:
             move(registry, "promote", version.number, None, why="the weights as published")
-    return version, is_new
+    if not has_card(version):
+        keep_card(registry, version, card_of_encoder(facts, tagger, version))
+    return registry.version(version.number), is_new
 
 
 def _facts(facts: Published) -> dict[str, Any]:

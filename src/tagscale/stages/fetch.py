@@ -172,8 +172,8 @@ def _next_steps(published: Dataset, name: str, root: Path, items: list[File | Ar
     usual = next(iter(published.audio.values()))
     settings = [] if root == Path("data") / name else [f"root: {root}"]
     settings += [f"variant: {key}" for key, audio in published.audio.items() if audio in items and audio is not usual]
-    lines = [f"{published.title} is in {root}: {', '.join(contents)}."]
+    lines = [f"{published.facts.title} is in {root}: {', '.join(contents)}."]
     lines.append(f"Next: `tagscale preset {published.preset}` lays presets/{published.preset}.yaml over params.yaml.")
     if settings:
         lines += ["Then put into params.yaml:", "  dataset:", *(f"    {line}" for line in settings)]
-    return "\n".join([*lines, f"Licence: {published.licence}", f"Please cite: {published.citation}"])
+    return "\n".join([*lines, f"Licence: {published.facts.licence}", f"Please cite: {published.facts.citation}"])

@@ -24,6 +24,7 @@ from tagscale.params.blocks import AudioLimits
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.registry.candidate import Candidate, choose
+from tagscale.registry.card import card_of_run, has_card, keep_card
 from tagscale.registry.cost import cost_of, cost_words
 from tagscale.registry.folds import folds_of
 from tagscale.registry.judgement import judge
@@ -90,6 +91,9 @@ def run(
     } | ({FOLDS: hash_of(parts.settings)} if parts.folds else {})
     version, is_new = _register(registry, params, trial, tagger, data, store)
     verdict, before = judge(registry, version.number, trial, tagger)
+    if before is None or not has_card(version):
+        version = registry.version(version.number)  # with the gate's decision
+        keep_card(registry, version, card_of_run(trial, tagger, version))
     outcome = {
         "name": registry.name,
         "version": version.number,

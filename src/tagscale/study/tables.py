@@ -47,6 +47,7 @@ class ResultFacts(TypedDict):
     test: Scores
     unscored: dict[str, dict[str, str]]
     bootstrap: NotRequired[Bootstrap | None]
+    intervals: NotRequired[dict[str, dict[str, list[FiniteFloat | None]]]]  # by part and metric: low, high
 
 
 def result_output(folder: Path) -> Output:

@@ -47,12 +47,16 @@ def download_version(address: str, folder: Path) -> Path:
     return version_files(client, match["name"], str(number), folder)
 
 
-def version_files(client: MlflowClient, name: str, number: str, folder: Path) -> Path:
-    """The tagger's files of a version that exists. Raises TagscaleError where they are out of reach."""
+def version_files(client: MlflowClient, name: str, number: str, folder: Path, part: str = TAGGER) -> Path:
+    """The tagger's files of a version that exists, or another part of its package.
+
+    Raises:
+        TagscaleError: they are out of reach.
+    """
     with explained(client.tracking_uri):
         address = client.get_model_version_download_uri(name, number)
     try:
-        uri = f"{address}/{TAGGER}"
+        uri = f"{address}/{part}"
         return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=client.tracking_uri))
     except Exception as error:  # each kind of artifact store has its own
         raise TagscaleError(
