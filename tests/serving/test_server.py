@@ -113,6 +113,11 @@ def test_all_forms_of_a_request_give_the_same(server: Running, audio: dict[str, 
         assert "not audio" in answer.content["errors"][1]
     decided = server.ask("/invocations", {"inputs": [as_text(good)], "params": {"output": "decisions"}})
     assert set(decided.content["predictions"][0]) == set(TAGS)
+    form = {"inputs": [as_text(good), as_text(b"words")], "params": {"output": "json"}}
+    first, second = (json.loads(row["result"]) for row in server.ask("/invocations", form).content["predictions"])
+    assert first["scores"] == pytest.approx(scores, abs=1e-5)
+    assert first["decisions"].keys() <= set(TAGS)
+    assert second.keys() == {"error"}
 
 
 def tensor(*contents: bytes) -> dict[str, object]:

@@ -5,6 +5,7 @@ the scores of that recording are 0, since JSON has no NaN. In MLflow's protocol 
 `predictions`, where that recording has null for every tag.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from tagscale.serving.server.routes import Service, answered
 from tagscale.serving.server.work import Answer, Wanted
 
 AUDIO = "audio"  # the input of the protocols: a column, or a tensor
-OUTPUTS = ("scores", "probabilities", "decisions")
+OUTPUTS = ("scores", "probabilities", "decisions", "json")
 
 
 def protocol_routes(service: Service) -> APIRouter:
@@ -90,10 +91,14 @@ def protocol_routes(service: Service) -> APIRouter:
             texts = [(f"row {row}", text) for row, text in enumerate(_rows(body))]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
             of, answers = await service.tag(recordings, slot, Wanted())
-        if output != OUTPUTS[0] and not any(tag["threshold"] is not None for tag in slot["tags"]):
+        if output not in (OUTPUTS[0], "json") and not any(tag["threshold"] is not None for tag in slot["tags"]):
             raise HTTPException(400, f"This version has no decisions, so no {output}: register the run again.")
         tags = [tag["tag"] for tag in slot["tags"]]
-        predictions = [{tag: _value(answer, tag, output) for tag in tags} for answer in answers]
+        predictions: list[dict[str, Any]] = (
+            [{"result": json.dumps(_said(answer))} for answer in answers]
+            if output == "json"
+            else [{tag: _value(answer, tag, output) for tag in tags} for answer in answers]
+        )
         return answered({"predictions": predictions, "errors": [answer.get("error") for answer in answers]}, of)
 
     return router
@@ -133,6 +138,12 @@ def _rows(body: Any) -> list[Any]:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         expected = '{"dataframe_records": [{"audio": base64}]}, dataframe_split, inputs or instances'
         raise HTTPException(400, f"Expected the column `audio`, as {expected}.") from None
+
+
+def _said(answer: Answer) -> dict[str, Any]:
+    """What the packaged model says of a recording (`registry.tags.Tags.as_dict`)."""
+    said = {key: answer[key] for key in ("error", "scores", "warnings") if key in answer}
+    return said | ({"decisions": answer["decisions"]} if answer.get("decisions") else {})
 
 
 def _value(answer: Answer, tag: str, output: str) -> float | None:
