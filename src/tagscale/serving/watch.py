@@ -3,13 +3,14 @@
 Each tag's scores are compared by the chance that a served file scores higher than a track of the profile
 (`evaluation.two_samples`). A classifier that tells served files from the profile's tracks by all scores together gives
 one such number over all: it sees what no tag shows by itself. Another does so by the embeddings, where the rows have
-them, and sees what the tags have no word for. A shift is a drift where it is surely larger than a
-margin, by a test against the margin. So a hundred thousand rows, in which the smallest difference is certain, are no
-drift, and neither is a difference that a few artists make. Half of the chance of a false alarm is the classifiers'; the
-other half is shared by the tags, by Holm's method.
+them, and sees what the tags have no word for. What was measured of the files (loudness, length, rate, format ...) is
+compared as the tags are. It explains a drift of the scores and decides nothing, unless it is asked to: a catalogue of
+MP3s is no reason to train again.
 
-What was measured of the files (loudness, length, rate, format ...) is compared in the same way. It explains a drift of
-the scores and decides nothing by itself: a catalogue of MP3s is no reason to train again.
+A shift is a drift where it is surely larger than a margin, by a test against the margin. So a hundred thousand rows, in
+which the smallest difference is certain, are no drift, and neither is a difference that a few artists make. Each table
+that decides (the classifiers, the tags, the files) has an equal part of the chance of a false alarm, which its rows
+share by Holm's method.
 """
 
 import time
@@ -101,9 +102,10 @@ def compare(rows: Rows, profile: Profile, decisions: Decisions | None, margin: f
     shares = _decided_shares(decisions, *of_tags)
     if sound := _sound_told_apart(profile, rows, clusters):
         together[SOUND] = sound
-    (whole, *more), tags = (_comparisons(both, margin, of_tags, shares, 2) for both in (together, shifts))
+    deciding = 3 if files else 2
+    (whole, *more), tags = (_comparisons(both, margin, of_tags, shares, deciding) for both in (together, shifts))
     of_files = _files(profile, served)
-    measures = _comparisons(_shifts(*of_files, profile.artists, clusters), margin, of_files, {}, 1)
+    measures = _comparisons(_shifts(*of_files, profile.artists, clusters), margin, of_files, {}, deciding)
     drifting = [whole, *more, *tags, *(measures if files else [])]
     return {
         "drift": any(one.drifts for one in drifting),
@@ -170,6 +172,8 @@ def reason_of(record: Mapping[str, Any]) -> str:
             "The scores do not drift, but the embeddings tell which of a served file and a track of the profile is "
             f"which, in {record['sound']['chance']:.0%} of pairs: music that the tags have no word for.{files}"
         )
+    if record["drift"]:
+        return f"The scores do not drift, but the files do: {', '.join(measures)}."
     return f"No tag has surely shifted by more than the margin of {record['margin']:g}.{files}"
 
 
@@ -258,9 +262,10 @@ def _sound_told_apart(profile: Profile, rows: Rows, clusters: np.ndarray | None)
     now = rows.embeddings[rows.tagged]
     known = ~np.isnan(now).any(axis=1)
     artists = [profile.artists[place] for place in profile.embedded]
-    if known.sum() < FEWEST_ROWS or len(set(artists)) < FEWEST_CLUSTERS:
-        return None
     own = None if clusters is None else clusters[known]
+    folders = FEWEST_FOLDERS if own is None else len(set(own.tolist()))
+    if known.sum() < FEWEST_ROWS or folders < FEWEST_FOLDERS or len(set(artists)) < FEWEST_CLUSTERS:
+        return None
     return _told_apart(np.array(profile.embeddings), now[known], artists, own)
 
 
@@ -271,7 +276,7 @@ def _comparisons(
     shares: Mapping[str, tuple[float, float]],
     tables: int,
 ) -> list[Comparison]:
-    """The shifts of one of some tables, tested together."""
+    """The shifts of a table, tested together; it is one of `tables` that decide."""
     adjusted = [min(tables * p, 1) for p in holm([one.p(margin) for one in shifts.values()])]
     before, now = (_middles(frame) for frame in values)
     found = []
