@@ -169,6 +169,11 @@ def test_similar_tracks_are_those_of_the_model_that_heard_them(site: Site, capsy
     assert not ended.value.code
     assert f"{TRACKS} tracks, embedded by champion (folder)" in capsys.readouterr().out
     assert list(index(site.data, store, heard["sha256"], lambda samples: 1 / 0)) == store.track_ids, "nothing is left"
+    (part,) = site.data.glob("embeddings/*/part-*.parquet")
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-100])
+    assert "Delete it, and run `tagscale index` again" in site.ask("/dataset/similar", asked).content["error"]
+    part.write_bytes(whole)
     tracks = site.ask("/dataset/similar", asked).content["tracks"]
     assert (tracks[0]["track_id"], tracks[0]["similarity"]) == ("t3", pytest.approx(1))
     assert [one["similarity"] for one in tracks] == sorted((one["similarity"] for one in tracks), reverse=True)

@@ -8,19 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
-from tagscale.runtime.tables import read_table, schema, write_wide
 from tagscale.store.read import Store
 
 FOLDER, COMMAND = "embeddings", "tagscale index"
 COMPLETE = "complete"  # the file that comes last
 TRACKS_OF_PART = 500  # of a file: what an interruption may cost
 DIGITS = 16  # of the model's SHA-256 in the folder's name
-KEYS, VALUES = schema(track_id="text"), pa.float32()  # of a part: behind the track a column a dimension
 
 
 class Neighbours:
@@ -44,8 +42,8 @@ class Neighbours:
         if not parts or not (folder / COMPLETE).exists():
             state = "are not finished" if parts else "are not computed yet"
             raise TagscaleError(f"The embeddings of this model for the dataset {state}: `{COMMAND}` computes them.")
-        table = pd.concat([read_table(part, KEYS, COMMAND, VALUES) for part in parts], ignore_index=True)
-        return cls(table["track_id"].tolist(), table.drop(columns="track_id").to_numpy(np.float32))
+        read = [_read(part) for part in parts]
+        return cls([track for tracks, _ in read for track in tracks], np.concatenate([vectors for _, vectors in read]))
 
     def nearest(self, embedding: Sequence[float] | np.ndarray, count: int) -> list[tuple[str, float]]:
         """The tracks of the largest cosine, with it, the largest first.
@@ -89,6 +87,22 @@ def index(data: Path, store: Store, model_sha256: str, embed: Callable[[np.ndarr
             vectors.append(embed(store.read(track, 0, store.samples(track))))
             yield track
         with replacing(part) as fresh:
-            write_wide(pd.DataFrame({"track_id": chosen}), pd.DataFrame(vectors).rename(columns=str), fresh)
+            _write(chosen, np.stack(vectors), fresh)
     with replacing(folder / COMPLETE) as fresh:
         fresh.write_text(f"{len(tracks)}\n")
+
+
+def _write(tracks: Sequence[str], vectors: np.ndarray, part: Path) -> None:
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), vectors.shape[1])
+    table = pa.table({"track_id": pa.array(tracks, pa.string()), "embedding": column})
+    pq.write_table(table, part, write_page_checksum=True)
+
+
+def _read(part: Path) -> tuple[list[str], np.ndarray]:
+    """Tracks of a part, and their embeddings. Raises TagscaleError where it is damaged."""
+    try:
+        table = pq.read_table(part, page_checksum_verification=True)
+        vectors = table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        return table["track_id"].to_pylist(), vectors
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise TagscaleError(f"{part}: damaged ({error}). Delete it, and run `{COMMAND}` again.") from None
