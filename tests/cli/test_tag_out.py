@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -250,3 +251,27 @@ def test_a_bucket_is_tagged_and_its_changes_are_noticed(
         assert seconds["s3://music/2024/good.wav"] == 1.0
     finally:
         server.stop()
+
+
+def peak_of(project: Path, file: Path) -> int:
+    """MB of memory of its own that `tagscale tag` takes for a file, at most."""
+    running, most = process(project, "tag", str(file), "--out", str(file.with_suffix(".jsonl")), "--workers", "1"), 0
+    while running.poll() is None:
+        with suppress(OSError, StopIteration):
+            status = Path(f"/proc/{running.pid}/status").read_text().splitlines()
+            most = max(most, next(int(line.split()[1]) >> 10 for line in status if line.startswith("RssAnon")))
+        time.sleep(0.05)
+    assert running.returncode == 0
+    return most
+
+
+@pytest.mark.slow
+def test_two_hours_of_music_are_in_memory_once(project: Path, tmp_path: Path) -> None:
+    noise = song(1, seconds=60)
+    for name, minutes in (("minute", 1), ("mix", 119)):
+        with soundfile.SoundFile(tmp_path / f"{name}.wav", "w", 16_000, 1) as file:
+            for _ in range(minutes):
+                file.write(noise)
+    minute, mix = (peak_of(project, tmp_path / f"{name}.wav") for name in ("minute", "mix"))
+    assert mix - minute < 500, "MB; the samples take 230 once, and batches of them the rest"
+    assert read_rows(tmp_path / "mix.jsonl").files["seconds"].tolist() == [7140.0]

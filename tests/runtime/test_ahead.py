@@ -19,10 +19,10 @@ def test_the_reader_waits_where_what_waits_is_heavy() -> None:
 
     with Ahead(source(), weight=lambda _: 1, most=2) as ahead:
         deadline = time.monotonic() + 5
-        while len(begun) < 3 and time.monotonic() < deadline:
+        while len(begun) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
-        assert begun == [0, 1, 2], "two wait, and the third is in the reader's hand"
+        assert begun == [0, 1]
         taken = []
         while batch := ahead.take(most=4, seconds=1):
             taken += batch

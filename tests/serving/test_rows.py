@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tagscale.runtime.errors import TagscaleError
-from tagscale.serving.rows import COLUMNS, SUFFIXES, Row, read_records, read_rows, write_rows
+from tagscale.serving.rows import COLUMNS, SUFFIXES, Row, read_known, read_records, read_rows, write_rows
 
 TAGS = ("path", 'drum, "bass"\r\n', "a.b", "Señal 音楽")
 PATHS = ("plain.mp3", "a, b.wav", "two\nlines\r.wav", '"quoted".flac', "楽\\xe9.ogg")
@@ -63,6 +63,10 @@ def test_the_three_formats_hold_the_same(tmp_path: Path, embeddings: bool) -> No
             assert read.embeddings is None
         records = list(read_records(tmp_path / f"scores{suffix}"))
         assert [record.keys() for record in records] == [row.record().keys() for row in made]
+        known = list(read_known(tmp_path / f"scores{suffix}"))
+        assert [(one.path, one.error, one.state) for one in known] == [(row.path, row.error, row.state) for row in made]
+        assert [one.is_embedded for one in known] == [row.embedding is not None for row in made]
+        assert {(one.model, one.version, one.sha256) for one in known} == {tuple(MODEL.values())}
 
 
 def test_records_of_one_format_make_the_bytes_of_another(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+_END: Any = object()  # of a source
 
 
 class Ahead(AbstractContextManager[Any], Generic[T]):
@@ -61,20 +62,24 @@ class Ahead(AbstractContextManager[Any], Generic[T]):
             self.stopped = True
             self.state.notify_all()
 
+    def _has_room(self) -> bool:
+        """Wait until another item may be read; False where nobody wants it any more."""
+        with self.state:
+            while not self.stopped and self.items and sum(map(self.weight, self.items)) >= self.most:
+                self.state.wait()
+            return not self.stopped
+
     def _read(self) -> None:
+        source: Any = iter(self.source)
         try:
-            for item in self.source:
+            while self._has_room() and (item := next(source, _END)) is not _END:
                 with self.state:
-                    while not self.stopped and self.items and sum(map(self.weight, self.items)) >= self.most:
-                        self.state.wait()
-                    if self.stopped:
-                        break
                     self.items.append(item)
                     self.state.notify_all()
         except BaseException as error:  # the caller's thread raises it
             self.error = error
         finally:
-            if close := getattr(self.source, "close", None):  # a generator's processes end with it
+            if close := getattr(source, "close", None):  # a generator's processes end with it
                 close()
             with self.state:
                 self.ended = True

@@ -10,20 +10,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.journal import Journal, Record
 from tagscale.runtime.lock import exclusive
-from tagscale.serving.rows import EMBEDDING, Row, read_records, suffix_of, write_rows
+from tagscale.serving.rows import Known, Row, read_known, read_records, suffix_of, write_rows
 from tagscale.serving.tagger import Tagger
-
-
-class Known(NamedTuple):
-    """A row that is there: the state that its file had, and the reason where there are no scores."""
-
-    state: str
-    error: str | None
 
 
 class Output:
@@ -94,22 +86,22 @@ class Output:
 
     def _read(self, source: Path) -> None:
         """Know the rows that are there. Rows that cannot stand beside those to come are an error, or left out anew."""
-        for record in read_records(source):
-            if misfit := self._misfit(record):
+        for row in read_known(source):
+            if misfit := self._misfit(row):
                 if self.earlier:
                     raise TagscaleError(f"{self.path}: {misfit}. Give another --out, or --anew to tag all files again.")
                 self.journal.remove()
                 self.known.clear()
                 return
-            self.known[record["path"]] = Known(record["state"], record["error"])
+            self.known[row.path] = row
 
-    def _misfit(self, record: Record) -> str:
+    def _misfit(self, row: Known) -> str:
         """Why a row that is there cannot stand beside those to come; "" where it can."""
-        if record["sha256"] != self.tagger.sha256:
-            rows = f"{record['model']} ({record['version']}, sha256 {record['sha256'][:12]})"
+        if row.sha256 != self.tagger.sha256:
+            rows = f"{row.model} ({row.version}, sha256 {row.sha256[:12]})"
             now = f"{self.tagger.model} ({self.tagger.version}, sha256 {self.tagger.sha256[:12]})"
             return f"its rows are of {rows}, and this model is {now}"
-        if record["error"] is None and (EMBEDDING in record) != self.embeddings:
+        if row.error is None and row.is_embedded != self.embeddings:
             there, asked = ("without", "with") if self.embeddings else ("with", "without")
             return f"its rows are {there} embeddings, and this command is {asked} --embeddings"
         return ""

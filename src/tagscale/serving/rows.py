@@ -7,11 +7,12 @@ lists are JSON. All three formats hold the same, and `read_rows` reads them, alo
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,8 @@ from tagscale.runtime.journal import Journal, Record
 from tagscale.runtime.words import listed
 from tagscale.serving.tagger import Tagger
 
-SUFFIXES = (".parquet", ".csv", ".jsonl")
+PARQUET = ".parquet"
+SUFFIXES = (PARQUET, ".csv", ".jsonl")
 COLUMNS = pa.schema(
     [
         ("path", pa.string()),
@@ -155,15 +157,46 @@ def read_records(path: Path | str) -> Iterator[Record]:
     Raises:
         TagscaleError: as `read_rows`.
     """
-    for batch in _batches(Path(path)):
-        for record in batch.to_pylist():
-            known = {
-                name: {tag: _short(value) for tag, value in record[name].items() if value is not None}
-                for name in OF_TAGS
-            }
-            embedding = record.get(EMBEDDING)
-            more = {} if embedding is None else {EMBEDDING: [_short(value) for value in embedding]}
-            yield {name: record[name] for name in COLUMNS.names} | known | more
+    for file in files_of(Path(path)):
+        with _damage_named(file):
+            yield from _records(file) if suffix_of(file) != PARQUET else map(_tidy, _rows_of_parquet(file))
+
+
+class Known(NamedTuple):
+    """What a row says of its file and its model, without the scores.
+
+    is_embedded: whether it has an embedding
+    others: see `Row`
+    """
+
+    path: str
+    error: str | None
+    state: str
+    model: str
+    version: str
+    sha256: str
+    is_embedded: bool
+
+
+def read_known(path: Path | str) -> Iterator[Known]:
+    """The rows of a file, or of the files in a folder, without their scores, which take most of the time to read.
+
+    Raises:
+        TagscaleError: as `read_rows`.
+    """
+    names = list(Known._fields[:-1])
+    for file in files_of(Path(path)):
+        with _damage_named(file):
+            if suffix_of(file) != PARQUET:
+                rows = ([*(record[name] for name in names), EMBEDDING in record] for record in _records(file))
+                yield from (Known(*row) for row in rows)
+                continue
+            for batch in _read_parquet(file, [*names, EMBEDDING]):
+                is_embedded = [False] * len(batch)
+                if EMBEDDING in batch.schema.names:
+                    is_embedded = batch.column(EMBEDDING).is_valid().to_pylist()
+                columns = [*(batch.column(name).to_pylist() for name in names), is_embedded]
+                yield from (Known(*row) for row in zip(*columns, strict=True))
 
 
 def write_rows(path: Path, records: Iterable[Record], tags: Iterable[str], embeddings: bool = False) -> None:
@@ -207,19 +240,25 @@ def _schema(tags: Iterable[str], embeddings: bool) -> pa.Schema:
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Rows of the files at a path; at least one batch, which may be empty, a file."""
     for file in files_of(path):
-        if not file.is_file():
-            raise TagscaleError(f"{file}: no such file. `tagscale tag CATALOGUE --out {file}` writes one.")
-        read = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_lines}[suffix_of(file)]
-        try:
-            yield from read(file)
-        except TagscaleError:
-            raise
-        except Exception as error:  # of pyarrow and csv, which raise all kinds of them over wrong bytes
-            problem = str(error).partition("\n")[0][:200] or type(error).__name__
-            raise TagscaleError(
-                f"{file}: no rows of scores, or damaged ({problem}). `tagscale tag CATALOGUE --out {file} --anew` "
-                "writes it again."
-            ) from None
+        with _damage_named(file):
+            yield from _as_batches(_records(file)) if suffix_of(file) != PARQUET else _read_parquet(file)
+
+
+@contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
+    """Turn what is raised while a file of rows is read into a TagscaleError."""
+    if not file.is_file():
+        raise TagscaleError(f"{file}: no such file. `tagscale tag CATALOGUE --out {file}` writes one.")
+    try:
+        yield
+    except TagscaleError:
+        raise
+    except Exception as error:  # of pyarrow and csv, which raise all kinds of them over wrong bytes
+        problem = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise TagscaleError(
+            f"{file}: no rows of scores, or damaged ({problem}). `tagscale tag CATALOGUE --out {file} --anew` "
+            "writes it again."
+        ) from None
 
 
 def _check_columns(names: Iterable[str]) -> None:
@@ -227,31 +266,41 @@ def _check_columns(names: Iterable[str]) -> None:
         raise ValueError(f"column(s) {', '.join(missing)} missing")
 
 
-def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+def _read_parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         _check_columns(file.schema_arrow.names)
-        yield pa.RecordBatch.from_pylist([], file.schema_arrow)
-        yield from file.iter_batches(BATCH)
+        names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+        yield pa.RecordBatch.from_pylist([], pa.schema([file.schema_arrow.field(name) for name in names]))
+        yield from file.iter_batches(BATCH, columns=names)
 
 
-def _read_lines(path: Path) -> Iterator[pa.RecordBatch]:
-    """Rows of JSON lines, also while a process appends to them: half a last line is left out."""
+def _rows_of_parquet(path: Path) -> Iterator[Record]:
+    for batch in _read_parquet(path):
+        yield from batch.to_pylist()
 
-    def records() -> Iterator[Record]:
+
+def _tidy(row: Record) -> Record:
+    """A row of Parquet as a record: without the tags that have no number in it, and with the shortest numbers."""
+    known = {name: {tag: _short(value) for tag, value in row[name].items() if value is not None} for name in OF_TAGS}
+    embedding = row.get(EMBEDDING)
+    more = {} if embedding is None else {EMBEDDING: [_short(value) for value in embedding]}
+    return {name: row[name] for name in COLUMNS.names} | known | more
+
+
+def _records(path: Path) -> Iterator[Record]:
+    """Rows of JSON lines or CSV; of JSON lines also while a process appends to them: half a last line is left out."""
+    if suffix_of(path) == ".jsonl":
         for line in Journal(path).lines():
             if line.record is None:
                 raise ValueError(f"line {line.number} is no JSON object")
+            _check_columns(line.record)
             yield line.record
-
-    return _as_batches(records())
-
-
-def _read_csv(path: Path) -> Iterator[pa.RecordBatch]:
+        return
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.reader(file, strict=True)
         head = next(rows, [])
         _check_columns(head)
-        yield from _as_batches(_record(number, head, row) for number, row in enumerate(rows, 2) if row)
+        yield from (_record(number, head, row) for number, row in enumerate(rows, 2) if row)
 
 
 def _record(number: int, head: list[str], row: list[str]) -> Record:
@@ -275,7 +324,6 @@ def _as_batches(records: Iterable[Record]) -> Iterator[pa.RecordBatch]:
     for batch in chain(_some(records), [[]]):
         of_tags: dict[str, None] = {}
         for record in batch:
-            _check_columns(record)
             of_tags |= dict.fromkeys(chain(*(record[name] for name in OF_TAGS)))
         yield pa.RecordBatch.from_pylist(batch, _schema(of_tags, any(EMBEDDING in record for record in batch)))
 
