@@ -63,6 +63,8 @@ HEAVY = {
 LOADS = {
     "cli": set(),
     "cli.stages": set(),
+    "serving.tagger": set(),
+    "registry.published": {"torch"},
     "stages.preflight": set(),
     "stages.synth": {"scipy.fft", "scipy.signal"},
     "stages.catalog": set(),

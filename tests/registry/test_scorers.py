@@ -144,6 +144,7 @@ def test_trees_of_an_earlier_tagscale_give_no_embedding(trees: TreesScorer, tmp_
     older.trees.means = np.zeros(0, np.float32)
     with pytest.raises(TagscaleError, match="gives no embedding: an earlier tagscale trained its trees"):
         older.embed(SONGS["t1"])
+    assert older.hear([SONGS["t1"]], embed=True)[1] == [None] == MeanScorer({"a": older}).hear([song(1)], embed=True)[1]
     network = tiny_network()
     mean = MeanScorer({"network": network, "trees": older})
     assert mean.dims == network.dims

@@ -78,9 +78,10 @@ def test_a_file_its_bytes_and_its_samples_are_one_recording(tagger: Tagger, file
 def test_what_cannot_be_tagged_is_an_error_that_says_why(
     tagger: Tagger, audio: str | bytes | np.ndarray, rate: int | None, reason: str
 ) -> None:
-    with pytest.raises(tagscale.AudioError, match=reason) as caught:
-        tagger.tag(audio, rate)
-    assert "/tmp" not in str(caught.value)
+    for ask in (tagger.tag, tagger.taggram, tagger.embed):
+        with pytest.raises(tagscale.AudioError, match=reason) as caught:
+            ask(audio, rate)
+        assert "/tmp" not in str(caught.value)
 
 
 def test_many_come_in_order_and_a_bad_one_ends_nothing(tagger: Tagger, file: Path) -> None:

@@ -29,6 +29,7 @@ from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.mlflow_env import TAGGER
 from tagscale.serving.results import Taggram
+from tagscale.validation.faults import inaudible
 
 CHAMPION = "champion"
 ALIASES = (CHAMPION, "challenger")
@@ -83,9 +84,7 @@ class Tagger:
         Raises:
             AudioError: it cannot be decoded, or there is nothing to hear in it; `reason` says why.
         """
-        (tags,) = self.hear([self._decode(audio, sample_rate)])
-        if tags.error:
-            raise AudioError(Path(name_of(audio)), tags.error)
+        (tags,) = self.hear([self._audible(audio, sample_rate)])
         return replace(tags, name=name_of(audio))
 
     def tag_all(self, audios: Iterable[Audio], sample_rate: int | None = None) -> Iterator[Tags]:
@@ -123,7 +122,7 @@ class Tagger:
         Raises:
             AudioError: as `tag`.
         """
-        decoded = self._decode(audio, sample_rate)
+        decoded = self._audible(audio, sample_rate)
         times, scores = self.audio.scorer.windows(decoded.samples, hop_seconds)
         return Taggram(name_of(audio), times, scores, self.tags, self.audio.scorer.excerpts[0])
 
@@ -136,10 +135,13 @@ class Tagger:
             AudioError: as `tag`.
             TagscaleError: this model gives no embedding.
         """
-        return self.audio.scorer.embed(self._decode(audio, sample_rate).samples)
+        return self.audio.scorer.embed(self._audible(audio, sample_rate).samples)
 
-    def _decode(self, audio: Audio, sample_rate: int | None) -> Decoded:
-        return decode_audio(audio, sample_rate, self.audio.longest)
+    def _audible(self, audio: Audio, sample_rate: int | None) -> Decoded:
+        decoded = decode_audio(audio, sample_rate, self.audio.longest)
+        if reason := inaudible(decoded.facts()):
+            raise AudioError(Path(name_of(audio)), reason)
+        return decoded
 
 
 def load(which: str | Path = CHAMPION) -> Tagger:

@@ -73,7 +73,8 @@ class Scorer(ABC):
         Args:
             recordings: one at least, each (n,) mono, 16 kHz; int16, or floats in [-1, 1]
         Returns:
-            scores (recordings, tags) float32 in [0, 1]; embeddings (recordings, dims) float32, or a None each
+            scores (recordings, tags) float32 in [0, 1]; embeddings (recordings, dims) float32, or a None each where
+            none are asked for, or the model gives none
         Raises:
             TagscaleError: a recording without samples, or with floats that are not numbers.
         """

@@ -74,7 +74,7 @@ class MeanScorer(Scorer):
             return self._joined.hear(recordings, embed)
         heard = [member.hear(recordings, embed and bool(member.dims)) for member in self.members.values()]
         scores = self.mean(scores for scores, _ in heard)
-        if not embed:
+        if not embed or not self.dims:
             return scores, [None] * len(recordings)
         parts = zip(np.sqrt(self.weights, dtype=np.float32), [embeddings for _, embeddings in heard], strict=True)
         return scores, np.hstack([length * _unit(part) for length, part in parts if isinstance(part, np.ndarray)])

@@ -35,7 +35,7 @@ class TreesScorer(Scorer):
     def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
         features = pd.concat([describe_recording(samples) for samples in recordings], ignore_index=True)
         scores = self.trees.predict(features)
-        return scores, self.trees.standardised(features) if embed else [None] * len(recordings)
+        return scores, self.trees.standardised(features) if embed and self.dims else [None] * len(recordings)
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
         rows = {}
