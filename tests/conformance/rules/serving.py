@@ -13,7 +13,7 @@ from conformance.kit import Elsewhere, Installation, Planted, Rule
 from conformance.kserve import deployment, reconciled
 from tagscale.cluster.rollout import VERSION
 
-MLFLOW = "MLflow 3.17.2: mlflow/pyfunc/scoring_server/__init__.py"
+LITSERVE = "LitServe 0.2.19: litserve/server.py"
 KSERVE = "KServe 0.15.2 to 0.20.0: reconcilers/deployment/deployment_reconciler.go"
 MANIFESTS = ("k8s/components/champion-kserve/champion.yaml", "k8s/components/champion-deployment/champion.yaml")
 OF_THE_POD = f"metadata.annotations['{VERSION}']"
@@ -92,7 +92,7 @@ def _times(installation: Installation) -> Iterator[str]:
     for overlay, resource, container, pod in servers(installation):
         place, limit = f"{overlay}: {resource.kind} {resource.name}", option(container, "timeout")
         if limit is None:
-            yield f"{place}: no --timeout, so MLflow answers 504 after 60 s"
+            yield f"{place}: no --timeout, so those in front cannot be held against it"
             continue
         if pod.get("terminationGracePeriodSeconds", 30) <= int(limit):
             yield f"{place}: a pod that ends is killed before a request of {limit} s is answered"
@@ -107,7 +107,7 @@ def _probes(installation: Installation) -> Iterator[str]:
         }
         place = f"{overlay}: {resource.kind} {resource.name}"
         if paths["readiness"] != "/ready":
-            yield f"{place}: requests are sent to a full pod, since {paths['readiness']} answers while all threads work"
+            yield f"{place}: requests are sent to a full pod, since {paths['readiness']} answers in a full one, too"
         if paths["liveness"] != "/ping":
             yield f"{place}: a full pod is killed, since {paths['liveness']} says whether there is room"
 
@@ -159,9 +159,11 @@ REACHES = Rule(
     "a version that is rolled out reaches the pods", "KServe 0.15.2 to 0.20.0: components/predictor.go", _reaches
 )
 TIMES = Rule(
-    "the server answers before those who wait give up", f"{MLFLOW}; KServe: ingress/httproute_reconciler.go", _times
+    "the server answers before those who wait give up",
+    f"{LITSERVE} (timeout); KServe: ingress/httproute_reconciler.go",
+    _times,
 )
-PROBES = Rule("a full pod gets no requests, and lives", MLFLOW, _probes)
+PROBES = Rule("a full pod gets no requests, and lives", LITSERVE, _probes)
 ACCOUNTS = Rule("the champion's account is its own", "MLflow 3.17.2: mlflow/server/auth/__init__.py", _accounts)
 RULES = [VERSIONS, APPLY, RESTARTS, REACHES, TIMES, PROBES, ACCOUNTS]
 PLANTED = [
@@ -219,7 +221,10 @@ PLANTED = [
         "pods end before those of the new version are ready",
     ),
     Planted(
-        "no timeout is set", TIMES, _in_both("- --timeout=300", "- --recordings=8"), "MLflow answers 504 after 60 s"
+        "no timeout is set",
+        TIMES,
+        _in_both("- --timeout=300", "- --recordings=8"),
+        "those in front cannot be held against it",
     ),
     Planted(
         "the route waits for 120 s",
@@ -245,20 +250,29 @@ PLANTED = [
 ]
 ELSEWHERE = [
     Elsewhere(
-        "the thread of a request works on after its timeout",
-        MLFLOW,
-        "tests/serving/test_server.py::test_a_place_is_taken_until_the_thread_ends_not_until_the_timeout",
+        "SIGTERM ends the process that started the others, and theirs answer nobody",
+        f"{LITSERVE} (run, _perform_graceful_shutdown)",
+        "tests/serving/test_server.py::test_sigterm_lets_requests_end_and_refuses_new_ones",
     ),
     Elsewhere(
         "every request is admitted",
-        MLFLOW,
+        f"{LITSERVE} (RegularRequestHandler)",
         "tests/serving/test_server.py::test_a_full_server_refuses_at_once_and_says_that_it_is_not_ready",
     ),
-    Elsewhere("a body of any size is read", MLFLOW, "tests/serving/test_server.py::test_large_bodies_are_refused"),
     Elsewhere(
-        "NaN in an answer, which JSON has not",
-        MLFLOW,
-        "tests/serving/test_server.py::test_the_taggers_scores_in_valid_json",
+        "a request in a process that died is answered never",
+        f"{LITSERVE} (_start_worker_monitoring)",
+        "tests/serving/test_server.py::test_requests_outlive_the_process_of_the_models",
+    ),
+    Elsewhere(
+        "routes of its own, which take what a process of models is asked from anybody",
+        f"{LITSERVE} (_register_api_endpoints)",
+        "tests/serving/test_server.py::test_other_protocols_refuse_in_the_same_form",
+    ),
+    Elsewhere(
+        "an idle server looks at its queue a thousand times a second, or without a pause",
+        "LitServe 0.2.19: litserve/loops/base.py (collate_requests)",
+        "tests/serving/test_server_loop.py::test_an_idle_loop_sleeps_and_a_batch_is_what_waits",
     ),
     Elsewhere(
         "the champion's user changes the registry",
