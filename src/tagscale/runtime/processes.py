@@ -24,6 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 ATTEMPTS = 2  # the system may also kill a process for want of memory, which another task has used up
+ORPHAN_SECONDS = 2.0  # between two looks whether the parent lives
 PER_WORKER = 2  # tasks started, or finished and waiting for an earlier one
 
 
@@ -239,14 +240,17 @@ def _receive(pipe: Connection) -> Any:
 
 
 def end_with_parent() -> None:
-    """End this process at once when its parent is killed, in the middle of a task as well."""
-    parent = parent_process()
-    if parent is None:
-        return
-    sentinel = parent.sentinel
+    """End this process at once when its parent is killed, in the middle of a task as well.
+
+    A fork that its parent made later may hold the sign of the parent's death back, so the parent's number is looked at,
+    too. In a fork that multiprocessing does not know, this is all that is looked at.
+    """
+    process, number = parent_process(), os.getppid()
+    sentinels = [process.sentinel] if process else []
 
     def watch() -> None:
-        wait([sentinel])
+        while os.getppid() == number and not wait(sentinels, ORPHAN_SECONDS):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -106,6 +106,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
 def _run(server: litserve.LitServer, settings: Settings) -> None:
     """LitServe's run. Its way to end in order is Ctrl-C, so SIGTERM is taken for one."""
     own = os.getpid()
+    os.register_at_fork(after_in_child=end_with_parent)  # LitServe's forks outlive this process if it is killed
 
     def end(number: int) -> None:
         if os.getpid() == own:  # not in a fork, which inherits this
