@@ -16,9 +16,11 @@ ARG PIP_CERT
 # the hashes of these two packages are not checked and the index must be trusted. All other hashes are checked.
 ARG TORCH_INDEX
 ARG UV="uv==0.13.9 --hash=sha256:d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
+# requirements-serve.lock makes an image that serves and tags, and runs no pipelines (`make image-serve`).
+ARG LOCK=requirements-image.lock
 ENV VIRTUAL_ENV=/opt/tagscale
 WORKDIR /build
-COPY requirements-image.lock .
+COPY ${LOCK} packages.lock
 RUN set -eu; \
     if [ -n "${PIP_CERT:-}" ] && [ ! -f "$PIP_CERT" ]; then \
         echo "PIP_CERT is $PIP_CERT, which the base image does not have: unset it, or give a BASE that has it" >&2; \
@@ -33,13 +35,13 @@ RUN set -eu; \
     if [ -n "${PIP_EXTRA_INDEX_URL:-}" ]; then export UV_INDEX="$PIP_EXTRA_INDEX_URL"; fi; \
     if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="$PIP_CERT"; fi; \
     if [ -z "${TORCH_INDEX:-}" ]; then \
-        uv/bin/uv pip install --quiet --require-hashes -r requirements-image.lock; \
+        uv/bin/uv pip install --quiet --require-hashes -r packages.lock; \
     else \
         awk '/^[^ #]/ { only_cuda = /^(torch|torchaudio|triton)==/ || /^(cuda|nvidia)-/ } !only_cuda' \
-            requirements-image.lock >rest.lock; \
+            packages.lock >rest.lock; \
         uv/bin/uv pip install --quiet --no-deps --require-hashes -r rest.lock; \
         uv/bin/uv pip install --quiet --no-deps --default-index "$TORCH_INDEX" \
-            $(sed -n -E 's/^(torch|torchaudio)==([^ ;]+).*/\1==\2/p' requirements-image.lock); \
+            $(sed -n -E 's/^(torch|torchaudio)==([^ ;]+).*/\1==\2/p' packages.lock); \
     fi; \
     uv/bin/uv pip check; \
     # Nothing can write bytecode later, and without it every task would compile its imports again, for many seconds.

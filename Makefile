@@ -12,11 +12,12 @@ PORT ?= 5000
 IMAGE ?= tagscale
 DOCKER ?= docker
 BUILD_FLAGS ?=
+PACKAGES ?= requirements-image.lock
 BUILD_ARGUMENTS := BASE TORCH_INDEX PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_CERT \
 	HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
 
 # The tag of the image: the git commit, with "-dirty" behind it where what the image holds differs from that commit.
-CONTENT := Dockerfile pyproject.toml requirements-image.lock src components pipelines presets params.yaml dvc.yaml
+CONTENT := Dockerfile pyproject.toml requirements-image.lock requirements-serve.lock src components pipelines presets params.yaml dvc.yaml
 COMMIT = $(or $(shell git rev-parse HEAD 2>/dev/null),unknown)
 DIRTY = $(shell git status --porcelain -- $(CONTENT) 2>/dev/null | sed -n '1s/.*/-dirty/p')
 TAG = $(if $(filter unknown,$(COMMIT)),latest,$(shell echo $(COMMIT) | cut -c 1-7)$(DIRTY))
@@ -34,7 +35,7 @@ export GX_ANALYTICS_ENABLED := false
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run results ui test test-fast test-containers fuzz wheel image image-tag lint k8s-check format lock clean
+.PHONY: help setup run results ui test test-fast test-containers fuzz wheel image image-serve image-tag lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -85,9 +86,12 @@ image: ## Build the container image, tagged by git commit; also latest, where IM
 	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
 	$(DOCKER) build $(BUILD_FLAGS) \
 		$(foreach name,$(BUILD_ARGUMENTS),$(if $($(name)),--build-arg $(name))) \
-		--build-arg GIT_COMMIT=$(COMMIT)$(DIRTY) --build-arg VERSION="$$version" --build-arg SOURCE="$$source" \
+		--build-arg LOCK=$(PACKAGES) --build-arg GIT_COMMIT=$(COMMIT)$(DIRTY) --build-arg VERSION="$$version" --build-arg SOURCE="$$source" \
 		--tag $(IMAGE):$(TAG) $(if $(findstring /,$(IMAGE)),,--tag $(IMAGE):latest) . && \
 	$(DOCKER) image inspect --format '$(IMAGE):$(TAG), {{.Size}} bytes' $(IMAGE):$(TAG)
+
+image-serve: ## Build IMAGE-serve, which serves and tags; with TORCH_INDEX the small one, for CPUs
+	@$(MAKE) --no-print-directory image IMAGE=$(IMAGE)-serve PACKAGES=requirements-serve.lock
 
 image-tag: ## Print the tag that `make image` gives the image
 	@echo $(TAG)
@@ -107,9 +111,10 @@ format: setup ## Format the code and apply ruff's automatic fixes
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet
 
-lock: setup ## Write requirements.lock from pyproject.toml, and requirements-image.lock for the image
+lock: setup ## Write requirements.lock from pyproject.toml, and requirements-image.lock and -serve.lock for the images
 	@$(LOCK) --extra dev -o requirements.lock
 	@$(LOCK) $(foreach extra,main pipelines s3 server serve,--extra $(extra)) -c requirements.lock -o requirements-image.lock
+	@$(LOCK) --extra serve -c requirements.lock -o requirements-serve.lock
 
 clean: ## Remove data, runs and reports (not the DVC cache, not MLflow's store)
 	@rm -rf data runs results ensembles reports registration timings pipeline-run compiled

@@ -20,6 +20,7 @@ POD_PATHS: dict[str, tuple[str, ...]] = {  # kind -> path of its pods' specifica
     "Job": ("spec", "template", "spec"),
     "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
 }
+SERVING = re.compile(r"((?:^|/)tagscale)-serve(?=:)")  # `make image-serve`
 SERVERS = "tagscale-servers"  # namespace of MLflow, database and object storage
 KUBEFLOW = "kubeflow"  # Kubeflow's own
 TASKS_ACCOUNT = "tagscale-pipeline"  # its namespace is the one in which pipelines run
@@ -121,11 +122,14 @@ def pinned(resources: list[Resource]) -> Iterator[Fault]:
 
 
 def one_image(resources: list[Resource]) -> Iterator[Fault]:
-    """Everything of ours runs in one image: pods of two would write and read each other's files in two ways."""
+    """Everything of ours runs in one image: pods of two would write and read each other's files in two ways.
+
+    The champion, which shares no files, may run in the smaller one that is made for serving, of the same tag.
+    """
     own = own_images(resources)
-    first = next(iter(own), (None, "", ""))[2]
+    first = next((image for _, _, image in own if not SERVING.search(image)), "")
     for resource, field, image in own:
-        if image != first:
+        if SERVING.sub(r"\1", image) != first:
             what = f"found `{image}`, and `{first}` elsewhere in the overlay; `python -m k8s.image` sets one for all."
             yield Fault(resource, field, what)
 
@@ -133,7 +137,7 @@ def one_image(resources: list[Resource]) -> Iterator[Fault]:
 def own_images(resources: list[Resource]) -> list[tuple[Resource, str, str]]:
     """Resource, field and name of every image of ours."""
     images = [(one, f"{path}.image", str(box.get("image"))) for one in resources for path, box, _ in containers(one)]
-    return [entry for entry in images if re.search(r"(^|/)tagscale([:@]|$)", entry[2])]
+    return [entry for entry in images if re.search(r"(^|/)tagscale(-serve)?([:@]|$)", entry[2])]
 
 
 def without_secrets(resources: list[Resource]) -> Iterator[Fault]:

@@ -5,6 +5,7 @@ import subprocess
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -35,12 +36,20 @@ def test_for_cpus_torch_and_what_only_its_cuda_build_needs_are_left_out() -> Non
     assert "torchmetrics==" in rest
 
 
-def test_the_lock_of_the_image_is_a_part_of_the_whole_lock() -> None:
+@pytest.mark.parametrize(("name", "least"), [("requirements-image.lock", 200), ("requirements-serve.lock", 100)])
+def test_the_lock_of_an_image_is_a_part_of_the_whole_lock(name: str, least: int) -> None:
     whole = (ROOT / "requirements.lock").read_text()
-    pinned = re.findall(r"^[a-z0-9][^ \n]*==[^ \n]+", (ROOT / "requirements-image.lock").read_text(), re.MULTILINE)
-    assert len(pinned) > 200
+    pinned = re.findall(r"^[a-z0-9][^ \n]*==[^ \n]+", (ROOT / name).read_text(), re.MULTILINE)
+    assert len(pinned) > least
     assert not [one for one in pinned if f"\n{one}" not in whole], "run `make lock`"
-    assert not {"pytest", "mypy", "ruff", "moto"} & lock("requirements-image.lock")
+    assert not {"pytest", "mypy", "ruff", "moto"} & lock(name)
+
+
+def test_what_serves_runs_no_pipelines() -> None:
+    served = lock("requirements-serve.lock")
+    assert served < lock("requirements-image.lock")
+    assert {"litserve", "mlflow", "av", "soundfile", "torch"} <= served
+    assert not {"kfp", "dvc", "great-expectations", "kubeflow"} & served
 
 
 def test_the_older_builder_can_read_it() -> None:

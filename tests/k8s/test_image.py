@@ -30,7 +30,19 @@ def test_everything_of_an_overlay_runs_in_the_image(tmp_path, image):
         found = {name for _, _, name in own_images(rendered(root, overlay))}
         assert found == {"tagscale:latest" if overlay == "local" else image}
     changed = {file: [*zip(lines, file.read_text().splitlines(), strict=True)] for file, lines in before.items()}
-    assert sum(old != new for lines in changed.values() for old, new in lines) == len(files), "a line of each overlay"
+    lines = sum(old != new for lines in changed.values() for old, new in lines)
+    assert lines == 2 * len(files) - 1, "one of each overlay, and the champion's where there is one"
+
+
+@needs_kubectl
+def test_the_champion_may_run_in_the_image_for_serving_of_the_same_commit(tmp_path):
+    root, serve = copied(tmp_path), "ghcr.io/us/tagscale-serve:1234567"
+    set_image(Image.of("ghcr.io/us/tagscale:1234567"), root, Image.of(serve))
+    images = {(one.kind, one.name): image for one, _, image in own_images(rendered(root, "gpu"))}
+    assert [key for key, image in images.items() if image == serve] == [("InferenceService", "tagscale-champion")]
+    assert faults(root, "gpu") == []
+    set_image(Image.of("ghcr.io/us/tagscale:1234567"), root, Image.of("ghcr.io/us/tagscale-serve:7654321"))
+    assert any("found `ghcr.io/us/tagscale-serve:7654321`, and" in str(fault) for fault in faults(root, "gpu"))
 
 
 def test_the_command_says_what_it_wrote_and_what_pipelines_need(tmp_path):

@@ -17,6 +17,7 @@ LITSERVE = "LitServe 0.2.19: litserve/server.py"
 KSERVE = "KServe 0.15.2 to 0.20.0: reconcilers/deployment/deployment_reconciler.go"
 MANIFESTS = ("k8s/components/champion-kserve/champion.yaml", "k8s/components/champion-deployment/champion.yaml")
 OF_THE_POD = f"metadata.annotations['{VERSION}']"
+ENDING_SECONDS = 10  # of tagscale.serving.server.app, whose import takes seconds
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 
 
@@ -94,7 +95,8 @@ def _times(installation: Installation) -> Iterator[str]:
         if limit is None:
             yield f"{place}: no --timeout, so those in front cannot be held against it"
             continue
-        if pod.get("terminationGracePeriodSeconds", 30) <= int(limit):
+        (*_, waits) = container["lifecycle"]["preStop"]["exec"]["command"]
+        if pod.get("terminationGracePeriodSeconds", 30) < int(waits) + int(limit) + ENDING_SECONDS:
             yield f"{place}: a pod that ends is killed before a request of {limit} s is answered"
         if resource.kind == "InferenceService" and resource.body["spec"]["predictor"].get("timeout", 0) <= int(limit):
             yield f"{place}: the route gives up before the server, which answers after {limit} s at the latest"
@@ -103,13 +105,16 @@ def _times(installation: Installation) -> Iterator[str]:
 def _probes(installation: Installation) -> Iterator[str]:
     for overlay, resource, container, _ in servers(installation):
         paths = {
-            name: container.get(f"{name}Probe", {}).get("httpGet", {}).get("path") for name in ("readiness", "liveness")
+            name: container.get(f"{name}Probe", {}).get("httpGet", {}).get("path")
+            for name in ("readiness", "liveness", "startup")
         }
         place = f"{overlay}: {resource.kind} {resource.name}"
-        if paths["readiness"] != "/ready":
-            yield f"{place}: requests are sent to a full pod, since {paths['readiness']} answers in a full one, too"
-        if paths["liveness"] != "/ping":
+        if paths["readiness"] != "/readyz":
+            yield f"{place}: requests are sent to a full pod, since {paths['readiness']} is green while it is full"
+        if paths["liveness"] != "/healthz":
             yield f"{place}: a full pod is killed, since {paths['liveness']} says whether there is room"
+        if paths["startup"] != "/readyz":
+            yield f"{place}: a pod gets requests before its model is loaded, since {paths['startup']} is green at once"
 
 
 def _accounts(installation: Installation) -> Iterator[str]:
@@ -146,6 +151,12 @@ def _in_both(old: str, new: str) -> Any:
 
 def _in_kserve(old: str, new: str) -> Any:
     return lambda installation: installation.replace(MANIFESTS[0], old, new)
+
+
+def _ready_while_full(installation: Installation) -> None:
+    for path in MANIFESTS:
+        (probe,) = re.findall(r"readinessProbe:.*\n.*\n", installation.text(path))
+        installation.replace(path, probe, probe.replace("/readyz", "/healthz"))
 
 
 VERSIONS = Rule(
@@ -233,13 +244,22 @@ PLANTED = [
         "the route gives up before the server",
     ),
     Planted(
-        "a pod that ends has 30 s",
+        "a pod that ends has the time of a request alone",
         TIMES,
-        _in_both("terminationGracePeriodSeconds: 330", "terminationGracePeriodSeconds: 30"),
+        _in_both("terminationGracePeriodSeconds: 330", "terminationGracePeriodSeconds: 300"),
         "is killed before a request of 300 s is answered",
     ),
     Planted(
-        "readiness asks whether the server lives", PROBES, _in_both("path: /ready", "path: /ping"), "to a full pod"
+        "readiness asks whether the server lives",
+        PROBES,
+        _ready_while_full,
+        "to a full pod",
+    ),
+    Planted(
+        "the start asks whether the server lives",
+        PROBES,
+        _in_both("path: /readyz", "path: /healthz"),
+        "before its model is loaded",
     ),
     Planted(
         "the champion logs in as the tasks do",
