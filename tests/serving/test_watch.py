@@ -19,6 +19,7 @@ from tagscale.registry.package import load_version, register
 from tagscale.registry.profile import MEASURES, profile_of
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Registry
+from tagscale.report.drift import render
 from tagscale.runtime.errors import TagscaleError
 from tagscale.serving.rows import Row, Rows, write_rows
 from tagscale.serving.watch import compare, reason_of, watch
@@ -176,6 +177,10 @@ def test_embeddings_tell_music_that_the_tags_have_no_word_for() -> None:
         assert not record["together"]["drifts"]
         assert record["sound"]["drifts"] == record["drift"] == drift
     assert reason_of(record).startswith("The scores do not drift, but the embeddings tell")
+    about = {"model": "tagger", "version": "1", "sha256": "abc", "versions": []}
+    page = render(record | about, reason_of(record), "rows.parquet")
+    assert '<tr class="drifts"><td>sound (embedding)</td>' in page
+    assert page.index("all tags together</td>") < page.index("sound (embedding)</td>") < page.index("rock</td>")
     assert found(heard, rows)["sound"] is None
 
 
