@@ -38,7 +38,7 @@ from machine import processor
 
 SECONDS, RATE, WINDOW = 30, 44_100, 3 * 16_000
 MODEL = "msd-musicnn"
-MEASURES = ("cpu", "song", "start", "memory")
+MEASURES = ("cpu", "song", "start", "memory", "differs")
 TAGSCALE = [sys.executable, "-c", "import sys; from tagscale.cli import main; main(sys.argv[1:])"]
 
 
@@ -86,10 +86,12 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[dic
     if arguments.librosa:
         ways["librosa"] = [*script, "--way", "librosa", "--librosa", str(arguments.librosa)]
     measured: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    scores: dict[str, np.ndarray] = {}
     for number in range(arguments.rounds):
         for way, words in ways.items():
             print(f"round {number + 1}: {way}", file=sys.stderr, flush=True)
             one, all_files = _run([*words, str(files[0])]), _run([*words, *map(str, files)])
+            scores[way] = _scores_of(way, all_files.pop("said"), folder)
             songs = arguments.songs
             measured[way].append(
                 {
@@ -97,12 +99,22 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[dic
                     "cpu": (all_files["cpu"] - one["cpu"]) / songs,
                     "start": one["cpu"],
                     "memory": all_files["memory"],
+                    "differs": float(np.abs(scores[way] - scores["tagscale"]).max()),
                 }
             )
     return measured
 
 
-def _run(words: list[str]) -> dict[str, float]:
+def _scores_of(way: str, said: bytes, folder: Path) -> np.ndarray:
+    """(files, tags), in the order of the files."""
+    if way != "tagscale":
+        return np.array([json.loads(line)[1:] for line in said.splitlines()])
+    from tagscale.serving.rows import read_rows
+
+    return np.asarray(read_rows(folder / "scores.parquet").scores)
+
+
+def _run(words: list[str]) -> dict[str, Any]:
     """Seconds by the clock, processor seconds of a command and of its processes, and its peak memory in MB."""
     before, begin, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), [0.0]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -114,13 +126,13 @@ def _run(words: list[str]) -> dict[str, float]:
 
     watching = threading.Thread(target=watch)
     watching.start()
-    _, said = running.communicate()
+    said, problem = running.communicate()
     watching.join()
     if running.returncode:
-        raise SystemExit(f"{' '.join(words[:8])}: {said.decode()[-2000:]}")
+        raise SystemExit(f"{' '.join(words[:8])}: {problem.decode()[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": time.monotonic() - begin, "cpu": cpu, "memory": peak[0] / 1e6}
+    return {"seconds": time.monotonic() - begin, "cpu": cpu, "memory": peak[0] / 1e6, "said": said}
 
 
 def _tree(pid: int) -> list[int]:
@@ -145,6 +157,7 @@ def _tag_one_by_one(way: str, files: list[str], packages: Path | None) -> None:
     """Print each file's scores, one file after another."""
     if packages:
         sys.path.append(str(packages))
+        sys.modules["coverage"] = None  # type: ignore[assignment]  # numba would take ours, of another version
     import torch
 
     from tagscale.models import kernels
@@ -199,17 +212,16 @@ def _page(arguments: argparse.Namespace, measured: dict[str, list[dict[str, floa
         f"{arguments.songs} --rounds {arguments.rounds}`.",
         "",
         "| way | processor seconds a song | songs/s on two cores | times tagscale's | seconds by the clock | start and "
-        "first song, processor seconds | memory |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "first song, processor seconds | memory | scores differ by |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     ours = measured["tagscale"]
     for way, rounds in measured.items():
-        cpu, clock, start, memory = (
-            statistics.median(one[key] for one in rounds) for key in ("cpu", "song", "start", "memory")
-        )
+        cpu, clock, start, memory, differs = (statistics.median(one[key] for one in rounds) for key in MEASURES)
         ratio = statistics.median(one["cpu"] / mine["cpu"] for one, mine in zip(rounds, ours, strict=True))
         lines.append(
-            f"| {way} | {cpu:.3f} | {2 / cpu:.1f} | {ratio:.2f} | {clock:.2f} | {start:.1f} | {memory:,.0f} MB |"
+            f"| {way} | {cpu:.3f} | {2 / cpu:.1f} | {ratio:.2f} | {clock:.2f} | {start:.1f} | {memory:,.0f} MB "
+            f"| {differs:.0e} |"
         )
     return "\n".join([*lines, ""])
 

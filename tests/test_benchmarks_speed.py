@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from torch import Tensor, nn
 
 from tagscale.models.spec import NETWORKS
+from tagscale.training.encoders import pretrained_folder
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))  # last: benchmarks have names that tests have too
@@ -50,6 +51,23 @@ def test_a_way_that_fails_is_named() -> None:
 
 def test_ratios_are_taken_within_a_round() -> None:
     assert turns.ratio([2.0, 20.0, 3.0], [1.0, 10.0, 3.0]) == 2.0
+
+
+# --- benchmarks/tagging.py ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_all_ways_of_tagging_give_the_same_scores(tmp_path: Path) -> None:
+    if not (pretrained_folder() / "msd_musicnn").is_dir():
+        pytest.skip("needs the encoder msd-musicnn: `tagscale fetch-encoders`")
+    words = [str(ROOT / "benchmarks" / "tagging.py"), "--songs", os.environ.get("TAGGING_SONGS", "1"), "--rounds", "1"]
+    more = ["--librosa", packages] if (packages := os.environ.get("TAGGING_LIBROSA")) else []
+    done = subprocess.run([sys.executable, *words, *more], cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    rows = [row.strip("|").split("|") for row in done.stdout.splitlines() if row.startswith("| ")][1:]
+    assert [row[0].strip() for row in rows][:2] == ["tagscale", "plain"]
+    assert float(rows[1][-1]) < 0.02, "of another resampler"
+    print(done.stdout)
 
 
 # --- benchmarks/gpu.py -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 import soundfile
 
@@ -133,6 +134,18 @@ def test_rows_of_another_model_are_not_mixed(project: Path, scores: Path, capsys
     assert tag("music/good.wav", "--out", str(scores), "--anew", "--workers", "1") == 0
     assert [record["sha256"] for record in read_records(scores)] == [sha256]
     assert [path.name for path in scores.parent.iterdir()] == [scores.name], "no folder of rows is left"
+
+
+def test_embeddings_are_of_all_rows_or_of_none(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("music/good.wav", "music/words.wav", "--out", str(tmp_path / "scores.parquet"), "--workers", "1")
+    assert tag(*arguments, "--embeddings") == 0
+    embeddings = read_rows(tmp_path / "scores.parquet").embeddings
+    assert embeddings is not None
+    assert np.isfinite(embeddings).all(axis=1).tolist() == [True, False]
+    assert tag(*arguments) == 1
+    assert "its rows are with embeddings, and this command is without --embeddings" in capsys.readouterr().err
 
 
 def test_shards_together_are_the_whole(

@@ -68,14 +68,15 @@ class Progressed:
         elapsed = max(time.monotonic() - self.begin, 1e-9)
         rate = self.new / elapsed
         left = f", {duration((self.total - self.done) / rate)} left" if rate and self.total > self.done else ""
-        return f"{rate:.1f} files/s, {self.seconds / elapsed / 3600:.2f} h of music/s{left}"
+        return f"{rate:.1f} files/s, {self.seconds / elapsed / 3600:.3g} h of music/s{left}"
 
     def summary(self, out: Path) -> list[str]:
         """What there is now, and how fast it came, in lines for people."""
         elapsed = time.monotonic() - self.begin
         states = {"tagged": self.tagged, "without scores": self.failed, "unchanged and kept": self.kept}
         counts = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
-        lines = [f"{out}: {self.total:,} files ({counts or 'no files'}) in {duration(elapsed)}, {self.pace()}."]
+        pace = f", {self.pace()}" if self.new else ""
+        lines = [f"{out}: {self.total:,} files ({counts or 'none'}) in {duration(elapsed)}{pace}."]
         if self.others:
             lines.append(f"Rows of {self.others:,} files that this catalogue does not name stay in it.")
         for reason, count in self.errors.most_common(SHOWN):
