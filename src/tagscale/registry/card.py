@@ -6,6 +6,7 @@ a card cannot be out of date. MODEL_CARD.md lies among the files of the packaged
 which MLflow shows on its page, has the beginning of it.
 """
 
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def _use(tagger: AudioTagger) -> list[str]:
     lines = [
         f"- Gives each of {len(tagger.tags)} tags ({_counted(kinds)}) a score in [0, 1], and knows no other tag.",
         f"- Hears mono at {SAMPLE_RATE / 1000:g} kHz, nothing above {SAMPLE_RATE / 2000:g} kHz. Scores are of a whole "
-        f"file; over time, of {length:g} s every {step:g} s. Of a file below {scorer.seconds:g} s, {scorer.shorter}.",
+        f"file; over time, of {length:g} s every {step:g} s. A file below {scorer.seconds:g} s: {scorer.shorter}.",
         f"- Reads {', '.join(suffix.lstrip('.') for entry in FORMATS for suffix in entry.suffixes)}. Damaged or silent "
         f"files, and files above {tagger.longest / 60:g} min, are rejected with a reason.",
     ]
@@ -144,7 +145,7 @@ def _use(tagger: AudioTagger) -> list[str]:
         )
     groups = pd.Series(tagger.groups, dtype=object).reindex(list(tagger.tags)).fillna("")
     for group, tags in groups.groupby(groups, sort=False):
-        lines.append(f"- {str(group) or 'without a group'} ({len(tags)}): {_names(list(tags.index))}.")
+        lines.append(f"- {_cell(str(group)) or 'without a group'} ({len(tags)}): {_names(list(tags.index))}.")
     return lines
 
 
@@ -491,8 +492,12 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Any tag as the text of a cell: as code where Markdown would read signs in it."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    r"""A name of the data as Markdown prints it, whatever signs are in it.
+
+    >>> print(_cell("a|b"), _cell("*new*"), _cell("male_vocals"))
+    a\|b \*new\* male_vocals
+    """
+    return re.sub(r"([\\`*<>|\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _interval(ends: Sequence[float | None] | None, metric: Metric) -> str:
