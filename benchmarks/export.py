@@ -48,13 +48,13 @@ def windows(samples: np.ndarray, window: int, hop: int) -> np.ndarray:
 
 
 def milliseconds(ways: list[Callable[[], np.ndarray]], rounds: int) -> list[float]:
-    """The median time of each way; the ways take turns."""
+    """The median processor time of each way; the ways take turns. Others on the machine hardly change it."""
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds + 1):
         for way, own in zip(ways, times, strict=True):
-            begin = time.perf_counter()
+            begin = time.process_time()
             way()
-            own.append(1000 * (time.perf_counter() - begin))
+            own.append(1000 * (time.process_time() - begin))
     return [statistics.median(own[1:]) for own in times]  # the first warms up
 
 
@@ -62,9 +62,9 @@ def row(model: str, rounds: int) -> str:
     one = scorer(model)
     song = np.resize(turns.track(0), SONG)
     window, hop = round(one.seconds * 16_000), round(one.hop_seconds * 16_000)
-    begin = time.perf_counter()
+    begin = time.process_time()
     content = to_onnx(one.model, one.architecture).SerializeToString()
-    exported = time.perf_counter() - begin
+    exported = time.process_time() - begin
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -101,7 +101,7 @@ def main() -> None:
         "# Export: a song of 30 s by PyTorch and by onnxruntime",
         "",
         f"{turns.facts('cpu', 1, 'export.py')} onnxruntime {version('onnxruntime')}. Median of {arguments.rounds} "
-        "songs a way, ways taking turns; windows side by side.",
+        "songs a way, ways taking turns; windows side by side. Times are of the processor, not of the clock.",
         "",
         "| network | window | PyTorch, ms | its layers as written, ms | onnxruntime, ms | onnxruntime / PyTorch | "
         "checkpoint, MB | ONNX, MB | export | scores differ by |",
