@@ -170,5 +170,6 @@ def test_the_python_of_the_readme(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny_study.folder / 'mlflow.db'}")
     names: dict[str, Any] = {}
     exec(block[1], names)
-    assert "version 1:" in capsys.readouterr().out
-    assert set(names["scores"]) == set(names["tagger"].tags)
+    assert "version 1: {'" in capsys.readouterr().out
+    assert set(names["scores"].index) == set(names["over_time"].columns) == set(names["tagger"].tags)
+    assert names["embedding"].ndim == 1
