@@ -66,10 +66,13 @@ def serving(folder: Path, score: Score, shadow: Score, **limits: Any) -> Iterato
 def test_models_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = Models()
     monkeypatch.setattr(guard, "UPLOAD_SECONDS", 0.5)
-    with serving(tmp_path, models.score, models.score, at_once=1, seconds=1) as (client, http):
+    with serving(tmp_path, models.score, models.score, at_once=1, seconds=3) as (client, http):
+        models.end.set()
+        assert client.ask("/tag", SONG, "audio/wav").status == 200, "which starts a decoder"
+        models.end.clear()
         assert Client(client.port).ask("/metrics").status == 401, "metrics are not open here"
         answer = client.ask("/tag", SONG, "audio/wav")
-        assert (answer.status, answer.content["error"]) == (504, "The answer was not there after 1 s.")
+        assert (answer.status, answer.content["error"]) == (504, "The answer was not there after 3 s.")
         assert client.ask("/readyz").status == 200, "its place is free again"
         assert not list(http.state.uploads.iterdir())
         assert client.ask("/healthz").status == 200

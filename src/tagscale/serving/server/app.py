@@ -38,6 +38,7 @@ from tagscale.serving.server.work import Score, Scoring, Work
 ANSWERING = "models"  # the process of the lead and of those beside
 ENDING_SECONDS = 10  # beside the time that a request may take
 MOST_DECODERS = 4  # by default: a container sees the cores of its node, whatever share of them it has
+START_SECONDS = 10.0  # that a decoder may take on a busy machine, whatever a request may take
 SPOOLED = 1 << 20  # bytes of a form's file in memory; the rest is on disk
 HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe takes
 
@@ -165,7 +166,7 @@ class Http:
         limits, name = settings.limits, settings.shadow
         self.lead = Scoring(score, state, ANSWERING, self.metrics.batches.observe)
         self.shadow = Scoring(shadow, state, SHADOW) if name else None
-        patience = limits.seconds / 2  # so that what hangs has its reason before the request has 504
+        patience = max(limits.seconds / 2, START_SECONDS)  # what hangs has its reason before the request has 504
         decoders = settings.decoders or min(cores(), MOST_DECODERS)
         self.work = Work(self.lead, self.metrics, decoders, limits.audio_seconds, patience)
         log = Log(settings.record, state) if settings.record else None
