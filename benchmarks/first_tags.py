@@ -28,7 +28,7 @@ from tagscale.registry.scorers import Scorer
 API = "import sys, tagscale; print(tagscale.load(sys.argv[1]).tag(sys.argv[2]).top(3))"
 MAIN = "import sys; from tagscale.cli import main; main(sys.argv[1:])"
 MODELS = ("champion", "msd-musicnn")
-BATCH, SECONDS = 16, (5, 30)
+BATCH, SECONDS, BATCH_ROUNDS = 16, (5, 30), 2
 
 
 def commands(song: Path) -> dict[str, list[str]]:
@@ -130,13 +130,19 @@ def main() -> None:
         f"of {decode(song).source_seconds:.0f} s; the fastest of {arguments.rounds} rounds, ways taking turns.",
         "",
         *starts(song, arguments.project, pythons, arguments.rounds),
-        "",
-        f"Recordings one by one and in one batch, fastest of {arguments.rounds} rounds:",
-        "",
-        *batches(song, arguments.rounds),
     ]
+    write(lines, output)
+    lines += [
+        "",
+        f"Recordings one by one and in one batch, fastest of {BATCH_ROUNDS} rounds, ways one after the other:",
+    ]
+    write([*lines, "", *batches(song, BATCH_ROUNDS)], output)
+
+
+def write(lines: list[str], output: Path | None) -> None:
+    """Print the page as far as it is measured, and write it where an output is given."""
     text = "\n".join(lines) + "\n"
-    print(text)
+    print(text, flush=True)
     if output:
         output.write_text(text, encoding="utf-8")
 

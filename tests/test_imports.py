@@ -128,6 +128,11 @@ def test_the_root_loads_nothing_but_the_standard_library() -> None:
     assert not [name for name in loaded("tagscale") if name.startswith("tagscale.")]
 
 
+def test_commands_begin_without_pandas() -> None:
+    """Which takes longer to load than all else that `tagscale --help` needs."""
+    assert not {"pandas", "pyarrow"} & loaded("tagscale.cli")
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_dependencies_stay_where_they_belong(path: Path) -> None:
     relative = path.relative_to(ROOT).as_posix()

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,7 +13,9 @@ from tagscale.cli.use import USE
 from tagscale.params.load import registered_model
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.signals import Interrupted
-from tagscale.serving.tagger import Tagger
+
+if TYPE_CHECKING:  # importing it takes half a second, which no other command needs
+    from tagscale.serving.tagger import Tagger
 
 app = typer.Typer()
 
@@ -83,7 +85,7 @@ def tag(
         raise typer.Exit(1)
 
 
-def _print(tagger: Tagger, files: list[str], top: int, as_json: bool) -> None:
+def _print(tagger: "Tagger", files: list[str], top: int, as_json: bool) -> None:
     """Print tables for people, or one JSON object; exit status 1 where a file is not tagged."""
     from tagscale.serving.catalogue import is_list
     from tagscale.serving.tagging import as_json as to_json
@@ -132,7 +134,7 @@ def _target(out: Path, part: tuple[int, int] | None) -> tuple[Path, tuple[int, i
 
 
 def _write(
-    tagger: Tagger,
+    tagger: "Tagger",
     arguments: list[str],
     out: Path,
     part: tuple[int, int] | None,
