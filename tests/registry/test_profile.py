@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from registry.tiny import tiny_tagger
+from tagscale.registry.cost import cost_of
 from tagscale.registry.profile import MOST_EMBEDDED, MOST_TRACKS, PROFILE, Profile, profile_of
 from tagscale.registry.tagger import AudioTagger
 from tagscale.runtime.errors import TagscaleError
@@ -86,3 +87,10 @@ def test_a_damaged_one_is_named(tmp_path: Path, content: str, problem: str) -> N
     (tmp_path / "tagger" / PROFILE).write_text(content)
     with pytest.raises(TagscaleError, match=f"{PROFILE}: damaged .*{problem}.*register the run again"):
         AudioTagger.load(tmp_path / "tagger")
+
+
+def test_what_a_version_weighs_is_without_its_profile() -> None:
+    tagger = tiny_tagger()
+    light = cost_of(tagger).megabytes
+    tagger.profile, _, _ = profile(500)
+    assert cost_of(tagger).megabytes == light
