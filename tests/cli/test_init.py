@@ -127,5 +127,8 @@ def test_a_package_without_the_files_of_a_study(tmp_path: Path, monkeypatch: pyt
     package = tmp_path / "lib" / "tagscale"
     shutil.copytree(ROOT / "src" / "tagscale" / "runtime", package / "runtime")
     monkeypatch.setattr(tagscale, "__file__", str(package / "__init__.py"))
+    monkeypatch.chdir(ROOT)
+    assert project.shipped() == ROOT, "as in the container image"
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(project.TagscaleError, match="was installed without the files of a study"):
         project.shipped()

@@ -29,11 +29,12 @@ def data_home() -> Path:
 def shipped() -> Path:
     """Folder of what belongs to tagscale beside its package: params.yaml, dvc.yaml, presets, components, pipelines.
 
-    It is inside the package where a wheel was installed (setup.py puts it there), and else the repository.
+    It is inside the package where a wheel was installed (setup.py puts it there), and else the repository. In the
+    container image, whose package comes from src alone, it is the current folder.
     """
     package = Path(tagscale.__file__).resolve().parent
-    places = [package / "project", package.parents[1]]
-    if place := next((place for place in places if (place / "params.yaml").is_file()), None):
+    places = [package / "project", package.parents[1], Path.cwd()]
+    if place := next((place for place in places if (place / "pipelines" / "__main__.py").is_file()), None):
         return place
     raise TagscaleError(
         f"{places[0]}: no such folder. This tagscale was installed without the files of a study: install a wheel, or "
