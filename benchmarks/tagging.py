@@ -102,6 +102,7 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[dic
                     "differs": float(np.abs(scores[way] - scores["tagscale"]).max()),
                 }
             )
+            print(f"  {measured[way][-1]}", file=sys.stderr, flush=True)
     return measured
 
 
@@ -167,7 +168,7 @@ def _tag_one_by_one(way: str, files: list[str], packages: Path | None) -> None:
     windows = _by_librosa if way == "librosa" else _by_torchaudio
     with torch.inference_mode(), kernels.plain():
         for file in files:
-            scores = network(windows(file, network)).sigmoid().mean(dim=0)
+            scores = network.output(network.encode(windows(file, network))).sigmoid().mean(dim=0)
             print(json.dumps([file, *scores.tolist()]))
 
 
@@ -178,7 +179,7 @@ def _by_torchaudio(file: str, network: Any) -> Any:
 
     samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     wave = resample(torch.from_numpy(samples.mean(axis=1)), rate, 16_000)
-    return wave[: len(wave) // WINDOW * WINDOW].view(-1, WINDOW)
+    return torch.stack([wave[start : start + WINDOW] for start in _starts(len(wave))])
 
 
 def _by_librosa(file: str, network: Any) -> Any:
@@ -195,8 +196,13 @@ def _by_librosa(file: str, network: Any) -> Any:
     mel = librosa.feature.melspectrogram(y=samples, sr=rate, hop_length=256, n_fft=512, n_mels=96)
     logarithms = torch.from_numpy(np.log10(10_000 * mel + 1).astype(np.float32))
     frames = WINDOW // 256
-    count = len(samples) // WINDOW
-    return torch.stack([logarithms[:, start * frames : (start + 1) * frames] for start in range(count)])
+    starts = [start // 256 for start in _starts(len(samples))]
+    return torch.stack([logarithms[:, start : start + frames] for start in starts])
+
+
+def _starts(samples: int) -> list[int]:
+    """Where windows begin, as tagscale places them: side by side, and the last one where the song ends."""
+    return [*range(0, samples - WINDOW, WINDOW), samples - WINDOW]
 
 
 def _page(arguments: argparse.Namespace, measured: dict[str, list[dict[str, float]]]) -> str:
