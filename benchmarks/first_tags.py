@@ -28,7 +28,7 @@ from tagscale.registry.scorers import Scorer
 API = "import sys, tagscale; print(tagscale.load(sys.argv[1]).tag(sys.argv[2]).top(3))"
 MAIN = "import sys; from tagscale.cli import main; main(sys.argv[1:])"
 MODELS = ("champion", "msd-musicnn")
-BATCH, SECONDS, BATCH_ROUNDS = 16, (5, 30), 2
+BATCH, SECONDS, BATCH_ROUNDS = 8, (5, 30), 1
 
 
 def commands(song: Path) -> dict[str, list[str]]:
