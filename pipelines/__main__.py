@@ -19,7 +19,7 @@ from tagscale.runtime.command import command
 from tagscale.runtime.files import replacing
 
 app = typer.Typer(
-    help="The stages of tagscale as Kubeflow pipelines: data, training, study, retrain and tag.",
+    help="The stages of tagscale as Kubeflow pipelines: data, training, study, retrain, tag and watch.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,7 +32,7 @@ def compile_pipelines(
     output: Annotated[Path, typer.Option(help="Folder for a file per pipeline.")],
     settings: Settings,
 ) -> None:
-    """Write OUTPUT/data.yaml, training.yaml, study.yaml, retrain.yaml and tag.yaml for a Kubeflow Pipelines server."""
+    """Write OUTPUT/data.yaml, study.yaml, retrain.yaml ... for a Kubeflow Pipelines server, a file a pipeline."""
     params = settings.load()
     texts = {name: compiled_text(name, params) for name in PIPELINES}
     for name, text in texts.items():

@@ -22,7 +22,17 @@ CONFIG = (
     "AWS_DEFAULT_REGION",
 )
 SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-TRACKED = ("begin", "train", "evaluate", "ensemble", "compare", "register", "plan", "end")  # these log in to MLflow
+TRACKED = (
+    "begin",
+    "train",
+    "evaluate",
+    "ensemble",
+    "compare",
+    "register",
+    "plan",
+    "watch",
+    "end",
+)  # these log in to MLflow
 LIKE = {
     "merge": "preprocess",
     "tag": "preprocess",

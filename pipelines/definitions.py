@@ -1,4 +1,4 @@
-"""Which pipelines there are: data, training, study, retrain and tag."""
+"""Which pipelines there are: data, training, study, retrain, tag and watch."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ class Definition:
         one_cell: it trains one cell of the grid, not the whole.
         trains, compares, registers: the further parts that it has.
         tags: it has none of the data's tasks, and tags a catalogue with a registered version.
+        watches: it does the rest only where what was tagged drifts from the version's own data.
     """
 
     about: str
@@ -24,6 +25,7 @@ class Definition:
     compares: bool = False
     registers: bool = False
     tags: bool = False
+    watches: bool = False
 
 
 PIPELINES = {
@@ -36,6 +38,12 @@ PIPELINES = {
         "Take the dataset as it is now, train one model and register it if it passes the gate.",
         one_cell=True,
         registers=True,
+    ),
+    "watch": Definition(
+        "Compare what was tagged with the version's own data; where it drifts, do what retrain does.",
+        one_cell=True,
+        registers=True,
+        watches=True,
     ),
     "tag": Definition("Tag a catalogue with a registered version, in shards.", trains=False, tags=True),
 }

@@ -12,7 +12,7 @@ from pipelines.package import compile_package, read_package
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
 
-TAG = "Pipeline tag"
+TAG, WATCH = "Pipeline tag", "Pipeline watch"
 TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/tasks/pipeline-account.yaml
 Name = Annotated[str, typer.Option("--pipeline", help=f"Which one: {', '.join(PIPELINES)}.")]
 
@@ -71,6 +71,9 @@ class Run(Cell):
     scores: Annotated[
         str | None, typer.Option(help="tag: folder on the volume for the rows; default scores.", rich_help_panel=TAG)
     ] = None
+    rows: Annotated[
+        str | None, typer.Option(help="watch: rows on the volume, a file or a folder.", rich_help_panel=WATCH)
+    ] = None
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="tag: with the model's embeddings.", rich_help_panel=TAG)
     ] = False
@@ -84,6 +87,10 @@ class Run(Cell):
         """
         given = {name: getattr(self, name) for name in ("catalogue", "version", "scores", "embeddings")}
         given = {name: value for name, value in given.items() if value}
+        watches, rows = defined(pipeline).watches, {"rows": self.rows} if self.rows else {}
+        if bool(rows) != watches:
+            problem = "give --rows, what was tagged." if watches else "--rows is for the pipeline watch."
+            raise TagscaleError(f"--pipeline {pipeline}: {problem}")
         if not defined(pipeline).tags:
             if given:
                 names = ", ".join(f"--{name}" for name in given)
@@ -92,7 +99,7 @@ class Run(Cell):
             raise TagscaleError("--pipeline tag: give --catalogue, what it shall tag.")
         elif self.model is not None:
             given["model"] = self.model
-        return given | ({"again": True} if self.again else {})
+        return given | rows | ({"again": True} if self.again else {})
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,13 @@ from components.synth import synth
 from components.tag import tag
 from components.train import train
 from components.validate import validate
+from components.watch import watch
 from kfp import dsl
 
 from pipelines.cluster import check_devices, on_cluster
 from pipelines.definitions import Definition, defined, one_cell, server_name
 from pipelines.keys import code_of, key_of
+from tagscale.cli.watch import MARGIN
 from tagscale.params.kubernetes import KubernetesParams
 from tagscale.params.load import Params
 
@@ -62,6 +64,9 @@ def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
     @dsl.pipeline(name=name, description=definition.about)
     def parts(again: bool = False) -> None:
         tasks(definition, params, cluster, run, again)
+
+    if definition.watches:
+        return watching(definition, parts, run, cluster)
 
     # A pipeline within the pipeline: directly in an exit handler, kfp 2.17 compiles loops over more than one value
     # into a graph that takes them from outside, where nobody gives them.
@@ -203,3 +208,22 @@ def tagging(name: str, params: Params, cluster: KubernetesParams | None) -> Any:
         place(join(plan=planned, shards=dsl.Collected(tagged)))
 
     return parts
+
+
+def watching(definition: Definition, parts: Any, run: Mapping[str, str], cluster: KubernetesParams | None) -> Any:
+    """The pipeline that retrains where what was tagged drifts.
+
+    Args:
+        parts: the pipeline that retrains.
+        run: what identifies the run of the pipeline to its first and last task.
+    """
+    name, place = run["pipeline"], partial(on_cluster, cluster=cluster)
+
+    @dsl.pipeline(name=server_name(name), description=definition.about)
+    def with_end(rows: str = "scores", margin: float = MARGIN, again: bool = False) -> None:
+        with dsl.ExitHandler(place(end(**run)), name=name):
+            watched = place(watch(params=run["params"], rows=rows, margin=margin))
+            with dsl.If(watched.outputs["Output"] == "drift", name="drift"):
+                parts(again=again).set_caching_options(False)
+
+    return with_end

@@ -22,7 +22,7 @@ from tagscale.params.load import Params, load
 ROOT = Path(__file__).parents[2]
 UPSTREAM = Path(__file__).parent / "upstream"
 RULES_FOLDER = Path(__file__).parent / "rules"
-PIPELINES = ("data", "retrain", "study", "tag", "training")
+PIPELINES = ("data", "retrain", "study", "tag", "training", "watch")
 COPIED = ("k8s", "docs", "Makefile", "params.yaml", "README.md")
 
 

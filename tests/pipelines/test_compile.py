@@ -86,6 +86,7 @@ def test_the_tasks_of_each_pipeline(graphs):
     assert done["training"] == DATA | {"train", "evaluate"}
     assert done["retrain"] == done["training"] | {"register"}
     assert done["data"] == DATA | {"describe"}
+    assert done["watch"] == done["retrain"] | {"watch"}
     assert done["tag"] == {"plan", "tag", "join"}
 
 
@@ -124,7 +125,9 @@ def test_a_cell_that_does_not_exist(cell, message):
 
 
 def test_an_unknown_pipeline():
-    with pytest.raises(TagscaleError, match="no pipeline 'studies'; there are: data, training, study, retrain, tag"):
+    with pytest.raises(
+        TagscaleError, match="no pipeline 'studies'; there are: data, training, study, retrain, watch, tag"
+    ):
         pipeline("studies", load(ROOT / "params.yaml"))
 
 
@@ -171,6 +174,25 @@ def test_slices_are_decoded_side_by_side_and_joined(tmp_path):
     assert ("merge", "validate") in graph.edges
     assert ("preprocess", "validate") not in graph.edges
     json_format.ParseDict(graph.pipeline, PipelineSpec(), ignore_unknown_fields=False)
+
+
+def test_what_retrains_waits_for_a_drift(graphs):
+    """And the last task, which records how the pipeline ended, runs without one as well."""
+    watch = graphs["watch"].pipeline
+    inner = next(
+        part["dag"]["tasks"] for part in watch["components"].values() if "watch" in part.get("dag", {}).get("tasks", {})
+    )
+    (condition,) = (task for name, task in inner.items() if name.startswith("condition"))
+    assert condition["triggerPolicy"]["condition"] == (
+        "inputs.parameter_values['pipelinechannel--watch-Output'] == 'drift'"
+    )
+    assert "watch" in condition["dependentTasks"]
+    given = watch["root"]["inputDefinitions"]["parameters"]
+    assert {name: one.get("defaultValue") for name, one in given.items()} == {
+        "rows": "scores",
+        "margin": 0.06,
+        "again": False,
+    }
 
 
 def test_a_catalogue_is_tagged_in_shards_that_agree_on_the_plan(tmp_path):

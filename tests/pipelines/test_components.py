@@ -26,7 +26,7 @@ CELL = {"model": "waveform", "size": "all", "seed": "3", "key": "aaaa", "code": 
 CELL |= {"image": "tagscale:1", "again": False}
 PARTITION = "tagscale.partition.divide.Partition.load"
 PARTS = SimpleNamespace(data_hash="d" * 12, hash="p" * 12)
-AROUND = ("begin", "end", "merge", "plan", "tag", "join")  # components that are no stages
+AROUND = ("begin", "end", "merge", "plan", "tag", "join", "watch")  # components that are no stages
 
 
 def artifact(path: Path) -> SimpleNamespace:

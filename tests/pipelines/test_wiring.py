@@ -16,7 +16,7 @@ OF_THE_CLUSTER = {"settings", "number", "of", "image"}  # params.yaml as a file;
 OF_THE_MACHINE = {"workers", "shard", "timings", "docs", "previous", "unfinished", "models"}
 ON_THE_VOLUME = {"params", "root", "corpus"}
 MORE_RUNS = {"ensembles"}  # one artifact with runs and results in it
-AROUND = ("begin", "end", "merge", "plan", "tag", "join")  # components that are no stages
+AROUND = ("begin", "end", "merge", "plan", "tag", "join", "watch")  # components that are no stages
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -8,6 +8,12 @@ from kfp_loopback.commands import call, only
 from tagscale.runtime.errors import TagscaleError
 
 
+def test_schedules_a_watch(server):
+    call("schedule", server, "--pipeline", "watch", "--rows", "scores/2026", "--cron", "0 5 * * *")
+    made = only(server.recurring)
+    assert made["runtime_config"]["parameters"] == {"rows": "scores/2026"}
+
+
 def test_schedules(server):
     call("schedule", server, "--cron", "0 3 * * *", "--max-concurrency", "2")
     made = only(server.recurring)

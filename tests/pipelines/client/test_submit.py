@@ -89,6 +89,8 @@ def test_a_catalogue_with_what_its_run_gets(server):
 @pytest.mark.parametrize(
     ("words", "because"),
     [
+        (("--pipeline", "watch"), "--pipeline watch: give --rows, what was tagged"),
+        (("--rows", "scores"), "--pipeline study: --rows is for the pipeline watch"),
         (("--pipeline", "tag"), "--pipeline tag: give --catalogue, what it shall tag"),
         (("--pipeline", "tag", "--catalogue", "a", "--size", "3"), "--model, --size and --seed are for training"),
         (("--catalogue", "a", "--embeddings"), "--pipeline study: --catalogue, --embeddings are for the pipeline tag"),
@@ -241,7 +243,9 @@ def test_a_missing_package(server):
 
 
 def test_an_unknown_pipeline(server):
-    with pytest.raises(TagscaleError, match="no pipeline 'trainings'; there are: data, training, study, retrain, tag"):
+    with pytest.raises(
+        TagscaleError, match="no pipeline 'trainings'; there are: data, training, study, retrain, watch, tag"
+    ):
         call("submit", server, "--pipeline", "trainings")
 
 
