@@ -38,7 +38,7 @@ from machine import processor
 
 SECONDS, RATE, WINDOW = 30, 44_100, 3 * 16_000
 MODEL = "msd-musicnn"
-MEASURES = ("cpu", "song", "start", "memory", "differs")
+MEASURES = ("cpu", "start", "memory", "differs")
 TAGSCALE = [sys.executable, "-c", "import sys; from tagscale.cli import main; main(sys.argv[1:])"]
 
 
@@ -75,7 +75,7 @@ def _songs(folder: Path, count: int) -> list[Path]:
 
 
 def _measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, float]]]:
-    """By way and round: seconds, processor seconds and MB of one file, and of all."""
+    """By way and round: processor seconds a song and to start, MB, and how much scores differ from tagscale's."""
     files = _songs(folder, 1 + arguments.songs)
     script = [sys.executable, __file__]
     ways = {
@@ -95,7 +95,6 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> dict[str, list[dic
             songs = arguments.songs
             measured[way].append(
                 {
-                    "song": (all_files["seconds"] - one["seconds"]) / songs,
                     "cpu": (all_files["cpu"] - one["cpu"]) / songs,
                     "start": one["cpu"],
                     "memory": all_files["memory"],
@@ -116,8 +115,8 @@ def _scores_of(way: str, said: bytes, folder: Path) -> np.ndarray:
 
 
 def _run(words: list[str]) -> dict[str, Any]:
-    """Seconds by the clock, processor seconds of a command and of its processes, and its peak memory in MB."""
-    before, begin, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), [0.0]
+    """Processor seconds of a command and of its processes, its peak memory in MB, and what it prints."""
+    before, peak = resource.getrusage(resource.RUSAGE_CHILDREN), [0.0]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def watch() -> None:
@@ -133,7 +132,7 @@ def _run(words: list[str]) -> dict[str, Any]:
         raise SystemExit(f"{' '.join(words[:8])}: {problem.decode()[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": time.monotonic() - begin, "cpu": cpu, "memory": peak[0] / 1e6, "said": said}
+    return {"cpu": cpu, "memory": peak[0] / 1e6, "said": said}
 
 
 def _tree(pid: int) -> list[int]:
@@ -217,17 +216,16 @@ def _page(arguments: argparse.Namespace, measured: dict[str, list[dict[str, floa
         f"torch {torch.__version__}, OMP_NUM_THREADS {threads}. Made by benchmarks/tagging.py, `--songs "
         f"{arguments.songs} --rounds {arguments.rounds}`.",
         "",
-        "| way | processor seconds a song | songs/s on two cores | times tagscale's | seconds by the clock | start and "
+        "| way | processor seconds a song | songs/s on two cores | times tagscale's | start and "
         "first song, processor seconds | memory | scores differ by |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     ours = measured["tagscale"]
     for way, rounds in measured.items():
-        cpu, clock, start, memory, differs = (statistics.median(one[key] for one in rounds) for key in MEASURES)
+        cpu, start, memory, differs = (statistics.median(one[key] for one in rounds) for key in MEASURES)
         ratio = statistics.median(one["cpu"] / mine["cpu"] for one, mine in zip(rounds, ours, strict=True))
         lines.append(
-            f"| {way} | {cpu:.3f} | {2 / cpu:.1f} | {ratio:.2f} | {clock:.2f} | {start:.1f} | {memory:,.0f} MB "
-            f"| {differs:.0e} |"
+            f"| {way} | {cpu:.3f} | {2 / cpu:.1f} | {ratio:.2f} | {start:.1f} | {memory:,.0f} MB | {differs:.0e} |"
         )
     return "\n".join([*lines, ""])
 
