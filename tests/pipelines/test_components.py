@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from components.partition import partition
 from components.train import train
+from components.watch import watch
 
 from tagscale.cluster import trainjob
 from tagscale.cluster.volume import hand_on
 from tagscale.params.load import laid_over, load
 from tagscale.params.stage_names import STAGES
+from tagscale.report import drift
 from tagscale.runtime.identity import RunIdentity
+from tagscale.serving import watch as serving_watch
 from tagscale.stages import partition as partition_stage
 from tagscale.stages import preflight, train_baseline
 from tagscale.stages import train as train_stage
@@ -110,6 +113,22 @@ def test_a_partition_starts_from_the_last_one(place: Path, monkeypatch: pytest.M
         made = partition.python_func(settings=settings(place), partition=artifact(place / f"out-{number}"), **others)
         assert made == f"{'d' * 12}-{'p' * 12}"
     assert before == [None, ["made-1", "partition.json"]]
+
+
+@pytest.mark.parametrize("drifts", [True, False])
+def test_a_watch_reads_rows_on_the_volume_and_returns_its_verdict(
+    place: Path, monkeypatch: pytest.MonkeyPatch, drifts: bool
+) -> None:
+    record = {"model": "m", "version": "4", "drift": drifts}
+    monkeypatch.setattr("tagscale.serving.rows.read_rows", str)
+    monkeypatch.setattr(serving_watch, "watch", lambda rows, model, margin, files: record | {"read": rows})
+    monkeypatch.setattr(serving_watch, "reason_of", lambda record: "A reason.")
+    monkeypatch.setattr(drift, "write", lambda page, record, reason, source: page.write_text(record["read"]))
+    report, given = artifact(place / "report"), json.loads(Path(settings(place).path).read_text())
+    verdict = watch.python_func(params=json.dumps(given), rows="scores/2026", margin=0.06, report=report)
+    assert verdict == ("drift" if drifts else "no drift"), "the pipeline's condition compares it"
+    assert Path(report.path).read_text() == str(place / "volume" / "scores" / "2026")
+    assert (report.metadata["version"], report.metadata["verdict"]) == ("4", verdict)
 
 
 @pytest.mark.parametrize("name", [*STAGES, *AROUND])
