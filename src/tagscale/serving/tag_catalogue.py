@@ -64,11 +64,11 @@ class Progressed:
         return self.kept + self.new
 
     def pace(self) -> str:
-        """Files and hours of music in a second, and what remains."""
+        """Files a second, how many times faster than the music plays, and what remains."""
         elapsed = max(time.monotonic() - self.begin, 1e-9)
         rate = self.new / elapsed
         left = f", {duration((self.total - self.done) / rate)} left" if rate and self.total > self.done else ""
-        return f"{rate:.1f} files/s, {self.seconds / elapsed / 3600:.3g} h of music/s{left}"
+        return f"{rate:.1f} files/s, {self.seconds / elapsed:,.0f} x real time{left}"
 
     def summary(self, out: Path) -> list[str]:
         """What there is now, and how fast it came, in lines for people."""
