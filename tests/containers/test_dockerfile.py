@@ -52,6 +52,11 @@ def test_what_serves_runs_no_pipelines() -> None:
     assert not {"kfp", "dvc", "great-expectations", "kubeflow"} & served
 
 
+@pytest.mark.parametrize("name", ["requirements-image.lock", "requirements-serve.lock"])
+def test_the_build_sees_the_lock_of_each_image(name: str) -> None:
+    assert f"!{name}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
 def test_the_older_builder_can_read_it() -> None:
     assert not re.search(r"--mount=|--link|--chmod|<<|^# *syntax|TARGETARCH|COPY --parents", DOCKERFILE, re.MULTILINE)
 
