@@ -61,7 +61,7 @@ class LogMelSpectrogram:
         self.mean, self.std = float(layer.mean), float(layer.std)
 
     def __call__(self, wave: Tensor) -> Tensor:
-        wave = self.resample(wave)
+        wave = self.resample(wave[None])[0]
         mel = self.mel(wave)[:, : len(wave) // self.layer.hop]
         if self.layer.compression is None:
             mel = 10 * torch.log10(mel.clamp(min=1e-10))

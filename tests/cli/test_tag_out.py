@@ -265,6 +265,7 @@ def test_a_bucket_is_tagged_and_its_changes_are_noticed(
         assert seconds["s3://music/2024/good.wav"] == 1.0
     finally:
         server.stop()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # the next test has another server
 
 
 def peak_of(project: Path, file: Path) -> int:
@@ -280,12 +281,12 @@ def peak_of(project: Path, file: Path) -> int:
 
 
 @pytest.mark.slow
-def test_two_hours_of_music_are_in_memory_once(project: Path, tmp_path: Path) -> None:
+def test_half_an_hour_of_music_is_in_memory_once(project: Path, tmp_path: Path) -> None:
     noise = song(1, seconds=60)
-    for name, minutes in (("minute", 1), ("mix", 119)):
+    for name, minutes in (("minute", 1), ("mix", 31)):
         with soundfile.SoundFile(tmp_path / f"{name}.wav", "w", 16_000, 1) as file:
             for _ in range(minutes):
                 file.write(noise)
     minute, mix = (peak_of(project, tmp_path / f"{name}.wav") for name in ("minute", "mix"))
-    assert mix - minute < 500, "MB; the samples take 230 once, and batches of them the rest"
-    assert read_rows(tmp_path / "mix.jsonl").files["seconds"].tolist() == [7140.0]
+    assert mix - minute < 400, "MB; the samples take 60 once, and batches of them the rest"
+    assert read_rows(tmp_path / "mix.jsonl").files["seconds"].tolist() == [1860.0]

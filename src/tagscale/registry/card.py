@@ -158,8 +158,8 @@ def _counted(counts: pd.Series) -> str:
 
 
 def _data(trial: Trial, version: Version) -> list[str]:
-    params, catalog, parts = trial.params, trial.catalog, trial.parts
-    facts, identity = DATASETS[params.dataset.source], RunIdentity(**trial.chosen.identity)
+    catalog, parts = trial.catalog, trial.parts
+    facts, identity = DATASETS[catalog.origin[0]], RunIdentity(**trial.chosen.identity)
     left_out = len(catalog.tracks) - len(parts.table)
     published = version.tags.get("tagscale.data_version", "unpublished")
     lines = [

@@ -1,6 +1,6 @@
 """`tagscale serve` beside `mlflow models serve`: times, throughput and memory on the same model, and hostile uploads.
 
-    python benchmarks/serving.py PROJECT AUDIO --output benchmarks/results/serving.md
+    python benchmarks/http_server.py PROJECT AUDIO --output benchmarks/results/serving.md
 
 PROJECT is a folder with params.yaml and a registry, AUDIO one with audio files. Both servers run all the time; they
 are asked in turn, so that whatever else the machine does meets both. In a closed loop each client sends its next
@@ -279,7 +279,7 @@ def main() -> None:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     head = f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores that others used as well (load {load})"
     head += f", {len(contents)} songs, {time.monotonic() - began:.0f} s. "
-    head += f"`python benchmarks/serving.py PROJECT AUDIO {' '.join(sys.argv[3:])}`"
+    head += f"`python benchmarks/http_server.py PROJECT AUDIO {' '.join(sys.argv[3:])}`"
     report = "\n".join([head, "", *lines, ""])
     print(report)
     if arguments.output:
