@@ -133,7 +133,7 @@ def make_study(
     )
     study = TinyStudy(root, parse(settings))
     catalog = _catalog(tags, tracks)
-    catalog.save(root / "catalog")
+    catalog.save(root / "catalog", source="synth")
     ids = enumerate(catalog.tracks["track_id"])
     write_store(root / "store", ((track, song(number), {"audio_sha256": f"{number}"}) for number, track in ids))
     partition = _partition(catalog, split)
