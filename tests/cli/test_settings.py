@@ -43,3 +43,12 @@ def test_a_preset_leaves_the_layout_that_dvc_writes(tmp_path: Path, preset: str)
     rewrite(file, changes)
     assert yaml.safe_load(file.read_text()) == laid_over(read_yaml(ROOT / "params.yaml"), changes)
     assert len(changed_by_dvc(file, "train.batch=9")) == 2, "one line, before and after"
+
+
+def test_a_list_is_emptied_on_its_own_lines(tmp_path: Path) -> None:
+    """Also one above null, with a comment beside its key."""
+    file = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    rewrite(file, {"registry": {"gate": {"floor": []}}})
+    lines = ndiff((ROOT / "params.yaml").read_text().splitlines(), file.read_text().splitlines())
+    changed = [line.partition("#")[0].rstrip() for line in lines if line[0] in "-+"]
+    assert changed == ["-     floor:", "+     floor: []", "-     - baseline", "-     - constant"]

@@ -4,7 +4,6 @@ The file keeps the layout in which DVC writes it for `dvc exp run --set-param`: 
 in one line within 80 columns. So neither changes more lines than those of its settings.
 """
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,8 @@ def rewrite(file: Path, changes: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     yaml = YAML()
     content = yaml.load(file.read_text(encoding="utf-8"))
     changed = _lay_over(content, changes)
-    text = io.StringIO()
-    yaml.dump(content, text)
     with replacing(file) as fresh, fresh.open("w", encoding="utf-8") as out:
-        yaml.dump(yaml.load(text.getvalue()), out)  # the comment beside an emptied list goes back to its column
+        yaml.dump(content, out)
     return changed
 
 
@@ -42,6 +39,8 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
         elif key not in content or content[key] != value:
             changed.append((where, content.get(key), value))
             content[key] = value
+            if value == [] and key in content.ca.items:
+                content.ca.items[key][3] = None  # the comment stood above a block; beside [] it ends the line
     return changed
 
 
