@@ -40,10 +40,10 @@ from tagscale.study.tables import read_predictions
 
 MARGIN, LEVEL = 0.06, 0.05
 SIZES = ((100, 100), (400, 400), (1000, 2000))  # tracks of the profile, and served; those of their artists at most
-WHO = {"artists": "{0}/{1}.flac", "unknown": "{1}.flac", "independent": "{1}/{1}.flac"}  # what the paths of rows tell
+WHO = {"known": "{0}/{1}.flac", "unknown": "{1}.flac", "independent": "{1}/{1}.flac"}  # what the paths of rows tell
 
 
-def rows_of(scores: np.ndarray, tags: Sequence[str], artists: np.ndarray, who: str = "artists") -> Rows:
+def rows_of(scores: np.ndarray, tags: Sequence[str], artists: np.ndarray, who: str = "known") -> Rows:
     """Rows of scores in files that differ in nothing else."""
     table = pd.DataFrame(scores, columns=list(tags)).astype(np.float32)
     files = pd.DataFrame({"path": [WHO[who].format(artist, row) for row, artist in enumerate(artists)], "error": None})
@@ -104,7 +104,7 @@ def alarms(
     for who in WHO if watched else ():
         record = compare(rows_of(now, tags, others, who), profile, None, MARGIN, False)
         raised[f"watch, artists {who}"] = record["drift"]
-        if who == "artists":
+        if who == "known":
             raised["its tags alone"] = any(one["drifts"] for one in record["tags"])
             raised["its classifier alone"] = record["together"]["drifts"]
     return raised
