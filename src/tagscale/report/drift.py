@@ -2,18 +2,16 @@
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tagscale.report.appearance import DASHES, INK, STYLE
+from tagscale.report.templates import templates
 from tagscale.runtime.files import replacing
 
 DRIFTS, HOLDS = "#b3261e", "#5a616a"
@@ -44,10 +42,7 @@ def write(path: Path, record: Mapping[str, Any], reason: str, source: str) -> No
 
 def render(record: Mapping[str, Any], reason: str, source: str) -> str:
     """The page, without a reference to anything outside it."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["code"] = lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    environment = templates()
     environment.filters["chance"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["interval"] = interval_words
     environment.filters["p"] = lambda value: "" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,19 +1,17 @@
 """The gate's page: one verdict as HTML and as a figure, from its record (`registry.gate.Verdict.record`)."""
 
 import base64
-import re
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tagscale.evaluation.metrics import METRICS
 from tagscale.report.appearance import DASHES, INK, STYLE
 from tagscale.report.figures import save_png
+from tagscale.report.templates import templates
 from tagscale.runtime.files import replacing
 
 PASSED, HELD, PLAIN = "#2e7d4f", "#b3261e", "#5a616a"  # of a condition that holds, of one that does not, of a group
@@ -49,11 +47,7 @@ def write(folder: Path, record: dict[str, Any], about: dict[str, Any]) -> None:
 
 def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -> str:
     """The page, without a reference to anything outside it."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["label"] = lambda key: METRICS[key].label
-    environment.filters["code"] = lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    environment = templates()
     return environment.get_template("gate.html").render(
         record=record,
         about=about,

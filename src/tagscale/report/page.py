@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from pydantic import FiniteFloat
 from typing_extensions import TypedDict
@@ -20,6 +19,7 @@ from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
 from tagscale.report import pictures
 from tagscale.report.appearance import colour_of, outline_of
+from tagscale.report.templates import templates
 from tagscale.report.words import TERMS, Meaning, coverage, directions, duration, interval_words, rate_words
 from tagscale.runtime.reading import Damaged, read_json
 from tagscale.runtime.words import listed
@@ -71,9 +71,7 @@ def render(
     table = study.comparison.assign(rate=training_rates(study))
     tags, scored = tag_scores(study, study.largest), _scored(table)
     longest = max((time.seconds for time in times), default=0.0)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = templates()
     environment.filters["names"] = lambda text: _coloured(str(text), study.everyone)
     environment.filters["name"] = label_of
     environment.filters["number"] = lambda value: NOTHING if np.isnan(value) else f"{value:.2f}"

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy import stats
 
-import tagscale.report
 from tagscale.evaluation.metrics import METRICS
 from tagscale.registry.gate import compared
 from tagscale.registry.paired import Gap, Paired, Tracks
+from tagscale.report.templates import templates
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing
 from tagscale.serving.rows import Rows, read_rows
@@ -279,20 +278,10 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def write_page(comparison: Comparison, file: Path) -> None:
     """Write the comparison as a page, without a reference to anything outside it."""
-    folders = [Path(__file__).parent, Path(tagscale.report.__file__).parent]
-    environment = Environment(
-        loader=FileSystemLoader(folders),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["label"] = lambda key: METRICS[key].label
     tags = sorted(comparison.tags, key=lambda one: -abs(one.difference.value) if one.difference else 1)
     ends = [abs(end) for tag in tags if tag.difference for end in (tag.difference.low, tag.difference.high)]
     reach = next(step for step in (0.05, 0.1, 0.2, 0.5, 1.0) if max(ends, default=0) <= step)
-    page = environment.get_template("comparison.html").render(
-        one=comparison, tags=tags, confidence=CONFIDENCE, reach=reach
-    )
+    template = templates().get_template("comparison.html")
+    page = template.render(one=comparison, tags=tags, confidence=CONFIDENCE, reach=reach)
     with replacing(file) as fresh:
         fresh.write_text(page, encoding="utf-8")
