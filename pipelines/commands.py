@@ -36,7 +36,7 @@ def submit_command(
     timeout: Minutes = None,
 ) -> None:
     """Run a pipeline on a Kubeflow Pipelines server, as a version named by the git commit."""
-    package = submission.pack(pipeline)
+    package = submission.pack(pipeline).given(**submission.arguments(pipeline))
     _check_images(package)
     client = connect(server)
     target = prepare(client, package, submission.experiment or package.title, submission.existing_experiment)
@@ -76,6 +76,8 @@ def schedule_command(
         raise TagscaleError("expected either --cron, to make or replace a recurring run, or --remove, to delete it.")
     times = with_seconds(cron) if cron else ""
     package = submission.pack(pipeline)
+    if not remove:
+        package = package.given(**submission.arguments(pipeline))
     experiment = submission.experiment or package.title
     name = name or f"{package.name} {experiment}"
     client = connect(server)

@@ -35,11 +35,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell(Settings):
-    """The settings, and which cell of the grid a pipeline of one training (training, retrain) takes."""
+    """The settings, and which cell of the grid a pipeline of one training (training, retrain, watch) takes."""
 
     model: Annotated[
         str | None,
-        typer.Option(help="training, retrain: default the first of train.models; tag: default registry.name."),
+        typer.Option(help="training, retrain, watch: default the first of train.models; tag: default registry.name."),
     ] = None
     size: Annotated[str | None, typer.Option(help="Training tracks or `all`; default the largest size.")] = None
     seed: Annotated[int | None, typer.Option(help="Default: the first of train.seeds.")] = None
@@ -118,6 +118,5 @@ class Submission(Run):
     service_account: Annotated[str, typer.Option(help="Kubernetes service account of the tasks.")] = TASKS_ACCOUNT
 
     def pack(self, pipeline: str) -> Package:
-        """The pipeline as it is submitted."""
-        package = read_package(self.package) if self.package else compile_package(pipeline, self.of(pipeline))
-        return package.given(**self.arguments(pipeline))
+        """The pipeline, without the arguments of a run."""
+        return read_package(self.package) if self.package else compile_package(pipeline, self.of(pipeline))

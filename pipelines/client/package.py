@@ -48,13 +48,13 @@ class Package:
         return hashlib.sha256(self.text.encode()).hexdigest()[:8]
 
     def given(self, **arguments: Any) -> "Package":
-        """The same pipeline, run with these arguments beside others. Raises TagscaleError for an unknown parameter."""
+        """The same pipeline, run with these arguments. Raises TagscaleError for an unknown parameter."""
         known = documents_of(self.text)[0]["root"].get("inputDefinitions", {}).get("parameters", {})
         for name in arguments:
             if name not in known:
                 has = f"its parameters are {', '.join(known)}" if known else "it has none"
                 raise TagscaleError(f"{self.name}: no parameter `{name}` ({has}); compile the pipeline again.")
-        return replace(self, arguments={**self.arguments, **arguments})
+        return replace(self, arguments=arguments)
 
     @property
     def specs(self) -> Specs:

@@ -12,6 +12,8 @@ def test_schedules_a_watch(server):
     call("schedule", server, "--pipeline", "watch", "--rows", "scores/2026", "--cron", "0 5 * * *")
     made = only(server.recurring)
     assert made["runtime_config"]["parameters"] == {"rows": "scores/2026"}
+    call("schedule", server, "--pipeline", "watch", "--remove")
+    assert server.recurring == {}
 
 
 def test_schedules(server):
