@@ -151,7 +151,7 @@ def part(plan: Plan, number: int) -> Path:
 
 def plan_in(artifact: str) -> Plan:
     """The plan that the first task has handed on."""
-    return read_json(Path(artifact), Plan, "python -m pipelines submit --pipeline tag")
+    return read_json(Path(artifact), Plan, "tagscale pipelines submit --pipeline tag")
 
 
 def _check_shards(folder: Path, shards: int) -> None:

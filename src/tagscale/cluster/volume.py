@@ -153,7 +153,7 @@ class Volume:
             TagscaleError: dataset.version is none of the recorded versions; the message names them.
         """
         recorded = {
-            file.stem: read_json(file, dict[str, Any], "tagscale pipelines submit data")
+            file.stem: read_json(file, dict[str, Any], "tagscale pipelines submit --pipeline data")
             for file in sorted((self.folder / "versions").glob("*.json"))
         }
         version = params.dataset.version
