@@ -22,21 +22,10 @@ CONFIG = (
     "AWS_DEFAULT_REGION",
 )
 SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-TRACKED = (
-    "begin",
-    "train",
-    "evaluate",
-    "ensemble",
-    "compare",
-    "register",
-    "plan",
-    "watch",
-    "end",
-)  # these log in to MLflow
-LIKE = {
-    "merge": "preprocess",
-    "tag": "preprocess",
-}  # a task that is no stage gets the share of this stage, or the default
+# These log in to MLflow.
+TRACKED = ("begin", "train", "evaluate", "ensemble", "compare", "register", "plan", "watch", "end")
+# A task that is no stage gets the share of this stage, or the default.
+LIKE = {"merge": "preprocess", "tag": "preprocess"}
 LOADING = ("train", "evaluate")  # their loaders hand patches on through shared memory, of which pods have 64 MB
 SHARED_MEMORY = "4Gi"  # part of the task's memory
 BACK_OFF = "60s"  # before the first retry, twice as long before the next
