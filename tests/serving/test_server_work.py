@@ -147,3 +147,23 @@ def test_what_a_process_of_models_dies_over_is_asked_once_more(
     assert len(asked) == min(deaths + 1, ATTEMPTS)
     lost = {"error": "the process of the models ended while it was scored"}
     assert answer == (lost if deaths == ATTEMPTS else {"scores": {}})
+
+
+def test_the_next_process_does_not_owe_what_nobody_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "LOOK_SECONDS", 0.01)
+    number = [1]
+    monkeypatch.setattr(State, "process", lambda self, name: number[-1])
+
+    async def owed() -> list[int]:
+        scoring = Scoring(Models().score, State(tmp_path), ANSWERING)
+        watching = asyncio.create_task(scoring.watch())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await scoring.ask(Recording("a", samples=tmp_path), "champion", Wanted())
+        before = len(scoring.asked)
+        number.append(2)
+        await asyncio.sleep(0.1)
+        watching.cancel()
+        return [before, len(scoring.asked)]
+
+    assert asyncio.run(owed()) == [1, 0]

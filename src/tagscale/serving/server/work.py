@@ -85,7 +85,6 @@ class Scoring:
     ) -> None:
         self.score, self.state, self.process, self.count = score, state, process, count
         self.asked: dict[asyncio.Task[Answer], float] = {}
-        self.died: asyncio.Future[None] | None = None
 
     @property
     def oldest(self) -> float:
@@ -94,13 +93,13 @@ class Scoring:
         return now - min(self.asked.values(), default=now)
 
     async def watch(self) -> None:
-        """Notice, for ever, when a new process has taken the place of one that died."""
+        """Notice, for ever, when a new process has taken the place of one that died, which answers no more."""
         present = None
         while True:
             number = self.state.process(self.process)
-            if number != present and present is not None and self.died is not None:
-                self.died.set_result(None)
-                self.died = None
+            if number != present and present is not None:
+                for task in self.asked:
+                    task.cancel()
             present = number
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -111,12 +110,9 @@ class Scoring:
             task = asyncio.ensure_future(self.score(request))
             self.asked[task] = time.monotonic()
             task.add_done_callback(self._answered)
-            self.died = self.died or asyncio.get_running_loop().create_future()
-            either: set[asyncio.Future[Any]] = {task, self.died}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
+            await asyncio.wait([task])
+            if not task.cancelled():  # by `watch`
                 return task.result()
-            task.cancel()  # nobody will answer it
         return {"error": "the process of the models ended while it was scored"}
 
     def _answered(self, task: asyncio.Task[Answer]) -> None:
