@@ -43,12 +43,16 @@ class Models:
 
 
 @contextmanager
-def serving(folder: Path, score: Score, shadow: Score, **limits: Any) -> Iterator[tuple[Client, Http]]:
+def serving(
+    folder: Path, score: Score, shadow: Score, record: Path | None = None, **limits: Any
+) -> Iterator[tuple[Client, Http]]:
     """The HTTP side of a server, until the block ends."""
     state = State(folder)
     state.set_loaded(ANSWERING, [{**NAMES, "name": "champion", "role": LEAD, "tags": []}])
     asked = [Asked("champion", LEAD, "tagger"), Asked("challenger", SHADOW, "tagger")]
-    settings = Settings("127.0.0.1", 8080, asked, Limits(**limits), open_metrics=False, tokens=["t" * 20])
+    settings = Settings(
+        "127.0.0.1", 8080, asked, Limits(**limits), open_metrics=False, tokens=["t" * 20], record=record
+    )
     http, app = Http(settings, state, score, shadow), FastAPI()
     http.install(app)
     running = uvicorn.Server(uvicorn.Config(http.guard(app), port=0, lifespan="on", log_level="error"))
@@ -105,6 +109,21 @@ def test_a_shadow_that_falls_behind_is_left_out(tmp_path: Path, monkeypatch: pyt
         wait_for(lambda: 'tagscale_shadow_total{outcome="heard"} 3.0' in client.ask("/metrics").content)
         assert not list(http.state.uploads.iterdir())
         assert {request["slot"] for request in shadow.asked} == {"challenger"}
+
+
+def test_a_part_that_cannot_be_written_costs_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(record, "PART_ROWS", 1)
+    models, rows = Models(), tmp_path / "rows"
+    models.end.set()
+    rows.write_text("no folder")
+    with serving(tmp_path, models.score, models.score, rows) as (client, _):
+        assert client.ask("/tag", SONG, "audio/wav").status == 200
+        wait_for(lambda: "rows of what was served are lost" in caplog.text)
+        rows.unlink()
+        assert client.ask("/tag", SONG, "audio/wav").status == 200
+        wait_for(lambda: bool(list(rows.glob("lead/*.parquet"))))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -10,6 +10,7 @@ for it, the next ones are dropped and counted.
 """
 
 import asyncio
+import logging
 import os
 import time
 import uuid
@@ -25,10 +26,13 @@ from tagscale.serving.server.lineup import LEAD, SHADOW, State
 from tagscale.serving.server.metrics import Metrics
 from tagscale.serving.server.work import Answer, Recording, Scoring, Wanted
 
+logger = logging.getLogger(__name__)
+
 PART_ROWS, PART_SECONDS = 500, 30.0  # a part is written when it has so many rows, or after so long
 WAITING = 64  # recordings that may wait for the shadow; 8 minutes of samples take 15 MB
 MODELS = "models.json"
 AT_ONCE = 4  # of them are in work
+Rows = dict[tuple[str, str], list[dict[str, Any]]]  # by role and version
 FACTS = {  # a row's columns, by what was measured
     "seconds": "source_seconds",
     "rate": "source_rate",
@@ -37,15 +41,15 @@ FACTS = {  # a row's columns, by what was measured
 
 
 class Log:
-    """Writes rows as parts of Parquet into a folder."""
+    """Collects rows, and writes them as parts of Parquet into a folder."""
 
     def __init__(self, folder: Path, state: State) -> None:
         self.folder, self.state, self.since = folder, state, time.monotonic()
-        self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)  # by role and version
+        self.rows: Rows = defaultdict(list)
         self.times: list[dict[str, Any]] = []
 
     def add(self, role: str, path: str, answer: Answer, seconds: float | None) -> None:
-        """Add what was answered for a recording. A part is written when it is time."""
+        """Add what was answered for a recording."""
         self.rows[role, answer["sha256"]].append({"path": path} | answer)
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.times.append({"path": path, "role": role, "when": when, "seconds": seconds})
@@ -56,12 +60,26 @@ class Log:
 
     def flush(self) -> None:
         """Write what is there."""
+        self.write(*self.take())
+
+    def take(self) -> tuple[Rows, list[dict[str, Any]]]:
+        """The rows and times of the next part, in the thread that adds them."""
+        rows, times = self.rows, self.times
+        self.rows, self.times, self.since = defaultdict(list), [], time.monotonic()
+        return rows, times
+
+    def write(self, rows: Rows, times: list[dict[str, Any]]) -> None:
+        """Write a part, in any thread. One that cannot be written is lost, and the log says so."""
+        try:
+            self._write(rows, times)
+        except Exception:  # of the disk, or of a library
+            logger.exception("%s: %d rows of what was served are lost", self.folder, len(times))
+
+    def _write(self, rows: Rows, times: list[dict[str, Any]]) -> None:
         import pandas as pd
 
         from tagscale.serving.rows import write_rows
 
-        rows, times = dict(self.rows), self.times
-        self.rows, self.times, self.since = defaultdict(list), [], time.monotonic()
         for (role, _), answers in rows.items():
             records = [_row(answer).record() for answer in answers]
             tags: list[str] = next((list(answer["scores"]) for answer in answers if "scores" in answer), [])
@@ -164,7 +182,7 @@ class Served:
         while True:
             await asyncio.sleep(1)
             if self.log and self.log.is_due:
-                await asyncio.to_thread(self.log.flush)
+                await asyncio.to_thread(self.log.write, *self.log.take())
 
     def end(self) -> None:
         if self.log:
