@@ -28,7 +28,7 @@ from tagscale.catalog.tables import Catalog, catalog_of
 from tagscale.cli import main
 from tagscale.evaluation.decisions import Decisions, Sigmoid, TagDecision
 from tagscale.serving.dataset import Dataset
-from tagscale.serving.neighbours import index
+from tagscale.serving.neighbours import Neighbours, index
 from tagscale.serving.server.app import Http, Settings
 from tagscale.serving.server.guard import Limits
 from tagscale.serving.server.held import Held
@@ -151,7 +151,9 @@ def test_tracks_are_found_with_their_sound_and_truth(site: Site) -> None:
     assert result["facts"]["audio_sha256"] == track["audio_sha256"]
 
 
-def test_similar_tracks_are_those_of_the_model_that_heard_them(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_similar_tracks_are_those_of_the_model_that_heard_them(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard = site.form({"a.wav": wav(SONGS[3])}, "?embedding=true").content
     asked = {"sha256": heard["sha256"], "embedding": heard["results"][0]["embedding"]}
     missing = site.ask("/dataset/similar", asked)
@@ -185,6 +187,9 @@ def test_similar_tracks_are_those_of_the_model_that_heard_them(site: Site, capsy
     others = site.ask("/dataset/similar", asked | {"without": "t3"}).content["tracks"]
     assert others == tracks[1:]
     assert "expected" in site.ask("/dataset/similar", asked | {"embedding": [1.0]}).content["error"]
+    monkeypatch.setattr(Neighbours, "load", lambda *_: 1 / 0)
+    longer = asked | {"sha256": f"{heard['sha256'][:16]:0<64}"}
+    assert site.ask("/dataset/similar", longer).content["tracks"] == tracks, "an index is read once"
 
 
 def test_a_correction_is_a_row_and_what_is_none_leaves_no_trace(site: Site) -> None:

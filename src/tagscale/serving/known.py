@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from tagscale.catalog.corrections import Correction, append
 from tagscale.runtime.errors import TagscaleError
 from tagscale.serving.dataset import Dataset
-from tagscale.serving.neighbours import Neighbours
+from tagscale.serving.neighbours import Neighbours, folder_of
 
 MOST_FOUND, MOST_SIMILAR = 100, 10
 MOST_CORRECTIONS, LONGEST_TEXT, LONGEST_EMBEDDING = 100, 1000, 1 << 16
@@ -77,7 +77,7 @@ def known_routes(data: Path | None, corrections: Path | None) -> APIRouter:
 
 def _of_dataset(dataset: Dataset, data: Path) -> APIRouter:
     """Tracks with their sound and truth, and those that sound alike."""
-    router, indices = APIRouter(), dict[str, Neighbours]()
+    router, indices = APIRouter(), dict[Path, Neighbours]()
 
     def known(track_id: str) -> str:
         if track_id not in dataset:
@@ -107,9 +107,10 @@ def _of_dataset(dataset: Dataset, data: Path) -> APIRouter:
     @router.post("/similar")
     def similar(asked: Similar) -> dict[str, Any]:
         try:
-            if asked.sha256 not in indices:
-                indices[asked.sha256] = Neighbours.load(data, dataset.store.hash, asked.sha256)
-            nearest = indices[asked.sha256].nearest(asked.embedding, MOST_SIMILAR + 1)
+            folder = folder_of(data, dataset.store.hash, asked.sha256)  # of any longer or shorter form of it
+            if folder not in indices:
+                indices[folder] = Neighbours.load(data, dataset.store.hash, asked.sha256)
+            nearest = indices[folder].nearest(asked.embedding, MOST_SIMILAR + 1)
         except TagscaleError as error:
             raise HTTPException(404, str(error)) from None
         others = [(track, cosine) for track, cosine in nearest if track in dataset and track != asked.without]
