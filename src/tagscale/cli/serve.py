@@ -78,7 +78,8 @@ def serve(
 
     name = model or registered_model(params)
     lead = name if is_published(name) and version == ALIASES[0] else version  # an encoder is there without a registry
-    roles = {LEAD: [lead], BESIDE: beside or [], SHADOW: [shadow] if shadow else []}
+    others = [one for one in dict.fromkeys(beside or []) if one != lead]  # each name has one slot
+    roles = {LEAD: [lead], BESIDE: others, SHADOW: [shadow] if shadow else []}
     settings = Settings(
         host,
         port,

@@ -96,9 +96,7 @@ class Models(litserve.LitAPI):
     def _take_up(self) -> None:
         """Load the versions that are new in the lineup, then put them in place, and say so."""
         slots = [slot for slot in self.state.slots() if slot.role in self.roles]
-        fresh = {
-            slot.name: self.hold(slot) for slot in slots if getattr(self.taggers.get(slot.name), "slot", None) != slot
-        }
+        fresh = {slot.name: self.hold(slot) for slot in slots if not self._has(slot)}
         self.taggers |= fresh
         if fresh:
             self.state.set_loaded(self.name, [self.taggers[slot.name].about() for slot in slots])
