@@ -140,9 +140,8 @@ def _server(settings: Settings, state: State) -> litserve.LitServer:
         return lambda request: handlers[place].handle_request(request, dict)
 
     http = Http(settings, state, asking(0), asking(1))
-    accelerator = (
-        "cuda" if check_cuda_with_nvidia_smi() else "cpu"
-    )  # its `auto` knows a GPU only where torch is imported
+    # LitServe's `auto` knows a GPU only where torch is imported
+    accelerator = "cuda" if check_cuda_with_nvidia_smi() else "cpu"
     server = litserve.LitServer(
         models, accelerator=accelerator, timeout=settings.limits.seconds, restart_workers=True,
         disable_openapi_url=True, middlewares=[http.guard],

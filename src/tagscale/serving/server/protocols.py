@@ -87,12 +87,12 @@ def protocol_routes(service: Service) -> APIRouter:
         output = params.get("output", OUTPUTS[0]) if isinstance(params, dict) else None
         if output not in OUTPUTS:
             raise HTTPException(400, f"params: found {params!r}, expected output, one of {', '.join(OUTPUTS)}.")
+        if output not in (OUTPUTS[0], "json") and not any(tag["threshold"] is not None for tag in slot["tags"]):
+            raise HTTPException(400, f"This version has no decisions, so no {output}: register the run again.")
         async with service.folder() as folder:
             texts = [(f"row {row}", text) for row, text in enumerate(_rows(body))]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
             of, answers = await service.tag(recordings, slot, Wanted())
-        if output not in (OUTPUTS[0], "json") and not any(tag["threshold"] is not None for tag in slot["tags"]):
-            raise HTTPException(400, f"This version has no decisions, so no {output}: register the run again.")
         tags = [tag["tag"] for tag in slot["tags"]]
         predictions: list[dict[str, Any]] = (
             [{"result": json.dumps(_said(answer))} for answer in answers]
