@@ -22,8 +22,10 @@ from tagscale.evaluation.decisions import Decisions, Sigmoid, TagDecision
 from tagscale.registry.package import register
 from tagscale.registry.versions import Registry
 from tagscale.runtime.identity import RunIdentity
+from tagscale.serving.server.guard import Limits
 
 MODEL = "tagscale-tagger"
+LIMITS = Limits(at_once=16, body_bytes=1 << 20, recordings=8, audio_seconds=1200.0, seconds=300)
 TAGS = ("rock", "Señal 音楽", "energy")
 
 

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from registry.tiny import song, tiny_tagger
 from servers.processes import free_port
 from serving.chromium import CHROMIUM, Page, browser
-from serving.served import MODEL, TAGS, Client
+from serving.served import LIMITS, MODEL, TAGS, Client
 from stores import write_store
 from tagscale.catalog.corrections import corrected
 from tagscale.catalog.tables import Catalog, catalog_of
@@ -30,7 +30,6 @@ from tagscale.evaluation.decisions import Decisions, Sigmoid, TagDecision
 from tagscale.serving.dataset import Dataset
 from tagscale.serving.neighbours import Neighbours, index
 from tagscale.serving.server.app import Http, Settings
-from tagscale.serving.server.guard import Limits
 from tagscale.serving.server.held import Held
 from tagscale.serving.server.lineup import BESIDE, LEAD, Slot, State
 from tagscale.store.read import Store
@@ -101,8 +100,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     async def score(request: dict[str, Any]) -> dict[str, Any]:
         return (await asyncio.to_thread(held[request["slot"]].answer, [request]))[0]
 
-    limits = Limits(body_bytes=1 << 20)
-    settings = Settings("127.0.0.1", made.port, [], limits, [TOKEN], data=made.data, corrections=made.corrections)
+    known = {"data": made.data, "corrections": made.corrections}
+    settings = Settings("127.0.0.1", made.port, [], LIMITS, 16, 0, [TOKEN], **known)
     http, app = Http(settings, state, score, score), FastAPI()
     http.install(app)
     config = uvicorn.Config(http.guard(app), port=made.port, lifespan="off", log_level="error")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,11 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from serving.served import Client
+from serving.served import LIMITS, Client
 from tagscale.registry.package import example_wav
 from tagscale.runtime.processes import ATTEMPTS
 from tagscale.serving.server import guard, record, work
 from tagscale.serving.server.app import ANSWERING, Http, Settings
-from tagscale.serving.server.guard import Limits
 from tagscale.serving.server.lineup import LEAD, SHADOW, Asked, State
 from tagscale.serving.server.work import Recording, Scoring, Wanted
 
@@ -51,7 +51,7 @@ def serving(
     state.set_loaded(ANSWERING, [{**NAMES, "name": "champion", "role": LEAD, "tags": []}])
     asked = [Asked("champion", LEAD, "tagger"), Asked("challenger", SHADOW, "tagger")]
     settings = Settings(
-        "127.0.0.1", 8080, asked, Limits(**limits), open_metrics=False, tokens=["t" * 20], record=record
+        "127.0.0.1", 8080, asked, replace(LIMITS, **limits), 16, 0, ["t" * 20], open_metrics=False, record=record
     )
     http, app = Http(settings, state, score, shadow), FastAPI()
     http.install(app)

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,11 @@ class Settings:
         host, port: where it listens
         asked: the models, the lead first
         limits: what it takes
+        batch: recordings scored at once
+        follow: seconds between two looks at the registry; 0: never
         tokens: one of them stands in every request; none: nobody needs one
         open_metrics: GET /metrics needs no token
-        batch: recordings scored at once
         decoders: processes that decode; None: one a core, MOST_DECODERS at most
-        follow: seconds between two looks at the registry; 0: never
         data, corrections: as `page.page_routes` takes them
         record: folder of what is served, see `server.record`; None: it is not recorded
     """
@@ -63,12 +63,12 @@ class Settings:
     host: str
     port: int
     asked: Sequence[Asked]
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits
+    batch: int
+    follow: float
     tokens: Sequence[str] = ()
     open_metrics: bool = True
-    batch: int = 16
     decoders: int | None = None
-    follow: float = 30.0
     data: Path | None = None
     corrections: Path | None = None
     record: Path | None = None

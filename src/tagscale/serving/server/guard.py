@@ -39,11 +39,11 @@ class Limits:
         seconds: until a request is answered with 504.
     """
 
-    at_once: int = 16
-    body_bytes: int = 64 << 20
-    recordings: int = 8
-    audio_seconds: float = 1200.0
-    seconds: int = 300
+    at_once: int
+    body_bytes: int
+    recordings: int
+    audio_seconds: float
+    seconds: int
 
 
 class Guard:
@@ -63,10 +63,10 @@ class Guard:
         metrics: Metrics,
         limits: Limits,
         *,
-        tokens: Sequence[str] = (),
-        open_metrics: bool = True,
-        begin: Callable[[], None] | None = None,
-        end: Callable[[], None] | None = None,
+        tokens: Sequence[str],
+        open_metrics: bool,
+        begin: Callable[[], None],
+        end: Callable[[], None],
     ) -> None:
         self.app, self.state, self.metrics, self.limits = app, state, metrics, limits
         self.tokens = [token.encode() for token in tokens]
@@ -77,13 +77,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            if self.begin:
-                self.begin()
+            self.begin()
             try:
                 await self.app(scope, receive, send)
             finally:
-                if self.end:
-                    self.end()
+                self.end()
         elif scope["type"] == "http":
             await self._count(scope, receive, send)
         else:
