@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from rich.console import Console
 from typing_extensions import TypedDict
 
 from tagscale.cluster.volume import Volume
@@ -85,7 +84,10 @@ def plan(
     _check_shards(folder, shards)
     (folder / SUCCESS).unlink(missing_ok=True)
     digest = AudioTagger.load(tagger / "files").sha256
-    _print(f"{registered.name}: version {registered.number} ({digest[:12]}) tags {place} to {folder}, {shards} shards")
+    print(
+        f"{registered.name}: version {registered.number} ({digest[:12]}) tags {place} to {folder}, {shards} shards",
+        flush=True,
+    )
     return Plan(
         catalogue=place, model=registered.name, version=registered.number, sha256=digest, tagger=str(tagger / "files"),
         scores=str(folder), shards=shards, embeddings=embeddings, again=again,
@@ -108,7 +110,7 @@ def tag(plan: Plan, number: int) -> Path:
     catalogue = entries([plan["catalogue"]], shard)
     done = tag_catalogue(tagger, catalogue, file, embeddings=plan["embeddings"], anew=plan["again"])
     for line in done.summary(file):
-        _print(line)
+        print(line, flush=True)
     return file
 
 
@@ -140,7 +142,10 @@ def join(plan: Plan) -> dict[str, Any]:
     counted = {"files": counts["files"], "tagged": tagged, "errors": counts["errors"], "hours": seconds / 3600}
     summary = identity | counted | {"reasons": dict(reasons.most_common(REASONS))}
     write_json(Path(plan["scores"]) / SUCCESS, summary)
-    _print(f"{plan['scores']}: {tagged:,} of {counts['files']:,} files have scores, {seconds / 3600:.1f} h of music")
+    print(
+        f"{plan['scores']}: {tagged:,} of {counts['files']:,} files have scores, {seconds / 3600:.1f} h of music",
+        flush=True,
+    )
     return summary
 
 
@@ -166,7 +171,3 @@ def _check_shards(folder: Path, shards: int) -> None:
 
 def _spoiled(file: Path, what: str) -> TagscaleError:
     return TagscaleError(f"{file}: {what}. Delete it, and submit the pipeline again.")
-
-
-def _print(line: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(line, markup=False)
