@@ -19,6 +19,7 @@ import soundfile
 from cli.tag_project import TAGS, process, tag
 from registry.tiny import song
 from tagscale.decoding.decode import Decoded
+from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.tags import Tags
 from tagscale.runtime.journal import Record
@@ -146,6 +147,15 @@ def test_embeddings_are_of_all_rows_or_of_none(
     assert np.isfinite(embeddings).all(axis=1).tolist() == [True, False]
     assert tag(*arguments) == 1
     assert "its rows are with embeddings, and this command is without --embeddings" in capsys.readouterr().err
+
+
+def test_a_model_that_gives_no_embedding_is_an_error_before_any_file_is_tagged(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(NetworkScorer, "dims", 0)
+    assert tag("music/good.wav", "--out", str(tmp_path / "scores.parquet"), "--embeddings") == 1
+    assert "This model gives no embedding" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_shards_together_are_the_whole(

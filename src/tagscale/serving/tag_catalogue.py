@@ -120,6 +120,8 @@ def tag_catalogue(
     Raises:
         TagscaleError: see `output.writing`; or the model gives no embeddings.
     """
+    if embeddings:
+        tagger.audio.scorer.require_embeddings()
     progressed = Progressed(len(catalogue))
     with writing(out, tagger, embeddings, anew) as output, _shown(progressed, console) as show:
         source = read_all(_jobs(catalogue, output), tagger.audio.longest, workers or cores())

@@ -97,14 +97,18 @@ class Scorer(ABC):
         Raises:
             TagscaleError: also where this model gives no embedding.
         """
+        self.require_embeddings()
+        (embedding,) = self.hear([samples], embed=True)[1]
+        assert embedding is not None
+        return embedding
+
+    def require_embeddings(self) -> None:
+        """Raise TagscaleError where this model gives no embedding."""
         if not self.dims:
             raise TagscaleError(
                 "This model gives no embedding: an earlier tagscale trained its trees and kept no means of their "
                 "descriptors. Train and register it again."
             )
-        (embedding,) = self.hear([samples], embed=True)[1]
-        assert embedding is not None
-        return embedding
 
     def windows(self, samples: np.ndarray, hop_seconds: float | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Scores over time: those of excerpts of the recording, each scored as a recording of its own.
