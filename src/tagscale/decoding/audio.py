@@ -21,12 +21,15 @@ def decode_audio(audio: Audio, sample_rate: int | None = None, longest: float = 
         sample_rate: Hz, of samples; a file has its own
         longest: seconds that it may last
     Raises:
-        AudioError: as `decode` and `decode_samples`, or samples without a rate.
+        AudioError: as `decode` and `decode_samples`, samples without a rate, or none of these forms.
     """
     if isinstance(audio, str | os.PathLike):
         return decode(Path(audio), longest)
     if isinstance(audio, bytes | bytearray | memoryview):
         return _decode_bytes(bytes(audio), longest)
+    if np.ndim(audio) == 0:
+        reason = f"{type(audio).__name__} in place of a path, bytes or samples"
+        raise AudioError(Path(name_of(audio)), reason)
     if sample_rate is None:
         raise AudioError(Path(name_of(audio)), "samples without a rate; expected sample_rate, in Hz")
     return decode_samples(np.asarray(audio), sample_rate, name_of(audio), longest)

@@ -102,7 +102,7 @@ def _patience(job: Job) -> float:
 def _patience_for(audio: Audio) -> float:
     try:
         return patience(Path(audio).stat().st_size if isinstance(audio, str | Path) else len(audio))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # decoding says what is wrong
         return patience(0)
 
 
