@@ -8,12 +8,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing import active_children
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 import tasks
+from tagscale.runtime import processes
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.processes import ATTEMPTS, Crew, Lost, answers
 
@@ -54,6 +57,20 @@ def test_a_crew_answers_many_threads_and_one_task_costs_no_other(tmp_path: Path)
     try:
         with ThreadPoolExecutor(4) as threads:
             assert list(threads.map(crew.ask, range(6))) == [0, 1, Lost(), 3, 4, 5]
+    finally:
+        crew.stop()
+
+
+def test_a_crew_gives_a_task_once_where_its_wait_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    early = [False] * 9 + [True]  # taken from the end
+
+    def wait_or_not(pipes: list[Any], limit: float | None) -> list[Any]:
+        return [] if early.pop() else wait(pipes, limit)
+
+    crew = Crew(partial(tasks.square, {}), workers=1)
+    try:
+        monkeypatch.setattr(processes, "wait", wait_or_not)
+        assert [crew.ask(number) for number in range(3)] == [0, 1, 4]
     finally:
         crew.stop()
 

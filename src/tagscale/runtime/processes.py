@@ -109,7 +109,8 @@ class Crew:
         worker, asked = self.idle.get(), _Task(task, seconds)
         try:
             while not asked.answer:
-                worker.begin(asked)
+                if asked.waits:
+                    worker.begin(asked)
                 _advance([worker])
             return asked.answer[0]
         finally:
