@@ -102,7 +102,7 @@ def profile_of(
         tracks=len(scores),
         folds=folds,
         artists=np.asarray(artists)[rows].tolist(),
-        scores={str(tag): _shortest(values[:, place]) for place, tag in enumerate(scores.columns)},
+        scores={str(tag): list(map(shortest, values[:, place])) for place, tag in enumerate(scores.columns)},
         measures={name: _numbers(kept[fact]) for name, fact in MEASURES.items()},
         formats=[format_by_suffix(str(path)) for path in np.asarray(paths, object)[rows]],
         warned=[bool(warnings(row)) for row in kept.to_dict("records")],
@@ -143,9 +143,13 @@ def read_profile(path: Path) -> Profile | None:
         raise TagscaleError(f"{path}: cannot be read ({error}); register the run again.") from None
 
 
-def _shortest(values: np.ndarray) -> list[float]:
-    """float32 -> the floats of the fewest digits that are the same in float32."""
-    return [float(str(value)) for value in values]
+def shortest(value: float) -> float:
+    """The number of the fewest digits that is the same float32.
+
+    >>> shortest(float(np.float32(0.1)))
+    0.1
+    """
+    return float(str(np.float32(value)))
 
 
 def _numbers(values: pd.Series) -> list[float | None]:

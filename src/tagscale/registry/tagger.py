@@ -38,7 +38,7 @@ OUTPUT = "output"  # the parameter of `predict`
 SCORES, PROBABILITIES, JSON = "scores", "probabilities", "json"
 OUTPUTS = (SCORES, PROBABILITIES, "decisions", JSON)  # its values; the first is the default
 RESULT = "result"  # the only column of the output `json`
-BATCH_SECONDS, BATCH_RECORDINGS = 240.0, 32  # of audio that is heard at once, at most
+BATCH_SECONDS, BATCH_RECORDINGS = 240.0, 32  # of audio that is heard at once; see evaluation.predict
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+=*\s*")
 
 logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tagscale.registry.profile import MEASURES, shortest
 from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
@@ -51,10 +52,7 @@ TEXTS = [field.name for field in COLUMNS if pa.types.is_string(field.type)]
 NULL_IF_EMPTY = ("error", "format")  # in CSV, which has no other null
 OF_TAGS = ("scores", "probabilities")
 EMBEDDING = "embedding"
-FACTS = {  # column -> its name among the facts of a recording
-    **{"seconds": "source_seconds", "rate": "source_rate"},
-    **{name: name for name in ("channels", "format", "rms_dbfs", "peak", "clipped")},
-}
+FACTS = MEASURES | {"format": "format"}  # column -> its name among the facts of a recording
 BATCH = 2000  # rows in memory: 20 MB of them, with embeddings
 
 
@@ -96,8 +94,8 @@ class Row:
     def record(self) -> Record:
         """The row as a line of JSON lines holds it; numbers of tags and embeddings as the shortest of their float32."""
         record = {name: getattr(self, name) for name in COLUMNS.names}
-        record |= {name: {tag: _short(value) for tag, value in getattr(self, name).items()} for name in OF_TAGS}
-        return record if self.embedding is None else record | {EMBEDDING: [_short(value) for value in self.embedding]}
+        record |= {name: {tag: shortest(value) for tag, value in getattr(self, name).items()} for name in OF_TAGS}
+        return record if self.embedding is None else record | {EMBEDDING: [shortest(value) for value in self.embedding]}
 
 
 def row_of(tags: Tags, tagger: Tagger, path: str, state: str = "") -> Row:
@@ -209,7 +207,7 @@ def write_rows(path: Path, records: Iterable[Record], tags: Iterable[str], embed
     Raises:
         TagscaleError: another suffix.
     """
-    write = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_lines}[suffix_of(path)]
+    write = {PARQUET: _write_parquet, ".csv": _write_csv, ".jsonl": _write_lines}[suffix_of(path)]
     with replacing(path) as fresh:
         write(fresh, records, _schema(tags, embeddings))
 
@@ -222,7 +220,11 @@ def suffix_of(path: Path) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of rows at a path: itself, or those of a folder but for names that begin with `.` or `_`."""
+    """The files of rows at a path: itself, or those of a folder but for names that begin with `.` or `_`.
+
+    Raises:
+        TagscaleError: a folder without any.
+    """
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] not in "._")
@@ -281,9 +283,9 @@ def _rows_of_parquet(path: Path) -> Iterator[Record]:
 
 def _tidy(row: Record) -> Record:
     """A row of Parquet as a record: without the tags that have no number in it, and with the shortest numbers."""
-    known = {name: {tag: _short(value) for tag, value in row[name].items() if value is not None} for name in OF_TAGS}
+    known = {name: {tag: shortest(value) for tag, value in row[name].items() if value is not None} for name in OF_TAGS}
     embedding = row.get(EMBEDDING)
-    more = {} if embedding is None else {EMBEDDING: [_short(value) for value in embedding]}
+    more = {} if embedding is None else {EMBEDDING: [shortest(value) for value in embedding]}
     return {name: row[name] for name in COLUMNS.names} | known | more
 
 
@@ -407,12 +409,3 @@ def _joined(parts: list[Rows]) -> Rows:
                 embeddings[begin : begin + len(part), : part.embeddings.shape[1]] = part.embeddings
             begin += len(part)
     return Rows(files, scores, probabilities, embeddings)
-
-
-def _short(value: float) -> float:
-    """The shortest number that is the same float32.
-
-    >>> _short(float(np.float32(0.1)))
-    0.1
-    """
-    return float(str(np.float32(value)))

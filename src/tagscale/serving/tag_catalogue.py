@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tagscale.registry.tagger import BATCH_SECONDS
 from tagscale.registry.tags import Tags
 from tagscale.runtime.ahead import Ahead
 from tagscale.runtime.machine import cores
@@ -24,7 +25,6 @@ from tagscale.serving.reading import Job, Outcome, read_all
 from tagscale.serving.rows import row_of
 from tagscale.serving.tagger import Tagger
 
-BATCH_SECONDS = 240.0  # of audio that the model hears at once; see evaluation.predict
 WAITING_SECONDS = 600.0  # of decoded audio that waits for the model, or one file: 19 MB
 PATIENCE = 0.5  # seconds that a batch waits for more files
 FILE_SECONDS = 1.0  # that a file without audio counts
@@ -39,8 +39,8 @@ class Progressed:
     total: files of the catalogue
     kept: of them, those whose rows were there, and whose files have not changed
     tagged: of the others, those that have scores now
-    failed: of the others, those that have none
     errors: reasons of files without scores; those of `kept` included
+    failed: of the others, those that have none
     others: files that have a row and are not in the catalogue
     seconds: of audio that was tagged
     """
