@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from tagscale.cli.stages import Registered, Version
 from tagscale.cli.use import USE
 from tagscale.runtime.files import replacing
 
@@ -44,12 +45,8 @@ def export(
 
 @app.command(rich_help_panel=USE)
 def card(
-    version: Annotated[
-        str | None, typer.Option(help="Version number, champion or challenger; the champion when not given.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Another registered model, or a published encoder such as msd-musicnn.")
-    ] = None,
+    version: Version = None,
+    model: Registered = None,
     out: Annotated[Path | None, typer.Option(help="Write the Markdown to this file.")] = None,
 ) -> None:
     """Show the model card of a version: use, scores by group and tag, limits, data, decisions, and how it was made."""

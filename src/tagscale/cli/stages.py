@@ -41,6 +41,13 @@ Workers = Annotated[
 Model = Annotated[str, typer.Option("--model", help="A name of train.models, or of the lists after it.")]
 Size = Annotated[str, typer.Option("--size", help="Number of training tracks, or `all`.")]
 Seed = Annotated[int, typer.Option("--seed")]
+Version = Annotated[
+    str | None,
+    typer.Option("--version", help="Version number, champion or challenger; the champion when not given."),
+]
+Registered = Annotated[
+    str | None, typer.Option("--model", help="Another registered model, or a published encoder such as msd-musicnn.")
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the trained runs.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the runs' results.")]
 Ensembles = Annotated[Path, typer.Option("--ensembles", help="Folder of the ensembles: their runs and results.")]

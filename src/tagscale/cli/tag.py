@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tagscale.cli.stages import PARAMS, ParamsFile, slice_of
+from tagscale.cli.stages import PARAMS, ParamsFile, Registered, Version, slice_of
 from tagscale.cli.use import USE
 from tagscale.params.load import registered_model
 from tagscale.runtime.errors import TagscaleError
@@ -31,12 +31,8 @@ def tag(
             "reads one from stdin) and addresses such as s3://songs/2024."
         ),
     ],
-    version: Annotated[
-        str | None, typer.Option(help="Version number, champion or challenger; the champion when not given.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Another registered model, or a published encoder such as msd-musicnn.")
-    ] = None,
+    version: Version = None,
+    model: Registered = None,
     top: Annotated[int, typer.Option(min=1, help="How many tags to show per file.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
     out: Annotated[
