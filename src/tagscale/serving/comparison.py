@@ -93,9 +93,9 @@ class Comparison:
         gap = self.gaps["all tags"]
         low, high = gap.interval(CONFIDENCE)
         better = "better" if low > 0 else "worse" if high < 0 else None
-        sure = f"the shadow is {better}" if better else "which is better stays open"
-        found = f"on {self.labelled[0]} labelled recordings ({low:+.4f} to {high:+.4f})"
-        return f"{compared(gap, 'the lead')} {found}: {sure}."
+        outcome = f"the shadow is {better}" if better else "which is better stays open"
+        base = f"on {self.labelled[0]} labelled recordings ({low:+.4f} to {high:+.4f})"
+        return f"{compared(gap, 'the lead')} {base}: {outcome}."
 
 
 def compare(folder: Path, labels: Path | None = None, metric: str = "pr_auc") -> Comparison:
@@ -117,8 +117,9 @@ def compare(folder: Path, labels: Path | None = None, metric: str = "pr_auc") ->
     lead, shadow = (_newest(read_rows(folder / role), times) for role in (LEAD, SHADOW))
     both = [path for path in shadow.scores.index if path in lead.scores.index]
     if len(both) < FEWEST:
-        found = f"{len(both)} recordings of the newest versions of both"
-        raise TagscaleError(f"{folder}: {found}; expected {FEWEST} at least.")
+        raise TagscaleError(
+            f"{folder}: {len(both)} recordings of the newest versions of both; expected {FEWEST} at least."
+        )
     about = _about(folder, shadow.sha256, lead.sha256)
     tags = [str(tag) for tag in lead.scores if tag in shadow.scores]
     truth, gaps = (0, 0), dict[str, Gap]()

@@ -97,10 +97,10 @@ def compare(rows: Rows, profile: Profile, decisions: Decisions | None, margin: f
     clusters = clusters_of(served["path"].tolist())
     of_tags = pd.DataFrame(profile.scores, dtype=np.float32), scores[list(profile.scores)].reset_index(drop=True)
     before, now = (logit(frame.to_numpy()) for frame in of_tags)
-    together = {TOGETHER: _told_apart(before, now, profile.artists, clusters)}
+    together = {TOGETHER: _separated(before, now, profile.artists, clusters)}
     shifts = _shifts(*of_tags, profile.artists, clusters)
     shares = _decided_shares(decisions, *of_tags)
-    if sound := _sound_told_apart(profile, rows, clusters):
+    if sound := _separated_by_sound(profile, rows, clusters):
         together[SOUND] = sound
     deciding = 3 if files else 2
     (whole, *more), tags = (_comparisons(both, margin, of_tags, shares, deciding) for both in (together, shifts))
@@ -217,17 +217,17 @@ def _shifts(
     before: pd.DataFrame, now: pd.DataFrame, artists: Sequence[int], clusters: np.ndarray | None
 ) -> dict[str, Shift]:
     """The shift of every column, over the rows that have it; a column that one side lacks is left out."""
-    found = {}
+    shifts = {}
     for name in before:
         first, second = (frame[name].to_numpy(float) for frame in (before, now))
         known, served = ~np.isnan(first), ~np.isnan(second)
         if known.any() and served.any():
             own = None if clusters is None else clusters[served]
-            found[str(name)] = shift(first[known], second[served], np.asarray(artists)[known], own)
-    return found
+            shifts[str(name)] = shift(first[known], second[served], np.asarray(artists)[known], own)
+    return shifts
 
 
-def _told_apart(before: np.ndarray, now: np.ndarray, artists: Sequence[int], clusters: np.ndarray | None) -> Shift:
+def _separated(before: np.ndarray, now: np.ndarray, artists: Sequence[int], clusters: np.ndarray | None) -> Shift:
     """How well a classifier tells served files from tracks of the profile, learned on other clusters.
 
     Source: Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests".
@@ -255,7 +255,7 @@ def _told_apart(before: np.ndarray, now: np.ndarray, artists: Sequence[int], clu
     return shift(height[~served], height[served], np.asarray(artists), own)
 
 
-def _sound_told_apart(profile: Profile, rows: Rows, clusters: np.ndarray | None) -> Shift | None:
+def _separated_by_sound(profile: Profile, rows: Rows, clusters: np.ndarray | None) -> Shift | None:
     """The same by embeddings; None where the profile or the rows have too few of them."""
     if rows.embeddings is None or not profile.embeddings:
         return None
@@ -266,7 +266,7 @@ def _sound_told_apart(profile: Profile, rows: Rows, clusters: np.ndarray | None)
     folders = FEWEST_FOLDERS if own is None else len(set(own.tolist()))
     if known.sum() < FEWEST_ROWS or folders < FEWEST_FOLDERS or len(set(artists)) < FEWEST_CLUSTERS:
         return None
-    return _told_apart(np.array(profile.embeddings), now[known], artists, own)
+    return _separated(np.array(profile.embeddings), now[known], artists, own)
 
 
 def _comparisons(
@@ -279,15 +279,14 @@ def _comparisons(
     """The shifts of a table, tested together; it is one of `tables` that decide."""
     adjusted = [min(tables * p, 1) for p in holm([one.p(margin) for one in shifts.values()])]
     before, now = (_middles(frame) for frame in values)
-    found = []
+    comparisons = []
     for (name, one), p in zip(shifts.items(), adjusted, strict=True):
         low, high, level = (None if np.isnan(number) else float(number) for number in (*one.interval(CONFIDENCE), p))
-        drifts = p < LEVEL and (
-            name not in (TOGETHER, SOUND) or one.chance > 0.5
-        )  # a classifier that errs has learned nothing
+        has_learned = name not in (TOGETHER, SOUND) or one.chance > 0.5  # as no classifier has that errs
+        drifts = p < LEVEL and has_learned
         middle, decided = (before.get(name), now.get(name)), shares.get(name, (None, None))
-        found.append(Comparison(name, one.chance, low, high, level, drifts, *middle, *decided))
-    return found
+        comparisons.append(Comparison(name, one.chance, low, high, level, drifts, *middle, *decided))
+    return comparisons
 
 
 def _middles(values: pd.DataFrame) -> dict[str, float]:
