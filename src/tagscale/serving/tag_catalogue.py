@@ -1,7 +1,7 @@
 """A catalogue tagged to an output: decoded in worker processes, heard in batches, kept row by row.
 
 A thread reads outcomes of the workers ahead, so that they decode while the model hears. What waits is bounded by its
-length, so memory does not grow with the catalogue.
+length, so the audio in memory does not grow with the catalogue; the names and states of its files do.
 """
 
 import sys
