@@ -45,7 +45,8 @@ class Scores(nn.Module):
 def to_onnx(network: nn.Module, architecture: Architecture) -> "onnx.ModelProto":
     """The network as ONNX, opset 20: `wave` (batch, samples) float32 -> `scores` (batch, tags) float32.
 
-    Scores differ from PyTorch's by 1e-5 at most, whatever the network. Needs the packages onnx and onnxscript.
+    Samples: from `shortest_samples` to `longest_samples`. In the tests no score differs from PyTorch's by more
+    than 1e-5. `network` goes to the CPU and into evaluation. Needs the packages onnx and onnxscript.
     """
     shortest, longest = shortest_samples(architecture), longest_samples(architecture)
     free = {

@@ -43,6 +43,7 @@ from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.words import listed
 from tagscale.study import listening
 from tagscale.study.tables import ResultFacts, read_groups, result_output
+from tagscale.tracking import DATA_VERSION, UNPUBLISHED
 from tagscale.tracking.versions import SCHEME, version_files
 from tagscale.validation.leaks import artist_filtered, crossings
 
@@ -161,7 +162,7 @@ def _data(trial: Trial, version: Version) -> list[str]:
     catalog, parts = trial.catalog, trial.parts
     facts, identity = DATASETS[catalog.origin[0]], RunIdentity(**trial.chosen.identity)
     left_out = len(catalog.tracks) - len(parts.table)
-    published = version.tags.get("tagscale.data_version", "unpublished")
+    published = version.tags.get(DATA_VERSION, UNPUBLISHED)
     lines = [
         f"- **{identity.dataset}**: {facts.title}; data {identity.dataset_hash}, version {published}.",
         f"- {len(parts.table):,} tracks by {parts.table['artist'].nunique():,} artists"
@@ -309,9 +310,8 @@ def _decisions(tagger: AudioTagger, facts: ResultFacts) -> list[str]:
     decisions = tagger.decisions
     if decisions is None:
         return _no_decisions()
-    found = decisions.tags
-    never = [tag for tag, one in found.items() if one.threshold is None]
-    curves = pd.Series([type(one.calibration).__name__.lower() for one in found.values()]).value_counts()
+    never = [tag for tag, one in decisions.tags.items() if one.threshold is None]
+    curves = pd.Series([type(one.calibration).__name__.lower() for one in decisions.tags.values()]).value_counts()
     lines = [
         f"- Learned on the validation part: {_counted(curves)} calibrations, and a threshold for each tag; the table "
         "below has them."

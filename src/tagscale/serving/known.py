@@ -86,8 +86,8 @@ def _of_dataset(dataset: Dataset, data: Path) -> APIRouter:
 
     @router.get("/tracks")
     def tracks(search: Text = "", limit: Annotated[int, Query(ge=1, le=MOST_FOUND)] = 20) -> dict[str, Any]:
-        found, more = dataset.search(search, limit)
-        return {"tracks": found, "more": more}
+        first, more = dataset.search(search, limit)
+        return {"tracks": first, "more": more}
 
     @router.get("/track")
     def track(track_id: str = "", audio_sha256: str = "") -> dict[str, Any]:

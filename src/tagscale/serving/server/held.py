@@ -17,7 +17,8 @@ from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.pcm import FULL_SCALE
 from tagscale.serving.server.lineup import Slot
-from tagscale.serving.server.model import Answer, Request
+from tagscale.serving.server.model import Request
+from tagscale.serving.server.work import Answer
 
 logger = logging.getLogger(__name__)
 

@@ -193,7 +193,7 @@ class Follower:
 
     def _follow(self) -> None:
         """Take up what has moved; where the registry cannot tell, the present version stays."""
-        told = set[str]()
+        logged = set[str]()
         while not self.ended.wait(self.seconds):
             present = self.state.slots()
             try:
@@ -203,9 +203,9 @@ class Follower:
             if self.ended.is_set():
                 return
             troubles = {str(answer) for answer in answers if isinstance(answer, TagscaleError)}
-            for trouble in sorted(troubles - told):
+            for trouble in sorted(troubles - logged):
                 self.say(f"the present version stays: {trouble}")
-            told = troubles
+            logged = troubles
             slots = [old if isinstance(new, TagscaleError) else new for old, new in zip(present, answers, strict=True)]
             for old, new in zip(present, slots, strict=True):
                 if old != new:

@@ -19,12 +19,12 @@ from litserve.loops import BatchedLoop  # type: ignore[import-untyped]
 
 from tagscale.runtime.processes import end_with_parent
 from tagscale.serving.server.lineup import Slot, State
+from tagscale.serving.server.work import Answer
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5  # between two looks at the lineup
 Request = dict[str, Any]  # samples: file of int16; facts: of the recording; slot; taggram, embedding, spectrogram: bool
-Answer = dict[str, Any]
 
 
 class WaitingLoop(BatchedLoop):
