@@ -206,6 +206,7 @@ def test_what_cannot_be_done_is_said_before_any_file_is_tagged(
 ) -> None:
     for words, expected in (
         (("music", "--strict"), "--strict: only with --out FILE"),
+        (("music", "--out", "scores.jsonl", "--json", "--top", "3"), "--top, --json: only without --out"),
         (("-",), "-: add --out FILE"),
         (("music", "--out", "scores.xlsx"), "scores.xlsx: found the suffix '.xlsx', expected one of .parquet"),
         (("music", "--out", "scores.csv", "--shard", "3/2"), "--shard 3/2: expected I/N"),

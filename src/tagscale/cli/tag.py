@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # importing it takes half a second, which no other command ne
 app = typer.Typer()
 
 TO_FILE = "Catalogues (with --out)"
+TOP = 10  # tags that are shown of a file
 
 
 @app.command(rich_help_panel=USE)
@@ -33,7 +34,7 @@ def tag(
     ],
     version: Version = None,
     model: Registered = None,
-    top: Annotated[int, typer.Option(min=1, help="How many tags to show per file.")] = 10,
+    top: Annotated[int | None, typer.Option(min=1, help=f"How many tags to show per file; {TOP} by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
     out: Annotated[
         Path | None,
@@ -71,9 +72,14 @@ def tag(
     given = [option for option, value in options.items() if value]
     if out is None and given:
         raise TagscaleError(f"{', '.join(given)}: only with --out FILE, which takes the rows.")
+    printed = [option for option, value in {"--top": top, "--json": as_json}.items() if value]
+    if out is not None and printed:
+        raise TagscaleError(
+            f"{', '.join(printed)}: only without --out, whose rows hold all scores; --out FILE.jsonl writes JSON."
+        )
     tagger = load_model(model or registered_model(params), version)
     if out is None:
-        _print(tagger, catalogue, top, as_json)
+        _print(tagger, catalogue, top or TOP, as_json)
         return
     target, part = _target(out, slice_of(shard))
     failed = _write(tagger, catalogue, target, part, embeddings, anew, workers)
