@@ -90,7 +90,7 @@ def test_other_artists_of_the_same_music_are_no_drift(tagger: AudioTagger) -> No
     assert (record["rows"], record["tagged"], record["folders"]) == (164, 160, ARTISTS)
     assert record["errors"]["count"] == 4
     assert record["errors"]["low"] < 4 / 164 < record["errors"]["high"]
-    assert reason_of(record) == "No tag has surely shifted by more than the margin of 0.06."
+    assert reason_of(record) == "No tag's shift is significantly larger than the margin of 0.06."
 
 
 def test_a_tag_that_shifts_is_named_with_its_size(tagger: AudioTagger) -> None:

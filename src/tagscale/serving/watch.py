@@ -7,10 +7,10 @@ them, and sees what the tags have no word for. What was measured of the files (l
 compared as the tags are. It explains a drift of the scores and decides nothing, unless it is asked to: a catalogue of
 MP3s is no reason to train again.
 
-A shift is a drift where it is surely larger than a margin, by a test against the margin. So a hundred thousand rows, in
-which the smallest difference is certain, are no drift, and neither is a difference that a few artists make. Each table
-that decides (the classifiers, the tags, the files) has an equal part of the chance of a false alarm, which its rows
-share by Holm's method.
+A shift is a drift where it is significantly larger than a margin, by a test against the margin. So a hundred thousand
+rows, in which the smallest difference from 0.5 is significant, are no drift, and neither is a difference that a few
+artists make. Each table that decides (the classifiers, the tags, the files) has an equal part of the chance of a false
+alarm, which its rows share by Holm's method.
 """
 
 import time
@@ -49,7 +49,7 @@ class Comparison:
     chance: that a served file has more of it; 0.5: no shift; low, high: its interval
     p: the chance to see so large a shift where none is beyond the margin, corrected over the table; None, as the
         interval, where too few artists have the number
-    drifts: whether the shift is surely larger than the margin
+    drifts: whether the shift is significantly larger than the margin
     before, now: the number in the profile and in the served rows: mean score, share of files, or median; None over all
     decided_before, decided_now: the share of tracks and files for which the tag is decided; None without decisions
     """
@@ -174,7 +174,7 @@ def reason_of(record: Mapping[str, Any]) -> str:
         )
     if record["drift"]:
         return f"The scores do not drift, but the files do: {', '.join(measures)}."
-    return f"No tag has surely shifted by more than the margin of {record['margin']:g}.{files}"
+    return f"No tag's shift is significantly larger than the margin of {record['margin']:g}.{files}"
 
 
 def _given_by(versions: Sequence[Mapping[str, Any]]) -> Tagger:
