@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Registry
 from tagscale.report.drift import render
 from tagscale.runtime.errors import TagscaleError
-from tagscale.serving.rows import Row, Rows, write_rows
+from tagscale.serving.rows import Row, Rows, read_records, write_rows
 from tagscale.serving.watch import compare, reason_of, watch
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +186,7 @@ def test_embeddings_tell_music_that_the_tags_have_no_word_for() -> None:
 
 
 def test_too_little_to_tell(tagger: AudioTagger) -> None:
-    with pytest.raises(TagscaleError, match=r"Found 19 rows with scores and 40 artists .* at least 20 and 5"):
+    with pytest.raises(TagscaleError, match=r"^rows: found 19 rows with scores and 40 artists .* at least 20 and 5"):
         found(tagger, rows_of(music(1).head(19)))
 
 
@@ -210,6 +211,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             for row, values in enumerate(scores.to_dict("records"))
         ]  # fmt: skip
         write_rows(folder / f"{name}.parquet", records, TAGS)
+    write_rows(folder / "few.parquet", islice(read_records(folder / "none.parquet"), 10), TAGS)
+    write_rows(folder / "no.parquet", [], TAGS)
     (folder / "mixed").mkdir()
     shutil.copy(folder / "drift.parquet", folder / "mixed")
     write_rows(folder / "mixed" / "b.jsonl", records[:30], TAGS)
@@ -268,7 +271,9 @@ def test_json_is_the_record(project: Path, monkeypatch: pytest.MonkeyPatch, caps
     ("words", "message"),
     [
         (["old.parquet"], "tagscale-tagger/2 carries no profile of its data"),
-        (["none.parquet", "--model", "2"], "No row is of tagscale-tagger/2 with files of SHA-256"),
+        (["none.parquet", "--model", "2"], "none.parquet: no row is of tagscale-tagger/2 with files of SHA-256"),
+        (["few.parquet"], "few.parquet: found 10 rows with scores and 40 artists"),
+        (["no.parquet"], "no.parquet: no row in it"),
         (["none.parquet", "--model", "9"], "has no version '9'"),
         (["absent.parquet"], "no such file"),
     ],

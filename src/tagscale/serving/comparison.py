@@ -152,7 +152,7 @@ def _newest(rows: Rows, times: pd.DataFrame) -> _Version:
     files = rows.files.assign(when=rows.files["path"].map(times.groupby("path")["when"].max()))
     known = files[rows.tagged]
     if known.empty:
-        raise TagscaleError("No recording has scores: nothing can be compared.")
+        raise TagscaleError(f"{rows.origin}: no recording in it has scores, so nothing can be compared.")
     digest = known.sort_values("when", kind="stable")["sha256"].iloc[-1]
     own = known[known["sha256"] == digest].drop_duplicates("path")
     scores = rows.scores.loc[own.index].set_axis(own["path"]).dropna(axis=1, how="all")

@@ -9,7 +9,7 @@ import csv
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,12 +124,14 @@ class Rows:
     files: COLUMNS; lists in `warnings` and `tags`, None where there is no text
     scores, probabilities: one float32 column a tag; NaN where a row has none
     embeddings: float32 (rows, dims), NaN where a row has none; None where no row has one
+    origin: the file or folder of the rows, for errors
     """
 
     files: pd.DataFrame
     scores: pd.DataFrame
     probabilities: pd.DataFrame
     embeddings: np.ndarray | None
+    origin: str = "rows"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -146,7 +148,7 @@ def read_rows(path: Path | str) -> Rows:
     Raises:
         TagscaleError: no such file, another suffix, a folder without rows, or a damaged file; it is named.
     """
-    return _joined([_rows(batch) for batch in _batches(Path(path))])
+    return replace(_joined([_rows(batch) for batch in _batches(Path(path))]), origin=str(path))
 
 
 def read_records(path: Path | str) -> Iterator[Record]:

@@ -80,7 +80,7 @@ def watch(rows: Rows, model: str | None, margin: float, files: bool) -> dict[str
             carries no profile.
     """
     versions = versions_of(rows)
-    tagger = _given_by(versions) if model is None else load(model)
+    tagger = _given_by(versions, rows.origin) if model is None else load(model)
     about = {"model": tagger.model, "version": tagger.version, "sha256": tagger.sha256, "versions": versions}
     return about | compare(_own(rows, tagger, versions), _profile(tagger), tagger.decisions, margin, files)
 
@@ -91,8 +91,9 @@ def compare(rows: Rows, profile: Profile, decisions: Decisions | None, margin: f
     artists = len(set(profile.artists))
     if len(served) < FEWEST_ROWS or artists < FEWEST_CLUSTERS:
         raise TagscaleError(
-            f"Found {len(served)} rows with scores and {artists} artists in the version's profile, expected at least "
-            f"{FEWEST_ROWS} and {FEWEST_CLUSTERS}: fewer cannot tell a drift. Tag more files, or all test tracks."
+            f"{rows.origin}: found {len(served)} rows with scores and {artists} artists in the version's profile, "
+            f"expected at least {FEWEST_ROWS} and {FEWEST_CLUSTERS}: fewer cannot tell a drift. Tag more files, or all "
+            "test tracks."
         )
     clusters = clusters_of(served["path"].tolist())
     of_tags = pd.DataFrame(profile.scores, dtype=np.float32), scores[list(profile.scores)].reset_index(drop=True)
@@ -177,14 +178,14 @@ def reason_of(record: Mapping[str, Any]) -> str:
     return f"No tag's shift is significantly larger than the margin of {record['margin']:g}.{files}"
 
 
-def _given_by(versions: Sequence[Mapping[str, Any]]) -> Tagger:
+def _given_by(versions: Sequence[Mapping[str, Any]], origin: str) -> Tagger:
     if not versions:
-        raise TagscaleError("Found no row, expected rows that `tagscale tag --out` or the server wrote.")
+        raise TagscaleError(f"{origin}: no row in it, expected rows that `tagscale tag --out` or the server wrote.")
     most = versions[0]
     if most["version"] == FOLDER:
         raise TagscaleError(
-            f"The rows are of a tagger from the folder {most['model']!r}: name that folder with --model, or tag with a "
-            "registered version."
+            f"{origin}: its rows are of a tagger from the folder {most['model']!r}: name that folder with --model, or "
+            "tag with a registered version."
         )
     return load(f"{most['model']}/{most['version']}" if most["version"].isdigit() else most["model"])
 
@@ -196,12 +197,14 @@ def _own(rows: Rows, tagger: Tagger, versions: Sequence[Mapping[str, Any]]) -> R
     if not own.any():
         there = ", ".join(f"{one['model']}/{one['version']} ({one['sha256'][:12]})" for one in versions) or "none"
         raise TagscaleError(
-            f"No row is of {tagger.model}/{tagger.version} with files of SHA-256 {tagger.sha256[:12]}; found rows of "
-            f"{there}. Name the version of the rows with --model, where the registry has it."
+            f"{rows.origin}: no row is of {tagger.model}/{tagger.version} with files of SHA-256 {tagger.sha256[:12]}; "
+            f"found rows of {there}. Name the version of the rows with --model, where the registry has it."
         )
     embeddings = None if rows.embeddings is None else rows.embeddings[own]
-    return Rows(files[own].reset_index(drop=True), rows.scores[own].reset_index(drop=True),
-                rows.probabilities[own].reset_index(drop=True), embeddings)  # fmt: skip
+    files, scores, probabilities = (
+        table[own].reset_index(drop=True) for table in (files, rows.scores, rows.probabilities)
+    )
+    return Rows(files, scores, probabilities, embeddings, rows.origin)
 
 
 def _profile(tagger: Tagger) -> Profile:
