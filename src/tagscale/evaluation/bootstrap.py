@@ -196,6 +196,19 @@ def interval(
     return np.clip(np.minimum(low, score), *bounds), np.clip(np.maximum(high, score), *bounds)
 
 
+def interval_of_share(count: int, of: int, confidence: float) -> tuple[float, float]:
+    """The ends of the interval of a share of independent trials. Source: Wilson 1927, "Probable inference".
+
+    >>> low, high = interval_of_share(4, 164, confidence=0.95)
+    >>> round(low, 3), round(high, 3)
+    (0.01, 0.061)
+    """
+    import scipy.stats  # here: it takes half a second
+
+    ends = scipy.stats.binomtest(count, of).proportion_ci(confidence, "wilson")
+    return float(ends.low), float(ends.high)
+
+
 def share_that_holds(artists: int, confidence: float) -> float | None:
     """How many of the intervals of a macro PR-AUC hold what they should, with so few artists, by simulation.
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tagscale.evaluation.bootstrap import interval_of_share
 from tagscale.evaluation.metrics import METRICS
 from tagscale.registry.gate import compared
 from tagscale.registry.paired import Gap, Paired, Tracks
@@ -168,8 +169,7 @@ def _of_tag(tag: str, about: dict[str, Any], lead: _Version, shadow: _Version, b
         return OfTag(*names, None, None, None, None, correlation)
     one, other = (version.decided.loc[both, tag].to_numpy(bool) for version in (lead, shadow))
     alike = int((one == other).sum())
-    interval = stats.binomtest(alike, len(both)).proportion_ci(CONFIDENCE, "wilson")
-    agree = Interval(alike / len(both), float(interval.low), float(interval.high))
+    agree = Interval(alike / len(both), *interval_of_share(alike, len(both), CONFIDENCE))
     return OfTag(*names, float(one.mean()), float(other.mean()), paired_difference(one, other), agree, correlation)
 
 

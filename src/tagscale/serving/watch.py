@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.decoding.formats import format_named
-from tagscale.evaluation.bootstrap import holm
+from tagscale.evaluation.bootstrap import holm, interval_of_share
 from tagscale.evaluation.decisions import Decisions, decide, logit
 from tagscale.evaluation.two_samples import Shift, shift
 from tagscale.registry.profile import MEASURES, Profile
@@ -329,11 +329,8 @@ def _files(profile: Profile, files: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
 
 
 def _share(count: int, of: int) -> dict[str, float]:
-    """A share with its interval, by Wilson's method."""
-    from scipy.stats import binomtest
-
-    ends = binomtest(count, of).proportion_ci(CONFIDENCE, "wilson")
-    return {"count": count, "share": count / of, "low": float(ends.low), "high": float(ends.high)}
+    low, high = interval_of_share(count, of, CONFIDENCE)
+    return {"count": count, "share": count / of, "low": low, "high": high}
 
 
 def _most_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
