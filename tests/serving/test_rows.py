@@ -69,6 +69,19 @@ def test_the_three_formats_hold_the_same(tmp_path: Path, embeddings: bool) -> No
         assert {(one.model, one.version, one.sha256) for one in known} == {tuple(MODEL.values())}
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_rows_of_errors_alone_need_no_tags(tmp_path: Path, suffix: str) -> None:
+    """A part of what a server was asked for may hold nothing else."""
+    failed = [Row(path, error="damaged", **MODEL) for path in PATHS]
+    write_rows(tmp_path / f"failed{suffix}", (row.record() for row in failed), [])
+    assert list(read_records(tmp_path / f"failed{suffix}")) == [row.record() for row in failed]
+    write_rows(tmp_path / f"tagged{suffix}", (row.record() for row in rows()), TAGS)
+    read = read_rows(tmp_path)
+    assert list(read.files["path"]) == [*PATHS, *PATHS]
+    assert list(read.scores.columns) == list(TAGS)
+    assert read.scores[: len(PATHS)].isna().all(axis=None)
+
+
 def test_records_of_one_format_make_the_bytes_of_another(tmp_path: Path) -> None:
     write_rows(tmp_path / "first.jsonl", (row.record() for row in rows(True)), TAGS, True)
     for before, suffix in (("first.jsonl", ".csv"), ("first.csv", ".parquet")):

@@ -285,7 +285,10 @@ def _rows_of_parquet(path: Path) -> Iterator[Record]:
 
 def _tidy(row: Record) -> Record:
     """A row of Parquet as a record: without the tags that have no number in it, and with the shortest numbers."""
-    known = {name: {tag: shortest(value) for tag, value in row[name].items() if value is not None} for name in OF_TAGS}
+    of_tags = {name: row.get(name) or {} for name in OF_TAGS}
+    known = {
+        name: {tag: shortest(value) for tag, value in of_tags[name].items() if value is not None} for name in OF_TAGS
+    }
     embedding = row.get(EMBEDDING)
     more = {} if embedding is None else {EMBEDDING: [shortest(value) for value in embedding]}
     return {name: row[name] for name in COLUMNS.names} | known | more
@@ -340,6 +343,8 @@ def _some(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def _write_parquet(path: Path, records: Iterable[Record], schema: pa.Schema) -> None:
+    """Without the columns of tags where there is no tag, as in rows of errors alone: Parquet has no empty struct."""
+    schema = pa.schema([column for column in schema if not pa.types.is_struct(column.type) or column.type.num_fields])
     with pq.ParquetWriter(path, schema, write_page_checksum=True) as file:
         for batch in _some(records):
             file.write_batch(pa.RecordBatch.from_pylist(batch, schema))
@@ -370,7 +375,7 @@ def _cell(value: Any) -> Any:
 
 def _rows(batch: pa.RecordBatch) -> Rows:
     files = batch.select(COLUMNS.names).cast(COLUMNS).to_pandas(types_mapper=_PANDAS.get)
-    scores, probabilities = (_wide(batch.column(name)) for name in OF_TAGS)
+    scores, probabilities = (_wide(batch, name) for name in OF_TAGS)
     embeddings = _stacked(batch.column(EMBEDDING)) if EMBEDDING in batch.schema.names else None
     return Rows(files, scores, probabilities, embeddings)
 
@@ -378,8 +383,11 @@ def _rows(batch: pa.RecordBatch) -> Rows:
 _PANDAS = {pa.int64(): pd.Int64Dtype()}  # whole numbers stay so beside empty cells
 
 
-def _wide(column: pa.StructArray) -> pd.DataFrame:
-    """A struct of numbers by tag as (rows, tags) float32."""
+def _wide(batch: pa.RecordBatch, name: str) -> pd.DataFrame:
+    """A struct of numbers by tag as (rows, tags) float32; without columns where there is none."""
+    if name not in batch.schema.names:
+        return pd.DataFrame(index=range(len(batch)))
+    column: pa.StructArray = batch.column(name)
     names = [field.name for field in column.type]
     values = [part.to_numpy(zero_copy_only=False).astype(np.float32) for part in column.flatten()]
     return pd.DataFrame(np.stack(values, axis=1) if values else np.empty((len(column), 0), np.float32), columns=names)
