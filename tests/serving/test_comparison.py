@@ -1,6 +1,7 @@
 """A shadow beside the lead: rows as the server keeps them, of two versions whose difference is known."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tagscale.cli import main
-from tagscale.serving.comparison import compare, paired_difference
+from tagscale.serving.comparison import compare, paired_difference, write_page
 from tagscale.serving.server.lineup import State
 from tagscale.serving.server.record import Log
 
@@ -94,6 +95,19 @@ def test_labels_say_which_is_better(served: Path, truth: pd.DataFrame, tmp_path:
     assert compare(served, tmp_path / "labels.csv", "rmse").gaps["all"].difference > 0
 
 
+def test_times_that_were_not_recorded_are_said_to_be_missing(served: Path, tmp_path: Path) -> None:
+    shutil.copytree(served, tmp_path / "untimed")
+    for file in (tmp_path / "untimed" / "times").iterdir():
+        times = pd.read_parquet(file)
+        times[times["role"] == "lead"].to_parquet(file)
+    comparison = compare(tmp_path / "untimed")
+    lead, shadow = comparison.seconds["p50"]
+    assert lead
+    assert shadow is None
+    write_page(comparison, tmp_path / "page.html")
+    assert "<td>not recorded</td>" in (tmp_path / "page.html").read_text()
+
+
 def test_the_difference_of_paired_shares_is_held_by_its_interval() -> None:
     """In 95 of 100 samples, about, whatever the shares: a simulation."""
     random, held = np.random.default_rng(0), 0
@@ -134,6 +148,7 @@ def compare_served(*words: str) -> int:
     ("words", "because"),
     [
         (["{empty}"], "/lead: no such folder. `tagscale serve --shadow VERSION --record"),
+        (["{failed}"], "failed/shadow: no recording in it has scores"),
         (["{served}", "--metric", "best"], "--metric: found 'best', expected one of"),
         (["{served}", "--labels", "{empty}/no.csv"], "no.csv: no labels in it"),
         (["{served}", "--labels", "{served}/odd.csv"], "a value outside 0 to 1"),
@@ -145,5 +160,10 @@ def test_what_cannot_be_compared(
 ) -> None:
     (served / "odd.csv").write_text("path,tag,value\nsong-1.mp3,rock,7\n")
     (served / "strange.csv").write_text("path,tag,value\nother.mp3,rock,1\n")
-    assert compare_served(*(word.format(served=served, empty=tmp_path) for word in words)) == 1
+    log = Log(tmp_path / "failed", State(tmp_path))
+    log.add("lead", "a/song.mp3", answered("1", np.full(len(TAGS), 0.5)), 0.1)
+    log.add("shadow", "a/song.mp3", {**names("2"), "error": "damaged"}, 0.1)
+    log.flush()
+    places = {"served": served, "empty": tmp_path, "failed": tmp_path / "failed"}
+    assert compare_served(*(word.format(**places) for word in words)) == 1
     assert because in capsys.readouterr().err

@@ -69,7 +69,7 @@ class Comparison:
 
     lead, shadow: model and version
     recordings: that both have heard; unheard: that the lead alone has tagged
-    seconds: quantile -> times of the lead and of the shadow, from asking to the answer
+    seconds: quantile -> times of the lead and of the shadow, from asking to the answer; None where none are recorded
     gaps: where labels are known: of what, and the difference; labelled: recordings, artists
     """
 
@@ -78,7 +78,7 @@ class Comparison:
     recordings: int
     unheard: int
     tags: list[OfTag]
-    seconds: dict[str, tuple[Interval, Interval]]
+    seconds: dict[str, tuple[Interval | None, Interval | None]]
     gaps: dict[str, Gap]
     labelled: tuple[int, int]
 
@@ -195,7 +195,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> Interval | None:
     return Interval(float(result.statistic), float(interval.low), float(interval.high))
 
 
-def _seconds(times: pd.DataFrame, both: list[str]) -> dict[str, tuple[Interval, Interval]]:
+def _seconds(times: pd.DataFrame, both: list[str]) -> dict[str, tuple[Interval | None, Interval | None]]:
     known = times[times["path"].isin(both)].dropna(subset="seconds")
     of_role = {role: known[known["role"] == role]["seconds"] for role in (LEAD, SHADOW)}
     return {
@@ -204,8 +204,10 @@ def _seconds(times: pd.DataFrame, both: list[str]) -> dict[str, tuple[Interval, 
     }
 
 
-def _quantile(seconds: np.ndarray, q: float) -> Interval:
-    """A quantile; an end of the interval is NaN where too few recordings bound it."""
+def _quantile(seconds: np.ndarray, q: float) -> Interval | None:
+    """A quantile, None of no times; an end of the interval is NaN where too few recordings bound it."""
+    if not len(seconds):
+        return None
     interval = stats.quantile_test(seconds, p=q).confidence_interval(CONFIDENCE)
     return Interval(float(np.quantile(seconds, q)), float(interval.low), float(interval.high))
 
