@@ -70,6 +70,7 @@ def test_a_file_its_bytes_and_its_samples_are_one_recording(tagger: Tagger, file
         (np.zeros(0), RATE, "no samples"),
         (np.zeros(RATE), RATE, "silent: -120.0 dBFS"),
         (song(1), 12, "sample rate of 12 Hz"),
+        (np.zeros(0), 0, "sample rate of 0 Hz: expected 4,000 to 768,000"),
         (b"words", None, "bytes: not audio in a known format: it looks like text"),
         (b"", None, r"bytes: empty file \(0 bytes\)"),
         ("nowhere.wav", None, "nowhere.wav: no such file"),

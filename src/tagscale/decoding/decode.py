@@ -118,6 +118,7 @@ def decode_samples(samples: np.ndarray, rate: int, name: str = "samples", longes
             a length or a number of channels that music has not.
     """
     path, frames = Path(name), np.atleast_2d(samples).T
+    _check_rate(path, rate)
     if frames.ndim != 2 or frames.dtype.kind not in "fi":
         raise AudioError(path, f"shape {np.shape(samples)} of {frames.dtype}; expected numbers, (n,) or (channels, n)")
     if frames.shape[1] > MAX_CHANNELS:
@@ -202,6 +203,12 @@ def too_long(longest: float) -> str:
     return f"longer than {longest / 3600:g} hours" if longest >= 3600 else f"longer than {longest / 60:g} minutes"
 
 
+def _check_rate(path: Path, rate: int) -> None:
+    least, most = SOURCE_RATES
+    if not least <= rate <= most:
+        raise AudioError(path, f"sample rate of {rate:,} Hz: expected {least:,} to {most:,}")
+
+
 def _check_length(path: Path, length: Length, longest: float) -> None:
     if length.fault:
         raise AudioError(path, length.fault)
@@ -275,9 +282,7 @@ class _Track:
         self.rate = 0
 
     def _begin(self, rate: int, channels: int) -> None:
-        least, most = SOURCE_RATES
-        if not least <= rate <= most:
-            raise AudioError(self.path, f"sample rate of {rate:,} Hz: expected {least:,} to {most:,}")
+        _check_rate(self.path, rate)
         if channels > MAX_CHANNELS:
             raise AudioError(self.path, f"{channels} channels: expected {MAX_CHANNELS} at most")
         if not self.source_rate:
