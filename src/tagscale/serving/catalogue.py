@@ -177,9 +177,9 @@ def _lines(content: bytes, root: Path | None, comments: bool = False) -> Iterato
     >>> [entry.name for entry in _lines(b"two\nlines.mp3\0c.wav\0", None)]
     ['two\nlines.mp3', 'c.wav']
     """
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\0" if b"\0" in content else b"\n")
-    for line in lines:
-        place = os.fsdecode(line if b"\0" in content else line.removesuffix(b"\r"))
+    by_nul = b"\0" in content
+    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\0" if by_nul else b"\n"):
+        place = os.fsdecode(line if by_nul else line.removesuffix(b"\r"))
         if place and not (comments and place.startswith("#")):
             yield _entry(place, root)
 
