@@ -7,15 +7,82 @@ Parquet folders pass over names with such a beginning, and `read_rows` reads the
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from array import array
+from bisect import bisect
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.journal import Journal, Record
 from tagscale.runtime.lock import exclusive
-from tagscale.serving.rows import Known, Row, read_known, read_records, suffix_of, write_rows
+from tagscale.serving.rows import Known, Row, in_batches, read_known, read_records, suffix_of, write_rows
 from tagscale.serving.tagger import Tagger
+
+
+class Places:
+    """The place of each name in a sequence, the last one of a name that comes twice: 16 bytes a name.
+
+    Names are known by 64 bits of a digest, which two of a million share with a chance of 3 in 100 million.
+
+    >>> places = Places(digests_of(["a.mp3", "b.mp3", "a.mp3"]))
+    >>> places.of("a.mp3"), places.of("b.mp3"), places.of("c.mp3")
+    (2, 1, None)
+    >>> places.without(["b.mp3"]).tolist()
+    [2]
+    """
+
+    def __init__(self, digests: np.ndarray) -> None:
+        self._order = np.argsort(digests, kind="stable")
+        self._sorted = digests[self._order]
+
+    def of(self, name: str) -> int | None:
+        """The place of a name; None where it has none."""
+        digest = _digest(name)
+        after = bisect(self._sorted.data, digest)  # of the view: faster than NumPy for one number
+        return int(self._order[after - 1]) if after and self._sorted[after - 1] == digest else None
+
+    def without(self, names: Collection[str]) -> np.ndarray:
+        """The places of all names but these, ascending."""
+        is_last = np.append(self._sorted[1:] != self._sorted[:-1], True)[: len(self._sorted)]
+        return np.sort(self._order[is_last & ~np.isin(self._sorted, digests_of(names))])
+
+
+def digests_of(names: Iterable[str]) -> np.ndarray:
+    """64 bits of a digest of each name: uint64 (names,)."""
+    return np.fromiter(map(_digest, names), np.uint64)
+
+
+def _digest(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest())
+
+
+class Kept:
+    """State and error of the rows that are there, by the names of their files: some 60 bytes a row."""
+
+    def __init__(self, rows: Iterable[Known] = ()) -> None:
+        digests, states, errors = array("Q"), list[pa.Array](), list[pa.Array]()
+        for batch in in_batches(rows):
+            digests.extend(_digest(row.path) for row in batch)
+            states.append(pa.array([row.state for row in batch], pa.string()))
+            errors.append(pa.array([row.error for row in batch], pa.string()))
+        self.places = Places(np.array(digests, np.uint64))
+        self._states, self._errors = (pa.chunked_array(one, pa.string()).combine_chunks() for one in (states, errors))
+
+    def state(self, name: str) -> str:
+        """The state of a file by its row; "" where it has no row, or shall be tried again."""
+        place = self.places.of(name)
+        return "" if place is None else str(self._states[place])
+
+    def error(self, name: str) -> str | None:
+        """Why a file has no scores by its row; None where it has scores, or no row."""
+        place = self.places.of(name)
+        return None if place is None else self._errors[place].as_py()
 
 
 class Output:
@@ -24,7 +91,7 @@ class Output:
     Attributes:
         path: of the output
         folder: where rows are kept until all are there
-        known: name of a file -> its row, of those that were there at the start
+        kept: the rows that were there at the start
     """
 
     def __init__(self, path: Path, tagger: Tagger, embeddings: bool, anew: bool) -> None:
@@ -32,7 +99,7 @@ class Output:
         self.earlier = None if anew else path  # what holds rows already
         self.folder = partial_of(path)
         self.journal = Journal(self.folder / ("anew.jsonl" if anew else "rows.jsonl"))
-        self.known: dict[str, Known] = {}
+        self.kept = Kept()
         if self.journal.path.exists():
             self._mend()
         source = self.journal.path if self.journal.path.exists() else self.earlier
@@ -45,34 +112,38 @@ class Output:
             self.journal.rewrite(read_records(self.earlier))
         self.journal.append(row.record())
 
-    def finish(self, names: Iterable[str]) -> int:
+    def finish(self, names: Collection[str]) -> int:
         """Write the output: rows of the files of these names in their order, then all others that are there.
 
+        Args:
+            names: each once
         Returns:
             how many others there are
         """
-        wanted = dict.fromkeys(names)
         if not self.journal.path.exists() and self.earlier and self.earlier.exists():  # no new row
-            return len(self.known.keys() - wanted.keys())
+            return len(self.kept.places.without(names))
         self.journal.close()
-        places, end = dict[str, int](), 0
+        digests, ends = array("Q"), array("Q", [0])
         for line in self.journal.lines():
             assert line.record is not None
-            places[line.record["path"]], end = end, line.end
-        others = [name for name in places if name not in wanted]
-        rows = self._records(places[name] for name in [*wanted, *others] if name in places)
+            digests.append(_digest(line.record["path"]))
+            ends.append(line.end)
+        places = Places(np.array(digests, np.uint64))
+        others = places.without(names)
+        known = (place for name in names if (place := places.of(name)) is not None)
+        rows = self._records(ends[place] for place in chain(known, others))
         write_rows(self.path, rows, self.tagger.tags, self.embeddings)
         for journal in self.folder.glob("*.jsonl"):  # one of an interrupted run with or without `anew`, too
             journal.unlink()
         return len(others)
 
-    def _records(self, places: Iterable[int]) -> Iterator[Record]:
-        """The rows at these places of the journal."""
+    def _records(self, begins: Iterable[int]) -> Iterator[Record]:
+        """The rows that begin at these bytes of the journal."""
         if not self.journal.path.exists():
             return
         with open(self.journal.path, "rb") as file:
-            for place in places:
-                file.seek(place)
+            for begin in begins:
+                file.seek(begin)
                 yield json.loads(file.readline())
 
     def _mend(self) -> None:
@@ -86,14 +157,22 @@ class Output:
 
     def _read(self, source: Path) -> None:
         """Know the rows that are there. Rows that cannot stand beside those to come are an error, or left out anew."""
-        for row in read_known(source):
-            if misfit := self._misfit(row):
-                if self.earlier:
-                    raise TagscaleError(f"{self.path}: {misfit}. Give another --out, or --anew to tag all files again.")
-                self.journal.remove()
-                self.known.clear()
-                return
-            self.known[row.path] = row
+        misfit = ""
+
+        def fitting() -> Iterator[Known]:
+            nonlocal misfit
+            for row in read_known(source):
+                if misfit := self._misfit(row):
+                    return
+                yield row
+
+        kept = Kept(fitting())
+        if not misfit:
+            self.kept = kept
+        elif self.earlier:
+            raise TagscaleError(f"{self.path}: {misfit}. Give another --out, or --anew to tag all files again.")
+        else:
+            self.journal.remove()
 
     def _misfit(self, row: Known) -> str:
         """Why a row that is there cannot stand beside those to come; "" where it can."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,7 @@ NULL_IF_EMPTY = ("error", "format")  # in CSV, which has no other null
 OF_TAGS = ("scores", "probabilities")
 EMBEDDING = "embedding"
 FACTS = MEASURES | {"format": "format"}  # column -> its name among the facts of a recording
+T = TypeVar("T")
 BATCH = 2000  # rows in memory: 20 MB of them, with embeddings
 
 
@@ -328,16 +329,16 @@ def _record(number: int, head: list[str], row: list[str]) -> Record:
 
 def _as_batches(records: Iterable[Record]) -> Iterator[pa.RecordBatch]:
     """Records as batches with the tags and embeddings that they have; the last batch is empty."""
-    for batch in chain(_some(records), [[]]):
+    for batch in chain(in_batches(records), [[]]):
         of_tags: dict[str, None] = {}
         for record in batch:
             of_tags |= dict.fromkeys(chain(*(record[name] for name in OF_TAGS)))
         yield pa.RecordBatch.from_pylist(batch, _schema(of_tags, any(EMBEDDING in record for record in batch)))
 
 
-def _some(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """The records in lists of BATCH."""
-    source = iter(records)
+def in_batches(rows: Iterable[T]) -> Iterator[list[T]]:
+    """The rows in lists of BATCH."""
+    source = iter(rows)
     while batch := list(islice(source, BATCH)):
         yield batch
 
@@ -346,7 +347,7 @@ def _write_parquet(path: Path, records: Iterable[Record], schema: pa.Schema) -> 
     """Without the columns of tags where there is no tag, as in rows of errors alone: Parquet has no empty struct."""
     schema = pa.schema([column for column in schema if not pa.types.is_struct(column.type) or column.type.num_fields])
     with pq.ParquetWriter(path, schema, write_page_checksum=True) as file:
-        for batch in _some(records):
+        for batch in in_batches(records):
             file.write_batch(pa.RecordBatch.from_pylist(batch, schema))
 
 

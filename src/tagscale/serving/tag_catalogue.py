@@ -1,7 +1,7 @@
 """A catalogue tagged to an output: decoded in worker processes, heard in batches, kept row by row.
 
 A thread reads outcomes of the workers ahead, so that they decode while the model hears. What waits is bounded by its
-length, so the audio in memory does not grow with the catalogue; the names and states of its files do.
+length, so the audio in memory does not grow with the catalogue; the names of its files and the states of rows do.
 """
 
 import sys
@@ -135,8 +135,7 @@ def tag_catalogue(
 
 def _jobs(catalogue: Mapping[str, Entry], output: Output) -> Iterator[Job]:
     for name, entry in catalogue.items():
-        known = output.known.get(name)
-        yield Job(entry, known.state if known else "")
+        yield Job(entry, output.kept.state(name))
 
 
 def _seconds(item: tuple[Job, Outcome]) -> float:
@@ -153,7 +152,7 @@ def _take(
         name = job.entry.name
         if not outcome.decoded and not outcome.reason:
             progressed.kept += 1
-            if reason := output.known[name].error:
+            if reason := output.kept.error(name):
                 progressed.errors[reason] += 1
             continue
         tags = next(heard) if outcome.decoded else Tags(name, error=outcome.reason)
