@@ -77,6 +77,8 @@ def test_a_registered_version_has_a_card(study: TinyStudy, capsys: pytest.Captur
     registry.client.delete_model_version_tag(NAME, "1", "tagscale.card")  # as a version of an earlier tagscale
     assert "has no model card: an earlier tagscale registered it." in printed(capsys, "--version", "1")
     register.run(study.params, **study.paths())
+    assert "study: this is a folder" in printed(capsys, "--out", "study")
+    assert (study.root / "store").is_dir()
     assert printed(capsys, "--out", "card.md") == "card.md: the model card\n"
     assert Path("card.md").read_text() == text
     assert client.get_model_version(NAME, "1").description == version.description

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tagscale.runtime import files
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import TEMPORARY, own, replacing, settle
 from tagscale.runtime.journal import Journal
 
@@ -36,9 +37,14 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(files, "exchange", lambda one, other: False)
 
 
-@pytest.mark.parametrize("old", ["nothing", "file", "folder", "link to nothing"])
-@pytest.mark.parametrize("new", ["file", "folder"])
-def test_anything_is_replaced_by_anything(way: None, tmp_path: Path, old: str, new: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        *((old, new) for old in ("nothing", "file", "link to nothing") for new in ("file", "folder")),
+        ("folder", "folder"),
+    ],
+)
+def test_the_new_takes_the_place_of_the_old(way: None, tmp_path: Path, old: str, new: str) -> None:
     target = tmp_path / "result"
     if old == "link to nothing":
         target.symlink_to("nowhere")
@@ -49,6 +55,16 @@ def test_anything_is_replaced_by_anything(way: None, tmp_path: Path, old: str, n
     assert read(target) == "new"
     assert target.is_dir() == (new == "folder")
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("target", ["result", "link", "result/.."])
+def test_no_file_takes_the_place_of_a_folder(way: None, tmp_path: Path, target: str) -> None:
+    write(tmp_path / "result", "folder", "old")
+    (tmp_path / "link").symlink_to("result")
+    with pytest.raises(TagscaleError, match="this is a folder"), replacing(tmp_path / target) as fresh:
+        write(fresh, "file", "new")
+    assert read(tmp_path / "result") == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "result"]
 
 
 def test_an_error_changes_nothing(way: None, tmp_path: Path) -> None:
@@ -103,7 +119,7 @@ def test_folders_of_living_processes_stay_and_those_of_killed_ones_go(tmp_path: 
     assert held.is_dir()
     (tmp_path / ".result.versions").mkdir()  # of somebody else
     with replacing(target) as fresh:
-        write(fresh, "file", "again")
+        write(fresh, "folder", "again")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".result.versions", "result"]
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from tagscale.runtime.errors import TagscaleError
+
 TEMPORARY = ".replacing"  # the end of a temporary folder's name, by which `settle` knows it for ours
 SEAL = "sha256"  # the key of a sealed file's own digest
 OLD = "old"  # in it: what is being replaced, where a folder cannot be exchanged at once
@@ -34,6 +36,8 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
     Args:
         durable: bring the content safely to the disk first, so that it survives a power cut; costs some milliseconds
             a file
+    Raises:
+        TagscaleError: a file would take the place of a folder, with all that is in it.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -43,6 +47,8 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
     '1 2 3'
     """
     target = Path(target)
+    if target.name in ("", ".."):
+        raise TagscaleError(f"{target}: this is a folder; expected a path with the name of what is written.")
     if target.is_symlink() and target.is_dir():
         target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +56,8 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
     with _temporary(target) as folder:
         fresh = folder / target.name
         yield fresh
+        if _is_folder(target) and not _is_folder(fresh):
+            raise TagscaleError(f"{target}: this is a folder, which stays; expected the name of a file.")
         if durable:
             flush(fresh)
         _put(fresh, target, folder / OLD)
