@@ -76,7 +76,7 @@ def ensemble(**members: Scorer) -> EnsembleScorer:
 def test_a_program_with_onnxruntime_alone_tags_a_song_as_the_tagger_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, file = saved(tmp_path / "tagger", light_network()), tmp_path / "tagger.onnx"
+    folder, file = saved(tmp_path / "tagger", light_network()), tmp_path / "exported"  # any name, without a suffix, too
     run("export", "--model", folder, "--out", str(file))
     assert f"{file} (0." in capsys.readouterr().out
     onnx.checker.check_model(file, full_check=True)

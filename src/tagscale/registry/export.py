@@ -44,7 +44,7 @@ def export(tagger: AudioTagger, file: Path, about: Mapping[str, Any], member: st
     """
     _check_packages()
     members = members_of(tagger.scorer)
-    chosen = {file.with_suffix(f".{name.replace('/', '.')}{file.suffix}"): name for name in members}
+    chosen = {file.with_name(f"{file.stem}.{name.replace('/', '.')}{file.suffix}"): name for name in members}
     if len(members) == 1 or member is not None:
         chosen = {file: _member(members, member)}
     elif any(scorer.kind != "network" for scorer in members.values()):
