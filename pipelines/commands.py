@@ -14,7 +14,7 @@ from pipelines.client.package import Package
 from pipelines.client.recurring import schedule, unschedule
 from pipelines.client.server import Server
 from pipelines.client.submit import Target, cancel, prepare, start
-from pipelines.options import Name, Submission
+from pipelines.options import Packed, Submission
 from tagscale.cluster.image import Image
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.signals import Interrupted
@@ -29,21 +29,22 @@ Run = Annotated[str, typer.Argument(help="Identifier of the run, from the end of
 def submit_command(
     server: Server,
     submission: Submission,
-    pipeline: Name = "study",
+    pipeline: Packed = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the run; exit status 1 where it does not succeed.")
     ] = False,
     timeout: Minutes = None,
 ) -> None:
     """Run a pipeline on a Kubeflow Pipelines server, as a version named by the git commit."""
-    package = submission.pack(pipeline).given(**submission.arguments(pipeline))
+    name, package = submission.pack(pipeline, "study")
+    package = package.given(**submission.arguments(name))
     _check_images(package)
     client = connect(server)
     target = prepare(client, package, submission.experiment or package.title, submission.existing_experiment)
     _print_target(target)
     plugins = {"mlflow": {"experiment_name": package.title}}  # so that the plugin's run is beside the trainings'
-    run_id, name = start(client, package, target, submission.service_account, plugins)
-    _print(run=name, id=run_id, url=server.run_page(run_id))
+    run_id, title = start(client, package, target, submission.service_account, plugins)
+    _print(run=title, id=run_id, url=server.run_page(run_id))
     if wait:
         _wait(client, server, run_id, timeout)
 
@@ -64,7 +65,7 @@ def cancel_command(server: Server, run: Run) -> None:
 def schedule_command(
     server: Server,
     submission: Submission,
-    pipeline: Name = "retrain",
+    pipeline: Packed = None,
     cron: Annotated[str | None, typer.Option(help='When, in UTC: "0 3 * * *" is every day at 3:00.')] = None,
     name: Annotated[str | None, typer.Option(help="Of the recurring run; default: pipeline and experiment.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Delete the recurring run of this name.")] = False,
@@ -75,9 +76,9 @@ def schedule_command(
     if (cron is None) != remove:
         raise TagscaleError("expected either --cron, to make or replace a recurring run, or --remove, to delete it.")
     times = with_seconds(cron) if cron else ""
-    package = submission.pack(pipeline)
+    packed, package = submission.pack(pipeline, "retrain")
     if not remove:
-        package = package.given(**submission.arguments(pipeline))
+        package = package.given(**submission.arguments(packed))
     experiment = submission.experiment or package.title
     name = name or f"{package.name} {experiment}"
     client = connect(server)

@@ -7,14 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.client.package import Package
-from pipelines.definitions import PIPELINES, defined, one_cell
+from pipelines.definitions import PIPELINES, defined, one_cell, server_name
 from pipelines.package import compile_package, read_package
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
 
 TAG, WATCH = "Pipeline tag", "Pipeline watch"
 TASKS_ACCOUNT = "tagscale-pipeline"  # k8s/tasks/pipeline-account.yaml
-Name = Annotated[str, typer.Option("--pipeline", help=f"Which one: {', '.join(PIPELINES)}.")]
+WHICH = f"Which one: {', '.join(PIPELINES)}."
+Name = Annotated[str, typer.Option("--pipeline", help=WHICH)]
+Packed = Annotated[
+    str | None,
+    typer.Option("--pipeline", help=f"{WHICH} Default: that of --package; else submit takes study, schedule retrain."),
+]
 
 Again = Annotated[
     bool,
@@ -117,6 +122,26 @@ class Submission(Run):
     ] = False
     service_account: Annotated[str, typer.Option(help="Kubernetes service account of the tasks.")] = TASKS_ACCOUNT
 
-    def pack(self, pipeline: str) -> Package:
-        """The pipeline, without the arguments of a run."""
-        return read_package(self.package) if self.package else compile_package(pipeline, self.of(pipeline))
+    def pack(self, pipeline: str | None, default: str) -> tuple[str, Package]:
+        """The pipeline and its name, without the arguments of a run.
+
+        Args:
+            pipeline: its name; None: that of --package or, without one, `default`
+        Raises:
+            TagscaleError: --package holds another pipeline, or comes with settings, which are fixed in it.
+        """
+        if self.package is None:
+            name = pipeline or default
+            return name, compile_package(name, self.of(name))
+        package = read_package(self.package)
+        name = package.name.removeprefix(server_name(""))
+        if pipeline not in (None, name):
+            raise TagscaleError(f"{self.package}: found the pipeline {name}, expected that of --pipeline, {pipeline}.")
+        model = None if defined(name).tags else self.model
+        fixed = {"preset": self.preset, "model": model, "size": self.size, "seed": self.seed}
+        if given := [f"--{option}" for option, value in fixed.items() if value is not None]:
+            raise TagscaleError(
+                f"{self.package}: {', '.join(given)} cannot change a compiled pipeline; leave --package out, or "
+                "compile it again."
+            )
+        return name, package

@@ -237,6 +237,20 @@ def test_a_package_of_another_kind(server, tmp_path, change, message):
     assert server.asked == []
 
 
+def test_a_package_says_which_pipeline_it_is(server):
+    CliRunner().invoke(app, ["compile", "--output", ".", "--params", str(ROOT / "params.yaml")])
+    call("submit", server, "--package", "tag.yaml", "--catalogue", "songs", "--model", "other")
+    assert only(server.runs)["runtime_config"]["parameters"] == {"catalogue": "songs", "model": "other"}
+    call("schedule", server, "--cron", "0 5 * * *", "--package", "watch.yaml", "--rows", "scores")
+    assert only(server.recurring)["runtime_config"]["parameters"] == {"rows": "scores"}
+    with pytest.raises(TagscaleError, match=r"tag\.yaml: found the pipeline tag, expected that of --pipeline, study"):
+        call("submit", server, "--package", "tag.yaml", "--pipeline", "study")
+    with pytest.raises(TagscaleError, match="--pipeline tag: give --catalogue"):
+        call("submit", server, "--package", "tag.yaml")
+    with pytest.raises(TagscaleError, match=r"training\.yaml: --model, --seed cannot change a compiled pipeline"):
+        call("submit", server, "--package", "training.yaml", "--model", "spectrogram", "--seed", "0")
+
+
 def test_a_missing_package(server):
     with pytest.raises(TagscaleError, match=r"nowhere\.yaml: cannot be read"):
         call("submit", server, "--package", "nowhere.yaml")
