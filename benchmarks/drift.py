@@ -33,12 +33,13 @@ from tagscale.evaluation.two_samples import shift
 from tagscale.partition.divide import Partition
 from tagscale.registry.profile import Profile
 from tagscale.runtime.pcm import FULL_SCALE
+from tagscale.serving import DRIFT_MARGIN
 from tagscale.serving.rows import Rows
 from tagscale.serving.tagger import Tagger
 from tagscale.serving.watch import compare
 from tagscale.study.tables import read_predictions
 
-MARGIN, LEVEL = 0.06, 0.05
+LEVEL = 0.05
 SIZES = ((100, 100), (400, 400), (1000, 2000))  # tracks of the profile, and served; those of their artists at most
 WHO = {"known": "{0}/{1}.flac", "unknown": "{1}.flac", "independent": "{1}/{1}.flac"}  # what the paths of rows tell
 
@@ -94,7 +95,7 @@ def alarms(
         "Cramer-von Mises": lambda x, y: stats.cramervonmises_2samp(x, y, method="asymptotic").pvalue,
         "Mann-Whitney": lambda x, y: stats.mannwhitneyu(x, y, method="asymptotic").pvalue,
         "shift of whole artists": lambda x, y: shift(x, y, own, others).p(),
-        "the same, beyond the margin": lambda x, y: shift(x, y, own, others).p(MARGIN),
+        "the same, beyond the margin": lambda x, y: shift(x, y, own, others).p(DRIFT_MARGIN),
     }
     raised = {name: min(holm([test(x, y) for x, y in columns])) < LEVEL for name, test in tests.items()}
     raised["PSI above 0.25"] = max(stability(x, y) for x, y in columns) > 0.25
@@ -102,7 +103,7 @@ def alarms(
     raised["Wasserstein above 0.3 deviations"] = max(sizes) > 0.3
     profile = profile_of(before, tags, own)
     for who in WHO if watched else ():
-        record = compare(rows_of(now, tags, others, who), profile, None, MARGIN, False)
+        record = compare(rows_of(now, tags, others, who), profile, None, DRIFT_MARGIN, False)
         raised[f"watch, artists {who}"] = record["drift"]
         if who == "known":
             raised["its tags alone"] = any(one["drifts"] for one in record["tags"])
@@ -218,7 +219,7 @@ def version(project: Path, songs: Path | None, most: int) -> list[str]:
     lines = ["| served | files | drift | all tags together | tags that drift, the most first | files that differ |"]
     lines.append("| --- | --- | --- | --- | --- | --- |")
     for name, rows in tagged.items():
-        record = compare(rows, profile, tagger.decisions, MARGIN, False)
+        record = compare(rows, profile, tagger.decisions, DRIFT_MARGIN, False)
         whole = record["together"]
         tags = [f"{one['name']} {one['chance']:.2f}" for one in record["tags"] if one["drifts"]]
         files_ = [one["name"] for one in record["files"] if one["drifts"]]

@@ -34,9 +34,9 @@ from kfp import dsl
 from pipelines.cluster import check_devices, on_cluster
 from pipelines.definitions import Definition, defined, one_cell, server_name
 from pipelines.keys import code_of, key_of
-from tagscale.cli.watch import MARGIN
 from tagscale.params.kubernetes import KubernetesParams
 from tagscale.params.load import Params
+from tagscale.serving import DRIFT_MARGIN
 
 
 def pipeline(name: str, params: Params, on_this_machine: bool = False) -> Any:
@@ -220,7 +220,7 @@ def watching(definition: Definition, parts: Any, run: Mapping[str, str], cluster
     name, place = run["pipeline"], partial(on_cluster, cluster=cluster)
 
     @dsl.pipeline(name=server_name(name), description=definition.about)
-    def with_end(rows: str = "scores", margin: float = MARGIN, again: bool = False) -> None:
+    def with_end(rows: str = "scores", margin: float = DRIFT_MARGIN, again: bool = False) -> None:
         with dsl.ExitHandler(place(end(**run)), name=name):
             watched = place(watch(params=run["params"], rows=rows, margin=margin))
             with dsl.If(watched.outputs["Output"] == "drift", name="drift"):

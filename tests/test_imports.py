@@ -30,9 +30,9 @@ ORDER = [
     "serving",
     "stages",
     "cluster",
-    "cli",
     "components k8s",
     "pipelines",
+    "cli",
 ]
 LEVELS = {folder: level for level, folders in enumerate(ORDER) for folder in folders.split()}
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tagscale.cli.use import USE
+from tagscale.serving import DRIFT_MARGIN
 
 app = typer.Typer()
 DRIFT = 3  # exit status; 1 is an error, and 2 a wrong option
-MARGIN = 0.06  # less than 0.2 standard deviations, the limit of what Cohen calls small
 SHOWN = 8  # tags in the terminal
 
 
@@ -26,7 +26,7 @@ def watch(
     ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=0.49, help="Shift of a chance from 0.5 that is no drift.")
-    ] = MARGIN,
+    ] = DRIFT_MARGIN,
     files: Annotated[bool, typer.Option("--files", help="A drift of loudness, length, rate ... counts, too.")] = False,
     page: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("drift.html"),
     metrics: Annotated[
