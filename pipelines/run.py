@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tagscale.params.load import Params, laid_over, parse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing
 from tagscale.runtime.identity import run_name
+from tagscale.serving.catalogue import entries
 
 PASSED = ("MLFLOW_", "AWS_", "OMP_")  # prefixes of the variables that containers get
 
@@ -42,10 +43,11 @@ def run_here(
     """
     output, arguments, tags = output.absolute(), dict(arguments or {}), defined(name).tags
     settings = settings_here(params, root, output, reads_dataset=not tags)
-    audio = None if tags or settings.dataset.source == "synth" else Path(settings.dataset.root)
+    audio = [] if tags or settings.dataset.source == "synth" else [Path(settings.dataset.root)]
     if tags and "://" not in arguments["catalogue"]:
         catalogue = Path(arguments["catalogue"]).resolve()
-        arguments["catalogue"], audio = str(catalogue), catalogue if catalogue.is_dir() else catalogue.parent
+        arguments["catalogue"] = str(catalogue)
+        audio = folders_of(catalogue) if runner == "docker" else []
     built = pipeline(name, settings, on_this_machine=True)
     from tagscale import tracking  # only this needs mlflow, whose import takes seconds
 
@@ -82,9 +84,32 @@ def settings_here(params: Params, root: Path | None, output: Path, reads_dataset
     return parse(laid_over(params.model_dump(), changes))
 
 
+def folders_of(catalogue: Path) -> list[Path]:
+    """The folders of this machine that a catalogue reads: its own, and of a list the one around files outside of it.
+
+    Raises:
+        TagscaleError: no folder but the root is around them, or the list cannot be read.
+    """
+    if catalogue.is_dir():
+        return [catalogue]
+    own = catalogue.parent
+    places = (entry.place for entry in entries([str(catalogue)]).values() if not entry.is_remote)
+    parents = {Path(os.path.normpath(own / place)).parent for place in places}
+    outside = sorted(str(parent) for parent in parents if not parent.is_relative_to(own))
+    if not outside:
+        return [own]
+    around = Path(os.path.commonpath(outside))
+    if around == Path(around.anchor):
+        raise TagscaleError(
+            f"{catalogue}: no folder but {around} is around the files that it names in {outside[0]} and {outside[-1]}; "
+            "expected one that containers can be given. Divide the list, or use `--runner subprocess`."
+        )
+    return [own, around]
+
+
 @contextmanager
-def _runner(kind: str, audio: Path | None, output: Path) -> Iterator[local.SubprocessRunner | local.DockerRunner]:
-    """A runner of kfp. Containers see the folders that processes would: this one, the output and that of the audio."""
+def _runner(kind: str, audio: Sequence[Path], output: Path) -> Iterator[local.SubprocessRunner | local.DockerRunner]:
+    """A runner of kfp. Containers see the folders that processes would: this one, the output and those of the audio."""
     if kind == "subprocess":
         yield local.SubprocessRunner(use_venv=False)
         return
@@ -92,8 +117,8 @@ def _runner(kind: str, audio: Path | None, output: Path) -> Iterator[local.Subpr
 
     here = Path.cwd()  # has mlflow.db, and perhaps the tags of the user's own dataset
     folders = {here: str(here), output: str(output)}
-    if audio:
-        folders.setdefault(audio, f"{audio}:ro")
+    for folder in audio:
+        folders.setdefault(folder, f"{folder}:ro")
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
     with docker_runner(folders, environment) as runner:
         runner.container_run_args["working_dir"] = str(here)

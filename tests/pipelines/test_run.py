@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from pipelines.__main__ import app
-from pipelines.run import settings_here
+from pipelines.run import folders_of, settings_here
 from typer.testing import CliRunner
 
 from tagscale.params.load import Params, load
@@ -36,6 +36,19 @@ def test_the_volume_is_a_folder_of_the_output_and_the_dataset_keeps_its_own(tmp_
     assert settings.kubernetes.mount == str(tmp_path / "out" / "volume")
     assert settings.dataset.root == str(tmp_path / "songs")
     assert settings.train == load(ROOT / "params.yaml").train
+
+
+def test_containers_see_the_files_of_a_list_wherever_they_lie(tmp_path):
+    lists, music = tmp_path / "lists", tmp_path / "music"
+    lists.mkdir()
+    (lists / "inside.m3u").write_text("a/1.mp3\ns3://songs/2.mp3\n")
+    assert folders_of(lists / "inside.m3u") == [lists]
+    (lists / "outside.txt").write_text(f"1.mp3\n{music}/rock/2.mp3\n../music/jazz/3.mp3\n")
+    assert folders_of(lists / "outside.txt") == [lists, music]
+    assert folders_of(tmp_path) == [tmp_path]
+    (lists / "far.csv").write_text(f"path\n/elsewhere/1.mp3\n{music}/2.mp3\n")
+    with pytest.raises(TagscaleError, match=r"far\.csv: no folder but / is around the files .* /elsewhere"):
+        folders_of(lists / "far.csv")
 
 
 def test_an_unknown_runner():
