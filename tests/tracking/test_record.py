@@ -163,6 +163,19 @@ def test_a_run_that_was_sent_in_part_is_completed(store: Path, monkeypatch: pyte
     assert made.info.status == "FINISHED"
 
 
+def test_the_run_of_a_record_is_the_one_that_this_store_has(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = train(store / "run")
+    assert tracking.recorded_run(store / "run") == run_id
+    tracking.connect().delete_run(run_id)
+    assert tracking.recorded_run(store / "run") is None
+    made = found(store / "run")
+    assert tracking.recorded_run(store / "run") == made != run_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("TAGSCALE_MLFLOW_WAIT", "600")
+    assert tracking.recorded_run(store / "run") == run_id, "nobody answers"
+    assert tracking.recorded_run(store) is None
+
+
 def test_a_run_without_a_record_is_made_from_its_files(store: Path, capsys: pytest.CaptureFixture) -> None:
     """Earlier versions kept none. The last row of the history is as old as run.json."""
     run = store / "run"

@@ -26,7 +26,7 @@ from tagscale.tracking.local import database_of
 from tagscale.tracking.machine import Machine, metric_name
 from tagscale.tracking.nesting import KEPT, PARENT, context, name_kept, nested_in
 from tagscale.tracking.pages import run_page, version_page
-from tagscale.tracking.record import PROCESS, recorded_run
+from tagscale.tracking.record import PROCESS
 from tagscale.tracking.runs import (
     DATA_VERSION,
     SPLIT,
@@ -36,6 +36,7 @@ from tagscale.tracking.runs import (
     find_run,
     flattened,
     identity_tags,
+    recorded_run,
     start_run,
     study_run,
 )

@@ -15,7 +15,7 @@ from tagscale.runtime.identity import RUN, RunFacts, run_output
 from tagscale.tracking.data import identity_params
 from tagscale.tracking.machine import metric_name
 from tagscale.tracking.nesting import PARENT
-from tagscale.tracking.unsent import LOGGED, Entry, Unsent, journal_of, read
+from tagscale.tracking.unsent import LOGGED, Entry, Unsent, read
 
 PROCESS = "tagscale.process"  # tag of a run: the process that works on it (`runtime.owner`)
 
@@ -58,12 +58,6 @@ class Record:
         if not self.failure and (content := read(self.journal.file)):
             Unsent(self.home / LOGGED, self.journal.run_id, self.journal.start).keep(content[1])
         self.journal.keep([])
-
-
-def recorded_run(folder: Path) -> str | None:
-    """MLflow's id of the run whose record is in the folder of a complete run; None without a record."""
-    journal = journal_of(folder / LOGGED)
-    return journal.run_id if journal else None
 
 
 def began(folder: Path) -> int | None:

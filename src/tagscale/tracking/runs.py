@@ -23,7 +23,7 @@ from tagscale.tracking.models import subject_of
 from tagscale.tracking.nesting import PARENT, context_tags, study_of
 from tagscale.tracking.outbox import Outbox, active_run, deliver, limited, send_all, send_complete, send_interrupted
 from tagscale.tracking.record import PROCESS, Record, began, entries_from_files
-from tagscale.tracking.server import ServerAway, connect, explained, made_experiment
+from tagscale.tracking.server import WAIT, ServerAway, connect, environment, explained, made_experiment
 from tagscale.tracking.unsent import LOGGED, Entry, journal_of, read
 from tagscale.tracking.views import StudyFacts, save_view
 
@@ -31,7 +31,7 @@ DATA_VERSION, SPLIT = "tagscale.data_version", "tagscale.split"  # tags of runs 
 UNPUBLISHED = "unpublished"  # data without a name
 ORIGINAL = "tagscale.sent_again_from"  # tag of a run made from a record: MLflow's id of the run that was recorded
 _LONGEST_PARAM = 6000  # characters; MLflow refuses more
-_STUDY_SECONDS = 15  # for an answer about the study's run
+_ANSWER_SECONDS = 15  # for an answer that a task does without
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # MLflow's limits for one request
 
 
@@ -129,7 +129,7 @@ class TrackedRun:
 
     def _end_study(self, status: str) -> None:
         """Give the study's run the status of its training. Without an answer, the next process gives it another one."""
-        with suppress(ServerAway), explained(self.client.tracking_uri), limited(_STUDY_SECONDS):
+        with suppress(ServerAway), explained(self.client.tracking_uri), limited(_ANSWER_SECONDS):
             self.client.set_terminated(self.study, status)
 
     def _log(self, entry: Entry) -> None:
@@ -231,6 +231,26 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
     tracked = TrackedRun(run.info.run_id, run.info.experiment_id, client, subject=subject)
     with _ending(tracked, finished=run.info.status == "FINISHED"):
         yield tracked
+
+
+def recorded_run(folder: Path) -> str | None:
+    """MLflow's id of the run whose record is in the folder of a complete run.
+
+    Where this store lacks that run and got it from the record, it is the id of the run that was made of it. Where the
+    store does not answer, it is the record's. None without a record, or where the store has neither.
+    """
+    record = journal_of(folder / LOGGED)
+    if record is None:
+        return None
+    with suppress(TagscaleError), environment({WAIT: ""}):
+        client = connect()
+        with explained(client.tracking_uri), limited(_ANSWER_SECONDS):
+            run = active_run(client, record.run_id)
+            if run is None:
+                experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+                run = _newest(client, experiments, {ORIGINAL: record.run_id})
+            return run.info.run_id if run else None
+    return record.run_id
 
 
 @contextmanager
