@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from serving.served import LIMITS, Client
+from serving.served import LIMITS, Client, as_text
 from tagscale.registry.package import example_wav
 from tagscale.runtime.processes import ATTEMPTS
 from tagscale.serving.server import guard, record, work
@@ -92,6 +92,34 @@ def test_models_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             idle.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
             assert b" 408 " in idle.recv(1000).splitlines()[0]
         assert client.ask("/readyz").status == 200
+
+
+def test_an_answer_has_the_tags_of_the_version_that_gave_it(tmp_path: Path) -> None:
+    """The alias moves to a version with other tags, which answers before it is said to be loaded."""
+    moved = {**NAMES, "version": "2", "sha256": "2" * 64}
+    about = {"name": "champion", "role": LEAD, "tags": [{"tag": "jazz", "threshold": 0.25}]}
+
+    async def score(request: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.1, http.state.set_loaded, ANSWERING, [moved | about])
+        return {**ANSWER, **moved, "scores": {"jazz": 0.75}}
+
+    requests = {
+        "/tag": {"files": [{"audio": as_text(SONG)}]},
+        "/invocations": {"inputs": [as_text(SONG)]},
+        "/v2/models/tagger/infer": {
+            "inputs": [{"name": "a", "datatype": "BYTES", "shape": [1], "data": [as_text(SONG)]}]
+        },
+    }
+    said = {}
+    for path, request in requests.items():
+        with serving(tmp_path, score, score) as (client, http):
+            answer = client.ask(path, request)
+        assert (answer.status, answer.headers["x-tagscale-model"]) == (200, "tagger/2")
+        said[path] = answer.content
+    assert said["/tag"]["sha256"] == moved["sha256"]
+    assert "tags" not in said["/tag"]
+    assert said["/invocations"]["predictions"] == [{"jazz": 0.75}]
+    assert said["/v2/models/tagger/infer"]["outputs"][0]["data"] == [0.75]
 
 
 def test_a_shadow_that_falls_behind_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

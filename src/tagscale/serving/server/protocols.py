@@ -61,8 +61,8 @@ def protocol_routes(service: Service) -> APIRouter:
             texts = [(f"{AUDIO}-{number}", text) for number, text in enumerate(audio)]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
             of, answers = await service.tag(recordings, slot, Wanted())
-        tags = [tag["tag"] for tag in slot["tags"]]
-        thresholds = [tag["threshold"] for tag in slot["tags"]]
+        tags = [tag["tag"] for tag in of["tags"]]
+        thresholds = [tag["threshold"] for tag in of["tags"]]
         content = {
             "model_name": of["model"],
             "model_version": of["version"],
@@ -93,7 +93,7 @@ def protocol_routes(service: Service) -> APIRouter:
             texts = [(f"row {row}", text) for row, text in enumerate(_rows(body))]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
             of, answers = await service.tag(recordings, slot, Wanted())
-        tags = [tag["tag"] for tag in slot["tags"]]
+        tags = [tag["tag"] for tag in of["tags"]]
         predictions: list[dict[str, Any]] = (
             [{"result": json.dumps(_said(answer))} for answer in answers]
             if output == "json"

@@ -19,6 +19,7 @@ from tagscale.serving.server.record import Served
 from tagscale.serving.server.work import Answer, Recording, Wanted, Work
 
 NAMES = ("model", "version", "sha256")
+LOOK_SECONDS = 0.02  # between two looks whether a version that answers is among those that are loaded
 
 
 class Service:
@@ -54,28 +55,45 @@ class Service:
     async def tag(
         self, recordings: Sequence[Recording], slot: dict[str, Any], wanted: Wanted
     ) -> tuple[dict[str, Any], list[Answer]]:
-        """An answer each, scores or an error, all of one version; and model, version and sha256 of that one.
+        """The version that answered, as `slot` gives it, and an answer each, scores or an error, all of that one.
+
+        It is another one than `slot` where an alias has moved meanwhile, and may have other tags.
 
         Raises:
             HTTPException: 504 where they are not all there in time.
         """
-        answers = await self._answers(recordings, slot["name"], wanted)
-        own = {name: next((answer[name] for answer in answers if name in answer), slot[name]) for name in NAMES}
-        if slot["role"] == LEAD:
-            self.served.answered(recordings, answers, own)
-        return own, answers
-
-    async def _answers(self, recordings: Sequence[Recording], slot: str, wanted: Wanted) -> list[Answer]:
         try:
             async with asyncio.timeout(self.limits.seconds):
-                answers = await asyncio.gather(*(self.work.hear(one, slot, wanted) for one in recordings))
-                while len({answer["version"] for answer in answers if "version" in answer}) > 1:  # it moved on
-                    for place, answer in enumerate(answers):
-                        if "version" in answer:
-                            answers[place] = await self.work.scoring.ask(recordings[place], slot, wanted)
-                return answers
+                answers = await self._answers(recordings, slot["name"], wanted)
+                of = await self._version(next((answer for answer in answers if "version" in answer), slot), slot)
         except TimeoutError:
             raise HTTPException(504, f"The answer was not there after {self.limits.seconds} s.") from None
+        if of["role"] == LEAD:
+            self.served.answered(recordings, answers, names_of(of))
+        return of, answers
+
+    async def _answers(self, recordings: Sequence[Recording], slot: str, wanted: Wanted) -> list[Answer]:
+        answers = await asyncio.gather(*(self.work.hear(one, slot, wanted) for one in recordings))
+        while len({answer["version"] for answer in answers if "version" in answer}) > 1:  # it moved on
+            for place, answer in enumerate(answers):
+                if "version" in answer:
+                    answers[place] = await self.work.scoring.ask(recordings[place], slot, wanted)
+        return answers
+
+    async def _version(self, answer: Answer, slot: dict[str, Any]) -> dict[str, Any]:
+        """The version of an answer of a slot: the one before, or the one that is just being put in place."""
+        known = [slot]
+        while True:
+            for one in known:
+                if names_of(one) == names_of(answer):
+                    return one
+            await asyncio.sleep(LOOK_SECONDS)
+            known = [one for one in self.state.loaded() if (one["name"], one["role"]) == (slot["name"], slot["role"])]
+
+
+def names_of(version: dict[str, Any]) -> dict[str, Any]:
+    """Model, version and sha256 of an answer, or of a version."""
+    return {name: version[name] for name in NAMES}
 
 
 def answered(content: dict[str, Any], of: dict[str, Any], status: int = 200) -> JSONResponse:
@@ -110,7 +128,7 @@ def own_routes(service: Service, guard: Callable[[], Guard], metrics_text: Calla
         ]
         lone = len(results) == 1 and results[0].get("error")
         more, status = ({"error": results[0]["error"]}, 422) if lone else ({}, 200)
-        return answered({**of, "results": results, **more}, of, status)
+        return answered({**names_of(of), "results": results, **more}, of, status)
 
     @router.get("/models")
     async def models() -> Response:
