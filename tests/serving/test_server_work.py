@@ -1,6 +1,7 @@
 """What the server does when its models do not answer, die, or the shadow falls behind: its HTTP side, in here."""
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from serving.served import LIMITS, Client, as_text
+from serving.served import LIMITS, Answered, Client, as_text
 from tagscale.registry.package import example_wav
 from tagscale.runtime.processes import ATTEMPTS
 from tagscale.serving.server import guard, record, work
@@ -120,6 +121,42 @@ def test_an_answer_has_the_tags_of_the_version_that_gave_it(tmp_path: Path) -> N
     assert "tags" not in said["/tag"]
     assert said["/invocations"]["predictions"] == [{"jazz": 0.75}]
     assert said["/v2/models/tagger/infer"]["outputs"][0]["data"] == [0.75]
+
+
+def test_the_open_inference_protocol_as_it_is_written(tmp_path: Path) -> None:
+    """Parameters are no lists, outputs are those that are named, data may have as many dimensions as its shape."""
+    models, text = Models(), as_text(SONG)
+    models.end.set()
+    of_audio = {"name": "audio", "datatype": "BYTES", "shape": [1], "data": [text]}
+    with serving(tmp_path, models.score, models.score) as (client, http):
+        http.state.set_loaded(
+            ANSWERING,
+            [{**NAMES, "name": "champion", "role": LEAD, "tags": [{"tag": "rock", "threshold": None}]}],
+        )
+
+        def infer(tensor: dict[str, Any], **more: Any) -> Answered:
+            return client.ask("/v2/models/tagger/infer", {"inputs": [of_audio | tensor], **more})
+
+        answers = [client.ask("/v2/models/tagger"), infer({})]
+        for answer in answers:
+            assert {type(value) for value in answer.content["parameters"].values()} == {str}
+            assert json.loads(answer.content["parameters"]["tags"]) == ["rock"]
+            assert json.loads(answer.content["parameters"]["thresholds"]) == [None]
+        named = infer({}, outputs=[{"name": "error"}])
+        assert [output["name"] for output in named.content["outputs"]] == ["error"]
+        square = infer({"shape": [2, 1], "data": [[text], [text]]})
+        assert square.content["outputs"][0]["shape"] == [2, 1]
+        asked = len(models.asked)
+        for tensor in ({"shape": [2]}, {"shape": None}, {"shape": [1] * 100}, {"data": text}, {"datatype": "FP32"}):
+            answer = infer(tensor)
+            assert (answer.status, "one input of the datatype BYTES" in answer.content["error"]) == (400, True), tensor
+        for outputs in ([{"name": "tags"}], [{}], 5):
+            answer = infer({}, outputs=outputs)
+            assert (answer.status, "NAME one of scores, error" in answer.content["error"]) == (400, True), outputs
+        for inputs in (text, {"audio": text}):
+            answer = client.ask("/invocations", {"inputs": inputs})
+            assert (answer.status, "Expected the column `audio`" in answer.content["error"]) == (400, True)
+        assert len(models.asked) == asked
 
 
 def test_a_shadow_that_falls_behind_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 Neither has a place for the reason why one of several recordings has no scores. In v2 the output `error` holds it, and
 the scores of that recording are 0, since JSON has no NaN. In MLflow's protocol the list `errors` stands beside
-`predictions`, where that recording has null for every tag.
+`predictions`, where that recording has null for every tag. Parameters of v2 are texts, numbers or booleans, so lists in
+them are JSON.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +20,10 @@ from tagscale.serving.server.routes import Service, answered
 from tagscale.serving.server.work import Answer, Wanted
 
 AUDIO = "audio"  # the input of the protocols: a column, or a tensor
-OUTPUTS = ("scores", "probabilities", "decisions", "json")
+SCORES, ERROR = "scores", "error"  # outputs of v2
+DIMENSIONS = 8  # of an input of v2, at most
+LISTS = {"tags": "tag", "thresholds": "threshold"}  # parameters of v2 -> what GET /models says of each tag
+OUTPUTS = (SCORES, "probabilities", "decisions", "json")  # of MLflow's protocol
 
 
 def protocol_routes(service: Service) -> APIRouter:
@@ -34,14 +39,14 @@ def protocol_routes(service: Service) -> APIRouter:
     async def model(name: str, version: str | None = None) -> Response:
         slot = service.slot(_address(name, version))
         tags = [tag["tag"] for tag in slot["tags"]]
-        outputs = [_described("scores", "FP32", [-1, len(tags)]), _described("error", "BYTES", [-1])]
+        outputs = [_described(SCORES, "FP32", [-1, len(tags)]), _described(ERROR, "BYTES", [-1])]
         content = {
             "name": slot["model"],
             "versions": [slot["version"]],
             "platform": "tagscale",
             "inputs": [_described(AUDIO, "BYTES", [-1])],
             "outputs": outputs,
-            "parameters": {"tags": tags, "sha256": slot["sha256"]},
+            "parameters": _parameters(slot),
         }
         return answered(content, slot)
 
@@ -56,25 +61,24 @@ def protocol_routes(service: Service) -> APIRouter:
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         slot = service.slot(_address(name, version))
         body = await inputs.body_as_json(request)
-        audio = _tensor(body)
+        audio, wanted = _tensor(body), _outputs(body)
         async with service.folder() as folder:
             texts = [(f"{AUDIO}-{number}", text) for number, text in enumerate(audio)]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
             of, answers = await service.tag(recordings, slot, Wanted())
         tags = [tag["tag"] for tag in of["tags"]]
-        thresholds = [tag["threshold"] for tag in of["tags"]]
+        scores = [answer.get("scores", {}).get(tag, 0.0) for answer in answers for tag in tags]
+        outputs = {
+            SCORES: _described(SCORES, "FP32", [len(answers), len(tags)]) | {"data": scores},
+            ERROR: _described(ERROR, "BYTES", [len(answers)]) | {"data": [one.get("error", "") for one in answers]},
+        }
         content = {
             "model_name": of["model"],
             "model_version": of["version"],
             **({"id": body["id"]} if isinstance(body.get("id"), str) else {}),
-            "parameters": {"tags": tags, "thresholds": thresholds, "sha256": of["sha256"]},
-            "outputs": [
-                {"name": "scores", "datatype": "FP32", "shape": [len(answers), len(tags)],
-                 "data": [answer.get("scores", {}).get(tag, 0.0) for answer in answers for tag in tags]},
-                {"name": "error", "datatype": "BYTES", "shape": [len(answers)],
-                 "data": [answer.get("error", "") for answer in answers]},
-            ],
-        }  # fmt: skip
+            "parameters": _parameters(of),
+            "outputs": [outputs[name] for name in wanted],
+        }
         return answered(content, of)
 
     @router.post("/invocations")
@@ -112,16 +116,37 @@ def _described(name: str, datatype: str, shape: Sequence[int]) -> dict[str, Any]
     return {"name": name, "datatype": datatype, "shape": list(shape)}
 
 
+def _parameters(version: dict[str, Any]) -> dict[str, str]:
+    lists = {name: json.dumps([tag[one] for tag in version["tags"]]) for name, one in LISTS.items()}
+    return lists | {"sha256": version["sha256"]}
+
+
 def _tensor(body: Any) -> list[Any]:
     """The recordings of a request of v2. Raises HTTPException where it is none."""
     try:
         (tensor,) = body["inputs"]
-        data = tensor["data"]
-        if tensor["datatype"] == "BYTES" and isinstance(data, list):
+        data, shape = tensor["data"], tensor["shape"]
+        while isinstance(data, list) and data and all(isinstance(row, list) for row in data):  # of more dimensions
+            data = [one for row in data for one in row]
+        is_one = tensor["datatype"] == "BYTES" and isinstance(data, list) and len(shape) <= DIMENSIONS
+        if is_one and math.prod(shape) == len(data):
             return data
     except (KeyError, TypeError, ValueError):
         pass
-    raise HTTPException(400, "Expected one input with the datatype BYTES, each element base64 of an audio file.")
+    expected = "one input of the datatype BYTES, with a shape of as many elements as there are, each base64 of a file"
+    raise HTTPException(400, f"Expected {expected}.")
+
+
+def _outputs(body: dict[str, Any]) -> list[str]:
+    """The outputs that a request of v2 names, all where it names none. Raises HTTPException for others."""
+    known = [SCORES, ERROR]
+    try:
+        wanted = [output["name"] for output in body.get("outputs") or ()] or known
+        if all(name in known for name in wanted):
+            return wanted
+    except (KeyError, TypeError):
+        pass
+    raise HTTPException(400, f'outputs: expected a list of {{"name": NAME}}, NAME one of {", ".join(known)}.')
 
 
 def _rows(body: Any) -> list[Any]:
@@ -130,11 +155,13 @@ def _rows(body: Any) -> list[Any]:
         if "dataframe_records" in body:
             return [record[AUDIO] for record in body["dataframe_records"]]
         if "dataframe_split" in body:
-            column = body["dataframe_split"]["columns"].index(AUDIO)
+            column = list(body["dataframe_split"]["columns"]).index(AUDIO)
             return [row[column] for row in body["dataframe_split"]["data"]]
         given = body["inputs"] if "inputs" in body else body["instances"]
         given = given[AUDIO] if isinstance(given, dict) else given
-        return [one[AUDIO] if isinstance(one, dict) else one for one in given]
+        if isinstance(given, list):  # a text alone has letters, and no rows
+            return [one[AUDIO] if isinstance(one, dict) else one for one in given]
+        raise TypeError
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         expected = '{"dataframe_records": [{"audio": base64}]}, dataframe_split, inputs or instances'
         raise HTTPException(400, f"Expected the column `audio`, as {expected}.") from None
