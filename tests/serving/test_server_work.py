@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import threading
 import time
@@ -159,9 +160,14 @@ def test_the_open_inference_protocol_as_it_is_written(tmp_path: Path) -> None:
         assert len(models.asked) == asked
 
 
+def no_links(*_: object) -> None:
+    raise OSError("Operation not supported")  # of a file system without hard links
+
+
 def test_a_shadow_that_falls_behind_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "WAITING", 2)
     monkeypatch.setattr(record, "AT_ONCE", 1)
+    monkeypatch.setattr(os, "link", no_links)
     lead, shadow = Models(), Models()
     lead.end.set()
     with serving(tmp_path, lead.score, shadow.score) as (client, http):

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.files import link_or_copy, read_json, replacing, write_json
 from tagscale.serving.server.lineup import LEAD, SHADOW, State
 from tagscale.serving.server.metrics import Metrics
 from tagscale.serving.server.work import Answer, Recording, Scoring, Wanted
@@ -33,11 +33,6 @@ WAITING = 64  # recordings that may wait for the shadow; 8 minutes of samples ta
 MODELS = "models.json"
 AT_ONCE = 4  # of them are in work
 Rows = dict[tuple[str, str], list[dict[str, Any]]]  # by role and version
-FACTS = {  # a row's columns, by what was measured
-    "seconds": "source_seconds",
-    "rate": "source_rate",
-    **{name: name for name in ("channels", "format", "rms_dbfs", "peak", "clipped")},
-}
 
 
 class Log:
@@ -98,7 +93,7 @@ class Log:
 
 
 def _row(answer: Answer) -> Any:
-    from tagscale.serving.rows import Row
+    from tagscale.serving.rows import FACTS, Row
 
     decisions, facts = answer.get("decisions", {}), answer.get("facts", {})
     return Row(
@@ -152,7 +147,7 @@ class Served:
             self.metrics.shadow.labels("dropped").inc()
             return
         samples = self.folder / f"{uuid.uuid4().hex}.pcm"
-        os.link(recording.samples, samples)  # the request's folder goes
+        link_or_copy(recording.samples, samples)  # the request's folder goes
         own = Recording(recording.name, samples=samples, facts=recording.facts)
         self.waiting.put_nowait(_Heard(path, own))
         self.metrics.shadow_waiting.inc()
