@@ -1,8 +1,12 @@
 """The commands that serve a version refuse what they cannot serve, in words."""
 
+import socket
+from pathlib import Path
+
 import pytest
 
 from registry.tiny import store
+from servers.processes import free_port
 from tagscale.cli import main
 from tagscale.serving.server import app
 
@@ -14,15 +18,25 @@ __all__ = ["store"]
     [
         (["--version", ""], "--version is empty: no version is rolled out to this pod yet. `tagscale deploy` does it."),
         (["--version", "3", "--model", "nobody"], "No model 'nobody' in the registry"),
+        (["--record", "file"], "file: it exists already"),
+        (["--corrections", "file"], "file: its first line is not `when,who,track_id,"),
+        (["--corrections", "file/corrections.csv"], "file: it exists already"),
     ],
 )
-def test_what_cannot_be_served(
-    store: object, capsys: pytest.CaptureFixture[str], words: list[str], because: str
-) -> None:
+def test_what_cannot_be_served(store: Path, capsys: pytest.CaptureFixture[str], words: list[str], because: str) -> None:
+    (store / "file").write_text("of somebody\n")
     with pytest.raises(SystemExit) as ended:
-        main(["serve", *words])
+        main(["serve", "--port", str(free_port()), *words])
     assert ended.value.code == 1
     assert because in capsys.readouterr().err
+    assert (store / "file").read_text() == "of somebody\n"
+
+
+def test_a_port_that_another_program_has_is_refused(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as ended:
+        main(["serve", "--port", str(taken.getsockname()[1])])
+    assert ended.value.code == 1
+    assert "nobody can listen there (Address already in use)" in capsys.readouterr().err
 
 
 def test_each_name_has_one_slot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import reprlib
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
+from tagscale.catalog.corrections import append
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import end_with_parent
@@ -85,12 +88,11 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     Args:
         say: takes lines for the log
     Raises:
-        TagscaleError: a version is missing or damaged, or the address is none to listen at.
+        TagscaleError: a version is missing or damaged, or the address is none to listen at, or `corrections` has other
+            columns.
+        OSError: a folder of `record` or `corrections` cannot be written to.
     """
-    if settings.host not in HOSTS or settings.port < 1024:
-        raise TagscaleError(
-            f"--host {settings.host} --port {settings.port}: expected one of {', '.join(HOSTS)}, and a port from 1024."
-        )
+    _check(settings)
     folder = Path(tempfile.mkdtemp(prefix="tagscale-serve-"))
     follower = Follower(settings.asked, State(folder), settings.follow, say)
     try:
@@ -102,6 +104,25 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     finally:
         follower.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(settings: Settings) -> None:
+    """What would fail with the first request, or after a model is loaded. Errors as of `serve`."""
+    if settings.host not in HOSTS or settings.port < 1024:
+        raise TagscaleError(
+            f"--host {settings.host} --port {settings.port}: expected one of {', '.join(HOSTS)}, and a port from 1024."
+        )
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        reason = f"--port {settings.port}: nobody can listen there ({os.strerror(error.errno or 0)})"
+        raise TagscaleError(f"{reason}. Where another program does, end it or name another port.") from None
+    for folder in filter(None, (settings.record, settings.corrections and settings.corrections.parent)):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    if settings.corrections and settings.corrections.exists():
+        append(settings.corrections, [])
 
 
 def _run(server: litserve.LitServer, settings: Settings) -> None:
@@ -219,7 +240,8 @@ async def _explained(request: Request, error: Exception) -> JSONResponse:
     """An error in the form of all errors of this server."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        error = HTTPException(400, f"{first['loc'][-1]}: {first['msg']}; found {first.get('input')!r}.")
+        where = ".".join(map(str, first["loc"][1:] or first["loc"]))  # without "query" or "body"
+        error = HTTPException(400, f"{where}: {first['msg']}; found {reprlib.repr(first.get('input'))}.")
     elif isinstance(error, ClientDisconnect):
         error = HTTPException(400, "The client left before its request was complete.")
     assert isinstance(error, AnyHTTPException)
