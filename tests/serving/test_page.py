@@ -23,6 +23,7 @@ from servers.processes import free_port
 from serving.chromium import CHROMIUM, Page, browser
 from serving.served import LIMITS, MODEL, TAGS, Client
 from stores import write_store
+from tagscale.catalog import corrections
 from tagscale.catalog.corrections import corrected
 from tagscale.catalog.tables import Catalog, catalog_of
 from tagscale.cli import main
@@ -185,31 +186,39 @@ def test_similar_tracks_are_those_of_the_model_that_heard_them(
     }
     others = site.ask("/dataset/similar", asked | {"without": "t3"}).content["tracks"]
     assert others == tracks[1:]
-    assert "expected" in site.ask("/dataset/similar", asked | {"embedding": [1.0]}).content["error"]
+    nothing = [float("inf")] * len(asked["embedding"])
+    for wrong, because in [([1.0], "1 numbers, expected"), (nothing, "not finite"), ([1e300], "1 numbers")]:
+        answer = site.ask("/dataset/similar", asked | {"embedding": wrong})
+        assert (answer.status, because in answer.content["error"]) == (422, True)
     monkeypatch.setattr(Neighbours, "load", lambda *_: 1 / 0)
     longer = asked | {"sha256": f"{heard['sha256'][:16]:0<64}"}
     assert site.ask("/dataset/similar", longer).content["tracks"] == tracks, "an index is read once"
 
 
-def test_a_correction_is_a_row_and_what_is_none_leaves_no_trace(site: Site) -> None:
+def test_a_correction_is_a_row_and_what_is_none_leaves_no_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = site.corrections.read_bytes() if site.corrections.exists() else b""
     sent = {"who": "Ada", "track_id": "t1", "corrections": [{"tag": TAGS[0], "value": 0}]}
     wrong: list[tuple[dict[str, Any], int, str]] = [
         ({"track_id": "t9"}, 422, "has no track 't9'"),
         ({"corrections": [{"tag": "harp", "value": 1}]}, 422, "has no tag 'harp'"),
-        ({"corrections": [{"tag": TAGS[0], "value": 2}]}, 400, "value"),
+        ({"corrections": [{"tag": TAGS[0], "value": 2}]}, 400, "corrections.0.value: "),
         ({"corrections": []}, 400, "corrections"),
         ({"who": "\n"}, 422, "found no name"),
-        ({"who": "a" * 2000}, 400, "who"),
+        ({"who": "a" * 20_000}, 400, "who: "),
         ({"audio_sha256": "../x"}, 400, "audio_sha256"),
     ]
     for change, status, message in wrong:
         answer = site.ask("/corrections", sent | change)
         assert answer.status == status, change
         assert message in answer.content["error"]
+        assert len(answer.content["error"]) < 200, "and not all that was sent"
     foreign = site.ask("/corrections", '{"who": "a page of others"}', "text/plain")
     assert foreign.status == 400, "what a browser sends to other sites unasked is not taken"
     assert (site.corrections.read_bytes() if site.corrections.exists() else b"") == before
+    with monkeypatch.context() as patch:
+        patch.setattr(corrections, "MOST_BYTES", 0)
+        full = site.ask("/corrections", sent)
+    assert (full.status, "no more than 0 are kept" in full.content["error"]) == (503, True), "which is not the client's"
     assert site.ask("/corrections", sent).status == 201
     sound = hashlib.sha256(SONGS[1].tobytes()).hexdigest()
     assert site.ask("/corrections", sent | {"track_id": "", "audio_sha256": sound, "file": "mine.wav"}).status == 201

@@ -49,12 +49,16 @@ class Correction:
     value: float
 
 
+class Unwritten(TagscaleError):
+    """The file takes no corrections, whatever they are."""
+
+
 def append(file: Path, corrections: Sequence[Correction]) -> None:
     """Append a row for each correction: all of them, or none. Any number of processes may do so at once.
 
     Raises:
-        TagscaleError: nobody's name, a value outside [0, 1], a file with other columns, a full file, or one that cannot
-            be written.
+        TagscaleError: nobody's name, or a value outside [0, 1].
+        Unwritten: a file with other columns, a full file, or one that cannot be written.
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
     rows = b"".join(_row(when, one) for one in corrections)
@@ -63,9 +67,9 @@ def append(file: Path, corrections: Sequence[Correction]) -> None:
         with in_turn(file) as handle:
             size = os.fstat(handle).st_size
             if size and os.pread(handle, len(HEADER), 0) != HEADER:
-                raise TagscaleError(f"{file}: its first line is not `{HEADER.decode().strip()}`. Rename this file.")
+                raise Unwritten(f"{file}: its first line is not `{HEADER.decode().strip()}`. Rename this file.")
             if size + len(rows) > MOST_BYTES:
-                raise TagscaleError(f"{file}: {size:,} bytes; no more than {MOST_BYTES:,} are kept. Rename this file.")
+                raise Unwritten(f"{file}: {size:,} bytes; no more than {MOST_BYTES:,} are kept. Rename this file.")
             torn = size and os.pread(handle, 1, size - 1) != b"\n"
             os.lseek(handle, 0, os.SEEK_END)
             try:
@@ -75,7 +79,7 @@ def append(file: Path, corrections: Sequence[Correction]) -> None:
                 os.ftruncate(handle, size)
                 raise
     except OSError as error:
-        raise TagscaleError(f"{file}: cannot be written ({error.strerror}). The correction is not recorded.") from None
+        raise Unwritten(f"{file}: cannot be written ({error.strerror}). The correction is not recorded.") from None
 
 
 def _row(when: str, correction: Correction) -> bytes:

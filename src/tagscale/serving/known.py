@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Response
 from pydantic import BaseModel, Field
 
-from tagscale.catalog.corrections import Correction, append
+from tagscale.catalog.corrections import Correction, Unwritten, append
 from tagscale.runtime.errors import TagscaleError
 from tagscale.serving.dataset import Dataset
 from tagscale.serving.neighbours import Neighbours, folder_of
@@ -68,6 +68,8 @@ def known_routes(data: Path | None, corrections: Path | None) -> APIRouter:
             """Append corrections of a recording's tags, each as a row, to the server's file."""
             try:
                 append(corrections, _rows(sent, dataset))
+            except Unwritten as error:
+                raise HTTPException(503, str(error)) from None
             except TagscaleError as error:
                 raise HTTPException(422, str(error)) from None
             return {"recorded": len(sent.corrections)}
@@ -110,9 +112,12 @@ def _of_dataset(dataset: Dataset, data: Path) -> APIRouter:
             folder = folder_of(data, dataset.store.hash, asked.sha256)  # of any longer or shorter form of it
             if folder not in indices:
                 indices[folder] = Neighbours.load(data, dataset.store.hash, asked.sha256)
-            nearest = indices[folder].nearest(asked.embedding, MOST_SIMILAR + 1)
         except TagscaleError as error:
             raise HTTPException(404, str(error)) from None
+        try:
+            nearest = indices[folder].nearest(asked.embedding, MOST_SIMILAR + 1)
+        except TagscaleError as error:
+            raise HTTPException(422, str(error)) from None
         others = [(track, cosine) for track, cosine in nearest if track in dataset and track != asked.without]
         return {"tracks": [dataset.named(track) | {"similarity": cosine} for track, cosine in others[:MOST_SIMILAR]]}
 

@@ -49,12 +49,15 @@ class Neighbours:
         """The tracks of the largest cosine, with it, the largest first.
 
         Raises:
-            TagscaleError: an embedding of another length.
+            TagscaleError: an embedding of another length, or of numbers that are not finite.
         """
-        wanted = np.asarray(embedding, np.float32)
+        with np.errstate(over="ignore"):
+            wanted = np.asarray(embedding, np.float32)
         if wanted.shape != self._unit.shape[1:]:
             raise TagscaleError(f"embedding: {wanted.size} numbers, expected {self._unit.shape[1]}.")
         norm = float(np.linalg.norm(wanted))
+        if not np.isfinite(norm):
+            raise TagscaleError("embedding: found numbers that are not finite, expected those of float32.")
         cosines = self._unit @ (wanted / (norm or 1))
         count = min(count, len(cosines))
         best = np.argpartition(-cosines, count - 1)[:count]
