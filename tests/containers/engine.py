@@ -41,8 +41,11 @@ class Engine:
 
 
 @contextmanager
-def running() -> Iterator[Engine]:
+def running(free_gb: float = FREE_GB) -> Iterator[Engine]:
     """The docker engine that answers, else one that runs until the block ends; DOCKER_HOST names it.
+
+    Args:
+        free_gb: an engine starts only where its folder's disk has as much free.
 
     Raises:
         TagscaleError: none answers and none can be started; the message says what is missing.
@@ -51,7 +54,7 @@ def running() -> Iterator[Engine]:
     if present is not None:
         yield Engine(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"), present, own=False)
         return
-    _check()
+    _check(free_gb)
     folder = Path(tempfile.mkdtemp(prefix="tagscale-engine-"))
     try:
         with _started(folder) as engine, pytest.MonkeyPatch.context() as patch:
@@ -86,7 +89,7 @@ def _answering() -> docker.DockerClient | None:
     return client
 
 
-def _check() -> None:
+def _check(free_gb: float) -> None:
     where = os.environ.get("DOCKER_HOST", "the default socket")
     begun = f"no docker engine answers at {where}, and none can be started here: "
     if os.geteuid() != 0:
@@ -94,9 +97,9 @@ def _check() -> None:
     if shutil.which("dockerd") is None:
         raise TagscaleError(f"{begun}no program dockerd. On Debian and Ubuntu .ci/install.sh installs it.")
     free = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
-    if free < FREE_GB:
+    if free < free_gb:
         raise TagscaleError(
-            f"{begun}{tempfile.gettempdir()} has {free:.0f} GB free, {FREE_GB} are needed. Free some or set TMPDIR."
+            f"{begun}{tempfile.gettempdir()} has {free:.0f} GB free, {free_gb} are needed. Free some or set TMPDIR."
         )
 
 

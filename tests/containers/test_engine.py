@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 ENGINE = """
 import io, sys, tarfile, time
 from containers.engine import running
-with running() as engine:
+with running(free_gb=1) as engine:
     assert engine.own
     tarfile.open(fileobj=(empty := io.BytesIO()), mode="w").close()
     engine.client.api.import_image_from_data(empty.getvalue(), "nothing", "v1")
@@ -78,8 +78,8 @@ def test_killed_its_engine_ends_too(nowhere: None) -> None:
 
 
 def test_what_is_missing_is_said(nowhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(about: str) -> None:
-        with pytest.raises(TagscaleError, match=about), engine.running():
+    def told(about: str, free_gb: float = engine.FREE_GB) -> None:
+        with pytest.raises(TagscaleError, match=about), engine.running(free_gb):
             pass
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -88,5 +88,4 @@ def test_what_is_missing_is_said(nowhere: None, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     told(r"no program dockerd\. .*install\.sh")
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    monkeypatch.setattr(engine, "FREE_GB", 10**9)
-    told(r"GB free, .* are needed\. Free some or set TMPDIR")
+    told(r"GB free, 1000000000 are needed\. Free some or set TMPDIR", free_gb=10**9)
