@@ -204,6 +204,12 @@ def test_a_job_that_loses_pods_too_often(task: Task) -> None:
     assert len(task.cluster.deleted) == 1, "the last one is kept"
 
 
+def test_a_job_that_is_seen_failed_before_its_pods_are(task: Task) -> None:
+    task.cluster.course = [("Running", "Running"), "Failed: jobset failed", ("Running", "Failed")]
+    with pytest.raises(TagscaleError, match=r"jobset failed\)\.\nnode-1 \(pod .*\) failed; its last lines"):
+        task.train()
+
+
 def test_a_job_out_of_time_without_pods(task: Task) -> None:
     task.cluster.course = [(), "Failed: Job was active longer than specified deadline"]
     with pytest.raises(TagscaleError, match=r"longer than specified deadline\)\.\nNo failed pod is left"):

@@ -159,8 +159,8 @@ class Jobs:
         logs.finish()
         if job.status == FAILED and loss:
             raise PodsLost(f"TrainJob {name} failed{self._reason(name)}, after the cluster took {loss} away.")
-        if job.status == FAILED:
-            raise TagscaleError(self._failure(job, logs))
+        if job.status == FAILED:  # the look that saw it may have read its pods a moment before they failed
+            raise TagscaleError(self._failure(self.find(name) or job, logs))
 
     def kubectl(self, command: str) -> str:
         """A command by which a person asks the cluster."""
