@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, precision_recall_curve
 
 from tagscale.evaluation.calibration import (
+    ALL_TAGS,
     ISOTONIC_POSITIVES,
     ONE_TAG,
     TILT,
@@ -93,6 +94,17 @@ def test_a_free_sigmoid_is_scikit_learns_logistic_regression() -> None:
         pytest.approx(reference.coef_[0, 0], abs=1e-4),
         pytest.approx(reference.intercept_[0], abs=1e-4),
     )
+
+
+def test_a_sigmoid_is_the_same_in_any_order_of_summation() -> None:
+    """So that another machine, whose libraries round differently, writes the same decisions.json."""
+    random = np.random.default_rng(2)
+    for _ in range(100):
+        scores = random.random(1000).astype(np.float32)
+        positive = random.random(1000) < scores ** random.uniform(0.3, 3)
+        order = random.permutation(1000)
+        once, again = (fit_sigmoid(scores[o], positive[o], SAME, ALL_TAGS) for o in (slice(None), order))
+        assert once == again
 
 
 def test_few_tracks_hardly_move_a_sigmoid_and_many_decide_it() -> None:
