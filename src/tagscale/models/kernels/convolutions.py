@@ -9,8 +9,9 @@ time alone is one of height 1 inside these layers. Shapes do not change with the
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.models.kernels.switch import fast
+from tagscale.models.kernels.switch import fast, fast_on_cpu
 
+TOGETHER = range(6, 13)  # moments of a filter that a window may hold, on a CPU
 LONG = 16  # taps from which on a filter with one input channel is multiplied with windows of the signal
 
 
@@ -51,9 +52,24 @@ class TimeConv(nn.Conv1d):
         return F.conv2d(x, weight, self.bias, (1, *self.stride), (0, before)).squeeze(2)
 
     def _of_windows(self, signal: Tensor) -> Tensor:
-        """A product with every window of the signal: (batch, length) -> (batch, outputs, places)."""
-        windows = signal.unfold(1, *self.kernel_size, *self.stride)  # (B, places, taps)
-        return F.linear(windows, self.weight.squeeze(1), self.bias).transpose(1, 2)
+        """A product with every window of the signal: (batch, length) -> (batch, outputs, moments).
+
+        On a CPU a window is longer than a filter and holds it at several moments: fewer windows to copy, more columns.
+        """
+        outputs, _, taps = self.weight.shape
+        moments = (signal.shape[1] - taps) // self.stride[0] + 1
+        sets = _sets(moments) if self.stride == (1,) and fast_on_cpu(signal) else 1
+        if sets == 1:
+            windows = signal.unfold(1, taps, *self.stride)  # (B, moments, taps)
+            return F.linear(windows, self.weight.squeeze(1), self.bias).transpose(1, 2)
+        assert self.bias is not None
+        height, past = taps + sets - 1, -moments % sets
+        windows = (F.pad(signal, (0, past)) if past else signal).unfold(1, height, sets)  # (B, rows, height)
+        weight = at_bands(self.weight.transpose(1, 2), sets, height).unsqueeze(2)
+        rows = windows.contiguous().unsqueeze(1).permute(0, 3, 1, 2)  # (B, height, 1, rows), channels last
+        values = F.conv2d(rows, weight, self.bias.repeat(sets))  # a moment's outputs follow those of the moment before
+        values = values.permute(0, 2, 3, 1).reshape(len(signal), moments + past, outputs)
+        return values[:, :moments].contiguous().transpose(1, 2)
 
 
 def pool_time(x: Tensor, size: int) -> Tensor:
@@ -62,6 +78,20 @@ def pool_time(x: Tensor, size: int) -> Tensor:
     In evaluation on a CPU, `F.max_pool1d` would transpose a map with channels last.
     """
     return F.max_pool2d(x.unsqueeze(2), (1, size)).squeeze(2)
+
+
+def at_bands(filters: Tensor, sets: int, height: int) -> Tensor:
+    """Filters as they are, then one band higher, and so on, between zeros.
+
+    Shape:
+        filters: (filters, bands, frames)
+        returns: (sets * filters, height, frames)
+    """
+    count, bands, frames = filters.shape
+    column = F.pad(filters.transpose(1, 2), (0, height + 1 - bands))  # (filters, frames, height + 1)
+    columns = column.unsqueeze(2).expand(-1, -1, sets, -1).reshape(count, frames, -1)
+    rows = columns[..., : sets * height].view(count, frames, sets, height)  # each begins one zero earlier
+    return rows.permute(2, 0, 3, 1).reshape(sets * count, height, frames)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -75,3 +105,9 @@ def channels_last(x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     values = x.permute(0, 2, 3, 1).flatten()
     return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _sets(moments: int) -> int:
+    """The moments of a filter that a window holds: so many that few, and where it may be none, are left over."""
+    choices = [sets for sets in TOGETHER if sets < moments]
+    return min(choices, key=lambda sets: -moments % sets, default=1)

@@ -14,6 +14,7 @@ with s = gamma / deviation (Ioffe & Szegedy 2015, "Batch normalization", section
 layer: there the kernels are exact and fast, and torch.compile fuses them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -140,7 +141,7 @@ def norm_max(x: Tensor, norm: nn.BatchNorm2d, pool: Size, *, relu: bool, sets: i
         result: Tensor = _NormMax.apply(x, norm.weight, norm.bias, mean, variance, *constants)
         return result
     fill_left_out(x, sets, left_out, 0)
-    largest, _ = _largest(x, pool)
+    largest = of_rows(x, torch.amax) if pool == (x.shape[2], 1) else _largest(x, pool)[0]
     largest = largest.clamp_min(0) if relu else largest  # the same, with less to rectify
     scale = _times(torch.rsqrt(variance + norm.eps), norm.weight)
     return _line(largest, scale, _shift(mean, scale, norm.bias))
@@ -150,6 +151,16 @@ def fill_left_out(x: Tensor, sets: int, left_out: int, value: float) -> None:
     """Write a value where the last sets of channels end one row earlier than the map."""
     if left_out:
         x[:, -left_out * (x.shape[1] // sets) :, -1] = value
+
+
+def of_rows(x: Tensor, extreme: Callable[..., Tensor]) -> Tensor:
+    """torch.amax or torch.amin of all rows of a map with channels last: (batch, channels, 1, frames).
+
+    A row is one run of numbers in memory. PyTorch's reduction of the map itself steps over the rows for every number.
+    """
+    batch, channels, height, frames = x.shape
+    rows = channels_last(x).permute(0, 2, 3, 1).reshape(batch, height, -1)
+    return extreme(rows, dim=1).view(batch, 1, frames, channels).permute(0, 3, 1, 2)
 
 
 def largest_of_sets(x: Tensor, sets: int) -> Tensor:
