@@ -67,6 +67,7 @@ def tag(
     With --out, files that have a row and have not changed are skipped, and an interrupted run resumes.
     """
     from tagscale.serving.tagger import load_model
+    from tagscale.training.memory import keep_freed_memory
 
     options = {"--embeddings": embeddings, "--shard": shard, "--anew": anew, "--strict": strict, "--workers": workers}
     given = [option for option, value in options.items() if value]
@@ -77,6 +78,7 @@ def tag(
         raise TagscaleError(
             f"{', '.join(printed)}: only without --out, whose rows hold all scores; --out FILE.jsonl writes JSON."
         )
+    keep_freed_memory()
     tagger = load_model(model or registered_model(params), version)
     if out is None:
         _print(tagger, catalogue, top or TOP, as_json)

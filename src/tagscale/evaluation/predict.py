@@ -26,9 +26,10 @@ from tagscale.runtime.pcm import recording
 if TYPE_CHECKING:  # pandas takes a second to import
     import pandas as pd
 
-# Seconds of audio in one batch of windows, whatever their length. On a CPU wide models reach their full speed at two
-# minutes, narrow ones at four, where the eleven models take 0.6 to 3.2 GB. A GPU needs more to be busy.
-BATCH_SECONDS = 240
+# Seconds of audio in one batch of windows, whatever their length. On a CPU a wide model's maps of more windows leave
+# the cache, and PyTorch asks the kernel for their memory anew in every layer where `keep_freed_memory` was not called:
+# four minutes at once take up to four times as long. A narrow model loses a fifth of its speed. A GPU needs more.
+BATCH_SECONDS = 12
 BATCH_SECONDS_GPU = 960
 READERS = 2  # threads that read ahead, one batch each
 

@@ -72,6 +72,9 @@ class Models(litserve.LitAPI):
         import torch
 
         from tagscale.serving.server import held  # here, so that the other processes need no torch
+        from tagscale.training.memory import keep_freed_memory
+
+        keep_freed_memory()
 
         self.hold = held.Held
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for this process ends it
