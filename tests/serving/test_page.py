@@ -296,6 +296,8 @@ def test_a_song_is_heard_played_and_corrected(site: Site, page: Page, tmp_path: 
     assert labels.loc["t1", "rock"] == 0
     assert page.value("document.activeElement.ariaLabel") == "rock is wrong", "the focus is where it was"
     assert page.value("document.activeElement.textContent") == "sent"
+    page.value("showTags()")
+    assert page.value("document.querySelector(\"[aria-label='rock is wrong']\").textContent") == "sent", "it stays so"
     assert [error for error in page.errors if "status of 40" not in error] == [], "of scripts, or of the policy"
 
 
@@ -320,7 +322,41 @@ def test_a_track_of_the_dataset_and_the_link_to_it(site: Site, page: Page) -> No
     assert page.wait("audio.currentTime") == pytest.approx(time_, abs=0.1)
     page.resize(400, 800)
     assert page.value("document.documentElement.scrollWidth") == 400
+    words = "[...document.querySelectorAll('#tags thead th')].filter(one => one.getClientRects()[0].height > 30)"
+    assert page.value(f"{words}.map(one => one.textContent)") == [], "no name of a model is broken into two lines"
     page.resize(1200, 900)
+
+
+@pytest.mark.slow
+def test_a_second_model_that_fails_or_is_late_hides_nothing(site: Site, page: Page, tmp_path: Path) -> None:
+    page.go(f"http://127.0.0.1:{site.port}/")
+    page.wait("state.models.length === 2 && !!document.querySelector('#found button')")
+    refusal = """new Response('{"error": "It is full."}', {status: 429})"""
+    late = f"new Promise(done => setTimeout(() => done({refusal}), 1000))"
+    page.value(
+        f"real = fetch; fetch = (path, ...all) => path.includes('model=challenger') ? {late} : real(path, ...all)"
+    )
+    errors = len(page.errors)
+    (tmp_path / "song.wav").write_bytes(wav(SONGS[4]))
+    page.value("beside.value = ''")
+    page.choose_file("#file", tmp_path / "song.wav")
+    page.value("beside.value = 'challenger'; model.onchange()")  # before the first answer
+    tagged(page, "song.wav")
+    assert page.wait("problem.textContent") == "challenger: It is full."
+    assert "is tagged" in page.value("document.querySelector('#status').textContent")
+    heads = "[...document.querySelector('#tags thead').querySelectorAll('th')].map(one => one.textContent)"
+    assert page.value(heads)[:2] == ["Tag", "champion"]
+    assert page.errors[errors:] == []
+
+
+@pytest.mark.slow
+def test_the_track_that_was_chosen_last_is_shown(site: Site, page: Page) -> None:
+    page.go(f"http://127.0.0.1:{site.port}/")
+    page.wait("state.models.length === 2 && !!document.querySelector('#found button')")
+    late = "new Promise(done => setTimeout(done, 1000)).then(() => real(path, ...all))"
+    page.value(f"real = fetch; fetch = (path, ...all) => path.endsWith('track_id=t6') ? {late} : real(path, ...all)")
+    page.value("(async () => { const slow = openTrack('t6'); await openTrack('t7'); await slow; })()")
+    assert page.value("[state.song.track, view.hidden]") == ["t7", False]
 
 
 @pytest.mark.slow
