@@ -1,5 +1,6 @@
 """A canary on a loopback Kubernetes API: by pods of a second Deployment, and by revisions of Knative."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -127,5 +128,19 @@ def test_the_pods_of_a_share(percent: int, stable: int, pods: int) -> None:
 
 
 def test_too_few_pods_for_a_share() -> None:
-    with pytest.raises(TagscaleError, match=r"one beside 1 would get 50 %.* --replicas 6\), or ask for 50\."):
+    with pytest.raises(TagscaleError, match=r"1 beside 1 would get 50 %.* --replicas 6\), or ask for 50\."):
         pods_for(10, 1)
+    with pytest.raises(TagscaleError, match=r"2 beside 1 would get 67 %.* --replicas 2\), or ask for 67\."):
+        pods_for(60, 1)
+
+
+@pytest.mark.parametrize("stable", range(1, 12))
+def test_any_share_of_any_pods_is_split_or_refused_with_what_can_be(stable: int) -> None:
+    for percent in range(1, 100):
+        try:
+            canary = pods_for(percent, stable)
+        except TagscaleError as error:
+            enough = int(re.findall(r"--replicas (\d+)", str(error))[0])
+            assert pods_for(percent, enough) >= 1
+        else:
+            assert abs(100 * canary / (canary + stable) - percent) <= 5

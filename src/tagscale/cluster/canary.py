@@ -183,14 +183,20 @@ def pods_for(percent: int, stable: int) -> int:
     Raises:
         TagscaleError: so few pods cannot split the requests like this; names the number that can.
     """
-    pods = max(1, round(stable * percent / (100 - percent)))
-    if abs(_share(pods, stable) - percent) <= OFF:
+    pods, gets = _nearest(percent, stable)
+    if abs(gets - percent) <= OFF:
         return pods
-    enough = next(more for more in range(stable + 1, 1000) if abs(_share(1, more) - percent) <= OFF)
+    enough = next(more for more in range(stable + 1, 1000) if abs(_nearest(percent, more)[1] - percent) <= OFF)
     raise TagscaleError(
-        f"--canary {percent}: requests are split by pods, and one beside {stable} would get {_share(1, stable):.0f} %. "
-        f"Start more (kubectl scale deployment/{CHAMPION} --replicas {enough}), or ask for {_share(1, stable):.0f}."
+        f"--canary {percent}: requests are split by pods, and {pods} beside {stable} would get {gets:.0f} %. "
+        f"Start more (kubectl scale deployment/{CHAMPION} --replicas {enough}), or ask for {gets:.0f}."
     )
+
+
+def _nearest(percent: int, stable: int) -> tuple[int, float]:
+    """The number of pods whose share is nearest to this one, and their share in percent."""
+    pods = max(1, round(stable * percent / (100 - percent)))
+    return pods, _share(pods, stable)
 
 
 def _share(canary: int, stable: int) -> float:
