@@ -57,7 +57,8 @@ def serving(
     )
     http, app = Http(settings, state, score, shadow), FastAPI()
     http.install(app)
-    running = uvicorn.Server(uvicorn.Config(http.guard(app), port=0, lifespan="on", log_level="error"))
+    app.add_middleware(http.guard)  # type: ignore[arg-type]  # as LitServe does
+    running = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_level="error"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
@@ -158,6 +159,19 @@ def test_the_open_inference_protocol_as_it_is_written(tmp_path: Path) -> None:
             answer = client.ask("/invocations", {"inputs": inputs})
             assert (answer.status, "Expected the column `audio`" in answer.content["error"]) == (400, True)
         assert len(models.asked) == asked
+
+
+def test_a_fault_of_the_server_is_an_error_as_all_others(tmp_path: Path) -> None:
+    async def score(request: dict[str, Any]) -> dict[str, Any]:
+        raise OSError("No space left on device")
+
+    with serving(tmp_path, score, score) as (client, http):
+        answer = client.ask("/tag", SONG, "audio/wav")
+        assert (answer.status, answer.content) == (500, {"error": "The server failed; its log says why."})
+        assert answer.headers["x-tagscale-model"] == "tagger/1"
+        assert 'path="/tag",status="500"} 1.0' in client.ask("/metrics").content
+        assert client.ask("/readyz").status == 200
+        assert not list(http.state.uploads.iterdir())
 
 
 def no_links(*_: object) -> None:

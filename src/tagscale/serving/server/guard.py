@@ -116,6 +116,10 @@ class Guard:
 
         try:
             await self._admit(scope, receive, send_named)
+        except Exception:  # a full disk, or a fault of this server; uvicorn logs it
+            if not statuses:
+                await refused(HTTPException(500, "The server failed; its log says why."))(scope, receive, send_named)
+            raise
         finally:
             path = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(path, str(statuses[0] if statuses else 500)).inc()
