@@ -17,6 +17,7 @@ from typing import Any
 import litserve  # type: ignore[import-untyped]
 from litserve.loops import BatchedLoop  # type: ignore[import-untyped]
 
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.processes import end_with_parent
 from tagscale.serving.server.lineup import Slot, State
 from tagscale.serving.server.work import Answer
@@ -24,6 +25,7 @@ from tagscale.serving.server.work import Answer
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5  # between two looks at the lineup
+RETRY_SECONDS = 30.0  # after a version that could not be loaded
 Request = dict[str, Any]  # samples: file of int16; facts: of the recording; slot; taggram, embedding, spectrogram: bool
 
 
@@ -82,8 +84,9 @@ class Models(litserve.LitAPI):
         os.nice(self.niceness)
         if device.startswith("cuda") and torch.cuda.is_available():
             torch.cuda.set_device(device)
-        self.state, self.taggers = State(self.folder), dict[str, Any]()
-        self._take_up()
+        self.state = State(self.folder)
+        self.taggers: dict[str, Any] = {slot.name: self.hold(slot) for slot in self._slots()}
+        self._say()
         threading.Thread(target=self._follow, daemon=True, name="follow").start()
 
     def predict(self, x: list[Request], **_: Any) -> list[Answer]:
@@ -96,22 +99,24 @@ class Models(litserve.LitAPI):
         first = {"batch": len(x)}
         return [answers[place] | (first if place == 0 else {}) for place in range(len(x))]
 
-    def _take_up(self) -> None:
-        """Load the versions that are new in the lineup, then put them in place, and say so."""
-        slots = [slot for slot in self.state.slots() if slot.role in self.roles]
-        fresh = {slot.name: self.hold(slot) for slot in slots if not self._has(slot)}
-        self.taggers |= fresh
-        if fresh:
-            self.state.set_loaded(self.name, [self.taggers[slot.name].about() for slot in slots])
+    def _slots(self) -> list[Slot]:
+        return [slot for slot in self.state.slots() if slot.role in self.roles]
 
-    def _has(self, slot: Slot) -> bool:
-        return slot.name in self.taggers and self.taggers[slot.name].slot == slot
+    def _say(self) -> None:
+        self.state.set_loaded(self.name, [self.taggers[slot.name].about() for slot in self._slots()])
 
     def _follow(self) -> None:
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS if self._take_up() else RETRY_SECONDS)
+
+    def _take_up(self) -> bool:
+        """Load each version that is new in the lineup, put it in place, and say so. False: one could not be loaded."""
+        fresh = [slot for slot in self._slots() if self.taggers[slot.name].slot != slot]
+        for slot in fresh:
             try:
-                self._take_up()
-            except Exception:
-                logger.exception("A version could not be loaded; the one before stays.")
-                time.sleep(30)
+                self.taggers[slot.name] = self.hold(slot)
+                self._say()
+            except Exception as error:
+                text = "%s/%s could not be loaded; the one before stays: %s"
+                logger.error(text, slot.model, slot.version, error, exc_info=not isinstance(error, TagscaleError))
+        return all(self.taggers[slot.name].slot == slot for slot in fresh)
