@@ -18,6 +18,8 @@ __all__ = ["store"]
     [
         (["--version", ""], "--version is empty: no version is rolled out to this pod yet. `tagscale deploy` does it."),
         (["--version", "3", "--model", "nobody"], "No model 'nobody' in the registry"),
+        (["--tokens", "file"], "A token of this server has less than 16 characters"),
+        (["--tokens", "umlauts"], "A token of this server has letters beyond ASCII"),
         (["--record", "file"], "file: it exists already"),
         (["--corrections", "file"], "file: its first line is not `when,who,track_id,"),
         (["--corrections", "file/corrections.csv"], "file: it exists already"),
@@ -25,6 +27,7 @@ __all__ = ["store"]
 )
 def test_what_cannot_be_served(store: Path, capsys: pytest.CaptureFixture[str], words: list[str], because: str) -> None:
     (store / "file").write_text("of somebody\n")
+    (store / "umlauts").write_text("ü" * 20)
     with pytest.raises(SystemExit) as ended:
         main(["serve", "--port", str(free_port()), *words])
     assert ended.value.code == 1

@@ -128,7 +128,7 @@ def compare_served(
 
 
 def _tokens(file: Path | None) -> list[str]:
-    """The tokens of the file and of the environment. Raises TagscaleError for a file without one, or one too short."""
+    """The tokens of the file and of the environment. Raises TagscaleError for a file without one, or one of no use."""
     known = os.environ.get(TOKENS, "").split(",")
     if file is not None:
         try:
@@ -143,4 +143,6 @@ def _tokens(file: Path | None) -> list[str]:
             f"A token of this server has less than {SHORTEST_TOKEN} characters: it could be guessed. "
             "`openssl rand -hex 32` makes one."
         )
+    if not all(token.isascii() for token in tokens):
+        raise TagscaleError("A token of this server has letters beyond ASCII, for which a header has no one form.")
     return tokens
