@@ -50,7 +50,7 @@ class Client:
         headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         body = json.dumps(body) if isinstance(body, dict) else body
         try:
-            connection.request("GET" if body is None else "POST", path, body, headers)
+            connection.request(method or ("GET" if body is None else "POST"), path, body, headers)
             answer = connection.getresponse()
             text = answer.read().decode()
         finally:

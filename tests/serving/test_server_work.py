@@ -174,6 +174,16 @@ def test_a_fault_of_the_server_is_an_error_as_all_others(tmp_path: Path) -> None
         assert not list(http.state.uploads.iterdir())
 
 
+def test_head_says_what_get_does_without_the_body(tmp_path: Path) -> None:
+    models = Models()
+    with serving(tmp_path, models.score, models.score) as (client, _):
+        for path in ("/", "/readyz", "/healthz", "/models", "/nowhere"):
+            head, get = client.ask(path, method="HEAD"), client.ask(path)
+            assert (head.status, head.content) == (get.status, ""), path
+            assert head.headers["content-length"] == get.headers["content-length"]
+        assert client.ask("/tag", method="HEAD").status == 405
+
+
 def no_links(*_: object) -> None:
     raise OSError("Operation not supported")  # of a file system without hard links
 

@@ -105,6 +105,8 @@ class Guard:
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, statuses = time.perf_counter(), []
+        if scope["method"] == "HEAD":  # as GET; uvicorn, whose scope stays, leaves the body out
+            scope = dict(scope) | {"method": "GET"}
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -129,7 +131,7 @@ class Guard:
         if not self._is_allowed(scope):
             expected = "Expected the header `Authorization: Bearer TOKEN` with a token of this server."
             await refused(HTTPException(401, expected, {"WWW-Authenticate": "Bearer"}))(scope, receive, send)
-        elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        elif scope["method"] in ("GET", "OPTIONS"):
             await self.app(scope, receive, send)
         elif refusal := self.refusal():
             await refused(refusal)(scope, receive, send)
