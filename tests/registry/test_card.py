@@ -123,7 +123,9 @@ def test_a_published_encoder_has_the_card_of_published_facts(
     text = printed(capsys, "--model", "msd-vgg")
     assert text.startswith("# Model card: msd-vgg published\n")
     assert "| ROC-AUC | 0.8768 |" in text
-    assert LICENCE.strip() in text
+    assert f"\n\n{LICENCE.strip()}\n\n## How to load" in text
+    listed = re.findall(r"^- \w+ \(\d+\): (.*)\.$", text, re.MULTILINE)
+    assert sum(len(names.split(", ")) for names in listed) == 50, "no other section names them"
     assert CITATION in text
     assert 'tagscale.load("msd-vgg")' in text
 

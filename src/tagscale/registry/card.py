@@ -126,8 +126,8 @@ def _joined(sections: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {name: "\n".join(lines) for name, lines in sections.items() if lines}
 
 
-def _use(tagger: AudioTagger) -> list[str]:
-    """What it hears and says, and what lies outside."""
+def _use(tagger: AudioTagger, shown: int = SHOWN_TAGS) -> list[str]:
+    """What it hears and says, and what lies outside; so many tags of each group are shown."""
     scorer, limits = tagger.scorer, tagger.limits
     kinds = pd.Series(tagger.kinds).value_counts(sort=False)
     length, step = scorer.excerpts
@@ -146,7 +146,7 @@ def _use(tagger: AudioTagger) -> list[str]:
         )
     groups = pd.Series(tagger.groups, dtype=object).reindex(list(tagger.tags)).fillna("")
     for group, tags in groups.groupby(groups, sort=False):
-        lines.append(f"- {_cell(str(group)) or 'without a group'} ({len(tags)}): {_names(list(tags.index))}.")
+        lines.append(f"- {_cell(str(group)) or 'without a group'} ({len(tags)}): {_names(tags.index, shown)}.")
     return lines
 
 
@@ -412,7 +412,7 @@ def card_of_encoder(encoder: Published, tagger: AudioTagger, version: Version) -
     """The card of a published encoder, from the facts that are published with it."""
     rows = [[METRICS[key].label, f"{value:.4f}"] for key, value in encoder.scores.items()]
     sections = {
-        "Intended use": _use(tagger),
+        "Intended use": _use(tagger, len(tagger.tags)),
         "Scores as published": [
             *table(["", "test part"], rows),
             "",
@@ -423,7 +423,7 @@ def card_of_encoder(encoder: Published, tagger: AudioTagger, version: Version) -
         "Thresholds and calibration": _no_decisions(),
         "Cost": [f"{cost_words(version.tags)}."] if cost_words(version.tags) else [],
         "Made from": [f"- {_origin(encoder)}"],
-        "Licence": [LICENCE],
+        "Licence": [LICENCE.strip()],
         "How to load": _loading(version.name, version.number) if version.run_id else _loading_encoder(encoder),
     }
     return Card(f"{version.name} {version.number}", _joined(sections))
@@ -507,12 +507,12 @@ def _interval(ends: Sequence[float | None] | None, metric: Metric) -> str:
     return f"{metric.words(low)} to {metric.words(high)}"
 
 
-def _names(names: Iterable[str]) -> str:
+def _names(names: Iterable[str], shown: int = SHOWN_TAGS) -> str:
     """Names in a sentence, the first of many.
 
     >>> _names(["a", "b"]), _names(map(str, range(14)))
     ('a, b', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more')
     """
     all_of = [_cell(str(name)) for name in names]
-    more = len(all_of) - SHOWN_TAGS
-    return ", ".join(all_of[:SHOWN_TAGS]) + (f" and {more} more" if more > 0 else "")
+    more = len(all_of) - shown
+    return ", ".join(all_of[:shown]) + (f" and {more} more" if more > 0 else "")
