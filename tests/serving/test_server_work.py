@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from serving.served import LIMITS, Answered, Client, as_text
 from tagscale.registry.package import example_wav
+from tagscale.runtime.files import read_json
 from tagscale.runtime.processes import ATTEMPTS
 from tagscale.serving.server import guard, record, work
 from tagscale.serving.server.app import ANSWERING, Http, Settings
@@ -219,6 +220,30 @@ def test_a_part_that_cannot_be_written_costs_no_later_one(
         rows.unlink()
         assert client.ask("/tag", SONG, "audio/wav").status == 200
         wait_for(lambda: bool(list(rows.glob("lead/*.parquet"))))
+
+
+def test_versions_are_recorded_that_went_before_their_rows_were_written(tmp_path: Path) -> None:
+    """Else `compare-served` would know no tags of theirs."""
+
+    def about(number: int, role: str) -> dict[str, Any]:
+        tags = [{"tag": "rock", "threshold": None}]
+        return {"model": "tagger", "version": f"{number}", "sha256": f"{number}" * 64, "name": role, "role": role} | {
+            "tags": tags
+        }
+
+    async def lead(request: dict[str, Any]) -> dict[str, Any]:
+        http.state.set_loaded(ANSWERING, [about(3, LEAD)])  # it answers, and is replaced
+        return ANSWER
+
+    models = Models()
+    with serving(tmp_path, lead, models.score, tmp_path / "rows") as (client, http):
+        http.state.set_loaded(ANSWERING, [about(1, LEAD)])
+        http.state.set_loaded(SHADOW, [about(2, SHADOW)])
+        assert client.ask("/tag", SONG, "audio/wav").content["version"] == "1"
+        http.state.set_loaded(SHADOW, [about(4, SHADOW)])
+    known = read_json(tmp_path / "rows" / record.MODELS)
+    assert {digest[:1] for digest in known} == {"1", "2", "3"}
+    assert known["1" * 64]["tags"][0]["tag"] == "rock"
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

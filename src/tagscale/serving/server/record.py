@@ -42,9 +42,11 @@ class Log:
         self.folder, self.state, self.since = folder, state, time.monotonic()
         self.rows: Rows = defaultdict(list)
         self.times: list[dict[str, Any]] = []
+        self.models: dict[str, dict[str, Any]] = {}  # by sha256: all that were loaded when something was answered
 
     def add(self, role: str, path: str, answer: Answer, seconds: float | None) -> None:
         """Add what was answered for a recording."""
+        self.models |= {model["sha256"]: model for model in self.state.loaded()}
         self.rows[role, answer["sha256"]].append({"path": path} | answer)
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.times.append({"path": path, "role": role, "when": when, "seconds": seconds})
@@ -82,7 +84,7 @@ class Log:
         if times:
             known = self.folder / MODELS
             models = read_json(known) if known.exists() else {}
-            write_json(known, models | {model["sha256"]: model for model in self.state.loaded()}, durable=False)
+            write_json(known, models | self.models, durable=False)
             with replacing(self._part("times")) as fresh:
                 pd.DataFrame(times).astype({"seconds": float}).to_parquet(fresh, index=False)
 
@@ -133,8 +135,10 @@ class Served:
         """Take up a request of the lead that is answered.
 
         Args:
-            of: model, version and sha256 that answered
+            of: the version that answered, as GET /models says it
         """
+        if self.log:
+            self.log.models[of["sha256"]] = of  # it may have been replaced meanwhile
         for recording, answer in zip(recordings, answers, strict=True):
             path = f"{uuid.uuid4().hex[:12]}/{recording.name}"
             if self.log:

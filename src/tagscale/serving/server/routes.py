@@ -69,7 +69,7 @@ class Service:
         except TimeoutError:
             raise HTTPException(504, f"The answer was not there after {self.limits.seconds} s.") from None
         if of["role"] == LEAD:
-            self.served.answered(recordings, answers, names_of(of))
+            self.served.answered(recordings, answers, of)
         return of, answers
 
     async def _answers(self, recordings: Sequence[Recording], slot: str, wanted: Wanted) -> list[Answer]:
