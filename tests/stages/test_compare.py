@@ -141,7 +141,7 @@ def test_the_terminal_shows_the_table_and_the_finding(compared: Compared) -> Non
     rows = [words for words in lines if words[:1] and words[0] in models and words[1].isdigit()]
     assert len(rows) == 9
     assert ["spectrogram", "802", "254k", "0.785", "0.470", "0.183", "2.8", "min"] in rows
-    assert "Chosen on validation among the front-ends (PR-AUC 0.490): spectrogram. On test" in compared.said
+    assert "The best front-end on validation (PR-AUC 0.490) is spectrogram. On test" in compared.said
     assert "…" not in compared.said, "nothing is cut off on 80 columns"
     assert shown(compared.files, settings()) == compared.said
 
@@ -158,7 +158,7 @@ def test_the_comparison_is_in_the_run_of_the_study(compared: Compared) -> None:
     assert logged.asked["study"].dataset_hash == "d" * 12
     assert logged.asked["study"].metrics == ["pr_auc", "rmse"]
     assert logged.asked["study"].colours["waveform"] == "#0072B2"
-    assert logged.asked["finding"].startswith("Chosen on validation among the front-ends (PR-AUC 0.490): spectrogram.")
+    assert logged.asked["finding"].startswith("The best front-end on validation (PR-AUC 0.490) is spectrogram.")
     assert len(logged.metrics) <= 10
     assert logged.metrics["waveform.pr_auc"] == pytest.approx(0.4431, abs=1e-4)
     assert logged.artifacts == [("report.html", None), ("comparison.csv", None), ("figures", "figures")]

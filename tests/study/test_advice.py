@@ -17,7 +17,8 @@ def law(limit: float, rise: float = 1.0, exponent: float = 0.4) -> dict[int, flo
 
 
 def advised(scores: dict[str, dict[int, float]], metric: str = "pr_auc", **details: Any) -> Advice:
-    return advice(study_of_curves({metric: scores}, **details))
+    study = study_of_curves({metric: scores}, **details)
+    return advice(study, study.front_end)
 
 
 def test_twice_the_tracks_is_the_law_drawn_on() -> None:
@@ -67,7 +68,7 @@ def test_the_step_that_gains_most_is_named_where_it_is_certain() -> None:
 def test_a_wider_model_is_held_against_the_chosen_one_in_the_same_resamples() -> None:
     scores = {"waveform": law(0.5), "waveform-x4": law(0.49)}
     study = study_of_curves({"pr_auc": scores}, parameters={"waveform": 10, "waveform-x4": 40})
-    wider = advice(study).options[2]
+    wider = advice(study, study.front_end).options[2]
     assert (wider.what, wider.model) == ("a wider model (waveform x4)", "waveform-x4")
     assert wider.gain == pytest.approx(-0.01)
     rows = study.rows("pr_auc", "1600")

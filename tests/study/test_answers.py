@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from study.compare_fixtures import make_study
+from tagscale.params.load import load
 from tagscale.study.answers import answers, headline
 from tagscale.study.grid import Study, read_study
 
+ROOT = Path(__file__).parents[2]
 SCORES = {"waveform": 0.42, "spectrogram": 0.6, "descriptors": 0.35}
 
 
@@ -52,6 +54,15 @@ def test_a_model_that_is_better_than_all_is_named_and_certain(tmp_path: Path) ->
     }
     assert (numbers["gain_over_baseline"], numbers["hours"]) == (0.25, round(3 * (0.2 * 802 + 10) / 3600, 4))
     assert 0.2 < numbers["gain_low"] < 0.25
+
+
+def test_the_run_that_goes_to_the_registry_is_named_where_it_is_another_models(tmp_path: Path) -> None:
+    study, registry = study_of(tmp_path), load(ROOT / "params.yaml").registry
+    assert len(answers(study, registry)[0].reasons) == 1, "it takes the recommended model"
+    trees = registry.model_copy(update={"candidates": ["descriptors"], "metric": "roc_auc"})
+    said = "To the registry goes the best single run of its kinds by ROC-AUC, descriptors-all-0 (`registry`)."
+    assert answers(study, trees)[0].reasons[-1] == said
+    assert answers(study, trees)[0].answer == "Spectrogram."
 
 
 def test_a_lead_that_may_be_chance_is_level(tmp_path: Path) -> None:

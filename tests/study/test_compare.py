@@ -143,7 +143,7 @@ def test_comparisons_of_a_family_are_corrected(tmp_path: Path) -> None:
     scores = constant(waveform=0.391, spectrogram=0.407, vgg=0.404, descriptors=0.2)
     files = make_study(tmp_path, models=MODELS, sizes=ONE_SIZE, resamples=200, pr_auc=scores)
     study = read(files, models=MODELS, sizes=[300])
-    assert study.chosen == "spectrogram"
+    assert study.front_end == "spectrogram"
     family = study.against("spectrogram", "pr_auc", "300")
     alone = {model: difference(study, "spectrogram", model, "pr_auc", "300") for model in family}
     assert sorted(alone, key=lambda model: alone[model].p) == ["descriptors", "waveform", "vgg"]
@@ -172,7 +172,7 @@ def test_models_are_chosen_on_the_validation_part(tmp_path: Path) -> None:
     metrics = tmp_path / "results" / "spectrogram-300-0" / "metrics.json"
     change(metrics, valid=read_json(metrics)["valid"] | {"pr_auc": 0.5})
     study = read(files, sizes=[300])
-    assert study.chosen == "spectrogram"
+    assert study.front_end == "spectrogram"
     assert study.ranked(study.everyone) == ["spectrogram", "waveform", "descriptors"]
 
 
@@ -414,7 +414,7 @@ def test_the_verdict_says_plainly_whether_the_baseline_is_beaten(tmp_path: Path)
     )
     assert (better.front_end, better.rival) == ("waveform", "descriptors")
     assert better.findings[0] == (
-        "Chosen on validation among the front-ends (PR-AUC 0.520): waveform. On test it has 0.500 macro "
+        "The best front-end on validation (PR-AUC 0.520) is waveform. On test it has 0.500 macro "
         "PR-AUC at 802 training tracks and is ahead of the descriptors baseline (0.450) by 0.050."
     ), "without an interval nothing beats anything"
     worse = conclude(

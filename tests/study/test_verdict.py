@@ -54,7 +54,7 @@ def test_every_baseline_is_beaten(tmp_path: Path) -> None:
     assert (found.front_end, found.rival) == ("short_chunk", "descriptors")
     first, second, *_ = found.findings
     assert first.startswith(
-        "Chosen on validation among the front-ends (PR-AUC 0.490): short-chunk CNN. On test it has 0.470 [0.4"
+        "The best front-end on validation (PR-AUC 0.490) is short-chunk CNN. On test it has 0.470 [0.4"
     )
     assert "] macro PR-AUC at 802 training tracks and beats the descriptors baseline (0.350) by 0.120 [0.1" in first
     assert second == "Of 2 published baselines, short-chunk CNN beats SampleCNN (0.430) and VGG (0.410) on PR-AUC."
@@ -83,7 +83,7 @@ def test_models_are_chosen_on_validation_and_judged_on_test(tmp_path: Path) -> N
     found = conclude(study, 101, 17)
     assert (found.front_end, found.compared[0]) == ("spectrogram", "spectrogram")
     assert found.findings[0].startswith(
-        "Chosen on validation among the front-ends (PR-AUC 0.600): spectrogram. On test it has 0.450 macro"
+        "The best front-end on validation (PR-AUC 0.600) is spectrogram. On test it has 0.450 macro"
     )
     assert found.findings[1:3] == [
         "Of all 5 models, ensemble has the best PR-AUC on validation; on test it has 0.400 and is behind spectrogram "
@@ -187,7 +187,7 @@ def rescored(study: Study, valid: Sequence[float], test: Sequence[float]) -> Stu
 def test_no_two_sentences_about_a_pair_disagree(five: Study, scores: list[float], nearer: int) -> None:
     """Whatever the scores: a pair is level, or one beats the other, in all sentences and in the table's bold."""
     study = rescored(five, scores[:5], [0.4 + (score - 0.4) / nearer for score in scores[5:]])
-    found, ours = conclude(study, 101, 17), label_of(study.chosen)
+    found, ours = conclude(study, 101, 17), label_of(study.front_end)
     sentences = [one for words in found.findings if words[:4] not in ("ROC-", "√MSE") for one in words.split(". ")]
     best = study.comparison.set_index("model")["best"].str.split()
     top = study.scores("pr_auc", "all").idxmax()
@@ -198,16 +198,16 @@ def test_no_two_sentences_about_a_pair_disagree(five: Study, scores: list[float]
         level = rf"level with( the)? {theirs}\b|\b{theirs}\b.*level with {ours}\b|{ours} and {theirs} are level"
         said = {kind: any(re.search(words, one) for one in sentences) for kind, words in (("c", certain), ("l", level))}
         if model == top:
-            assert ("pr_auc" in best[study.chosen]) == study.level(study.chosen, model, "pr_auc", "all")
-        if model == study.chosen:
+            assert ("pr_auc" in best[study.front_end]) == study.level(study.front_end, model, "pr_auc", "all")
+        if model == study.front_end:
             continue
         assert not all(said.values()), (theirs, found.findings)
         if any(said.values()):
             named += 1
             assert (
                 said["l"]
-                == study.level(study.chosen, model, "pr_auc", "all")
-                == study.level(model, study.chosen, "pr_auc", "all")
+                == study.level(study.front_end, model, "pr_auc", "all")
+                == study.level(model, study.front_end, "pr_auc", "all")
             )
     assert named >= 3, "the baseline, the published one and the other front-end"
     assert not any("ahead of" in one or "behind" in one for one in sentences), "there are intervals"

@@ -13,7 +13,7 @@ from tagscale.params.load import Params
 from tagscale.registry.trained import weights_hash
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_name, run_output
-from tagscale.study.grid import Study, read_study
+from tagscale.study.grid import Study, best_run, read_study
 from tagscale.tracking import identity_tags
 
 SHA256 = "tagscale.weights_sha256"  # a version's tag
@@ -56,14 +56,13 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
     study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     metric = params.registry.metric
     roles = params.registry.candidates
-    models = [model for model in study.everyone if role_of(model) in roles]
-    if not models:
+    if not any(role_of(model) in roles for model in study.everyone):
         there = ", ".join(dict.fromkeys(role_of(model) for model in study.everyone))
         raise TagscaleError(
             f"No run of the study may be chosen: registry.candidates names {', '.join(roles)}, and the study has "
             f"{there}. Add one of these to registry.candidates in params.yaml."
         )
-    best = best_run(study.runs, models, metric)
+    best = study.candidate(metric, roles)
     if best is None:
         choices = ", ".join(f"{one.key} ({' and '.join(one.kinds)} tags)" for one in METRICS.values())
         raise TagscaleError(
@@ -88,13 +87,6 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
         baseline_test=_values(baseline, "test") if baseline is not None else {},
     )
     return chosen, study
-
-
-def best_run(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
-    """The row of the best run of these models on the validation part; on a tie, the first in the grid's order."""
-    rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
-    ranked = rows.sort_values(f"valid_{metric}", ascending=METRICS[metric].lower_is_better, kind="stable")
-    return dict(ranked.iloc[0]) if len(ranked) else None
 
 
 def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:

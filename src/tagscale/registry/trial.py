@@ -23,7 +23,7 @@ from tagscale.evaluation.decisions import Decisions
 from tagscale.models.spec import label_of, role_of
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
-from tagscale.registry.candidate import Candidate, best_run
+from tagscale.registry.candidate import Candidate
 from tagscale.registry.folds import folds_of, predict_held_out
 from tagscale.registry.gate import BASELINE, CONSTANT
 from tagscale.registry.looks import JudgedPart
@@ -34,7 +34,7 @@ from tagscale.registry.versions import Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import run_name
 from tagscale.store.read import Store
-from tagscale.study.grid import Study
+from tagscale.study.grid import Study, best_run
 from tagscale.study.tables import read_decisions, read_predictions
 from tagscale.tracking import connect
 

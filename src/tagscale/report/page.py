@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from tagscale.evaluation.bootstrap import FEWEST_ARTISTS
 from tagscale.evaluation.metrics import ARTISTS, METRICS, NOTHING, Metric, Shown, metrics_of, shown_in
 from tagscale.models.spec import label_of
+from tagscale.params.blocks import RegistryParams
 from tagscale.params.stage_names import STAGES
 from tagscale.partition.divide import PARTS, Partition
 from tagscale.report import pictures
@@ -24,7 +25,7 @@ from tagscale.report.words import TERMS, Meaning, coverage, directions, duration
 from tagscale.runtime.reading import Damaged, read_json
 from tagscale.runtime.words import listed
 from tagscale.study.advice import advice
-from tagscale.study.answers import answers, recommended
+from tagscale.study.answers import answers
 from tagscale.study.compare import groups_of, tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.laws import FEWEST, REACH
@@ -61,12 +62,14 @@ def render(
     times: list[StageTime],
     heard: Qualitative | None = None,
     paper: Sequence[Section] = (),
+    registry: RegistryParams | None = None,
 ) -> str:
     """The report as HTML, without a reference to anything outside it.
 
     Args:
         heard: the tables of qualitative.py; None leaves their two sections out.
         paper: the paper's tables on the study's dataset, with the rows that the study has
+        registry: see `answers`
     """
     table = study.comparison.assign(rate=training_rates(study))
     tags, scored = tag_scores(study, study.largest), _scored(table)
@@ -79,7 +82,7 @@ def render(
         study=study,
         verdict=verdict,
         dataset=dataset,
-        answers=answers(study),
+        answers=answers(study, registry),
         steps=_steps(study),
         meanings=MEANINGS,
         linked=set(),
@@ -150,7 +153,7 @@ def training_rates(study: Study) -> np.ndarray:
 
 def _steps(study: Study) -> list[dict[str, Any]]:
     """The options of what to do next over the recommended model, with their gains in words."""
-    told = advice(study, recommended(study))
+    told = advice(study, study.recommended)
     return [
         {"what": option.what, "known": option.known, "gain": option.words(told.metric), "seconds": option.seconds}
         | {"time": NOTHING if np.isnan(option.seconds) else duration(option.seconds)}

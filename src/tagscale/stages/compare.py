@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import METRICS, Metric, shown_in
+from tagscale.evaluation.metrics import METRICS, Metric, check_known, shown_in
+from tagscale.params.blocks import RegistryParams
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.report import figures, listening_figures, tag_figures
@@ -53,14 +54,23 @@ def run(
 
     Raises:
         TagscaleError: a cell of the grid is missing or unreadable; the runs, the partition, or the catalog do not
-            belong together.
+            belong together; unknown registry.metric.
     """
     study, parts, verdict = _read(params, runs, results, partition)
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
     heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
     times = read_times(timings, [*names, *study.everyone])
     paper = beside_study(study, params.dataset.source, parts.split, len(parts.tags))
-    page = render(study, verdict, dataset=params.dataset.name, partition=parts, times=times, heard=heard, paper=paper)
+    page = render(
+        study,
+        verdict,
+        dataset=params.dataset.name,
+        partition=parts,
+        times=times,
+        heard=heard,
+        paper=paper,
+        registry=params.registry,
+    )
     with replacing(reports / "figures") as fresh:
         _save_figures(study, verdict, heard, fresh)
     with replacing(reports / "plots") as fresh:
@@ -75,16 +85,16 @@ def run(
     write_json(reports / "scores.json", all_scores(study))
     files = [reports / "report.html", *(reports / f"{name}.csv" for name in tables), *_pages(validation)]
     _track(params, study, verdict, parts, files, reports)
-    print_results(study, verdict, Console())
+    print_results(study, verdict, params.registry, Console())
 
 
 def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], partition: Path) -> None:
     """Print the table and the findings again, without writing anything. Raises as `run`."""
     study, _, verdict = _read(params, runs, results, partition)
-    print_results(study, verdict, Console())
+    print_results(study, verdict, params.registry, Console())
 
 
-def print_results(study: Study, verdict: Verdict, console: Console) -> None:
+def print_results(study: Study, verdict: Verdict, registry: RegistryParams, console: Console) -> None:
     """The result table (test part), the first answers and the findings on the terminal."""
     wide = console.width >= 130
     metrics = shown_in("scores")
@@ -95,7 +105,7 @@ def print_results(study: Study, verdict: Verdict, console: Console) -> None:
     console.print(
         f"[bold]bold[/]: best of its training size, or level with it. {directions(metrics)}.{intervals}\n", style="dim"
     )
-    for one in answers(study):
+    for one in answers(study, registry):
         console.print(Text.assemble(f"{one.question} ", (one.answer, "bold"), f" {' '.join(one.reasons)}".rstrip()))
     console.print()
     for finding in [*verdict.findings, *verdict.trends, *study.notes]:
@@ -136,6 +146,7 @@ def _score(row: Mapping[Any, Any], metric: Metric, wide: bool) -> Text:
 def _read(
     params: Params, runs: Sequence[Path], results: Sequence[Path], partition: Path
 ) -> tuple[Study, Partition, Verdict]:
+    check_known(params.registry.metric, "registry.metric")
     grid = params.train
     study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     parts = Partition.load(partition)

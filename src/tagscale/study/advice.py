@@ -61,13 +61,9 @@ class Advice:
     options: list[Option]
 
 
-def advice(study: Study, model: str | None = None) -> Advice:
-    """What would gain most over a model at the largest size, on the main metric of the test part.
-
-    Args:
-        model: the one to improve on; the study's chosen front-end where not given
-    """
-    model, metric = model or study.chosen, study.main
+def advice(study: Study, model: str) -> Advice:
+    """What would gain most over a model at the largest size, on the main metric of the test part."""
+    metric = study.main
     kinds = _kinds(study, model)
     others = {kind: study.ranked(models)[:1] for kind, (models, _) in kinds.items()}
     named = [model, *(name for best in others.values() for name in best)]

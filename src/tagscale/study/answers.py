@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tagscale.evaluation.metrics import GUESS, PR_AUC
+from tagscale.evaluation.metrics import GUESS, METRICS, PR_AUC
 from tagscale.models.spec import label_of
+from tagscale.params.blocks import RegistryParams
+from tagscale.runtime.identity import run_name
 from tagscale.runtime.words import at_start, listed
 from tagscale.study.advice import advice
 from tagscale.study.compare import tag_scores
@@ -31,31 +33,35 @@ class Answer:
     mark: Mark = "open"
 
 
-def answers(study: Study) -> list[Answer]:
-    """The questions in the order in which they are asked."""
-    return [which(study), how_sure(study), good_enough(study), what_next(study)]
+def answers(study: Study, registry: RegistryParams | None = None) -> list[Answer]:
+    """The questions in the order in which they are asked.
+
+    Args:
+        registry: says which run may become a version; None: nothing is said of it
+    """
+    return [which(study, registry), how_sure(study), good_enough(study), what_next(study)]
 
 
-def recommended(study: Study) -> str:
-    """The model that is best on the validation part, of any kind: the one that a registry would take."""
-    return study.ranked(study.everyone)[0]
-
-
-def which(study: Study) -> Answer:
-    """The model that the validation part chooses, of all and of the front-ends."""
+def which(study: Study, registry: RegistryParams | None = None) -> Answer:
+    """The model that the validation part chooses, of all and of the front-ends, and the registry's where it differs."""
     metric, valid = study.main, study.scores(study.main.key, study.largest, "valid")
-    best = recommended(study)
+    best = study.recommended
     if np.isnan(valid[best]):
         return Answer("Which model?", f"None: no model has a {metric.label} on the validation part.", mark="bad")
     of = f"the best of {len(study.everyone)} models" if len(study.everyone) > 1 else "the only model"
     reasons = [f"On the validation part its {metric.label} is {metric.words(valid[best])}, {of}."]
     if study.front_ends and best not in study.front_ends:
-        reasons.append(f"Of the front-ends, it is {label_of(study.chosen)} ({metric.words(valid[study.chosen])}).")
+        first = study.front_end
+        reasons.append(f"Of the front-ends, it is {label_of(first)} ({metric.words(valid[first])}).")
+    candidate = study.candidate(registry.metric, registry.candidates) if registry else None
+    if registry and candidate and candidate["model"] != best:
+        run, by = run_name(*(candidate[key] for key in ("model", "size", "seed"))), METRICS[registry.metric].label
+        reasons.append(f"To the registry goes the best single run of its kinds by {by}, {run} (`registry`).")
     return Answer("Which model?", f"{at_start(label_of(best))}.", reasons, "good")
 
 
 def how_sure(study: Study) -> Answer:
-    """The chosen model's test score with its interval, and whether the next ones are level with it."""
+    """The recommended model's test score with its interval, and whether the next ones are level with it."""
     question, metric, size = "How sure?", study.main, study.largest
     best, *others = study.ranked(study.everyone)
     row = _row(study, best)
@@ -82,9 +88,9 @@ def how_sure(study: Study) -> Answer:
 
 
 def good_enough(study: Study) -> Answer:
-    """The chosen model against guessing, against the best baseline and the best pretrained encoder."""
+    """The recommended model against guessing, against the best baseline and the best pretrained encoder."""
     question, metric, size = "Good enough?", study.main, study.largest
-    best = recommended(study)
+    best = study.recommended
     if np.isnan(study.scores(metric.key, size)[best]):
         return Answer(question, "Nobody knows: there is no test score.", mark="bad")
     reasons = [guessed] if (guessed := _guessing(study, best)) else []
@@ -109,8 +115,8 @@ def good_enough(study: Study) -> Answer:
 
 
 def what_next(study: Study) -> Answer:
-    """The step that gains most over the chosen model, as far as the study's own runs tell: see advice.py."""
-    told = advice(study, recommended(study))
+    """The step that gains most over the recommended model, as far as the study's own runs tell: see advice.py."""
+    told = advice(study, study.recommended)
     known = [option for option in told.options if option.known]
     twice, most = told.sentences[0], told.sentences[-1]
     only_tracks = known == told.options[:1]  # both sentences would speak of the same step
@@ -125,7 +131,7 @@ def headline(study: Study) -> dict[str, Any]:
     more than the best baseline, and at least, in the good direction of the metric; twice_the_tracks: what it would gain
     by them; hours: of all trainings. A number that the study cannot tell is missing.
     """
-    metric, size, best = study.main, study.largest, recommended(study)
+    metric, size, best = study.main, study.largest, study.recommended
     row = _row(study, best)
     numbers = {metric.key: row[f"test_{metric.key}"]} | {
         end: row[f"test_{metric.key}_{end}"] for end in ("low", "high")

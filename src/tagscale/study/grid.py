@@ -119,12 +119,25 @@ class Study:
         return next((main for main in mains if self.scores(main.key, self.largest).notna().any()), mains[-1])
 
     @cached_property
-    def chosen(self) -> str:
-        """The model that the study recommends: its best front-end on the validation part.
+    def recommended(self) -> str:
+        """The model to use: the best one of any kind on the validation part. See `ranked`."""
+        return self.ranked(self.everyone)[0]
+
+    @cached_property
+    def front_end(self) -> str:
+        """The model that the findings hold against all others: the best front-end on the validation part.
 
         Of a study without front-ends the best network, and of one without networks the best model.
         """
         return self.ranked(self.front_ends or self.networks or self.everyone)[0]
+
+    def candidate(self, metric: str, roles: Sequence[Role]) -> dict[str, Any] | None:
+        """The run that a registry would take: the best single one of these kinds on the validation part, of any size.
+
+        It may be of another model than `recommended`, which is judged by the mean over seeds, at the largest size, on
+        `main`. Returns its row of `runs`; None where no run has the metric.
+        """
+        return best_run(self.runs, [model for model in self.everyone if role_of(model) in roles], metric)
 
     def against(self, reference: str, metric: str, size: str) -> dict[str, Difference]:
         """A model minus each other one on the test part at one size: see `comparison.against`."""
@@ -155,15 +168,15 @@ class Study:
         """Whether nothing tells two models apart on a metric of the test part at one size.
 
         They are level where their scores are equal in print, or where the interval of their difference holds 0 in
-        print. The interval is corrected for the family of comparisons that the pair belongs to: those of the chosen
-        model with each other one, or where it is not of the pair, those of the better one of the two on the validation
-        part. Where the results have no intervals, only scores that are equal in print are level.
+        print. The interval is corrected for the family of comparisons that the pair belongs to: those of the
+        `front_end` with each other one, or where it is not of the pair, those of the better one of the two on the
+        validation part. Where the results have no intervals, only scores that are equal in print are level.
         """
         scores = self.scores(metric, size)
         if first == second or METRICS[metric].words(scores[first]) == METRICS[metric].words(scores[second]):
             return True
         better, other = self.ranked([first, second])
-        reference, other = (other, better) if other == self.chosen else (better, other)
+        reference, other = (other, better) if other == self.front_end else (better, other)
         gap, decimals = self.against(reference, metric, size)[other], METRICS[metric].decimals
         return bool(round(gap.low, decimals) <= 0 <= round(gap.high, decimals))
 
@@ -215,6 +228,13 @@ class Study:
     @property
     def seeds(self) -> list[int]:
         return sorted(self.runs["seed"].unique().tolist())
+
+
+def best_run(table: pd.DataFrame, models: Sequence[str], metric: str) -> dict[str, Any] | None:
+    """The row of the best run of these models on the validation part; on a tie, the first in the grid's order."""
+    rows = table[table["model"].isin(models)].dropna(subset=[f"valid_{metric}"])
+    ranked = rows.sort_values(f"valid_{metric}", ascending=METRICS[metric].lower_is_better, kind="stable")
+    return dict(ranked.iloc[0]) if len(ranked) else None
 
 
 def read_study(

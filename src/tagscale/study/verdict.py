@@ -1,9 +1,9 @@
-"""The study's findings in plain words: which model to take, whether it beats the baselines, how sure that is.
+"""The study's findings in plain words: the best front-end against the baselines and all others, and how sure that is.
 
-Models are chosen on the validation part and judged on the test part: the best of several test scores is too good on
-average. "Beats" is said where the interval of the difference leaves out 0, corrected for the comparisons of the chosen
-model with all others; without it two models are "level" (`Study.level`). Results without intervals support neither
-word: there a model is "ahead of" another or "behind" it.
+Which model to use, of any kind, answers.py says. Models are chosen on the validation part and judged on the test part:
+the best of several test scores is too good on average. "Beats" is said where the interval of the difference leaves out
+0, corrected for the comparisons of the best front-end with all others; without it two models are "level"
+(`Study.level`). Results without intervals support neither word: there a model is "ahead of" another or "behind" it.
 """
 
 from dataclasses import dataclass, replace
@@ -34,14 +34,12 @@ NAMED = 3  # front-ends that a sentence names beside the first two
 class Verdict:
     """What the report says first.
 
-    front_end: the chosen model: the best front-end on the validation part at the largest size, by the main metric of
-        the first kind of tags that has one; of a study without front-ends the best network, and of one without networks
-        the best model.
+    front_end: `Study.front_end`
     rival: the model that it is compared with: the best baseline on descriptors, else the best published one, else the
         next front-end, else None.
     shown: the models of figures with room for four: the two best front-ends, the best published baseline and the best
         on descriptors, and where there is room the best pretrained encoder and the best ensemble; in the study's order.
-    compared: the models whose single tags are shown, the chosen one first.
+    compared: the models whose single tags are shown, `front_end` first.
     findings: the most important one first.
     trends: what the lines over the training size say.
     certainty: how far to trust all of it.
@@ -85,20 +83,20 @@ def conclude(study: Study, test_tracks: int, test_artists: int) -> Verdict:
 
 
 class Judge:
-    """Words for the test scores of one metric at the largest size, where the chosen model is one of each pair."""
+    """Words for the test scores of one metric at the largest size, where the best front-end is one of each pair."""
 
     def __init__(self, study: Study, metric: Metric) -> None:
         self.study, self.metric, self.size = study, metric, study.largest
         self.scores = study.scores(metric.key, self.size).to_dict()
-        self.gaps = study.against(study.chosen, metric.key, self.size)
+        self.gaps = study.against(study.front_end, metric.key, self.size)
 
     def score(self, model: str) -> str:
         return self.metric.words(self.scores[model])
 
     def gap(self, first: str, second: str) -> Difference:
         """By how much the first model is better than the second, in the good direction of the metric."""
-        gap = self.gaps[second if first == self.study.chosen else first]
-        sign = self.metric.sign * (1 if first == self.study.chosen else -1)
+        gap = self.gaps[second if first == self.study.front_end else first]
+        sign = self.metric.sign * (1 if first == self.study.front_end else -1)
         low, high = sorted((sign * gap.low, sign * gap.high))
         return replace(gap, difference=sign * gap.difference, low=low, high=high)
 
@@ -142,13 +140,13 @@ def hanley_mcneil(roc_auc: float, positives: int, negatives: int) -> float:
 
 
 def _choice(judge: Judge, front_ends: list[str], baselines: list[str]) -> list[str]:
-    """The model that is chosen on the validation part, and what it has against the first baseline on the test part."""
+    """The best front-end on the validation part, and what it has against the first baseline on the test part."""
     study, metric, chosen = judge.study, judge.metric, front_ends[0]
     tracks = study.runs.loc[study.runs["size"] == study.largest, "train_tracks"].max()
     what = f"macro {metric.label} at {tracks:,} training tracks"
     name, validation = label_of(chosen), study.scores(metric.key, study.largest, "valid")[chosen]
-    among = " among the front-ends" if study.front_ends else ""
-    how = f"Chosen on validation{among} ({metric.label} {metric.words(validation)}): {name}. On test it"
+    kind = "front-end" if study.front_ends else "network" if study.networks else "model"
+    how = f"The best {kind} on validation ({metric.label} {metric.words(validation)}) is {name}. On test it"
     lead = how if len(front_ends) > 1 else at_start(name)
     has = f"{lead} has {judge.score(chosen)}{judge.interval(chosen)} {what}"
     if np.isnan(judge.scores[chosen]):
@@ -184,7 +182,7 @@ def _published(judge: Judge, chosen: str, models: list[str], all_of_them: bool) 
 
 def _best_of_all(judge: Judge, named: set[str]) -> list[str]:
     """The best models of any kind on each part, where the study has kinds that the other sentences do not compare."""
-    study, metric, chosen = judge.study, judge.metric, judge.study.chosen
+    study, metric, chosen = judge.study, judge.metric, judge.study.front_end
     scored = [model for model in study.everyone if not np.isnan(judge.scores[model])]
     if not set(scored) - named or chosen not in scored:
         return []
@@ -207,7 +205,7 @@ def _best_of_all(judge: Judge, named: set[str]) -> list[str]:
 
 
 def _front_ends(study: Study, front_ends: list[str]) -> list[str]:
-    """One sentence a metric: the chosen front-end against the next one, by how much, on how many tags."""
+    """One sentence a metric: the best front-end against the next one, by how much, on how many tags."""
     if len(front_ends) < 2:
         return []
     tags, (first, second, *rest), sentences = tag_scores(study, study.largest), front_ends, []
@@ -251,9 +249,9 @@ def _seeds_caution(judge: Judge, first: str, second: str) -> str:
 
 
 def _thin_tags(study: Study) -> list[str]:
-    """Tags whose positive test tracks are all by one artist: how many, and the chosen model's macro without them."""
+    """Tags whose positive test tracks are all by one artist: how many, and the best front-end's macro without them."""
     metric, tags = main_metric("classification"), tag_scores(study, study.largest)
-    rows = tags[(tags["model"] == study.chosen) & tags[metric.key].notna() & tags[ARTISTS].notna()]
+    rows = tags[(tags["model"] == study.front_end) & tags[metric.key].notna() & tags[ARTISTS].notna()]
     thin = rows[ARTISTS] < FEWEST_ARTISTS
     if not thin.any():
         return []
@@ -266,7 +264,7 @@ def _thin_tags(study: Study) -> list[str]:
     if frequent.any():
         over = f"the {frequent.sum()} frequent ones" if frequent.sum() > 1 else "the frequent one"
         numbers.append(f"{metric.words(rows.loc[frequent, metric.key].mean())} over {over}")
-    return [f"{lead}: the {metric.label} of {label_of(study.chosen)} is {listed(numbers)}."]
+    return [f"{lead}: the {metric.label} of {label_of(study.front_end)} is {listed(numbers)}."]
 
 
 def _certainty(study: Study, test_tracks: int, test_artists: int) -> list[str]:
@@ -337,8 +335,8 @@ def _comparisons(study: Study) -> list[str]:
     count = len(study.everyone) - 1
     corrected = f"are corrected for its {count} comparisons (Holm 1979)" if count > 1 else "are of one comparison"
     return [
-        f"{choice} Intervals of differences from {label_of(study.chosen)} {corrected}. Models are level where such an "
-        "interval holds 0, or where their scores are equal in print. "
+        f"{choice} Intervals of differences from {label_of(study.front_end)} {corrected}. Models are level where such "
+        "an interval holds 0, or where their scores are equal in print. "
         f"{study.main.label} decides; what is said of other metrics is descriptive."
     ]
 
