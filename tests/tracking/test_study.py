@@ -120,6 +120,13 @@ def test_the_comparison_keeps_a_view_of_the_trainings(store: Path, capsys: pytes
     with tracking.comparison_run("study", FACTS, "Waveform leads.", {}) as run:
         run.log_metrics({"best.pr_auc": 0.5})
     page = tracking.study_page("study", *STUDY[1:])
+    assert tracking.linked_page("study", *STUDY[1:]) is None, "no server shows the store"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_UI_ENDPOINT", "https://mlflow.example.org")
+        linked = tracking.linked_page("study", *STUDY[1:])
+        assert linked == tracking.study_page("study", *STUDY[1:])
+        assert str(linked).startswith("https://mlflow.example.org/#/experiments/")
+        assert tracking.linked_page("other", *STUDY[1:]) is None
     assert page is not None
     place = page.removeprefix("http://127.0.0.1:5000/#/")
     assert place.startswith(f"experiments/{run.experiment_id}/runs?viewStateShareKey=tagscale-")

@@ -63,13 +63,15 @@ def render(
     heard: Qualitative | None = None,
     paper: Sequence[Section] = (),
     registry: RegistryParams | None = None,
+    mlflow: str | None = None,
 ) -> str:
-    """The report as HTML, without a reference to anything outside it.
+    """The report as HTML, which loads nothing from outside it.
 
     Args:
         heard: the tables of qualitative.py; None leaves their two sections out.
         paper: the paper's tables on the study's dataset, with the rows that the study has
         registry: see `answers`
+        mlflow: address of the page of the trainings, which the report links
     """
     table = study.comparison.assign(rate=training_rates(study))
     tags, scored = tag_scores(study, study.largest), _scored(table)
@@ -83,6 +85,7 @@ def render(
         verdict=verdict,
         dataset=dataset,
         answers=answers(study, registry),
+        mlflow=mlflow,
         steps=_steps(study),
         meanings=MEANINGS,
         linked=set(),

@@ -61,6 +61,8 @@ def run(
     heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
     times = read_times(timings, [*names, *study.everyone])
     paper = beside_study(study, params.dataset.source, parts.split, len(parts.tags))
+    from tagscale import tracking  # here, because `show` does without mlflow, which takes seconds to import
+
     page = render(
         study,
         verdict,
@@ -70,6 +72,7 @@ def run(
         heard=heard,
         paper=paper,
         registry=params.registry,
+        mlflow=tracking.linked_page(params.tracking.experiment, study.dataset_hash, study.partition_hash),
     )
     with replacing(reports / "figures") as fresh:
         _save_figures(study, verdict, heard, fresh)

@@ -49,7 +49,7 @@ from tagscale.tracking.server import (
     made_experiment,
     registry_uri,
 )
-from tagscale.tracking.views import StudyFacts, study_page
+from tagscale.tracking.views import StudyFacts, linked_page, study_page
 
 __all__ = [
     "DATA_VERSION",
@@ -73,6 +73,7 @@ __all__ = [
     "find_run",
     "flattened",
     "identity_tags",
+    "linked_page",
     "made_experiment",
     "metric_name",
     "name_kept",

@@ -7,14 +7,16 @@ little: it opens without what that version calls otherwise. tests/tracking/test_
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from mlflow.tracking import MlflowClient
 
+from tagscale.runtime.errors import TagscaleError
 from tagscale.tracking.local import database_of
 from tagscale.tracking.nesting import study_key
-from tagscale.tracking.pages import experiment_page, view_place
+from tagscale.tracking.pages import experiment_page, run_page, view_place
 from tagscale.tracking.server import configure, connect, explained
 
 TAG = "mlflow.sharedViewState."  # of an experiment, followed by the name of the view
@@ -86,6 +88,18 @@ def study_page(experiment: str, dataset_hash: str, partition_hash: str) -> str |
     with explained(client.tracking_uri):
         found = client.get_experiment_by_name(experiment)
     return experiment_page(found.experiment_id, name) if found and f"{TAG}{name}" in found.tags else None
+
+
+def linked_page(experiment: str, dataset_hash: str, partition_hash: str) -> str | None:
+    """Address of the view of a study, kept or to be, for a link; None where no server shows it or none answers."""
+    if run_page("") is None:
+        return None
+    with suppress(TagscaleError):
+        client = connect()
+        with explained(client.tracking_uri):
+            found = client.get_experiment_by_name(experiment)
+        return experiment_page(found.experiment_id, view_name(dataset_hash, partition_hash)) if found else None
+    return None
 
 
 def print_pages() -> None:
