@@ -2,6 +2,7 @@
 
     python benchmarks/tagging.py                       # prints the page; --out FILE writes it as well
     python benchmarks/tagging.py --librosa ~/bench/lib/python3.11/site-packages
+    python benchmarks/tagging.py --rows 20000          # prints what a row of 50 tags takes on disk, and nothing else
 
 All ways tag the same MP3s (30 s, stereo, 44.1 kHz) with the weights of MSD_musicnn, in windows of 3 s side by side:
 
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,17 +51,54 @@ def main() -> None:
     parser.add_argument("--librosa", type=Path, help="Folder of packages that has librosa.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--rows", type=int, help="Measure the size of so many rows.")
     parser.add_argument("--way", choices=["plain", "librosa"], help=argparse.SUPPRESS)
     parser.add_argument("files", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
         _tag_one_by_one(arguments.way, arguments.files, arguments.librosa)
         return
+    if arguments.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            print(_sizes(Path(folder), arguments.rows))
+        return
     with tempfile.TemporaryDirectory() as folder:
         page = _page(arguments, _measured(arguments, Path(folder)))
     print(page)
     if arguments.out:
         arguments.out.write_text(page, encoding="utf-8")
+
+
+def _sizes(folder: Path, rows: int) -> str:
+    """A table of bytes a row: 50 tags with random scores, paths of 70 characters, embeddings of 200 numbers."""
+    from tagscale.serving.rows import SUFFIXES, Row, write_rows
+
+    tags, lines = [f"tag {number:02}" for number in range(50)], ["| rows of 50 tags | " + " | ".join(SUFFIXES) + " |"]
+    lines.append("|---|" + "---:|" * len(SUFFIXES))
+
+    def records(probabilities: bool, dims: int) -> Iterator[dict[str, Any]]:
+        random = np.random.default_rng(0)
+        for row in range(rows):
+            facts = dict(zip(("seconds", "rms_dbfs", "peak", "clipped"), random.random(4).tolist(), strict=True))
+            scores, calibrated = (dict(zip(tags, random.random(50).tolist(), strict=True)) for _ in range(2))
+            name = f"music/artist {row // 100:014}/album {row // 10:014}/{row:08} title of a song.mp3"
+            yield Row(
+                *(name, MODEL, "published", "ab" * 32),
+                **(
+                    facts | {"rate": RATE, "channels": 2, "format": "MP3", "state": f"{row + 5_000_000} {row + 10**18}"}
+                ),
+                scores=scores,
+                probabilities=calibrated if probabilities else {},
+                embedding=random.normal(size=dims).astype(np.float32) if dims else None,
+            ).record()
+
+    for what, kind in {"scores": (False, 0), "with probabilities": (True, 0), "with embeddings": (False, 200)}.items():
+        sizes = []
+        for suffix in SUFFIXES:
+            write_rows(folder / f"rows{suffix}", records(*kind), tags, bool(kind[1]))
+            sizes.append(f"{(folder / f'rows{suffix}').stat().st_size / rows:,.0f} bytes")
+        lines.append(f"| {what} | {' | '.join(sizes)} |")
+    return "\n".join(lines)
 
 
 def _songs(folder: Path, count: int) -> list[Path]:
