@@ -57,7 +57,7 @@ class Page:
         """The value of a script once it is true."""
         ends = time.monotonic() + PATIENCE_SECONDS
         while not (value := self.value(script)):
-            shown = self.value("document.body.innerText")
+            shown = self.value("document.body?.innerText ?? ''")  # none while it loads
             assert time.monotonic() < ends, f"{script} is never true; {self.errors}; the page shows {shown[:2000]}"
             time.sleep(0.05)
         return value
