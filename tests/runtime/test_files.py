@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tagscale.runtime import files
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import TEMPORARY, own, replacing, settle
+from tagscale.runtime.files import TEMPORARY, own, replacing, scratch, settle
 from tagscale.runtime.journal import Journal
 
 HOLD = (
@@ -121,6 +122,17 @@ def test_folders_of_living_processes_stay_and_those_of_killed_ones_go(tmp_path: 
     with replacing(target) as fresh:
         write(fresh, "folder", "again")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".result.versions", "result"]
+
+
+def test_files_of_a_process_go_with_it_and_those_of_a_killed_one_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f".work.killed{TEMPORARY}" / "uploads").mkdir(parents=True)
+    with scratch("work") as one, scratch("work") as other:
+        assert sorted(tmp_path.iterdir()) == sorted([one, other])
+        (one / "file").write_text("")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_into_a_cache_is_replaced_and_a_linked_folder_is_followed(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from serving.chromium import CHROMIUM, browser
 from serving.served import MODEL, TAGS, Client, as_text, in_project, registered, started
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.versions import Registry
-from tagscale.runtime.files import read_json
+from tagscale.runtime.files import TEMPORARY, read_json
 from tagscale.serving.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = empty_store(request.config, tmp_path_factory.mktemp("served"))
     shutil.copy(ROOT / "params.yaml", folder)
     registered(folder, 0, 1)
+    (folder / f".tagscale-serve.killed{TEMPORARY}" / "uploads").mkdir(parents=True)  # with songs of an earlier server
     running = Running(free_port(), TOKEN)
     running.folder = folder
     running.process = started(
@@ -338,7 +339,7 @@ def test_the_requests_of_the_docs(server: Running, tmp_path: Path, line: str) ->
 
 @pytest.mark.slow
 def test_requests_outlive_the_process_of_the_models(server: Running, audio: dict[str, bytes]) -> None:
-    (state,) = server.folder.glob("tagscale-serve-*/loaded-models.json")
+    (state,) = server.folder.glob(".tagscale-serve.*/loaded-models.json")
     first = read_json(state)["process"]
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(server.ask, "/tag", audio["good.wav"], "audio/wav") for _ in range(12)]
@@ -361,7 +362,7 @@ def test_sigterm_lets_requests_end_and_refuses_new_ones(server: Running, audio: 
     assert server.ask("/healthz").status == 200
     assert upload.end() == b"HTTP/1.1 200 OK"
     assert server.process.wait(20) == 0
-    assert not list(server.folder.glob("tagscale-serve-*")), "nothing is left behind"
+    assert not list(server.folder.glob(".tagscale-serve.*")), "nothing is left behind"
     lead, shadow = (read_rows(server.folder / "served" / role).files for role in ("lead", "shadow"))
     assert set(shadow["version"]) == {"2"}
     assert set(lead["version"]) == {"1", "2"}

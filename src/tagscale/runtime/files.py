@@ -65,6 +65,18 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
             sync(target.parent)
 
 
+@contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A folder for files of this process alone, where the system keeps such; it is removed when the block ends.
+
+    What a killed process left, the next one of the same name removes.
+    """
+    place = Path(tempfile.gettempdir(), name)
+    settle(place)
+    with _temporary(place) as folder:
+        yield folder
+
+
 def settle(target: Path) -> None:
     """Finish what killed processes began with `target`, and remove their temporary folders.
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import reprlib
-import shutil
 import signal
 import socket
 import tempfile
@@ -25,6 +24,7 @@ from starlette.responses import JSONResponse
 
 from tagscale.catalog.corrections import append
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import scratch
 from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import end_with_parent
 from tagscale.runtime.signals import answered
@@ -93,17 +93,16 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         OSError: a folder of `record` or `corrections` cannot be written to.
     """
     _check(settings)
-    folder = Path(tempfile.mkdtemp(prefix="tagscale-serve-"))
-    follower = Follower(settings.asked, State(folder), settings.follow, say)
-    try:
-        follower.begin()
-        server = _server(settings, follower.state)
-        slots = ", ".join(f"{slot.role} {slot.model}/{slot.version}" for slot in follower.state.slots())
-        say(f"{slots}: POST http://{settings.host}:{settings.port}/tag")
-        _run(server, settings)
-    finally:
-        follower.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with scratch("tagscale-serve") as folder:
+        follower = Follower(settings.asked, State(folder), settings.follow, say)
+        try:
+            follower.begin()
+            server = _server(settings, follower.state)
+            slots = ", ".join(f"{slot.role} {slot.model}/{slot.version}" for slot in follower.state.slots())
+            say(f"{slots}: POST http://{settings.host}:{settings.port}/tag")
+            _run(server, settings)
+        finally:
+            follower.stop()
 
 
 def _check(settings: Settings) -> None:
