@@ -1,7 +1,9 @@
 """A study small enough to make in a second: real audio, real models with random weights, real predictions."""
 
 import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +129,29 @@ def make_study(
         split: another number, another partition of the same tracks
         tracks: a third of them in each part, each by an artist of its own
     """
+    shutil.copytree(_made(seed, tags, split, tracks).name, root)
+    return TinyStudy(root, _settings())
+
+
+@cache
+def _made(seed: int, tags: tuple[str, ...], split: int, tracks: int) -> tempfile.TemporaryDirectory:
+    """The study, made once in this process; it goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="tiny-")
+    _make(TinyStudy(Path(folder.name), _settings()), seed, tags, split, tracks)
+    return folder
+
+
+@cache
+def _settings() -> Params:
     settings = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny.yaml"))
     settings = laid_over(
         settings, {"train": {"sizes": ["all"], "ensembles": []}, "evaluate": {"hop_seconds": HOP_SECONDS}}
     )
-    study = TinyStudy(root, parse(settings))
-    catalog = _catalog(tags, tracks)
+    return parse(settings)
+
+
+def _make(study: TinyStudy, seed: int, tags: tuple[str, ...], split: int, tracks: int) -> None:
+    root, catalog = study.root, _catalog(tags, tracks)
     catalog.save(root / "catalog", source="synth")
     ids = enumerate(catalog.tracks["track_id"])
     write_store(root / "store", ((track, song(number), {"audio_sha256": f"{number}"}) for number, track in ids))
@@ -142,7 +161,6 @@ def make_study(
         _run(root, catalog, partition, model, seed)
     for model, value in (("waveform", 0.5), ("spectrogram", 0.6), ("descriptors", 0.4)):
         study.set_metrics(model, valid=value, test=round(value - 0.05, 6))
-    return study
 
 
 def _catalog(tags: tuple[str, ...], tracks: int) -> Catalog:

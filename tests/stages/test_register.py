@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,49 @@ TRACKS = 48  # 16 artists in the test part
 WEAK, STRONG = 0.3, 4.0  # skills that 16 artists tell apart
 
 
-@pytest.fixture
-def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStudy:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("TAGSCALE_GIT_COMMIT", "c0ffee")
-    monkeypatch.setattr(register, "cost_of", lambda _: Cost(12.3, 0.4, CPU))  # a second, which test_candidates.py takes
-    monkeypatch.chdir(tmp_path)
-    empty_store(request.config, tmp_path)
-    made = make_study(tmp_path / "study", tracks=TRACKS)
+def surround(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make a folder the current one, and leave out what takes long and is tested elsewhere."""
+    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    patch.setenv("TAGSCALE_GIT_COMMIT", "c0ffee")
+    patch.setattr(register, "cost_of", lambda _: Cost(12.3, 0.4, CPU))  # a second, which test_candidates.py takes
+    code = folder / "code" / "tagscale" / "__init__.py"  # for 400 files of code, which tests/registry package
+    code.parent.mkdir(parents=True)
+    code.touch()
+    patch.setattr(package, "tagscale", SimpleNamespace(__file__=str(code)))
+    patch.chdir(folder)
+
+
+def weak_study(folder: Path) -> TinyStudy:
+    made = make_study(folder, tracks=TRACKS)
     made.set_skill("spectrogram", WEAK)
     return made
+
+
+@pytest.fixture
+def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStudy:
+    surround(monkeypatch, tmp_path)
+    empty_store(request.config, tmp_path)
+    return weak_study(tmp_path / "study")
+
+
+@pytest.fixture(scope="module")
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyStudy:
+    """A study whose weak spectrogram is version 1 and champion, with its store; nobody changes it."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        surround(patch, folder)
+        empty_store(request.config, folder)
+        study = weak_study(folder / "study")
+        registered(study)
+    return study
+
+
+@pytest.fixture
+def champion(project: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyStudy:
+    """A copy of the project with a champion, in the current folder."""
+    shutil.copytree(project.root.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("code"))
+    surround(monkeypatch, tmp_path)
+    return TinyStudy(tmp_path / "study", project.params)
 
 
 def another(study: TinyStudy, seed: int, skill: float, split: int = 0) -> TinyStudy:
@@ -99,10 +133,9 @@ def test_version_carries_the_limits_of_its_training(study: TinyStudy) -> None:
     assert limits.model_dump() == {"min_seconds": 0.75, "silence_dbfs": -50.0, "max_clipped": 0.05, "max_dc": 0.05}
 
 
-def test_version_carries_identity_metrics_commit_and_its_run(study: TinyStudy) -> None:
-    registered(study)
+def test_version_carries_identity_metrics_commit_and_its_run(champion: TinyStudy) -> None:
     version = Registry.open(NAME).version(1)
-    identity = json.loads((study.root / "runs" / "spectrogram-all-0" / "run.json").read_text())["identity"]
+    identity = json.loads((champion.root / "runs" / "spectrogram-all-0" / "run.json").read_text())["identity"]
     for key, value in identity.items():
         assert version.tags[f"tagscale.{key}"] == str(value)
     assert version.tags["tagscale.git_commit"] == "c0ffee"
@@ -127,9 +160,8 @@ def test_registered_tagger_gives_the_scores_that_were_evaluated(study: TinyStudy
     assert tagger.groups == {"rock": "genre", "jazz": "genre", "energy": "genre"}
 
 
-def test_better_candidate_replaces_the_champion(study: TinyStudy) -> None:
-    registered(study)
-    outcome = registered(another(study, 1, STRONG))
+def test_better_candidate_replaces_the_champion(champion: TinyStudy) -> None:
+    outcome = registered(another(champion, 1, STRONG))
     assert (outcome["version"], outcome["alias"], outcome["champion_version"]) == ("2", CHAMPION, "1")
     assert re.match(
         r"PR-AUC [\d.]+ is [\d.]+ better than the [\d.]+ of the champion \(95% interval \+", outcome["reason"]
@@ -139,7 +171,7 @@ def test_better_candidate_replaces_the_champion(study: TinyStudy) -> None:
     assert history(NAME)[-1]["metrics"]["replaced"]["pr_auc"] == 0.55
     (look,) = look_records(Registry.open(NAME))
     assert (look["number"], look["version"], look["champion"], look["passed"]) == (1, "2", "1", True)
-    verdict = study.root.parent / "study1" / "registration" / "gate.json"
+    verdict = champion.root.parent / "study1" / "registration" / "gate.json"
     assert json.loads(verdict.read_text()) == json.loads(Registry.open(NAME).version(2).tags["tagscale.verdict"])
 
 
@@ -186,17 +218,15 @@ def test_lower_rmse_is_better(study: TinyStudy) -> None:
     assert outcome["candidate_value"] < outcome["champion_value"]
 
 
-def test_the_same_run_is_not_registered_twice(study: TinyStudy) -> None:
-    registered(study)
-    outcome = registered(study)
+def test_the_same_run_is_not_registered_twice(champion: TinyStudy) -> None:
+    outcome = registered(champion)
     assert (outcome["version"], outcome["alias"]) == ("1", CHAMPION)
     assert "registered already, as version 1, the champion" in outcome["reason"]
     assert list(Registry.open(NAME).versions()) == ["1"]
 
 
-def test_a_rollback_by_hand_outlives_another_registration(study: TinyStudy) -> None:
-    registered(study)
-    better = another(study, 1, STRONG)
+def test_a_rollback_by_hand_outlives_another_registration(champion: TinyStudy) -> None:
+    better = another(champion, 1, STRONG)
     registered(better)
     rollback(NAME)
     outcome = registered(better)
@@ -219,9 +249,8 @@ def test_registration_that_was_interrupted_before_the_gate_is_finished(
     assert list(Registry.open(NAME).versions()) == ["1"]
 
 
-def test_champion_of_another_partition_is_scored_again(study: TinyStudy) -> None:
-    registered(study)
-    other = another(study, 1, STRONG, split=16)
+def test_champion_of_another_partition_is_scored_again(champion: TinyStudy) -> None:
+    other = another(champion, 1, STRONG, split=16)
     outcome = registered(other)
     assert "the champion comes from another partition and was scored again, perhaps on tracks that it learned" in str(
         outcome["reason"]
@@ -253,19 +282,17 @@ def test_same_model_on_another_partition_scores_the_same(study: TinyStudy) -> No
     assert re.search(r"is the same as the [\d.]+ of the champion", outcome["reason"])
 
 
-def test_champion_with_other_tags_keeps_its_place(study: TinyStudy) -> None:
-    registered(study)
-    stranger = make_study(study.root.parent / "strange", seed=3, tags=("techno", "folk"))
+def test_champion_with_other_tags_keeps_its_place(champion: TinyStudy) -> None:
+    stranger = make_study(champion.root.parent / "strange", seed=3, tags=("techno", "folk"))
     outcome = registered(stranger)
     assert outcome["alias"] == CHALLENGER
     assert "none of them shared" in outcome["reason"]
 
 
-def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(study: TinyStudy) -> None:
-    registered(study)
+def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(champion: TinyStudy) -> None:
     for weights in Path("mlartifacts/models").rglob("weights.safetensors"):
         weights.write_bytes(b"damaged")
-    outcome = registered(another(study, 1, STRONG, split=16))
+    outcome = registered(another(champion, 1, STRONG, split=16))
     assert outcome["alias"] == CHALLENGER
     assert "the champion, version 1, cannot be scored" in outcome["reason"]
 
@@ -310,17 +337,16 @@ def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy)
     assert look_records(Registry.open(NAME))[-1]["number"] == 1, "nothing was looked at"
 
 
-def test_guards_and_costs_hold_back_a_better_candidate(study: TinyStudy) -> None:
-    registered(study)
-    costly = registered(another(study, 1, STRONG), with_gate(study, most_ms=1e-6))
+def test_guards_and_costs_hold_back_a_better_candidate(champion: TinyStudy) -> None:
+    costly = registered(another(champion, 1, STRONG), with_gate(champion, most_ms=1e-6))
     assert re.match(r"the candidate takes [\d.]+ ms, and 1e-06 are allowed$", costly["reason"])
     assert look_records(Registry.open(NAME)) == []
-    guarded = another(study, 2, STRONG)
+    guarded = another(champion, 2, STRONG)
     file = guarded.root / "results" / "spectrogram-all-0" / "predictions.parquet"
     table = pd.read_parquet(file)
     table["rock"] = np.float32(0.5)  # no better than guessing, where jazz is perfect
     table.to_parquet(file, index=False)
-    outcome = registered(guarded, with_gate(study, guard={"rock": 0.05}))
+    outcome = registered(guarded, with_gate(champion, guard={"rock": 0.05}))
     assert re.search(r"rock, guarded: PR-AUC 0\.5000 is [\d.]+ worse than .*; it may fall by 0\.05", outcome["reason"])
     assert outcome["alias"] == CHALLENGER
 
@@ -368,10 +394,9 @@ def test_an_unknown_metric_is_refused_before_anything_is_read(study: TinyStudy) 
 
 
 def test_candidate_file_is_alike_wherever_it_is_registered(
-    request: pytest.FixtureRequest, study: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, champion: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered(study)
-    first = (study.root / "registration" / "candidate.json").read_bytes()
+    first = (champion.root / "registration" / "candidate.json").read_bytes()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     empty_store(request.config, elsewhere)
@@ -402,10 +427,9 @@ def test_a_run_that_another_process_registers_meanwhile_is_registered_once(
 
 
 def test_a_champion_that_comes_while_the_gate_judges_is_judged_against(
-    study: TinyStudy, monkeypatch: pytest.MonkeyPatch
+    champion: TinyStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered(study)
-    better, best = another(study, 1, skill=2.0), another(study, 2, skill=6.0)
+    better, best = another(champion, 1, skill=2.0), another(champion, 2, skill=6.0)
     judged = judgement._Case.verdict
 
     def judged_by_two(*arguments: Any) -> Verdict:
@@ -462,19 +486,18 @@ def test_results_say_what_the_registry_holds_now(study: TinyStudy, capsys: pytes
 
 
 def test_results_say_that_the_store_is_lost_and_make_none(
-    study: TinyStudy, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    champion: TinyStudy, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    registered(study)
     Path("mlflow.db").unlink()
     assert f"sqlite:///{Path.cwd()}/mlflow.db has no version of it. `tagscale register` makes" in standing(
-        study, capsys
+        champion, capsys
     )
     assert not Path("mlflow.db").exists()
     empty_store(request.config, Path.cwd())
-    registered(study)
-    assert f"{NAME} version 1 (spectrogram-all-0), champion" in standing(study, capsys)
+    registered(champion)
+    assert f"{NAME} version 1 (spectrogram-all-0), champion" in standing(champion, capsys)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert "Registered: unknown, for the registry cannot be asked. http://127.0.0.1:9" in standing(study, capsys)
+    assert "Registered: unknown, for the registry cannot be asked. http://127.0.0.1:9" in standing(champion, capsys)
 
 
 def test_results_without_a_candidate_say_why(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
@@ -516,19 +539,18 @@ def test_a_moved_project_keeps_its_champion_and_a_copy_leaves_the_original_alone
     assert location.startswith((copy / "mlartifacts").as_uri())
 
 
-def test_a_version_carries_the_profile_of_its_test_part(study: TinyStudy) -> None:
-    registered(study)
+def test_a_version_carries_the_profile_of_its_test_part(champion: TinyStudy) -> None:
     profile = load_version(NAME, 1)[0].profile
     assert profile is not None
-    parts = Partition.load(study.root / "partition")
+    parts = Partition.load(champion.root / "partition")
     test = parts.tracks("test")
-    predictions = pd.read_parquet(study.root / "results" / "spectrogram-all-0" / "predictions.parquet")
+    predictions = pd.read_parquet(champion.root / "results" / "spectrogram-all-0" / "predictions.parquet")
     scores = predictions.set_index("track_id").loc[test]
     assert (profile.tracks, profile.folds, profile.artists) == (TRACKS // 3, 0, list(range(TRACKS // 3)))
     for tag in parts.tags:
         assert np.array_equal(np.array(profile.scores[tag], np.float32), scores[tag].to_numpy(np.float32))
     assert set(profile.measures["rms_dbfs"]) == {None}, "a store without measurements"
-    tagger, store = load_version(NAME, 1)[0], Store.open(study.root / "store")
+    tagger, store = load_version(NAME, 1)[0], Store.open(champion.root / "store")
     assert profile.embedded == list(range(TRACKS // 3))
     first = tagger.scorer.embed(store.read(test[0], 0, store.samples(test[0])))
     assert profile.embeddings[0] == pytest.approx(first.tolist(), rel=1e-4, abs=1e-6)
