@@ -104,7 +104,7 @@ class Registry:
             TagscaleError: no such version or alias; names those that exist.
         """
         which = str(which)
-        number = self.aliases().get(which, which)
+        number = which if which.isdigit() else self.aliases().get(which, which)
         versions = self.versions()
         if number in versions:
             return versions[number]
@@ -117,7 +117,8 @@ class Registry:
 
     def holder(self, alias: str) -> Version | None:
         """The version that holds the alias, if one does."""
-        return self.version(alias) if alias in self.aliases() else None
+        number = self.aliases().get(alias)
+        return self.version(number) if number else None
 
     def aliases(self) -> dict[str, str]:
         """Alias -> number of the version that holds it."""

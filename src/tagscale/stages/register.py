@@ -236,7 +236,8 @@ def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> 
 
 def _alias_of(registry: Registry, version: Version) -> str | None:
     """The alias that the version holds now."""
-    return next((alias for alias in (CHAMPION, CHALLENGER) if registry.aliases().get(alias) == version.number), None)
+    held = registry.aliases()
+    return next((alias for alias in (CHAMPION, CHALLENGER) if held.get(alias) == version.number), None)
 
 
 def _print_outcome(outcome: Mapping[str, Any], is_new: bool, lines: Sequence[str]) -> None:
