@@ -299,8 +299,12 @@ def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(champion: Tin
 
 def test_the_first_champion_stands_on_the_floor(study: TinyStudy) -> None:
     study.set_skill("descriptors", 2.0)
-    outcome = registered(study, with_gate(study, floor=["baseline", "constant"]))
+    no_trees = [role for role in study.params.registry.candidates if role != "descriptors"]
+    params = with_gate(study, floor=["baseline", "constant"])
+    only_networks = parse(params.model_dump() | {"registry": params.registry.model_dump() | {"candidates": no_trees}})
+    outcome = registered(study, only_networks)
     assert outcome["alias"] == CHALLENGER
+    assert "stand_in" not in outcome
     assert re.match(
         r"PR-AUC [\d.]+ is [\d.]+ worse than the [\d.]+ of descriptors \(descriptors-all-0\)", outcome["reason"]
     )
@@ -315,6 +319,30 @@ def test_the_first_champion_stands_on_the_floor(study: TinyStudy) -> None:
         r"none to compare with; PR-AUC .*descriptors.*; PR-AUC .* the 0\.5000 of the constant$", outcome["reason"]
     )
     assert [(look["number"], look["champion"]) for look in look_records(Registry.open(NAME))] == [(1, None), (2, None)]
+
+
+def test_the_floor_becomes_the_first_champion_where_the_candidate_is_below_it(
+    study: TinyStudy, capsys: pytest.CaptureFixture
+) -> None:
+    """Or a level candidate would leave a new project without a champion by the toss of a coin."""
+    study.set_skill("waveform", 2.0)
+    params = with_gate(study, floor=["waveform", "constant"])
+    outcome = registered(study, params)
+    assert (outcome["candidate"], outcome["version"], outcome["alias"]) == ("spectrogram-all-0", "1", CHALLENGER)
+    assert outcome["stand_in"] == "2"
+    assert aliases() == {CHALLENGER: "1", CHAMPION: "2"}
+    stand_in = Registry.open(NAME).version("2")
+    assert stand_in.tags["tagscale.run"] == "waveform-all-0"
+    assert re.match(r"passed: the first champion: .*of the constant$", stand_in.tags["tagscale.gate"])
+    told = capsys.readouterr().out
+    assert re.search(rf"spectrogram-all-0 is now version 1 of {NAME}: challenger\n  PR-AUC .* worse than", told)
+    assert re.search(rf"waveform-all-0 is now version 2 of {NAME}: champion\n  the first champion", told)
+    page = (study.root / "registration" / "gate.html").read_text()
+    assert "Version 2, the model of the floor, is champion in its place" in page
+    assert len(look_records(Registry.open(NAME))) == 2
+    again = registered(study, params)
+    assert (again["alias"], "stand_in" in again, aliases()) == (CHALLENGER, False, {CHALLENGER: "1", CHAMPION: "2"})
+    assert len(look_records(Registry.open(NAME))) == 2, "nothing was looked at again"
 
 
 def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy) -> None:
@@ -333,7 +361,7 @@ def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy)
     params = with_gate(study, floor=["baseline"])
     alone = parse(params.model_dump() | {"train": params.train.model_dump() | {"baselines": []}})
     reason = str(registered(unknown, alone)["reason"])
-    assert reason.startswith("registry.gate.floor names baseline, and the study has none (train.baselines)")
+    assert "registry.gate.floor names baseline, and the study has none (train.baselines)" in reason
     assert look_records(Registry.open(NAME))[-1]["number"] == 1, "nothing was looked at"
 
 

@@ -69,12 +69,21 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
             f"No run of the study has a {METRICS[metric].label} on the validation part, so none can be chosen. "
             f"Set registry.metric in params.yaml to one that the tags have: {choices}."
         )
+    return candidate_of(best, study, metric), study
+
+
+def candidate_of(best: Mapping[str, Any], study: Study, metric: str) -> Candidate:
+    """A run of the study as a candidate.
+
+    Args:
+        best: its row of `study.runs`
+    """
     others = [model for model in study.baselines if model != best["model"]]
     baseline = best_run(study.runs, others, metric)
     name = run_name(best["model"], best["size"], best["seed"])
     trained, _ = study.folders[name]
     run_output(trained).check()
-    chosen = Candidate(
+    return Candidate(
         candidate=name,
         role=role_of(best["model"]),
         identity=run_output(trained).facts(RunFacts)["identity"].as_dict(),
@@ -86,7 +95,6 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
         baseline=run_name(baseline["model"], baseline["size"], baseline["seed"]) if baseline is not None else None,
         baseline_test=_values(baseline, "test") if baseline is not None else {},
     )
-    return chosen, study
 
 
 def _values(row: Mapping[str, Any], part: str) -> dict[str, float]:

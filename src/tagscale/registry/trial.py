@@ -127,13 +127,21 @@ class Trial:
         """
         if name == CONSTANT:
             return Model("the constant", self._constant, None, self.kinds)
-        models = self._named(name)
-        best = best_run(self.study.runs, [model for model in models if model in self.study.everyone], self.metric)
+        best = self.floor_run(name)
         if best is None:
             key = "train.baselines" if name == BASELINE else "train"
             return f"the study has none ({key}): train it, or take it out of registry.gate.floor"
         run = run_name(best["model"], best["size"], best["seed"])
         return None if run == self.chosen.candidate else self._of_run(run, f"{label_of(best['model'])} ({run})")
+
+    def floor_run(self, name: str) -> dict[str, Any] | None:
+        """The row of the run that a name in registry.gate.floor stands for; None where the study has none.
+
+        Raises:
+            TagscaleError: a name that no model of the study has.
+        """
+        models = [] if name == CONSTANT else self._named(name)
+        return best_run(self.study.runs, [model for model in models if model in self.study.everyone], self.metric)
 
     def _named(self, name: str) -> list[str]:
         """The models of params.yaml that a name in registry.gate.floor stands for."""

@@ -33,7 +33,8 @@ def write(folder: Path, record: dict[str, Any], about: dict[str, Any]) -> None:
     """Write gate.html and gate.png.
 
     Args:
-        about: name and version of the model, its alias now, the run it is from (candidate), and its cost in words
+        about: name and version of the model, its alias now, the run it is from (candidate), its cost in words, and
+            the version that became champion in its place (stand_in), where there is one
     """
     figure = draw(record)
     picture = None
@@ -68,6 +69,8 @@ def next_step(record: dict[str, Any], about: dict[str, Any]) -> str:
     if not failed:
         return "Nothing. `tagscale rollback` makes the champion before it champion again."
     step = STEPS[failed[0]].format(version=about["version"])
+    if stand_in := about.get("stand_in"):
+        step = f"Version {stand_in}, the model of the floor, is champion in its place: there was none yet. " + step
     gap = next((check["gap"] for check in record["checks"] if check["name"] == "difference"), None)
     if failed[0] == "difference" and gap and gap["difference"] > record["margin"] and record["power"]:
         needed = artists_needed(gap["difference"] - record["margin"], record["power"])

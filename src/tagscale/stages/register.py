@@ -8,8 +8,8 @@ wants to know what holds now asks the registry: `show` does, for `tagscale resul
 nothing, and need no server, where nothing has changed.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ from rich.console import Console
 from tagscale import SAMPLE_RATE, tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import listing
-from tagscale.models.spec import Role
+from tagscale.models.spec import Role, role_of
 from tagscale.params.blocks import AudioLimits
 from tagscale.params.load import Params
-from tagscale.partition.divide import Partition
-from tagscale.registry.candidate import Candidate, choose
+from tagscale.registry.candidate import Candidate, candidate_of, choose
 from tagscale.registry.card import card_of_run, has_card, keep_card
 from tagscale.registry.cost import cost_of, cost_words
 from tagscale.registry.folds import folds_of
@@ -68,7 +67,8 @@ def run(
     """Write candidate.json (the run; the same everywhere) and registration.json (the version and the gate's decision).
 
     A run of the same identity and weights is registered and judged only once, also by two processes at once. So a
-    manual rollback stays in force.
+    manual rollback stays in force. Where there is no champion yet, and the candidate is below a model of its floor,
+    that model is registered, too, and becomes champion in its place (`stand_in` of registration.json is its version).
 
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
@@ -76,15 +76,58 @@ def run(
         TagscaleError: incomplete study, unknown registry.metric, no run that has it, or MLflow does not answer.
     """
     chosen, study = choose(params, runs, results)
+    registry = Registry.open_or_create(params.registry.name, ABOUT)
+
+    def enter(candidate: Candidate) -> _Entry:
+        trial = Trial(params, catalog, partition, store, candidate, study)
+        return _enter(registry, params, trial, catalog, store)
+
+    entry = enter(chosen)
+    stand_ins = list(_stand_ins(registry, params, entry, enter))
+    outcome = entry.outcome | ({"stand_in": stand_ins[-1].outcome["version"]} if stand_ins else {})
+    verdict = entry.verdict
+    with replacing(registration) as fresh:
+        fresh.mkdir()
+        write_json(fresh / "candidate.json", asdict(chosen))
+        write_json(fresh / "registration.json", outcome)
+        write_json(fresh / "gate.json", verdict)
+        _write_page(fresh, verdict, outcome, cost_words(entry.version.tags))
+    if entry.is_fresh:
+        trained, _ = study.folders[chosen.candidate]
+        with tracking.find_run(params.tracking.experiment, RunIdentity(**chosen.identity), trained) as tracked:
+            for file in sorted(registration.glob("gate.*")):
+                tracked.log_artifacts(file, "gate")
+    lines = [cost_words(entry.version.tags), f"warning: {verdict['warning']}" if verdict["warning"] else ""]
+    _print_outcome(outcome, entry.is_new, [*lines, f"the verdict's page: {registration / 'gate.html'}"])
+    for one in stand_ins:
+        _print_outcome(one.outcome, one.is_new, [cost_words(one.version.tags)])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A run that was registered and judged.
+
+    is_new: the version was made now; is_fresh: it was judged now
+    """
+
+    trial: Trial
+    version: Version
+    verdict: dict[str, Any]
+    outcome: dict[str, Any]
+    is_new: bool
+    is_fresh: bool
+
+
+def _enter(registry: Registry, params: Params, trial: Trial, catalog: Path, store: Path | str) -> _Entry:
+    """Make a version of the trial's candidate, and let the gate judge it."""
+    chosen, study = trial.chosen, trial.study
     trained, scored = study.folders[chosen.candidate]
     groups = Catalog.load(catalog).tags["group"].to_dict()
     scorer = scorer_of(trained, {name: run for name, (run, _) in study.folders.items()}, params.evaluate)
     own_groups = {tag: groups[tag] for tag in scorer.tags}
     tagger = AudioTagger(scorer, own_groups, AudioLimits.of(params.validation), read_decisions(scored))
-    trial = Trial(params, catalog, partition, store, chosen, study)
     trial.check_settings()
-    registry = Registry.open_or_create(params.registry.name, ABOUT)
-    parts = Partition.load(partition)
+    parts = trial.parts
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: parts.split,
@@ -109,18 +152,26 @@ def run(
         "baseline_value": chosen.baseline_test.get(params.registry.metric),
         "look": verdict["look"] and verdict["look"]["number"],
     }
-    with replacing(registration) as fresh:
-        fresh.mkdir()
-        write_json(fresh / "candidate.json", asdict(chosen))
-        write_json(fresh / "registration.json", outcome)
-        write_json(fresh / "gate.json", verdict)
-        _write_page(fresh, verdict, outcome, cost_words(version.tags))
-    if before is None:
-        with tracking.find_run(params.tracking.experiment, RunIdentity(**chosen.identity), trained) as tracked:
-            for file in sorted(registration.glob("gate.*")):
-                tracked.log_artifacts(file, "gate")
-    lines = [cost_words(version.tags), f"warning: {verdict['warning']}" if verdict["warning"] else ""]
-    _print_outcome(outcome, is_new, [*lines, f"the verdict's page: {registration / 'gate.html'}"])
+    return _Entry(trial, version, verdict, outcome, is_new, before is None)
+
+
+def _stand_ins(
+    registry: Registry, params: Params, entry: _Entry, enter: Callable[[Candidate], _Entry]
+) -> Iterator[_Entry]:
+    """The models of the floor that a candidate is below, registered in its place until one is the first champion.
+
+    Without them, a candidate that is level with its floor would leave a new project without a champion by the toss of a
+    coin. A model of the floor meets the same gate; the candidate stays the challenger.
+    """
+    floors = [check["subject"] for check in entry.verdict["checks"] if not check["passed"] and check["name"] == "floor"]
+    for name in floors:
+        run = entry.trial.floor_run(name)
+        if registry.holder(CHAMPION) or run is None or role_of(run["model"]) not in params.registry.candidates:
+            continue
+        stand_in = enter(candidate_of(run, entry.trial.study, params.registry.metric))
+        with registry.one_writer():
+            registry.set_alias(CHALLENGER, entry.version.number)
+        yield stand_in
 
 
 def _write_page(folder: Path, verdict: Mapping[str, Any], outcome: Mapping[str, Any], cost: str) -> None:
