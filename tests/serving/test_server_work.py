@@ -175,6 +175,20 @@ def test_a_fault_of_the_server_is_an_error_as_all_others(tmp_path: Path) -> None
         assert not list(http.state.uploads.iterdir())
 
 
+def test_a_slow_upload_has_the_time_that_its_length_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "UPLOAD_SECONDS", 0.2)
+    monkeypatch.setattr(guard, "SLOWEST", len(SONG) // 100)
+    models = Models()
+    models.end.set()
+    with serving(tmp_path, models.score, models.score) as (client, _):
+        head = f"POST /tag HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {client.token}\r\n"
+        with socket.create_connection(("127.0.0.1", client.port), timeout=20) as slow:
+            slow.sendall(f"{head}Content-Length: {len(SONG)}\r\n\r\n".encode() + SONG[:-100])
+            time.sleep(0.6)
+            slow.sendall(SONG[-100:])
+            assert b" 200 " in slow.recv(1000).splitlines()[0]
+
+
 def test_head_says_what_get_does_without_the_body(tmp_path: Path) -> None:
     models = Models()
     with serving(tmp_path, models.score, models.score) as (client, _):

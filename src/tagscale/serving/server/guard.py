@@ -16,7 +16,8 @@ from tagscale.serving.server.metrics import Metrics
 
 MODEL_HEADER = "X-Tagscale-Model"
 RETRY_SECONDS = 5  # what a client that was not admitted is told to wait
-UPLOAD_SECONDS = 30.0  # a request holds its place while its body comes in
+UPLOAD_SECONDS = 30.0  # a request holds its place while its body comes in: so long, and as long as what came may take
+SLOWEST = 128 << 10  # bytes in a second: 1 Mbit/s
 HEALTH = frozenset({"/healthz", "/readyz", "/ping", "/ready", "/health", "/v2/health/live", "/v2/health/ready"})
 OPEN = HEALTH | {"/"}  # need no token: the page holds no data, and asks for one
 
@@ -155,15 +156,16 @@ class Guard:
         return kind.lower() == "bearer" and any(matches)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """A `receive` that gives so many bytes in so much time at most.
+        """A `receive` that gives so many bytes at most, none of them too late.
 
         It raises HTTPException, 413 or 408, to whoever reads the body.
         """
-        most, read, ends = self.limits.body_bytes, 0, time.monotonic() + UPLOAD_SECONDS
+        most, read, ends = self.limits.body_bytes, 0, time.monotonic() + UPLOAD_SECONDS  # later with all that is read
         announced = Headers(scope=scope).get("content-length", "")
         closes = {"Connection": "close"}
         too_large = HTTPException(413, f"The body has more than {most} bytes.", closes)
-        too_slow = HTTPException(408, f"The body did not come within {UPLOAD_SECONDS:g} s.", closes)
+        slow = f"The body came too slowly: {UPLOAD_SECONDS:g} s, and a second for each {SLOWEST >> 10} KiB, are over."
+        too_slow = HTTPException(408, slow, closes)
         complete = False
 
         async def next_message() -> Message:
@@ -173,7 +175,7 @@ class Guard:
             if announced.isdigit() and int(announced) > most:
                 raise too_large
             try:
-                async with asyncio.timeout(ends - time.monotonic()):
+                async with asyncio.timeout(ends + read / SLOWEST - time.monotonic()):
                     message = await receive()
             except TimeoutError:
                 raise too_slow from None
