@@ -1,6 +1,8 @@
 """The commands that serve a version refuse what they cannot serve, in words."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,9 @@ def test_each_name_has_one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
         main(["serve", "--model", "tagger", *words, "--shadow", "challenger", "--record", "served"])
     assert slots == [("lead", "2"), ("beside", "challenger"), ("shadow", "challenger")]
+
+
+def test_the_process_that_speaks_http_starts_without_what_takes_long() -> None:
+    code = "import sys, tagscale.serving.server.app; print({'pandas', 'torch', 'mlflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"

@@ -22,7 +22,6 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
-from tagscale.catalog.corrections import append
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import scratch
 from tagscale.runtime.machine import cores
@@ -121,6 +120,8 @@ def _check(settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     if settings.corrections and settings.corrections.exists():
+        from tagscale.catalog.corrections import append  # here: it takes pandas
+
         append(settings.corrections, [])
 
 
