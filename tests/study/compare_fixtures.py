@@ -1,6 +1,9 @@
 """A study's files as the train, evaluate and partition stages write them, with scores that the test chooses."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,19 +59,49 @@ def make_study(
 
     resamples: of the bootstrap over test artists; 0 for results without intervals
     """
+    grid = tuple(models), tuple(baselines), tuple(sizes.items()), tuple(seeds), tuple(kinds), epochs, resamples
+    if pr_auc:
+        return _make(root, *grid, pr_auc)
+    folder, files = _made(*grid)
+    shutil.copytree(folder.name, root, dirs_exist_ok=True)
+    runs, results = ([root / path.relative_to(folder.name) for path in paths] for paths in files[:2])
+    return Files(runs, results, root / "partition")
+
+
+@cache
+def _made(*grid: Any) -> tuple[tempfile.TemporaryDirectory, Files]:
+    """A study of the usual scores, made once in this process; it goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="study-")
+    return folder, _make(Path(folder.name), *grid, _usual)
+
+
+def _usual(model: str, tracks: int, seed: int) -> float:
+    return float(CURVES.get(model, CURVES["descriptors"])(tracks)) + 0.012 * (seed % 3 - 1)
+
+
+def _make(
+    root: Path,
+    models: Sequence[str],
+    baselines: Sequence[str],
+    sizes: Sequence[tuple[str, int]],
+    seeds: Sequence[int],
+    kinds: Sequence[str],
+    epochs: int,
+    resamples: int,
+    score: Callable[[str, int, int], float],
+) -> Files:
     tags = [
         {"tag": tag, "group": group, "kind": kind}
         for group, (kind, names) in TAGS.items()
         for tag in names
         if kind in kinds
     ]
-    score = pr_auc or (
-        lambda model, tracks, seed: float(CURVES.get(model, CURVES["descriptors"])(tracks)) + 0.012 * (seed % 3 - 1)
+    partition = make_partition(
+        root / "partition", max(tracks for _, tracks in sizes), [str(row["tag"]) for row in tags]
     )
-    partition = make_partition(root / "partition", max(sizes.values()), [str(row["tag"]) for row in tags])
     runs, results = [], []
     for model in (*models, *baselines):
-        for size, tracks in sizes.items():
+        for size, tracks in sizes:
             for seed in seeds:
                 identity = RunIdentity(model, size, seed, "fixture", "d" * 12, partition.hash, f"settings-{model}")
                 name = run_name(model, size, seed)
@@ -121,11 +154,11 @@ def _make_results(
         aim = target + (0.02 if part == "valid" else 0.0)
         wanted = {key: 0.30 - aim / 4 if metric.lower_is_better else aim for key, metric in METRICS.items()}
         wanted["roc_auc"] = 0.55 + aim / 2
-        for metric, mean in wanted.items():
-            table.loc[rows, metric] += mean - table.loc[rows, metric].mean()
-    for metric in wanted:
-        table[f"{metric}_low"] = (table[metric] - 0.1).where((table["part"] == "test") & (resamples > 0))
-        table[f"{metric}_high"] = table[f"{metric}_low"] + 0.2
+        table.loc[rows, list(wanted)] += pd.Series(wanted) - table.loc[rows, list(wanted)].mean()
+    low = (table[list(wanted)] - 0.1).where((table["part"] == "test") & (resamples > 0))
+    ends = [low.add_suffix("_low"), (low + 0.2).add_suffix("_high")]
+    columns = [column for metric in wanted for column in (f"{metric}_low", f"{metric}_high")]
+    table = pd.concat([table, pd.concat(ends, axis=1)[columns]], axis=1)
     table.to_csv(folder / "per_tag.csv", index=False)
     means = {part: _means(table[table["part"] == part]) for part in ("valid", "test")}
     facts = {"train_tracks": tracks, "parameters": 1, **means}
