@@ -140,15 +140,23 @@ class Study:
         return best_run(self.runs, [model for model in self.everyone if role_of(model) in roles], metric)
 
     def against(self, reference: str, metric: str, size: str) -> dict[str, Difference]:
-        """A model minus each other one on the test part at one size: see `comparison.against`."""
-        return against(
-            self.scores(metric, size),
-            self.rows(metric, size),
-            reference,
-            METRICS[metric],
-            self.artists,
-            self.confidence,
-        )
+        """A model minus each other one on the test part at one size: see `comparison.against`. Computed once."""
+        key = reference, metric, size
+        if key not in self._differences:
+            self._differences[key] = against(
+                self.scores(metric, size),
+                self.rows(metric, size),
+                reference,
+                METRICS[metric],
+                self.artists,
+                self.confidence,
+            )
+        return self._differences[key]
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str, str], dict[str, Difference]]:
+        """What `against` has computed."""
+        return {}
 
     def rows(self, metric: str, size: str) -> pd.DataFrame:
         """A test metric in every resample of artists and seeds at one size: a row a resample, a column a model."""
