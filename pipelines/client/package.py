@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import kfp
@@ -101,6 +102,7 @@ def specs_of(documents: list[Any]) -> Specs:
     return pipeline, platform
 
 
+@lru_cache(maxsize=4)  # a submission asks for the parameters, the images and the specifications, one after another
 def documents_of(text: str) -> list[Any]:
-    """The documents of a YAML file."""
+    """The documents of a YAML file; nobody changes them."""
     return parse_documents(text, "the compiled pipeline")
