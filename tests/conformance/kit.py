@@ -10,7 +10,7 @@ import importlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,10 @@ class Installation:
 
     Attributes:
         folder: k8s/, docs/, Makefile, params.yaml and README.md
-        pipelines: of each name the specification and, where it has one, that of the platform
         like: what this is a copy of; its overlays are taken from there until a file of k8s/ is another one
     """
 
     folder: Path
-    pipelines: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: copy.deepcopy(compiled()))
     like: "Installation | None" = None
     _rendered: dict[str, list[Resource]] = field(default_factory=dict)
 
@@ -55,10 +53,15 @@ class Installation:
         """A copy in an empty folder, whose overlays an untouched installation `like` renders for it."""
         for name in COPIED:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
             else:
                 shutil.copy(ROOT / name, folder / name)
         return cls(folder, like=like)
+
+    @cached_property
+    def pipelines(self) -> dict[str, list[dict[str, Any]]]:
+        """Of each name the specification and, where it has one, that of the platform."""
+        return copy.deepcopy(compiled())
 
     @property
     def overlays(self) -> list[str]:
