@@ -108,12 +108,13 @@ class Pointers:
         return (np.arange(1).__reduce__()[0], (np.ndarray, (0,), b"b"), state)
 
 
+NESTED = 300_000  # tuples within each other, whose hash ends the process: 200,000 are enough for a stack of 8 MB
 CRAFTED = {
     "addresses": (pickle.dumps([Pointers()], 2), "an array of O8, which are no plain numbers"),
-    "deeply nested key": (b"}(" + b")" + b"\x85" * 1_000_000 + b"K\x01u.", "neither text nor a number"),
-    "deeply nested key of one item": (b"})" + b"\x85" * 1_000_000 + b"K\x01s.", "neither text nor a number"),
-    "deeply nested key of a dict": (b"()" + b"\x85" * 1_000_000 + b"K\x01d.", "neither text nor a number"),
-    "deeply nested set": (b"\x80\x04\x8f(" + b")" + b"\x85" * 1_000_000 + b"\x90.", "objects or sets"),
+    "deeply nested key": (b"}(" + b")" + b"\x85" * NESTED + b"K\x01u.", "neither text nor a number"),
+    "deeply nested key of one item": (b"})" + b"\x85" * NESTED + b"K\x01s.", "neither text nor a number"),
+    "deeply nested key of a dict": (b"()" + b"\x85" * NESTED + b"K\x01d.", "neither text nor a number"),
+    "deeply nested set": (b"\x80\x04\x8f(" + b")" + b"\x85" * NESTED + b"\x90.", "objects or sets"),
     "deeply nested list": (b"]" * 100_000 + b"a" * 99_999 + b".", "recursion"),
     "nested a little": (b"]" * 21 + b"a" * 20 + b".", "nested more than 20 deep"),
     "a list that holds itself": (b"\x80\x02]q\x00h\x00a.", "contains itself"),
