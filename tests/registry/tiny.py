@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -20,6 +21,7 @@ from tagscale.models.build import Architecture, build, parameter_count
 from tagscale.params.blocks import AudioLimits
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.partition.divide import Partition
+from tagscale.registry import package
 from tagscale.registry.scorers.network import NetworkScorer
 from tagscale.registry.tagger import AudioTagger
 from tagscale.runtime.files import read_json, replacing, write_json
@@ -51,6 +53,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     return empty_store(request.config, tmp_path)
+
+
+def package_little_code(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let versions be packaged with one file in place of the 400 of tagscale, which test_package.py looks at."""
+    code = folder / "code" / "tagscale" / "__init__.py"
+    code.parent.mkdir(parents=True, exist_ok=True)
+    code.touch()
+    patch.setattr(package, "tagscale", SimpleNamespace(__file__=str(code)))
 
 
 def tiny_tagger(model: str = "spectrogram", seed: int = 0, tags: tuple[str, ...] = tuple(KINDS)) -> AudioTagger:

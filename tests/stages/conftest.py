@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from registry.tiny import empty_store
+from registry.tiny import empty_store, package_little_code
 from sounds import write_study
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.stages import evaluate, train, train_baseline
@@ -70,6 +70,7 @@ def study(sound_study: SoundStudy, monkeypatch: pytest.MonkeyPatch) -> SoundStud
     """The study of sounds, with its folder as the current one, so that MLflow lands there."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(sound_study.root)
+    package_little_code(monkeypatch, sound_study.root)
     return sound_study
 
 

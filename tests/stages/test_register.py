@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from registry.tiny import TinyStudy, empty_store, make_study
+from registry.tiny import TinyStudy, empty_store, make_study, package_little_code
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import METRICS, evaluate
@@ -38,10 +37,7 @@ def surround(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.delenv("MLFLOW_TRACKING_URI", raising=False)
     patch.setenv("TAGSCALE_GIT_COMMIT", "c0ffee")
     patch.setattr(register, "cost_of", lambda _: Cost(12.3, 0.4, CPU))  # a second, which test_candidates.py takes
-    code = folder / "code" / "tagscale" / "__init__.py"  # for 400 files of code, which tests/registry package
-    code.parent.mkdir(parents=True)
-    code.touch()
-    patch.setattr(package, "tagscale", SimpleNamespace(__file__=str(code)))
+    package_little_code(patch, folder)
     patch.chdir(folder)
 
 
