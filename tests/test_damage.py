@@ -226,6 +226,7 @@ def test_preprocess_makes_a_damaged_store_again(study: Path, params: Params, fil
 
 
 @pytest.mark.parametrize("damage", ["empty", "random", "folder", "other columns"])
+@pytest.mark.slow  # for the study, which no quick test needs
 def test_a_damaged_cache_is_dropped_with_a_line(
     study: Path, params: Params, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
