@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +106,8 @@ def load_seen(store: Path) -> Seen:
         seen = read_table(seen_of(store), SEEN, COMMAND)
     except Damaged as damage:
         _say(f"{damage.path}: {damage.what}. It is dropped, and every file is hashed again.")
+        if seen_of(store).is_dir():
+            shutil.rmtree(seen_of(store))  # no file takes the place of a folder
         return {}
     states = zip(*(seen[name].tolist() for name in SEEN.names[1:]), strict=True)
     return dict(zip(seen["file"], states, strict=True))
