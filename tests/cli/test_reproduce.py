@@ -91,6 +91,7 @@ def state_of(page: Path) -> dict[str, str]:
     return {cells[0]: cells[-1] for cells in lines if len(cells) == 12 and cells[0] in NAMED}
 
 
+@pytest.mark.slow
 def test_it_stops_in_time_and_goes_on_where_it_stopped(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ def trials_of(study: Any) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=name, storage=storage).get_trials()
 
 
+@pytest.mark.slow
 def test_a_search_is_ended_and_goes_on_under_one_parent(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     params = study.params(**SHORT, tracking={"experiment": "searched"})
     step_loss, steps = loop.step_loss, []

@@ -67,6 +67,7 @@ def test_made_again_it_makes_nothing(corpus, capsys):
     assert contents(corpus) == before
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_bytes(corpus, tmp_path):
     assert make(tmp_path / "corpus", workers=2) == 6
     assert contents(tmp_path / "corpus") == contents(corpus)
