@@ -71,7 +71,8 @@ def render(overlay: Path) -> list[Resource]:
         outer = Path(folder).resolve()
         content = {"resources": [os.path.relpath(overlay.resolve(), outer)], "buildMetadata": ["originAnnotations"]}
         (outer / "kustomization.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        kustomize = subprocess.run([kubectl, "kustomize", str(outer)], capture_output=True, text=True)
+        uncollected = os.environ | {"GOGC": "off"}  # kubectl takes a third of its time to free memory
+        kustomize = subprocess.run([kubectl, "kustomize", str(outer)], capture_output=True, text=True, env=uncollected)
         if kustomize.returncode:
             raise TagscaleError(f"{overlay}: kustomize refuses it. {kustomize.stderr.strip()}")
         bodies = [body for body in parse_documents(kustomize.stdout, str(overlay)) if body]
