@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,16 @@ from user_folder import settings
 
 SETTINGS = settings(preprocess={"shard_megabytes": 1})
 SECONDS = 6.0  # five tracks a shard
+
+
+def decoded_here(jobs: Iterable[batch.Job], workers: int | None) -> Iterator[tuple[batch.Job, batch.Outcome]]:
+    return ((job, batch._attempt(job)) for job in jobs)
+
+
+@pytest.fixture(autouse=True)
+def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding happens here: a process for it takes as long as a test. Those of decoding and preprocess start some."""
+    monkeypatch.setattr(preprocess, "decode_all", decoded_here)
 
 
 def write(folder: Path, numbers: list[int], changed: int = 0) -> None:
@@ -139,7 +150,7 @@ def test_only_what_is_whole_is_continued(
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, tracks: int, error: type[BaseException] = KeyboardInterrupt) -> None:
-    decode_all = batch.decode_all
+    decode_all = decoded_here
 
     def interrupted(*arguments: object) -> object:
         for number, outcome in enumerate(decode_all(*arguments)):  # type: ignore[arg-type]
