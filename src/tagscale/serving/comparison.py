@@ -154,7 +154,7 @@ def _newest(rows: Rows, times: pd.DataFrame) -> _Version:
     known = files[rows.tagged]
     if known.empty:
         raise TagscaleError(f"{rows.origin}: no recording in it has scores, so nothing can be compared.")
-    digest = known.sort_values("when", kind="stable")["sha256"].iloc[-1]
+    digest = known.sort_values("when", kind="stable", na_position="first")["sha256"].iloc[-1]
     own = known[known["sha256"] == digest].drop_duplicates("path")
     scores = rows.scores.loc[own.index].set_axis(own["path"]).dropna(axis=1, how="all")
     decided = pd.DataFrame({tag: [tag in decided for decided in own["tags"]] for tag in scores}, index=scores.index)
