@@ -28,10 +28,10 @@ from tagscale.models.architecture import architecture_of
 from tagscale.params.load import laid_over, load, parse, training_settings
 from tagscale.partition.divide import Partition
 from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.stages.cell import Cell
 from tagscale.store.read import Store
 from tagscale.training.fit import Labelled, fit
-from tagscale.training.memory import keep_freed_memory
 from tagscale.training.start import start_from_encoder
 
 ROOT = Path(__file__).parents[1]

@@ -25,8 +25,8 @@ from turns import Turn, Way
 
 from tagscale.evaluation.predict import predict
 from tagscale.models.build import Architecture
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.store.read import Store
-from tagscale.training.memory import keep_freed_memory
 
 TOLERANCE = {"cpu": 1e-4, "cuda": 5e-3}  # of scores in [0, 1]; a GPU's convolutions are in TF32 on both sides
 WAYS = [

@@ -38,11 +38,11 @@ from tagscale.models.architecture import architecture_of
 from tagscale.params.load import Params, laid_over, load, parse
 from tagscale.partition.divide import Partition
 from tagscale.runtime.files import read_json, replacing, write_json
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.stages.cell import Cell
 from tagscale.stages.results import pool_folds, scored_tracks
 from tagscale.store.read import Store
 from tagscale.training.fit import Labelled, fit
-from tagscale.training.memory import keep_freed_memory
 from tagscale.training.resume import Unfinished
 
 ROOT = Path(__file__).parents[1]

@@ -34,11 +34,11 @@ from tagscale.audio.patches import RandomPatches, SpacedPatches, to_wave
 from tagscale.models.build import Architecture
 from tagscale.params.blocks import TrainParams
 from tagscale.params.load import load
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.store.read import Store
 from tagscale.training.budget import Budget
 from tagscale.training.compilation import compiled
 from tagscale.training.loop import train
-from tagscale.training.memory import keep_freed_memory
 from tagscale.training.recipe import masked_loss, optimizer_of
 from tagscale.training.steps import Step, steps_of
 

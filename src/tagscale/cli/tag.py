@@ -66,8 +66,8 @@ def tag(
 
     With --out, files that have a row and have not changed are skipped, and an interrupted run resumes.
     """
+    from tagscale.runtime.memory import keep_freed_memory
     from tagscale.serving.tagger import load_model
-    from tagscale.training.memory import keep_freed_memory
 
     options = {"--embeddings": embeddings, "--shard": shard, "--anew": anew, "--strict": strict, "--workers": workers}
     given = [option for option, value in options.items() if value]

@@ -19,12 +19,12 @@ from tagscale.runtime.absent import write_absent
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import sha256_of
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
 from tagscale.training.encoders import absence_of, load_encoder, pretrained_folder
 from tagscale.training.features import Encoding, Recipe, encode_track
-from tagscale.training.memory import keep_freed_memory
 
 
 def run(

@@ -58,8 +58,8 @@ def _scores(run: Path, identity: RunIdentity, inputs: Path | str, tracks: list[s
     if group_of(identity.model) == "probes":
         return _scores_of_features(run, Path(inputs) / identity.model, tracks)
     from tagscale.evaluation.predict import predict
+    from tagscale.runtime.memory import keep_freed_memory
     from tagscale.training import checkpoint
-    from tagscale.training.memory import keep_freed_memory
 
     keep_freed_memory()
     model, architecture = checkpoint.load(run)

@@ -89,8 +89,8 @@ def train_share(params: dict[str, Any], arguments: Mapping[str, Any]) -> None:
 
 def train_network(params: Params, cell: Cell, store: Path | str, run: Path, folder: Path) -> None:
     """Train a network, or one a fold; write the run's folder and log to MLflow; `folder` holds the state until then."""
+    from tagscale.runtime.memory import keep_freed_memory
     from tagscale.training.distributed import World
-    from tagscale.training.memory import keep_freed_memory
     from tagscale.training.resume import Unfinished
 
     keep_freed_memory()

@@ -1,23 +1,8 @@
-"""Memory of a training: its peak, and freed memory that is kept for the next step."""
+"""Peak memory of a training."""
 
-import ctypes
 import resource
 
 import torch
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
-
-
-def keep_freed_memory() -> None:
-    """Let glibc's allocator reuse freed memory rather than return it to the kernel; halves a training step on a CPU.
-
-    By default every large tensor is mapped anew and its pages are faulted in one by one, step after step. With another
-    C library nothing happens. The process keeps its peak memory until it ends.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def reset_peak_memory() -> None:

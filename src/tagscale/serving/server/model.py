@@ -73,8 +73,8 @@ class Models(litserve.LitAPI):
         """Load what the lineup says; a change of it is taken up beside."""
         import torch
 
+        from tagscale.runtime.memory import keep_freed_memory
         from tagscale.serving.server import held  # here, so that the other processes need no torch
-        from tagscale.training.memory import keep_freed_memory
 
         keep_freed_memory()
 
