@@ -74,7 +74,7 @@ test-fast: setup ## Run all tests except the slow ones
 test-containers: setup ## Run the tests that need a docker engine: build the image, run tasks in it (as root, start an engine)
 	@$(BIN)/python -m pytest -s tests/containers
 
-fuzz: setup ## Feed thousands of damaged files and kills to every stage (20 minutes; FUZZ="--only KIND:NUMBER" runs one case)
+fuzz: setup ## Feed thousands of damaged files and kills to every stage (half an hour and more; FUZZ="--only KIND:NUMBER" runs one case)
 	@PYTHONPATH=.:tests $(BIN)/python -m fuzz $(FUZZ)
 
 wheel: setup ## Build dist/tagscale-VERSION-py3-none-any.whl, which pip installs where this repository is not

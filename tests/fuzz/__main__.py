@@ -1,6 +1,6 @@
 """`make fuzz`: thousands of cases of bad input and of kills, each of which must end well or with a true message.
 
-python -m fuzz                          all of them, in under 20 minutes on two cores
+python -m fuzz                          all of them; half an hour and more on two cores
 python -m fuzz --kinds audio,own        of these alone
 python -m fuzz --share 0.05             a twentieth of each kind
 python -m fuzz --only audio:1234        one case, in this process, with what it says; its folder is kept
