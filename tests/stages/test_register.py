@@ -337,8 +337,18 @@ def test_the_floor_becomes_the_first_champion_where_the_candidate_is_below_it(
     assert "Version 2, the model of the floor, is champion in its place" in page
     assert len(look_records(Registry.open(NAME))) == 2
     again = registered(study, params)
-    assert (again["alias"], "stand_in" in again, aliases()) == (CHALLENGER, False, {CHALLENGER: "1", CHAMPION: "2"})
+    assert (again["alias"], again["stand_in"], aliases()) == (CHALLENGER, "2", {CHALLENGER: "1", CHAMPION: "2"})
     assert len(look_records(Registry.open(NAME))) == 2, "nothing was looked at again"
+
+
+def test_a_floor_that_the_gate_holds_back_is_not_said_to_be_champion(study: TinyStudy) -> None:
+    study.set_skill("spectrogram", -2.0)
+    study.set_skill("waveform", 0.0)
+    outcome = registered(study, with_gate(study, floor=["waveform", "constant"]))
+    assert "stand_in" not in outcome
+    assert aliases() == {CHALLENGER: "1"}
+    assert "could be chance" in Registry.open(NAME).version("2").tags["tagscale.gate"]
+    assert "in its place" not in (study.root / "registration" / "gate.html").read_text()
 
 
 def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy) -> None:

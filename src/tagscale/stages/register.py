@@ -8,7 +8,7 @@ wants to know what holds now asks the registry: `show` does, for `tagscale resul
 nothing, and need no server, where nothing has changed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import numpy as np
 from rich.console import Console
 
 from tagscale import SAMPLE_RATE, tracking
-from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import listing
 from tagscale.models.spec import Role, role_of
 from tagscale.params.blocks import AudioLimits
@@ -76,15 +75,16 @@ def run(
         TagscaleError: incomplete study, unknown registry.metric, no run that has it, or MLflow does not answer.
     """
     chosen, study = choose(params, runs, results)
+
+    def trial_of(candidate: Candidate) -> Trial:
+        return Trial(params, catalog, partition, store, candidate, study)
+
+    trial = trial_of(chosen)
+    trial.check_settings()
     registry = Registry.open_or_create(params.registry.name, ABOUT)
-
-    def enter(candidate: Candidate) -> _Entry:
-        trial = Trial(params, catalog, partition, store, candidate, study)
-        return _enter(registry, params, trial, catalog, store)
-
-    entry = enter(chosen)
-    stand_ins = list(_stand_ins(registry, params, entry, enter))
-    outcome = entry.outcome | ({"stand_in": stand_ins[-1].outcome["version"]} if stand_ins else {})
+    entry = _enter(registry, trial, store)
+    stand_in, others = _stand_in(registry, entry, lambda candidate: _enter(registry, trial_of(candidate), store))
+    outcome = entry.outcome | ({"stand_in": stand_in} if stand_in else {})
     verdict = entry.verdict
     with replacing(registration) as fresh:
         fresh.mkdir()
@@ -99,7 +99,7 @@ def run(
                 tracked.log_artifacts(file, "gate")
     lines = [cost_words(entry.version.tags), f"warning: {verdict['warning']}" if verdict["warning"] else ""]
     _print_outcome(outcome, entry.is_new, [*lines, f"the verdict's page: {registration / 'gate.html'}"])
-    for one in stand_ins:
+    for one in others:
         _print_outcome(one.outcome, one.is_new, [cost_words(one.version.tags)])
 
 
@@ -118,16 +118,14 @@ class _Entry:
     is_fresh: bool
 
 
-def _enter(registry: Registry, params: Params, trial: Trial, catalog: Path, store: Path | str) -> _Entry:
+def _enter(registry: Registry, trial: Trial, store: Path | str) -> _Entry:
     """Make a version of the trial's candidate, and let the gate judge it."""
-    chosen, study = trial.chosen, trial.study
+    params, chosen, study, parts = trial.params, trial.chosen, trial.study, trial.parts
     trained, scored = study.folders[chosen.candidate]
-    groups = Catalog.load(catalog).tags["group"].to_dict()
+    groups = trial.catalog.tags["group"].to_dict()
     scorer = scorer_of(trained, {name: run for name, (run, _) in study.folders.items()}, params.evaluate)
     own_groups = {tag: groups[tag] for tag in scorer.tags}
     tagger = AudioTagger(scorer, own_groups, AudioLimits.of(params.validation), read_decisions(scored))
-    trial.check_settings()
-    parts = trial.parts
     data = {
         tracking.DATA_VERSION: params.dataset.version or tracking.UNPUBLISHED,
         tracking.SPLIT: parts.split,
@@ -155,23 +153,34 @@ def _enter(registry: Registry, params: Params, trial: Trial, catalog: Path, stor
     return _Entry(trial, version, verdict, outcome, is_new, before is None)
 
 
-def _stand_ins(
-    registry: Registry, params: Params, entry: _Entry, enter: Callable[[Candidate], _Entry]
-) -> Iterator[_Entry]:
-    """The models of the floor that a candidate is below, registered in its place until one is the first champion.
+def _stand_in(
+    registry: Registry, entry: _Entry, enter: Callable[[Candidate], _Entry]
+) -> tuple[str | None, list[_Entry]]:
+    """The model of the floor that is champion in place of a candidate below it, where there was no champion before.
 
-    Without them, a candidate that is level with its floor would leave a new project without a champion by the toss of a
+    Without it, a candidate that is level with its floor would leave a new project without a champion by the toss of a
     coin. A model of the floor meets the same gate; the candidate stays the challenger.
+
+    Returns:
+        the champion's version, and what was registered for this
     """
+    entered: list[_Entry] = []
+    if entry.verdict["champion"] is not None:
+        return None, entered
+    settings, study = entry.trial.params.registry, entry.trial.study
     floors = [check["subject"] for check in entry.verdict["checks"] if not check["passed"] and check["name"] == "floor"]
-    for name in floors:
-        run = entry.trial.floor_run(name)
-        if registry.holder(CHAMPION) or run is None or role_of(run["model"]) not in params.registry.candidates:
+    for run in filter(None, map(entry.trial.floor_run, floors)):
+        if role_of(run["model"]) not in settings.candidates:
             continue
-        stand_in = enter(candidate_of(run, entry.trial.study, params.registry.metric))
-        with registry.one_writer():
-            registry.set_alias(CHALLENGER, entry.version.number)
-        yield stand_in
+        candidate = candidate_of(run, study, settings.metric)
+        if registry.holder(CHAMPION) is None:
+            entered.append(enter(candidate))
+            with registry.one_writer():
+                registry.set_alias(CHALLENGER, entry.version.number)
+        version, champion = registry.find(candidate.marks), registry.holder(CHAMPION)
+        if version and champion and version.number == champion.number:
+            return version.number, entered
+    return None, entered
 
 
 def _write_page(folder: Path, verdict: Mapping[str, Any], outcome: Mapping[str, Any], cost: str) -> None:
