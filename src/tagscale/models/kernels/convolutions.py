@@ -58,7 +58,7 @@ class TimeConv(nn.Conv1d):
         """
         outputs, _, taps = self.weight.shape
         moments = (signal.shape[1] - taps) // self.stride[0] + 1
-        sets = _sets(moments) if self.stride == (1,) and fast_on_cpu(signal) else 1
+        sets = sets_of(moments, TOGETHER) if self.stride == (1,) and fast_on_cpu(signal) else 1
         if sets == 1:
             windows = signal.unfold(1, taps, *self.stride)  # (B, moments, taps)
             return F.linear(windows, self.weight.squeeze(1), self.bias).transpose(1, 2)
@@ -81,7 +81,7 @@ def pool_time(x: Tensor, size: int) -> Tensor:
 
 
 def at_bands(filters: Tensor, sets: int, height: int) -> Tensor:
-    """Filters as they are, then one band higher, and so on, between zeros.
+    """Filters as they are, then one band higher, and so on, between zeros. The bands may be moments.
 
     Shape:
         filters: (filters, bands, frames)
@@ -107,7 +107,10 @@ def channels_last(x: Tensor) -> Tensor:
     return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _sets(moments: int) -> int:
-    """The moments of a filter that a window holds: so many that few, and where it may be none, are left over."""
-    choices = [sets for sets in TOGETHER if sets < moments]
-    return min(choices, key=lambda sets: -moments % sets, default=1)
+def sets_of(places: int, choices: range) -> int:
+    """How many places of a filter a window holds: one of these numbers, so that few places of the last are left over.
+
+    >>> sets_of(187, range(6, 13)), sets_of(5, range(6, 13))
+    (11, 1)
+    """
+    return min((sets for sets in choices if sets < places), key=lambda sets: -places % sets, default=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tagscale.models.kernels.convolutions import at_bands
+from tagscale.models.kernels.convolutions import at_bands, sets_of
 from tagscale.models.kernels.norms import NormPool, fill_left_out, largest_of_sets, norm_max, of_rows, shortcut
 from tagscale.models.kernels.switch import fast, fast_on_cpu
 
@@ -67,9 +67,7 @@ class Bands:
 
     def sets(self, bands: int) -> int:
         """The places of a filter that a window holds: so many that few places of the last row are left out."""
-        places = self.spectrogram.shape[1] - bands + 1
-        choices = [sets for sets in TOGETHER if self.places_together and sets < places]
-        return min(choices, key=lambda sets: -places % sets, default=1)
+        return sets_of(self.spectrogram.shape[1] - bands + 1, TOGETHER) if self.places_together else 1
 
     def windows(self, bands: int) -> Tensor:
         """As `band_windows`, of filters of this height."""
