@@ -12,6 +12,7 @@ from tagscale.cli.stages import PARAMS, ParamsFile, Registered, Version, slice_o
 from tagscale.cli.use import USE
 from tagscale.params.load import registered_model
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.runtime.signals import Interrupted
 
 if TYPE_CHECKING:  # importing it takes half a second, which no other command needs
@@ -66,7 +67,6 @@ def tag(
 
     With --out, files that have a row and have not changed are skipped, and an interrupted run resumes.
     """
-    from tagscale.runtime.memory import keep_freed_memory
     from tagscale.serving.tagger import load_model
 
     options = {"--embeddings": embeddings, "--shard": shard, "--anew": anew, "--strict": strict, "--workers": workers}

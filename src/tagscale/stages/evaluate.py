@@ -13,6 +13,7 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import absence_in, write_absent
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.stages.results import check_same_data, pool_folds, scored_tracks, write_results
 from tagscale.store.read import Store
 
@@ -58,7 +59,6 @@ def _scores(run: Path, identity: RunIdentity, inputs: Path | str, tracks: list[s
     if group_of(identity.model) == "probes":
         return _scores_of_features(run, Path(inputs) / identity.model, tracks)
     from tagscale.evaluation.predict import predict
-    from tagscale.runtime.memory import keep_freed_memory
     from tagscale.training import checkpoint
 
     keep_freed_memory()

@@ -24,6 +24,7 @@ from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_name, run_output
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.stages.cell import HISTORY, Cell, is_complete, join_folds, say, write_run
 from tagscale.store.read import Store
 from tagscale.tracking.versions import SCHEME, download_version
@@ -89,7 +90,6 @@ def train_share(params: dict[str, Any], arguments: Mapping[str, Any]) -> None:
 
 def train_network(params: Params, cell: Cell, store: Path | str, run: Path, folder: Path) -> None:
     """Train a network, or one a fold; write the run's folder and log to MLflow; `folder` holds the state until then."""
-    from tagscale.runtime.memory import keep_freed_memory
     from tagscale.training.distributed import World
     from tagscale.training.resume import Unfinished
 

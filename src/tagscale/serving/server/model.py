@@ -18,6 +18,7 @@ import litserve  # type: ignore[import-untyped]
 from litserve.loops import BatchedLoop  # type: ignore[import-untyped]
 
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.memory import keep_freed_memory
 from tagscale.runtime.processes import end_with_parent
 from tagscale.serving.server.lineup import Slot, State
 from tagscale.serving.server.work import Answer
@@ -73,11 +74,9 @@ class Models(litserve.LitAPI):
         """Load what the lineup says; a change of it is taken up beside."""
         import torch
 
-        from tagscale.runtime.memory import keep_freed_memory
         from tagscale.serving.server import held  # here, so that the other processes need no torch
 
         keep_freed_memory()
-
         self.hold = held.Held
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for this process ends it
         end_with_parent()
