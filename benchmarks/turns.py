@@ -247,4 +247,4 @@ def chosen_models(names: list[str] | None) -> list[str]:
     unknown = set(names or ()) - set(NETWORKS)
     if unknown:
         raise SystemExit(f"--models: unknown {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}.")
-    return names or list(NETWORKS)
+    return names or [name for name, entry in NETWORKS.items() if not entry.on_encoder]

@@ -70,6 +70,20 @@ def test_all_ways_of_tagging_give_the_same_scores(tmp_path: Path) -> None:
     assert float(rows[1][-1]) < 0.05, "of another resampler"
 
 
+# --- benchmarks/batches.py ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_batches_are_measured_with_memory_kept_and_returned(tmp_path: Path) -> None:
+    page = tmp_path / "batches.md"
+    words = [str(ROOT / "benchmarks" / "batches.py"), "--quick", "--models", "waveform", "--out", str(page)]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    rows = [row.strip("| ").split(" | ") for row in page.read_text().splitlines() if row.startswith("| waveform")]
+    assert len(rows) == 2, "kept, and returned"
+    assert all(row[1] == "3 s" and row[6] == "1.00" and float(row[2]) > 0 for row in rows)
+
+
 # --- benchmarks/gpu.py -------------------------------------------------------------------------------------------
 
 NEEDED = {"torch", "torchaudio", "lightning", "numpy", "pandas", "pyarrow", "scikit-learn", "safetensors", "pydantic"}

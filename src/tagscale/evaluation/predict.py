@@ -26,10 +26,11 @@ from tagscale.runtime.pcm import recording
 if TYPE_CHECKING:  # pandas takes a second to import
     import pandas as pd
 
-# Seconds of audio in one batch of windows, whatever their length. On a CPU a wide model's maps of more windows leave
-# the cache, and PyTorch asks the kernel for their memory anew in every layer where `keep_freed_memory` was not called:
-# four minutes at once take up to four times as long. A narrow model loses a fifth of its speed. A GPU needs more.
-BATCH_SECONDS = 12
+# Seconds of audio in one batch of windows, whatever their length: benchmarks/results/batches.md. More at once is faster
+# by at most .15 of the time where freed memory is kept; where it is not (`keep_freed_memory` was not called), PyTorch
+# asks the kernel for a wide model's maps anew in every layer, and longer batches take up to four times as long. A GPU
+# needs more.
+BATCH_SECONDS = 48
 BATCH_SECONDS_GPU = 960
 READERS = 2  # threads that read ahead, one batch each
 
