@@ -83,6 +83,12 @@ def test_tags_that_one_artist_alone_stands_behind_are_left_out_of_both_means() -
     assert gap is not None
     assert gap.candidate == pytest.approx(rest)
     assert result.among("pr_auc", ["tag 0"]) is None
+    table = result.in_table("pr_auc")
+    assert table is not None
+    own, other = (evaluate(tracks.labels, scores, tracks.regression).overall()["pr_auc"] for scores in (first, second))
+    assert (table.candidate, table.other) == pytest.approx((own, other)), "as the report has them"
+    assert table.difference == pytest.approx(own - other)
+    assert table.error == gap.error
 
 
 def test_groups_go_by_the_metric_or_by_the_main_one_of_their_kind() -> None:
@@ -101,6 +107,17 @@ def test_groups_go_by_the_metric_or_by_the_main_one_of_their_kind() -> None:
         "lower is better"
     )
     assert pair(tracks, first, second).groups("micro_pr_auc")["mood"].metric == "pr_auc"
+
+
+@pytest.mark.parametrize("metric", ["rmse", "frequent_pr_auc", "micro_pr_auc"])
+def test_values_of_the_table_are_those_of_the_metric(metric: str) -> None:
+    tracks = tracks_of()
+    first, second = scores_of(tracks, 1.0, 1), scores_of(tracks, 0.5, 2)
+    gap = pair(tracks, first, second).in_table(metric)
+    assert gap is not None
+    own, other = (evaluate(tracks.labels, scores, tracks.regression).overall()[metric] for scores in (first, second))
+    assert (gap.candidate, gap.other) == pytest.approx((own, other))
+    assert gap.difference == pytest.approx(other - own if metric == "rmse" else own - other)
 
 
 def test_a_part_of_one_artist_says_nothing() -> None:

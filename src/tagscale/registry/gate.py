@@ -15,8 +15,9 @@ Superiority and non-inferiority are one-sided t tests of the paired difference o
 none of them needs a stricter level because there are several (Berger 1982, "Multiparameter hypothesis testing and
 acceptance sampling").
 
-Floor and guard go by the difference itself: a candidate may be as good as the floor, which no test proves. Only the
-constant must be surpassed beyond chance, since what is not has learned nothing.
+Floor and guard go by the difference itself: a candidate may be as good as the floor, which no test proves. The
+floor's values are those of the report. Only the constant must be surpassed beyond chance, since what is not has learned
+nothing.
 """
 
 from collections.abc import Mapping, Sequence

@@ -143,9 +143,7 @@ class _Case:
             checks.append(check_looks(self.gate, look))
         if look:
             for name, model in self.floors.items():
-                paired = trial.compare(model, "test")
-                lone = paired.lone(trial.metric)
-                gap = paired.overall(trial.metric)
+                gap = trial.compare(model, "test").in_table(trial.metric)
                 checks.append(check_floor(name, gap, self.gate.error, whose=model.words))
             if self.rival:
                 paired = trial.compare(self.rival, "test")

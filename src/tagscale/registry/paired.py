@@ -7,11 +7,12 @@ thousand needs it. The standard deviation of bootstrap resamples is smaller: it 
 jackknife and bootstrap").
 
 A tag whose positives, or negatives, are all by one artist has no value without that artist, and a mean over tags would
-jump there from one set of tags to another. Such a tag is left out of both means throughout (`Paired.lone`).
+jump there from one set of tags to another. Such a tag is left out of both means throughout (`Paired.lone`), but for
+`Paired.in_table`, whose values are those of the report.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -135,8 +136,21 @@ class Paired:
         entry = METRICS[metric]
         if entry.over in ("pairs", "tracks"):
             return _gap(metric, self.candidate.of_part[metric], self.other.of_part[metric])
-        counted = self.candidate.frequent if entry.of else np.ones(len(self.tracks.tags), bool)
-        return self._mean(entry.of or metric, counted)
+        return self._mean(entry.of or metric, self._counted(metric))
+
+    def in_table(self, metric: str) -> Gap | None:
+        """`overall` with the lone tags in both values, as the report has them; the error is that of `overall`."""
+        gap, entry = self.overall(metric), METRICS[metric]
+        if gap is None or entry.over in ("pairs", "tracks"):
+            return gap
+        both = (self.candidate, self.other)
+        values = np.array([one.values[entry.of or metric][self._counted(metric), 0] for one in both])
+        candidate, other = values[:, ~np.isnan(values).any(axis=0)].mean(axis=1).tolist()
+        return replace(gap, candidate=candidate, other=other, difference=entry.sign * (candidate - other))
+
+    def _counted(self, metric: str) -> np.ndarray:
+        """The tags that a metric is a mean over: (tags,) bool."""
+        return self.candidate.frequent if METRICS[metric].of else np.ones(len(self.tracks.tags), bool)
 
     def among(self, metric: str, tags: Collection[str]) -> Gap | None:
         """The difference in the mean over some tags: in the metric where it is such a mean, else in their main one."""
