@@ -8,7 +8,6 @@ from types import ModuleType
 
 import psycopg
 import pytest
-from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
 from servers.postgres import DATABASE, Postgres
 from servers.real import K8S, filled
@@ -89,6 +88,8 @@ def test_a_server_does_not_start_over_an_older_database(postgres: Postgres, sche
 
 def test_mlflow_alone_would_migrate_it_beneath_older_servers(postgres: Postgres) -> None:
     """The fault that the check is there for: the users' tables are migrated by whoever opens them."""
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore  # two seconds
+
     before = state(postgres)
     with psycopg.connect(postgres.uri()):  # an older server at work
         SqlAlchemyStore().init_db(postgres.uri())
