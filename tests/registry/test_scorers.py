@@ -18,7 +18,7 @@ from tagscale.descriptors.describe import describe_recording
 from tagscale.models.build import Architecture, build
 from tagscale.params.load import load
 from tagscale.registry.package import NEEDED, package
-from tagscale.registry.scorers import FILE, Scorer, load_scorer
+from tagscale.registry.scorers import FILE, Heard, Scorer, load_scorer, result_of
 from tagscale.registry.scorers.ensemble import EnsembleScorer
 from tagscale.registry.scorers.mean import MeanScorer
 from tagscale.registry.scorers.network import NetworkScorer
@@ -104,6 +104,57 @@ def test_scores_over_time_are_those_of_excerpts(scorer: Scorer) -> None:
         np.testing.assert_allclose(scores.mean(axis=0), scorer.scores(samples), atol=1e-6)
     times, scores = scorer.windows(samples[:800])
     assert (times.tolist(), scores.shape) == ([0.025], (1, len(KINDS)))
+
+
+@of_every_kind
+@pytest.mark.parametrize("seconds", [0.3, 22.3])
+def test_a_recording_and_its_excerpts_are_heard_at_once(
+    scorer: Scorer, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = song(1, seconds)
+    spans = [(0, len(samples)), *scorer.spans(len(samples))]
+    expected = scorer.hear([samples[begin:end] for begin, end in spans], embed=True)
+    turns = list(scorer.listen(samples, spans, embed=True, turn_seconds=2))
+    heard = result_of(scorer.listen(samples, spans, embed=True, turn_seconds=2))
+    np.testing.assert_allclose(heard[0], expected[0], atol=1e-6)
+    np.testing.assert_allclose(np.asarray(heard[1]), np.asarray(expected[1]), atol=1e-4)
+    assert len(turns) >= 4 * (seconds > 2)
+    assert result_of(scorer.listen(samples, spans))[1] == [None] * len(spans)
+    starts = list[int]()
+    hear = NetworkScorer.hear
+
+    def counted(self: NetworkScorer, recordings: list[np.ndarray], embed: bool = False) -> Heard:
+        address = samples.__array_interface__["data"][0]
+        starts.extend((one.__array_interface__["data"][0] - address) // 2 for one in recordings)
+        return hear(self, recordings, embed)
+
+    monkeypatch.setattr(NetworkScorer, "hear", counted)
+    result_of(scorer.listen(samples, spans))
+    if isinstance(scorer, NetworkScorer):
+        assert len(starts) == len(set(starts)), "no window is heard twice"
+    elif isinstance(scorer, MeanScorer):
+        whole, last = (len(tiny_network().spans(count)) for count in (len(samples), 160_000))
+        assert len(starts) <= 2 * (whole + last), "but for the last excerpt, whose windows begin elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("rasters", "expected"),
+    [
+        ([(3.0, 3.0)], (12.0, 6.0)),
+        ([(1.5, 0.5)], (10.0, 5.0)),
+        ([(15.0, 15.0)], (15.0, 15.0)),
+        ([(3.0, 7.0)], (10.0, 7.0)),
+        ([(3.0, 3.0), (2.0, 1.0)], (10.0, 5.0)),
+    ],
+)
+def test_excerpts_of_an_ensemble_begin_where_windows_do(
+    trees: TreesScorer, rasters: list[tuple[float, float]], expected: tuple[float, float]
+) -> None:
+    members: dict[str, Scorer] = {"trees": trees}
+    for number, (window, hop) in enumerate(rasters):
+        network = tiny_network()
+        members[f"{number}"] = NetworkScorer(network.model, network.architecture, hop, window)
+    assert MeanScorer(members).excerpts == expected
 
 
 def test_an_embedding_is_what_the_last_layer_sees(trees: TreesScorer) -> None:

@@ -1,5 +1,6 @@
 """`tagscale serve` as its clients meet it: one server, real requests, and the end of it."""
 
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from registry.tiny import empty_store
 from servers.processes import free_port
@@ -48,7 +50,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     running.folder = folder
     running.process = started(
         folder, running.port, "--beside", "challenger", "--follow", "1", "--at-once", "4", "--recordings", "3",
-        "--body", "1", "--minutes", "0.1", "--timeout", "20", "--shadow", "challenger", "--record", "served",
+        "--body", "1", "--minutes", "2", "--timeout", "20", "--shadow", "challenger", "--record", "served",
         "--corrections", "corrections.csv",
         TAGSCALE_TOKENS=TOKEN, TMPDIR=str(folder),
     )  # fmt: skip
@@ -61,7 +63,14 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def audio() -> dict[str, bytes]:
-    return {"good.wav": example_wav(2.0), "long.wav": example_wav(7.0), "words.mp3": b"words", "empty.wav": b""}
+    return {"good.wav": example_wav(2.0), "long.flac": flac(121), "words.mp3": b"words"}
+
+
+def flac(seconds: int) -> bytes:
+    """A tone that takes little room."""
+    content, samples = io.BytesIO(), np.tile(np.repeat([2000, -2000], 1600), 5 * seconds)
+    soundfile.write(content, samples.astype(np.int16), 16_000, format="FLAC")
+    return content.getvalue()
 
 
 def expected(server: Running, version: str) -> dict[str, float]:
@@ -73,14 +82,14 @@ def expected(server: Running, version: str) -> dict[str, float]:
 
 
 def test_a_form_has_a_result_or_a_reason_for_each_file(server: Running, audio: dict[str, bytes]) -> None:
-    answer = server.form({name: audio[name] for name in ("words.mp3", "good.wav", "long.wav")})
+    answer = server.form({name: audio[name] for name in ("words.mp3", "good.wav", "long.flac")})
     assert answer.status == 200
     assert (answer.content["model"], answer.content["version"]) == (MODEL, "1")
     assert answer.headers["x-tagscale-model"] == f"{MODEL}/1"
     words, good, long = answer.content["results"]
-    assert [words["name"], good["name"], long["name"]] == ["words.mp3", "good.wav", "long.wav"]
+    assert [words["name"], good["name"], long["name"]] == ["words.mp3", "good.wav", "long.flac"]
     assert "not audio in a known format" in words["error"]
-    assert long["error"] == "longer than 0.1 minutes"
+    assert long["error"] == "longer than 2 minutes"
     assert good["scores"] == pytest.approx(expected(server, "1"), abs=1e-5)
     assert set(good["decisions"]) == set(TAGS[:2])
     for tag, decision in good["decisions"].items():
@@ -145,6 +154,15 @@ def test_more_than_scores(server: Running, audio: dict[str, bytes]) -> None:
     assert [tag["threshold"] for tag in lead["tags"]] == [0.5, 0.5, None]
     assert result["spectrogram"]["bands"] == 96
     assert server.ask("/tag?model=nobody", audio["good.wav"], "audio/wav").status == 404
+
+
+def test_a_long_recording_is_scored_in_turns(server: Running) -> None:
+    before, content = value(server.ask("/metrics").content, "tagscale_batch_size_count"), flac(60)
+    result = server.ask("/tag?taggram=true", content, "audio/flac").content["results"][0]
+    turns = value(server.ask("/metrics").content, "tagscale_batch_size_count") - before
+    times = result["taggram"]["times"]
+    assert (times[0], times[-1], len(times)) == (0.75, 59.25, 118)
+    assert turns >= 60 * 1.5 / 0.5 / 48, "windows of 1.5 s each half second, 48 s of them in a turn"
 
 
 @pytest.mark.slow

@@ -6,11 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from registry.tiny import song, tiny_tagger
+from tagscale.decoding.decode import decode_samples
+from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
+from tagscale.serving.server.held import Held
 from tagscale.serving.server.lineup import BESIDE, LEAD, Slot, State
 from tagscale.serving.server.model import Models, WaitingLoop
+from tagscale.serving.server.work import MORE
 
 
 class Queue:
@@ -71,3 +77,46 @@ def test_an_idle_loop_sleeps_and_a_batch_is_what_waits() -> None:
     assert [[content for _, _, content in batch] for batch in batches] == [[0, 1, 2, 3], [4, 5]]
     requests.inner.put((0, "late", time.monotonic() - 61, 6))
     assert loop.get_batch_requests(Api(), requests, None) == ([], [(0, "late")])
+
+
+def test_a_long_recording_is_heard_in_turns_between_which_others_have_theirs(tmp_path: Path) -> None:
+    tagger = tiny_tagger()
+    tagger.save(tmp_path / "tagger")
+    held = Held(Slot("champion", LEAD, "tagger", "1", str(tmp_path / "tagger")))
+    held.turn_seconds = 4
+    decoded = {"long": decode_samples(song(1, 9.0), 16_000), "short": decode_samples(song(2), 16_000)}
+
+    def request(name: str, **more: bool) -> dict[str, Any]:
+        decoded[name].samples.tofile(tmp_path / name)
+        facts = {key: value for key, value in vars(decoded[name]).items() if key != "samples"}
+        wanted = {"taggram": False, "embedding": False, "spectrogram": False} | more
+        return {"samples": str(tmp_path / name), "facts": facts, "slot": "champion"} | wanted
+
+    for course in (False, True):
+        long, short = request("long", taggram=course, embedding=True), request("short")
+        first, other = held.answer([long, short])
+        assert (first, list(other["scores"].values())) == (MORE, tagged(tagger.hear([decoded["short"]])))
+        turns = 1
+        while (answer := held.answer([long])[0]) == MORE:
+            turns += 1
+        assert turns >= 4
+        assert list(answer["scores"].values()) == tagged(tagger.hear([decoded["long"]]))
+        assert answer["embedding"] == pytest.approx(tagger.scorer.embed(decoded["long"].samples), abs=1e-4)
+        assert ("taggram" in answer) == course
+    times, scores = tagger.scorer.windows(decoded["long"].samples)
+    assert answer["taggram"]["times"] == times.tolist()
+    np.testing.assert_allclose(list(answer["taggram"]["scores"].values()), scores.T, atol=1e-5)
+
+    assert held.answer([long]) == [MORE]
+    (tmp_path / "long").unlink()  # whoever asked has left
+    held.answer([short])
+    assert not held.begun
+    silence = decode_samples(np.zeros(160_000, np.int16), 16_000)
+    decoded["long"] = silence
+    assert "silent" in held.answer([request("long", taggram=True)])[0]["error"]
+    (failed,) = held.answer([request("long", taggram=True) | {"facts": {"source_seconds": 10.0}}])
+    assert "could not be scored" in failed["error"]
+
+
+def tagged(tags: list[Tags]) -> list[Any]:
+    return [pytest.approx(score, abs=1e-5) for score in tags[0].scores.values()]

@@ -23,7 +23,7 @@ from tagscale.runtime.processes import ATTEMPTS
 from tagscale.serving.server import guard, record, work
 from tagscale.serving.server.app import ANSWERING, Http, Settings
 from tagscale.serving.server.lineup import LEAD, SHADOW, Asked, State
-from tagscale.serving.server.work import Recording, Scoring, Wanted
+from tagscale.serving.server.work import MORE, Recording, Scoring, Wanted
 
 SONG = example_wav(1.0)
 NAMES = {"model": "tagger", "version": "1", "sha256": "1" * 64}
@@ -300,6 +300,26 @@ def test_what_a_process_of_models_dies_over_is_asked_once_more(
     assert len(asked) == min(deaths + 1, ATTEMPTS)
     lost = {"error": "the process of the models ended while it was scored"}
     assert answer == (lost if deaths == ATTEMPTS else {"scores": {}})
+
+
+def test_a_recording_with_more_turns_waits_in_the_queue_before_each(tmp_path: Path) -> None:
+    state, order = State(tmp_path), list[str]()
+
+    async def score(request: dict[str, Any]) -> dict[str, Any]:
+        name = Path(request["samples"]).name
+        order.append(name)
+        await asyncio.sleep(0)
+        return dict(MORE) if name == "long" and order.count("long") < 3 else {"scores": {}}
+
+    async def ask() -> list[dict[str, Any]]:
+        scoring = Scoring(score, state, ANSWERING)
+        names = ("long", "one", "other")
+        return await asyncio.gather(
+            *(scoring.ask(Recording(name, samples=tmp_path / name), "champion", Wanted()) for name in names)
+        )
+
+    assert asyncio.run(ask()) == [{"scores": {}}] * 3
+    assert order == ["long", "one", "other", "long", "long"]
 
 
 def test_the_next_process_does_not_owe_what_nobody_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

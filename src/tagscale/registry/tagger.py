@@ -10,7 +10,7 @@ import logging
 import re
 import tempfile
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from tagscale.decoding.opened import AudioError
 from tagscale.evaluation.decisions import DECISIONS, Decisions
 from tagscale.params.blocks import AudioLimits
 from tagscale.registry.profile import PROFILE, Profile, read_profile, write_profile
-from tagscale.registry.scorers import Scorer, load_scorer
+from tagscale.registry.scorers import Scorer, load_scorer, middles
 from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import digest_of, read_json, replacing, sha256_of, write_json
@@ -39,6 +39,7 @@ SCORES, PROBABILITIES, JSON = "scores", "probabilities", "json"
 OUTPUTS = (SCORES, PROBABILITIES, "decisions", JSON)  # its values; the first is the default
 RESULT = "result"  # the only column of the output `json`
 BATCH_SECONDS, BATCH_RECORDINGS = 240.0, 32  # of audio that is heard at once; see evaluation.predict
+Windows = tuple[np.ndarray, np.ndarray] | None
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+=*\s*")
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,22 @@ class AudioTagger:
             Tags("", error=reason, facts=_facts(recording)) if reason else self._tags(recording, *next(heard))
             for recording, reason in zip(recordings, reasons, strict=True)
         ]
+
+    def listen(
+        self, recording: Decoded, embed: bool, course: bool, turn_seconds: float
+    ) -> Generator[None, None, tuple[Tags, Windows]]:
+        """Hear one recording, with its course in time where it is asked for, in turns: see `Scorer.listen`.
+
+        Returns:
+            its tags as `hear` gives them; times and scores as `Scorer.windows` gives them, or None
+        """
+        if reason := inaudible(recording.facts()):
+            return Tags("", error=reason, facts=_facts(recording)), None
+        excerpts = self.scorer.spans(len(recording.samples)) if course else []
+        spans = [(0, len(recording.samples)), *excerpts]
+        scores, embeddings = yield from self.scorer.listen(recording.samples, spans, embed, turn_seconds)
+        windows = (middles(excerpts), scores[1:]) if course else None
+        return self._tags(recording, scores[0], embeddings[0]), windows
 
     def _tags(self, recording: Decoded, scores: np.ndarray, embedding: np.ndarray | None) -> Tags:
         by_tag = dict(sorted(zip(self.tags, map(float, scores), strict=True), key=lambda item: -item[1]))

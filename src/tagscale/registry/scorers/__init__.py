@@ -5,11 +5,12 @@ and JSON, and executes nothing. A kind imports its libraries only when one of it
 those of its own kind alone.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:  # pandas takes a second to import, and tagging needs neither
     from tagscale.store.read import Store
 
 Embeddings = np.ndarray | list[None]
+T = TypeVar("T")
+Heard = tuple[np.ndarray, Embeddings]
+Span = tuple[int, int]  # of a recording: its first sample, and the one behind its last
 FILE, FORMAT = "scorer.json", 1
 COMMAND = "tagscale register"  # writes the folder again
 # kind -> its module in this folder, and the class there
@@ -43,6 +47,7 @@ class Scorer(ABC):
         needs: packages that this kind needs beside those of every tagger
         shorter: what it does with a recording that is shorter than `seconds`
         excerpts: length and step, in seconds, of the excerpts that `windows` scores
+        raster: length and step, in seconds, of the windows whose mean its scores are; None where there are none
         dims: numbers of an embedding; 0 where it gives none
         tags, kinds: the outputs, in order; kinds are classification | regression
         seconds: the shortest recording that it hears as it is
@@ -53,6 +58,10 @@ class Scorer(ABC):
     shorter: str
     tags: tuple[str, ...]
     kinds: tuple[str, ...]
+
+    @property
+    def raster(self) -> tuple[float, float] | None:
+        return None
 
     @property
     @abstractmethod
@@ -67,7 +76,7 @@ class Scorer(ABC):
     def dims(self) -> int: ...
 
     @abstractmethod
-    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> Heard:
         """Scores, and embeddings where they are asked for, of recordings of any length; in one batch.
 
         Args:
@@ -110,6 +119,36 @@ class Scorer(ABC):
                 "descriptors. Train and register it again."
             )
 
+    def listen(
+        self, samples: np.ndarray, spans: Sequence[Span], embed: bool = False, turn_seconds: float = math.inf
+    ) -> Generator[None, None, Heard]:
+        """Hear parts of a recording, each as a recording of its own, in turns; windows that parts share are heard once.
+
+        Args:
+            samples: of the recording, as of `hear`
+            spans: its parts; one at least
+            turn_seconds: of audio in a turn, about: a part that is not heard in windows has one turn
+        Yields:
+            after each turn
+        Returns:
+            as `hear`, of the parts
+        """
+        heard = list[Heard]()
+        for turn in _in_turns(spans, turn_seconds):
+            heard.append(self.hear([samples[begin:end] for begin, end in turn], embed))
+            yield
+        scores, embeddings = zip(*heard, strict=True)
+        has = isinstance(embeddings[0], np.ndarray)
+        return np.concatenate(scores), np.concatenate(embeddings) if has else [None] * len(spans)
+
+    def spans(self, samples: int, hop_seconds: float | None = None) -> list[Span]:
+        """The excerpts that `windows` scores. Arguments and errors as there."""
+        seconds, step = self.excerpts
+        step = step if hop_seconds is None else hop_seconds
+        if round(step * SAMPLE_RATE) < 1:
+            raise TagscaleError(f"hop_seconds: found {step:g}, expected seconds above 0.")
+        return windows_of((0, samples), round(seconds * SAMPLE_RATE), round(step * SAMPLE_RATE))
+
     def windows(self, samples: np.ndarray, hop_seconds: float | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Scores over time: those of excerpts of the recording, each scored as a recording of its own.
 
@@ -124,15 +163,8 @@ class Scorer(ABC):
         Raises:
             TagscaleError: as `hear`, or a step that is not positive.
         """
-        seconds, step = self.excerpts
-        step = step if hop_seconds is None else hop_seconds
-        length, hop = round(seconds * SAMPLE_RATE), round(step * SAMPLE_RATE)
-        if hop < 1:
-            raise TagscaleError(f"hop_seconds: found {step:g}, expected seconds above 0.")
-        last = max(len(samples) - length, 0)
-        starts = np.append(np.arange(0, last, hop), last)
-        scores = self.scores_of([samples[start : start + length] for start in starts])
-        return (starts + min(length, len(samples)) / 2) / SAMPLE_RATE, scores
+        spans = self.spans(len(samples), hop_seconds)
+        return middles(spans), result_of(self.listen(samples, spans))[0]
 
     @abstractmethod
     def predict(self, store: "Store", tracks: Sequence[str]) -> "pd.DataFrame":
@@ -160,6 +192,45 @@ class Scorer(ABC):
         """Add the scorer's files to a folder."""
         self.write(folder)
         write_json(folder / FILE, {"format": FORMAT, "kind": self.kind} | self.facts())
+
+
+def windows_of(span: Span, length: int, hop: int) -> list[Span]:
+    """The positions of a moving window over a part of a recording; the last one ends where the part ends.
+
+    >>> windows_of((100, 180), 30, 20), windows_of((100, 110), 30, 20)
+    ([(100, 130), (120, 150), (140, 170), (150, 180)], [(100, 110)])
+    """
+    begin, end = span
+    last = max(end - length, begin)
+    return [(start, min(start + length, end)) for start in [*range(begin, last, hop), last]]
+
+
+def middles(spans: Sequence[Span]) -> np.ndarray:
+    """The middle of each part of a recording, in seconds."""
+    return np.array(spans).mean(axis=1) / SAMPLE_RATE
+
+
+def result_of(work: Generator[None, None, T]) -> T:
+    """What a generator returns at its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+
+
+def _in_turns(spans: Sequence[Span], seconds: float) -> Iterator[list[Span]]:
+    """The parts in lists of so many seconds, or of one part."""
+    turn, length = list[Span](), 0.0
+    for begin, end in spans:
+        own = (end - begin) / SAMPLE_RATE
+        if turn and length + own > seconds:
+            yield turn
+            turn, length = [], 0.0
+        turn.append((begin, end))
+        length += own
+    yield turn
 
 
 def load_scorer(folder: Path) -> Scorer:

@@ -1,6 +1,7 @@
 """The weighted mean of several scorers of any kind, as the models of a study's folds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -8,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from tagscale.registry.scorers import Embeddings, Scorer, load_scorer
+from tagscale.registry.scorers import Heard, Scorer, Span, load_scorer
 from tagscale.runtime.errors import TagscaleError
 from tagscale.store.read import Store
 
@@ -62,22 +63,46 @@ class MeanScorer(Scorer):
         return kind.joined(members, self.weights.tolist()) if alike else None
 
     @property
+    def raster(self) -> tuple[float, float] | None:
+        """That of all members that have one; None where they differ."""
+        rasters = {member.raster for member in self.members.values() if member.raster}
+        return rasters.pop() if len(rasters) == 1 else None
+
+    @property
     def excerpts(self) -> tuple[float, float]:
-        return max(member.excerpts for member in self.members.values())
+        """The longest of the members, on the raster: so each window of theirs is one that the whole recording has."""
+        length, step = max(member.excerpts for member in self.members.values())
+        if self.raster is None:
+            return length, step
+        window, hop = self.raster
+        more = math.ceil(round((length - window) / hop, 6))
+        return window + more * hop, max(1, round(step / hop)) * hop
 
     @property
     def dims(self) -> int:
         return self._joined.dims if self._joined else sum(member.dims for member in self.members.values())
 
-    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> Heard:
         if self._joined:
             return self._joined.hear(recordings, embed)
-        heard = [member.hear(recordings, embed and bool(member.dims)) for member in self.members.values()]
+        return self._pooled([member.hear(recordings, embed and bool(member.dims)) for member in self.members.values()])
+
+    def listen(
+        self, samples: np.ndarray, spans: Sequence[Span], embed: bool = False, turn_seconds: float = math.inf
+    ) -> Generator[None, None, Heard]:
+        if self._joined:
+            return (yield from self._joined.listen(samples, spans, embed, turn_seconds))
+        heard = list[Heard]()
+        for member in self.members.values():
+            heard.append((yield from member.listen(samples, spans, embed and bool(member.dims), turn_seconds)))
+        return self._pooled(heard)
+
+    def _pooled(self, heard: Sequence[Heard]) -> Heard:
+        """Scores and embeddings of the whole, by those of the members."""
         scores = self.mean(scores for scores, _ in heard)
-        if not embed or not self.dims:
-            return scores, [None] * len(recordings)
-        parts = zip(np.sqrt(self.weights, dtype=np.float32), [embeddings for _, embeddings in heard], strict=True)
-        return scores, np.hstack([length * _unit(part) for length, part in parts if isinstance(part, np.ndarray)])
+        weights = zip(np.sqrt(self.weights, dtype=np.float32), heard, strict=True)
+        parts = [length * _unit(part) for length, (_, part) in weights if isinstance(part, np.ndarray)]
+        return scores, np.hstack(parts) if parts else [None] * len(scores)
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
         scores = self.mean(member.predict(store, tracks).to_numpy() for member in self.members.values())

@@ -1,6 +1,7 @@
 """A network of any kind: the mean of its outputs over a moving window."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tagscale.evaluation.predict import predict, scores_and_features, scores_of_
 from tagscale.models.build import Architecture
 from tagscale.models.pretrained.probe import JoinedProbes, Probe, have_one_encoder
 from tagscale.models.tagger import Tagger
-from tagscale.registry.scorers import COMMAND, Embeddings, Scorer
+from tagscale.registry.scorers import COMMAND, Heard, Scorer, Span, windows_of
 from tagscale.store.read import Store
 from tagscale.training import checkpoint
 
@@ -44,18 +45,33 @@ class NetworkScorer(Scorer):
         return window_samples(self.architecture, self.window_seconds) / self.architecture.sample_rate
 
     @property
-    def excerpts(self) -> tuple[float, float]:
+    def raster(self) -> tuple[float, float]:
         return self.seconds, self.hop_seconds
+
+    @property
+    def excerpts(self) -> tuple[float, float]:
+        return self.raster
 
     @property
     def dims(self) -> int:
         return self.model.dims
 
-    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> Heard:
         window = self.hop_seconds, self.window_seconds
         if embed:
             return scores_and_features(self.model, self.architecture, recordings, *window)
         return scores_of_recordings(self.model, self.architecture, recordings, *window), [None] * len(recordings)
+
+    def listen(
+        self, samples: np.ndarray, spans: Sequence[Span], embed: bool = False, turn_seconds: float = math.inf
+    ) -> Generator[None, None, Heard]:
+        window, hop = (round(seconds * self.architecture.sample_rate) for seconds in self.raster)
+        of_span = [windows_of(span, window, max(1, hop)) for span in spans]
+        place = {one: number for number, one in enumerate(sorted({one for windows in of_span for one in windows}))}
+        rows = [[place[one] for one in windows] for windows in of_span]
+        scores, embeddings = yield from super().listen(samples, list(place), embed, turn_seconds)
+        has = isinstance(embeddings, np.ndarray)
+        return _means(scores, rows), _means(np.asarray(embeddings), rows) if has else [None] * len(rows)
 
     def predict(self, store: Store, tracks: Sequence[str]) -> pd.DataFrame:
         return predict(self.model, self.architecture, store, tracks, self.hop_seconds, self.window_seconds)
@@ -81,3 +97,8 @@ class NetworkScorer(Scorer):
     def read(cls, folder: Path, facts: Mapping[str, Any]) -> "NetworkScorer":
         # the oldest versions have no window_seconds
         return cls(*checkpoint.load(folder, COMMAND), facts["hop_seconds"], facts.get("window_seconds"))
+
+
+def _means(values: np.ndarray, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """The mean of some rows of values, for each list of them: (lists, columns) float32."""
+    return np.stack([values[of_list].mean(axis=0, dtype=np.float64) for of_list in rows]).astype(np.float32)

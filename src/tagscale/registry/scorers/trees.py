@@ -11,7 +11,7 @@ from tagscale import SAMPLE_RATE
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.descriptors.describe import LONG_FRAME, describe_recording, names
 from tagscale.descriptors.describing import describe_all
-from tagscale.registry.scorers import COMMAND, Embeddings, Scorer
+from tagscale.registry.scorers import COMMAND, Heard, Scorer
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.machine import cores
 from tagscale.store.read import Store
@@ -32,7 +32,7 @@ class TreesScorer(Scorer):
     def dims(self) -> int:
         return len(self.trees.means)
 
-    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> tuple[np.ndarray, Embeddings]:
+    def hear(self, recordings: Sequence[np.ndarray], embed: bool = False) -> Heard:
         features = pd.concat([describe_recording(samples) for samples in recordings], ignore_index=True)
         scores = self.trees.predict(features)
         return scores, self.trees.standardised(features) if embed and self.dims else [None] * len(recordings)

@@ -3,22 +3,24 @@
 import base64
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tagscale import SAMPLE_RATE
 from tagscale.decoding.decode import Decoded
-from tagscale.registry.tagger import AudioTagger
+from tagscale.evaluation.predict import BATCH_SECONDS, BATCH_SECONDS_GPU
+from tagscale.registry.tagger import AudioTagger, Windows
 from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.pcm import FULL_SCALE
 from tagscale.serving.server.lineup import Slot
 from tagscale.serving.server.model import Request
-from tagscale.serving.server.work import Answer
+from tagscale.serving.server.work import MORE, Answer
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,17 @@ COLUMNS = 1200  # of a spectrogram to look at, at most
 
 
 class Held:
-    """A loaded version in its slot."""
+    """A loaded version in its slot.
+
+    Attributes:
+        turn_seconds: of audio that is heard of one recording before others have their turn: a batch of the model's
+        begun: recordings that wait for their next turn
+    """
 
     def __init__(self, slot: Slot) -> None:
         self.slot, self.tagger = slot, AudioTagger.load(Path(slot.folder))
+        self.turn_seconds = BATCH_SECONDS_GPU if torch.cuda.is_available() else BATCH_SECONDS
+        self.begun: dict[str, Generator[None, None, Answer]] = {}  # by their files
         self.names = {"model": slot.model, "version": slot.version, "sha256": self.tagger.sha256}
 
     def about(self) -> dict[str, Any]:
@@ -48,26 +57,66 @@ class Held:
         return {"name": self.slot.name, "role": self.slot.role, **self.names, "embedding_dims": dims, "tags": tags}
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """What the version says of recordings, or `MORE`: then the next turn of this one is to be asked for.
+
+        Short ones are scored in one batch. One that is longer than a turn, or whose course in time is asked for, is
+        heard alone, a turn each time, so that others need not wait for its end.
+        """
+        for gone in [file for file in self.begun if not Path(file).exists()]:  # whoever asked has left
+            del self.begun[gone]
+        alone = [self._is_long(request) for request in requests]
+        batch = iter(self._batch([request for request, is_alone in zip(requests, alone, strict=True) if not is_alone]))
+        return [
+            self._turn(request) if is_alone else next(batch) for request, is_alone in zip(requests, alone, strict=True)
+        ]
+
+    def _is_long(self, request: Request) -> bool:
+        seconds = request["facts"]["source_seconds"]
+        return bool(request["taggram"]) or seconds > self.turn_seconds
+
+    def _batch(self, requests: Sequence[Request]) -> list[Answer]:
         """Score recordings in one batch; one by one where that fails, so that only the guilty one has no scores."""
         try:
             recordings = [_recording(request) for request in requests]
             tags = self.tagger.hear(recordings, embed=any(request["embedding"] for request in requests))
-            return [self._said(*each) for each in zip(requests, recordings, tags, strict=True)]
+            return [self._said(*each, None) for each in zip(requests, recordings, tags, strict=True)]
         except Exception as error:
             if len(requests) > 1:
-                return [self.answer([request])[0] for request in requests]
-            logger.warning("a recording could not be scored", exc_info=not isinstance(error, TagscaleError))
-            reason = str(error) if isinstance(error, TagscaleError) else f"it could not be scored ({error!r})"
-            return [{**self.names, "error": reason}]
+                return [self._batch([request])[0] for request in requests]
+            return [self._failed(error)]
 
-    def _said(self, request: Request, recording: Decoded, tags: Tags) -> Answer:
+    def _turn(self, request: Request) -> Answer:
+        """The next turn of a recording."""
+        work = self.begun.pop(request["samples"], None) or self._listen(request)
+        try:
+            next(work)
+        except StopIteration as ended:
+            answer: Answer = ended.value
+            return answer
+        except Exception as error:
+            return self._failed(error)
+        self.begun[request["samples"]] = work
+        return dict(MORE)
+
+    def _listen(self, request: Request) -> Generator[None, None, Answer]:
+        recording = _recording(request)
+        course, embed = request["taggram"], request["embedding"]
+        tags, windows = yield from self.tagger.listen(recording, embed, course, self.turn_seconds)
+        return self._said(request, recording, tags, windows)
+
+    def _failed(self, error: Exception) -> Answer:
+        logger.warning("a recording could not be scored", exc_info=not isinstance(error, TagscaleError))
+        reason = str(error) if isinstance(error, TagscaleError) else f"it could not be scored ({error!r})"
+        return {**self.names, "error": reason}
+
+    def _said(self, request: Request, recording: Decoded, tags: Tags, windows: Windows) -> Answer:
         if tags.error:
             return {**self.names, "error": tags.error}
         answer = {**self.names, "scores": tags.scores}
         answer["decisions"] = {tag: asdict(decided) for tag, decided in tags.decided.items()}
         answer |= {"warnings": tags.warnings, "facts": tags.facts}
-        if request["taggram"]:
-            times, scores = self.tagger.scorer.windows(recording.samples)
+        if windows:
+            times, scores = windows
             by_tag = dict(zip(self.tagger.tags, scores.T.round(6).tolist(), strict=True))
             answer["taggram"] = {"times": times.tolist(), "scores": by_tag}
         if request["embedding"] and tags.embedding is not None:
@@ -78,7 +127,10 @@ class Held:
 
 
 def _recording(request: Request) -> Decoded:
-    return Decoded(samples=np.fromfile(request["samples"], np.int16), **request["facts"])
+    """The recording, whose samples stay on disk: many may be begun."""
+    file = Path(request["samples"])
+    samples = np.memmap(file, np.int16, "r") if file.stat().st_size else np.empty(0, np.int16)
+    return Decoded(samples=samples, **request["facts"])
 
 
 def spectrogram(samples: np.ndarray) -> dict[str, Any]:
@@ -87,8 +139,6 @@ def spectrogram(samples: np.ndarray) -> dict[str, Any]:
     Returns:
         seconds: of a column; bands: rows, from 0 Hz to 8 kHz; columns; data: row by row, the lowest band first
     """
-    import torch
-
     from tagscale.audio.logmel import HOP, LogMel  # here: torchaudio takes a second to import
 
     with torch.inference_mode():

@@ -1,4 +1,7 @@
-"""The way of one recording: decoded in a process beside, scored in a batch with others, and forgotten."""
+"""The way of one recording: decoded in a process beside, scored in a batch with others, and forgotten.
+
+A long one is scored in turns, and waits in the queue anew before each, so others have theirs between them.
+"""
 
 import asyncio
 import time
@@ -18,6 +21,7 @@ from tagscale.serving.server.metrics import Metrics
 
 LOOK_SECONDS = 1.0  # between two looks whether a process of models is another
 Answer = dict[str, Any]
+MORE: Answer = {"more": True}  # of a recording that is heard in several turns: it has to be asked again
 Score = Callable[[dict[str, Any]], Awaitable[Answer]]  # asks the process of the models
 
 
@@ -104,15 +108,21 @@ class Scoring:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def ask(self, recording: Recording, slot: str, wanted: Wanted) -> Answer:
-        """Have a decoded recording scored. What was asked stays asked, even when whoever waits gives up."""
+        """Have a decoded recording scored, in as many turns as the models give it.
+
+        What was asked stays asked, even when whoever waits gives up.
+        """
         request = {"samples": str(recording.samples), "facts": recording.facts, "slot": slot} | vars(wanted)
-        for _ in range(ATTEMPTS):
+        attempts = 0
+        while attempts < ATTEMPTS:
             task = asyncio.ensure_future(self.score(request))
             self.asked[task] = time.monotonic()
             task.add_done_callback(self._answered)
             await asyncio.wait([task])
-            if not task.cancelled():  # by `watch`
-                return task.result()
+            if task.cancelled():  # by `watch`; the next process begins anew
+                attempts += 1
+            elif "more" not in (answer := task.result()):
+                return answer
         return {"error": "the process of the models ended while it was scored"}
 
     def _answered(self, task: asyncio.Task[Answer]) -> None:
