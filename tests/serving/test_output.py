@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.journal import Journal
 from tagscale.serving.output import writing
 from tagscale.serving.rows import Row, read_records, write_rows
 
@@ -53,3 +55,23 @@ def test_of_two_rows_of_a_file_the_later_counts(tmp_path: Path) -> None:
         assert output.finish([row(number).path for number in (4, 2, 5)]) == 2
     paths = [(record["path"], record["state"]) for record in read_records(out)]
     assert paths == [(one.path, one.state) for one in (row(4), row(2), row(3), row(1, state="9 9"))]
+
+
+def test_a_journal_is_read_once_and_its_damaged_end_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, reads = tmp_path / "scores.parquet", list[Path]()
+    with writing(out, TAGGER) as output:
+        for number in range(3):
+            output.add(row(number))
+        journal = output.journal.path
+    whole, lines = journal.read_bytes(), Journal.lines
+    monkeypatch.setattr(Journal, "lines", lambda self: reads.append(self.path) or lines(self))
+    for rest in (b"", b'{"path": "half', b'\0\0\0\n{"path": "a"}\n'):
+        reads.clear()
+        journal.write_bytes(whole + rest)
+        with writing(out, TAGGER) as output:
+            assert [output.kept.state(row(number).path) != "" for number in range(4)] == [True] * 3 + [False]
+        assert reads == [journal]
+        assert journal.read_bytes() == whole
+    journal.write_bytes(whole + b'{"path": "a"}\n')
+    with pytest.raises(TagscaleError, match="no rows of scores, or damaged"), writing(out, TAGGER):
+        pass

@@ -21,7 +21,17 @@ import pyarrow as pa
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.journal import Journal, Record
 from tagscale.runtime.lock import exclusive
-from tagscale.serving.rows import Known, Row, in_batches, read_known, read_records, suffix_of, write_rows
+from tagscale.serving.rows import (
+    Known,
+    Row,
+    damage_named,
+    in_batches,
+    known_of,
+    read_known,
+    read_records,
+    suffix_of,
+    write_rows,
+)
 from tagscale.serving.tagger import Tagger
 
 
@@ -101,10 +111,9 @@ class Output:
         self.journal = Journal(self.folder / ("anew.jsonl" if anew else "rows.jsonl"))
         self.kept = Kept()
         if self.journal.path.exists():
-            self._mend()
-        source = self.journal.path if self.journal.path.exists() else self.earlier
-        if source and source.exists():
-            self._read(source)
+            self._keep(self._of_journal())
+        elif self.earlier and self.earlier.exists():
+            self._keep(read_known(self.earlier))
 
     def add(self, row: Row) -> None:
         """Keep a row, in place of an earlier one of its file."""
@@ -146,22 +155,24 @@ class Output:
                 file.seek(begin)
                 yield json.loads(file.readline())
 
-    def _mend(self) -> None:
-        """Remove from the journal what a kill or a power cut left half-written."""
+    def _of_journal(self) -> Iterator[Known]:
+        """The rows of the journal; what a kill or a power cut left half-written is removed at the end."""
         end = 0
-        for line in self.journal.lines():
-            if line.record is None:
-                break
-            end = line.end
-        self.journal.truncate(end)
+        with damage_named(self.journal.path):
+            for line in self.journal.lines():
+                if line.record is None:
+                    break
+                yield known_of(line.record)
+                end = line.end
+            self.journal.truncate(end)
 
-    def _read(self, source: Path) -> None:
+    def _keep(self, rows: Iterable[Known]) -> None:
         """Know the rows that are there. Rows that cannot stand beside those to come are an error, or left out anew."""
         misfit = ""
 
         def fitting() -> Iterator[Known]:
             nonlocal misfit
-            for row in read_known(source):
+            for row in rows:
                 if misfit := self._misfit(row):
                     return
                 yield row

@@ -159,7 +159,7 @@ def read_records(path: Path | str) -> Iterator[Record]:
         TagscaleError: as `read_rows`.
     """
     for file in files_of(Path(path)):
-        with _damage_named(file):
+        with damage_named(file):
             yield from _records(file) if suffix_of(file) != PARQUET else map(_tidy, _rows_of_parquet(file))
 
 
@@ -179,6 +179,11 @@ class Known(NamedTuple):
     is_embedded: bool
 
 
+def known_of(record: Record) -> Known:
+    """What a row says, from its record. Raises KeyError where it is none."""
+    return Known._make([*(record[name] for name in Known._fields[:-1]), EMBEDDING in record])
+
+
 def read_known(path: Path | str) -> Iterator[Known]:
     """The rows of a file, or of the files in a folder, without their scores, which take most of the time to read.
 
@@ -187,10 +192,9 @@ def read_known(path: Path | str) -> Iterator[Known]:
     """
     names = list(Known._fields[:-1])
     for file in files_of(Path(path)):
-        with _damage_named(file):
+        with damage_named(file):
             if suffix_of(file) != PARQUET:
-                rows = ([*(record[name] for name in names), EMBEDDING in record] for record in _records(file))
-                yield from (Known(*row) for row in rows)
+                yield from map(known_of, _records(file))
                 continue
             for batch in _read_parquet(file, [*names, EMBEDDING]):
                 is_embedded = [False] * len(batch)
@@ -245,12 +249,12 @@ def _schema(tags: Iterable[str], embeddings: bool) -> pa.Schema:
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Rows of the files at a path; at least one batch, which may be empty, a file."""
     for file in files_of(path):
-        with _damage_named(file):
+        with damage_named(file):
             yield from _as_batches(_records(file)) if suffix_of(file) != PARQUET else _read_parquet(file)
 
 
 @contextmanager
-def _damage_named(file: Path) -> Iterator[None]:
+def damage_named(file: Path) -> Iterator[None]:
     """Turn what is raised while a file of rows is read into a TagscaleError."""
     if not file.is_file():
         raise TagscaleError(f"{file}: no such file. `tagscale tag CATALOGUE --out {file}` writes one.")
