@@ -269,7 +269,10 @@ def _about(folder: Path, *digests: str) -> dict[str, dict[str, Any]]:
         models = read_json(folder / MODELS)
         return {tag["tag"]: tag for digest in digests for tag in models[digest]["tags"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TagscaleError(f"{folder / MODELS}: missing or damaged ({error!r}); the server writes it again.") from None
+        raise TagscaleError(
+            f"{folder / MODELS}: missing or damaged, or without these versions ({error!r}). A server that records into "
+            "this folder and has them loaded adds them with its next rows."
+        ) from None
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

@@ -82,11 +82,18 @@ class Log:
             tags: list[str] = next((list(answer["scores"]) for answer in answers if "scores" in answer), [])
             write_rows(self._part(role), records, tags)
         if times:
-            known = self.folder / MODELS
-            models = read_json(known) if known.exists() else {}
-            write_json(known, models | self.models, durable=False)
+            write_json(self.folder / MODELS, self._known_models() | self.models, durable=False)
             with replacing(self._part("times")) as fresh:
                 pd.DataFrame(times).astype({"seconds": float}).to_parquet(fresh, index=False)
+
+    def _known_models(self) -> dict[str, Any]:
+        """The versions that stand in the folder; none where their file is damaged."""
+        file = self.folder / MODELS
+        try:
+            return dict(read_json(file)) if file.exists() else {}
+        except (ValueError, TypeError) as error:
+            logger.warning("%s: damaged (%s); it is written again, with the versions of this server", file, error)
+            return {}
 
     def _part(self, kind: str) -> Path:
         folder = self.folder / kind
