@@ -23,6 +23,7 @@ from tagscale.runtime.processes import ATTEMPTS
 from tagscale.serving.server import guard, record, work
 from tagscale.serving.server.app import ANSWERING, Http, Settings
 from tagscale.serving.server.lineup import LEAD, SHADOW, Asked, State
+from tagscale.serving.server.metrics import Metrics
 from tagscale.serving.server.work import MORE, Recording, Scoring, Wanted
 
 SONG = example_wav(1.0)
@@ -96,6 +97,58 @@ def test_models_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             idle.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
             assert b" 408 " in idle.recv(1000).splitlines()[0]
         assert client.ask("/readyz").status == 200
+
+
+def test_what_is_refused_is_counted_under_its_route(tmp_path: Path) -> None:
+    models = Models()
+    models.end.set()
+    with serving(tmp_path, models.score, models.score, at_once=1, body_bytes=10_000) as (client, http):
+        stranger = Client(client.port)
+        asked = [
+            (stranger.ask("/tag", SONG, "audio/wav"), "/tag", 401),
+            (stranger.ask("/nowhere"), "other", 401),
+            (client.ask("/nowhere"), "other", 404),
+            (client.ask("/tag?model=none", b"words", "audio/wav"), "/tag", 404),
+            (client.ask("/tag"), "/tag", 405),
+            (client.ask("/tag", SONG, "audio/wav"), "/tag", 413),
+            (client.ask("/tag", b"words", "text/plain"), "/tag", 415),
+            (client.ask("/tag", b"words", "audio/wav"), "/tag", 422),
+            (client.ask("/v2/models/none"), "/v2/models/{name}", 404),
+            (client.ask("/"), "/", 200),
+        ]
+        http.in_front.in_work = 1
+        full = "/v2/models/{name}/versions/{version}/infer"
+        asked.append((client.ask("/v2/models/a/versions/1/infer", {}), full, 429))
+        asked.append((client.ask("/dataset/audio?track_id=t1"), "other", 429))  # it has no dataset
+        assert client.ask("/dataset").status == 200, "which reads no file"
+        http.in_front.in_work = 0
+        http.in_front.drain()
+        asked.append((client.ask("/invocations", {}), "/invocations", 503))
+        metrics = client.ask("/metrics").content
+        for answer, path, status in asked:
+            assert answer.status == status, answer.content
+            assert f'tagscale_requests_total{{path="{path}",status="{status}"}} 1.0' in metrics
+
+
+def test_a_client_that_does_not_take_its_answer_gives_its_place_back(tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(60)  # as uvicorn where the client reads nothing
+
+    async def ask() -> None:
+        state, limits = State(tmp_path), replace(LIMITS, seconds=0.05)
+        calls = {"begin": lambda: None, "end": lambda: None}
+        front = guard.Guard(app, state, Metrics(state), limits, paths=[], tokens=[], open_metrics=True, **calls)
+        scope = {"type": "http", "method": "GET", "path": "/dataset/audio", "headers": []}
+        with pytest.raises(TimeoutError):
+            await front(scope, send, send)
+        assert front.in_work == 0
+
+    asyncio.run(ask())
 
 
 def test_an_answer_has_the_tags_of_the_version_that_gave_it(tmp_path: Path) -> None:
@@ -255,6 +308,9 @@ def test_versions_are_recorded_that_went_before_their_rows_were_written(tmp_path
         http.state.set_loaded(SHADOW, [about(2, SHADOW)])
         assert client.ask("/tag", SONG, "audio/wav").content["version"] == "1"
         http.state.set_loaded(SHADOW, [about(4, SHADOW)])
+        (tmp_path / "rows").mkdir(exist_ok=True)
+        (tmp_path / "rows" / record.MODELS).write_text("damaged")
+    assert list((tmp_path / "rows").glob("times/*.parquet")), "which costs no times"
     known = read_json(tmp_path / "rows" / record.MODELS)
     assert {digest[:1] for digest in known} == {"1", "2", "3"}
     assert known["1" * 64]["tags"][0]["tag"] == "rock"

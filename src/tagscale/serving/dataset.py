@@ -1,7 +1,7 @@
 """What a server knows of a dataset: its tracks, their sound as models hear it, and the truth about them."""
 
-import io
-import wave
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ import numpy as np
 from tagscale import SAMPLE_RATE
 from tagscale.catalog.tables import Catalog
 from tagscale.store.read import Store
+
+WIDTH = 2  # bytes of a sample
+BLOCK = 1 << 18  # samples that are read at a time
+HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")  # of a WAV file of PCM
 
 
 class Dataset:
@@ -60,15 +64,16 @@ class Dataset:
         ids = self.catalog.tracks["track_id"]
         return [self.named(str(ids.iloc[place])) for place in places[:most]], max(0, len(places) - most)
 
-    def wav(self, track_id: str) -> bytes | None:
-        """The samples of a track as a WAV file, mono at 16 kHz; None where the store has none."""
+    def wav(self, track_id: str) -> tuple[int, Iterator[bytes]] | None:
+        """A track as a WAV file, mono at 16 kHz: its length in bytes, and its parts. None where the store has none."""
         if track_id not in self.store:
             return None
-        samples = self.store.read(track_id, 0, self.store.samples(track_id))
-        content = io.BytesIO()
-        with wave.open(content, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(samples.itemsize)
-            file.setframerate(SAMPLE_RATE)
-            file.writeframes(samples.astype("<i2", copy=False).tobytes())
-        return content.getvalue()
+        samples = self.store.samples(track_id)
+        return HEADER.size + WIDTH * samples, self._wav(track_id, samples)
+
+    def _wav(self, track_id: str, samples: int) -> Iterator[bytes]:
+        size = WIDTH * samples
+        of_format = 16, 1, 1, SAMPLE_RATE, WIDTH * SAMPLE_RATE, WIDTH, 8 * WIDTH  # PCM, one channel
+        yield HEADER.pack(b"RIFF", HEADER.size - 8 + size, b"WAVE", b"fmt ", *of_format, b"data", size)
+        for start in range(0, samples, BLOCK):
+            yield self.store.read(track_id, start, min(BLOCK, samples - start)).astype("<i2", copy=False).tobytes()

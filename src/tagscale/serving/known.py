@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from tagscale.catalog.corrections import Correction, Unwritten, append
@@ -101,10 +102,11 @@ def _of_dataset(dataset: Dataset, data: Path) -> APIRouter:
 
     @router.get("/audio")
     def audio(track_id: str) -> Response:
-        content = dataset.wav(known(track_id))
-        if content is None:
+        file = dataset.wav(known(track_id))
+        if file is None:
             raise HTTPException(404, f"The store has no sound of track {track_id!r}: it could not be decoded.")
-        return Response(content, media_type="audio/wav")
+        size, parts = file
+        return StreamingResponse(parts, media_type="audio/wav", headers={"Content-Length": str(size)})
 
     @router.post("/similar")
     def similar(asked: Similar) -> dict[str, Any]:

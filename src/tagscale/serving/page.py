@@ -12,6 +12,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
+PAGE = "/"
 STYLE = "/* report/style.html */"  # where the report's colours and type go into the page
 
 
@@ -29,7 +30,7 @@ def page_routes(data: Path | None = None, corrections: Path | None = None) -> AP
     content, policy = rendered()
     headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
-    @router.get("/", response_class=HTMLResponse, include_in_schema=False)
+    @router.get(PAGE, response_class=HTMLResponse, include_in_schema=False)
     def page() -> HTMLResponse:
         return HTMLResponse(content, headers=headers)
 

@@ -27,7 +27,7 @@ from tagscale.runtime.files import scratch
 from tagscale.runtime.machine import cores
 from tagscale.runtime.processes import end_with_parent
 from tagscale.runtime.signals import answered
-from tagscale.serving.page import page_routes
+from tagscale.serving.page import PAGE, page_routes
 from tagscale.serving.server.guard import App, Guard, Limits, refused
 from tagscale.serving.server.lineup import BESIDE, LEAD, SHADOW, Asked, Follower, State
 from tagscale.serving.server.metrics import Metrics
@@ -197,7 +197,7 @@ class Http:
     def guard(self, app: App) -> Guard:
         """The guard around an app; a middleware."""
         self.in_front = Guard(
-            app, self.state, self.metrics, self.settings.limits, tokens=self.settings.tokens,
+            app, self.state, self.metrics, self.settings.limits, paths=self.paths, tokens=self.settings.tokens,
             open_metrics=self.settings.open_metrics, begin=self._begin, end=self._end,
         )  # fmt: skip
         return self.in_front
@@ -209,6 +209,7 @@ class Http:
         app.include_router(page_routes(self.settings.data, self.settings.corrections))
         for kind in (AnyHTTPException, RequestValidationError, ClientDisconnect):
             app.add_exception_handler(kind, _explained)
+        self.paths = [PAGE, *app.openapi()["paths"]]
 
     def _begin(self) -> None:
         """What the process that speaks HTTP does first. A signal lets it drain before uvicorn closes the door."""

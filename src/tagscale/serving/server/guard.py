@@ -10,6 +10,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 
 from tagscale.serving.server.lineup import State
 from tagscale.serving.server.metrics import Metrics
@@ -20,6 +21,8 @@ UPLOAD_SECONDS = 30.0  # a request holds its place while its body comes in: so l
 SLOWEST = 128 << 10  # bytes in a second: 1 Mbit/s
 HEALTH = frozenset({"/healthz", "/readyz", "/ping", "/ready", "/health", "/v2/health/live", "/v2/health/ready"})
 OPEN = HEALTH | {"/"}  # need no token: the page holds no data, and asks for one
+READS = "/dataset/"  # begin of the addresses whose GET reads files, and so needs a place
+OTHER = "other"  # path of requests to addresses that there are not, in the metrics
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -50,9 +53,11 @@ class Limits:
 class Guard:
     """An ASGI app around the server's: admits requests, counts them, and lets none begin once the server drains.
 
-    A request that is no GET needs one of `limits.at_once` places, and keeps it until it is answered.
+    A request that is no GET, or whose GET reads files, needs one of `limits.at_once` places, and keeps it until it is
+    answered.
 
     Attributes:
+        paths: templates of the routes, by which answers are counted
         draining: the server ends when its present requests are answered
         begin, end: called in the process that speaks HTTP, when it starts and when it ends
     """
@@ -64,12 +69,14 @@ class Guard:
         metrics: Metrics,
         limits: Limits,
         *,
+        paths: Sequence[str],
         tokens: Sequence[str],
         open_metrics: bool,
         begin: Callable[[], None],
         end: Callable[[], None],
     ) -> None:
         self.app, self.state, self.metrics, self.limits = app, state, metrics, limits
+        self.paths = [(compile_path(path)[0], path) for path in paths]
         self.tokens = [token.encode() for token in tokens]
         self.open = OPEN | ({"/metrics"} if open_metrics else set())
         self.begin, self.end = begin, end
@@ -124,7 +131,7 @@ class Guard:
                 await refused(HTTPException(500, "The server failed; its log says why."))(scope, receive, send_named)
             raise
         finally:
-            path = getattr(scope.get("route"), "path", "other")
+            path = next((path for pattern, path in self.paths if pattern.match(scope["path"])), OTHER)
             self.metrics.requests.labels(path, str(statuses[0] if statuses else 500)).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - began)
 
@@ -132,7 +139,7 @@ class Guard:
         if not self._is_allowed(scope):
             expected = "Expected the header `Authorization: Bearer TOKEN` with a token of this server."
             await refused(HTTPException(401, expected, {"WWW-Authenticate": "Bearer"}))(scope, receive, send)
-        elif scope["method"] in ("GET", "OPTIONS"):
+        elif scope["method"] in ("GET", "OPTIONS") and not scope["path"].startswith(READS):
             await self.app(scope, receive, send)
         elif refusal := self.refusal():
             await refused(refusal)(scope, receive, send)
@@ -140,7 +147,7 @@ class Guard:
             self.in_work += 1
             self.metrics.in_work.set(self.in_work)
             try:
-                await self.app(scope, self._bounded(scope, receive), send)
+                await self.app(scope, self._bounded(scope, receive), self._in_time(send))
             finally:
                 self.in_work -= 1
                 self.metrics.in_work.set(self.in_work)
@@ -154,6 +161,15 @@ class Guard:
         kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         matches = [hmac.compare_digest(token.strip().encode(), known) for known in self.tokens]
         return kind.lower() == "bearer" and any(matches)
+
+    def _in_time(self, send: Send) -> Send:
+        """A `send` that gives up where the client does not take a part of its answer for as long as one may take."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(self.limits.seconds):
+                await send(message)
+
+        return send_in_time
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """A `receive` that gives so many bytes at most, none of them too late.
