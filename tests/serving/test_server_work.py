@@ -77,7 +77,7 @@ def test_models_that_do_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(guard, "UPLOAD_SECONDS", 0.5)
     with serving(tmp_path, models.score, models.score, at_once=1, seconds=3) as (client, http):
         models.end.set()
-        assert client.ask("/tag", SONG, "audio/wav").status == 200, "which starts a decoder"
+        wait_for(lambda: client.ask("/tag", SONG, "audio/wav").status == 200)  # a decoder starts
         models.end.clear()
         assert Client(client.port).ask("/metrics").status == 401, "metrics are not open here"
         answer = client.ask("/tag", SONG, "audio/wav")
@@ -308,10 +308,11 @@ def test_versions_are_recorded_that_went_before_their_rows_were_written(tmp_path
         http.state.set_loaded(SHADOW, [about(2, SHADOW)])
         assert client.ask("/tag", SONG, "audio/wav").content["version"] == "1"
         http.state.set_loaded(SHADOW, [about(4, SHADOW)])
-        (tmp_path / "rows").mkdir(exist_ok=True)
-        (tmp_path / "rows" / record.MODELS).write_text("damaged")
-    assert list((tmp_path / "rows").glob("times/*.parquet")), "which costs no times"
-    known = read_json(tmp_path / "rows" / record.MODELS)
+        damaged = tmp_path / "rows" / record.MODELS / f"{'1' * 64}.json"
+        damaged.parent.mkdir(parents=True, exist_ok=True)
+        damaged.write_text("damaged")
+    assert list((tmp_path / "rows").glob("times/*.parquet"))
+    known = {file.stem: read_json(file) for file in damaged.parent.iterdir()}
     assert {digest[:1] for digest in known} == {"1", "2", "3"}
     assert known["1" * 64]["tags"][0]["tag"] == "rock"
 

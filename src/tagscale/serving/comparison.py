@@ -265,14 +265,17 @@ def _times(folder: Path) -> pd.DataFrame:
 
 def _about(folder: Path, *digests: str) -> dict[str, dict[str, Any]]:
     """Group and kind by tag, as GET /models had them."""
-    try:
-        models = read_json(folder / MODELS)
-        return {tag["tag"]: tag for digest in digests for tag in models[digest]["tags"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TagscaleError(
-            f"{folder / MODELS}: missing or damaged, or without these versions ({error!r}). A server that records into "
-            "this folder and has them loaded adds them with its next rows."
-        ) from None
+    tags = dict[str, dict[str, Any]]()
+    for digest in digests:
+        file = folder / MODELS / f"{digest}.json"
+        try:
+            tags |= {tag["tag"]: tag for tag in read_json(file)["tags"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TagscaleError(
+                f"{file}: missing or damaged ({error!r}). A server that has this version loaded and records into this "
+                "folder writes it with its next rows."
+            ) from None
+    return tags
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

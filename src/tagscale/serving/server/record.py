@@ -2,8 +2,10 @@
 
     FOLDER/lead/*.parquet    rows of the versions that answered (`serving.rows`), also of what could not be tagged
     FOLDER/shadow/*.parquet  rows of the shadow, of the same recordings under the same paths
-    FOLDER/models.json       what GET /models says of these versions, by their sha256
+    FOLDER/models/*.json     what GET /models says of these versions, each in a file named by its sha256
     FOLDER/times/*.parquet   path, role, when (UTC) and seconds from asking the models to their answer
+
+Several servers may record into one folder: no file is written by two of them.
 
 The shadow neither delays nor changes an answer: its process steps back for others, and where too many recordings wait
 for it, the next ones are dropped and counted.
@@ -11,11 +13,11 @@ for it, the next ones are dropped and counted.
 
 import asyncio
 import logging
-import os
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 PART_ROWS, PART_SECONDS = 500, 30.0  # a part is written when it has so many rows, or after so long
 WAITING = 64  # recordings that may wait for the shadow; 8 minutes of samples take 15 MB
-MODELS = "models.json"
+MODELS = "models"
 AT_ONCE = 4  # of them are in work
 Rows = dict[tuple[str, str], list[dict[str, Any]]]  # by role and version
 
@@ -82,23 +84,22 @@ class Log:
             tags: list[str] = next((list(answer["scores"]) for answer in answers if "scores" in answer), [])
             write_rows(self._part(role), records, tags)
         if times:
-            write_json(self.folder / MODELS, self._known_models() | self.models, durable=False)
+            for digest, model in self.models.items():
+                self._write_model(self.folder / MODELS / f"{digest}.json", model)
             with replacing(self._part("times")) as fresh:
                 pd.DataFrame(times).astype({"seconds": float}).to_parquet(fresh, index=False)
 
-    def _known_models(self) -> dict[str, Any]:
-        """The versions that stand in the folder; none where their file is damaged."""
-        file = self.folder / MODELS
-        try:
-            return dict(read_json(file)) if file.exists() else {}
-        except (ValueError, TypeError) as error:
-            logger.warning("%s: damaged (%s); it is written again, with the versions of this server", file, error)
-            return {}
+    def _write_model(self, file: Path, model: dict[str, Any]) -> None:
+        """Write what is known of a version, unless it stands there; equal of all servers that write it."""
+        with suppress(OSError, ValueError):
+            if read_json(file)["tags"] == model["tags"]:
+                return
+        write_json(file, model, durable=False)
 
     def _part(self, kind: str) -> Path:
         folder = self.folder / kind
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{time.time_ns()}-{os.getpid()}.parquet"
+        return folder / f"{time.time_ns()}-{uuid.uuid4().hex[:12]}.parquet"
 
 
 def _row(answer: Answer) -> Any:
