@@ -4,11 +4,13 @@ import gc
 import inspect
 import json
 import os
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,12 +104,33 @@ def stack_of_names() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def sqlite_without_waiting() -> Iterator[None]:
+    """SQLite in the tests' own processes leaves it to the system when the disk has a commit, of which one takes 4 ms.
+
+    A process that is killed loses nothing by that; only a machine that loses power would.
+    """
+    from sqlalchemy import Engine, event
+
+    def leave_it(connection: Any, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF").close()
+
+    event.listen(Engine, "connect", leave_it)
+    yield
+    event.remove(Engine, "connect", leave_it)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """No garbage is looked for while modules are imported, nor in them later: collection takes half the time."""
+    """No garbage is looked for while modules are imported, nor in them later: collection takes half the time.
+
+    In tests it is looked for after 10,000 new objects, not 700 as by default: that takes a twentieth of the time.
+    """
     gc.disable()
     yield
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 
