@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing import active_children
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_an_error_is_raised_here_with_its_place(workers: int) -> None:
         list(answers(tasks.refuse_two, range(5), workers))
     assert "in refuse_two" in caught.value.__notes__[0]
     assert set(active_children()) <= others
+
+
+def test_a_process_that_cannot_be_started_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: BaseProcess) -> None:
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr(BaseProcess, "start", start)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        list(answers(partial(tasks.square, {}), range(2), workers=2))
 
 
 def test_tasks_are_taken_as_they_are_needed() -> None:

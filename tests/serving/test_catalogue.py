@@ -64,6 +64,7 @@ def test_a_table_may_spell_a_name_otherwise_than_the_disk(music: Path) -> None:
     ("content", "words"),
     [
         ("track_id,artist\n1,2\n", "expected one column `path`"),
+        ("", "expected one column `path`, with the audio files; found none"),
         ("path,path\n1,2\n", "expected one column `path`"),
         ("path,artist\na.mp3\n", "line 2: 1 cells, but the header has 2"),
         ("path,artist\n,x\n", "line 2: an empty cell in the column `path`"),
@@ -83,6 +84,13 @@ def test_a_list_holds_any_name(music: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert places("music/list.m3u") == {"a.mp3": "music/a.mp3", "album/b, c.wav": "music/album/b, c.wav"}
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"music/a.mp3\0music/" + os.fsencode(odd) + b"\0")))
     assert places("-") == {"music/a.mp3": "music/a.mp3", "music/caf\\xe9\nbar.wav": f"music/{odd}"}
+
+
+def test_blank_lines_name_nothing(music: Path) -> None:
+    (music / "tracks.csv").write_text("path,artist\r\n\r\na.mp3,x\r\n  \r\n , \r\n")
+    (music / "list.txt").write_text("\n  \na.mp3\n\t\n")
+    for catalogue in ("music/tracks.csv", "music/list.txt"):
+        assert list(entries([catalogue])) == ["a.mp3"]
 
 
 def test_one_name_of_two_files_is_refused(music: Path) -> None:

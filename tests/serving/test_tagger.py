@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,9 @@ def test_a_file_its_bytes_and_its_samples_are_one_recording(tagger: Tagger, file
         (np.array(["a"]), RATE, r"shape \(1,\) of <U1"),
         (np.zeros(0), RATE, "no samples"),
         (np.zeros(RATE), RATE, "silent: -120.0 dBFS"),
+        (song(1).astype(np.int64), RATE, "int64, whose full scale nobody knows; expected floats"),
         (song(1), 12, "sample rate of 12 Hz"),
+        (song(1), "16000", "sample rate '16000': expected a number of Hz"),
         (np.zeros(0), 0, "sample rate of 0 Hz: expected 4,000 to 768,000"),
         (b"words", None, "bytes: not audio in a known format: it looks like text"),
         (b"", None, r"bytes: empty file \(0 bytes\)"),
@@ -77,7 +80,7 @@ def test_a_file_its_bytes_and_its_samples_are_one_recording(tagger: Tagger, file
     ],
 )
 def test_what_cannot_be_tagged_is_an_error_that_says_why(
-    tagger: Tagger, audio: str | bytes | np.ndarray, rate: int | None, reason: str
+    tagger: Tagger, audio: str | bytes | np.ndarray, rate: Any, reason: str
 ) -> None:
     for ask in (tagger.tag, tagger.taggram, tagger.embed):
         with pytest.raises(tagscale.AudioError, match=reason) as caught:
@@ -126,8 +129,9 @@ def test_results_as_frames(tagger: Tagger, file: Path) -> None:
     finer = tagger.taggram(file, hop_seconds=0.25)
     assert np.allclose(np.diff(finer.times)[:-1], 0.25)
     assert finer.times[-1] + finer.window_seconds / 2 == pytest.approx(tags.facts["source_seconds"], abs=1e-3)
-    with pytest.raises(tagscale.TagscaleError, match="hop_seconds: found 0, expected seconds above 0"):
-        tagger.taggram(file, hop_seconds=0)
+    for hop in (0, float("nan"), float("inf")):
+        with pytest.raises(tagscale.TagscaleError, match=f"hop_seconds: found {hop:g}, expected seconds above 0"):
+            tagger.taggram(file, hop_seconds=hop)
 
 
 @pytest.fixture(scope="module")

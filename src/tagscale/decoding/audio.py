@@ -16,8 +16,8 @@ def decode_audio(audio: Audio, sample_rate: int | None = None, longest: float = 
     """Decode a recording as `decode` does, whatever form it has.
 
     Args:
-        audio: path of a file, the bytes of one in any format, or samples (n,) or (channels, n), floats in [-1, 1] or
-            signed integers
+        audio: path of a file, the bytes of one in any format, or samples (n,) or (channels, n), as `decode_samples`
+            takes them
         sample_rate: Hz, of samples; a file has its own
         longest: seconds that it may last
     Raises:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import FileIO
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,8 @@ def decode_samples(samples: np.ndarray, rate: int, name: str = "samples", longes
     """What `decode` makes of a file, from samples in memory.
 
     Shape:
-        samples: (n,) or (channels, n), at `rate` Hz; floats in [-1, 1], or signed integers, whose range is full scale
+        samples: (n,) or (channels, n), at `rate` Hz; floats in [-1, 1], or integers of a type whose range is full
+            scale: int8, int16 or int32
     Args:
         name: of the recording in errors
     Raises:
@@ -121,6 +123,8 @@ def decode_samples(samples: np.ndarray, rate: int, name: str = "samples", longes
     _check_rate(path, rate)
     if frames.ndim != 2 or frames.dtype.kind not in "fi":
         raise AudioError(path, f"shape {np.shape(samples)} of {frames.dtype}; expected numbers, (n,) or (channels, n)")
+    if frames.dtype.kind == "i" and frames.dtype.itemsize > 4:  # what NumPy makes of any integers
+        raise AudioError(path, f"{frames.dtype}, whose full scale nobody knows; expected floats in [-1, 1], or int16")
     if frames.shape[1] > MAX_CHANNELS:
         raise AudioError(path, f"{frames.shape[1]} channels: expected (channels, n) with {MAX_CHANNELS} at most")
 
@@ -205,6 +209,8 @@ def too_long(longest: float) -> str:
 
 def _check_rate(path: Path, rate: int) -> None:
     least, most = SOURCE_RATES
+    if not isinstance(rate, Real):
+        raise AudioError(path, f"sample rate {rate!r}: expected a number of Hz")
     if not least <= rate <= most:
         raise AudioError(path, f"sample rate of {rate:,} Hz: expected {least:,} to {most:,}")
 

@@ -179,8 +179,9 @@ class _Worker:
     def stop(self) -> None:
         """End the process, whatever it does."""
         if self.pipe is not None:
-            self.process.kill()
-            self.process.join()
+            if self.process.pid is not None:  # else it could not be started, as without memory
+                self.process.kill()
+                self.process.join()
             self.pipe.close()
             self.pipe = None
 

@@ -172,7 +172,7 @@ def is_folder(path: Path) -> bool:
 def _lines(content: bytes, root: Path | None, comments: bool = False) -> Iterator[Entry]:
     r"""The files of a list.
 
-    >>> [entry.name for entry in _lines(b"a b.mp3\r\n\nc.wav", None)]
+    >>> [entry.name for entry in _lines(b"a b.mp3\r\n \n\nc.wav", None)]
     ['a b.mp3', 'c.wav']
     >>> [entry.name for entry in _lines(b"two\nlines.mp3\0c.wav\0", None)]
     ['two\nlines.mp3', 'c.wav']
@@ -180,7 +180,7 @@ def _lines(content: bytes, root: Path | None, comments: bool = False) -> Iterato
     by_nul = b"\0" in content
     for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\0" if by_nul else b"\n"):
         place = os.fsdecode(line if by_nul else line.removesuffix(b"\r"))
-        if place and not (comments and place.startswith("#")):
+        if (place if by_nul else place.strip()) and not (comments and place.startswith("#")):
             yield _entry(place, root)
 
 
@@ -195,7 +195,7 @@ def _cells(path: Path) -> Iterator[str]:
         place, rows = names.index(PATH), csv.reader(text, delimiter=delimiter, strict=True)
         try:
             for row in rows:
-                if any(row):
+                if any(cell.strip() for cell in row):
                     yield _cell(f"{path}, line {rows.line_num + 1}", row, place, len(names))
         except csv.Error as error:
             raise TagscaleError(f"{path}, line {rows.line_num + 1}: not a well-formed table: {error}.") from None
@@ -212,8 +212,8 @@ def _header(path: Path, line: str) -> tuple[str, list[str]]:
     check_columns(path, names[delimiter])
     if names[delimiter].count(PATH) != 1:
         raise TagscaleError(
-            f"{path}: expected one column `{PATH}`, with the audio files; found {', '.join(names[delimiter][:20])} "
-            f"(the delimiter is {named(delimiter)})."
+            f"{path}: expected one column `{PATH}`, with the audio files; found "
+            f"{', '.join(names[delimiter][:20]) or 'none'} (the delimiter is {named(delimiter)})."
         )
     return delimiter, names[delimiter]
 

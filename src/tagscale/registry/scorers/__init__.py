@@ -145,7 +145,7 @@ class Scorer(ABC):
         """The excerpts that `windows` scores. Arguments and errors as there."""
         seconds, step = self.excerpts
         step = step if hop_seconds is None else hop_seconds
-        if round(step * SAMPLE_RATE) < 1:
+        if not math.isfinite(step) or round(step * SAMPLE_RATE) < 1:
             raise TagscaleError(f"hop_seconds: found {step:g}, expected seconds above 0.")
         return windows_of((0, samples), round(seconds * SAMPLE_RATE), round(step * SAMPLE_RATE))
 
