@@ -369,7 +369,7 @@ def test_requests_outlive_the_process_of_the_models(server: Running, audio: dict
 
 def test_sigterm_lets_requests_end_and_refuses_new_ones(server: Running, audio: dict[str, bytes]) -> None:
     """The last test: it ends the server."""
-    wait_for(lambda: "tagscale_shadow_waiting 0.0" in server.ask("/metrics").content)
+    wait_for(lambda: "tagscale_shadow_waiting 0.0" in server.ask("/metrics").content, 120)  # it steps back for others
     metrics = server.ask("/metrics").content
     upload = Upload(server, audio["good.wav"])
     wait_for(lambda: "tagscale_requests_in_work 1.0" in server.ask("/metrics").content)
