@@ -89,6 +89,7 @@ def tagged(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> di
     return scores
 
 
+@pytest.mark.slow
 def test_trees_are_registered_and_tag_audio_as_they_were_evaluated(
     scored: SoundStudy,
     study: SoundStudy,

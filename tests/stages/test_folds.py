@@ -234,6 +234,7 @@ def registered(study: SoundStudy, tmp_path: Path) -> tuple[Path, Params]:
     return run, params
 
 
+@pytest.mark.slow
 def test_the_registered_model_is_the_mean_of_the_folds(
     study: SoundStudy, registered: tuple[Path, Params], parts: Partition, tmp_path: Path
 ) -> None:

@@ -191,6 +191,7 @@ def test_candidate_that_is_behind_on_the_validation_part_costs_no_look(study: Ti
     assert look_records(Registry.open(NAME)) == []
 
 
+@pytest.mark.slow
 def test_lower_rmse_is_better(study: TinyStudy) -> None:
     params = with_settings(study, "registry", metric="rmse")
     study.set_metrics("spectrogram", valid=0.2, test=0.2, metric="rmse")
@@ -385,6 +386,7 @@ def test_guards_and_costs_hold_back_a_better_candidate(champion: TinyStudy) -> N
     assert outcome["alias"] == CHALLENGER
 
 
+@pytest.mark.slow
 def test_a_smaller_model_replaces_the_champion_where_it_is_not_worse(
     study: TinyStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,6 +402,7 @@ def test_a_smaller_model_replaces_the_champion_where_it_is_not_worse(
     assert outcome["reason"].endswith("reason: smaller")
 
 
+@pytest.mark.slow
 def test_looks_are_used_up_and_a_version_takes_one_only(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
     study.set_skill("spectrogram", 1.0)
     registered(study)
