@@ -62,7 +62,7 @@ def test_the_page_says_what_was_decided_and_what_to_do(
     assert f"tagger, version 7: {words}" in page
     assert step in page
     assert "than the &lt;baseline&gt;" in page
-    assert "22 look(s) have spent 85% of the error of this test part, 4 more of them are left" in page
+    assert "22 looks have spent 85% of the error of this test part, 4 more of them are left" in page
     assert "With this test part (25 artists) a true gain of 0.02 passes one night in 7." in page
     assert page.count("<td>mood (guarded)</td>") == 1, "a guarded group has one row"
     assert "oboe" in page

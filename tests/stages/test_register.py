@@ -112,6 +112,7 @@ def test_best_run_by_validation_becomes_the_first_champion(study: TinyStudy, cap
         "reason": "the first champion: there was none to compare with",
         "metric": "pr_auc",
         "candidate_value": None,
+        "candidate_test": pytest.approx(0.55),
         "champion_version": None,
         "champion_value": None,
         "baseline": "descriptors-all-0",

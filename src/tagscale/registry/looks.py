@@ -28,6 +28,7 @@ import pandas as pd
 
 from tagscale.registry.versions import Registry
 from tagscale.runtime.provenance import user
+from tagscale.runtime.words import counted
 
 _PREFIX = "tagscale.look."
 _SKETCH = 64  # track hashes that stand for a test part
@@ -106,7 +107,8 @@ class Look:
             return None
         share = f"{self.spent / self.error:.0%}"
         state = f"{self.left} more of them are left" if self.left else "it is used up"
-        return f"{self.number} look(s) have spent {share} of the error of this test part, {state}: {REMEDY}"
+        have = "has" if self.number == 1 else "have"
+        return f"{counted(self.number, 'look')} {have} spent {share} of the error of this test part, {state}: {REMEDY}"
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Look":

@@ -47,9 +47,12 @@ class Gap:
     degrees: int
 
     def p(self, limit: float = 0.0) -> float:
-        """The chance of so large a difference, or a larger one, where the true one is `limit`: one-sided, by t."""
+        """The chance of so large a difference, or a larger one, where the true one is `limit`: one-sided, by t.
+
+        Where no artist changes the difference there is no t, and the sign test is left: all artists on one side.
+        """
         if self.error == 0:
-            return 0.0 if self.difference > limit else 1.0
+            return 0.5 ** (self.degrees + 1) if self.difference > limit else 1.0
         return float(stdtr(self.degrees, -(self.difference - limit) / self.error))
 
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -15,6 +15,15 @@ def listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def counted(count: int, name: str) -> str:
+    """How many there are of what a word names.
+
+    >>> counted(1, "artist"), counted(1200, "artist")
+    ('1 artist', '1,200 artists')
+    """
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
 def at_start(words: str) -> str:
     """The words at the start of a sentence; `str.capitalize` would make VGG to Vgg.
 

@@ -65,6 +65,9 @@ def run(
 ) -> None:
     """Write candidate.json (the run; the same everywhere) and registration.json (the version and the gate's decision).
 
+    There `candidate_test` and `baseline_value` are the test scores that the report shows. `candidate_value` and
+    `champion_value` are those that the gate compared: over the tags that both have, without those of one artist alone.
+
     A run of the same identity and weights is registered and judged only once, also by two processes at once. So a
     manual rollback stays in force. Where there is no champion yet, and the candidate is below a model of its floor,
     that model is registered, too, and becomes champion in its place (`stand_in` of registration.json is its version).
@@ -144,6 +147,7 @@ def _enter(registry: Registry, trial: Trial, store: Path | str) -> _Entry:
         "reason": before or verdict["reason"],
         "metric": params.registry.metric,
         "candidate_value": verdict["candidate_value"],
+        "candidate_test": chosen.test.get(params.registry.metric),
         "champion_version": verdict["champion"],
         "champion_value": verdict["champion_value"],
         "baseline": chosen.baseline,
