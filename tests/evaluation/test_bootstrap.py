@@ -17,6 +17,7 @@ from tagscale.evaluation.bootstrap import (
     Draw,
     Resampled,
     centred,
+    difference_interval,
     draw,
     holm,
     interval,
@@ -363,7 +364,9 @@ def test_the_p_value_is_students() -> None:
     expected = stats.ttest_1samp(values, 0).pvalue
     assert two_sided(values.mean(), stats.sem(values), 15) == pytest.approx(expected)
     assert two_sided(-values.mean(), stats.sem(values), 15) == pytest.approx(expected)
-    assert (two_sided(0.0, 0.0, 15), two_sided(0.1, 0.0, 15)) == (1, 0), "no resample differs"
+    assert (two_sided(0.0, 0.0, 15), two_sided(0.1, 0.0, 15)) == (1, 2 * 0.5**15), "no resample differs"
+    assert difference_interval(0.1, 0.0, 5, 0.95) == (0.0, 0.1), "five artists who agree: p is .0625"
+    assert difference_interval(-0.1, 0.0, 6, 0.95) == (-0.1, -0.1)
     assert np.isnan([two_sided(0.1, NAN, 15), two_sided(0.1, 0.1, 1)]).all()
 
 

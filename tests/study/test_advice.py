@@ -93,7 +93,7 @@ def test_an_error_falls() -> None:
 @pytest.mark.parametrize(
     ("details", "sizes", "why"),
     [
-        ({"error": None}, SIZES, "the results have no intervals: set `evaluate.resamples`"),
+        ({"error": None}, SIZES, "the scores have no intervals (set `evaluate.resamples`)"),
         ({}, SIZES[1:], "a law takes 3 sizes, this study has 2: add some to `train.sizes`"),
     ],
 )

@@ -1,6 +1,7 @@
 """The first answers: chosen on the validation part, judged on the test part, in a few numbers for DVC."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,12 +91,23 @@ def test_the_best_of_another_kind_leaves_the_front_end_named(tmp_path: Path) -> 
     assert words[2] == "Better than the descriptors baseline (0.500)."
     trees = study_of(tmp_path / "trees", {"waveform": 0.42, "probe": 0.7, "descriptors": 0.8})
     words, marks = told(trees)
-    assert words[2] == "Only as a baseline: descriptors needs no network, and none is better."
+    assert words[2] == "Only as a baseline: descriptors needs no network."
     assert not {"gain_over_baseline", "gain_low"} & set(headline(trees)), "it is the baseline"
     behind = study_of(tmp_path / "behind", {"waveform": 0.42, "probe": 0.7, "descriptors": 0.5})
     behind.runs.loc[behind.runs["model"] == "descriptors", "test_pr_auc"] = 0.9
     words, marks = told(behind)
     assert (words[2], marks[2]) == ("No: the descriptors baseline (0.900) is better on the test part.", "bad")
+
+
+def test_without_intervals_nothing_is_certain(tmp_path: Path) -> None:
+    study = study_of(tmp_path, resamples=0)
+    words, marks = told(study)
+    assert words[1] == "Unknown: the scores have no intervals (set `evaluate.resamples`)."
+    assert answers(study)[1].reasons[1] == "No other model is ahead of it there."
+    assert words[2].startswith("Not shown: it is ahead of the descriptors baseline (0.350), and")
+    assert marks[1:3] == ["open", "open"]
+    one_artist = replace(study_of(tmp_path / "one"), artists=1)
+    assert told(one_artist)[0][1] == "Unknown: the scores have no intervals (the test part is by one artist)."
 
 
 def test_a_study_of_one_model_without_intervals_says_what_it_lacks(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def test_intervals_are_students_with_the_spread_of_artists_and_seeds(tmp_path: P
             row = table.loc[(model, "300")]
             over_artists = 17 / 16 * np.var((columns[0] + columns[1] + columns[2]) / 3)
             over_seeds = row[f"test_{metric}_sd"] ** 2 / 3
-            reach = stats.t.ppf(0.975, 16) * np.sqrt(over_artists + over_seeds)
+            degrees = (over_artists + over_seeds) ** 2 / (over_artists**2 / 16 + over_seeds**2 / 2)
+            reach = stats.t.ppf(0.975, degrees) * np.sqrt(over_artists + over_seeds)
             ends = row[[f"test_{metric}_low", f"test_{metric}_high"]].to_numpy(float)
             assert ends.mean() == pytest.approx(row[f"test_{metric}"])
             assert np.diff(ends) / 2 == pytest.approx(reach, rel=0.15), "200 draws of the seeds vary by themselves"
@@ -127,8 +128,10 @@ def test_the_difference_of_two_models_is_paired(tmp_path: Path) -> None:
         for model in ("spectrogram", "waveform")
     }
     gaps = means["spectrogram"] - means["waveform"]
-    spread = study.runs.groupby("model")["test_pr_auc"].var()[["spectrogram", "waveform"]].sum() / 2
-    reach = stats.t.ppf(0.975, 16) * np.sqrt(17 / 16 * np.var(gaps) + spread)
+    spread = study.runs.groupby("model")["test_pr_auc"].var()[["spectrogram", "waveform"]] / 2
+    variance = 17 / 16 * np.var(gaps) + spread.sum()
+    degrees = variance**2 / ((17 / 16 * np.var(gaps)) ** 2 / 16 + (spread**2).sum())
+    reach = stats.t.ppf(0.975, degrees) * np.sqrt(variance)
     table = study.comparison.set_index(["model", "size"])["test_pr_auc"]
     assert found.difference == pytest.approx(table["spectrogram", "300"] - table["waveform", "300"])
     assert (found.low + found.high) / 2 == pytest.approx(found.difference)
@@ -457,7 +460,7 @@ def test_tags_on_which_the_leader_is_ahead_are_counted(tmp_path: Path) -> None:
     }
     for metric, sign in (("pr_auc", 1), ("rmse", -1)):
         difference = sign * (scores["spectrogram"][metric] - scores["waveform"][metric]).dropna()
-        expected = f"is better on {(difference > 0).sum()} of {len(difference)} tags."
+        expected = f"is ahead on {(difference > 0).sum()} of {len(difference)} tags."
         label = {"pr_auc": "PR-AUC", "rmse": "√MSE"}[metric]
         (finding,) = [words for words in conclude(read(files), 101, 17).findings if words.startswith(label)]
         assert finding.endswith(expected)
@@ -494,6 +497,6 @@ def test_the_certainty_names_the_size_of_the_test_part(tmp_path: Path) -> None:
     certainty = conclude(read(make_study(tmp_path)), 101, 17).certainty
     assert "101 tracks by 17 artists" in certainty[0]
     assert "half of its 31 scored classification tags have 22 positive tracks or fewer" in certainty[0]
-    assert certainty[1].startswith("No interval over test artists was computed")
+    assert certainty[1].startswith("The scores have no intervals (set `evaluate.resamples`)")
     assert "judged on the test part" in certainty[2]
     assert "trained once" in certainty[3]

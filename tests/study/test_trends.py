@@ -36,7 +36,7 @@ def test_the_papers_table_1_has_no_single_crossing() -> None:
         "No single crossing describes these runs.",
         "√MSE: waveform is ahead at 1,000,000 tracks and spectrogram is ahead at 100,000 and 500,000 tracks. "
         "Waveform overtakes spectrogram between 500,000 and 1,000,000 tracks.",
-        "The results have no intervals, so any of this may be chance: set `evaluate.resamples`.",
+        "The scores have no intervals (set `evaluate.resamples`), so any of this may be chance.",
     ]
 
 
@@ -74,7 +74,7 @@ def test_an_overtaking_is_a_range_within_that_of_the_measured_scores() -> None:
 def test_a_crossing_beyond_is_not_in_sight() -> None:
     sentence, _ = made(dict.fromkeys(SIZES, -0.05), error=0.002)
     assert sentence == (
-        "PR-AUC: spectrogram is better at 100, 300, 1,000 and 3,000 tracks. "
+        "PR-AUC: spectrogram is better than waveform at 100, 300, 1,000 and 3,000 tracks. "
         "No overtaking is in sight up to 3,000 tracks, nor by the fitted laws up to 6,000."
     )
 
@@ -109,7 +109,7 @@ def test_two_sizes_and_one_model_are_too_few() -> None:
 def test_a_lower_error_is_ahead() -> None:
     scores = {"waveform": dict.fromkeys(SIZES, 0.15), "spectrogram": dict.fromkeys(SIZES, 0.18)}
     sentence, _ = trends(study_of_curves({"rmse": scores}), MODELS)
-    assert sentence.startswith("√MSE: waveform is better at 100, 300, 1,000 and 3,000 tracks. No overtaking")
+    assert sentence.startswith("√MSE: waveform is better than spectrogram at 100, 300, 1,000 and 3,000 tracks. No")
 
 
 @settings(max_examples=8, deadline=None)
@@ -135,12 +135,12 @@ def named_better_at(size: int, sentence: str) -> list[str]:
     """The models that a sentence calls better at a size, read as a reader does."""
     number = r"([\d,]+)"
     named = []
-    for name, sizes in re.findall(r"(\w+) is better at ([\d, and]+) tracks", sentence):
+    for name, sizes in re.findall(r"(\w+) is better (?:than \w+ )?at ([\d, and]+) tracks", sentence):
         named += [name] * (f"{size:,}" in re.split(", | and ", sizes))
     for after, before, low, high in re.findall(rf"(\w+) overtakes (\w+) between {number} and {number}", sentence):
         named += [before.lower()] * (size <= value(low)) + [after.lower()] * (size >= value(high))
     if "No overtaking is in sight" in sentence:
-        named += re.findall(r"(\w+) is better at", sentence)
+        named += re.findall(r"(\w+) is better (?:than \w+ )?at", sentence)
     for name, high in re.findall(rf"(\w+) is better up to {number}", sentence):
         named += [name] * (size <= value(high))
     for name, low in re.findall(rf"(\w+) is better from {number}", sentence):

@@ -146,7 +146,7 @@ def test_capacities_of_one_model_are_front_ends_too(tmp_path: Path) -> None:
 
 def test_the_lines_are_those_of_the_two_best_front_ends(tmp_path: Path) -> None:
     trends = conclude(study_of(tmp_path, SCORES), 101, 17).trends
-    assert "PR-AUC: short-chunk CNN is ahead at 100, 300 and 802 tracks." in trends
+    assert "PR-AUC: short-chunk CNN is ahead of spectrogram at 100, 300 and 802 tracks." in trends
 
 
 @pytest.mark.parametrize(("lead", "level"), [(0.002, True), (0.06, False)])

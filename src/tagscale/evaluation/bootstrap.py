@@ -14,7 +14,8 @@ artists and lacks others, which with rare tags lifts its PR-AUC by about one of 
 `benchmarks/bootstrap.py` shows it.
 Sources: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapters 6, 12 and 13; Hesterberg 2015, "What
 teachers should know about the bootstrap", on t and √(n / (n - 1)) for few draws; Cameron, Gelbach and Miller 2008,
-"Bootstrap-based improvements for inference with clustered errors", on few clusters.
+"Bootstrap-based improvements for inference with clustered errors", on few clusters; Satterthwaite 1946, "An approximate
+distribution of estimates of variance components", on an error of two parts, artists and seeds (`effective_artists`).
 """
 
 import hashlib
@@ -43,6 +44,8 @@ FEWEST_ARTISTS = 2  # with positives, and with negatives, that the interval of a
 MEASURED = 0.95, {20: 0.93, 50: 0.91, 200: 0.94}  # confidence; share that holds, by artists (benchmarks/coverage.py)
 LIMITS = 0.002, 0.998  # between which a tag's score is turned into log-odds
 UNBOUNDED = -np.inf, np.inf
+OF_DIFFERENCES = -1.0, 1.0  # bounds of the difference of two metrics, which are between 0 and 1
+OfSeeds = tuple[float, int]  # the variance that the seeds add to an error, and its degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def interval(
     Shape: score, error, artists and both ends are numbers, or arrays of one shape.
     Args:
         error: its standard error
-        artists: how many independent artists the error comes from
+        artists: how many independent artists the error comes from (`effective_artists`)
         bounds: the least and the greatest value of the metric, at which the interval ends
         log_odds: for a score between 0 and 1; the interval is symmetric in the log-odds of the score
 
@@ -194,6 +197,27 @@ def interval(
         odds, reach = scipy.special.logit(inside), reach / (inside * (1 - inside))
         low, high = scipy.special.expit(odds - reach), scipy.special.expit(odds + reach)
     return np.clip(np.minimum(low, score), *bounds), np.clip(np.maximum(high, score), *bounds)
+
+
+def effective_artists(error: float, artists: int, of_seeds: Sequence[OfSeeds]) -> float:
+    """As many artists alone would tell an error as surely as these artists and the seeds do together.
+
+    The spread of two or three seeds is little known, so an error that rests on it takes a larger t.
+
+    Args:
+        error: of both together
+        of_seeds: of each model with several seeds
+
+    >>> effective_artists(1.0, 20, []), effective_artists(1.0, 20, [(1.0, 1)]), effective_artists(1.0, 20, [(0.0, 1)])
+    (20.0, 2.0, 20.0)
+    """
+    variances = [(variance, degrees) for variance, degrees in of_seeds if variance > 0]
+    if not variances or artists < FEWEST_ARTISTS:
+        return float(artists)
+    over_seeds = sum(variance for variance, _ in variances)
+    over_artists = max(error**2 - over_seeds, 0.0)
+    doubt = over_artists**2 / (artists - 1) + sum(variance**2 / degrees for variance, degrees in variances)
+    return 1 + (over_artists + over_seeds) ** 2 / doubt
 
 
 def interval_of_share(count: int, of: int, confidence: float) -> tuple[float, float]:
@@ -237,6 +261,7 @@ class Difference:
     """How much better the first of two models is than the second, on the same test tracks.
 
     difference: first minus second, with its standard error and the ends `low` and `high` of its interval
+    artists: as many independent ones tell the error (`effective_artists`)
     p: the chance of so large a difference, in either direction, between two models that are equal in truth
     ahead: share of the resamples in which the first is better, a tie counted as half; 0.5 is a draw
     """
@@ -245,6 +270,7 @@ class Difference:
     error: float
     low: float
     high: float
+    artists: float
     p: float
     ahead: float
 
@@ -256,6 +282,7 @@ def paired(
     artists: int,
     confidence: float,
     lower_is_better: bool = False,
+    of_seeds: Sequence[OfSeeds] = (),
 ) -> Difference:
     """The difference of two models from a metric of both in the same resamples.
 
@@ -263,14 +290,27 @@ def paired(
         first, second: (resamples,), in the same order, each centred on its score
         difference: first minus second on the tracks themselves
         artists: of the test tracks
+        of_seeds: what the seeds of both models add to the error, which the resamples hold
     """
     gaps = np.asarray(first, float) - np.asarray(second, float)
     error = float(standard_error(gaps, artists))
     gaps = gaps[~np.isnan(gaps)]
     better = -gaps if lower_is_better else gaps
     ahead = float(((better > 0) + (better == 0) / 2).mean()) if len(gaps) else float("nan")
-    low, high = interval(difference, error, artists, confidence)
-    return Difference(difference, error, float(low), float(high), two_sided(difference, error, artists), ahead)
+    behind = effective_artists(error, artists, of_seeds)
+    low, high = difference_interval(difference, error, behind, confidence)
+    return Difference(difference, error, low, high, behind, two_sided(difference, error, behind), ahead)
+
+
+def difference_interval(difference: float, error: float, artists: float, confidence: float) -> tuple[float, float]:
+    """The ends of the interval of a difference; it holds 0 where `two_sided` does not reach 1 - confidence.
+
+    Few artists who all tell the same have no spread, and still prove nothing.
+    """
+    low, high = (float(end) for end in interval(difference, error, artists, confidence, OF_DIFFERENCES))
+    if error == 0 and two_sided(difference, error, artists) > 1 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return low, high
 
 
 def two_sided(difference: float, error: float, artists: float) -> float:
@@ -281,8 +321,10 @@ def two_sided(difference: float, error: float, artists: float) -> float:
     """
     if np.isnan(difference) or np.isnan(error) or artists < FEWEST_ARTISTS:
         return float("nan")
-    if error == 0:  # no resample tells the two apart by another amount
-        return float(difference == 0)
+    if (
+        error == 0
+    ):  # no resample tells the two apart by another amount: all artists are on one side, as a sign test says
+        return 1.0 if difference == 0 else float(min(2 * 0.5**artists, 1.0))
     return float(2 * scipy.special.stdtr(artists - 1, -abs(difference) / error))
 
 

@@ -188,9 +188,14 @@ class Metric:
         """1 where a higher value is better, -1 where a lower one is."""
         return -1 if self.lower_is_better else 1
 
+    @property
+    def best(self) -> float:
+        """The value that nothing can be better than."""
+        return self.bounds[0] if self.lower_is_better else self.bounds[1]
+
     def words(self, value: float) -> str:
-        """The value as tables and sentences print it; a dash for NaN."""
-        return NOTHING if np.isnan(value) else f"{value:.{self.decimals}f}"
+        """The value as tables and sentences print it; a dash for NaN, and no sign before 0."""
+        return NOTHING if np.isnan(value) else f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"
 
 
 def roc_auc(tag: TagTracks) -> np.ndarray:

@@ -91,10 +91,10 @@ def render(
         linked=set(),
         directions=directions(shown_in("scores")),
         coverage=coverage(shown_in("scores")),
-        whiskers=f"Whiskers: {study.confidence:.0%} intervals." if not study.resamples.empty else "",
+        whiskers=f"Whiskers: {study.confidence:.0%} intervals." if study.intervals else "",
         looks={model: {"colour": colour_of(model), "outline": outline_of(model)} for model in study.everyone},
         rates=bool(table["rate"].notna().any()),
-        intervals=not study.resamples.empty,
+        intervals=study.intervals,
         confidence=f"{study.confidence:.0%}",
         scored=scored,
         sizes=_sizes(table, scored),
@@ -247,14 +247,14 @@ def _artists(facts: Mapping[Any, Any]) -> str:
     return NOTHING if np.isnan(count) else f"{count:.0f}{THIN if count < FEWEST_ARTISTS else ''}"
 
 
-def _parts(partition: Partition) -> list[dict[str, str]]:
+def _parts(partition: Partition) -> list[dict[str, Any]]:
     """Name, tracks and artists of every part, or of every fold."""
     names = dict(zip(PARTS, ("Training", "Validation", "Test"), strict=True))
     parts = []
     for part in partition.parts:
         rows = partition.table[partition.table["part"] == part]
         name = names.get(part, part.capitalize().replace("-", " "))
-        parts.append({"name": name, "tracks": f"{len(rows):,}", "artists": f"{rows['artist'].nunique():,}"})
+        parts.append({"name": name, "tracks": len(rows), "artists": rows["artist"].nunique()})
     return parts
 
 
@@ -262,10 +262,10 @@ def _trend_basis(study: Study) -> str:
     """How the front-ends' lines are drawn."""
     sizes = study.runs["train_tracks"].nunique()
     if sizes < FEWEST:
-        return f"Means are joined; {sizes} size(s) are too few for a fitted law."
+        return f"Means are joined: a fitted law takes {FEWEST} sizes, and this study has {sizes}."
     laws = (
         ""
-        if study.resamples.empty
+        if not study.intervals
         else (
             "A front-end's line is its fitted law, score = limit - rise · tracks^-exponent, with a band, dotted where "
             f"nothing was measured, up to {REACH} times the largest size. "

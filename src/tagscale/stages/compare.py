@@ -104,7 +104,7 @@ def print_results(study: Study, verdict: Verdict, registry: RegistryParams, cons
     each = len(metrics) if wide else 3  # three metrics with their intervals fit on 80 columns
     for first in range(0, len(metrics), each):
         console.print(_table(study, metrics[first : first + each], wide))
-    intervals = "" if study.resamples.empty else f" In brackets: {study.confidence:.0%} intervals over test artists."
+    intervals = f" In brackets: {study.confidence:.0%} intervals over test artists." if study.intervals else ""
     console.print(
         f"[bold]bold[/]: best of its training size, or level with it. {directions(metrics)}.{intervals}\n", style="dim"
     )

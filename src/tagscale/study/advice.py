@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tagscale.evaluation.bootstrap import holm, paired, standard_error, two_sided
+from tagscale.evaluation.bootstrap import effective_artists, holm, paired, standard_error, two_sided
 from tagscale.evaluation.metrics import Metric
 from tagscale.models.spec import base_model, label_of
 from tagscale.runtime.words import at_start, listed
@@ -46,9 +46,15 @@ class Option:
     def known(self) -> bool:
         return not np.isnan(self.low)
 
+    def gains(self, metric: Metric) -> bool:
+        """Whether the gain is certain, in print."""
+        return self.known and round(self.low, metric.decimals) > 0
+
     def words(self, metric: Metric) -> str:
         """The interval of the change as the metric prints it, as "+0.021 to +0.043"; the note where it is unknown."""
-        ends = (f"{metric.sign * end:+.{metric.decimals}f}" for end in (self.low, self.high))
+        ends = (
+            f"{round(metric.sign * end, metric.decimals) + 0.0:+.{metric.decimals}f}" for end in (self.low, self.high)
+        )
         return " to ".join(ends) if self.known else self.note
 
 
@@ -98,12 +104,12 @@ def _more_tracks(study: Study, model: str, runs: Scored) -> list[Option]:
     options = [(f"twice as many training tracks ({2 * largest:,.0f})", largest)]
     options += [(f"{TRACKS:,} more training tracks", float(TRACKS))] if largest > TRACKS else []
     note = _unlawful(study, runs)
-    seconds = _seconds(study, model)
+    seconds, best = _seconds(study, model), study.main.sign * study.main.best
     rows = []
     for what, more in options:
         told: Gain | None = None
         if not note:
-            told = gain(runs.scores[0], runs.resamples[:, 0], runs.tracks, more, study.confidence, study.artists)
+            told = gain(runs.scores[0], runs.resamples[:, 0], runs.tracks, more, study.confidence, runs.artists, best)
         if told is None:
             rows.append(Option(what, note=note or f"no power law describes the runs of {label_of(model)}"))
         else:
@@ -113,10 +119,13 @@ def _more_tracks(study: Study, model: str, runs: Scored) -> list[Option]:
 
 def _unlawful(study: Study, runs: Scored) -> str:
     """Why there is no law to go by."""
+    sizes = study.runs["train_tracks"].nunique()
+    if sizes < FEWEST:
+        return f"a law takes {FEWEST} sizes, this study has {sizes}: add some to `train.sizes`"
     if len(runs.sizes) < FEWEST:
-        return f"a law takes {FEWEST} sizes, this study has {len(runs.sizes)}: add some to `train.sizes`"
+        return f"a law takes {FEWEST} sizes with a score, this study has {len(runs.sizes)}"
     if not runs.intervals:
-        return "the results have no intervals: set `evaluate.resamples`"
+        return f"the scores have no intervals ({study.no_intervals})"
     return "" if runs.sizes[-1] == study.largest else "the largest size has no score"
 
 
@@ -129,8 +138,10 @@ def _another(study: Study, kind: str, best: Sequence[str], how: str, named: Sequ
     if not runs.sizes or runs.sizes[-1] != study.largest:
         return Option(what, note="the largest size has no score")
     scores, rows = runs.scores[:, -1], runs.resamples[:, :, -1]
-    change = paired(rows[:, place], rows[:, 0], float(scores[place] - scores[0]), study.artists, study.confidence)
-    note = "" if not np.isnan(change.low) else "the results have no intervals: set `evaluate.resamples`"
+    of_seeds = [study.of_seeds(study.main.key, study.largest, named[model]) for model in (place, 0)]
+    gap = float(scores[place] - scores[0])
+    change = paired(rows[:, place], rows[:, 0], gap, study.artists, study.confidence, of_seeds=of_seeds)
+    note = "" if not np.isnan(change.low) else f"the scores have no intervals ({study.no_intervals})"
     ends = (change.difference, change.low, change.high)
     return Option(what, best[0], *ends, _seconds(study, best[0]), note, rows[:, place] - rows[:, 0])
 
@@ -159,15 +170,18 @@ def _most(study: Study, metric: Metric, options: Sequence[Option]) -> str:
         return f"The one step that this study can judge is {known[0].what}: {known[0].words(metric)} {metric.label}."
     best = max(known, key=lambda option: option.gain)
     others = [option for option in known if option is not best]
-    apart = holm([_p(best, other, study.artists) for other in others])
+    apart = holm([_p(best, other, study) for other in others])
     listed_gains = listed([f"{option.what} {option.words(metric)}" for option in known])
-    if best.low > 0 and all(p < 1 - study.confidence for p in apart):
+    if best.gains(metric) and all(p < 1 - study.confidence for p in apart):
         rest = listed([f"{option.what} {option.words(metric)}" for option in others])
         return f"Of the steps that this study can judge, {best.what} gains most: {best.words(metric)}, against {rest}."
-    if not any(option.low > 0 for option in known):
+    if not any(option.gains(metric) for option in known):
         return f"None of the steps that this study can judge is certain to gain: {listed_gains}."
     return f"Which step gains most is not settled: {listed_gains}."
 
 
-def _p(best: Option, other: Option, artists: int) -> float:
-    return two_sided(best.gain - other.gain, float(standard_error(best.values - other.values, artists)), artists)
+def _p(best: Option, other: Option, study: Study) -> float:
+    error = float(standard_error(best.values - other.values, study.artists))
+    models = {str(option.model) for option in (best, other)}
+    of_seeds = [study.of_seeds(study.main.key, study.largest, model) for model in models]
+    return two_sided(best.gain - other.gain, error, effective_artists(error, study.artists, of_seeds))

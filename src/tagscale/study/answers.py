@@ -64,6 +64,8 @@ def how_sure(study: Study) -> Answer:
     """The recommended model's test score with its interval, and whether the next ones are level with it."""
     question, metric, size = "How sure?", study.main, study.largest
     best, *others = study.ranked(study.everyone)
+    if not _chosen(study):
+        return Answer(question, "Not at all: no model could be chosen.", mark="bad")
     row = _row(study, best)
     score = row[f"test_{metric.key}"]
     if np.isnan(score):
@@ -74,6 +76,10 @@ def how_sure(study: Study) -> Answer:
     level = [model for model in others if study.level(best, model, metric.key, size)]
     scores = study.scores(metric.key, size) * metric.sign
     ahead = [model for model in others if model not in level and scores[model] > scores[best]]
+    if others and not study.intervals:
+        place = f"{_named(study, ahead)} {_is(ahead)}" if ahead else "No other model is"
+        place += f" ahead of it there{_equal(study, level)}."
+        return Answer(question, f"Unknown: the scores have no intervals ({study.no_intervals}).", [judged, place])
     if ahead:
         named = _named(study, ahead)
         return Answer(question, f"Not sure: on the test part {named} {_is(ahead)} better.", [judged], "bad")
@@ -91,12 +97,14 @@ def good_enough(study: Study) -> Answer:
     """The recommended model against guessing, against the best baseline and the best pretrained encoder."""
     question, metric, size = "Good enough?", study.main, study.largest
     best = study.recommended
-    if np.isnan(study.scores(metric.key, size)[best]):
-        return Answer(question, "Nobody knows: there is no test score.", mark="bad")
+    if not _chosen(study) or np.isnan(study.scores(metric.key, size)[best]):
+        missing = "there is no test score" if _chosen(study) else "no model could be chosen"
+        return Answer(question, f"Nobody knows: {missing}.", mark="bad")
     reasons = [guessed] if (guessed := _guessing(study, best)) else []
     reasons.append("Whether it may replace the model in use is for the registry's gate to say: `tagscale results`.")
     if best in study.baselines:
-        return Answer(question, f"Only as a baseline: {label_of(best)} needs no network, and none is better.", reasons)
+        reasons.insert(0, f"No model has a better {metric.label} on the validation part.")
+        return Answer(question, f"Only as a baseline: {label_of(best)} needs no network.", reasons)
     kinds = {"baseline": study.baselines, "encoder": study.pretrained}
     rivals = {study.ranked(models)[0]: kind for kind, models in kinds.items() if models and best not in models}
     if not rivals:
@@ -105,6 +113,11 @@ def good_enough(study: Study) -> Answer:
     level = [model for model in rivals if study.level(best, model, metric.key, size)]
     scores = study.scores(metric.key, size) * metric.sign
     behind = [model for model in rivals if model not in level and scores[model] > scores[best]]
+    if not study.intervals:
+        groups = {"behind": behind, "level with": level}
+        groups["ahead of"] = [model for model in rivals if model not in (*behind, *level)]
+        verbs = listed([f"{verb} {listed([named[one] for one in of])}" for verb, of in groups.items() if of])
+        return Answer(question, f"Not shown: it is {verbs}, and the scores have no intervals.", reasons)
     if behind:
         names = listed([named[model] for model in behind])
         return Answer(question, f"No: {names} {_is(behind)} better on the test part.", reasons, "bad")
@@ -116,11 +129,13 @@ def good_enough(study: Study) -> Answer:
 
 def what_next(study: Study) -> Answer:
     """The step that gains most over the recommended model, as far as the study's own runs tell: see advice.py."""
+    if not _chosen(study):
+        return Answer("What next?", "A larger validation part: none of its tags can be scored.")
     told = advice(study, study.recommended)
     known = [option for option in told.options if option.known]
     twice, most = told.sentences[0], told.sentences[-1]
     only_tracks = known == told.options[:1]  # both sentences would speak of the same step
-    mark: Mark = "good" if any(option.low > 0 for option in known) else "open"
+    mark: Mark = "good" if any(option.gains(told.metric) for option in known) else "open"
     return Answer("What next?", twice if only_tracks else most, [] if only_tracks else [twice], mark)
 
 
@@ -166,6 +181,15 @@ def _guessing(study: Study, model: str) -> str:
     tags = tag_scores(study, study.largest)
     scored = tags[(tags["model"] == model) & tags[PR_AUC.key].notna()]
     return f"Guessing has {PR_AUC.words(float(scored[GUESS].mean()))}."
+
+
+def _chosen(study: Study) -> bool:
+    """Whether the validation part has a score to choose the recommended model by."""
+    return bool(study.scores(study.main.key, study.largest, "valid").notna()[study.recommended])
+
+
+def _equal(study: Study, models: list[str]) -> str:
+    return f"; {_named(study, models)} {_is(models)} level in print" if models else ""
 
 
 def _named(study: Study, models: list[str]) -> str:

@@ -37,6 +37,7 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
         study.artists,
         study.confidence,
         lower_is_better=METRICS[metric].lower_is_better,
+        of_seeds=[study.of_seeds(metric, size, model) for model in (first, second)],
     )
 
 

@@ -3,20 +3,30 @@
 Two things make a score uncertain. Other artists might have been in the test part, and the training might have started
 otherwise. The intervals hold both: a resample of a mean draws the artists and the seeds anew (`means_of_seeds`). Every
 seed is scored on the same artists, so the two are drawn independently of each other. With a single seed the intervals
-hold the artists alone; with two or three of one size the spread over seeds is itself uncertain, and the intervals hold
-less than they say where it is the larger part (`benchmarks/coverage.py`). The SD over seeds and Student's t-interval of
-their mean show the second part by itself.
+hold the artists alone. The spread over two or three seeds is itself uncertain, and Satterthwaite's degrees of freedom
+widen the intervals for it; with two seeds of one size that differ more than artists do, they still hold less than they
+say (`benchmarks/coverage.py`). The SD over seeds and Student's t-interval of their mean show the second part by itself.
 Sources: Davison and Hinkley 1997, "Bootstrap methods and their application", section 3.8; Bouthillier et al. 2021,
 "Accounting for variance in machine learning benchmarks".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from tagscale.evaluation.bootstrap import Difference, holm, interval, paired, standard_error, t_of
+from tagscale.evaluation.bootstrap import (
+    Difference,
+    OfSeeds,
+    difference_interval,
+    effective_artists,
+    holm,
+    interval,
+    paired,
+    standard_error,
+    t_of,
+)
 from tagscale.evaluation.metrics import METRICS, PARTS, Metric
 
 SCORES = [f"{part}_{metric}" for part in PARTS for metric in METRICS]
@@ -45,7 +55,7 @@ def comparison(
     columns = [grouped[["train_tracks", "parameters"]].max(), grouped["seed"].nunique().rename("seeds")]
     scores, deviations, counts = grouped[SCORES].mean(), grouped[SCORES].std(ddof=1), grouped[SCORES].count()
     reach = deviations * (t_of((1 + confidence) / 2, counts.to_numpy()) / np.sqrt(counts.to_numpy()))
-    ends = _intervals(scores, means, artists, confidence)
+    ends = _intervals(scores, means, over_seeds(runs), artists, confidence)
     for score in SCORES:
         columns += [scores[score], deviations[score].rename(f"{score}_sd"), *ends.get(score, ())]
         columns.append((scores[score] - reach[score]).rename(f"{score}_seeds_low"))
@@ -59,7 +69,11 @@ def comparison(
 
 
 def _intervals(
-    scores: pd.DataFrame, means: pd.DataFrame, artists: int, confidence: float
+    scores: pd.DataFrame,
+    means: pd.DataFrame,
+    seeds: Mapping[tuple[str, str], Mapping[str, OfSeeds]],
+    artists: int,
+    confidence: float,
 ) -> dict[str, list[pd.Series]]:
     """Columns with the lower and upper ends of the test scores' intervals, by score; a row a model and size."""
     by_cell = means.groupby(["model", "size"], sort=False)
@@ -67,7 +81,11 @@ def _intervals(
     for key, metric in METRICS.items():
         errors = pd.Series({cell: float(standard_error(rows.to_numpy(float), artists)) for cell, rows in by_cell[key]})
         error = errors.reindex(scores.index).to_numpy(float) if len(errors) else np.full(len(scores), np.nan)
-        both = interval(scores[f"test_{key}"].to_numpy(float), error, artists, confidence, metric.bounds)
+        behind = [
+            effective_artists(float(one), artists, [seeds[cell][key]])
+            for cell, one in zip(scores.index, error, strict=True)
+        ]
+        both = interval(scores[f"test_{key}"].to_numpy(float), error, np.array(behind), confidence, metric.bounds)
         columns[f"test_{key}"] = [
             pd.Series(values, scores.index, name=f"test_{key}_{end}")
             for values, end in zip(both, ("low", "high"), strict=True)
@@ -116,8 +134,26 @@ def _deviations(runs: pd.DataFrame) -> dict[str, tuple[int, np.ndarray]]:
     return pools
 
 
+def over_seeds(runs: pd.DataFrame) -> dict[tuple[str, str], dict[str, OfSeeds]]:
+    """By model and size, and by metric: the variance of the mean over seeds, and its degrees of freedom; 0 for one."""
+    pools, variances = _deviations(runs), {}
+    for (model, size), rows in runs.groupby(["model", "size"], sort=False):
+        seeds, pool = pools[f"{model} {size}"]
+        alike = rows if len(pool) == seeds else runs[runs["model"] == model]
+        degrees = len(alike) - alike["size"].nunique()  # each size's mean takes one
+        mean = (pool**2).mean(axis=0) / seeds
+        variances[str(model), str(size)] = {key: (float(mean[place]), degrees) for place, key in enumerate(METRICS)}
+    return variances
+
+
 def against(
-    scores: pd.Series, means: pd.DataFrame, reference: str, metric: Metric, artists: int, confidence: float
+    scores: pd.Series,
+    means: pd.DataFrame,
+    seeds: Mapping[str, OfSeeds],
+    reference: str,
+    metric: Metric,
+    artists: int,
+    confidence: float,
 ) -> dict[str, Difference]:
     """A model minus each other one on a metric, as one family of comparisons, by the other one's name.
 
@@ -127,6 +163,7 @@ def against(
     Args:
         scores: of each model, all of one size
         means: (resamples, models), as columns by name
+        seeds: what the seeds of each model add to its error
     """
     others = [model for model in scores.index if model != reference]
     gaps = {
@@ -137,12 +174,14 @@ def against(
             artists,
             confidence,
             metric.lower_is_better,
+            [seeds[reference], seeds[model]],
         )
         for model in others
     }
     for model, p in zip(others, holm([gap.p for gap in gaps.values()]), strict=True):
         gap = gaps[model]
         share = gap.p / p if p > 0 else 1 / len(others)  # of the error that is allowed to this comparison
-        low, high = interval(gap.difference, gap.error, artists, 1 - (1 - confidence) * share)
-        gaps[model] = replace(gap, p=p, low=float(low), high=float(high))
+        level = 1 - (1 - confidence) * share
+        low, high = difference_interval(gap.difference, gap.error, gap.artists, level)
+        gaps[model] = replace(gap, p=p, low=low, high=high)
     return gaps

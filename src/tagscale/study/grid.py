@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tagscale.evaluation.bootstrap import Difference
+from tagscale.evaluation.bootstrap import FEWEST_ARTISTS, Difference, OfSeeds
 from tagscale.evaluation.metrics import KINDS, METRICS, Metric, main_metric
 from tagscale.models.spec import GROUPS, Role, group_of, label_of, role_of
 from tagscale.runtime.absent import absence_in
@@ -23,7 +23,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunFacts, RunIdentity, run_output
 from tagscale.runtime.reading import Output
 from tagscale.runtime.words import at_start
-from tagscale.study.comparison import SCORES, against, comparison, means_of_seeds
+from tagscale.study.comparison import SCORES, against, comparison, means_of_seeds, over_seeds
 from tagscale.study.tables import (
     CURVES,
     RESAMPLES,
@@ -77,6 +77,18 @@ class Study:
     confidence: float = CONFIDENCE
     folders: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
 
+    @property
+    def intervals(self) -> bool:
+        """Whether the scores have intervals: they are resampled, and the test part is by more than one artist."""
+        return not self.resamples.empty and self.artists >= FEWEST_ARTISTS
+
+    @property
+    def no_intervals(self) -> str:
+        """Why the scores have no intervals; "" where they have."""
+        if self.intervals:
+            return ""
+        return "the test part is by one artist" if self.artists else "set `evaluate.resamples`"
+
     @cached_property
     def comparison(self) -> pd.DataFrame:
         """One row a model and size: see `comparison.comparison`. Computed once.
@@ -114,9 +126,18 @@ class Study:
 
     @cached_property
     def main(self) -> Metric:
-        """The metric that models are chosen by: the main one of the first kind of tags that has a test score."""
+        """The metric that models are chosen by: the main one of the first kind of tags that has a score.
+
+        A score of the test part, where one has it, else one of the validation part.
+        """
         mains = [main_metric(kind) for kind in KINDS]
-        return next((main for main in mains if self.scores(main.key, self.largest).notna().any()), mains[-1])
+        scored = (
+            main
+            for part in ("test", "valid")
+            for main in mains
+            if self.scores(main.key, self.largest, part).notna().any()
+        )
+        return next(scored, mains[0])
 
     @cached_property
     def recommended(self) -> str:
@@ -146,6 +167,7 @@ class Study:
             self._differences[key] = against(
                 self.scores(metric, size),
                 self.rows(metric, size),
+                {model: self.of_seeds(metric, size, model) for model in self.everyone},
                 reference,
                 METRICS[metric],
                 self.artists,
@@ -160,17 +182,16 @@ class Study:
 
     def rows(self, metric: str, size: str) -> pd.DataFrame:
         """A test metric in every resample of artists and seeds at one size: a row a resample, a column a model."""
+        if (size, metric) not in self._rows:
+            means = self.means[self.means["size"] == size]
+            wide = means.pivot(index="resample", columns="model", values=metric)
+            self._rows[size, metric] = wide.reindex(columns=self.everyone)
         return self._rows[size, metric]
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str], pd.DataFrame]:
-        tables = {}
-        for size in self.runs["size"].unique():
-            means = self.means[self.means["size"] == size]
-            for metric in METRICS:
-                wide = means.pivot(index="resample", columns="model", values=metric)
-                tables[str(size), metric] = wide.reindex(columns=self.everyone)
-        return tables
+        """What `rows` has computed."""
+        return {}
 
     def level(self, first: str, second: str, metric: str, size: str) -> bool:
         """Whether nothing tells two models apart on a metric of the test part at one size.
@@ -187,6 +208,14 @@ class Study:
         reference, other = (other, better) if other == self.front_end else (better, other)
         gap, decimals = self.against(reference, metric, size)[other], METRICS[metric].decimals
         return bool(round(gap.low, decimals) <= 0 <= round(gap.high, decimals))
+
+    def of_seeds(self, metric: str, size: str, model: str) -> OfSeeds:
+        """What the seeds of a model add to the variance of its mean score, and how well they tell it."""
+        return self._over_seeds[model, size][metric]
+
+    @cached_property
+    def _over_seeds(self) -> dict[tuple[str, str], dict[str, OfSeeds]]:
+        return over_seeds(self.runs)
 
     @cached_property
     def means(self) -> pd.DataFrame:
@@ -255,6 +284,8 @@ def read_study(
 ) -> Study:
     """Read exactly the grid models x sizes x seeds from the given folders; others are left alone.
 
+    A model that lacks a run (`runtime.absent`) is left out with all its runs, and a note says so.
+
     Raises:
         TagscaleError: a cell of the grid is missing, a file of it is unreadable, a result belongs to another
             training than the run beside it, or runs differ in their data, their partition or the resamples of their
@@ -264,7 +295,8 @@ def read_study(
     scored = _by_name([result_output(Path(folder)) for folder in results], ResultFacts)
     absent = {absence["run"]: absence["reason"] for folder in runs if (absence := absence_in(folder))}
     grid = [RunCell(model, str(size), seed) for model, size, seed in product(models, sizes, seeds)]
-    cells = [cell for cell in grid if cell.name not in absent]
+    gone = {cell.model for cell in grid if cell.name in absent}
+    cells = [cell for cell in grid if cell.model not in gone]
     if not cells:
         raise TagscaleError("Every model of the study is left out.\n  " + "\n  ".join(_absence_notes(grid, absent)))
     _check_complete(cells, trained, scored)
@@ -341,8 +373,13 @@ def _check_same(values: dict[str, str], field: str, words: str) -> None:
 
 def _absence_notes(grid: Sequence[RunCell], absent: Mapping[str, str]) -> list[str]:
     """A line for every model that is left out, and why."""
-    reasons = {cell.model: absent[cell.name] for cell in grid if cell.name in absent}
-    return [f"{at_start(label_of(model))} is left out: {reason}" for model, reason in reasons.items()]
+    notes = []
+    for model in dict.fromkeys(cell.model for cell in grid if cell.name in absent):
+        own = [cell.name for cell in grid if cell.model == model]
+        out = [name for name in own if name in absent]
+        some = "" if len(out) == len(own) else f"its run {out[0]} is missing, and others are there. "
+        notes.append(f"{at_start(label_of(model))} is left out: {some}{absent[out[0]]}")
+    return notes
 
 
 def _settings_notes(identities: dict[str, RunIdentity]) -> list[str]:

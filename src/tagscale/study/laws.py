@@ -78,7 +78,7 @@ def fit(scores: np.ndarray, tracks: np.ndarray, exponents: np.ndarray = EXPONENT
     return Laws(middle[..., 0] - slope * means[best], slope, exponents[best])
 
 
-def ends(values: np.ndarray, confidence: float, artists: int) -> np.ndarray:
+def ends(values: np.ndarray, confidence: float, artists: float) -> np.ndarray:
     """The interval between two percentiles of the resamples, (resamples, ...) -> (2, ...), wider for few artists.
 
     Resamples of n artists spread too little by the factor sqrt((n - 1) / n), and a spread that n artists tell is itself
@@ -122,9 +122,18 @@ class Gain:
 
 
 def gain(
-    scores: np.ndarray, resamples: np.ndarray, tracks: np.ndarray, more: float, confidence: float, artists: int
+    scores: np.ndarray,
+    resamples: np.ndarray,
+    tracks: np.ndarray,
+    more: float,
+    confidence: float,
+    artists: float,
+    best: float = np.inf,
 ) -> Gain | None:
     """What `more` tracks beyond the largest size would give; None where no law describes the scores.
+
+    Args:
+        best: the score that nothing can exceed; a law knows no such limit
 
     Shape:
         scores: (sizes,)
@@ -140,9 +149,9 @@ def gain(
     if misfit(scores, resamples, law.at(tracks), laws.at(tracks)) < 1 - confidence:
         return None
     where = np.array([largest, largest + more])
-    values = np.diff(laws.at(where))[..., 0]
+    values = np.diff(np.minimum(laws.at(where), best))[..., 0]
     low, high = ends(values, confidence, artists)
-    return Gain(float(np.diff(law.at(where))[0]), float(low), float(high), values)
+    return Gain(float(np.diff(np.minimum(law.at(where), best))[0]), float(low), float(high), values)
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,7 @@ class Span:
 
 
 def settled(
-    scores: np.ndarray, resamples: np.ndarray, tracks: np.ndarray, confidence: float, artists: int
+    scores: np.ndarray, resamples: np.ndarray, tracks: np.ndarray, confidence: float, artists: float
 ) -> list[Span] | None:
     """Which of two models leads at which size by their laws, up to `REACH` times the largest size.
 

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from tagscale.evaluation.bootstrap import FEWEST_ARTISTS, effective_artists, standard_error
 from tagscale.evaluation.metrics import METRICS, Metric, shown_in
 from tagscale.models.spec import label_of
 from tagscale.runtime.words import at_start, listed
@@ -47,19 +48,19 @@ class Scored:
     tracks: (sizes,)
     scores: (models, sizes)
     resamples: (resamples, models, sizes), of artists and seeds; none where the results have no intervals
-    artists: of the test part
+    artists: of the test part; fewer where few seeds tell the spread (`bootstrap.effective_artists`)
     """
 
     sizes: list[str]
     tracks: np.ndarray
     scores: np.ndarray
     resamples: np.ndarray
-    artists: int
+    artists: float
 
     @property
     def intervals(self) -> bool:
         """Whether the scores have intervals."""
-        return len(self.resamples) > 0 and self.artists > 1
+        return len(self.resamples) > 0 and self.artists >= FEWEST_ARTISTS
 
 
 def scored(study: Study, models: Sequence[str], metric: Metric) -> Scored:
@@ -75,7 +76,19 @@ def scored(study: Study, models: Sequence[str], metric: Metric) -> Scored:
         tracks[sizes].to_numpy(float),
         metric.sign * np.stack([scores[size] for size in sizes], axis=-1) if sizes else np.zeros(shape[1:]),
         metric.sign * resamples[~np.isnan(resamples).any(axis=(1, 2))],
-        study.artists,
+        _artists(study, models, metric, sizes, resamples),
+    )
+
+
+def _artists(study: Study, models: Sequence[str], metric: Metric, sizes: Sequence[str], resamples: np.ndarray) -> float:
+    """As many artists tell the scores as surely as artists and seeds do: the fewest of any model and size."""
+    if not study.intervals or not sizes:
+        return float(study.artists)
+    errors = standard_error(np.moveaxis(resamples, 0, -1), study.artists)  # (models, sizes)
+    return min(
+        effective_artists(float(errors[m, s]), study.artists, [study.of_seeds(metric.key, size, model)])
+        for m, model in enumerate(models)
+        for s, size in enumerate(sizes)
     )
 
 
@@ -89,21 +102,27 @@ def points(study: Study) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class FittedLaw:
-    """A model's law over the training size, and those of the resamples; `sign` turns it to the metric's direction."""
+    """A model's law over the training size, and those of the resamples.
+
+    sign: turns them to the metric's direction
+    bounds: of the metric, at which they end
+    """
 
     law: Laws
     resampled: Laws
     sign: int
     confidence: float
-    artists: int
+    artists: float
+    bounds: tuple[float, float]
 
     def at(self, tracks: np.ndarray) -> np.ndarray:
         """The metric after so many training tracks: (sizes,) -> (sizes,)."""
-        return self.sign * self.law.at(tracks)
+        return np.clip(self.sign * self.law.at(tracks), *self.bounds)
 
     def band(self, tracks: np.ndarray) -> np.ndarray:
         """The ends of its interval at so many training tracks: (sizes,) -> (2, sizes)."""
-        return np.sort(self.sign * ends(self.resampled.at(tracks), self.confidence, self.artists), axis=0)
+        both = self.sign * ends(self.resampled.at(tracks), self.confidence, self.artists)
+        return np.clip(np.sort(both, axis=0), *self.bounds)
 
 
 def fitted_law(study: Study, model: str, metric: Metric) -> FittedLaw | None:
@@ -115,7 +134,7 @@ def fitted_law(study: Study, model: str, metric: Metric) -> FittedLaw | None:
     law, resampled = fit(scores, runs.tracks), fit(resamples, runs.tracks)
     if misfit(scores, resamples, law.at(runs.tracks), resampled.at(runs.tracks)) < 1 - study.confidence:
         return None
-    return FittedLaw(law, resampled, metric.sign, study.confidence, study.artists)
+    return FittedLaw(law, resampled, metric.sign, study.confidence, runs.artists, metric.bounds)
 
 
 def trends(study: Study, models: Sequence[str]) -> list[str]:
@@ -133,10 +152,10 @@ def trends(study: Study, models: Sequence[str]) -> list[str]:
             continue
         spans, intervals = None, intervals or runs.intervals
         if runs.intervals:
-            spans = settled(runs.scores, runs.resamples, runs.tracks, study.confidence, study.artists)
+            spans = settled(runs.scores, runs.resamples, runs.tracks, study.confidence, runs.artists)
         leads = _leads(study, names, metric, runs)
         told = outlook(runs.scores[0] - runs.scores[1], leads, runs.tracks, spans)
-        words = [_measured(leads, runs.tracks, names, "is better" if runs.intervals else "is ahead")]
+        words = [_measured(leads, runs.tracks, names, runs.intervals)]
         if runs.intervals or len(told.leaders) > 1:
             words.append(_between(told, runs.tracks, names, study.confidence))
         sentences.append(f"{metric.label}: {' '.join(words)}")
@@ -149,11 +168,13 @@ def _leads(study: Study, names: tuple[str, str], metric: Metric, runs: Scored) -
     return np.where(apart, np.sign(runs.scores[0] - runs.scores[1]), 0).astype(int)
 
 
-def _measured(leads: np.ndarray, tracks: np.ndarray, names: tuple[str, str], verb: str) -> str:
-    """Who leads at which measured size; `verb` says whether that is certain."""
+def _measured(leads: np.ndarray, tracks: np.ndarray, names: tuple[str, str], certain: bool) -> str:
+    """Who leads at which measured size; a model that never leads is named beside the one that does."""
+    verb, rest = ("is better", " than") if certain else ("is ahead", " of")
+    both = {1, -1} <= set(leads.tolist())
     clauses = [
-        f"{label_of(name)} {verb} at {_sizes(tracks[leads == lead])}"
-        for lead, name in ((1, names[0]), (-1, names[1]))
+        f"{label_of(name)} {verb}{'' if both else f'{rest} {label_of(other)}'} at {_sizes(tracks[leads == lead])}"
+        for lead, name, other in ((1, *names), (-1, *names[::-1]))
         if (leads == lead).any()
     ]
     if (leads == 0).all():
@@ -202,7 +223,7 @@ def _basis(study: Study, intervals: bool) -> str:
     """What these sentences rest on."""
     seeds = len(study.seeds)
     if not intervals:
-        return "The results have no intervals, so any of this may be chance: set `evaluate.resamples`."
+        return f"The scores have no intervals ({study.no_intervals}), so any of this may be chance."
     law = "A fitted law is score = limit - rise · tracks^-exponent"
     if seeds == 1:
         return (

@@ -21,8 +21,9 @@ from tagscale.evaluation.metrics import (
     shown_in,
 )
 from tagscale.models.spec import label_of
-from tagscale.runtime.words import at_start, listed
+from tagscale.runtime.words import at_start, counted, listed
 from tagscale.study.compare import tag_scores
+from tagscale.study.comparison import FEW_SEEDS
 from tagscale.study.grid import Study
 from tagscale.study.trends import trends
 
@@ -147,6 +148,8 @@ def _choice(judge: Judge, front_ends: list[str], baselines: list[str]) -> list[s
     name, validation = label_of(chosen), study.scores(metric.key, study.largest, "valid")[chosen]
     kind = "front-end" if study.front_ends else "network" if study.networks else "model"
     how = f"The best {kind} on validation ({metric.label} {metric.words(validation)}) is {name}. On test it"
+    if np.isnan(validation):
+        how = f"No {kind} has a {metric.label} on validation to be chosen by. On test {name}"
     lead = how if len(front_ends) > 1 else at_start(name)
     has = f"{lead} has {judge.score(chosen)}{judge.interval(chosen)} {what}"
     if np.isnan(judge.scores[chosen]):
@@ -184,11 +187,12 @@ def _best_of_all(judge: Judge, named: set[str]) -> list[str]:
     """The best models of any kind on each part, where the study has kinds that the other sentences do not compare."""
     study, metric, chosen = judge.study, judge.metric, judge.study.front_end
     scored = [model for model in study.everyone if not np.isnan(judge.scores[model])]
-    if not set(scored) - named or chosen not in scored:
+    valid = study.scores(metric.key, study.largest, "valid")
+    if not set(scored) - named or chosen not in scored or valid[scored].isna().all():
         return []
     best = study.ranked(scored)[0]
     leader = max(scored, key=lambda model: metric.sign * judge.scores[model])
-    count = f"Of all {len(study.everyone)} models"
+    count = f"Of all {len(study.everyone)} models" if len(study.everyone) > 2 else "Of both models"
     if best == chosen:
         sentences = [f"{count}, {label_of(best)} has the best {metric.label} on validation, too."]
     else:
@@ -223,8 +227,9 @@ def _front_ends(study: Study, front_ends: list[str]) -> list[str]:
             level, ours, theirs = judge.level(first, second), label_of(first), label_of(second)
             relation = f"{ours} and {theirs} are level" if level else f"{ours} {judge.verb(first, second)} {theirs}"
             scores = f"{judge.score(first)} {'and' if level else 'to'} {judge.score(second)}"
-            of_tags = f"{ours} is better on {ahead} of {len(per_tag)} tags{_seeds_caution(judge, first, second)}"
-            sentences.append(f"{metric.label}: {relation}{judge.by(first, second)}, {scores}; {of_tags}{then}.")
+            of_tags = f"; {ours} is ahead on {ahead} of {len(per_tag)} tags" if len(per_tag) > 1 else ""
+            of_tags += _seeds_caution(judge, first, second)
+            sentences.append(f"{metric.label}: {relation}{judge.by(first, second)}, {scores}{of_tags}{then}.")
     return sentences
 
 
@@ -256,11 +261,16 @@ def _thin_tags(study: Study) -> list[str]:
     if not thin.any():
         return []
     frequent = (rows["positives"] >= FREQUENT_POSITIVES) & (rows[ARTISTS] >= FREQUENT_ARTISTS)
-    have = "has all its" if thin.sum() == 1 else "have all their"
-    lead = f"Of {len(rows)} tags, {thin.sum()} {have} positive test tracks by one artist, who may not be like others"
-    numbers = [f"{metric.words(rows[metric.key].mean())} over all tags"]
+    have, these = ("has all its", "it") if thin.sum() == 1 else ("have all their", "these")
+    of = f"Of {len(rows)} tags, {thin.sum()} {have}" if len(rows) > 1 else "The one scored tag has all its"
+    lead = f"{of} positive test tracks by one artist, who may not be like others"
+    numbers = [
+        f"{metric.words(rows[metric.key].mean())} over all tags"
+        if len(rows) > 1
+        else metric.words(rows[metric.key].mean())
+    ]
     if not thin.all():
-        numbers.append(f"{metric.words(rows.loc[~thin, metric.key].mean())} without these")
+        numbers.append(f"{metric.words(rows.loc[~thin, metric.key].mean())} without {these}")
     if frequent.any():
         over = f"the {frequent.sum()} frequent ones" if frequent.sum() > 1 else "the frequent one"
         numbers.append(f"{metric.words(rows.loc[frequent, metric.key].mean())} over {over}")
@@ -283,17 +293,23 @@ def _single_tags(study: Study, test_tracks: int, test_artists: int) -> list[str]
         return []
     positives = int(scored["positives"].median())
     negatives = max(int(scored["tracks"].median()) - positives, 1)
+    held = f"The test part holds {counted(test_tracks, 'track')} by {counted(test_artists, 'artist')}"
+    if len(scored) == 1:
+        return [f"{held}, and its one scored classification tag has {counted(positives, 'positive track')}."]
     about = (
-        f"The test part holds {test_tracks:,} tracks by {test_artists:,} artists, and half of its {len(scored)} "
-        f"scored classification tags have {positives} positive tracks or fewer."
+        f"{held}, and half of its {len(scored)} scored classification tags have "
+        f"{counted(positives, 'positive track')} or fewer."
     )
     advice = "read single tags as hints, and the means over all tags as the finding."
-    measured = _measured_margin(study)
-    if measured is not None:
+    tags_with, measured = _measured_margin(study)
+    if tags_with and measured >= 0.005:
+        some = "these tags" if tags_with == len(scored) else f"the {tags_with} that have an interval"
         return [
-            f"{about} The ROC-AUC of half of these tags is uncertain by ±{measured:.2f} or more "
+            f"{about} The ROC-AUC of half of {some} is uncertain by ±{measured:.2f} or more "
             f"({study.confidence:.0%}, bootstrap over artists): {advice}"
         ]
+    if tags_with:
+        return [f"{about} So {advice}"]
     margin = 1.96 * hanley_mcneil(0.8, positives, negatives)
     return [
         f"{about} A ROC-AUC of 0.80 on such a tag is uncertain by about ±{margin:.2f} (95%, Hanley and McNeil "
@@ -303,8 +319,8 @@ def _single_tags(study: Study, test_tracks: int, test_artists: int) -> list[str]
 
 def _intervals(study: Study, test_artists: int) -> list[str]:
     """What the brackets mean, and where they hold less than they should."""
-    if study.resamples.empty:
-        return ["No interval over test artists was computed (evaluate.resamples): any difference here may be chance."]
+    if not study.intervals:
+        return [f"The scores have no intervals ({study.no_intervals}): any difference here may be chance."]
     starts = " and with other random starts" if len(study.seeds) > 1 else ""
     held = share_that_holds(test_artists, study.confidence)
     so_often = (
@@ -315,8 +331,8 @@ def _intervals(study: Study, test_artists: int) -> list[str]:
     )
     return [
         f"Brackets are {study.confidence:.0%} confidence intervals of the mean score over test parts of "
-        f"{test_artists:,} other artists like these{starts}.{so_often} They say nothing about all music: a test part "
-        "of more artists has another mean score, since rare tags gain or lose by it. Artists were drawn anew "
+        f"{counted(test_artists, 'other artist')} like these{starts}.{so_often} They say nothing about all music: a "
+        "test part of more artists has another mean score, since rare tags gain or lose by it. Artists were drawn anew "
         f"{study.resamples['resample'].nunique():,} times, the same ones for every model, so that differences between "
         "models are judged on the same tracks."
     ]
@@ -330,8 +346,8 @@ def _comparisons(study: Study) -> list[str]:
         f"Models are chosen by their {study.main.label} on the validation part and judged on the test part, whose best "
         "score is too good on average."
     )
-    if study.resamples.empty:
-        return [choice]
+    if not study.intervals:
+        return [f"{choice} Models are level where their scores are equal in print."]
     count = len(study.everyone) - 1
     corrected = f"are corrected for its {count} comparisons (Holm 1979)" if count > 1 else "are of one comparison"
     return [
@@ -348,15 +364,17 @@ def _seeds(study: Study) -> str:
             "intervals are of artists alone. More seeds in train.seeds would tell; until then small differences may be "
             "chance."
         )
-    intervals = "" if study.resamples.empty else "; intervals hold both the choice of artists and of seeds"
+    intervals = "; intervals hold both the choice of artists and of seeds" if study.intervals else ""
+    if study.intervals and len(study.seeds) < FEW_SEEDS:
+        intervals += ", and are wider for so few seeds (Satterthwaite 1946)"
     return (
         f"Every cell was trained {len(study.seeds)} times; numbers are means over seeds, ± is their standard "
         f"deviation, the randomness of training alone{intervals}."
     )
 
 
-def _measured_margin(study: Study) -> float | None:
-    """Half the width of the median tag's ROC-AUC interval at the largest size; None where none was measured."""
+def _measured_margin(study: Study) -> tuple[int, float]:
+    """How many tags have a ROC-AUC interval at the largest size, and half the width of the median one."""
     rows = study.tags[(study.tags["size"] == study.largest) & (study.tags["part"] == "test")]
-    width = float((rows[f"{ROC_AUC.key}_high"] - rows[f"{ROC_AUC.key}_low"]).median())
-    return None if np.isnan(width) else width / 2
+    widths = (rows[f"{ROC_AUC.key}_high"] - rows[f"{ROC_AUC.key}_low"]).dropna()
+    return rows.loc[widths.index, "tag"].nunique(), float(widths.median()) / 2
