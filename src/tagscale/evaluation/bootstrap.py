@@ -321,9 +321,7 @@ def two_sided(difference: float, error: float, artists: float) -> float:
     """
     if np.isnan(difference) or np.isnan(error) or artists < FEWEST_ARTISTS:
         return float("nan")
-    if (
-        error == 0
-    ):  # no resample tells the two apart by another amount: all artists are on one side, as a sign test says
+    if error == 0:  # no resample tells the two apart by another amount: the sign test is left, with all on one side
         return 1.0 if difference == 0 else float(min(2 * 0.5**artists, 1.0))
     return float(2 * scipy.special.stdtr(artists - 1, -abs(difference) / error))
 
