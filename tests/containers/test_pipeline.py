@@ -81,6 +81,6 @@ def test_a_task_that_fails_fails_the_pipeline(image: str, tmp_path: Path, monkey
     wrong = {"synth": {"tracks": 12, "artists": 12}, "validation": {"min_seconds": 60.0, "max_quarantined": 0.0}}
     done = pipelines_run(tmp_path, laid_over(tiny_settings(), wrong), runner="docker", pipeline="data")
     assert done.returncode == 1
-    assert "'validate'" in done.stderr.splitlines()[-1]
+    assert "'validate'" in done.stderr.splitlines()[-1], f"{done.stdout[-5000:]}\n{done.stderr[-2000:]}"
     assert "did not pass validation" in done.stdout, "the message of the stage is shown"
     assert pipeline_state(tmp_path) == ["FAILED"]
