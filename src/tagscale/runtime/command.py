@@ -1,6 +1,5 @@
 """The edge of a command: what its user can mend, and what interrupts it, ends in one message and an exit status."""
 
-import gc
 import os
 import signal
 import sys
@@ -32,7 +31,6 @@ def command(say: Callable[[str], None] = print_plainly) -> Iterator[None]:
         SystemExit: 1 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM; each is explained.
     """
     write_anything()
-    gc.set_threshold(700, 10, 1000)  # all objects are looked through so often by default that imports take a third more
     try:
         with (
             answered(_interrupt, signal.SIGINT, signal.SIGTERM),
