@@ -313,17 +313,29 @@ def difference_interval(difference: float, error: float, artists: float, confide
     return low, high
 
 
+def one_sided(difference: float, error: float, artists: float) -> float:
+    """The chance of so large a difference, or a larger one, where the true one is 0: by Student's t with its error.
+
+    NaN where there is no error or no second artist. An error of 0 has no t: where no artist changes the difference, the
+    sign test is left, with all of them on one side.
+
+    >>> round(one_sided(0.3, 0.1, artists=5), 4), one_sided(0.3, 0.0, artists=5), one_sided(-0.3, 0.0, artists=5)
+    (0.02, 0.03125, 1.0)
+    """
+    if np.isnan(difference) or np.isnan(error) or artists < FEWEST_ARTISTS:
+        return float("nan")
+    if error == 0:
+        return float(0.5**artists) if difference > 0 else 1.0
+    return float(scipy.special.stdtr(artists - 1, -difference / error))
+
+
 def two_sided(difference: float, error: float, artists: float) -> float:
-    """The p-value of a difference against 0, by Student's t; NaN where there is no error or no second artist.
+    """The p-value of a difference against 0; see `one_sided`.
 
     >>> round(two_sided(-0.3, 0.1, artists=5), 4)
     0.0399
     """
-    if np.isnan(difference) or np.isnan(error) or artists < FEWEST_ARTISTS:
-        return float("nan")
-    if error == 0:  # no resample tells the two apart by another amount: the sign test is left, with all on one side
-        return 1.0 if difference == 0 else float(min(2 * 0.5**artists, 1.0))
-    return float(2 * scipy.special.stdtr(artists - 1, -abs(difference) / error))
+    return float(np.minimum(2 * one_sided(abs(difference), error, artists), 1.0))
 
 
 def holm(p: Sequence[float]) -> list[float]:

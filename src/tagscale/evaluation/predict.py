@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # pandas takes a second to import
 
 # Seconds of audio in one batch of windows, whatever their length: benchmarks/results/batches.md. More at once is faster
 # by at most .15 of the time where freed memory is kept; where it is not (`keep_freed_memory` was not called), PyTorch
-# asks the kernel for a wide model's maps anew in every layer, and longer batches take up to four times as long. A GPU
-# needs more.
+# asks the kernel for a wide model's maps anew in every layer, and four minutes at once take up to 3.3 times as long as
+# these. A GPU needs more.
 BATCH_SECONDS = 48
 BATCH_SECONDS_GPU = 960
 READERS = 2  # threads that read ahead, one batch each

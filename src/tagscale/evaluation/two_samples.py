@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tagscale.evaluation.bootstrap import interval, two_sided
+from tagscale.evaluation.bootstrap import interval, one_sided, two_sided
 
 BOUNDS = (0.0, 1.0)
 
@@ -44,8 +44,8 @@ class Shift:
             margin: by which `chance` may be off 0.5; 0: any shift counts, in either direction
         """
         beyond = abs(self.chance - 0.5) - margin
-        both = two_sided(beyond, self.error, self.clusters)
-        return both if margin == 0 else both / 2 if beyond > 0 else 1 - both / 2
+        test = one_sided if margin else two_sided
+        return test(beyond, self.error, self.clusters)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The ends of the interval of `chance`; NaN where a sample has one cluster only."""

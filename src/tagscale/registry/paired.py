@@ -17,10 +17,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import nctdtr, stdtr, stdtrit
+from scipy.special import nctdtr, stdtrit
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.bootstrap import Draw, Resampled, resampled_metrics
+from tagscale.evaluation.bootstrap import Draw, Resampled, one_sided, resampled_metrics
 from tagscale.evaluation.decisions import TagDecision
 from tagscale.evaluation.metrics import KINDS, METRICS, main_metric
 from tagscale.partition.divide import Partition
@@ -47,13 +47,8 @@ class Gap:
     degrees: int
 
     def p(self, limit: float = 0.0) -> float:
-        """The chance of so large a difference, or a larger one, where the true one is `limit`: one-sided, by t.
-
-        Where no artist changes the difference there is no t, and the sign test is left: all artists on one side.
-        """
-        if self.error == 0:
-            return 0.5 ** (self.degrees + 1) if self.difference > limit else 1.0
-        return float(stdtr(self.degrees, -(self.difference - limit) / self.error))
+        """The chance of so large a difference, or a larger one, where the true one is `limit`: see `one_sided`."""
+        return one_sided(self.difference - limit, self.error, self.degrees + 1)
 
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Lower and upper end of the two-sided interval of the difference."""

@@ -66,7 +66,7 @@ def run(
     """Write candidate.json (the run; the same everywhere) and registration.json (the version and the gate's decision).
 
     There `candidate_test` and `baseline_value` are the test scores that the report shows. `candidate_value` and
-    `champion_value` are those that the gate compared: over the tags that both have, without those of one artist alone.
+    `champion_value` are those that the gate compared: with a champion, without the tags of one artist alone.
 
     A run of the same identity and weights is registered and judged only once, also by two processes at once. So a
     manual rollback stays in force. Where there is no champion yet, and the candidate is below a model of its floor,
