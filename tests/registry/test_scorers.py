@@ -137,6 +137,15 @@ def test_a_recording_and_its_excerpts_are_heard_at_once(
         assert len(starts) <= 2 * (whole + last), "but for the last excerpt, whose windows begin elsewhere"
 
 
+def test_trees_hear_a_long_recording_a_piece_a_turn(trees: TreesScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tagscale.descriptors.describe.PIECE_SECONDS", 2)
+    samples = song(1, seconds=7.5)
+    spans = [(0, len(samples)), (0, 32_000)]
+    assert len(list(trees.listen(samples, spans, turn_seconds=1))) == 4 + 1
+    scores = result_of(trees.listen(samples, spans, turn_seconds=1))[0]
+    np.testing.assert_array_equal(scores, trees.scores_of([samples, samples[:32_000]]))
+
+
 @pytest.mark.parametrize(
     ("rasters", "expected"),
     [

@@ -5,7 +5,7 @@ Prockup et al. 2015). Each family's module cites where its definitions come from
 A track is analysed in blocks of some seconds, and one of more than ten minutes in pieces, so memory stays bounded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -70,10 +70,22 @@ def describe_pieces(read: Callable[[int, int], np.ndarray], samples: int) -> dic
         read: (first sample, number of samples) -> int16
         samples: length of the track
     """
+    return join([describe_piece(read(low, high - low)) for low, high in pieces_of(samples)])
+
+
+def pieces_of(samples: int) -> list[tuple[int, int]]:
+    """Begin and end of each piece of a track of so many samples.
+
+    >>> pieces_of(20 * 60 * 16_000 + 1)
+    [(0, 6400000), (6400000, 12800000), (12800000, 19200001)]
+    """
     pieces = max(1, -(-samples // (PIECE_SECONDS * SAMPLE_RATE)))
-    bounds = [samples * number // pieces for number in range(pieces + 1)]
-    each = [_describe_piece(read(low, high - low)) for low, high in pairwise(bounds)]
-    return {name: _join(name, [values[name] for values in each]) for name in each[0]}
+    return list(pairwise(samples * number // pieces for number in range(pieces + 1)))
+
+
+def join(pieces: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The descriptors of a track, by those of its pieces."""
+    return {name: _joined(name, [values[name] for values in pieces]) for name in pieces[0]}
 
 
 @cache
@@ -82,11 +94,12 @@ def names() -> tuple[str, ...]:
     return tuple(describe(np.zeros(0, np.int16)))
 
 
-def _join(name: str, values: list[float]) -> float:
+def _joined(name: str, values: list[float]) -> float:
     return sorted(values)[(len(values) - 1) // 2] if name in CHOICES else sum(values) / len(values)
 
 
-def _describe_piece(samples: np.ndarray) -> dict[str, float]:
+def describe_piece(samples: np.ndarray) -> dict[str, float]:
+    """The descriptors of one piece: (samples,) int16, mono, 16 kHz."""
     signal = samples.astype(np.float32) / 32768
     if len(signal) < LONG_FRAME:
         signal = np.pad(signal, (0, LONG_FRAME - len(signal)))

@@ -127,14 +127,14 @@ class Scorer(ABC):
         Args:
             samples: of the recording, as of `hear`
             spans: its parts; one at least
-            turn_seconds: of audio in a turn, about: a part that is not heard in windows has one turn
+            turn_seconds: of audio in a turn, about. Of trees, a piece of a part of up to ten minutes has one turn
         Yields:
             after each turn
         Returns:
             as `hear`, of the parts
         """
         heard = list[Heard]()
-        for turn in _in_turns(spans, turn_seconds):
+        for turn in in_turns(spans, turn_seconds):
             heard.append(self.hear([samples[begin:end] for begin, end in turn], embed))
             yield
         scores, embeddings = zip(*heard, strict=True)
@@ -220,7 +220,7 @@ def result_of(work: Generator[None, None, T]) -> T:
             return result
 
 
-def _in_turns(spans: Sequence[Span], seconds: float) -> Iterator[list[Span]]:
+def in_turns(spans: Sequence[Span], seconds: float) -> Iterator[list[Span]]:
     """The parts in lists of so many seconds, or of one part."""
     turn, length = list[Span](), 0.0
     for begin, end in spans:
