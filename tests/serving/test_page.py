@@ -28,6 +28,7 @@ from tagscale.catalog.corrections import corrected
 from tagscale.catalog.tables import Catalog, catalog_of
 from tagscale.cli import main
 from tagscale.evaluation.decisions import Decisions, Sigmoid, TagDecision
+from tagscale.runtime.processes import Crew
 from tagscale.serving.dataset import Dataset
 from tagscale.serving.neighbours import Neighbours, index
 from tagscale.serving.server.app import Http, Settings
@@ -154,6 +155,26 @@ def test_tracks_are_found_with_their_sound_and_truth(site: Site) -> None:
     assert result["facts"]["audio_sha256"] == track["audio_sha256"]
 
 
+def test_two_models_hear_one_upload_decoded_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, ask = [], Crew.ask
+    monkeypatch.setattr(Crew, "ask", lambda crew, *task: (decoded.append(task), ask(crew, *task))[1])
+    query = "taggram=true&spectrogram=true"
+    both = site.form({"a.wav": wav(SONGS[3])}, f"?model=champion&beside=challenger&{query}").content
+    assert len(decoded) == 1
+    second = both.pop("beside")
+    for name, part in [("champion", both), ("challenger", second)]:
+        alone = site.form({"a.wav": wav(SONGS[3])}, f"?model={name}&{query}").content
+        if part is second:
+            del alone["results"][0]["spectrogram"]  # the same for all models
+        assert part == alone
+    assert both["sha256"] != second["sha256"]
+    unknown = site.form({"a.wav": wav(SONGS[3])}, "?beside=harp")
+    assert (unknown.status, "'harp'" in unknown.content["error"]) == (404, True)
+    silent = site.form({"a.wav": wav(0 * SONGS[3])}, "?beside=challenger")
+    assert silent.status == 422
+    assert silent.content["beside"]["results"] == silent.content["results"]
+
+
 def test_similar_tracks_are_those_of_the_model_that_heard_them(
     site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +277,8 @@ def test_a_song_is_heard_played_and_corrected(site: Site, page: Page, tmp_path: 
     file.write_bytes(wav(SONGS[1]))
     page.choose_file("#file", file)
     tagged(page, "<img")
+    sent = "performance.getEntriesByType('resource').filter(({name}) => name.includes('/tag?')).length"
+    assert page.value(f"[beside.value, {sent}]") == ["challenger", 1], "both models hear one upload"
     assert page.value("document.querySelector('#name img')") is None
     assert "track t1 of tiny, which knows its tags" in page.value("facts.textContent")
     assert page.value("[...document.querySelectorAll('#tags caption')].map(one => one.textContent)") == [
@@ -334,18 +357,21 @@ def test_a_track_of_the_dataset_and_the_link_to_it(site: Site, page: Page) -> No
 def test_a_second_model_that_fails_or_is_late_hides_nothing(site: Site, page: Page, tmp_path: Path) -> None:
     page.go(f"http://127.0.0.1:{site.port}/")
     page.wait("state.models.length === 2 && !!document.querySelector('#found button')")
-    refusal = """new Response('{"error": "It is full."}', {status: 429})"""
-    late = f"new Promise(done => setTimeout(() => done({refusal}), 1000))"
+    odd = "content => new Response(JSON.stringify({...content, beside: {results: [{error: 'It is odd.'}]}}))"
+    full = """new Response('{"error": "It is full."}', {status: 429})"""
+    late = f"new Promise(done => setTimeout(() => done({full}), 1000))"
     page.value(
-        f"real = fetch; fetch = (path, ...all) => path.includes('model=challenger') ? {late} : real(path, ...all)"
+        f"real = fetch; fetch = (path, ...all) => path.includes('beside=challenger') ? "
+        f"real(path, ...all).then(answer => answer.json()).then({odd}) : "
+        f"path.includes('model=challenger') ? {late} : real(path, ...all)"
     )
     errors = len(page.errors)
     (tmp_path / "song.wav").write_bytes(wav(SONGS[4]))
-    page.value("beside.value = ''")
     page.choose_file("#file", tmp_path / "song.wav")
-    page.value("beside.value = 'challenger'; model.onchange()")  # before the first answer
     tagged(page, "song.wav")
-    assert page.wait("problem.textContent") == "challenger: It is full."
+    assert page.wait("problem.textContent") == "challenger: not tagged: It is odd."
+    page.value("beside.onchange()")  # which asks the second one again, alone
+    assert page.wait("!problem.textContent.includes('odd') && problem.textContent") == "challenger: It is full."
     assert "is tagged" in page.value("document.querySelector('#status').textContent")
     heads = "[...document.querySelector('#tags thead').querySelectorAll('th')].map(one => one.textContent)"
     assert page.value(heads)[:2] == ["Tag", "champion"]

@@ -65,7 +65,7 @@ def protocol_routes(service: Service) -> APIRouter:
         async with service.folder() as folder:
             texts = [(f"{AUDIO}-{number}", text) for number, text in enumerate(audio)]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
-            of, answers = await service.tag(recordings, slot, Wanted())
+            ((of, answers),) = await service.tag(recordings, [slot], Wanted())
         tags = [tag["tag"] for tag in of["tags"]]
         scores = [answer.get("scores", {}).get(tag, 0.0) for answer in answers for tag in tags]
         outputs = {
@@ -96,7 +96,7 @@ def protocol_routes(service: Service) -> APIRouter:
         async with service.folder() as folder:
             texts = [(f"row {row}", text) for row, text in enumerate(_rows(body))]
             recordings = await inputs.of_texts(texts, folder, service.limits.recordings)
-            of, answers = await service.tag(recordings, slot, Wanted())
+            ((of, answers),) = await service.tag(recordings, [slot], Wanted())
         tags = [tag["tag"] for tag in of["tags"]]
         predictions: list[dict[str, Any]] = (
             [{"result": json.dumps(_said(answer))} for answer in answers]

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,21 +54,30 @@ class Service:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def tag(
-        self, recordings: Sequence[Recording], slot: dict[str, Any], wanted: Wanted
-    ) -> tuple[dict[str, Any], list[Answer]]:
-        """The version that answered, as `slot` gives it, and an answer each, scores or an error, all of that one.
+        self, recordings: Sequence[Recording], slots: Sequence[dict[str, Any]], wanted: Wanted
+    ) -> list[tuple[dict[str, Any], list[Answer]]]:
+        """Of each slot, the version that answered, and an answer a recording, scores or an error, all of that one.
 
-        It is another one than `slot` where an alias has moved meanwhile, and may have other tags.
+        It is another one than the slot's where an alias has moved meanwhile, and may have other tags. Only the first
+        one's answers hold a spectrogram, which is no model's.
 
         Raises:
             HTTPException: 504 where they are not all there in time.
         """
         try:
             async with asyncio.timeout(self.limits.seconds):
-                answers = await self._answers(recordings, slot["name"], wanted)
-                of = await self._version(next((answer for answer in answers if "version" in answer), slot), slot)
+                first, *others = slots
+                rest = replace(wanted, spectrogram=False)
+                asked = [(first, wanted), *((slot, rest) for slot in others)]
+                return [await self._tagged(recordings, *one) for one in asked]
         except TimeoutError:
             raise HTTPException(504, f"The answer was not there after {self.limits.seconds} s.") from None
+
+    async def _tagged(
+        self, recordings: Sequence[Recording], slot: dict[str, Any], wanted: Wanted
+    ) -> tuple[dict[str, Any], list[Answer]]:
+        answers = await self._answers(recordings, slot["name"], wanted)
+        of = await self._version(next((answer for answer in answers if "version" in answer), slot), slot)
         if of["role"] == LEAD:
             self.served.answered(recordings, answers, of)
         return of, answers
@@ -96,6 +106,15 @@ def names_of(version: dict[str, Any]) -> dict[str, Any]:
     return {name: version[name] for name in NAMES}
 
 
+def _content(recordings: Sequence[Recording], of: dict[str, Any], answers: Sequence[Answer]) -> dict[str, Any]:
+    """What POST /tag gives of one version."""
+    results = [
+        {"name": recording.name} | {key: value for key, value in answer.items() if key not in NAMES}
+        for recording, answer in zip(recordings, answers, strict=True)
+    ]
+    return {**names_of(of), "results": results}
+
+
 def answered(content: dict[str, Any], of: dict[str, Any], status: int = 200) -> JSONResponse:
     """An answer in JSON, with the version in its header."""
     return JSONResponse(content, status, {MODEL_HEADER: f"{of['model']}/{of['version']}"})
@@ -114,21 +133,20 @@ def own_routes(service: Service, guard: Callable[[], Guard], metrics_text: Calla
     async def tag(
         request: Request,
         model: str | None = None,
+        beside: str | None = None,
         taggram: bool = False,
         embedding: bool = False,
         spectrogram: bool = False,
     ) -> Response:
-        slot = service.slot(model)
+        slots = [service.slot(model), *([service.slot(beside)] if beside else [])]
         async with service.folder() as folder:
             recordings = await inputs.recordings(request, folder, service.limits.recordings)
-            of, answers = await service.tag(recordings, slot, Wanted(taggram, embedding, spectrogram))
-        results = [
-            {"name": recording.name} | {key: value for key, value in answer.items() if key not in NAMES}
-            for recording, answer in zip(recordings, answers, strict=True)
-        ]
-        lone = len(results) == 1 and results[0].get("error")
-        more, status = ({"error": results[0]["error"]}, 422) if lone else ({}, 200)
-        return answered({**names_of(of), "results": results, **more}, of, status)
+            versions = await service.tag(recordings, slots, Wanted(taggram, embedding, spectrogram))
+        content, *others = (_content(recordings, *version) for version in versions)
+        content |= {"beside": others[0]} if others else {}
+        lone = content["results"][0].get("error") if len(recordings) == 1 else None
+        more, status = ({"error": lone}, 422) if lone else ({}, 200)
+        return answered(content | more, versions[0][0], status)
 
     @router.get("/models")
     async def models() -> Response:
