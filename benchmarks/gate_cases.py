@@ -106,7 +106,8 @@ def main() -> None:
         folder = arguments.output / name
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "gate.json", verdict.record())
-        outcome = {"name": "tagscale-tagger", "version": str(number + 1), "alias": None, "cost": "", "candidate": name}
+        outcome = {"name": "tagscale-tagger", "version": str(number + 1), "cost": "", "candidate": name}
+        outcome |= {"alias": "champion" if verdict.passed else "challenger"}
         page.write(folder, verdict.record(), outcome)
         print(f"{name}: {'passed' if verdict.passed else 'held back'}: {verdict.reason}")
 

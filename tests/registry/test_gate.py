@@ -59,6 +59,9 @@ def test_non_inferiority_needs_a_margin_and_a_reason_that_holds() -> None:
     none = check_difference(params, gap(0.005), LOOK, ["newer_data"])
     assert not none.passed
     assert none.words.endswith("none of the reasons holds (smaller, faster)")
+    better = check_difference(params, gap(0.04), LOOK)
+    assert better.passed
+    assert better.words.endswith("; reason: better")
     worse = check_difference(params, gap(-0.02), LOOK, ["smaller"])
     assert not worse.passed
     assert worse.words.startswith("not proven not to be worse by 0.03 in PR-AUC")
@@ -78,6 +81,10 @@ def test_a_look_is_spent_only_where_the_candidate_is_ahead_on_the_validation_par
     assert check_validation(gate(), gap(0.001)).passed
     assert check_validation(gate(), gap(0.0)).words.endswith("so the test part is not looked at")
     assert check_validation(gate(rule="non_inferior", margin=0.02), gap(-0.01)).passed
+    assert check_validation(gate(margin=0.02), gap(0.01)).words == (
+        "on the validation part PR-AUC 0.4100 is 0.0100 better than the 0.4000 of the champion, where more than +0.02 "
+        "is asked, so the test part is not looked at"
+    )
     assert not check_validation(gate(), None).passed
     assert not check_looks(gate(), None).passed
     assert check_looks(gate(), LOOK).words == "look 3 of 26 at this test part, at a level of 0.0019"
@@ -92,7 +99,10 @@ def test_the_floor_may_be_equalled_and_the_constant_must_be_surpassed_beyond_cha
     assert check_floor("constant", gap(0.01), 0.05).words.endswith(", which could be chance")
     assert not check_floor("baseline", None, 0.05).passed
     missing = check_floor("baseline", None, 0.05, "the study has none")
-    assert (missing.passed, missing.words) == (False, "registry.gate.floor names baseline, and the study has none")
+    assert (missing.passed, missing.words) == (
+        False,
+        "the floor (registry.gate.floor) names baseline, and the study has none",
+    )
 
 
 def test_guards_allow_a_fall_of_so_much() -> None:
@@ -104,6 +114,7 @@ def test_guards_allow_a_fall_of_so_much() -> None:
         == "mood, guarded: PR-AUC 0.3790 is 0.0210 worse than the 0.4000 of the champion; it may fall by 0.02"
     )
     assert not check_guard("mood", None, 0.02).passed
+    assert f"{check_guard('mood', gap(0.0), 0.0).limit:g}" == "0"
 
 
 def test_limits_of_cost_hold_where_they_are_set() -> None:

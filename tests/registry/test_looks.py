@@ -66,7 +66,7 @@ def test_all_planned_looks_are_there_and_no_more() -> None:
     assert [look and look.number for look in looks] == [*range(1, 27), None]
     assert next(number for number, look in enumerate(looks, 1) if look and look.warning) == 21, "from 80 % on"
     assert looks[20] is not None and "81% of the error" in str(looks[20].warning)  # noqa: PT018
-    assert "5 more of them are left" in str(looks[20].warning)
+    assert "and 5 more are left" in str(looks[20].warning)
     assert "it is used up" in str(Look.of(look_records(registry)[-1]).warning)
 
 

@@ -12,7 +12,7 @@ from tagscale.registry.paired import Gap
 from tagscale.report import gate
 
 LOOK = Look(number=22, level=0.05 / 26, spent=22 * 0.05 / 26, error=0.05, looks=26, key="")
-ABOUT = {"name": "tagger", "version": "7", "alias": "challenger", "candidate": "waveform-all-0", "cost": "9 ms"}
+ABOUT = {"name": "tagger", "version": "7", "alias": "champion", "candidate": "waveform-all-0", "cost": "9 ms"}
 POWER = {"artists": 25, "error": 0.01, "level": 0.05 / 26, "from": "of a difference", "chances": {"0.02": 0.15}}
 
 
@@ -49,7 +49,12 @@ def verdict(difference: float, mood: float) -> dict[str, Any]:
     ("difference", "mood", "words", "step"),
     [
         (0.06, 0.05, "passed", "<code>tagscale rollback</code> makes the champion before it champion again"),
-        (0.01, 0.0, "held back", "A test part of about 349 artists proves a true gain of 0.010 in four of five nights"),
+        (
+            0.01,
+            0.0,
+            "held back",
+            "A test part of about 349 artists proves a true difference of +0.010 in four of five nights",
+        ),
         (0.06, -0.05, "held back", "Look at the guarded tags in the report"),
     ],
     ids=["win", "equal", "loss"],
@@ -62,7 +67,7 @@ def test_the_page_says_what_was_decided_and_what_to_do(
     assert f"tagger, version 7: {words}" in page
     assert step in page
     assert "than the &lt;baseline&gt;" in page
-    assert "22 looks have spent 85% of the error of this test part, 4 more of them are left" in page
+    assert "22 looks have spent 85% of the error of this test part, and 4 more are left" in page
     assert "With this test part (25 artists) a true gain of 0.02 passes one night in 7." in page
     assert page.count("<td>mood (guarded)</td>") == 1, "a guarded group has one row"
     assert "oboe" in page
@@ -97,9 +102,17 @@ def test_a_version_without_a_comparison_has_a_page_without_a_figure(tmp_path: Pa
         ("champion", "<code>tagscale promote 7 --force --why TEXT</code>"),
         ("validation", "Nothing was spent"),
         ("looks", "Draw a new test part"),
-        ("floor", "A simpler model is as good"),
+        ("floor", "Train that model, or take it out of registry.gate.floor"),
     ],
 )
 def test_every_condition_that_fails_has_its_advice(name: str, step: str) -> None:
     record = Verdict("pr_auc", "superior", 0.0, "1", (Check(name, False, "no"),)).record()
     assert step in gate.render(record, ABOUT, None)
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.03])
+def test_more_artists_are_advised_where_the_proof_is_what_lacks(difference: float) -> None:
+    """A candidate that is proven not to be worse, and has no reason to change, needs no more of them."""
+    check = Check("difference", False, "no reason holds", "", gap(difference), -0.02)
+    record = Verdict("pr_auc", "non_inferior", 0.02, "1", (check,), look=LOOK, power=POWER).record()
+    assert ("artists proves a true difference of +0.000" in gate.next_step(record, ABOUT)) == (difference == 0)

@@ -21,6 +21,7 @@ from tagscale.registry.cost import CPU, Cost
 from tagscale.registry.gate import Verdict
 from tagscale.registry.looks import look_records
 from tagscale.registry.package import load_version
+from tagscale.registry.paired import power
 from tagscale.registry.promote import history, promote, rollback
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
 from tagscale.runtime.errors import TagscaleError
@@ -183,6 +184,17 @@ def test_candidate_that_is_no_better_beyond_chance_stays_challenger(study: TinyS
     assert [look["passed"] for look in look_records(Registry.open(NAME))] == [False]
 
 
+def test_what_the_test_part_can_show_goes_by_the_margin(study: TinyStudy) -> None:
+    study.set_skill("spectrogram", 1.0)
+    registered(study)
+    close = another(study, 1, skill=1.2)
+    registered(close, with_gate(study, rule="non_inferior", margin=0.3))
+    foreseen = close.registration("gate.json")["power"]
+    assert list(foreseen["chances"]) == ["0", "0.01", "0.02", "0.05"], "a candidate that is as good may pass"
+    equal = power(0.3, foreseen["error"], TRACKS // 3 - 1, foreseen["level"])
+    assert foreseen["chances"]["0"] == pytest.approx(equal, abs=1e-3)
+
+
 def test_candidate_that_is_behind_on_the_validation_part_costs_no_look(study: TinyStudy) -> None:
     study.set_skill("spectrogram", STRONG)
     registered(study)
@@ -230,6 +242,7 @@ def test_a_rollback_by_hand_outlives_another_registration(champion: TinyStudy) -
     outcome = registered(better)
     assert (outcome["version"], outcome["alias"]) == ("2", None)
     assert "`tagscale promote 2` makes it champion by hand" in outcome["reason"]
+    assert "another version was made champion since" in (better.root / "registration" / "gate.html").read_text()
     assert aliases() == {CHAMPION: "1"}
     promote(NAME, 2)
     assert aliases() == {CHAMPION: "2"}
@@ -369,7 +382,7 @@ def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy)
     params = with_gate(study, floor=["baseline"])
     alone = parse(params.model_dump() | {"train": params.train.model_dump() | {"baselines": []}})
     reason = str(registered(unknown, alone)["reason"])
-    assert "registry.gate.floor names baseline, and the study has none (train.baselines)" in reason
+    assert "the floor (registry.gate.floor) names baseline, and the study has none (train.baselines)" in reason
     assert look_records(Registry.open(NAME))[-1]["number"] == 1, "nothing was looked at"
 
 
@@ -410,12 +423,29 @@ def test_looks_are_used_up_and_a_version_takes_one_only(study: TinyStudy, capsys
     params = with_gate(study, looks=2)
     for seed in (1, 2):
         assert registered(another(study, seed, 1.2), params)["look"] == seed
-    assert "have spent 100% of the error of this test part, it is used up" in capsys.readouterr().out
+    assert "have spent 100% of the error of this test part, and it is used up" in capsys.readouterr().out
     registered(TinyStudy(study.root.parent / "study2", study.params), params)
     outcome = registered(another(study, 3, STRONG), params)
     assert outcome["reason"].startswith("the test part is used up: its looks have spent the error of 0.05")
     assert outcome["look"] is None
+    page = (study.root.parent / "study3" / "registration" / "gate.html").read_text()
+    assert "What this test part can show" not in page, "it can show nothing more"
     assert [look["spent"] for look in look_records(Registry.open(NAME))] == pytest.approx([0.025, 0.05])
+
+
+def test_what_was_held_back_at_no_cost_is_judged_again_until_it_was_champion(champion: TinyStudy) -> None:
+    better = another(champion, 1, STRONG)
+    assert registered(better, with_gate(better, most_ms=1))["alias"] == CHALLENGER
+    page = (better.root / "registration" / "gate.html").read_text()
+    assert "raise the limit in registry.gate: <code>tagscale register</code> then judges this version again" in page
+    assert registered(better, with_gate(better, most_ms=100))["alias"] == CHAMPION
+    assert list(Registry.open(NAME).versions()) == ["1", "2"]
+    other = another(champion, 2, STRONG)
+    assert registered(other, with_gate(other, most_ms=1))["alias"] == CHALLENGER
+    promote(NAME, 3, "by hand", force=True)
+    rollback(NAME)
+    assert "registered already, as version 3, and was judged then" in registered(other)["reason"]
+    assert aliases() == {CHAMPION: "2"}, "a rollback by hand stays in force"
 
 
 def test_study_without_the_metric_names_the_setting(study: TinyStudy) -> None:

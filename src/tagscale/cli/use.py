@@ -283,9 +283,10 @@ def _print_looks(looks: list[dict[str, Any]]) -> None:
     """A row a look at a test part, and a warning where the newest has nearly or wholly spent its error."""
     from tagscale.registry.looks import Look
 
-    table = Table(title="Looks at the test part", title_justify="left", box=box.SIMPLE_HEAD)
+    narrow = (0, 1, 0, 0)  # or the table is too wide for 80 columns
+    table = Table(title="Looks at the test part", title_justify="left", box=box.SIMPLE_HEAD, padding=narrow)
     for heading in ("when (UTC)", "test part", "look", "version", "champion", "error spent", "outcome"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading)
     for look in looks:
         outcome = {True: "passed", False: "held back", None: "not finished"}[look["passed"]]
         number, spent = f"{look['number']} of {look['looks']}", f"{look['spent']:.2g} of {look['error']:g}"

@@ -8,7 +8,7 @@ The conditions, in their order. Those before the look read no label of the test 
     floor       on the test part, not below the models that stand for the least that is worth using
     guard       no guarded tag or group falls further than it may
     difference  superior: better than the champion by more than the margin; non_inferior: worse by less than the margin,
-                with a reason to change
+                with a reason to change, of which being better is one
 
 Superiority and non-inferiority are one-sided t tests of the paired difference over artists, at the level of the look
 (Piaggio et al. 2012, "Reporting of noninferiority and equivalence randomized trials"). All conditions must hold, so
@@ -140,7 +140,8 @@ def check_validation(gate: GateParams, gap: Gap | None) -> Check:
         return Check("validation", False, "too few artists of the validation part stand behind a tag to compare on it")
     ahead, words = gap.difference > gate.bar, f"on the validation part {compared(gap, CHAMPION)}"
     if not ahead:
-        words += ", so the test part is not looked at"
+        asked = f", where more than {gate.bar:+g} is asked" if gate.bar else ""
+        words += f"{asked}, so the test part is not looked at"
     return Check("validation", ahead, words, "", gap, gate.bar)
 
 
@@ -162,7 +163,7 @@ def check_floor(name: str, gap: Gap | None, error: float, missing: str | None = 
     """
     if missing or gap is None:
         why = missing or "too few artists of the test part stand behind a tag to compare on it"
-        return Check("floor", False, f"registry.gate.floor names {name}, and {why}", name)
+        return Check("floor", False, f"the floor (registry.gate.floor) names {name}, and {why}", name)
     words = compared(gap, whose or f"the {name}")
     if name == CONSTANT:
         certain = gap.p() <= error
@@ -176,11 +177,13 @@ def check_guard(subject: str, gap: Gap | None, most: float) -> Check:
         return Check("guard", False, f"{subject} is guarded, and too few artists stand behind it to compare", subject)
     held = gap.difference >= -most
     words = f"{subject}, guarded: {compared(gap, CHAMPION)}; it may fall by {most:g}"
-    return Check("guard", held, words, subject, gap, -most)
+    return Check("guard", held, words, subject, gap, 0 - most)
 
 
 def check_difference(gate: GateParams, gap: Gap | None, look: Look, reasons: Sequence[str] = ()) -> Check:
     """Superiority, or non-inferiority with a reason.
+
+    A candidate that is not worse may be tested for being better at the same level (a closed test, Piaggio et al. 2012).
 
     Args:
         reasons: those that hold of this candidate
@@ -198,7 +201,7 @@ def check_difference(gate: GateParams, gap: Gap | None, look: Look, reasons: Seq
         asked = f"better by more than {gate.margin:g}" if gate.margin else "better"
         return Check("difference", proven, words if proven else f"not proven {asked}: {words}", "", gap, gate.bar)
     claim = f"{'not' if proven else 'not proven not to be'} worse by {gate.margin:g} in {label}"
-    held = [reason for reason in gate.reasons if reason in reasons]
+    held = [reason for reason in gate.reasons if reason in reasons] + ["better"] * (gap.p() <= look.level)
     why = f"; reason: {', '.join(held)}" if held else f"; none of the reasons holds ({', '.join(gate.reasons)})"
     return Check("difference", proven and bool(held), f"{claim}: {words}{why}", "", gap, gate.bar)
 

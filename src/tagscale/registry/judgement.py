@@ -23,7 +23,7 @@ from tagscale.registry.gate import (
 )
 from tagscale.registry.looks import Look, close, reserve
 from tagscale.registry.paired import Gap
-from tagscale.registry.promote import GATE, VERDICT, move, verdict_of
+from tagscale.registry.promote import GATE, VERDICT, history, move, verdict_of
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.trial import CannotBeScored, Model, Trial
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry, Version
@@ -33,7 +33,11 @@ TRAINING_DATA = (DATA_VERSION, "tagscale.dataset_hash", "tagscale.train_tracks")
 
 
 def judge(registry: Registry, number: str, trial: Trial, tagger: AudioTagger) -> tuple[dict[str, Any], str | None]:
-    """Let the gate judge a version and move the aliases; a version is judged only once.
+    """Let the gate judge a version and move the aliases.
+
+    A version is judged once, but for one that was held back before the look: nothing was spent, and what held it back
+    may have changed, a limit in params.yaml or the champion. It is judged anew, unless it was champion already, so that
+    a rollback by hand stays in force.
 
     Args:
         tagger: the version's
@@ -42,7 +46,7 @@ def judge(registry: Registry, number: str, trial: Trial, tagger: AudioTagger) ->
     """
     while True:
         version, champion = registry.version(number), registry.holder(CHAMPION)
-        if words := _judged_before(version, champion):
+        if words := _judged_before(registry, version, champion):
             return verdict_of(version) or _record_of_earlier(version, trial.metric), words
         case, look = _Case(trial, version, champion, tagger), None
         if case.needs_look:
@@ -55,7 +59,7 @@ def judge(registry: Registry, number: str, trial: Trial, tagger: AudioTagger) ->
                 )
         verdict = case.verdict(look)
         with registry.one_writer():
-            if _moved(registry, champion) or GATE in registry.version(number).tags:
+            if _moved(registry, champion) or registry.version(number).tags.get(GATE) != version.tags.get(GATE):
                 continue
             registry.set_alias(CHALLENGER, number)
             if verdict.passed:
@@ -77,7 +81,7 @@ def _moved(registry: Registry, champion: Version | None) -> bool:
     return registry.aliases().get(CHAMPION) != (champion.number if champion else None)
 
 
-def _judged_before(version: Version, champion: Version | None) -> str | None:
+def _judged_before(registry: Registry, version: Version, champion: Version | None) -> str | None:
     """That a version is champion, or was judged before, in words; None where the gate must judge."""
     this = f"this run is registered already, as version {version.number}"
     if champion is not None and champion.number == version.number:
@@ -85,6 +89,9 @@ def _judged_before(version: Version, champion: Version | None) -> str | None:
     if GATE not in version.tags:
         return None
     verdict, present = verdict_of(version), champion.number if champion else None
+    free = verdict is not None and not verdict["passed"] and verdict["look"] is None
+    if free and version.number not in {record["champion"] for record in history(registry.name)}:
+        return None
     force = "" if verdict and verdict["passed"] and verdict["champion"] == present else " --force --why TEXT"
     return (
         f"{this}, and was judged then ({version.tags[GATE]}); `tagscale promote {version.number}{force}` makes it "
@@ -162,7 +169,7 @@ class _Case:
             groups=groups,
             look=look,
             part=trial.facts(lone),
-            power=self._power(compared),
+            power={} if self.needs_look and look is None else self._power(compared),
             notes=(*self.notes, *_left_out(lone)),
         )
 

@@ -106,9 +106,11 @@ class Look:
         if self.spent + _ROUNDING < _WARNED * self.error:
             return None
         share = f"{self.spent / self.error:.0%}"
-        state = f"{self.left} more of them are left" if self.left else "it is used up"
+        state = f"{self.left} more {'is' if self.left == 1 else 'are'} left" if self.left else "it is used up"
         have = "has" if self.number == 1 else "have"
-        return f"{counted(self.number, 'look')} {have} spent {share} of the error of this test part, {state}: {REMEDY}"
+        return (
+            f"{counted(self.number, 'look')} {have} spent {share} of the error of this test part, and {state}: {REMEDY}"
+        )
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Look":

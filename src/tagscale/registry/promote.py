@@ -92,8 +92,8 @@ def rollback(name: str, why: str = "rolled back by hand") -> dict[str, Any]:
         if not earlier:
             raise TagscaleError(
                 f"Model {name!r}: the present champion is {f'version {present}' if present else 'nobody'}, and the "
-                "history knows no earlier one to go back to. `tagscale promote VERSION` takes any of: "
-                f"{', '.join(existing)}."
+                "history knows no earlier one to go back to. `tagscale promote VERSION` makes another version champion "
+                f"(there: {', '.join(number for number in existing if number != present) or 'none'})."
             )
         return move(registry, "rollback", earlier[-1], present, why)
 

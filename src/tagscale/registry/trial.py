@@ -43,7 +43,7 @@ FOLDS = "tagscale.folds"  # hash of the settings of a partition in folds; missin
 WINDOW = "tagscale.window_seconds"  # "None" or a missing tag: the length of the model's own patches
 EVALUATED = "evaluation"  # folder of a run's artifacts, with the results that its version was registered with
 MOST_BYTES = 64 << 20  # of predictions that are kept there; with more, a champion is scored again
-GAINS = (0.01, 0.02, 0.05)  # true gains whose chance to pass is foretold
+GAINS = (0.01, 0.02, 0.05)  # true gains whose chance to pass is foretold; of non_inferior 0, too
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,9 @@ class Trial:
         if gap is None or gap.error == 0 or here < 2:
             return {}
         error = gap.error * float(np.sqrt(self.artists(part) / here))  # of a mean, as the root of the artists
-        chances = {f"{gain:g}": round(power(gain, error, min(gap.degrees, here - 1), level), 4) for gain in GAINS}
+        bar, degrees = self.params.registry.gate.bar, min(gap.degrees, here - 1)
+        gains = (0.0, *GAINS) if bar < 0 else GAINS
+        chances = {f"{gain:g}": round(power(gain - bar, error, degrees, level), 4) for gain in gains}
         return {"artists": here, "error": round(error, 6), "level": level, "chances": chances, "from": where}
 
     def _of_run(self, run: str, words: str) -> Model:

@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tagscale.evaluation.bootstrap import one_sided
 from tagscale.evaluation.metrics import METRICS
 from tagscale.report.appearance import DASHES, INK, STYLE
 from tagscale.report.figures import save_png
@@ -17,11 +18,14 @@ from tagscale.runtime.files import replacing
 PASSED, HELD, PLAIN = "#2e7d4f", "#b3261e", "#5a616a"  # of a condition that holds, of one that does not, of a group
 LONGEST = 38  # characters of a row's name
 STEPS = {  # what to do, by the first condition that failed
-    "cost": "Register a smaller or faster model, or raise the limit in registry.gate.",
+    "cost": "Register a smaller or faster model, or raise the limit in registry.gate: `tagscale register` then judges "
+    "this version again.",
     "champion": "No comparison is possible here. A person decides: `tagscale promote {version} --force --why TEXT`.",
     "validation": "Nothing was spent. The next candidate is compared again; a gain needs other data or another model.",
     "looks": "Draw a new test part: tracks of new artists, or another `partition.seed`. There the first candidate is "
     "promoted by hand, for the champion has learned from the new test tracks.",
+    "no floor": "Train that model, or take it out of registry.gate.floor: `tagscale register` then judges this "
+    "version again.",
     "floor": "A simpler model is as good. Look at the report: training went wrong, or the data are few.",
     "guard": "Look at the guarded tags in the report: their labels, their tracks, or a model trained on more of them.",
     "difference": "The version stays challenger, and later ones are judged as before.",
@@ -64,18 +68,25 @@ def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -
 def next_step(record: dict[str, Any], about: dict[str, Any]) -> str:
     """What to do after this verdict."""
     failed = [check["name"] for check in record["checks"] if not check["passed"]]
+    if not failed and about["alias"] != "champion":
+        return (
+            "Nothing: another version was made champion since, as `tagscale history` tells, and stays. `tagscale "
+            f"promote {about['version']}` makes this one champion again, or says what speaks against it."
+        )
     if not failed and record["champion"] is None:
         return "Nothing. Later candidates are held against this version."
     if not failed:
         return "Nothing. `tagscale rollback` makes the champion before it champion again."
-    step = STEPS[failed[0]].format(version=about["version"])
+    unlooked = failed[0] == "floor" and record["look"] is None
+    step = STEPS["no floor" if unlooked else failed[0]].format(version=about["version"])
     if stand_in := about.get("stand_in"):
         step = f"Version {stand_in}, the model of the floor, is champion in its place: there was none yet. " + step
-    gap = next((check["gap"] for check in record["checks"] if check["name"] == "difference"), None)
-    if failed[0] == "difference" and gap and gap["difference"] > record["margin"] and record["power"]:
-        needed = artists_needed(gap["difference"] - record["margin"], record["power"])
-        proof = f"proves a true gain of {gap['difference']:.3f} in four of five nights"
-        step += f" A test part of about {needed:,} artists {proof}."
+    check = next((check for check in record["checks"] if check["name"] == "difference" and check["gap"]), None)
+    if failed[0] == "difference" and check and record["power"]:
+        gap, excess = check["gap"], check["gap"]["difference"] - check["limit"]
+        if excess > 0 and one_sided(excess, gap["error"], gap["degrees"] + 1) > record["power"]["level"]:
+            proof = f"proves a true difference of {gap['difference']:+.3f} in four of five nights"
+            step += f" A test part of about {artists_needed(excess, record['power']):,} artists {proof}."
     return step
 
 

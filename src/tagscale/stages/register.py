@@ -68,9 +68,10 @@ def run(
     There `candidate_test` and `baseline_value` are the test scores that the report shows. `candidate_value` and
     `champion_value` are those that the gate compared: with a champion, without the tags of one artist alone.
 
-    A run of the same identity and weights is registered and judged only once, also by two processes at once. So a
-    manual rollback stays in force. Where there is no champion yet, and the candidate is below a model of its floor,
-    that model is registered, too, and becomes champion in its place (`stand_in` of registration.json is its version).
+    A run of the same identity and weights is registered only once, also by two processes at once, and judged only once
+    where the gate looked at the test part. A manual rollback stays in force. Where there is no champion yet, and the
+    candidate is below a model of its floor, that model is registered, too, and becomes champion in its place
+    (`stand_in` of registration.json is its version).
 
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
