@@ -98,10 +98,9 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", **sizes)
         self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
-    def picture(self, file: Path) -> None:
-        """The whole page as a PNG."""
-        width, height = self.value("[innerWidth, document.documentElement.scrollHeight]")
-        self.resize(width, height)
+    def picture(self, file: Path, height: int | None = None) -> None:
+        """The page down to a height as a PNG; the whole page by default."""
+        self.resize(*self.value(f"[innerWidth, {height or 'document.documentElement.scrollHeight'}]"))
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def nameless(self) -> list[dict[str, Any]]:
