@@ -24,7 +24,7 @@ from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.tags import Tags
 from tagscale.runtime.journal import Record
 from tagscale.runtime.signals import Interrupted
-from tagscale.serving.rows import read_records, read_rows
+from tagscale.serving.rows import read_records, read_rows, write_rows
 
 NAMES = ["music/Björk - 楽.wav", "music/good.wav", "music/short.wav", "music/silent.wav", "music/words.wav"]
 
@@ -93,7 +93,7 @@ def test_what_is_done_and_unchanged_is_skipped(
     assert scores.read_bytes() == before
     said = capsys.readouterr().out
     assert "6 files (6 unchanged and kept)" in said
-    assert "Rows of 1 files that this catalogue does not name stay in it." in said
+    assert "Rows of 1 file that this catalogue does not name stay in it." in said
     assert "1 without scores: silent: -120.0 dBFS" in said
 
 
@@ -171,6 +171,18 @@ def test_shards_together_are_the_whole(
     ]
     together = sorted(read_records(tmp_path / "scores.parquet"), key=lambda record: str(record["path"]))
     assert_same(together, sorted(read_records(whole), key=lambda record: str(record["path"])))
+
+
+def test_a_shard_fits_those_beside_it(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("music", "--out", str(tmp_path / "scores.parquet"), "--workers", "1", "--shard")
+    assert tag(*words, "1/2") == 0
+    assert tag(*words, "1/3") == 1
+    assert "part-1-of-2.parquet is of another number of shards than 3" in capsys.readouterr().err
+    first = tmp_path / "scores.parquet" / "part-1-of-2.parquet"
+    write_rows(first, [row | {"sha256": "0" * 64} for row in list(read_records(first))], TAGS)
+    assert tag(*words, "2/2") == 1
+    assert "a shard is there, and its rows are of" in " ".join(capsys.readouterr().err.split())
+    assert tag(*words, "2/2", "--anew") == 0
 
 
 def test_an_interrupted_run_resumes(

@@ -97,7 +97,7 @@ def test_shards_are_one_data_set_of_one_version(place: Path, monkeypatch: pytest
 def test_another_number_of_shards_is_refused(place: Path) -> None:
     plan = planned(place)
     tagging.tag(plan, 1)
-    with pytest.raises(TagscaleError, match=r"part-1-of-2\.parquet is of another number of shards than 3 \(kubernetes"):
+    with pytest.raises(TagscaleError, match=r"part-1-of-2\.parquet is of another number of shards than 3\."):
         planned(place, shards=3)
 
 

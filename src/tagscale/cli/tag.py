@@ -1,6 +1,7 @@
 """The command that tags: files for people to read, and catalogues to a table."""
 
 import json
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +85,8 @@ def tag(
         _print(tagger, catalogue, top or TOP, as_json)
         return
     target, part = _target(out, slice_of(shard))
+    if part and not anew:
+        _check_beside(target, tagger, embeddings)
     failed = _write(tagger, catalogue, target, part, embeddings, anew, workers)
     if strict and failed:
         raise typer.Exit(1)
@@ -122,6 +125,7 @@ def _print(tagger: "Tagger", files: list[str], top: int, as_json: bool) -> None:
 
 def _target(out: Path, part: tuple[int, int] | None) -> tuple[Path, tuple[int, int] | None]:
     """The file that takes the rows: `out`, or that of a shard in the folder `out`, in the format of its suffix."""
+    from tagscale.serving.output import check_shards
     from tagscale.serving.rows import suffix_of
 
     suffix = suffix_of(out)
@@ -134,7 +138,20 @@ def _target(out: Path, part: tuple[int, int] | None) -> tuple[Path, tuple[int, i
         raise TagscaleError(f"--shard {number}/{shards}: expected I/N with I from 1 to N.")
     if out.is_file():
         raise TagscaleError(f"{out}: a file; with --shard it is the folder of the shards. Give another --out.")
+    check_shards(out, shards)
     return out / f"part-{number}-of-{shards}{suffix}", part
+
+
+def _check_beside(shard: Path, tagger: "Tagger", embeddings: bool) -> None:
+    """Refuse a shard beside one of another model: an alias may have moved since that one was tagged."""
+    from tagscale.serving.output import misfit_of
+    from tagscale.serving.rows import read_known
+
+    others = (file for file in sorted(shard.parent.glob(f"part-*{shard.suffix}")) if file != shard)
+    for row in islice(chain.from_iterable(map(read_known, others)), 1):
+        if misfit := misfit_of(row, tagger, embeddings):
+            advice = "Tag all shards with one --version, give another --out, or --anew with every shard"
+            raise TagscaleError(f"{shard.parent}: a shard is there, and {misfit}. {advice}.")
 
 
 def _write(

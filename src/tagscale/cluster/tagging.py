@@ -21,6 +21,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.reading import read_json
 from tagscale.serving.catalogue import entries, shard_of
+from tagscale.serving.output import check_shards
 from tagscale.serving.tag_catalogue import tag_catalogue
 from tagscale.serving.tagger import Tagger
 
@@ -81,7 +82,7 @@ def plan(
         with replacing(tagger) as fresh:
             fresh.mkdir()
             version_files(registry.client, registered.name, registered.number, fresh).rename(fresh / "files")
-    _check_shards(folder, shards)
+    check_shards(folder, shards)
     (folder / SUCCESS).unlink(missing_ok=True)
     digest = AudioTagger.load(tagger / "files").sha256
     print(
@@ -157,16 +158,6 @@ def part(plan: Plan, number: int) -> Path:
 def plan_in(artifact: str) -> Plan:
     """The plan that the first task has handed on."""
     return read_json(Path(artifact), Plan, "tagscale pipelines submit --pipeline tag")
-
-
-def _check_shards(folder: Path, shards: int) -> None:
-    """Refuse a folder that is divided in another way: a file would have rows in two shards."""
-    others = sorted(file.name for file in folder.glob("part-*.parquet") if not file.stem.endswith(f"-of-{shards}"))
-    if others:
-        raise TagscaleError(
-            f"{folder}: {others[0]} is of another number of shards than {shards} (kubernetes.shards). Set that number "
-            "again, give another folder (scores), or delete the old files."
-        )
 
 
 def _spoiled(file: Path, what: str) -> TagscaleError:

@@ -173,7 +173,7 @@ class Output:
         def fitting() -> Iterator[Known]:
             nonlocal misfit
             for row in rows:
-                if misfit := self._misfit(row):
+                if misfit := misfit_of(row, self.tagger, self.embeddings):
                     return
                 yield row
 
@@ -185,16 +185,27 @@ class Output:
         else:
             self.journal.remove()
 
-    def _misfit(self, row: Known) -> str:
-        """Why a row that is there cannot stand beside those to come; "" where it can."""
-        if row.sha256 != self.tagger.sha256:
-            rows = f"{row.model} ({row.version}, sha256 {row.sha256[:12]})"
-            now = f"{self.tagger.model} ({self.tagger.version}, sha256 {self.tagger.sha256[:12]})"
-            return f"its rows are of {rows}, and this model is {now}"
-        if row.error is None and row.is_embedded != self.embeddings:
-            there, asked = ("without", "with") if self.embeddings else ("with", "without")
-            return f"its rows are {there} embeddings, and this command is {asked} --embeddings"
-        return ""
+
+def misfit_of(row: Known, tagger: Tagger, embeddings: bool) -> str:
+    """Why a row that is there cannot stand beside those to come; "" where it can."""
+    if row.sha256 != tagger.sha256:
+        rows = f"{row.model} ({row.version}, sha256 {row.sha256[:12]})"
+        now = f"{tagger.model} ({tagger.version}, sha256 {tagger.sha256[:12]})"
+        return f"its rows are of {rows}, and this model is {now}"
+    if row.error is None and row.is_embedded != embeddings:
+        there, asked = ("without", "with") if embeddings else ("with", "without")
+        return f"its rows are {there} embeddings, and this command is {asked} --embeddings"
+    return ""
+
+
+def check_shards(folder: Path, shards: int) -> None:
+    """Refuse a folder that is divided in another way: a file would have rows in two shards."""
+    others = sorted(file.name for file in folder.glob("part-*-of-*") if not file.stem.endswith(f"-of-{shards}"))
+    if others:
+        raise TagscaleError(
+            f"{folder}: {others[0]} is of another number of shards than {shards}. Take that number again (--shard; in "
+            "a pipeline kubernetes.shards), give another folder (--out; scores), or delete the old files."
+        )
 
 
 def partial_of(path: Path) -> Path:

@@ -19,6 +19,7 @@ from tagscale.registry.tagger import BATCH_SECONDS
 from tagscale.registry.tags import Tags
 from tagscale.runtime.ahead import Ahead
 from tagscale.runtime.machine import cores
+from tagscale.runtime.words import counted
 from tagscale.serving.catalogue import Entry
 from tagscale.serving.output import Output, writing
 from tagscale.serving.reading import Job, Outcome, read_all
@@ -76,11 +77,13 @@ class Progressed:
         states = {"tagged": self.tagged, "without scores": self.failed, "unchanged and kept": self.kept}
         counts = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
         pace = f", {self.pace()}" if self.new else ""
-        lines = [f"{out}: {self.total:,} files ({counts or 'none'}) in {duration(elapsed)}{pace}."]
+        lines = [f"{out}: {counted(self.total, 'file')} ({counts or 'none'}) in {duration(elapsed)}{pace}."]
         if self.others:
-            lines.append(f"Rows of {self.others:,} files that this catalogue does not name stay in it.")
+            lines.append(f"Rows of {counted(self.others, 'file')} that this catalogue does not name stay in it.")
         for reason, count in self.errors.most_common(SHOWN):
             lines.append(f"  {count:,} without scores: {reason}")
+        if more := self.errors.total() - sum(count for _, count in self.errors.most_common(SHOWN)):
+            lines.append(f"  {more:,} more without scores: {out} has their reasons in the column `error`")
         return lines
 
 
