@@ -129,7 +129,7 @@ def test_it_stops_in_time_and_goes_on_where_it_stopped(
     assert state_of(page) == {"wide": "run", "wider": f"run{twin}", "mel": "run"}
     text = page.read_text()
     assert "**This is not the paper's data: another corpus.**" in text
-    assert "3 of 3 rows are there." in text
+    assert "3 of 3 rows are there, with all their seeds.\n" in text
     assert "fewer are there" in text, "two models are no order"
     assert own_files(project) == own
     client = MlflowClient()
@@ -195,7 +195,7 @@ def test_the_papers_data_are_made_beside_those_of_the_project_and_figure_3_is_dr
     }
     text = page.read_text()
     assert "**This is not the paper's data: 2 tags, not 139.**" in text
-    assert "3 of 3 rows are there. `tagscale reproduce figure-3` makes or resumes the others." in text
+    assert "3 of 3 rows are there, with all their seeds.\n" in text
     assert re.search(r"\| Waveform, 500,000 songs \| 91.16 \| 56.42 \| 0.1504 \|.*\| run on 6 tracks \|", text)
     assert "![Scores over the number of training tracks](training_size.png)" in text
     assert (page.parent / "training_size.png").stat().st_size > 10_000
@@ -213,6 +213,7 @@ def test_the_papers_data_are_made_beside_those_of_the_project_and_figure_3_is_dr
 def test_the_page_alone_says_what_is_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("table-2", "--here", "--page-only") == 0
     page = project / "reproduce" / "table-2-default-corpus" / "page.md"
+    assert "0 of 3 rows are there, with all their seeds. `tagscale reproduce table-2 --here` makes" in page.read_text()
     assert set(state_of(page).values()) == {"not run", "not run, the same network as waveform-x2 at this width"}
     assert not (page.parent / "runs").exists()
     assert str(page.relative_to(project)) in capsys.readouterr().out
@@ -222,7 +223,8 @@ def test_the_page_alone_says_what_is_missing(project: Path, capsys: pytest.Captu
     ("words", "said"),
     [
         (["table-5"], "table-5: no table of the paper; there are table-1, table-2"),
-        (["table-2", "--here", "--rows", "crnn"], "--rows crnn: no row of table 2 has this in its name"),
+        (["table-2", "--rows", "crnn"], "--rows crnn: no row of table 2 has this in its name"),
+        (["table-2", "--page-only"], "reproduce/data/magnatagatune/partition: not there, so no row can be"),
         (["table-2"], "data/mtt: no such folder, where magnatagatune should be"),
     ],
 )

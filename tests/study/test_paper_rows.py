@@ -95,7 +95,8 @@ def test_an_order_is_of_what_the_paper_measured_itself() -> None:
     assert (roc.pairs, roc.width) == (21, pytest.approx(4.0))
     paper = [one.roc_auc or 0 for one in rows_of(2)[:9] if one.pr_auc is not None]
     assert roc.close == sum(abs(one - other) < 4 for place, one in enumerate(paper) for other in paper[:place])
-    assert "nearer together" in roc.words
+    assert roc.words.endswith("nor one near 1 for it.")
+    assert "does not speak" not in replace(roc, close=10).words, "intervals that tell most pairs apart"
     assert "interval" not in pr.words, "no intervals, no caution about them"
     assert compare_orders(rows[4:6]) == [], "two rows are no order"
 

@@ -52,9 +52,10 @@ def reproduce(
     Whatever is there already is not run again. params.yaml, runs/ and dvc.lock stay as they are.
     """
     from tagscale.stages.preflight import check_models
-    from tagscale.stages.reproduce import Reproduction, run, settings_of
+    from tagscale.stages.reproduce import PAGE, Reproduction, chosen, run, settings_of
 
     number = _number_of(table)
+    wanted = {row.model for row in chosen(number, rows)}
     project, preset = read_yaml(params), read_yaml(preset_file(f"table-{number}"))
     settings = settings_of(number, project, preset, width, here)
     named = [
@@ -68,14 +69,18 @@ def reproduce(
     )
     check_models(settings)
     options = {"--here": here, f"--width {width:g}": width < 1, f"--folder {folder}": folder.parent != FOLDER}
+    options |= {f"--params {params}": params != PARAMS}
     command = " ".join(["tagscale reproduce", table, *(option for option, given in options.items() if given)])
     console = Console(highlight=False, soft_wrap=True)
     with _time_limit(hours, console):
         is_own = here or (dataset_of(project["dataset"]) == settings.dataset and (DATA / "partition").exists())
-        inputs = _inputs(settings, is_own, with_descriptors=bool(settings.train.baselines) and not page_only)
+        inputs = _inputs(
+            settings, is_own, not page_only, bool(wanted & set(settings.train.baselines)) and not page_only
+        )
         reproduction = Reproduction(number, settings, inputs, folder, width, command)
         run(reproduction, rows=rows, only_page=page_only)
-    console.print(f"Page: {folder / 'page.md'}", markup=False)
+    if (folder / PAGE).exists():
+        console.print(f"Page: {folder / PAGE}", markup=False)
 
 
 def _number_of(table: str) -> int:
@@ -113,12 +118,15 @@ def _time_limit(hours: float | None, console: Console) -> Iterator[None]:
         timer.cancel()
 
 
-def _inputs(settings: Params, is_own: bool, with_descriptors: bool) -> "Inputs":
+def _inputs(settings: Params, is_own: bool, may_make: bool, with_descriptors: bool) -> "Inputs":
     """What the earlier stages made of the dataset; they run where it is not the project's and nothing is there yet.
 
     Args:
         is_own: the dataset is that of params.yaml, of which the project's stages made everything
+        may_make: run those stages, too
         with_descriptors: a row is of descriptors, which are computed where the project has none
+    Raises:
+        TagscaleError: nothing is there, and nothing may be made.
     """
     from tagscale.stages.reproduce import Inputs
 
@@ -128,6 +136,11 @@ def _inputs(settings: Params, is_own: bool, with_descriptors: bool) -> "Inputs":
     descriptors = (DATA if own else beside) / "descriptors"
     inputs = Inputs(data / "catalog", data / "partition", str(data / "store"), descriptors)
     if not is_own and not inputs.partition.exists():
+        if not may_make:
+            raise TagscaleError(
+                f"{inputs.partition}: not there, so no row can be. Without --page-only the command divides "
+                f"{settings.dataset.name} and runs the rows."
+            )
         _make_data(settings, data, inputs)
     if with_descriptors and not own:
         from tagscale.stages import describe

@@ -33,6 +33,7 @@ from tagscale.stages.training_of import training_of
 from tagscale.study.grid import Study, read_study
 from tagscale.study.paper_rows import (
     NOT_RUN,
+    RUN,
     Beside,
     Order,
     cells,
@@ -237,7 +238,7 @@ class Reproduction:
         there = [cell for cell in every if self.is_there(cell)]
         if there:
             (ours,) = measured(self.study(there)).values()
-            state = "run" if len(there) == len(every) else f"{len(there)} of {len(every)} seeds run"
+            state = RUN if len(there) == len(every) else f"{len(there)} of {len(every)} seeds run"
             tracks = f" on {ours.train_tracks:,} tracks" if row.train_size and self.apart else ""
             return Beside(row, model, ours, parameters, state + tracks + twin)
         return Beside(row, model, None, parameters, self._missing(every) + twin)
@@ -358,8 +359,9 @@ def _head(reproduction: Reproduction, besides: Sequence[Beside]) -> Iterator[str
         "that of ours alone."
     )
     yield "- Hours are those of the trainings, on the machine that made them."
-    done = sum(one.ours is not None for one in besides)
-    yield f"- {done} of {len(besides)} rows are there. `{reproduction.command}` makes or resumes the others."
+    done = sum(one.state.startswith(RUN) for one in besides)
+    others = "" if done == len(besides) else f" `{reproduction.command}` makes or resumes the others."
+    yield f"- {done} of {len(besides)} rows are there, with all their seeds.{others}"
 
 
 def _span_words(span: int | str) -> str:

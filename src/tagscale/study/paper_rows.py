@@ -20,7 +20,7 @@ from tagscale.study.grid import Study
 
 PRINTED = tuple(METRICS[key] for key in ("roc_auc", "pr_auc", "rmse"))  # that the paper has; fields of Row
 PERCENT = ("roc_auc", "pr_auc")  # as the paper prints them
-NOT_RUN = "not run"
+RUN, NOT_RUN = "run", "not run"
 ELSEWHERE = ("same data", "seeds", "hours", "state")  # in a report
 FEWEST_RANKED = 3  # rows that an order is made of
 
@@ -182,6 +182,11 @@ class Order:
     width: float
 
     @property
+    def is_coarse(self) -> bool:
+        """Whether our scores are too uncertain for the order of half of the pairs."""
+        return 2 * self.close >= self.pairs
+
+    @property
     def words(self) -> str:
         """What the order says, and what it cannot say."""
         label, count = self.metric.label, len(self.ranks)
@@ -191,8 +196,8 @@ class Order:
         points = "points" if self.metric.key in PERCENT else "in error"
         return (
             f"{said} The paper has {self.close} of the {self.pairs} pairs of them nearer together than one interval of "
-            f"ours is wide ({self.width:.2g} {points}): a ρ near 0 does not speak against the paper, nor one near 1 "
-            "for it."
+            f"ours is wide ({self.width:.2g} {points})"
+            + (": a ρ near 0 does not speak against the paper, nor one near 1 for it." if self.is_coarse else ".")
         )
 
 
