@@ -61,7 +61,7 @@ def test_the_run_that_goes_to_the_registry_is_named_where_it_is_another_models(t
     study, registry = study_of(tmp_path), load(ROOT / "params.yaml").registry
     assert len(answers(study, registry)[0].reasons) == 1, "it takes the recommended model"
     trees = registry.model_copy(update={"candidates": ["descriptors"], "metric": "roc_auc"})
-    said = "To the registry goes the best single run of its kinds by ROC-AUC, descriptors-all-0 (`registry`)."
+    said = "To the registry goes the best run by ROC-AUC of the kinds in `registry.candidates`, descriptors-all-0."
     assert answers(study, trees)[0].reasons[-1] == said
     assert answers(study, trees)[0].answer == "Spectrogram."
 

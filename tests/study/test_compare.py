@@ -471,7 +471,7 @@ def test_without_regression_tags_without_baselines_and_with_one_size(tmp_path: P
     found = conclude(read(files, baselines=[], sizes=["all"]), 101, 17)
     assert found.rival == "waveform", "the other front-end, where there is no baseline"
     assert found.findings[1].startswith("No baseline is in the grid")
-    assert "√MSE: nothing to compare, no tag of the test part could be scored." in found.findings
+    assert not any(words.startswith("√MSE") for words in found.findings), "which no tag of the study has"
     assert found.trends == ["No law over the training size is fitted: that takes 3 sizes, this study has 1."]
 
 

@@ -195,6 +195,16 @@ def test_numbers_are_the_tables(everything: list[Told]) -> None:
     assert count > 10
 
 
+def test_the_difference_of_level_models_is_the_first_score_less_the_second(everything: list[Told]) -> None:
+    count, pattern = 0, r"level, a difference of (-?\d\.\d+)(?: \[([^,]+), ([^]]+)\])?, (\d\.\d+) and (\d\.\d+)"
+    for told in (*everything, Told(15), Told(19)):  # two where the metric is an error
+        for difference, low, high, first, second in re.findall(pattern, " ".join(told.verdict.findings)):
+            assert float(difference) == pytest.approx(float(first) - float(second), abs=0.0011)
+            assert float(low or difference) <= float(difference) <= float(high or difference)
+            count += 1
+    assert count >= 4
+
+
 def test_no_measured_score_is_on_the_other_side_of_what_is_said_of_the_size(everything: list[Told]) -> None:
     crossings = 0
     for told in everything:

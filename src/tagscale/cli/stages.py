@@ -328,7 +328,7 @@ def register(
     registration: Annotated[Path, typer.Option(help="Folder of the registration's record.")] = Path("registration"),
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Register the best run, of any kind; it becomes champion if it beats the current one."""
+    """Register the best run, of any kind; it becomes champion if it passes the gate."""
     from tagscale.stages.register import run
 
     settings = read(params)

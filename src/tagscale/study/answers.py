@@ -56,7 +56,7 @@ def which(study: Study, registry: RegistryParams | None = None) -> Answer:
     candidate = study.candidate(registry.metric, registry.candidates) if registry else None
     if registry and candidate and candidate["model"] != best:
         run, by = run_name(*(candidate[key] for key in ("model", "size", "seed"))), METRICS[registry.metric].label
-        reasons.append(f"To the registry goes the best single run of its kinds by {by}, {run} (`registry`).")
+        reasons.append(f"To the registry goes the best run by {by} of the kinds in `registry.candidates`, {run}.")
     return Answer("Which model?", f"{at_start(label_of(best))}.", reasons, "good")
 
 

@@ -113,11 +113,11 @@ class Judge:
         return "beats" if gap.difference > 0 else "loses to"
 
     def by(self, first: str, second: str) -> str:
-        """The size of the difference after the verb: " by 0.030 [0.010, 0.050]"."""
+        """The size of the difference after the verb: " by 0.030 [0.010, 0.050]"; of level ones first minus second."""
         gap, words = self.gap(first, second), self.metric.words
         level = self.level(first, second)
-        amount = gap.difference if level else abs(gap.difference)
-        ends = [gap.low, gap.high] if level or gap.difference > 0 else [-gap.high, -gap.low]
+        sign = self.metric.sign if level else 1 if gap.difference > 0 else -1
+        amount, ends = sign * gap.difference, sorted((sign * gap.low, sign * gap.high))
         interval = "" if np.isnan(gap.low) else f" [{words(ends[0])}, {words(ends[1])}]"
         return f", a difference of {words(amount)}{interval}" if level else f" by {words(amount)}{interval}"
 
@@ -214,10 +214,13 @@ def _front_ends(study: Study, front_ends: list[str]) -> list[str]:
         return []
     tags, (first, second, *rest), sentences = tag_scores(study, study.largest), front_ends, []
     for metric in shown_in("scores"):
+        if not set(metric.kinds) & set(study.tags["kind"]):
+            continue
         judge = Judge(study, metric)
         then = _followers(judge, rest)
         if np.isnan(judge.scores[first]) or np.isnan(judge.scores[second]):
-            sentences.append(f"{metric.label}: nothing to compare, no tag of the test part could be scored.")
+            kind = f"{metric.kinds[0]} tag" if len(metric.kinds) == 1 else "tag"
+            sentences.append(f"{metric.label}: nothing to compare, no {kind} of the test part could be scored.")
         elif judge.score(first) == judge.score(second):
             names = f"{label_of(first)} and {label_of(second)}"
             sentences.append(f"{metric.label}: {names} are level at {judge.score(first)}{then}.")
@@ -303,9 +306,10 @@ def _single_tags(study: Study, test_tracks: int, test_artists: int) -> list[str]
     advice = "read single tags as hints, and the means over all tags as the finding."
     tags_with, measured = _measured_margin(study)
     if tags_with and measured >= 0.005:
-        some = "these tags" if tags_with == len(scored) else f"the {tags_with} that have an interval"
+        some = "half of these tags" if tags_with == len(scored) else f"half of the {tags_with} that have an interval"
+        some = "the one that has an interval" if tags_with == 1 else some
         return [
-            f"{about} The ROC-AUC of half of {some} is uncertain by ±{measured:.2f} or more "
+            f"{about} The ROC-AUC of {some} is uncertain by ±{measured:.2f} or more "
             f"({study.confidence:.0%}, bootstrap over artists): {advice}"
         ]
     if tags_with:
