@@ -1,4 +1,5 @@
-"""`tagscale serve` beside `mlflow models serve`: times, throughput and memory on the same model, and hostile uploads.
+"""`tagscale serve` beside `mlflow models serve`: times, throughput and memory on the same model, beside hostile uploads
+and long ones, too; and what a turn of a long recording takes.
 
     python benchmarks/http_server.py PROJECT AUDIO --output benchmarks/results/serving.md
 
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import base64
 import datetime
+import io
 import itertools
 import json
 import os
@@ -30,19 +32,28 @@ from urllib.request import urlopen
 
 import numpy as np
 import psutil
+import soundfile
+import torch
 from machine import processor
+from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import tagscale
 from fuzz.audio import changed, originals
+from tagscale import SAMPLE_RATE
+from tagscale.decoding.audio import decode_audio
+from tagscale.decoding.decode import Decoded
 from tagscale.decoding.formats import SUFFIXES
+from tagscale.evaluation.predict import BATCH_SECONDS
 from tagscale.params.load import registered_model
 
 CLIENTS, SECONDS = (1, 8), 6.0
 SHARE = 0.7  # of the slower server's throughput, in the open loop
 START_SECONDS = 600  # of a busy machine
 HOSTILE = 40  # files
-GOOD = 4  # clients beside a hostile one
+GOOD = 4  # clients beside a hostile one, or one with a long recording
+LONG_SECONDS = 19 * 60  # the server takes 20 minutes by default
 
 
 @dataclass
@@ -149,9 +160,9 @@ async def post(server: Server, content: bytes) -> int:
 
 
 async def closed(
-    server: Server, contents: Sequence[bytes], clients: int, seconds: float, hostile: Sequence[bytes] = ()
+    server: Server, contents: Sequence[bytes], clients: int, seconds: float, others: Sequence[bytes] = ()
 ) -> Stage:
-    """Clients that each send their next request when they have an answer; one more sends hostile files."""
+    """Clients that each send their next request when they have an answer; one more sends other files."""
     stage, begin, cpu = Stage(), time.monotonic(), server.cpu
 
     async def client(own: Sequence[bytes], keep: bool) -> None:
@@ -165,7 +176,7 @@ async def closed(
                 stage.statuses.append(status)
 
     shares = [contents[place::clients] for place in range(clients)]
-    await asyncio.gather(*(client(own, True) for own in shares), *([client(hostile, False)] if hostile else []))
+    await asyncio.gather(*(client(own, True) for own in shares), *([client(others, False)] if others else []))
     stage.seconds, stage.cpu = time.monotonic() - begin, server.cpu - cpu
     return stage
 
@@ -227,9 +238,30 @@ def measure(
     lines.append(row(f"open, {rate:.2f} a second", *stages))
     alone = [asyncio.run(closed(server, contents, GOOD, seconds)) for server in servers]
     lines.append(row(f"closed, {GOOD} clients", *alone))
-    beside = [asyncio.run(closed(server, contents, GOOD, seconds, hostile)) for server in servers]
-    lines.append(row(f"closed, {GOOD} clients, a hostile one beside", *beside))
+    for what, others in (("a hostile one", hostile), ("one with 19 minutes", [long_recording(contents)])):
+        beside = [asyncio.run(closed(server, contents, GOOD, seconds, others)) for server in servers]
+        lines.append(row(f"closed, {GOOD} clients, {what} beside", *beside))
     return lines
+
+
+def long_recording(contents: Sequence[bytes]) -> bytes:
+    """The files one after the other, again and again, in FLAC."""
+    samples = np.concatenate([decode_audio(content).samples for content in contents])
+    file = io.BytesIO()
+    soundfile.write(file, np.resize(samples, LONG_SECONDS * SAMPLE_RATE), SAMPLE_RATE, format="FLAC")
+    return file.getvalue()
+
+
+def turns(name: str, recording: Decoded) -> str:
+    """A line of the table of turns, in which a server hears a long recording with its course in time; on one thread."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    work = tagscale.load(name).audio.listen(recording, False, True, BATCH_SECONDS)
+    seconds, begin = list[float](), time.process_time()
+    for _ in work:
+        seconds.append(time.process_time() - begin)
+        begin = time.process_time()
+    return f"| {name} | {len(seconds)} | {max(seconds):.2f} | {sum(seconds):.1f} |"
 
 
 def main() -> None:
@@ -237,6 +269,7 @@ def main() -> None:
     parser.add_argument("project", type=Path)
     parser.add_argument("audio", type=Path)
     parser.add_argument("--version", default="1")
+    parser.add_argument("--also", nargs="*", default=["msd-musicnn"], help="whose turns are measured, too")
     parser.add_argument("--songs", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each stage")
     parser.add_argument("--rounds", type=int, default=2, help="of the closed loops, in turn")
@@ -276,6 +309,9 @@ def main() -> None:
     lines += ["", "| | mlflow | tagscale |", "|---|---|---|"]
     for what, values in (("s until it is ready", starts), ("MB before a request", idle), ("MB at the end", busy)):
         lines.append(f"| {what} | {' | '.join(f'{value:.0f}' for value in values)} |")
+    lines += ["", "| 19 minutes, with scores over time | turns | longest, CPU s | all, CPU s |", "|---|---|---|---|"]
+    recording = decode_audio(long_recording(contents))
+    lines += [turns(one, recording) for one in (f"{name}/{arguments.version}", *arguments.also)]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     head = f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores that others used as well (load {load})"
     head += f", {len(contents)} songs, {time.monotonic() - began:.0f} s. "
