@@ -139,14 +139,18 @@ def versions_of(rows: Rows) -> list[dict[str, Any]]:
 
 
 def clusters_of(paths: Sequence[str]) -> np.ndarray | None:
-    """The number of each file's folder, which in music libraries is an album's; None where files lie in few folders.
+    """The number of each file's folder, which in music libraries is an album's; None where folders tell nothing.
+
+    They tell nothing where they are few, and where each holds one file, as in what the server records.
 
     >>> clusters_of([f"artist {number // 2}/{number}.mp3" for number in range(20)])[:4].tolist()
     [0, 0, 1, 1]
+    >>> clusters_of([f"3f2a91c04d7e-{number}/song.mp3" for number in range(20)]) is None
+    True
     """
     folders = [str(PurePosixPath(path).parent) for path in paths]
     names, number = np.unique(np.array(folders, object), return_inverse=True)
-    return number if len(names) >= FEWEST_FOLDERS else None
+    return number if FEWEST_FOLDERS <= len(names) < len(paths) else None
 
 
 def reason_of(record: Mapping[str, Any]) -> str:
