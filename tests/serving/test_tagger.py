@@ -210,6 +210,9 @@ def test_where_mlflow_has_to_be_asked(project: Path, monkeypatch: pytest.MonkeyP
         ("nobody", r"No model 'nobody' in the registry at .* \(there: other, tagscale-tagger\)"),
         (Path("mlartifacts"), r"mlartifacts: no tagger there. Expected a packaged model \(with data/tagger/listening"),
         (Path("nowhere"), "nowhere: no tagger there"),
+        ("./nowhere", "'./nowhere': no such folder, and no name of a version"),
+        ("models/of/mine", "'models/of/mine': no such folder"),
+        ("", "'': no such folder"),
     ],
 )
 def test_a_wrong_name_says_what_there_is(

@@ -159,6 +159,9 @@ def load(which: str | Path = CHAMPION) -> Tagger:
     if isinstance(which, Path) or (os.sep in text and Path(text).is_dir()):
         return _from_folder(Path(which))
     text = text.removeprefix(_SCHEME)
+    if not text or text.startswith((".", os.sep)) or text.count(os.sep) > 1:
+        expected = "a version (champion, 4, other-model/4), a published encoder, or a folder that exists"
+        raise TagscaleError(f"{str(which)!r}: no such folder, and no name of a version; expected {expected}.")
     if match := _VERSION.fullmatch(text):
         return load_model(match["name"], match["version"])
     return load_model(registered_model(), text) if text in ALIASES or text.isdigit() else load_model(text)
