@@ -25,7 +25,10 @@ from tagscale.training import loop
 from user_folder import rows, tone, write_table
 
 ROOT = Path(__file__).parents[2]
-SHORT = {"train": {"max_steps": 8, "min_steps": 0, "validate_every": 4, "patches_per_track": 1}}
+SHORT = {
+    "dataset": {"name": "sounds"},
+    "train": {"max_steps": 8, "min_steps": 0, "validate_every": 4, "patches_per_track": 1},
+}
 MADE = {  # a preset of three rows; after rounding, two of them are one network
     "dataset": {"name": "magnatagatune", "source": "mtt", "root": "data/mtt", "tags": None, "split": "original"},
     "model": {
@@ -115,7 +118,7 @@ def test_it_stops_in_time_and_goes_on_where_it_stopped(
     assert run("table-2", "--here", "--hours", "0.5") == 0
     said = capsys.readouterr().out
     assert "Stopped after 0.5 hours; the same command resumes." in said
-    folder = project / "reproduce" / "table-2-default-corpus"
+    folder = project / "reproduce" / "table-2-sounds"
     twin = ", the same network as waveform-x2 at this width"
     assert state_of(folder / "page.md") == {"wide": "run", "wider": f"run{twin}", "mel": "begun, resumes"}
     assert steps == [*range(8), 0, 1, 2]
@@ -151,7 +154,7 @@ def test_killed_after_the_first_row_it_does_not_run_that_again(project: Path, mo
     shutil.copy(ROOT / "presets" / "table-3.yaml", project / "presets")
     words = ("table-3", "--here", "--width", "0.001", "--rows", "64 CNN")
     process = start(run_command, project, "reproduce", *words)
-    folder = project / "reproduce" / "table-3-default-corpus-width-0.001"
+    folder = project / "reproduce" / "table-3-sounds-width-0.001"
     first, second = (
         [folder / kind / f"spectrogram-64f-{units}u-all-0" for kind in ("runs", "results")] for units in (500, 200)
     )
@@ -212,7 +215,7 @@ def test_the_papers_data_are_made_beside_those_of_the_project_and_figure_3_is_dr
 
 def test_the_page_alone_says_what_is_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("table-2", "--here", "--page-only") == 0
-    page = project / "reproduce" / "table-2-default-corpus" / "page.md"
+    page = project / "reproduce" / "table-2-sounds" / "page.md"
     assert "0 of 3 rows are there, with all their seeds. `tagscale reproduce table-2 --here` makes" in page.read_text()
     assert set(state_of(page).values()) == {"not run", "not run, the same network as waveform-x2 at this width"}
     assert not (page.parent / "runs").exists()
@@ -231,6 +234,13 @@ def test_the_page_alone_says_what_is_missing(project: Path, capsys: pytest.Captu
 def test_what_cannot_be_run_is_named(project: Path, words: list[str], said: str, capsys: Any) -> None:
     assert run(*words) == 1
     assert said in capsys.readouterr().err
+
+
+def test_data_of_another_dataset_are_not_taken_for_those_of_the_settings(project: Path, capsys: Any) -> None:
+    settings = laid_over(read_yaml(project / "params.yaml"), {"dataset": {"name": "songs"}})
+    (project / "params.yaml").write_text(yaml.safe_dump(settings))
+    assert run("table-2", "--here", "--page-only") == 1
+    assert "data/catalog: holds sounds, and dataset.name of the settings is songs" in capsys.readouterr().err
 
 
 def test_rows_are_chosen_by_text_or_pattern() -> None:

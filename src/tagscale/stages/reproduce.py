@@ -261,8 +261,14 @@ def run(reproduction: Reproduction, *, rows: str | None = None, only_page: bool 
     Returns:
         The page.
     Raises:
-        TagscaleError: no row is named so; see also the stages train and evaluate.
+        TagscaleError: no row is named so, or the catalog is of another dataset; see also the stages train and evaluate.
     """
+    dataset, name = reproduction.params.dataset.name, reproduction.catalog.name
+    if name != dataset:
+        raise TagscaleError(
+            f"{reproduction.inputs.catalog}: holds {name}, and dataset.name of the settings is {dataset}. `dvc repro "
+            f"partition` makes what the rows need of {dataset}."
+        )
     wanted = chosen(reproduction.table, rows)
     cells = dict.fromkeys(cell for row in wanted for cell in reproduction.cells_of(row))
     missing = [] if only_page else [cell for cell in cells if not reproduction.is_there(cell)]
