@@ -94,6 +94,14 @@ def test_other_artists_of_the_same_music_are_no_drift(tagger: AudioTagger) -> No
     assert reason_of(record) == "No tag's shift is significantly larger than the margin of 0.06."
 
 
+def test_the_profiles_own_tracks_are_no_drift(tagger: AudioTagger) -> None:
+    """A classifier that meets tracks under both names, in turn, takes each for the other: nothing is learned."""
+    record = found(tagger, rows_of(music(0)))
+    assert not record["drift"]
+    assert record["together"]["chance"] < 0.4
+    assert record["together"]["p"] == 1
+
+
 def test_a_tag_that_shifts_is_named_with_its_size(tagger: AudioTagger) -> None:
     record = found(tagger, rows_of(music(1, jazz=-1.5)))
     assert record["drift"]

@@ -284,15 +284,15 @@ def _comparisons(
     tables: int,
 ) -> list[Comparison]:
     """The shifts of a table, tested together; it is one of `tables` that decide."""
-    adjusted = [min(tables * p, 1) for p in holm([one.p(margin) for one in shifts.values()])]
+    wrong = {name for name in (TOGETHER, SOUND) if name in shifts and shifts[name].chance <= 0.5}  # nothing is learned
+    adjusted = holm([1.0 if name in wrong else one.p(margin) for name, one in shifts.items()])
     before, now = (_middles(frame) for frame in values)
     comparisons = []
     for (name, one), p in zip(shifts.items(), adjusted, strict=True):
+        p = min(tables * p, 1)
         low, high, level = (None if np.isnan(number) else float(number) for number in (*one.interval(CONFIDENCE), p))
-        has_learned = name not in (TOGETHER, SOUND) or one.chance > 0.5  # as no classifier has that errs
-        drifts = p < LEVEL and has_learned
         middle, decided = (before.get(name), now.get(name)), shares.get(name, (None, None))
-        comparisons.append(Comparison(name, one.chance, low, high, level, drifts, *middle, *decided))
+        comparisons.append(Comparison(name, one.chance, low, high, level, p < LEVEL, *middle, *decided))
     return comparisons
 
 
