@@ -200,6 +200,14 @@ def test_names_from_the_data_cannot_become_markup(tmp_path: Path, undrawn: None)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+def test_a_study_of_values_alone_says_nothing_of_ranks(tmp_path: Path, undrawn: None) -> None:
+    files = make_study(tmp_path, kinds=("regression",), sizes={"all": 802})
+    text = words_of(page_of(files, study_of(files, sizes=["all"])))
+    assert "ROC-AUC" not in text
+    assert "black tick" not in text
+    assert "There is no line: a fitted law takes 3 sizes, and this study has 1." in text
+
+
 def test_tags_that_no_model_could_learn_are_named_by_their_training_size(page: str) -> None:
     words = words_of(page)
     assert "Tags that could not be scored, or not be learned" in words

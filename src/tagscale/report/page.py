@@ -23,7 +23,7 @@ from tagscale.report.appearance import colour_of, outline_of
 from tagscale.report.templates import templates
 from tagscale.report.words import TERMS, Meaning, coverage, directions, duration, interval_words, rate_words
 from tagscale.runtime.reading import Damaged, read_json
-from tagscale.runtime.words import listed
+from tagscale.runtime.words import at_start, listed
 from tagscale.study.advice import advice
 from tagscale.study.answers import answers
 from tagscale.study.compare import groups_of, tag_scores
@@ -74,11 +74,13 @@ def render(
         mlflow: address of the page of the trainings, which the report links
     """
     table = study.comparison.assign(rate=training_rates(study))
-    tags, scored = tag_scores(study, study.largest), _scored(table)
+    kinds = set(study.tags["kind"])
+    metrics = [metric for metric in shown_in("scores") if kinds & set(metric.kinds)]
+    tags, scored = tag_scores(study, study.largest), _scored(table, metrics)
     longest = max((time.seconds for time in times), default=0.0)
     environment = templates()
     environment.filters["names"] = lambda text: _coloured(str(text), study.everyone)
-    environment.filters["name"] = label_of
+    environment.filters |= {"name": label_of, "at_start": at_start}
     environment.filters["number"] = lambda value: NOTHING if np.isnan(value) else f"{value:.2f}"
     return environment.get_template("page.html").render(
         study=study,
@@ -89,8 +91,9 @@ def render(
         steps=_steps(study),
         meanings=MEANINGS,
         linked=set(),
-        directions=directions(shown_in("scores")),
-        coverage=coverage(shown_in("scores")),
+        kinds=kinds,
+        directions=directions(metrics),
+        coverage=coverage(metrics),
         whiskers=f"Whiskers: {study.confidence:.0%} intervals." if study.intervals else "",
         looks={model: {"colour": colour_of(model), "outline": outline_of(model)} for model in study.everyone},
         rates=bool(table["rate"].notna().any()),
@@ -164,9 +167,8 @@ def _steps(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def _scored(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The parts in the first table, each with its metrics; on the test part frequent tags stand beside all tags."""
-    metrics = shown_in("scores")
+def _scored(table: pd.DataFrame, metrics: list[Metric]) -> list[dict[str, Any]]:
+    """The parts in the first table, each with the metrics; on the test part frequent tags stand beside all tags."""
     test = []
     for metric in metrics:
         frequent = [one for one in METRICS.values() if one.of == metric.key and metric.main]
@@ -262,7 +264,8 @@ def _trend_basis(study: Study) -> str:
     """How the front-ends' lines are drawn."""
     sizes = study.runs["train_tracks"].nunique()
     if sizes < FEWEST:
-        return f"Means are joined: a fitted law takes {FEWEST} sizes, and this study has {sizes}."
+        joined = "Means are joined" if sizes > 1 else "There is no line"
+        return f"{joined}: a fitted law takes {FEWEST} sizes, and this study has {sizes}."
     laws = (
         ""
         if not study.intervals

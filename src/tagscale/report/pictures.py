@@ -20,11 +20,11 @@ from tagscale.study.qualitative import Qualitative
 Picture = dict[str, str]  # uri, alt
 
 
-def training_size(study: Study) -> list[Picture]:
-    """One picture a metric on the first axis, then the same on the second one, if there are two."""
-    table = study.comparison
-    pictures = []
-    for scale, metric in product(figures.scales(study), scored_metrics(study)):
+def training_size(study: Study) -> list[list[Picture]]:
+    """One picture a metric on the first axis, and a row of the same on the second one, if there are two."""
+    table, scales = study.comparison, figures.scales(study)
+    rows_of: dict[str, list[Picture]] = {scale: [] for scale in scales}
+    for scale, metric in product(scales, scored_metrics(study)):
         words = []
         for model in study.everyone:
             rows = table[table["model"] == model].to_dict("records")
@@ -33,8 +33,8 @@ def training_size(study: Study) -> list[Picture]:
         axis = f"the number of training tracks ({scale} scale)"
         alt = f"{METRICS[metric].label} over {axis}: {'; '.join(words)}."
         panel = figures.panel(figures.draw_training_size, study, metric, scale, width=3.7, height=3.2)
-        pictures.append(_picture(alt, panel))
-    return pictures
+        rows_of[scale].append(_picture(alt, panel))
+    return list(rows_of.values())
 
 
 def groups(means: pd.DataFrame, models: list[str]) -> list[Picture]:
