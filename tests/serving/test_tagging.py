@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_tagged(
 
     monkeypatch.setattr(Path, "iterdir", refusing)  # root, who may run the tests, is refused nothing
     first, *others = tag_files(tagger, [folder])
-    assert (first.name, first.error) == (str(folder / "album"), "cannot be read (Permission denied)")
+    assert (first.name, first.error) == (str(folder / "album"), "cannot be read (no permission)")
     assert [Path(file.name).name for file in others if file.scores] == ["song.flac", "song.wav"]
 
 

@@ -126,7 +126,8 @@ def decode_samples(samples: np.ndarray, rate: int, name: str = "samples", longes
     if frames.dtype.kind == "i" and frames.dtype.itemsize > 4:  # what NumPy makes of any integers
         raise AudioError(path, f"{frames.dtype}, whose full scale nobody knows; expected floats in [-1, 1], or int16")
     if frames.shape[1] > MAX_CHANNELS:
-        raise AudioError(path, f"{frames.shape[1]} channels: expected (channels, n) with {MAX_CHANNELS} at most")
+        expected = f"(channels, n) with {MAX_CHANNELS} at most; of (n, channels), as soundfile reads, that is samples.T"
+        raise AudioError(path, f"{frames.shape[1]} channels: expected {expected}")
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
         for first in range(0, len(frames), BLOCK_SAMPLES):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tagscale.decoding.formats import SUFFIXES
+from tagscale.decoding.opened import unreadable
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.paths import Ambiguous, Locator
 from tagscale.runtime.words import as_text
@@ -115,7 +116,7 @@ def _named_by(argument: str) -> Iterator[Entry]:
         try:
             yield from _lines(path.read_bytes(), path.parent, comments=".m3u" in lower)
         except OSError as error:
-            raise TagscaleError(f"{path}: cannot be read ({error.strerror}); expected a list of audio files.") from None
+            raise TagscaleError(f"{path}: {unreadable(error)}; expected a list of audio files.") from None
     else:
         yield _entry(argument, None)
 
@@ -154,7 +155,7 @@ def audio_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
             state = path.stat()
             inside = sorted(path.iterdir(), reverse=True)
         except OSError as error:
-            yield path, f"cannot be read ({error.strerror})"
+            yield path, unreadable(error)
             continue
         if (state.st_dev, state.st_ino) not in read:
             read.add((state.st_dev, state.st_ino))
