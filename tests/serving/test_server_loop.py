@@ -1,5 +1,6 @@
 """The process that holds the models: its batches, and the versions that it takes up."""
 
+import base64
 import queue
 import time
 from dataclasses import asdict, dataclass
@@ -11,9 +12,10 @@ import pytest
 
 from registry.tiny import song, tiny_tagger
 from tagscale.decoding.decode import decode_samples
+from tagscale.registry.scorers import result_of
 from tagscale.registry.tags import Tags
 from tagscale.runtime.errors import TagscaleError
-from tagscale.serving.server.held import Held
+from tagscale.serving.server.held import Held, spectrogram
 from tagscale.serving.server.lineup import BESIDE, LEAD, Slot, State
 from tagscale.serving.server.model import Models, WaitingLoop
 from tagscale.serving.server.work import MORE
@@ -116,6 +118,19 @@ def test_a_long_recording_is_heard_in_turns_between_which_others_have_theirs(tmp
     assert "silent" in held.answer([request("long", taggram=True)])[0]["error"]
     (failed,) = held.answer([request("long", taggram=True) | {"facts": {"source_seconds": 10.0}}])
     assert "could not be scored" in failed["error"]
+
+
+def test_a_spectrogram_comes_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = song(1, 9.0)
+    whole = result_of(spectrogram(samples))
+    assert whole["columns"] == 9 * 16_000 // 256
+    monkeypatch.setattr("tagscale.serving.server.held.PICTURE_SECONDS", 2)
+    assert len(list(spectrogram(samples))) == 5
+    parts = result_of(spectrogram(samples))
+    levels, others = (np.frombuffer(base64.b64decode(one.pop("data")), np.uint8).astype(int) for one in (whole, parts))
+    assert parts == whole
+    np.testing.assert_allclose(others, levels, atol=1)
+    assert np.ptp(levels) == 255
 
 
 def tagged(tags: list[Tags]) -> list[Any]:

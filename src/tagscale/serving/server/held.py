@@ -25,6 +25,7 @@ from tagscale.serving.server.work import MORE, Answer
 logger = logging.getLogger(__name__)
 
 COLUMNS = 1200  # of a spectrogram to look at, at most
+PICTURE_SECONDS = 240  # of audio in a turn of it: 90 MB
 
 
 class Held:
@@ -59,8 +60,8 @@ class Held:
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """What the version says of recordings, or `MORE`: then the next turn of this one is to be asked for.
 
-        Short ones are scored in one batch. One that is longer than a turn, or whose course in time is asked for, is
-        heard alone, a turn each time, so that others need not wait for its end.
+        Short ones are scored in one batch. One that is longer than a turn, or whose course in time or spectrogram is
+        asked for, is heard alone, a turn each time, so that others need not wait for its end.
         """
         for gone in [file for file in self.begun if not Path(file).exists()]:  # whoever asked has left
             del self.begun[gone]
@@ -72,14 +73,14 @@ class Held:
 
     def _is_long(self, request: Request) -> bool:
         seconds = request["facts"]["source_seconds"]
-        return bool(request["taggram"]) or seconds > self.turn_seconds
+        return bool(request["taggram"] or request["spectrogram"]) or seconds > self.turn_seconds
 
     def _batch(self, requests: Sequence[Request]) -> list[Answer]:
         """Score recordings in one batch; one by one where that fails, so that only the guilty one has no scores."""
         try:
             recordings = [_recording(request) for request in requests]
             tags = self.tagger.hear(recordings, embed=any(request["embedding"] for request in requests))
-            return [self._said(*each, None) for each in zip(requests, recordings, tags, strict=True)]
+            return [self._said(*each, None) for each in zip(requests, tags, strict=True)]
         except Exception as error:
             if len(requests) > 1:
                 return [self._batch([request])[0] for request in requests]
@@ -102,14 +103,17 @@ class Held:
         recording = _recording(request)
         course, embed = request["taggram"], request["embedding"]
         tags, windows = yield from self.tagger.listen(recording, embed, course, self.turn_seconds)
-        return self._said(request, recording, tags, windows)
+        answer = self._said(request, tags, windows)
+        if request["spectrogram"] and not tags.error:
+            answer["spectrogram"] = yield from spectrogram(recording.samples)
+        return answer
 
     def _failed(self, error: Exception) -> Answer:
         logger.warning("a recording could not be scored", exc_info=not isinstance(error, TagscaleError))
         reason = str(error) if isinstance(error, TagscaleError) else f"it could not be scored ({error!r})"
         return {**self.names, "error": reason}
 
-    def _said(self, request: Request, recording: Decoded, tags: Tags, windows: Windows) -> Answer:
+    def _said(self, request: Request, tags: Tags, windows: Windows) -> Answer:
         if tags.error:
             return {**self.names, "error": tags.error}
         answer = {**self.names, "scores": tags.scores}
@@ -121,8 +125,6 @@ class Held:
             answer["taggram"] = {"times": times.tolist(), "scores": by_tag}
         if request["embedding"] and tags.embedding is not None:
             answer["embedding"] = tags.embedding.tolist()
-        if request["spectrogram"]:
-            answer["spectrogram"] = spectrogram(recording.samples)
         return answer
 
 
@@ -133,20 +135,29 @@ def _recording(request: Request) -> Decoded:
     return Decoded(samples=samples, **request["facts"])
 
 
-def spectrogram(samples: np.ndarray) -> dict[str, Any]:
+def spectrogram(samples: np.ndarray) -> Generator[None, None, dict[str, Any]]:
     """The log-mel that models hear, as a picture: bytes from the least value to the greatest, base64.
+
+    It is computed in turns of PICTURE_SECONDS, of which one is in memory at a time.
 
     Returns:
         seconds: of a column; bands: rows, from 0 Hz to 8 kHz; columns; data: row by row, the lowest band first
     """
     from tagscale.audio.logmel import HOP, LogMel  # here: torchaudio takes a second to import
 
-    with torch.inference_mode():
-        wave = torch.from_numpy(samples.astype(np.float32) / FULL_SCALE)
-        bands = LogMel()(torch.nn.functional.pad(wave, (0, max(0, 2 * HOP - len(wave))))[None])[0]  # (bands, frames)
-        step = math.ceil(bands.shape[1] / COLUMNS)
-        columns = torch.nn.functional.avg_pool1d(bands[None], step, ceil_mode=True)[0]
-        span = (columns.max() - columns.min()).clamp(min=1e-6)
-        picture = ((columns - columns.min()) / span * 255).round().to(torch.uint8)
+    samples = samples if len(samples) >= 2 * HOP else np.pad(samples, (0, 2 * HOP - len(samples)))
+    log_mel, frames, parts = LogMel(), len(samples) // HOP, list[torch.Tensor]()
+    step = math.ceil(frames / COLUMNS)
+    turn = max(1, PICTURE_SECONDS * SAMPLE_RATE // (step * HOP)) * step
+    for first in range(0, frames, turn):
+        before = min(first, 1)  # a frame looks back as far as one hop
+        wave = torch.from_numpy(samples[(first - before) * HOP : (first + turn) * HOP].astype(np.float32) / FULL_SCALE)
+        with torch.inference_mode():
+            bands = log_mel(wave[None])[..., before:]  # (1, bands, frames)
+            parts.append(torch.nn.functional.avg_pool1d(bands, step, ceil_mode=True)[0])
+        yield
+    columns = torch.cat(parts, dim=1)
+    span = (columns.max() - columns.min()).clamp(min=1e-6)
+    picture = ((columns - columns.min()) / span * 255).round().to(torch.uint8)
     data = base64.b64encode(picture.numpy().tobytes()).decode()
     return {"seconds": step * HOP / SAMPLE_RATE, "bands": len(picture), "columns": picture.shape[1], "data": data}
