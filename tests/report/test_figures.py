@@ -169,7 +169,7 @@ def test_small_studies_are_drawn_too(tmp_path: Path) -> None:
 def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
     tags = tag_scores(study, "all")
     shown = [
-        *pictures.training_size(study),
+        *sum(pictures.training_size(study), []),
         *pictures.groups(groups_of(study, "all"), study.everyone),
         *pictures.learning_curves(study, study.with_curves),
     ]
@@ -181,7 +181,7 @@ def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
         assert not re.search(r'(href|src)="(?!#)', svg), "a picture that would load something"
         assert len(picture["alt"]) > 30
     row = study.runs.query("model == 'waveform' and size == '300'")["test_pr_auc"].mean()
-    assert f"{row:.3f} at 300" in pictures.training_size(study)[1]["alt"]
+    assert f"{row:.3f} at 300" in pictures.training_size(study)[0][1]["alt"]
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_a_model_that_nobody_gave_a_look_is_drawn_all_the_same(tmp_path: Path) -
     study = study_of(tmp_path, models=["waveform", "my_own"], baselines=[], seeds=(0,), pr_auc=lambda *cell: 0.3)
     axes = figures.panel(figures.draw_training_size, study, "pr_auc", "log").axes[0]
     assert appearance.NEUTRAL_COLOUR in {line.get_color() for line in axes.lines}
-    assert "my own" in pictures.training_size(study)[0]["alt"]
+    assert "my own" in pictures.training_size(study)[0][0]["alt"]
 
 
 @pytest.fixture(scope="module")

@@ -129,6 +129,7 @@ def draw_sets(axes: Axes, pairs: pd.DataFrame, models: Sequence[str]) -> None:
     sums = shown.assign(each=each).groupby(["set", "model"], sort=False)["each"].sum()
     table = sums.unstack("model")[list(models)]
     bars(axes, table.loc[table.max(axis=1).sort_values(kind="stable").index])
+    axes.set_xlim(left=0)
     axes.set_title("impossible pairs in 100 test tracks")
 
 

@@ -26,7 +26,7 @@ from tagscale.runtime.reading import Damaged, read_json
 from tagscale.runtime.words import at_start, listed
 from tagscale.study.advice import advice
 from tagscale.study.answers import answers
-from tagscale.study.compare import groups_of, tag_scores
+from tagscale.study.compare import first_metrics, groups_of, tag_scores
 from tagscale.study.grid import Study
 from tagscale.study.laws import FEWEST, REACH
 from tagscale.study.paper_rows import Section
@@ -74,8 +74,7 @@ def render(
         mlflow: address of the page of the trainings, which the report links
     """
     table = study.comparison.assign(rate=training_rates(study))
-    kinds = set(study.tags["kind"])
-    metrics = [metric for metric in shown_in("scores") if kinds & set(metric.kinds)]
+    metrics = first_metrics(study)
     tags, scored = tag_scores(study, study.largest), _scored(table, metrics)
     longest = max((time.seconds for time in times), default=0.0)
     environment = templates()
@@ -91,7 +90,7 @@ def render(
         steps=_steps(study),
         meanings=MEANINGS,
         linked=set(),
-        kinds=kinds,
+        kinds=set(study.tags["kind"]),
         directions=directions(metrics),
         coverage=coverage(metrics),
         whiskers=f"Whiskers: {study.confidence:.0%} intervals." if study.intervals else "",

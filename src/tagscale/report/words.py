@@ -106,9 +106,11 @@ def coverage(metrics: Collection[Metric]) -> str:
     >>> from tagscale.evaluation.metrics import PR_AUC, RMSE, ROC_AUC
     >>> coverage([ROC_AUC, PR_AUC, RMSE])
     'ROC-AUC and PR-AUC over the classification tags, √MSE over the regression tags'
+    >>> coverage([RMSE])
+    '√MSE over the regression tags'
     """
     labels = {kind: [metric.label for metric in metrics if kind in metric.kinds] for kind in KINDS}
-    return ", ".join(f"{listed(names)} over the {kind} tags" for kind, names in labels.items())
+    return ", ".join(f"{listed(names)} over the {kind} tags" for kind, names in labels.items() if names)
 
 
 def shortened(name: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import METRICS, Metric, check_known, shown_in
+from tagscale.evaluation.metrics import METRICS, Metric, check_known
 from tagscale.params.blocks import RegistryParams
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
@@ -25,7 +25,7 @@ from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.identity import run_name
 from tagscale.runtime.tables import write_csv
 from tagscale.study.answers import answers, headline
-from tagscale.study.compare import all_scores, groups_of, main_scores, tag_scores
+from tagscale.study.compare import all_scores, first_metrics, groups_of, main_scores, tag_scores
 from tagscale.study.grid import Study, read_study
 from tagscale.study.paper_rows import beside_study
 from tagscale.study.qualitative import Qualitative, qualitative
@@ -100,7 +100,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], parti
 def print_results(study: Study, verdict: Verdict, registry: RegistryParams, console: Console) -> None:
     """The result table (test part), the first answers and the findings on the terminal."""
     wide = console.width >= 130
-    metrics = shown_in("scores")
+    metrics = first_metrics(study)
     each = len(metrics) if wide else 3  # three metrics with their intervals fit on 80 columns
     for first in range(0, len(metrics), each):
         console.print(_table(study, metrics[first : first + each], wide))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tagscale.evaluation.bootstrap import Difference, paired
-from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, main_metric, shown_in
+from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, Metric, main_metric, shown_in
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import run_name
 from tagscale.study.grid import Study
@@ -80,6 +80,12 @@ def groups_of(study: Study, size: str) -> pd.DataFrame:
     ]
     ends = pd.concat(tables).groupby(keys, sort=False)[["low", "high"]].mean().astype(float).reset_index()
     return group_scores(tag_scores(study, size)).merge(ends, how="left", on=keys)
+
+
+def first_metrics(study: Study) -> list[Metric]:
+    """The metrics of the first table that score a kind of tags which the study has, whether or not a tag was scored."""
+    kinds = set(study.tags["kind"])
+    return [metric for metric in shown_in("scores") if kinds & set(metric.kinds)]
 
 
 def scored_metrics(study: Study) -> list[str]:

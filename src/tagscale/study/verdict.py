@@ -18,11 +18,10 @@ from tagscale.evaluation.metrics import (
     ROC_AUC,
     Metric,
     main_metric,
-    shown_in,
 )
 from tagscale.models.spec import label_of
 from tagscale.runtime.words import at_start, counted, listed
-from tagscale.study.compare import tag_scores
+from tagscale.study.compare import first_metrics, tag_scores
 from tagscale.study.comparison import FEW_SEEDS
 from tagscale.study.grid import Study
 from tagscale.study.trends import trends
@@ -213,9 +212,7 @@ def _front_ends(study: Study, front_ends: list[str]) -> list[str]:
     if len(front_ends) < 2:
         return []
     tags, (first, second, *rest), sentences = tag_scores(study, study.largest), front_ends, []
-    for metric in shown_in("scores"):
-        if not set(metric.kinds) & set(study.tags["kind"]):
-            continue
+    for metric in first_metrics(study):
         judge = Judge(study, metric)
         then = _followers(judge, rest)
         if np.isnan(judge.scores[first]) or np.isnan(judge.scores[second]):
