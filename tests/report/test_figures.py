@@ -169,7 +169,7 @@ def test_small_studies_are_drawn_too(tmp_path: Path) -> None:
 def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
     tags = tag_scores(study, "all")
     shown = [
-        *sum(pictures.training_size(study), []),
+        *(picture for row in pictures.training_size(study) for picture in row),
         *pictures.groups(groups_of(study, "all"), study.everyone),
         *pictures.learning_curves(study, study.with_curves),
     ]
