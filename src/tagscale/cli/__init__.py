@@ -24,6 +24,7 @@ from tagscale.cli import (
     watch,
 )
 from tagscale.runtime.command import command
+from tagscale.runtime.machine import respect_quota
 
 app = typer.Typer(
     help="Train, compare, register and use music taggers.",
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         console.print(kind, style="bold red", end=" ")
         console.print(rest, markup=False, highlight=False, soft_wrap=True)  # commands in it stay whole
 
+    respect_quota()
     with command(say):
         app(arguments)
 

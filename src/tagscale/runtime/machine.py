@@ -1,8 +1,41 @@
 """What the machine offers."""
 
+import math
 import os
+from contextlib import suppress
+from pathlib import Path
+
+QUOTAS = ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")  # of control groups, version 2 and 1
+THREADS = "OMP_NUM_THREADS"
 
 
-def cores() -> int:
-    """Processor cores that this process may use; a container or a scheduler may grant fewer than there are."""
+def cores(control: Path = Path("/sys/fs/cgroup")) -> int:
+    """Processor cores that this process may use; a container or a scheduler may grant fewer than there are.
+
+    Args:
+        control: where the container's control group lies
+    """
+    return max(1, math.ceil(min(_present(), _quota(control))))
+
+
+def respect_quota() -> None:
+    """Let libraries that count the machine's cores start only as many threads as the container's quota grants.
+
+    To be called before they are imported. What is set stays.
+    """
+    if cores() < _present():
+        os.environ.setdefault(THREADS, str(cores()))
+
+
+def _present() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quota(control: Path) -> float:
+    """Cores that the container's quota grants; infinite where there is none."""
+    for files in QUOTAS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            quota, period = " ".join((control / file).read_text() for file in files).split()
+            if int(quota) > 0:
+                return int(quota) / int(period)
+    return math.inf
