@@ -32,15 +32,21 @@ class Study:
 
 
 @pytest.fixture(scope="session")
-def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all worker processes of pytest share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def tiny_study(session_folder: Path) -> Study:
     """Every stage through the command line's own functions, on the settings of tests/tiny.yaml; nobody changes it.
 
     All worker processes of pytest share one: the first makes it, the others wait.
     """
     from tagscale.runtime.lock import in_turn
 
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny-study"
+    folder = session_folder / "tiny-study"
     keys_read = folder / "keys_read.json"
     with in_turn(folder.with_suffix(".lock")):
         if not keys_read.exists():
@@ -75,12 +81,13 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="session")
-def programs() -> Iterator[Path]:
+def programs(session_folder: Path, testrun_uid: str) -> Iterator[Path]:
     """A folder for PATH with programs of tagscale, DVC and kfp that begin at once, see tests/warm."""
     import warm
 
-    with tempfile.TemporaryDirectory(prefix="warm-") as folder, warm.serving(Path(folder)) as programs:
-        yield programs  # not in pytest's folder: addresses of sockets are short
+    short = Path(tempfile.gettempdir()) / f"warm-{testrun_uid[:8]}"  # pytest's own is too long for a socket's address
+    with warm.serving(short, session_folder / "warm.lock") as programs:
+        yield programs
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -125,12 +132,12 @@ def sqlite_without_waiting() -> Iterator[None]:
 def pytest_collection() -> Iterator[None]:
     """No garbage is looked for while modules are imported, nor in them later: collection takes half the time.
 
-    In tests it is looked for after 10,000 new objects, not 700 as by default: that takes a twentieth of the time.
+    In tests it is looked for after 100,000 new objects, not 700 as by default: that takes a tenth of the time.
     """
     gc.disable()
     yield
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(100_000, 10, 10)
     gc.enable()
 
 

@@ -44,8 +44,9 @@ def test_a_signal_reaches_the_command_and_its_end_the_caller(programs: Path, tmp
 
 def test_programs_outlive_their_server(tmp_path: Path) -> None:
     def kill_and_ask() -> None:
-        with warm.serving(tmp_path) as programs:
-            (server,) = (child for child in psutil.Process().children() if str(tmp_path / "server") in child.cmdline())
+        folder = tmp_path / "warm"
+        with warm.serving(folder, tmp_path / "lock") as programs:
+            (server,) = (child for child in psutil.Process().children() if str(folder) in child.cmdline())
             os.kill(server.pid, signal.SIGKILL)
             server.wait(30)
             done = run(tmp_path, "tagscale", "--version", programs=programs)

@@ -5,12 +5,15 @@ server imports everything, once, and forks for each command. The command has its
 standard streams, and ends with its own exit status. `programs` is a folder for the front of PATH; its `tagscale`,
 `dvc` and `python3` are small clients of the server.
 
-Should the server have ended, the programs are the plain ones, and a warning at the end of the tests says what it said.
+All workers of pytest share a server. Should it have ended, the programs are the plain ones, and a warning at the end of
+the tests says what it said.
 
 What a fresh process does at its start is not tested by this. So the first `dvc repro` of test_orchestrators.py, with
 every stage in it, does without.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -18,33 +21,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tagscale.runtime.lock import in_turn
+
 HERE = Path(__file__).parent
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Path]:
-    """Serve inside the block. Yields the folder of programs.
+def serving(folder: Path, lock: Path) -> Iterator[Path]:
+    """Serve inside the block; a server that another process started in this folder is taken.
+
+    It lives as long as any process holds the pipe `users` open, and removes the folder at its end.
 
     The module server.py has the name that would come first to mind: once pytest imports it, the package has that name.
+
+    Args:
+        folder: not there, or made by this; of a short name, as addresses of sockets must be
+        lock: file of the lock under which the server starts and ends
+    Yields:
+        the folder of programs
     """
-    programs, address = folder / "programs", folder / "server"
+    process = None
+    with in_turn(lock):
+        if not (folder / "users").exists():
+            process = _start(folder, lock)
+        users = os.open(folder / "users", os.O_RDWR)  # to read, too: else it fails where the server was killed
+    try:
+        yield folder / "programs"
+    finally:
+        if process and process.poll() is not None:
+            text = (folder / "said").read_text()[-2000:]
+            warnings.warn(f"the server of commands ended early with {process.returncode}: {text}", stacklevel=1)
+            shutil.rmtree(folder)
+        os.close(users)
+
+
+def _start(folder: Path, lock: Path) -> "subprocess.Popen[bytes]":
+    """Write the programs, and start their server."""
+    programs, said = folder / "programs", folder / "said"
     programs.mkdir(parents=True)
-    client = (HERE / "client.py").read_text().replace("ADDRESS", str(address)).replace("PYTHON", sys.executable)
+    client = (
+        (HERE / "client.py").read_text().replace("ADDRESS", str(folder / "server")).replace("PYTHON", sys.executable)
+    )
     for name in ("tagscale", "dvc", "python3"):
         (programs / name).write_text(f"#!{sys.executable} -IS\n{client}")
         (programs / name).chmod(0o755)
-    words = [sys.executable, str(HERE / "server.py"), str(address), str(programs / "python3")]
-    said = folder / "said"
-    with (
-        open(said, "wb") as errors,
-        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=folder) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n", said.read_text()
-        yield programs
-        if process.poll() is not None:
-            text = f"the server of commands ended early with {process.returncode}: {said.read_text()[-2000:]}"
-            warnings.warn(text, stacklevel=1)
-        process.stdin.close()  # it ends with this
-        process.wait()
+    os.mkfifo(folder / "users")
+    words = [sys.executable, str(HERE / "server.py"), str(folder), str(lock)]
+    with open(said, "wb") as errors:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, cwd=folder)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n", said.read_text()
+    process.stdout.close()
+    return process

@@ -1,4 +1,4 @@
-"""The server of commands: `server.py ADDRESS PYTHON`. It ends when its standard input ends."""
+"""The server of commands: `server.py FOLDER LOCK`. It ends, with its folder, when no process has `users` open."""
 
 import atexit
 import gc
@@ -8,6 +8,7 @@ import os
 import pkgutil
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -16,6 +17,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+
+from tagscale.runtime.lock import in_turn
 
 PACKAGES = ("tagscale.cli", "tagscale.stages", "tagscale.registry", "tagscale.training", "tagscale.models")
 OTHERS = (
@@ -29,20 +32,27 @@ OTHERS = (
 )
 
 
-def serve(address: str) -> dict[str, Any] | None:
+def serve(folder: Path, lock: Path) -> dict[str, Any] | None:
     """Fork for each request. Returns the request in the process that is to run it; None at the end."""
+    users, waiting = os.open(folder / "users", os.O_RDONLY | os.O_NONBLOCK), select.poll()
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        listener.bind(str(folder / "server"))
         listener.listen()
+        waiting.register(listener, select.POLLIN)
+        waiting.register(users, 0)  # that nobody has it open is told all the same
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the guardians
         print("ready", flush=True)
         while True:
-            ready, _, _ = select.select([listener, sys.stdin], [], [])
-            if listener not in ready:
-                return None
+            if users in dict(waiting.poll()):
+                with in_turn(lock):
+                    if users in dict(waiting.poll(0)):
+                        shutil.rmtree(folder)
+                        return None
+                continue
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
+                os.close(users)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 return guard(connection)
             connection.close()
@@ -115,9 +125,10 @@ def load() -> None:
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     load()
-    if work := serve(sys.argv[1]):
+    place = Path(sys.argv[1])
+    if work := serve(place, Path(sys.argv[2])):
         try:
-            run(work, sys.argv[2])
+            run(work, str(place / "programs" / "python3"))
             end(0)
         except SystemExit as exit:
             end(exit.code)
