@@ -48,6 +48,7 @@ def study_of_curves(
         partition_hash="p" * 12,
         runs=pd.DataFrame(runs),
         tags=empty,
+        groups=empty,
         curves=empty,
         unscored=empty,
         unlearned=empty,

@@ -130,6 +130,7 @@ class _Rows:
             partition_hash="p" * 12,
             runs=pd.DataFrame(self.runs),
             tags=pd.concat(self.tags, ignore_index=True),
+            groups=pd.DataFrame(),
             curves=pd.DataFrame(),
             unscored=pd.DataFrame(),
             unlearned=pd.DataFrame(),

@@ -56,9 +56,10 @@ def run(
         TagscaleError: a cell of the grid is missing or unreadable; the runs, the partition, or the catalog do not
             belong together; unknown registry.metric.
     """
-    study, parts, verdict = _read(params, runs, results, partition)
+    study, parts = _read(params, runs, results, partition)
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
     heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
+    verdict = _conclude(study, parts)
     times = read_times(timings, [*names, *study.everyone])
     paper = beside_study(study, params.dataset.source, parts.split, len(parts.tags))
     from tagscale import tracking  # here, because `show` does without mlflow, which takes seconds to import
@@ -93,8 +94,8 @@ def run(
 
 def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], partition: Path) -> None:
     """Print the table and the findings again, without writing anything. Raises as `run`."""
-    study, _, verdict = _read(params, runs, results, partition)
-    print_results(study, verdict, params.registry, Console())
+    study, parts = _read(params, runs, results, partition)
+    print_results(study, _conclude(study, parts), params.registry, Console())
 
 
 def print_results(study: Study, verdict: Verdict, registry: RegistryParams, console: Console) -> None:
@@ -146,9 +147,7 @@ def _score(row: Mapping[Any, Any], metric: Metric, wide: bool) -> Text:
     return cell
 
 
-def _read(
-    params: Params, runs: Sequence[Path], results: Sequence[Path], partition: Path
-) -> tuple[Study, Partition, Verdict]:
+def _read(params: Params, runs: Sequence[Path], results: Sequence[Path], partition: Path) -> tuple[Study, Partition]:
     check_known(params.registry.metric, "registry.metric")
     grid = params.train
     study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
@@ -158,8 +157,12 @@ def _read(
             f"{partition} is partition {parts.hash}, but the runs were made on {study.partition_hash}. "
             "Run `dvc repro` to make them again on the present one."
         )
+    return study, parts
+
+
+def _conclude(study: Study, parts: Partition) -> Verdict:
     test = parts.rows("test")
-    return study, parts, conclude(study, len(test), test["artist"].nunique())
+    return conclude(study, len(test), test["artist"].nunique())
 
 
 def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, folder: Path) -> None:

@@ -6,9 +6,8 @@ import pandas as pd
 from tagscale.evaluation.bootstrap import Difference, paired
 from tagscale.evaluation.metrics import ARTISTS, GUESS, METRICS, OF_TAGS, Metric, main_metric, shown_in
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.identity import run_name
 from tagscale.study.grid import Study
-from tagscale.study.tables import ENDS, read_groups
+from tagscale.study.tables import ENDS
 
 
 def difference(study: Study, first: str, second: str, metric: str, size: str) -> Difference:
@@ -73,12 +72,8 @@ def groups_of(study: Study, size: str) -> pd.DataFrame:
     The ends are means over seeds, as those of tags; NaN where the results have none.
     """
     keys = ["group", "kind", "model"]
-    tables = [
-        read_groups(study.folders[run_name(model, size, seed)][1]).assign(model=model)
-        for model in study.everyone
-        for seed in study.seeds
-    ]
-    ends = pd.concat(tables).groupby(keys, sort=False)[["low", "high"]].mean().astype(float).reset_index()
+    groups = study.groups[study.groups["size"] == size]
+    ends = groups.groupby(keys, sort=False)[["low", "high"]].mean().astype(float).reset_index()
     return group_scores(tag_scores(study, size)).merge(ends, how="left", on=keys)
 
 

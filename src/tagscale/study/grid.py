@@ -30,6 +30,7 @@ from tagscale.study.tables import (
     Record,
     ResultFacts,
     RunCell,
+    read_groups,
     read_history,
     read_resamples,
     read_tags,
@@ -51,6 +52,8 @@ class Study:
     runs: one row a run: model, size, seed, train_tracks, parameters, seconds, valid_<metric> and test_<metric>.
     tags: one row a run, part and tag: model, size, seed and the columns of per_tag.csv, with the ends of the tag's
         intervals, `<metric>_low` and `_high`, NaN where it has none.
+    groups: one row a run and group of tags: model, size, seed and the columns of per_group.csv; without rows where the
+        results have no intervals.
     curves: one row a run and validation: model, size, seed, step, train_loss, valid_loss, kept; of train.models only.
     unscored: part, tag, reason.
     unlearned: train_tracks, tag, reason: tags that the training tracks say nothing about, whatever the model.
@@ -68,6 +71,7 @@ class Study:
     partition_hash: str
     runs: pd.DataFrame
     tags: pd.DataFrame
+    groups: pd.DataFrame
     curves: pd.DataFrame
     unscored: pd.DataFrame
     unlearned: pd.DataFrame
@@ -314,6 +318,7 @@ def read_study(
         partition_hash=any_identity.partition_hash,
         runs=pd.DataFrame([run_row(*pair) for pair in pairs]),
         tags=stacked(pairs, read_tags),
+        groups=stacked(pairs, lambda pair: read_groups(pair[2]["folder"])),
         curves=stacked([pair for pair in pairs if group_of(pair[0].model) == "models"], read_history, CURVES),
         unscored=unscored(scored[cell.name] for cell in cells),
         unlearned=unlearned(trained[cell.name] for cell in cells),

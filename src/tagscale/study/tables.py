@@ -26,6 +26,7 @@ RESAMPLES = ("resample", *METRICS)
 CURVES = ("step", "train_loss", "valid_loss")
 HISTORY = ("step", "train_loss", "valid_loss")
 EPOCHS = ("epoch", *HISTORY[1:])  # before trainings were counted in steps
+OF_GROUPS = ("group", "kind", "tags", "score", "low", "high")
 Record = dict[str, Any]  # what a run.json or metrics.json says, with its folder
 Scores = dict[str, FiniteFloat | None]  # by metric; None where nothing can be scored
 
@@ -127,14 +128,11 @@ def read_tags(pair: Pair) -> pd.DataFrame:
 
 
 def read_groups(folder: Path) -> pd.DataFrame:
-    """per_group.csv of a run's results: group, kind, tags, score, low, high; no rows where there are no intervals.
-
-    Results of an earlier tagscale have none. Raises Damaged.
-    """
-    output, numbers = result_output(folder), ("tags", "score", "low", "high")
+    """per_group.csv; no rows where the results have no intervals, or are of an earlier tagscale. Raises Damaged."""
+    output = result_output(folder)
     if not (folder / PER_GROUP).exists() and PER_GROUP not in output.facts(Seal).get("files", {}):
-        return pd.DataFrame(columns=["group", "kind", *numbers])
-    return csv_in(output, PER_GROUP, ("group", "kind"), numbers)
+        return pd.DataFrame(columns=list(OF_GROUPS))
+    return csv_in(output, PER_GROUP, OF_GROUPS[:2], OF_GROUPS[2:])
 
 
 def read_resamples(pair: Pair) -> pd.DataFrame:
