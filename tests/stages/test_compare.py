@@ -17,6 +17,7 @@ from tagscale.evaluation.metrics import METRICS
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.partition.divide import Partition
 from tagscale.report import figures
+from tagscale.report.appearance import colour_of
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
 from tagscale.stages import compare
@@ -128,7 +129,8 @@ def test_the_files_hold_the_studys_numbers(compared: Compared) -> None:
 def test_the_plots_are_long_tables(compared: Compared) -> None:
     points = pd.read_csv(compared.reports / "plots" / "training_size.csv")
     ends = [f"{metric}_{end}" for metric in METRICS for end in ("low", "high")]
-    assert points.columns.tolist() == ["model", "size", "seed", "train_tracks", *METRICS, *ends]
+    assert points.columns.tolist() == ["model", "size", "seed", "train_tracks", *METRICS, *ends, "colour"]
+    assert dict(zip(points["model"], points["colour"], strict=True))["waveform"] == colour_of("waveform")
     assert len(points) == 9
     assert len(pd.read_csv(compared.reports / "plots" / "learning_curves.csv")) == 2 * 3 * 12
     tags = pd.read_csv(compared.reports / "plots" / "per_tag.csv")

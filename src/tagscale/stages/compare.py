@@ -182,12 +182,12 @@ def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, fol
 
 
 def _save_plots(study: Study, heard: Qualitative | None, folder: Path) -> None:
-    """Long tables, a row a point, for `dvc plots`."""
+    """Long tables, a row a point with its model's colour, for `dvc plots`."""
     folder.mkdir()
-    _to_csv(points(study), folder / "training_size.csv")
-    _to_csv(tag_scores(study, study.largest), folder / "per_tag.csv")
     curves = study.curves[["model", "size", "seed", *CURVES]]
-    _to_csv(curves, folder / "learning_curves.csv")
+    tables = {"training_size": points(study), "per_tag": tag_scores(study, study.largest), "learning_curves": curves}
+    for name, table in tables.items():
+        _to_csv(table.assign(colour=table["model"].map(colour_of)), folder / f"{name}.csv")
     if heard is not None and not heard.confusion.empty:
         _to_csv(heard.confusion, folder / "confusion.csv")
 
