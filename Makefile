@@ -35,7 +35,7 @@ export GX_ANALYTICS_ENABLED := false
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run results ui test test-fast test-containers fuzz wheel image image-serve image-tag lint k8s-check format lock clean
+.PHONY: help setup run results ui test test-fast test-containers fuzz wheel image image-serve image-tag style lint k8s-check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -65,7 +65,7 @@ results: setup ## Print the result table again, and where to look
 ui: setup ## Start MLflow on the local store: compare experiments, see the registered model
 	@tagscale ui --port $(PORT)
 
-test: setup lint ## Check style and types, run all tests
+test: setup style ## Check style, run all tests, of which one checks the types
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: setup ## Run all tests except the slow ones
@@ -96,9 +96,11 @@ image-serve: ## Build IMAGE-serve, which serves and tags; with TORCH_INDEX the s
 image-tag: ## Print the tag that `make image` gives the image
 	@echo $(TAG)
 
-lint: setup ## Run ruff and mypy
+style: setup
 	@ruff check .
 	@ruff format --check .
+
+lint: style ## Run ruff and mypy
 	@mypy
 
 k8s-check: setup ## Render the overlays of k8s/ and validate every resource strictly (needs kubectl, no cluster)

@@ -73,6 +73,7 @@ def test_against_numpy(design: dict[str, object]) -> None:
     np.testing.assert_allclose(found, reference(wave, **design), atol=tolerance)
 
 
+@pytest.mark.slow
 def test_another_rate_against_numpy() -> None:
     """Choi et al.: decibels at 12 kHz."""
     wave = torch.tensor(chirp(5_000), dtype=torch.float32)

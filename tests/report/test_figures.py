@@ -49,6 +49,7 @@ def pixels_of(path: Path, model: str) -> int:
     return int((np.abs(image - np.array(mpl.colors.to_rgb(appearance.colour_of(model)))).max(axis=2) < 0.02).sum())
 
 
+@pytest.mark.slow
 def test_every_figure_opens_and_shows_its_models(study: Study, tmp_path: Path) -> None:
     tags = tag_scores(study, "all")
     shown = {

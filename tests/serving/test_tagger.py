@@ -245,6 +245,7 @@ print(*sorted({"mlflow", "pandas", "sklearn", "torch._dynamo", "xgboost"} & set(
 """
 
 
+@pytest.mark.slow
 def test_a_process_imports_what_its_model_needs_and_no_more(project: Path, file: Path) -> None:
     """Among them nothing that takes as long as the first song: MLflow, scikit-learn, torch's compiler."""
     done = subprocess.run(

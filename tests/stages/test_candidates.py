@@ -235,6 +235,7 @@ def test_validation_scores_are_of_members_chosen_without_the_tracks_artist(
         np.testing.assert_allclose(own[held_out].to_numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_registered_as_one_model_and_tags_audio_as_it_was_evaluated(
     ensembled: SoundStudy, study: SoundStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -166,6 +166,7 @@ def test_the_comparison_is_in_the_run_of_the_study(compared: Compared) -> None:
     assert logged.artifacts == [("report.html", None), ("comparison.csv", None), ("figures", "figures")]
 
 
+@pytest.mark.slow
 def test_with_a_catalog_the_predictions_are_looked_at(tmp_path: Path, undrawn: None) -> None:
     files = make_study(tmp_path, sizes={"all": 300}, kinds=("classification",), epochs=3)
     catalog = make_catalog(tmp_path / "catalog", Partition.load(files.partition))

@@ -157,6 +157,7 @@ def test_a_size_that_no_fold_holds_is_refused(study: SoundStudy) -> None:
         study.train(study.params(), "descriptors", 60, 0, "descriptors-60-0")
 
 
+@pytest.mark.slow
 def test_folds_that_are_complete_are_kept_after_an_interruption(
     study: SoundStudy,
     parts: Partition,

@@ -356,6 +356,7 @@ def test_the_floor_becomes_the_first_champion_where_the_candidate_is_below_it(
     assert len(look_records(Registry.open(NAME))) == 2, "nothing was looked at again"
 
 
+@pytest.mark.slow
 def test_a_floor_that_the_gate_holds_back_is_not_said_to_be_champion(study: TinyStudy) -> None:
     study.set_skill("spectrogram", -2.0)
     study.set_skill("waveform", 0.0)
@@ -366,6 +367,7 @@ def test_a_floor_that_the_gate_holds_back_is_not_said_to_be_champion(study: Tiny
     assert "in its place" not in (study.root / "registration" / "gate.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy) -> None:
     study.set_skill("waveform", 2.0)
     outcome = registered(study, with_gate(study, floor=["waveform"]))

@@ -17,6 +17,7 @@ from tagscale.models.spec import label_of
 from tagscale.study.answers import answers, headline
 from tagscale.study.verdict import Verdict, conclude
 
+pytestmark = pytest.mark.slow
 NUMBERS = (3, 14, 74, 78, 79, 100, 127, 133, 134, 136, 138, 139, 147, 148, 158)  # of 180 those that say most
 NAMES = {label_of(model).lower(): model for model in POOL}
 NAME = f"({'|'.join(re.escape(name) for name in sorted(NAMES, key=len, reverse=True))})"

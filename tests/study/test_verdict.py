@@ -182,6 +182,7 @@ def rescored(study: Study, valid: Sequence[float], test: Sequence[float]) -> Stu
     return replace(study, runs=runs, resamples=resamples)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(0.1, 0.6), min_size=10, max_size=10), st.sampled_from([1, 25]))
 def test_no_two_sentences_about_a_pair_disagree(five: Study, scores: list[float], nearer: int) -> None:
