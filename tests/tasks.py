@@ -1,6 +1,7 @@
-"""What the workers of tests/runtime/test_processes.py do: they import it from here."""
+"""What processes do that tests start: they import it from here, and little else."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -43,3 +44,12 @@ def prepare() -> None:
 def prepared(number: int) -> int:
     """How often `prepare` was called in this process."""
     return calls
+
+
+def fail_in_the_second() -> None:
+    """End the second of two processes that train as one, with status 3."""
+    assert os.environ["WORLD_SIZE"] == "2"
+    assert os.environ["MASTER_PORT"]
+    if os.environ["RANK"] == "1":
+        sys.exit(3)
+    time.sleep(60)

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import tasks
 from killed import start
 from sounds import Sounds, architecture, make_sounds, settings
 from tagscale.audio.patches import SpacedPatches
@@ -181,18 +181,10 @@ def test_without_a_gpu_devices_are_processes() -> None:
     assert processes_wanted(2, batch=16) == 2
 
 
-def fail_in_the_second() -> None:
-    assert os.environ["WORLD_SIZE"] == "2"
-    assert os.environ["MASTER_PORT"]
-    if os.environ["RANK"] == "1":
-        sys.exit(3)
-    time.sleep(60)
-
-
 @pytest.mark.slow
 def test_a_process_that_fails_ends_the_others_with_a_word(tmp_path: Path) -> None:
     with pytest.raises(TagscaleError, match=r"on 2 processes ended: process 1 failed \(exit status 3\)"):
-        launch(2, fail_in_the_second)
+        launch(2, tasks.fail_in_the_second)
 
 
 @pytest.mark.slow

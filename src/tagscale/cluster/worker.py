@@ -7,7 +7,6 @@ from typing import Any
 
 from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
-from tagscale.stages.train import train_share
 
 PATHS = ("catalog", "partition", "run", "unfinished")  # of a request; `inputs` may be an address, too
 
@@ -47,6 +46,8 @@ def _train(file: Path) -> None:
             f"This process should be one of {expected}, but knows of {size} (WORLD_SIZE). Start it by torchrun, with "
             "so many processes in all."
         )
+    from tagscale.stages.train import train_share  # here: what cannot train says so before these seconds
+
     params = content.pop("params")
     train_share(params, content | {name: None if content[name] is None else Path(content[name]) for name in PATHS})
 
