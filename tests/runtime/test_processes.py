@@ -103,6 +103,14 @@ def test_a_process_that_cannot_be_started_says_why(monkeypatch: pytest.MonkeyPat
         list(answers(partial(tasks.square, {}), range(2), workers=2))
 
 
+def test_processes_that_end_before_they_begin_are_no_fault_of_a_task() -> None:
+    """As those of a script that starts them while it is imported."""
+    with pytest.raises(TagscaleError, match="A worker process ended twice before it began"):
+        list(answers(str, [1, 2], workers=2, prepare=sys.exit))
+    with pytest.raises(TagscaleError, match="__main__"):
+        Crew(str, 1, prepare=sys.exit).ask(1)
+
+
 def test_tasks_are_taken_as_they_are_needed() -> None:
     others, source = set(active_children()), iter(range(1000))
     found = answers(partial(tasks.square, {}), source, workers=2)

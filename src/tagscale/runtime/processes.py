@@ -20,11 +20,17 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from tagscale.runtime.errors import TagscaleError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 ATTEMPTS = 2  # the system may also kill a process for want of memory, which another task has used up
 ORPHAN_SECONDS = 2.0  # between two looks whether the parent lives
+UNBEGUN = (
+    "A worker process ended twice before it began; what it printed says why. It imports the script that calls, so a "
+    'script does its work below `if __name__ == "__main__":`.'
+)
 PER_WORKER = 2  # tasks started, or finished and waiting for an earlier one
 
 
@@ -61,6 +67,7 @@ def answers(
 
     Raises:
         Exception: whatever `answer` raises.
+        TagscaleError: processes end before they take a task.
     """
     crew = [_Worker(answer, prepare) for _ in range(workers)]
     source, under_way = iter(tasks), list[_Task]()
@@ -101,7 +108,7 @@ class Crew:
             self.idle.put(worker)
 
     def ask(self, task: Any, seconds: float | None = None) -> Any:
-        """The answer to one task, or `Lost`; waits for a worker that is idle. Raises whatever `answer` raises.
+        """The answer to one task, or `Lost`; waits for a worker that is idle. Raises as `answers`.
 
         Args:
             seconds: how long the task may take once it has begun; None: for ever
@@ -138,7 +145,7 @@ class _Worker:
         self.body = answer, prepare
         self.pipe: Connection | None = None  # readable when there is an answer, or when the process died
         self.task: _Task | None = None
-        self.deadline = math.inf
+        self.has_begun, self.deadline = False, math.inf
 
     def begin(self, task: _Task) -> None:
         """Send a task to the process."""
@@ -149,8 +156,9 @@ class _Worker:
             with _ctrl_c_blocked():  # which the process inherits: it would print a traceback before `_work` begins
                 self.process.start()
             theirs.close()
+            self.has_begun = False
         self.task, task.waits, task.attempts = task, False, task.attempts + 1
-        self.deadline = math.inf if task.seconds is None else time.monotonic() + task.seconds
+        self.deadline = _deadline(task)
         with suppress(OSError):  # the process has just died: `receive` meets the closed pipe
             self.pipe.send(task.content)
 
@@ -158,14 +166,21 @@ class _Worker:
         """Take the answer from the pipe, or the process's death. Raises what the process raised."""
         assert self.task is not None
         assert self.pipe is not None
-        task, self.task = self.task, None
+        task = self.task
         try:
+            if not self.has_begun:  # which is the first that it says
+                self.pipe.recv()
+                self.has_begun, self.deadline = True, _deadline(task)
+                return
             answer, error = _receive(self.pipe)
         except (EOFError, OSError):
             self.stop()
-            task.waits = task.attempts < ATTEMPTS
+            self.task, task.waits = None, task.attempts < ATTEMPTS
+            if not task.waits and not self.has_begun:
+                raise TagscaleError(UNBEGUN) from None
             task.answer = () if task.waits else (Lost(),)
             return
+        self.task = None
         if error is not None:
             raise error
         task.answer = (answer,)
@@ -184,6 +199,10 @@ class _Worker:
                 self.process.join()
             self.pipe.close()
             self.pipe = None
+
+
+def _deadline(task: _Task) -> float:
+    return math.inf if task.seconds is None else time.monotonic() + task.seconds
 
 
 @contextmanager
@@ -215,6 +234,7 @@ def _work(pipe: Connection, answer: Callable[[Any], Any], prepare: Callable[[], 
     if prepare:
         prepare()
     with suppress(EOFError, OSError):  # the parent closed the pipe
+        pipe.send("begun")
         while True:
             task, result, failure = pipe.recv(), None, None
             try:
