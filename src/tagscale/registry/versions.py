@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
+from tagscale.models.pretrained import ENCODERS, model_name
 from tagscale.registry.turn import one_writer
 from tagscale.runtime.errors import TagscaleError
 from tagscale.tracking import connect, database_of, explained, registry_uri
@@ -149,7 +150,8 @@ class Registry:
 def _no_model(name: str, uri: str, known: Sequence[str]) -> NoSuchModel:
     return NoSuchModel(
         f"No model {name!r} in the registry at {uri} (there: {', '.join(known) or 'none'}). `tagscale register` "
-        "registers the best run of a finished study, which `dvc repro` makes; or set registry.name in params.yaml."
+        "registers the best run of a finished study, which `dvc repro` makes; or set registry.name in params.yaml. "
+        f"Published taggers are {', '.join(map(model_name, ENCODERS))}."
     )
 
 
