@@ -30,9 +30,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export GX_ANALYTICS_ENABLED := false
 
-# Each worker process runs whole files of tests, in the order of tests/conftest.py. There is one more of them than cores,
+# Each worker process runs whole files of tests, in the order of tests/conftest.py. There are two more of them than cores,
 # because tests wait for servers and for the processes that they start.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup run results ui test test-fast test-containers fuzz wheel image image-serve image-tag style lint k8s-check format lock clean
