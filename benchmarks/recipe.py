@@ -9,9 +9,9 @@ measured; the next call goes on, within a training too (`--minutes` ends a call,
 work fit into idle slices. The page is written after every cell.
 
 What to look for: PR-AUC on the test part, and its difference from the recipe in the first row, paired by a bootstrap
-over the test artists. Settings are those of params.yaml but for what the recipe's row says. A training gives a row for
-each way to choose its weights: `best`, of the lowest validation loss; `last`, after the last step; both averaged over
-the steps where train.ema says so, and then `last, no average`, too.
+over the test artists. Settings are those of params.yaml without augmentation, but for what the recipe's row says. A
+training gives a row for each way to choose its weights: `best`, of the lowest validation loss; `last`, after the last
+step; both averaged over the steps where train.ema says so, and then `last, no average`, too.
 """
 
 import argparse
@@ -57,10 +57,11 @@ AUGMENT = {
     "mix": {"mix": 0.3},
     "masks": {"band_mask": 0.15, "time_mask": 0.1},
 }
+OFF = {"train": {"augment": {"gain": 0, "polarity": False}}}
 ALL = {key: value for part in AUGMENT.values() for key, value in part.items()}
 EARLIER = {"batch": 16, "learning_rate": 0.005, "schedule": "cosine", "min_steps": 0, "patience": 100_000, "ema": None}
-RECIPES: dict[str, dict[str, Any]] = {  # what differs from params.yaml
-    "params.yaml": {},
+RECIPES: dict[str, dict[str, Any]] = {  # what differs from params.yaml without augmentation
+    "augment: nothing": {},
     "10 epochs of 16 patches, cosine": EARLIER | {"max_steps": "10 epochs"},
     **{f"augment: {name}": {"augment": parts} for name, parts in AUGMENT.items()},
     "augment: all of these": {"augment": ALL},
@@ -145,9 +146,10 @@ def page(state: dict[str, Any]) -> str:
         "# The training recipe, a part at a time",
         "",
         f"{datetime.date.today()}, {processor()}. Written by `python benchmarks/recipe.py`; settings are those of "
-        "params.yaml but for what a row says. Means over the seeds; in brackets percentiles over resampled test "
-        f"artists ({CONFIDENCE:.0%}), of the difference from the first row paired. Kept are the weights of the lowest "
-        "validation loss (best) or of the last step (last), averaged over the steps (`train.ema`) or not.",
+        "params.yaml without augmentation, but for what a row says. Means over the seeds; in brackets percentiles over "
+        f"resampled test artists ({CONFIDENCE:.0%}), of the difference from the first row paired. Kept are the "
+        "weights of the lowest validation loss (best) or of the last step (last), averaged over the steps "
+        "(`train.ema`) or not.",
         "",
     ]
     groups: dict[tuple[str, ...], dict[str, list[dict[str, Any]]]] = {}
@@ -203,7 +205,7 @@ def main() -> None:
         timer.start()
     keep_freed_memory()
     corpora = [Corpus(folder) for folder in given.data]
-    settings = load(ROOT / "params.yaml").model_dump()
+    settings = laid_over(load(ROOT / "params.yaml").model_dump(), OFF)
     cells = itertools.product(given.seeds, corpora, given.models, given.sizes, given.recipes)
     for seed, corpus, model, size, name in cells:
         state = read_json(given.state) if given.state.exists() else {}
