@@ -126,11 +126,14 @@ def test_held_out_artists_unmask_a_selection_of_noise() -> None:
     assert evaluate(labels, held_out, CLASSES).overall()["roc_auc"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_tracks_of_an_artist_are_in_one_of_five_groups() -> None:
-    artist = np.random.default_rng(0).integers(0, 12, 200)
+@pytest.mark.parametrize(
+    ("tracks", "artists", "sizes"), [(1001, 12, [2, 2, 2, 3, 3]), (200, 12, [1] * 12), (1000, 60, [2] * 15 + [3] * 10)]
+)
+def test_the_tracks_of_an_artist_are_in_one_of_the_groups(tracks: int, artists: int, sizes: list[int]) -> None:
+    artist = np.random.default_rng(0).permutation(np.arange(tracks) % artists)
     group = groups_of_artists(artist, seed=1)
-    assert {len(np.unique(group[artist == one])) for one in range(12)} == {1}
-    assert sorted(np.unique(group[np.unique(artist, return_index=True)[1]], return_counts=True)[1]) == [2, 2, 2, 3, 3]
+    assert {len(np.unique(group[artist == one])) for one in range(artists)} == {1}
+    assert sorted(np.unique(group[np.unique(artist, return_index=True)[1]], return_counts=True)[1]) == sizes
     assert groups_of_artists(np.array([4, 4, 9]), seed=0)[0] != groups_of_artists(np.array([4, 4, 9]), seed=0)[2]
 
 

@@ -227,8 +227,8 @@ def test_validation_scores_are_of_members_chosen_without_the_tracks_artist(
     scores, own = scores_of(study, "valid")
     labels, regression = catalog.labels.loc[own.index, parts.tags].to_numpy(), regression_tags(study)
     group = groups_of_artists(parts.artist_of(list(own.index)), seed=0)
-    assert len(set(group)) == 5
-    for number in range(5):
+    assert len(set(group)) == len(set(parts.artist_of(list(own.index))))
+    for number in set(group):
         others, held_out = group != number, group == number
         weights = select_by_kind(scores[:, others], labels[others], regression, metrics_by_kind("pr_auc"))
         expected = pool(scores[:, held_out], weights, regression)

@@ -21,7 +21,8 @@ import numpy as np
 from tagscale.evaluation.metrics import KINDS, METRICS, evaluate, main_metric
 
 ROUNDS = 25  # models at most, counted as often as they are chosen
-FOLDS = 5
+GROUPS = 5, 25  # of many tracks, and of few
+FEW = 1000  # tracks
 SUREST = 1e-6  # a score nearer to 0 or 1 counts as this near
 
 
@@ -143,12 +144,15 @@ def pool_held_out(
 def groups_of_artists(artist: np.ndarray, seed: int) -> np.ndarray:
     """The group of each track: five groups of whole artists, or as many as there are artists, (tracks,).
 
+    Up to `FEW` tracks are in up to 25 groups. Of 101 validation tracks by 26 artists, three divisions into five gave an
+    ensemble PR-AUCs of .867 to .882, and 26 groups of one artist each .882: there the division decided what was best.
+
     Args:
         artist: (tracks,), the number of each track's artist
         seed: of the division
     """
     artists, own = np.unique(artist, return_inverse=True)
-    groups = np.arange(len(artists)) % FOLDS
+    groups = np.arange(len(artists)) % GROUPS[len(artist) <= FEW]
     return np.asarray(np.random.default_rng(seed).permutation(groups)[own])
 
 
