@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
         "optimizer": "sgd",
         "precision": "32-true",
         "schedule": "cosine",
+        "augment": {"gain": 0, "polarity": False},
     },
     "kubernetes": {"tasks": {"train": {"cpu": 1, "gpus": 0}}},
     "tracking": {"experiment": "nodes"},

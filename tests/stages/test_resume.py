@@ -142,6 +142,7 @@ def test_two_devices_are_two_processes_and_one_run(study, monkeypatch: pytest.Mo
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     same = {"backend": {"dropout": 0.0}}
     alike = {"max_steps": "2 epochs", "patches_per_track": 1, "optimizer": "sgd", "schedule": "cosine"}
+    alike |= {"augment": {"gain": 0, "polarity": False}}
     one = study.train(study.params(train=alike, model=same), "waveform", 16, 0, "runs/one")
     both = study.params(train=alike | {"devices": 2}, model=same, tracking={"experiment": "two"})
     two = study.train(both, "waveform", 16, 0, "runs/two")
