@@ -158,7 +158,7 @@ def test_it_is_ready_and_tags_a_song(pod: Pod) -> None:
 def test_a_catalogue_is_tagged_in_it(pod: Pod) -> None:
     words = ("tagscale", "tag", str(pod.song), "--model", MODEL, "--version", "1", "--out")
     for suffix in ("parquet", "jsonl"):
-        assert "1 files (1 tagged)" in pod.run(*words, f"/tmp/scores.{suffix}")
+        assert "1 file (1 tagged)" in pod.run(*words, f"/tmp/scores.{suffix}")
     (row,) = map(json.loads, pod.run("cat", "/tmp/scores.jsonl").splitlines())
     assert set(row["scores"]) == set(TAGS)
     assert "kfp is not in the image for serving" in str(

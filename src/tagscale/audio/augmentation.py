@@ -40,7 +40,8 @@ def augmented(waves: Tensor, labels: Tensor, samples: int, settings: AugmentPara
     if settings.speed:
         waves = played(waves, samples, settings.speed)
     if settings.gain:
-        waves = waves * 10 ** (settings.gain * signed(waves) / 20)
+        gain = 10 ** (settings.gain * signed(waves).double() / 20)  # in float32 its last bit is the C library's choice
+        waves = waves * gain.to(waves.dtype)
     if settings.polarity:
         waves = waves * signed(waves).sign()
     if settings.noise:
