@@ -40,7 +40,7 @@ def augmented(waves: Tensor, labels: Tensor, samples: int, settings: AugmentPara
     if settings.speed:
         waves = played(waves, samples, settings.speed)
     if settings.gain:
-        gain = 10 ** (settings.gain * signed(waves).double() / 20)  # in float32 its last bit is the C library's choice
+        gain = 10 ** (settings.gain * signed(waves).double() / 20)  # its last bit, a C library's, is rounded away
         waves = waves * gain.to(waves.dtype)
     if settings.polarity:
         waves = waves * signed(waves).sign()
