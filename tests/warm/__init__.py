@@ -8,8 +8,7 @@ standard streams, and ends with its own exit status. `programs` is a folder for 
 All workers of pytest share a server. Should it have ended, the programs are the plain ones, and a warning at the end of
 the tests says what it said.
 
-What a fresh process does at its start is not tested by this. So the first `dvc repro` of test_orchestrators.py, with
-every stage in it, does without.
+What a fresh process does at its start is not tested by this: tests/containers and test_wheel.py start stages afresh.
 """
 
 import os
