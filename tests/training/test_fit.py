@@ -221,20 +221,24 @@ def test_processes_that_read_change_nothing(sounds: Sounds, first_epochs: Fitted
 def test_a_compiled_network_has_the_same_statistics_and_is_compiled_once(
     sounds: Sounds, first_epochs: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its last, slow stage; rounding apart, the running statistics are averaged as they are without."""
+    """Without its last, slow stage; rounding apart, the running statistics are averaged as they are without.
+
+    By plain descent: Adam takes a step of the same length whatever the gradient, which makes a weight of rounding.
+    """
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain = {"patches_per_track": 2, "optimizer": "sgd"}
 
     def graphs(**more: object) -> tuple[Fitted, int]:
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
-        fitted = few_epochs(sounds, compile=True, patches_per_track=2, **more)
+        fitted = few_epochs(sounds, compile=True, **plain, **more)
         return fitted, torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
     found, count = graphs()
     assert count == graphs(max_steps="4 epochs")[1] > 0, "twice the steps and validations compile nothing more"
-    expected = few_epochs(sounds, patches_per_track=2)
+    expected = few_epochs(sounds, **plain)
     for key, tensor in expected.model.state_dict().items():
-        torch.testing.assert_close(found.model.state_dict()[key], tensor, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found.model.state_dict()[key], tensor, rtol=1e-4, atol=1e-5)
     assert isinstance(found.model, SpectrogramTagger), "no wrapper is left"
     assert {norm.momentum for norm in found.model.modules() if isinstance(norm, _BatchNorm)} == {BN_MOMENTUM}
 
