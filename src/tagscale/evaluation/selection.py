@@ -144,8 +144,9 @@ def pool_held_out(
 def groups_of_artists(artist: np.ndarray, seed: int) -> np.ndarray:
     """The group of each track: five groups of whole artists, or as many as there are artists, (tracks,).
 
-    Up to `FEW` tracks are in up to 25 groups. Of 101 validation tracks by 26 artists, three divisions into five gave an
-    ensemble PR-AUCs of .867 to .882, and 26 groups of one artist each .882: there the division decided what was best.
+    Up to `FEW` tracks are in up to 25 groups. On the default corpus, five divisions of the artists into five groups
+    gave an ensemble .859 to .879 PR-AUC, and the best model alone had .868: the division decided which was ahead. Into
+    25 groups each gave .878 (benchmarks/results/ensembles.md).
 
     Args:
         artist: (tracks,), the number of each track's artist
