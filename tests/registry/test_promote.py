@@ -1,11 +1,12 @@
 """Promotion and rollback move the champion alias and leave a record that survives."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tagscale.registry.promote import champions, history, promote, rollback
+from tagscale.registry.promote import VERDICT, champions, history, promote, rollback
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
 from tagscale.runtime.errors import TagscaleError
 
@@ -95,6 +96,17 @@ def test_removed_champion_is_put_back(registry: Registry) -> None:
     assert rollback(NAME)["champion"] == "2"
 
 
+def test_the_last_champion_needs_no_verdict_to_get_its_alias_back(registry: Registry) -> None:
+    for number in (1, 2):
+        promote(NAME, number, "by hand", force=True)
+    registry.client.delete_registered_model_alias(NAME, CHAMPION)
+    registry.tag("1", {VERDICT: json.dumps({"champion": None, "passed": True})})
+    said = r"held it against no champion at all, and nobody is champion now \(version 2 was last\)"
+    with pytest.raises(TagscaleError, match=said):
+        promote(NAME, 1)
+    assert promote(NAME, 2)["champion"] == champion(registry) == "2"
+
+
 def test_more_than_nine_records_stay_in_order(registry: Registry) -> None:
     for turn in range(11):
         promote(NAME, turn % 2 + 1, "by hand", force=True)
@@ -124,7 +136,7 @@ def test_errors_name_what_exists(registry: Registry) -> None:
         rollback("flute")
     with pytest.raises(TagscaleError, match="knows no earlier one"):
         rollback(NAME)
-    with pytest.raises(TagscaleError, match=r"no champion yet.*tagscale promote"):
+    with pytest.raises(TagscaleError, match=r"has no champion\..*tagscale promote"):
         registry.version(CHAMPION)
     promote(NAME, 2, "by hand", force=True)
     with pytest.raises(TagscaleError, match="Version 2 of 'tagger' is the champion already"):

@@ -228,6 +228,36 @@ def test_lower_rmse_is_better(study: TinyStudy) -> None:
     assert outcome["candidate_value"] < outcome["champion_value"]
 
 
+def test_where_the_alias_was_deleted_the_last_champion_counts(
+    champion: TinyStudy, capsys: pytest.CaptureFixture
+) -> None:
+    tracking.connect().delete_registered_model_alias(NAME, CHAMPION)
+    same = registered(champion)
+    assert same["reason"] == "this run is registered already, as version 1, the last champion, whose alias is missing"
+    note = "the alias `champion` is missing, so version 1, the last champion that still exists, counts as the champion"
+    alike = another(champion, 1, WEAK)
+    outcome = registered(alike)
+    assert re.match(rf"not proven better: PR-AUC .* of the champion .* \({note}\)$", outcome["reason"])
+    assert (outcome["alias"], outcome["champion_version"], outcome["vacant"]) == (CHALLENGER, "1", "1")
+    put_back = "Nobody is champion: `tagscale rollback` makes version 1, the last that still exists, champion again."
+    assert put_back in capsys.readouterr().out
+    assert put_back in standing(alike, capsys)
+    page = (alike.root / "registration" / "gate.html").read_text()
+    assert "held against version 1, the last champion that still existed" in page
+    assert "Nobody is champion: <code>tagscale rollback</code> makes version 1" in page
+    outcome = registered(another(champion, 2, STRONG))
+    assert (outcome["alias"], outcome["champion_version"], "vacant" in outcome) == (CHAMPION, "1", False)
+    assert re.match(rf"PR-AUC .* better than the .* of the champion .* \({note}\)$", outcome["reason"])
+    assert [(record["champion"], record["replaced"]) for record in history(NAME)] == [("1", None), ("3", None)]
+
+
+def test_where_no_champion_is_left_the_floor_decides_and_nobody_is_first(champion: TinyStudy) -> None:
+    tracking.connect().delete_model_version(NAME, "1")
+    outcome = registered(another(champion, 1, WEAK))
+    lost = "the alias `champion` is missing, and no version that was champion is left to compare with"
+    assert (outcome["alias"], outcome["reason"]) == (CHAMPION, lost)
+
+
 def test_the_same_run_is_not_registered_twice(champion: TinyStudy) -> None:
     outcome = registered(champion)
     assert (outcome["version"], outcome["alias"]) == ("1", CHAMPION)

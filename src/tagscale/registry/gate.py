@@ -33,6 +33,8 @@ from tagscale.registry.paired import CONFIDENCE, Gap
 BASELINE, CONSTANT = "baseline", "constant"  # of registry.gate.floor; others are names of models
 CHAMPION = "the champion"
 FIRST = "the first champion: there was none to compare with"
+VACANT = "the alias `champion` is missing, so version {}, the last champion that still exists, counts as the champion"
+LOST = "the alias `champion` is missing, and no version that was champion is left to compare with"
 SMALLER = 0.95  # a model is smaller, or faster, where it has at most this share of the champion's megabytes, or time
 
 
@@ -62,7 +64,8 @@ class Check:
 class Verdict:
     """The gate's decision on a candidate against a champion, with all that it rests on.
 
-    champion: its version; None: there is none yet
+    champion: its version; None: there is none
+    vacant: the alias of the champion is missing, and the last champion stands for one, if it still exists
     checks: the conditions that were judged; the candidate passes where all hold
     values: the metric of the candidate and of the champion, on the same tracks and tags; None where there is none
     groups: the difference in every group of tags
@@ -82,6 +85,7 @@ class Verdict:
     part: Mapping[str, Any] = field(default_factory=dict)
     power: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    vacant: bool = False
 
     @property
     def passed(self) -> bool:
@@ -92,7 +96,7 @@ class Verdict:
         """Why: the conditions that failed, or what the champion's place rests on."""
         words = [check.words for check in self.checks if not check.passed]
         if not words and self.champion is None:
-            words = [FIRST, *(check.words for check in self.checks if check.name == "floor")]
+            words = [LOST if self.vacant else FIRST, *(check.words for check in self.checks if check.name == "floor")]
         words = words or [check.words for check in self.checks if check.name == "difference"]
         return "; ".join(words) + (f" ({'; '.join(self.notes)})" if self.notes else "")
 
@@ -107,6 +111,7 @@ class Verdict:
             "rule": self.rule,
             "margin": self.margin,
             "champion": self.champion,
+            "vacant": self.vacant,
             "candidate_value": self.values[0],
             "champion_value": self.values[1],
             "checks": [check.record() for check in self.checks],

@@ -11,6 +11,7 @@ from typing import Any
 
 from tagscale.registry.cost import SIZE, TIME, cost_of
 from tagscale.registry.gate import (
+    VACANT,
     Check,
     Verdict,
     check_cost,
@@ -23,7 +24,7 @@ from tagscale.registry.gate import (
 )
 from tagscale.registry.looks import Look, close, reserve
 from tagscale.registry.paired import Gap
-from tagscale.registry.promote import GATE, VERDICT, history, move, verdict_of
+from tagscale.registry.promote import GATE, VERDICT, Incumbent, history, move, verdict_of
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.trial import CannotBeScored, Model, Trial
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry, Version
@@ -45,25 +46,23 @@ def judge(registry: Registry, number: str, trial: Trial, tagger: AudioTagger) ->
         the verdict's record; and where the version was judged before, or is champion already, this in words
     """
     while True:
-        version, champion = registry.version(number), registry.holder(CHAMPION)
-        if words := _judged_before(registry, version, champion):
+        version, incumbent = registry.version(number), Incumbent.of(registry)
+        if words := _judged_before(registry, version, incumbent):
             return verdict_of(version) or _record_of_earlier(version, trial.metric), words
-        case, look = _Case(trial, version, champion, tagger), None
+        case, look = _Case(trial, version, incumbent, tagger), None
         if case.needs_look:
             with registry.one_writer():
-                if _moved(registry, champion):
+                if _moved(registry, incumbent):
                     continue
                 gate = case.gate
-                look = reserve(
-                    registry, trial.part, number, champion.number if champion else None, gate.error, gate.looks
-                )
+                look = reserve(registry, trial.part, number, incumbent.number, gate.error, gate.looks)
         verdict = case.verdict(look)
         with registry.one_writer():
-            if _moved(registry, champion) or registry.version(number).tags.get(GATE) != version.tags.get(GATE):
+            if _moved(registry, incumbent) or registry.version(number).tags.get(GATE) != version.tags.get(GATE):
                 continue
             registry.set_alias(CHALLENGER, number)
             if verdict.passed:
-                move(registry, "promote", number, champion.number if champion else None, why=verdict.reason)
+                move(registry, "promote", number, incumbent.alias, why=verdict.reason)
             if look:
                 close(registry, look, verdict.passed)
             record = verdict.record()
@@ -77,22 +76,24 @@ def _left_out(lone: Sequence[str] | None) -> list[str]:
     return [f"without {len(lone)} tags that one artist alone stands behind"] if lone else []
 
 
-def _moved(registry: Registry, champion: Version | None) -> bool:
-    return registry.aliases().get(CHAMPION) != (champion.number if champion else None)
+def _moved(registry: Registry, incumbent: Incumbent) -> bool:
+    return registry.aliases().get(CHAMPION) != incumbent.alias
 
 
-def _judged_before(registry: Registry, version: Version, champion: Version | None) -> str | None:
+def _judged_before(registry: Registry, version: Version, incumbent: Incumbent) -> str | None:
     """That a version is champion, or was judged before, in words; None where the gate must judge."""
     this = f"this run is registered already, as version {version.number}"
-    if champion is not None and champion.number == version.number:
+    if incumbent.alias == version.number:
         return f"{this}, the champion"
+    if incumbent.number == version.number:
+        return f"{this}, the last champion, whose alias is missing"
     if GATE not in version.tags:
         return None
-    verdict, present = verdict_of(version), champion.number if champion else None
+    verdict = verdict_of(version)
     free = verdict is not None and not verdict["passed"] and verdict["look"] is None
     if free and version.number not in {record["champion"] for record in history(registry.name)}:
         return None
-    force = "" if verdict and verdict["passed"] and verdict["champion"] == present else " --force --why TEXT"
+    force = "" if verdict and verdict["passed"] and verdict["champion"] == incumbent.number else " --force --why TEXT"
     return (
         f"{this}, and was judged then ({version.tags[GATE]}); `tagscale promote {version.number}{force}` makes it "
         "champion by hand"
@@ -110,8 +111,9 @@ def _record_of_earlier(version: Version, metric: str) -> dict[str, Any]:
 class _Case:
     """One version before the gate: what can be judged without the test part's labels, and what they say."""
 
-    def __init__(self, trial: Trial, version: Version, champion: Version | None, tagger: AudioTagger) -> None:
-        self.trial, self.version, self.champion, self.tagger = trial, version, champion, tagger
+    def __init__(self, trial: Trial, version: Version, incumbent: Incumbent, tagger: AudioTagger) -> None:
+        self.trial, self.version, self.champion, self.tagger = trial, version, incumbent.version, tagger
+        self.vacant = incumbent.vacant
         self.gate = trial.params.registry.gate
         known = {unit: float(version.tags[key]) for unit, key in (("ms", TIME), ("MB", SIZE)) if key in version.tags}
         self.checks = check_cost(self.gate, known)
@@ -119,8 +121,9 @@ class _Case:
         self.theirs: AudioTagger | None = None
         self.validation: Gap | None = None
         self.notes: list[str] = []
-        if champion:
-            self._meet(champion)
+        if self.champion:
+            self.notes += [VACANT.format(self.champion.number)] * self.vacant
+            self._meet(self.champion)
         floors = {name: trial.floor(name) for name in self.gate.floor}
         self.floors = {name: model for name, model in floors.items() if isinstance(model, Model)}
         missing = {name: why for name, why in floors.items() if isinstance(why, str)}
@@ -129,10 +132,11 @@ class _Case:
     def _meet(self, champion: Version) -> None:
         """Compare with the champion on the validation part, where it can be scored."""
         try:
-            self.rival, self.theirs, self.notes = self.trial.champion(champion, self.version)
+            self.rival, self.theirs, notes = self.trial.champion(champion, self.version)
         except CannotBeScored as error:
             self.checks.append(Check("champion", False, str(error)))
             return
+        self.notes += notes
         self.validation = self.trial.compare(self.rival, "valid").overall(self.trial.metric)
         self.checks.append(check_validation(self.gate, self.validation))
 
@@ -171,6 +175,7 @@ class _Case:
             part=trial.facts(lone),
             power={} if self.needs_look and look is None else self._power(compared),
             notes=(*self.notes, *_left_out(lone)),
+            vacant=self.vacant,
         )
 
     def _reasons(self) -> list[str]:

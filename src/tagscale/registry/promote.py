@@ -3,6 +3,10 @@
 A version becomes champion where the gate has passed it against the present champion (`verdict_of`), or by force, with a
 reason. What was forced says so in its record. A rollback is free.
 
+The history says who was champion, the alias who is. Where the alias is missing, because somebody deleted it or the
+version that had it, nobody is champion, and the last champion that still exists stands for one (`Incumbent`): a
+candidate is held against it, and a rollback gives it the alias back.
+
 The records are tags of the registered model (`tagscale.history.0007.3f2a91c0`, one JSON each). They lie beside the
 alias, so they survive the machine that wrote them. Moves that begin at once happen one after another. The model's
 description shows the last moves to people. The history reads as a line of champions: a promotion appends to it, a
@@ -12,6 +16,7 @@ them makes the line 1, 2, 4.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -27,6 +32,34 @@ _PREFIX = "tagscale.history."
 _HEADING = "\n\n**Champions**\n\n"  # the user owns the description before it
 _LONGEST_RECORDED = 1000  # characters of a reason; MLflow limits the length of a tag
 _SHOWN, _LONGEST_WHY = 10, 200  # moves, and characters of a reason, in the description: MLflow limits it to 5,000
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """Whom a candidate is held against.
+
+    alias: the number of the version that is champion; None: nobody is
+    version: the champion; where nobody is, the last that still exists; None: there is none
+    vacant: nobody is champion, and somebody was
+    """
+
+    alias: str | None
+    version: Version | None
+    vacant: bool
+
+    @property
+    def number(self) -> str | None:
+        return self.version.number if self.version else None
+
+    @classmethod
+    def of(cls, registry: Registry) -> "Incumbent":
+        """As the registry is now."""
+        alias = registry.aliases().get(CHAMPION)
+        if alias is not None:
+            return cls(alias, registry.version(alias), vacant=False)
+        line, existing = champions(history(registry.name), None), registry.versions()
+        left = [number for number in line if number in existing]
+        return cls(None, existing[left[-1]] if left else None, vacant=bool(line))
 
 
 def promote(name: str, version: str | int, why: str | None = None, force: bool = False) -> dict[str, Any]:
@@ -46,31 +79,34 @@ def promote(name: str, version: str | int, why: str | None = None, force: bool =
     registry = Registry.open(name)
     with registry.one_writer():
         candidate = registry.version(version)
-        present = registry.aliases().get(CHAMPION)
-        if candidate.number == present:
-            raise TagscaleError(f"Version {present} of {name!r} is the champion already; nothing was changed.")
-        if not force and (objection := _objection(candidate, present)):
+        incumbent = Incumbent.of(registry)
+        if candidate.number == incumbent.alias:
+            raise TagscaleError(f"Version {candidate.number} of {name!r} is the champion already; nothing was changed.")
+        if not force and (objection := _objection(candidate, incumbent)):
             raise TagscaleError(
                 f"Version {candidate.number} of {name!r} is not promoted: {objection}. `tagscale promote "
                 f'{candidate.number} --force --why "TEXT"` makes it champion all the same, and records that.'
             )
-        return move(registry, "promote", candidate.number, present, why or "promoted by hand", forced=force)
+        return move(registry, "promote", candidate.number, incumbent.alias, why or "promoted by hand", forced=force)
 
 
 def verdict_of(version: Version) -> dict[str, Any] | None:
     """The gate's verdict on a version, as `Verdict.record` wrote it; None where there is none."""
-    return json.loads(version.tags[VERDICT]) if VERDICT in version.tags else None
+    return {"vacant": False} | json.loads(version.tags[VERDICT]) if VERDICT in version.tags else None
 
 
-def _objection(version: Version, champion: str | None) -> str | None:
-    """Why the gate's verdict does not let a version replace the champion; None where it does."""
-    verdict = verdict_of(version)
+def _objection(version: Version, incumbent: Incumbent) -> str | None:
+    """Why the gate's verdict keeps a version from being champion; None where it does not, or it was champion last."""
+    verdict, present = verdict_of(version), incumbent.number
+    if incumbent.vacant and version.number == present:
+        return None
     if verdict is None:
         return "the gate has not judged it"
-    if verdict["champion"] != champion:
+    if verdict["champion"] != present:
         held = f"version {verdict['champion']}" if verdict["champion"] else "no champion at all"
-        against = f"version {champion}" if champion else "nobody"
-        return f"the gate held it against {held}, and the champion is {against} now"
+        now = f"version {present} is champion now" if incumbent.alias else "nobody is champion now"
+        last = f" (version {present} was last)" if incumbent.vacant and present else ""
+        return f"the gate held it against {held}, and {now}{last}"
     return None if verdict["passed"] else f"the gate held it back: {verdict['reason']}"
 
 

@@ -111,8 +111,9 @@ class Registry:
             return versions[number]
         if which == CHAMPION:
             raise TagscaleError(
-                f"Model {self.name!r} has no champion yet. `tagscale register` registers the best run, and `tagscale "
-                f"promote VERSION` makes a version champion (there: {_numbers(versions)})."
+                f"Model {self.name!r} has no champion. `tagscale register` registers the best run, `tagscale promote "
+                f"VERSION` makes a version champion (there: {_numbers(versions)}), and `tagscale rollback` the last "
+                "champion again."
             )
         raise TagscaleError(f"Model {self.name!r} has no version {which!r}; there: {_numbers(versions)}.")
 

@@ -37,8 +37,9 @@ def write(folder: Path, record: dict[str, Any], about: dict[str, Any]) -> None:
     """Write gate.html and gate.png.
 
     Args:
-        about: name and version of the model, its alias now, the run it is from (candidate), its cost in words, and
-            the version that became champion in its place (stand_in), where there is one
+        about: name and version of the model, its alias now, the run it is from (candidate), its cost in words, the
+            version that became champion in its place (stand_in), where there is one, and what to do where nobody is
+            champion and somebody was (vacancy)
     """
     figure = draw(record)
     picture = None
@@ -68,6 +69,8 @@ def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -
 def next_step(record: dict[str, Any], about: dict[str, Any]) -> str:
     """What to do after this verdict."""
     failed = [check["name"] for check in record["checks"] if not check["passed"]]
+    if not failed and (vacancy := about.get("vacancy")):
+        return str(vacancy)
     if not failed and about["alias"] != "champion":
         return (
             "Nothing: another version was made champion since, as `tagscale history` tells, and stays. `tagscale "
@@ -80,7 +83,9 @@ def next_step(record: dict[str, Any], about: dict[str, Any]) -> str:
     unlooked = failed[0] == "floor" and record["look"] is None
     step = STEPS["no floor" if unlooked else failed[0]].format(version=about["version"])
     if stand_in := about.get("stand_in"):
-        step = f"Version {stand_in}, the model of the floor, is champion in its place: there was none yet. " + step
+        step = f"Version {stand_in}, the model of the floor, is champion in its place: there was none. " + step
+    if vacancy := about.get("vacancy"):
+        step = f"{vacancy} {step}"
     check = next((check for check in record["checks"] if check["name"] == "difference" and check["gap"]), None)
     if failed[0] == "difference" and check and record["power"]:
         gap, excess = check["gap"], check["gap"]["difference"] - check["limit"]

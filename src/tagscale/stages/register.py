@@ -28,7 +28,7 @@ from tagscale.registry.folds import folds_of
 from tagscale.registry.judgement import judge
 from tagscale.registry.package import register
 from tagscale.registry.profile import EMBEDDED_SECONDS, Profile, profile_of
-from tagscale.registry.promote import GATE
+from tagscale.registry.promote import GATE, Incumbent
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.trained import scorer_of
 from tagscale.registry.trial import EVALUATED, FOLDS, WINDOW, Trial, kept_files
@@ -69,9 +69,10 @@ def run(
     `champion_value` are those that the gate compared: with a champion, without the tags of one artist alone.
 
     A run of the same identity and weights is registered only once, also by two processes at once, and judged only once
-    where the gate looked at the test part. A manual rollback stays in force. Where there is no champion yet, and the
-    candidate is below a model of its floor, that model is registered, too, and becomes champion in its place
-    (`stand_in` of registration.json is its version).
+    where the gate looked at the test part. A manual rollback stays in force. Where there is no champion to compare
+    with, and the candidate is below a model of its floor, that model is registered, too, and becomes champion in its
+    place (`stand_in` of registration.json is its version). Where nobody is champion and somebody was, `vacant` is the
+    version that a rollback makes champion again, or null.
 
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
@@ -88,7 +89,9 @@ def run(
     registry = Registry.open_or_create(params.registry.name, ABOUT)
     entry = _enter(registry, trial, store)
     stand_in, others = _stand_in(registry, entry, lambda candidate: _enter(registry, trial_of(candidate), store))
+    incumbent = Incumbent.of(registry)
     outcome = entry.outcome | ({"stand_in": stand_in} if stand_in else {})
+    outcome |= {"vacant": incumbent.number} if incumbent.vacant else {}
     verdict = entry.verdict
     with replacing(registration) as fresh:
         fresh.mkdir()
@@ -191,7 +194,8 @@ def _stand_in(
 def _write_page(folder: Path, verdict: Mapping[str, Any], outcome: Mapping[str, Any], cost: str) -> None:
     from tagscale.report import gate  # here: it loads matplotlib, which nothing else of the stage needs
 
-    gate.write(folder, dict(verdict), dict(outcome) | {"cost": cost})
+    vacancy = {"vacancy": _vacancy(outcome["vacant"])} if "vacant" in outcome else {}
+    gate.write(folder, dict(verdict), dict(outcome) | {"cost": cost} | vacancy)
 
 
 def _profile(trial: Trial, tagger: AudioTagger, address: Path | str) -> Profile:
@@ -281,14 +285,14 @@ def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> 
     )
     try:
         registry = Registry.open(params.registry.name)
-        version, champion = registry.find(chosen.marks), registry.holder(CHAMPION)
+        version, incumbent = registry.find(chosen.marks), Incumbent.of(registry)
         alias = _alias_of(registry, version) if version else None
     except NoSuchModel:
         return missing
     except TagscaleError as error:
         return f"Registered: unknown, for the registry cannot be asked. {error}"
-    rest = ""
-    if champion and alias != CHAMPION:
+    rest, champion = f" {_vacancy(incumbent.number)}" if incumbent.vacant else "", incumbent.version
+    if champion and incumbent.alias and alias != CHAMPION:
         rest = f" The champion is version {champion.number} ({champion.tags.get('tagscale.run', 'no run')})."
     if version is None:
         return missing + rest
@@ -305,13 +309,22 @@ def _alias_of(registry: Registry, version: Version) -> str | None:
     return next((alias for alias in (CHAMPION, CHALLENGER) if held.get(alias) == version.number), None)
 
 
+def _vacancy(last: str | None) -> str:
+    """That nobody is champion, and what to do, where somebody was."""
+    if last is None:
+        return "Nobody is champion, and no version that was still exists: `tagscale promote` makes one champion."
+    return f"Nobody is champion: `tagscale rollback` makes version {last}, the last that still exists, champion again."
+
+
 def _print_outcome(outcome: Mapping[str, Any], is_new: bool, lines: Sequence[str]) -> None:
-    kept = "" if outcome["alias"] == CHAMPION or not outcome["champion_version"] else " (the champion stays)"
+    stays = outcome["alias"] != CHAMPION and outcome["champion_version"] and "vacant" not in outcome
+    kept = " (the champion stays)" if stays else ""
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{outcome['candidate']} {'is now' if is_new else 'is'} version {outcome['version']} of {outcome['name']}: "
         f"[bold]{outcome['alias'] or NEITHER}[/]{kept}"
     )
     console.print(f"  {outcome['reason']}", markup=False)
-    for line in filter(None, lines):
+    vacancy = [_vacancy(outcome["vacant"])] if "vacant" in outcome else []
+    for line in filter(None, [*vacancy, *lines]):
         console.print(f"  {line}", markup=False)
