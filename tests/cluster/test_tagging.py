@@ -65,6 +65,7 @@ def planned(place: Path, shards: int = 2, **different: Any) -> Plan:
     return tagging.plan(settings(place, shards), **chosen | different)
 
 
+@pytest.mark.slow
 def test_shards_are_one_data_set_of_one_version(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(place)
     assert (plan["version"], plan["scores"]) == ("1", str(place / "volume" / "scores" / f"{MODEL}-1"))

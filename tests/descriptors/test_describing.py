@@ -28,6 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> HostileStore:
     return store
 
 
+@pytest.mark.slow
 def test_a_bad_track_takes_no_other_with_it(store: HostileStore) -> None:
     found = {described.track_id: described for described in describe_all(store, ["deadly", "broken", *TRACKS], 1)}
     assert list(found) == ["deadly", "broken", *TRACKS]

@@ -165,6 +165,7 @@ def test_against_rows_really_repeated(study: tuple[np.ndarray, np.ndarray, np.nd
     check(labels, scores, regression, draw(artists, 8, "seed"), decisions)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(studies(), st.integers(2, 4))
 def test_folds_against_rows_really_repeated(
@@ -380,6 +381,7 @@ def test_centred_resamples_have_the_score_as_their_mean() -> None:
     assert np.isnan(centred(np.full(3, NAN), NAN)).all()
 
 
+@pytest.mark.slow
 def test_an_interval_holds_the_mean_score_of_such_test_parts_about_as_often_as_it_says() -> None:
     """Test parts of 30 artists drawn anew: 95% intervals of their PR-AUC against the mean PR-AUC of such parts."""
     random = np.random.default_rng(2)

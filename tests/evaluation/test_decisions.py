@@ -37,6 +37,7 @@ def tracks_of_a_tag(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return scores, positive
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(tracks_of_a_tag())
 def test_the_best_f1_of_labels_is_that_of_scikit_learns_curve(data: tuple[np.ndarray, np.ndarray]) -> None:

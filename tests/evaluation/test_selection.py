@@ -112,6 +112,7 @@ def test_a_model_alone_is_its_own_pool(labels: np.ndarray) -> None:
     np.testing.assert_allclose(pool([scores], np.array([7.0]), CLASSES), scores, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_held_out_artists_unmask_a_selection_of_noise() -> None:
     """Of many models that know nothing, the selection makes a mean that looks good; on other artists it is chance."""
     random = np.random.default_rng(0)

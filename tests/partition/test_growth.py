@@ -66,6 +66,7 @@ def test_new_tracks_follow_present_tracks_of_their_artist_rather_than_earlier_on
     assert place.tolist() == [-1, -1, 0, -1, -1]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["tracks", "artists"]), st.floats(0.3, 1)), min_size=2, max_size=4), st.data()

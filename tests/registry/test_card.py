@@ -41,6 +41,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return output.out if ended.value.code == 0 else output.err
 
 
+@pytest.mark.slow
 def test_a_registered_version_has_a_card(study: TinyStudy, capsys: pytest.CaptureFixture[str]) -> None:
     register.run(study.params, **study.paths())
     client, registry = tracking.connect(), Registry.open(NAME)

@@ -66,6 +66,7 @@ def test_a_scorer_comes_back_as_it_was(scorer: Scorer, tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded.scores(samples), scorer.scores(samples))
 
 
+@pytest.mark.slow
 @of_every_kind
 def test_tracks_of_a_store_score_as_their_samples(scorer: Scorer, tmp_path: Path) -> None:
     write_store(tmp_path / "store", ((track, samples, {}) for track, samples in SONGS.items()))
@@ -106,6 +107,7 @@ def test_scores_over_time_are_those_of_excerpts(scorer: Scorer) -> None:
     assert (times.tolist(), scores.shape) == ([0.025], (1, len(KINDS)))
 
 
+@pytest.mark.slow
 @of_every_kind
 @pytest.mark.parametrize("seconds", [0.3, 22.3])
 def test_a_recording_and_its_excerpts_are_heard_at_once(

@@ -65,6 +65,7 @@ def test_every_figure_opens_and_shows_its_models(study: Study, tmp_path: Path) -
     assert pixels_of(tmp_path / "per_tag.png", "waveform") == 0
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes(study: Study, tmp_path: Path) -> None:
     for name in ("first", "second"):
         figures.save_png(figures.training_size(study), tmp_path / name)
@@ -165,6 +166,7 @@ def test_small_studies_are_drawn_too(tmp_path: Path) -> None:
     assert tag_groups(tags) == [("sonority", "regression"), ("energy", "regression")]
 
 
+@pytest.mark.slow
 def test_pictures_carry_themselves_and_their_words(study: Study) -> None:
     tags = tag_scores(study, "all")
     shown = [

@@ -131,6 +131,7 @@ def test_every_cell_of_the_grid_has_its_row(page: str) -> None:
     assert [row.count('class="best') for row in rows] == [0, 0, 4, 0, 4, 0, 0, 4, 0]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_the_paper_has_its_rows_beside_ours(files: Files, page: str, undrawn: None) -> None:
     study = study_of(files)
     beside = words_of(page_of(files, study, paper=beside_study(study, "mtt", "original", 50)))
@@ -183,6 +184,7 @@ def test_times_are_bars_compared_with_the_longest(page: str) -> None:
     assert re.findall(r'class="bar" style="width: ([\d.]+)%"', page) == ["50.0", "100.0"]
 
 
+@pytest.mark.slow
 def test_without_times_the_page_is_the_same_less_the_bars(page: str, files: Files) -> None:
     without = page_of(files, study_of(files))
     assert "Where the time went" not in without
@@ -255,6 +257,7 @@ def dozen_of(folder: Path, resamples: int = 50) -> tuple[Files, Study]:
     return files, study_of(files, models=models, sizes=[*sizes])
 
 
+@pytest.mark.slow
 def test_a_dozen_models_have_readable_names_and_their_looks(tmp_path: Path, undrawn: None) -> None:
     files, study = dozen_of(tmp_path)
     page = page_of(files, study)
@@ -311,6 +314,7 @@ def test_patches_a_second_are_the_mean_of_the_epochs(tmp_path: Path, undrawn: No
     assert [rate_words(rate) for rate in (12345.6, 9.87)] == ["12,346", "9.9"]
 
 
+@pytest.mark.slow
 def test_what_was_heard_has_its_two_sections(tmp_path: Path, undrawn: None) -> None:
     models = ["waveform", "timbre_cnn"]
     files = make_study(tmp_path, models=models, sizes={"all": 300})

@@ -260,6 +260,7 @@ def test_an_ensemble_is_registered_as_one_model_and_tags_audio_as_it_was_evaluat
     pd.testing.assert_frame_equal(kept.scores("test"), own)
 
 
+@pytest.mark.slow
 def test_a_packaged_ensemble_weighs_its_members_by_members_json(
     ensembled: SoundStudy, study: SoundStudy, tmp_path: Path
 ) -> None:

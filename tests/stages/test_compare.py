@@ -221,6 +221,7 @@ def test_again_gives_the_same_files(compared: Compared, tmp_path: Path) -> None:
     assert contents(again.reports) == contents(compared.reports)
 
 
+@pytest.mark.slow
 def test_no_baselines_no_regression_tags_and_a_single_size(tmp_path: Path, undrawn: None) -> None:
     files = make_study(tmp_path, baselines=(), sizes={"all": 60}, kinds=("classification",))
     done = compare_in(tmp_path, files, settings(baselines=[], sizes=["all"]))

@@ -81,6 +81,7 @@ def bench(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Be
     return Bench(params, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_row_per_track_of_the_partition(bench: Bench) -> None:
     whole = bench.run(workers=2)
     table = pd.read_parquet(bench.output / "descriptors.parquet").set_index("track_id")

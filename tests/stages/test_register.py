@@ -195,6 +195,7 @@ def test_what_the_test_part_can_show_goes_by_the_margin(study: TinyStudy) -> Non
     assert foreseen["chances"]["0"] == pytest.approx(equal, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_candidate_that_is_behind_on_the_validation_part_costs_no_look(study: TinyStudy) -> None:
     study.set_skill("spectrogram", STRONG)
     registered(study)
@@ -305,6 +306,7 @@ def test_champion_of_another_partition_is_scored_again(champion: TinyStudy) -> N
     assert outcome["champion_value"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_champion_whose_results_are_not_kept_is_scored_again(study: TinyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(register, "kept_files", lambda _: [])
@@ -314,6 +316,7 @@ def test_champion_whose_results_are_not_kept_is_scored_again(study: TinyStudy, m
     assert outcome["champion_value"] is not None
 
 
+@pytest.mark.slow
 def test_same_model_on_another_partition_scores_the_same(study: TinyStudy) -> None:
     """The champion's new score is what evaluating it there gives: with equal weights, a tie."""
     registered(make_study(study.root.parent / "first", seed=0))
@@ -362,6 +365,7 @@ def test_the_first_champion_stands_on_the_floor(study: TinyStudy) -> None:
     assert [(look["number"], look["champion"]) for look in look_records(Registry.open(NAME))] == [(1, None), (2, None)]
 
 
+@pytest.mark.slow
 def test_the_floor_becomes_the_first_champion_where_the_candidate_is_below_it(
     study: TinyStudy, capsys: pytest.CaptureFixture
 ) -> None:
@@ -418,6 +422,7 @@ def test_the_floor_may_be_any_model_of_the_study_or_an_encoder(study: TinyStudy)
     assert look_records(Registry.open(NAME))[-1]["number"] == 1, "nothing was looked at"
 
 
+@pytest.mark.slow
 def test_guards_and_costs_hold_back_a_better_candidate(champion: TinyStudy) -> None:
     costly = registered(another(champion, 1, STRONG), with_gate(champion, most_ms=1e-6))
     assert re.match(r"the candidate takes [\d.]+ ms, and 1e-06 are allowed$", costly["reason"])
@@ -465,6 +470,7 @@ def test_looks_are_used_up_and_a_version_takes_one_only(study: TinyStudy, capsys
     assert [look["spent"] for look in look_records(Registry.open(NAME))] == pytest.approx([0.025, 0.05])
 
 
+@pytest.mark.slow
 def test_what_was_held_back_at_no_cost_is_judged_again_until_it_was_champion(champion: TinyStudy) -> None:
     better = another(champion, 1, STRONG)
     assert registered(better, with_gate(better, most_ms=1))["alias"] == CHALLENGER
@@ -526,6 +532,7 @@ def test_a_run_that_another_process_registers_meanwhile_is_registered_once(
     assert len(run.outputs.model_outputs) == 1
 
 
+@pytest.mark.slow
 def test_a_champion_that_comes_while_the_gate_judges_is_judged_against(
     champion: TinyStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -562,6 +569,7 @@ def standing(study: TinyStudy, capsys: pytest.CaptureFixture) -> str:
     return str(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_results_say_what_the_registry_holds_now(study: TinyStudy, capsys: pytest.CaptureFixture) -> None:
     best = "spectrogram-all-0"
     missing = (

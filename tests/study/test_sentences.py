@@ -108,6 +108,7 @@ def pair_of(sentence: str, told: Told) -> tuple[str, ...]:
     return tuple(named)
 
 
+@pytest.mark.slow
 def test_a_pair_has_one_relation_wherever_it_is_named(everything: list[Told]) -> None:
     count = 0
     for told in everything:

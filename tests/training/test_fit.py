@@ -70,6 +70,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(sounds: Sound
     assert first.history[losses].equals(again.history[losses])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_training_ends_early_and_the_best_or_the_last_weights_stay(sounds: Sounds, keep: str) -> None:
     """Against inverted validation labels, learning makes the validation loss worse."""
