@@ -115,6 +115,18 @@ def test_a_tag_that_shifts_is_named_with_its_size(tagger: AudioTagger) -> None:
     assert "the file scores lower" in reason_of(record)
 
 
+def test_beside_a_chance_stand_medians_which_know_ranks_alone() -> None:
+    """A few tracks with scores near 1 raise the profile's mean, though most served files score higher."""
+    before, now = music(0), music(1, rock=1.0)
+    before["rock"] = np.where(np.arange(len(before)) % 4, before["rock"] / 10, 1.0)
+    now["rock"] /= 10
+    record = found(with_profile(before), rows_of(now))
+    rock = next(one for one in record["tags"] if one["name"] == "rock")
+    assert before["rock"].mean() > now["rock"].mean()
+    assert rock["chance"] > 0.5
+    assert (rock["before"], rock["now"]) == pytest.approx((before["rock"].median(), now["rock"].median()), abs=1e-6)
+
+
 def test_a_certain_but_small_shift_is_no_drift_and_the_margin_decides(tagger: AudioTagger) -> None:
     many = rows_of(music(1, artists=5000, rock=0.25), errors=1)
     record = found(tagger, many)
@@ -168,6 +180,8 @@ def test_files_explain_and_decide_where_they_are_asked_to(tagger: AudioTagger) -
     assert rate["p"] < 1e-20, "a sign test of all files"
     assert rate["before"] == pytest.approx(44_100, abs=1)
     assert rate["now"] == pytest.approx(8_000, abs=1)
+    mp3 = next(one for one in record["files"] if one["name"] == "format mp3")
+    assert (mp3["before"], mp3["now"]) == (0, 1), "shares"
     decided = found(tagger, rows, files=True)
     assert decided["drift"]
     assert reason_of(decided).startswith("The scores do not drift, but the files do: ")
@@ -263,7 +277,10 @@ def test_exit_status_page_and_gauges(
     assert samples["tagscale_watch_drift", ""] == 1
     assert samples["tagscale_watch_drifting", "jazz"] == 1
     assert samples["tagscale_watch_drifting", "rock"] == 0
-    assert samples["tagscale_watch_chance", "jazz"] < 0.3
+    assert samples["tagscale_watch_chance_high", "jazz"] < 0.35
+    assert samples["tagscale_watch_chance_low", "jazz"] < samples["tagscale_watch_chance", "jazz"] < 0.3
+    assert samples["tagscale_watch_median_score", "jazz"] < samples["tagscale_watch_profile_median_score", "jazz"]
+    assert samples["tagscale_watch_decided_ratio", "jazz"] == samples["tagscale_watch_profile_decided_ratio", "jazz"]
     assert (samples["tagscale_watch_rows", ""], samples["tagscale_watch_other_rows", ""]) == (160, 30)
 
 

@@ -53,7 +53,7 @@ def watch(
 
 
 def _print(record: dict[str, Any], reason: str, page: Path) -> None:
-    from tagscale.report.drift import interval_words, measure_words, overall_of
+    from tagscale.report.drift import interval_words, measure_words, overall_of, p_words, score_words
 
     console = Console(highlight=False, soft_wrap=True)
     verdict = "[bold red]drift[/]" if record["drift"] else "[bold green]no drift[/]"
@@ -65,13 +65,15 @@ def _print(record: dict[str, Any], reason: str, page: Path) -> None:
     measures = [one for one in record["files"] if one["drifts"]]
     for one in [*overall_of(record), *record["tags"][:SHOWN], *measures]:
         numbers = [
-            measure_words(value, one["name"]) if one in measures else "" if value is None else f"{value:.3f}"
+            measure_words(value, one["name"]) if one in measures else score_words(value)
             for value in (one["before"], one["now"])
         ]
-        p = "" if one["p"] is None else f"{one['p']:.4f}"
         style = "red" if one["drifts"] else None
-        table.add_row(f"  {one['name']}", f"{one['chance']:.2f}", interval_words(one), p, *numbers, style=style)
+        table.add_row(
+            f"  {one['name']}", f"{one['chance']:.2f}", interval_words(one), p_words(one["p"]), *numbers, style=style
+        )
     console.print(table)
+    console.print("  profile, served: medians of the scores; of files, medians and shares")
     others = sum(one["rows"] for one in record["versions"] if one["sha256"] != record["sha256"])
     errors = record["errors"]
     console.print(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -45,9 +46,9 @@ def render(record: Mapping[str, Any], reason: str, source: str) -> str:
     environment = templates()
     environment.filters["chance"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["interval"] = interval_words
-    environment.filters["p"] = lambda value: "" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    environment.filters["p"] = p_words
     environment.filters["share"] = lambda value: "" if value is None else f"{value:.1%}"
-    environment.filters["score"] = lambda value: "" if value is None else f"{value:.3f}"
+    environment.filters["score"] = score_words
     environment.filters["measure"] = measure_words
     return environment.get_template("drift.html").render(
         record=record,
@@ -81,6 +82,22 @@ def next_step(record: Mapping[str, Any]) -> str:
 def interval_words(row: Mapping[str, Any]) -> str:
     """The interval of a row in words."""
     return "unknown" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
+
+
+def p_words(p: float | None) -> str:
+    """A p in words; "" where there is none."""
+    return "" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def score_words(value: float | None) -> str:
+    """A median of scores, of which those of rare tags are small; "" where there is none.
+
+    >>> score_words(0.4286), score_words(0.00041)
+    ('0.429', '0.00041')
+    """
+    if value is None:
+        return ""
+    return f"{value:.3f}" if value >= 0.01 or not value else np.format_float_positional(value, 2, fractional=False)
 
 
 def measure_words(value: float | None, name: str) -> str:

@@ -42,6 +42,18 @@ SEED = 1
 TOGETHER, SOUND = "all tags together", "sound (embedding)"
 
 
+OF_TAGS = (  # gauge -> number of a tag's comparison, and its words
+    ("chance", "chance", "Chance that a served file scores higher than a track of the profile"),
+    ("chance_low", "low", "Lower end of the interval of the chance"),
+    ("chance_high", "high", "Upper end of the interval of the chance"),
+    ("median_score", "now", "Median of the served scores"),
+    ("profile_median_score", "before", "Median of the profile's scores"),
+    ("decided_ratio", "decided_now", "Share of tagged files for which the tag is decided"),
+    ("profile_decided_ratio", "decided_before", "Share of the profile's tracks for which the tag is decided"),
+    ("drifting", "drifts", "1 where the tag drifts, else 0"),
+)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One number of the served files beside the same of the profile's tracks.
@@ -50,7 +62,7 @@ class Comparison:
     p: the chance to see so large a shift where none is beyond the margin, corrected over the table; None, as the
         interval, where too few artists have the number
     drifts: whether the shift is significantly larger than the margin
-    before, now: the number in the profile and in the served rows: mean score, share of files, or median; None over all
+    before, now: the number in the profile and in the served rows: median, or share of files; None over all
     decided_before, decided_now: the share of tracks and files for which the tag is decided; None without decisions
     """
 
@@ -286,7 +298,7 @@ def _comparisons(
     """The shifts of a table, tested together; it is one of `tables` that decide."""
     wrong = {name for name in (TOGETHER, SOUND) if name in shifts and shifts[name].chance <= 0.5}  # nothing is learned
     adjusted = holm([1.0 if name in wrong else one.p(margin) for name, one in shifts.items()])
-    before, now = (_middles(frame) for frame in values)
+    before, now = _middles(values)
     comparisons = []
     for (name, one), p in zip(shifts.items(), adjusted, strict=True):
         p = min(tables * p, 1)
@@ -296,10 +308,13 @@ def _comparisons(
     return comparisons
 
 
-def _middles(values: pd.DataFrame) -> dict[str, float]:
-    """The median of a measurement of files; the mean of scores, and of 0 and 1, which is a share."""
-    middle = {name: values[name].median() if name in MEASURES else values[name].mean() for name in values}
-    return {str(name): float(value) for name, value in middle.items()}
+def _middles(values: Sequence[pd.DataFrame]) -> list[dict[str, float]]:
+    """What a chance is of, before and now: medians, which like it know ranks alone; of 0 and 1 the shares of ones."""
+    shares = pd.concat(values).isin([0, 1]).all().to_dict()
+    return [
+        {str(name): float(of.mean() if shares[str(name)] else of.median()) for name, of in frame.items()}
+        for frame in values
+    ]
 
 
 def _decided_shares(
@@ -347,10 +362,12 @@ def write_metrics(path: Path, record: Mapping[str, Any]) -> None:
 
     registry, version = CollectorRegistry(), {"model": record["model"], "version": record["version"]}
 
-    def gauge(name: str, words: str, values: Mapping[str, float], label: str = "") -> None:
+    def gauge(name: str, words: str, values: Mapping[str, float | None], label: str = "") -> None:
         labels = [*version, label] if label else [*version]
         made = Gauge(f"tagscale_watch_{name}", words, labels, registry=registry)
         for key, value in values.items():
+            if value is None:
+                continue
             made.labels(**version, **({label: key} if label else {})).set(value)
 
     gauge("drift", "1 where the served scores drift, else 0", {"": record["drift"]})
@@ -364,11 +381,8 @@ def write_metrics(path: Path, record: Mapping[str, Any]) -> None:
         "together", "Chance that a classifier tells a served file from the profile", {"": record["together"]["chance"]}
     )
     tags, files = record["tags"], record["files"]
-    chances = {one["name"]: one["chance"] for one in tags}
-    gauge("chance", "Chance that a served file scores higher than a track of the profile", chances, "tag")
-    gauge("drifting", "1 where the tag drifts, else 0", {one["name"]: one["drifts"] for one in tags}, "tag")
-    decided = {one["name"]: one["decided_now"] for one in tags if one["decided_now"] is not None}
-    gauge("decided_ratio", "Share of tagged files for which the tag is decided", decided, "tag")
+    for name, key, words in OF_TAGS:
+        gauge(name, words, {one["name"]: one[key] for one in tags}, "tag")
     more = {one["name"]: one["chance"] for one in files}
     gauge("file_chance", "Chance that a served file has more than a track of the profile", more, "measure")
     with replacing(path) as fresh:
