@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tagscale.registry.gate import Check, Verdict
 from tagscale.registry.looks import Look
@@ -86,6 +87,22 @@ def test_the_figure_has_the_interval_of_every_difference_but_the_constants() -> 
     assert any(end == pytest.approx((low, high), abs=1e-6) for end in ends if len(end) == 2)
 
 
+@pytest.mark.parametrize("narrow", [False, True])
+def test_every_word_lies_within_the_figure(narrow: bool) -> None:
+    record = verdict(0.06, -0.05)
+    record["groups"]["a group with a long name, as users give them"] = gap(0.01).record() | {"metric": "rmse"}
+    figure = gate.draw(record, narrow)
+    assert figure is not None
+    assert figure.get_figwidth() == (4.2 if narrow else 8.4), "inches; a phone shows 4.2 of them at full size"
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    names = axes.texts if narrow else axes.get_yticklabels()
+    assert [name.get_text() for name in names][1] == "√MSE of a group with a long name, as …"
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 >= 0
+    assert drawn.x1 <= figure.get_figwidth()
+
+
 def test_a_version_without_a_comparison_has_a_page_without_a_figure(tmp_path: Path) -> None:
     record = Verdict("pr_auc", "superior", 0.0, None, ()).record()
     gate.write(tmp_path, record, ABOUT | {"alias": None})
@@ -107,7 +124,7 @@ def test_a_version_without_a_comparison_has_a_page_without_a_figure(tmp_path: Pa
 )
 def test_every_condition_that_fails_has_its_advice(name: str, step: str) -> None:
     record = Verdict("pr_auc", "superior", 0.0, "1", (Check(name, False, "no"),)).record()
-    assert step in gate.render(record, ABOUT, None)
+    assert step in gate.render(record, ABOUT)
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.03])

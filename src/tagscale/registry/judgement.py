@@ -28,6 +28,7 @@ from tagscale.registry.promote import GATE, VERDICT, Incumbent, history, move, v
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.trial import CannotBeScored, Model, Trial
 from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry, Version
+from tagscale.runtime.words import counted
 from tagscale.tracking import DATA_VERSION
 
 TRAINING_DATA = (DATA_VERSION, "tagscale.dataset_hash", "tagscale.train_tracks")  # tags of a version
@@ -73,7 +74,7 @@ def judge(registry: Registry, number: str, trial: Trial, tagger: AudioTagger) ->
 
 def _left_out(lone: Sequence[str] | None) -> list[str]:
     """That both means go without some tags, so that they differ from those of the report."""
-    return [f"without {len(lone)} tags that one artist alone stands behind"] if lone else []
+    return [f"without {counted(len(lone), 'tag')} that one artist alone stands behind"] if lone else []
 
 
 def _moved(registry: Registry, incumbent: Incumbent) -> bool:

@@ -1,6 +1,5 @@
 """The gate's page: one verdict as HTML and as a figure, from its record (`registry.gate.Verdict.record`)."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,13 @@ from tagscale.evaluation.bootstrap import one_sided
 from tagscale.evaluation.metrics import METRICS
 from tagscale.report.appearance import DASHES, INK, STYLE
 from tagscale.report.figures import save_png
+from tagscale.report.pictures import data_uri
 from tagscale.report.templates import templates
 from tagscale.runtime.files import replacing
 
 PASSED, HELD, PLAIN = "#2e7d4f", "#b3261e", "#5a616a"  # of a condition that holds, of one that does not, of a group
 LONGEST = 38  # characters of a row's name
+KEY = "right of the dashed line: the candidate is better\nbars: 95 % intervals over artists; black tick: the limit"
 STEPS = {  # what to do, by the first condition that failed
     "cost": "Register a smaller or faster model, or raise the limit in registry.gate: `tagscale register` then judges "
     "this version again.",
@@ -41,23 +42,22 @@ def write(folder: Path, record: dict[str, Any], about: dict[str, Any]) -> None:
             version that became champion in its place (stand_in), where there is one, and what to do where nobody is
             champion and somebody was (vacancy)
     """
-    figure = draw(record)
-    picture = None
-    if figure is not None:
+    if (figure := draw(record)) is not None:
         with replacing(folder / "gate.png") as fresh:
             save_png(figure, fresh)
-        picture = "data:image/png;base64," + base64.b64encode((folder / "gate.png").read_bytes()).decode()
     with replacing(folder / "gate.html") as fresh:
-        fresh.write_text(render(record, about, picture), encoding="utf-8")
+        fresh.write_text(render(record, about), encoding="utf-8")
 
 
-def render(record: dict[str, Any], about: dict[str, Any], picture: str | None) -> str:
+def render(record: dict[str, Any], about: dict[str, Any]) -> str:
     """The page, without a reference to anything outside it."""
     environment = templates()
+    wide, narrow = (draw(record, narrow) for narrow in (False, True))
     return environment.get_template("gate.html").render(
         record=record,
         about=about,
-        picture=picture,
+        wide=wide and data_uri(wide),
+        narrow=narrow and data_uri(narrow),
         metric=METRICS[record["metric"]].label,
         step=next_step(record, about),
         power=power_words(record["power"]),
@@ -132,18 +132,22 @@ def _often(chance: float, first: bool) -> str:
     return f"{verb}one {nights}in {1 / chance:.0f}"
 
 
-def draw(record: dict[str, Any]) -> Figure | None:
+def draw(record: dict[str, Any], narrow: bool = False) -> Figure | None:
     """Every difference with its interval and the limit that it must be above; None where nothing was compared.
 
     The constant is left out where there is more to see: it lies so far below that it hides the rest.
+
+    Args:
+        narrow: for a phone: the names stand above the bars
     """
     rows = _rows(record)
     rows = [row for row in rows if row.get("subject") != "constant"] or rows
     if not rows:
         return None
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 1.25 + 0.36 * len(rows)), layout="constrained")
-        _draw_rows(figure.add_subplot(), rows, METRICS[record["metric"]].label)
+        size = (4.2, 1.4 + 0.46 * len(rows)) if narrow else (8.4, 1.4 + 0.36 * len(rows))
+        figure = Figure(figsize=size, layout="constrained")
+        _draw_rows(figure.add_subplot(), rows, METRICS[record["metric"]].label, narrow)
     return figure
 
 
@@ -162,7 +166,11 @@ def _rows(record: dict[str, Any]) -> list[dict[str, Any]]:
         if group not in guarded
     ]
     heads = [row for row in rows if row["name"] in ("difference", "validation", "guard")]
-    return heads + groups + [row for row in rows if row["name"] == "floor"]
+    rows = heads + groups + [row for row in rows if row["name"] == "floor"]
+    for row in rows:
+        if row["gap"]["metric"] != record["metric"]:  # of a group whose tags have another one
+            row["title"] = f"{METRICS[row['gap']['metric']].label} of {row['title']}"
+    return rows
 
 
 def _title(check: dict[str, Any]) -> str:
@@ -171,7 +179,7 @@ def _title(check: dict[str, Any]) -> str:
     return names.get(check["name"]) or of_subject[check["name"]]
 
 
-def _draw_rows(axes: Axes, rows: list[dict[str, Any]], label: str) -> None:
+def _draw_rows(axes: Axes, rows: list[dict[str, Any]], label: str, narrow: bool) -> None:
     against = [row["name"] != "floor" for row in rows]
     for place, row in enumerate(reversed(rows)):
         gap, limit = row["gap"], row["limit"]
@@ -182,16 +190,19 @@ def _draw_rows(axes: Axes, rows: list[dict[str, Any]], label: str) -> None:
         if limit:
             axes.plot([limit] * 2, [place - 0.34, place + 0.34], color=INK, linewidth=1.6, zorder=4)
     axes.axvline(0, color=INK, linewidth=1, linestyle=DASHES, zorder=1)
-    axes.set_yticks(range(len(rows)), [row["title"][:LONGEST] for row in reversed(rows)])
+    titles = [
+        title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…" for title in (r["title"] for r in rows[::-1])
+    ]
+    axes.set_yticks(range(len(rows)), [""] * len(rows) if narrow else titles)
+    for place, title in enumerate(titles if narrow else ()):
+        axes.text(0, place + 0.22, title, transform=axes.get_yaxis_transform(), va="bottom", zorder=5)
     if not all(against) and any(against):
-        axes.axhline(against[::-1].index(True) - 0.5, color="#c8c8c3", linewidth=1)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.axhline(against[::-1].index(True) - (0.22 if narrow else 0.5), color="#c8c8c3", linewidth=1)
+    axes.set_ylim(-0.6, len(rows) - (0.1 if narrow else 0.4))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.06)
     whom = ["champion"] * any(against) + ["floor"] * (not all(against))
-    axes.set_title(f"candidate minus {' and minus '.join(whom)}: {label}")
-    axes.set_xlabel(
-        "right of the dashed line: the candidate is better (bars: 95 % intervals over artists; tick: the limit)"
-    )
+    axes.set_title(f"{label}: candidate minus {' or '.join(whom)}")
+    axes.set_xlabel(KEY, loc="left")

@@ -124,7 +124,12 @@ def exclusive(heard: Qualitative, models: list[str]) -> list[Picture]:
 
 
 def _picture(alt: str, figure: Figure) -> Picture:
+    return {"uri": data_uri(figure), "alt": alt}
+
+
+def data_uri(figure: Figure) -> str:
+    """A figure's SVG, for the `src` of an image."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return {"uri": "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode(), "alt": alt}
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
