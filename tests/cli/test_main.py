@@ -35,7 +35,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_preset_changes_its_values_and_keeps_the_comments(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("preset", "gtzan") == 0
     said = capsys.readouterr().out
+    assert re.match(r"params\.yaml now follows presets/gtzan\.yaml: \d+ values changed\.\n", said)
     assert "dataset.source: synth -> gtzan" in said
+    assert "git" not in said, "the folder is no repository"
     assert load(Path("params.yaml")) == load(ROOT / "params.yaml", ROOT / "presets" / "gtzan.yaml")
     before, after = (re.findall("#.*", (folder / "params.yaml").read_text()) for folder in (ROOT, project))
     assert before == after

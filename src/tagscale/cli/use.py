@@ -39,6 +39,7 @@ from tagscale.cli.stages import (
 )
 from tagscale.params.load import laid_over, load, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.words import counted
 
 app = typer.Typer()
 
@@ -67,9 +68,13 @@ def preset(
     named = preset_file(name)
     changes = read_yaml(named)
     parse(laid_over(read_yaml(params), changes), origin=f"{params} with {named}")  # refuse before writing
-    changed = rewrite(params, changes)
+    _print_changes(f"{params} now follows {named}", rewrite(params, changes))
+
+
+def _print_changes(words: str, changed: list[tuple[str, Any, Any]]) -> None:
+    """What was done to the settings, and every value that changed: its key, before and after."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{params} now follows {named} ({len(changed)} value(s) changed; git diff shows them):")
+    console.print(f"{words}: {counted(len(changed), 'value')} changed.", markup=False)
     for key, before, after in changed:
         console.print(f"  {key}: {before} -> {after}", markup=False)
 
@@ -108,8 +113,7 @@ def tune(
         return
     console.print(yaml.safe_dump(best.changes, sort_keys=False).rstrip(), markup=False)
     if apply:
-        changed = rewrite(params, best.changes)
-        console.print(f"{params}: {len(changed)} value(s) changed; git diff shows them.")
+        _print_changes(f"{params} has them now", rewrite(params, best.changes))
 
 
 @app.command(rich_help_panel=USE)
