@@ -22,7 +22,7 @@ from tagscale.models.backend import BN_MOMENTUM
 from tagscale.models.build import build
 from tagscale.models.spectrogram import SpectrogramTagger
 from tagscale.runtime.errors import TagscaleError
-from tagscale.training import running_loss
+from tagscale.training import compilation, running_loss
 from tagscale.training.fit import VALIDATION_PATCHES, Fitted, Labelled, fit, start_at_prevalence
 from tagscale.training.loop import micro_batches, step_loss
 from tagscale.training.recipe import PLACE, annotated, deciding, masked_loss, optimizer_of
@@ -237,6 +237,9 @@ def test_a_compiled_network_has_the_same_statistics_and_is_compiled_once(
 
     found, count = graphs()
     assert count == graphs(max_steps="4 epochs")[1] > 0, "twice the steps and validations compile nothing more"
+    with monkeypatch.context() as without_trial:
+        without_trial.setattr(compilation, "hindrance", lambda *_: "")
+        assert count == graphs()[1], "the training compiles nothing that the trial has compiled"
     expected = few_epochs(sounds, **plain)
     for key, tensor in expected.model.state_dict().items():
         torch.testing.assert_close(found.model.state_dict()[key], tensor, rtol=1e-4, atol=1e-5)

@@ -121,7 +121,12 @@ def train(
         spectrogram_masks(network, settings.augment),
     ):
         training, validation = loaders()
-        runnable = compiled(network.train(), step.inputs) if settings.compile else network
+        runnable = network.train()
+        if settings.compile:
+            if step.frozen_norms:
+                freeze_norms(network)
+            example = torch.zeros(-(-share // parts_of(share, settings.accumulate)), step.inputs, device=fabric.device)
+            runnable = compiled(network, example, fabric.autocast)
         model, stepper = fabric.setup(runnable, optimizer)
         objective = fabric.to_device(objective)
         batches = training.steps_from(state.step)
@@ -245,9 +250,14 @@ def micro_batches(inputs: Tensor, labels: Tensor, count: int) -> Iterator[tuple[
 
     The gradients are those of the whole batch, but for batch norm, which sees a part at a time.
     """
-    count = max(1, min(count, len(inputs) // 2))
+    count = parts_of(len(inputs), count)
     for number, part in enumerate(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True), start=1):
         yield part, number == count
+
+
+def parts_of(patches: int, count: int) -> int:
+    """The number of `micro_batches` where so many are wanted."""
+    return max(1, min(count, patches // 2))
 
 
 def step_loss(state: State, model: Any, batch: Batch, objective: dict[str, Any], known: Tensor) -> Tensor:
