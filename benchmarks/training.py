@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from tagscale.params.blocks import TrainParams
 from tagscale.params.load import load
 from tagscale.runtime.memory import keep_freed_memory
 from tagscale.store.read import Store
+from tagscale.training.batch_norm import RunningStatistics
 from tagscale.training.budget import Budget
 from tagscale.training.compilation import compiled
 from tagscale.training.loop import train
@@ -56,7 +57,7 @@ CPU_WAYS = [
 GPU_WAYS = [
     PLAIN,
     Way("straightforward, workers", ours=False, workers=WORKERS),
-    Way("tagscale, fp32", ours=True, workers=WORKERS),
+    Way("tagscale, TF32", ours=True, workers=WORKERS),
     Way("tagscale, bf16, no workers", ours=True, precision="bf16-mixed"),
     Way("tagscale, bf16", ours=True, precision="bf16-mixed", workers=WORKERS),
     Way("tagscale, bf16, compiled", ours=True, precision="bf16-mixed", compile=True, workers=WORKERS),
@@ -137,6 +138,7 @@ class Bench:
 
         def run(way: Way, turn: Turn) -> None:
             torch.set_num_threads(self.threads)
+            torch.backends.cudnn.allow_tf32 = False  # each side would round in its own way
             step = self.step()
             waves = turns.waves_of(self.batch, step.patch_samples)
             labels = torch.from_numpy(turns.labels_of(self.batch))
@@ -173,7 +175,8 @@ class Bench:
     def run_ours(self, way: Way, turn: Turn) -> None:
         keep_freed_memory()  # as the train stage does
         if self.device == "cuda":
-            torch.set_float32_matmul_precision("high")  # as `fit`
+            torch.set_float32_matmul_precision("high")  # as the loop
+            torch.backends.cudnn.benchmark = True
         step, store = self.step(), Store.open(self.folder / "store")
         labels = turns.labels_of(len(store))
         per_track = -(-self.steps_of_epoch(way) * self.batch // len(store))
@@ -201,17 +204,23 @@ class Bench:
         network = step.network.to(self.device).train()
         waves, labels = (part.to(self.device) for part in patches.__getitems__(list(range(self.batch))))
         regression, optimizer = torch.zeros(turns.TAGS, device=self.device) > 0, optimizer_of(network, settings)
-        runnable = compiled(network, step.patch_samples) if way.compile else network
-        half = torch.autocast(self.device, torch.bfloat16) if way.precision == "bf16-mixed" else nullcontext()
+
+        def half() -> AbstractContextManager[object]:
+            return torch.autocast(self.device, torch.bfloat16) if way.precision == "bf16-mixed" else nullcontext()
+
+        runnable = compiled(network, to_wave(waves), half) if way.compile else network
+        if way.compile and runnable is network:
+            raise RuntimeError("torch.compile does not work here: the line above says why")
 
         def one() -> None:
-            with half:
+            with half():
                 loss = masked_loss(runnable(to_wave(waves)), labels, regression, "cross_entropy")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
-        self.timed(one, turn)
+        with RunningStatistics(network, compiled=runnable is not network):
+            self.timed(one, turn)
 
     def run_theirs(self, way: Way, turn: Turn) -> None:
         step = self.step()
