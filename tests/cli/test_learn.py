@@ -118,6 +118,15 @@ def test_a_table_is_taken_with_its_own_kinds_split_and_settings(project: Path, t
     assert "# share of wrong classification labels" in (work / "params.yaml").read_text(), "comments stay"
 
 
+def test_outside_a_project_the_settings_are_those_that_tagscale_comes_with(project: Path, tables_alone: None) -> None:
+    (project / "params.yaml").unlink()
+    shutil.rmtree(project / "presets")
+    write_table(project / "music", rows())
+    learn("music/tracks.csv", "--name", "mine")
+    shipped = laid_over(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "presets" / "own.yaml"))
+    assert read_yaml(project / "tagger" / "mine" / "params.yaml")["train"] == shipped["train"]
+
+
 def test_settings_of_the_tagger_stay_as_the_user_changed_them(project: Path, tables_alone: None) -> None:
     write_table(project / "music", rows())
     learn("music/tracks.csv", "--name", "mine", "--work", "here")

@@ -18,10 +18,11 @@ from rich.console import Console
 from tagscale.cli import stages
 from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import PARAMS, ParamsFile
-from tagscale.cli.use import USE, preset_file
+from tagscale.cli.use import PRESETS, USE, preset_file
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
+from tagscale.runtime.project import shipped
 
 app = typer.Typer()
 
@@ -44,14 +45,19 @@ def learn(
     """Learn a tagger from tracks of your own: every stage, from the table to the registry.
 
     The tagger's folder keeps what was computed. After an interruption the same command resumes; with more tracks it
-    decodes and encodes only the new ones. Its params.yaml holds the settings, and later calls take it as it is.
+    decodes and encodes only the new ones. Its params.yaml holds the settings, and later calls take it as it is. Where
+    the current folder has no params.yaml, the settings and presets are those that tagscale comes with.
     """
     from tagscale.models.pretrained import is_published
 
     if is_published(name):
         raise TagscaleError(f"--name {name}: a published encoder has this name. Choose another one.")
     work = work or TAGGERS / name
-    _write_settings(work, _dataset(tracks.absolute(), work.absolute(), name), name, params, preset)
+    presets = PRESETS
+    if params == PARAMS and not params.is_file():
+        params, presets = shipped() / PARAMS, shipped() / PRESETS
+    differences = preset_file(preset, presets)
+    _write_settings(work, _dataset(tracks.absolute(), work.absolute(), name), name, params, differences)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"All that is made is kept in {work}/; the paths below are in it.", markup=False)
     with _in_folder(work):
@@ -112,7 +118,7 @@ def _write_table(folder: Path, work: Path) -> None:
         raise TagscaleError(f"{folder}: a name that is not UTF-8, {error.object[:80]!r}. Rename it.") from None
 
 
-def _write_settings(work: Path, dataset: dict[str, Any], name: str, params: Path, preset: str) -> None:
+def _write_settings(work: Path, dataset: dict[str, Any], name: str, params: Path, preset: Path) -> None:
     """Write the tagger's params.yaml: the project's, with the preset and the dataset laid over.
 
     One that is there already stays, but for the dataset, the name, and keys that it lacks, as after an update.
@@ -122,7 +128,7 @@ def _write_settings(work: Path, dataset: dict[str, Any], name: str, params: Path
     if file.is_file():
         base, changes = file, laid_over(laid_over(read_yaml(params), read_yaml(file)), own)
     else:
-        base, changes = params, laid_over(read_yaml(preset_file(preset)), own)
+        base, changes = params, laid_over(read_yaml(preset), own)
     parse(laid_over(read_yaml(base), changes), origin=str(base))  # refuse before writing
     work.mkdir(parents=True, exist_ok=True)
     with replacing(file) as fresh:

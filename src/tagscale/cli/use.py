@@ -48,14 +48,14 @@ PRESETS = Path("presets")
 TUNING = Path("tuning")
 
 
-def preset_file(name: str) -> Path:
+def preset_file(name: str, folder: Path = PRESETS) -> Path:
     """The file of a preset. Raises TagscaleError where there is none; names those that there are."""
-    named = Path(name) if name.endswith(".yaml") else PRESETS / f"{name}.yaml"
+    named = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
     if not named.is_file():
         known = (
-            ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml") if not path.stem.endswith(".tags"))) or "none"
+            ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.endswith(".tags"))) or "none"
         )
-        raise TagscaleError(f"{named}: no such preset. In {PRESETS}/: {known}.")
+        raise TagscaleError(f"{named}: no such preset. In {folder}/: {known}.")
     return named
 
 

@@ -230,10 +230,11 @@ def divide(
     if own:
         part_of = _own_split(tracks)
     elif len(artists) < len(parts):
-        remedy = "a `split` column to the table" if parts == PARTS else "lower partition.folds"
+        remedy = "add a `split` column to the table" if parts == PARTS else "lower partition.folds (2 at least)"
         raise TagscaleError(
             f"the dataset has {len(artists)} artist(s), and each of {', '.join(parts)} takes whole artists: at "
-            f"least {len(parts)} are needed. Add tracks of other artists, or {remedy}."
+            f"least {len(parts)} are needed. Add tracks of other artists, or {remedy}. Where the tagger is to serve "
+            "these artists alone, leave the column artist empty: each track then counts as an artist of its own."
         )
     # a group: the tracks of one artist that are in one part, or that have none yet
     groups, group_of = np.unique(artist_of * (len(parts) + 1) + part_of - NOWHERE, return_inverse=True)

@@ -91,3 +91,19 @@ def test_inference(cells: list[str], kind: str | None) -> None:
 def test_words_that_come_back_are_a_category() -> None:
     cells = pd.DataFrame({"genre": ["jazz", "hip  hop", "", "hip hop", "jazz"] * 4})
     assert inferred(Path("tracks.csv"), cells, ["genre"]) == [TagColumn("genre", "category", "genre")]
+
+
+@pytest.mark.parametrize(
+    ("words", "because"),
+    [
+        (["jazz, calm", "jazz", "calm"], "lists, as `jazz, calm`: give each of their words a column of 0 and 1"),
+        (["1", "2", "rock"], "if its 3 different values are classes, tags.yaml can say `kind: category`"),
+    ],
+    ids=["lists", "codes"],
+)
+def test_what_could_be_classes_but_is_no_tag_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], because: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert inferred(Path("tracks.csv"), pd.DataFrame({"c": words * 5}), ["c"]) == []
+    assert because in capsys.readouterr().out

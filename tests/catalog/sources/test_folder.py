@@ -180,6 +180,7 @@ def test_unknown_split(tmp_path: Path) -> None:
     [
         ("track_id", "trackid", "missing column `track_id` (rename `trackid`, if that is it)"),
         ("artist", "Artist", "missing column `artist` (rename `Artist`, if that is it)"),
+        ("artist", "wxyz", "missing column `artist` (add it, with empty cells where it is unknown); expected"),
         ("path", "wxyz", "missing column `path`; expected track_id, path, artist"),
     ],
 )
@@ -238,6 +239,11 @@ REFUSED = {
         HEADER + "# more\n" + ROWS,
         "line 2: 1 cells, but the header has 5; the delimiter is `,`. A ta",
     ),
+    "workbook": (
+        "PK\x03\x04\x14",
+        "tracks.csv: an Excel or OpenDocument workbook, or another zip archive, but a table",
+    ),
+    "JSON": ('[{"track_id": "a"}]', "tracks.csv: JSON, but a table is CSV. Export it as CSV in UTF-8."),
     "NUL": (HEADER + "a\0,b,c,1,1\n", "tracks.csv: a NUL character, in `a\0,b,c,1,1`; expected text"),
     "colons": ((HEADER + ROWS).replace(",", ":"), "missing column `track_id`"),
     "ragged": (HEADER.replace(",", ";") + "a;b\n", "line 2: 2 cells, but the header has 5; the delimiter is `;`."),

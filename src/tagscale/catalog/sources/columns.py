@@ -1,5 +1,7 @@
 """The tag columns of a user's table and their kinds, as tags.yaml declares them or inferred from the values."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -140,7 +142,7 @@ def inferred(table: Path, cells: pd.DataFrame, columns: list[str]) -> list[TagCo
     """Infer the tag columns among `columns` from their values, and print them as a table for the user to check.
 
     Only 0 and 1: classification. Other numbers from 0 to 1: regression. Words that come back, each on `RECURRING`
-    tracks on average: category. Anything else: no tag.
+    tracks on average: category. Anything else, lists of words too: no tag.
     """
     shown = Table("column", "kind", "because", title=f"No tags.yaml: kinds inferred from {escape(str(table))}")
     tags: list[TagColumn] = []
@@ -161,15 +163,31 @@ def _kind_of(cells: pd.Series) -> tuple[str, str]:
     if filled.empty:
         return "ignore", "empty"
     numbers = pd.to_numeric(filled, errors="coerce").to_numpy(np.float64)
-    words = filled.map(normalised).nunique()
-    if np.isnan(numbers).all() and 1 < words <= len(filled) / RECURRING:
-        return "category", f"{words} different words on {len(filled)} tracks"
+    words = sorted(set(filled.map(normalised)))
+    recurring = 1 < len(words) <= len(filled) / RECURRING
+    if np.isnan(numbers).all() and (example := list_in(words)):
+        return "ignore", f"lists, as `{example[:40]}`: give each of their words a column of 0 and 1"
+    if np.isnan(numbers).all() and recurring:
+        return "category", f"{len(words)} different words on {len(filled)} tracks"
     outside = ~((numbers >= 0) & (numbers <= 1))
     if outside.any():
-        return "ignore", f"holds `{str(filled.iloc[int(outside.argmax())])[:40]}`, no number from 0 to 1"
+        because = f"holds `{str(filled.iloc[int(outside.argmax())])[:40]}`, no number from 0 to 1"
+        classes = f"; if its {len(words)} different values are classes, tags.yaml can say `kind: category`"
+        return "ignore", because + (classes if recurring else "")
     if np.isin(numbers, (0, 1)).all():
         return "classification", "only 0 and 1"
     return "regression", f"numbers from {numbers.min():g} to {numbers.max():g}"
+
+
+def list_in(words: list[str]) -> str:
+    """The first cell that holds several words of which another cell holds one, too; empty where there is none.
+
+    >>> list_in(["calm", "jazz, calm", "rock"]), list_in(["folk, world, and country", "rock"])
+    ('jazz, calm', '')
+    """
+    parts = {word: [part.strip() for part in re.split("[,;|]", word)] for word in words}
+    counts = Counter(part for each in parts.values() for part in set(each))
+    return next((word for word, each in parts.items() if len(each) > 1 and any(counts[part] > 1 for part in each)), "")
 
 
 def one_hot(column: str, cells: pd.Series) -> dict[str, np.ndarray]:

@@ -78,7 +78,9 @@ def _check_columns(path: Path, columns: list[str], delimiter: str) -> None:
     for column in missing:
         near = get_close_matches(column, [name.lower() for name in columns], n=1, cutoff=0.5)
         found = next((name for name in columns if near and name.lower() == near[0]), None)
-        hints.append(f"`{column}`" + (f" (rename `{found}`, if that is it)" if found else ""))
+        add = "add it, with empty cells where it is unknown" if column == "artist" else ""
+        hint = f"rename `{found}`, if that is it" if found else add
+        hints.append(f"`{column}`" + (f" ({hint})" if hint else ""))
     raise TagscaleError(
         f"{path}: missing column {', '.join(hints)}; expected {', '.join(REQUIRED)} and tag columns, found: "
         + ", ".join(columns[:20])
@@ -128,7 +130,10 @@ def _column(cells: pd.DataFrame, name: str) -> pd.Series:
 def _labels(path: Path, table: Table, columns: list[TagColumn]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Labels, (tracks, tags) float32, and the description of each tag, both in the order of the columns."""
     if not columns:
-        raise TagscaleError(f"{path}: no tag column. Add one column a tag (0 or 1, a fraction, or empty).")
+        raise TagscaleError(
+            f"{path}: no tag column. Add one column a tag (0 or 1, a fraction, or empty), or one with a word a track; "
+            "a file tags.yaml beside the table can say what kind a column is (README, Your own data)."
+        )
     values: dict[str, np.ndarray] = {}
     described: dict[str, tuple[str, str, str]] = {}
     for column in columns:

@@ -27,6 +27,14 @@ from tagscale.runtime.names import normalised
 REQUIRED = ["track_id", "path", "artist"]
 NUMBERS = ("classification", "regression")  # kinds whose cells become numbers while the table is read
 DELIMITERS = (",", "\t", ";", "|")
+OTHER_FORMATS = {
+    b"PK\x03\x04": "an Excel or OpenDocument workbook, or another zip archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3": "a SQLite database",
+    b"{": "JSON",
+    b"[": "JSON",
+}
 MOST_BLANK_LINES = 100  # before the header
 CHUNK_ROWS = 10_000
 WRONG = -1.0  # marks a cell that is no number from 0 to 1
@@ -75,6 +83,8 @@ def read_table(path: Path, tags: Path | None) -> Table:
             f"{path}: no such table. Set dataset.root and dataset.table in params.yaml to a CSV file "
             f"with the columns {', '.join(REQUIRED)} and one column a tag."
         )
+    if format_ := other_format(path):
+        raise TagscaleError(f"{path}: {format_}, but a table is CSV. Export it as CSV in UTF-8.")
     try:
         with open_lines(path) as file:
             delimiter, before = _delimiter(path, file)
@@ -87,6 +97,16 @@ def read_table(path: Path, tags: Path | None) -> Table:
         raise not_text(path, "Save it as UTF-8.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TagscaleError(f"{path}: not a whole gzip file ({error}). Pack or copy it again.") from None
+
+
+def other_format(path: Path) -> str:
+    """What a file is that is no CSV, by its first bytes; empty where they may be those of one.
+
+    An Excel workbook is a zip archive, or OLE of before 2007.
+    """
+    with path.open("rb") as file:
+        first = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((name for magic, name in OTHER_FORMATS.items() if first.startswith(magic)), "")
 
 
 def _collect(
