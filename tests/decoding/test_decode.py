@@ -214,6 +214,8 @@ def test_three_hours_of_mp3_are_rejected_by_their_frames(tmp_path: Path, monkeyp
 def test_rates_that_no_music_has(tmp_path: Path, rate: int) -> None:
     path = write(tmp_path / "a.wav", np.zeros(7000), rate)
     assert rejected(path) == f"sample rate of {rate:,} Hz: expected 4,000 to 768,000"
+    with pytest.raises(AudioError, match="sample rate of"):  # 7000 s at 1 Hz are no long song
+        decode(path, longest=1e-9)
 
 
 def test_more_channels_than_music_has(tmp_path: Path) -> None:

@@ -161,7 +161,8 @@ def _read(path: Path, file: FileIO, longest: float, only: int | None = None) -> 
     length = entry.length(window) if entry and entry.length else Length()
     if length is None:
         entry, length = None, Length()
-    _check_length(path, length, longest)
+    if length.fault:
+        raise AudioError(path, length.fault)
     errors: list[AudioError] = []
     for decoder in entry.decoders if entry else DECODERS:
         try:
@@ -179,7 +180,11 @@ def _read(path: Path, file: FileIO, longest: float, only: int | None = None) -> 
 def _length(
     path: Path, opened: Opened, window: Window, entry: AudioFormat | None, length: Length, longest: float
 ) -> Length:
-    """The file's length, once a library has opened it: of a format that only the library knew, too."""
+    """The file's length, once a library has opened it: of a format that only the library knew, too.
+
+    The rate comes first: by one that no music has, every length is wrong.
+    """
+    _check_rate(path, opened.rate)
     if entry is None and (named := format_named(opened.format)) and named.length:
         structure = named.length(window)
         if structure is None:

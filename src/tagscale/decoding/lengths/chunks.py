@@ -32,7 +32,7 @@ def of_wav(file: Window) -> Length | None:
             code, frame, per_second = _layout(head, order)
         elif name == b"data":
             if not per_second:
-                return Length(fault="damaged: no format stands before its samples")
+                return Length(fault="damaged: no format, or one with a sample rate of 0, stands before its samples")
             announced = announced64 if announced64 and length == 0xFFFFFFFF else length
             present = file.size - begin
             if announced == 0 and _chunk_follows(file, begin, order):
