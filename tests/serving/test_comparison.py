@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tagscale.cli import main
+from tagscale.runtime.errors import TagscaleError
 from tagscale.serving.comparison import compare, paired_difference, write_page
 from tagscale.serving.server.lineup import State
 from tagscale.serving.server.record import Log
@@ -93,6 +94,22 @@ def test_labels_say_which_is_better(served: Path, truth: pd.DataFrame, tmp_path:
     assert gap.interval()[0] > 0
     assert comparison.verdict.endswith("the shadow is better.")
     assert compare(served, tmp_path / "labels.csv", "rmse").gaps["all"].difference > 0
+
+
+def test_the_highest_number_is_compared_and_another_by_its_name(served: Path, tmp_path: Path) -> None:
+    """A lead 10 is recorded first, 9 after it: by a clock that was set back, or after a rollback."""
+    folder = tmp_path / "served"
+    shutil.copytree(served, folder)
+    log = Log(folder, State(tmp_path))
+    log.models = {sha256: {"sha256": sha256, "tags": []} for sha256 in ("10" * 64, "9" * 64)}
+    for version in ("10", "9"):
+        for place in range(10):
+            log.add("lead", f"{place:012x}/song-{place}.mp3", answered(version, np.full(len(TAGS), 0.5)), 0.1)
+        log.flush()
+    assert compare(folder).lead == "tagger/10"
+    assert compare(folder, lead_version="9").lead == compare(folder, lead_version="tagger/9").lead == "tagger/9"
+    with pytest.raises(TagscaleError, match=r"no row is of version '8'; found tagger/1, tagger/10, tagger/9\."):
+        compare(folder, lead_version="8")
 
 
 def test_times_that_were_not_recorded_are_said_to_be_missing(served: Path, tmp_path: Path) -> None:

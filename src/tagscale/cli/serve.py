@@ -104,6 +104,11 @@ def compare_served(
         Path | None, typer.Option(help="CSV of what is true: path (or file), tag, value, and artist if it is known.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="With labels; registry.metric by default.")] = None,
+    lead: Annotated[
+        str | None,
+        typer.Option(help="Version of the lead, as 4; the highest number by default, also after a rollback."),
+    ] = None,
+    shadow: Annotated[str | None, typer.Option(help="Version of the shadow; the highest number by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     params: ParamsFile = PARAMS,
@@ -113,7 +118,7 @@ def compare_served(
     from tagscale.serving.comparison import compare, write_page
 
     metric = metric or (load(params).registry.metric if params.is_file() else "pr_auc")
-    comparison = compare(folder, labels, metric)
+    comparison = compare(folder, labels, metric, lead, shadow)
     if out:
         write_page(comparison, out)
     if as_json:

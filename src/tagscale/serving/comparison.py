@@ -99,14 +99,22 @@ class Comparison:
         return f"{compared(gap, 'the lead')} {base}: {outcome}."
 
 
-def compare(folder: Path, labels: Path | None = None, metric: str = "pr_auc") -> Comparison:
-    """Compare the newest version of each, on the recordings that both have heard.
+def compare(
+    folder: Path,
+    labels: Path | None = None,
+    metric: str = "pr_auc",
+    lead_version: str | None = None,
+    shadow_version: str | None = None,
+) -> Comparison:
+    """Compare a version of each, on the recordings that both have heard.
 
     Args:
+        lead_version, shadow_version: VERSION or MODEL/VERSION; by default the highest number
         labels: CSV with the columns path (or file), tag, value and perhaps artist; paths as the clients named the files
         metric: key of an entry of METRICS
     Raises:
-        TagscaleError: a folder without a shadow's rows, too few recordings, labels of none of them, or no such metric.
+        TagscaleError: a folder without a shadow's rows, no such version in them, too few recordings, labels of none
+            of them, or no such metric.
     """
     if metric not in METRICS:
         raise TagscaleError(f"--metric: found {metric!r}, expected one of {', '.join(METRICS)}.")
@@ -114,12 +122,13 @@ def compare(folder: Path, labels: Path | None = None, metric: str = "pr_auc") ->
         if not (folder / role).is_dir():
             fills = f"`tagscale serve --shadow VERSION --record {folder}` fills it"
             raise TagscaleError(f"{folder / role}: no such folder. {fills}.")
-    times = _times(folder / "times")
-    lead, shadow = (_newest(read_rows(folder / role), times) for role in (LEAD, SHADOW))
+    lead = _version(read_rows(folder / LEAD), lead_version)
+    shadow = _version(read_rows(folder / SHADOW), shadow_version)
     both = [path for path in shadow.scores.index if path in lead.scores.index]
     if len(both) < FEWEST:
         raise TagscaleError(
-            f"{folder}: {len(both)} recordings of the newest versions of both; expected {FEWEST} at least."
+            f"{folder}: {len(both)} recordings that {lead.name} and {shadow.name} have both heard; expected {FEWEST} "
+            "at least. Wait for more, or name other versions with --lead and --shadow."
         )
     about = _about(folder, shadow.sha256, lead.sha256)
     tags = [str(tag) for tag in lead.scores if tag in shadow.scores]
@@ -132,7 +141,7 @@ def compare(folder: Path, labels: Path | None = None, metric: str = "pr_auc") ->
         len(both),
         len(lead.scores) - len(both),
         [_of_tag(tag, about.get(tag, {}), lead, shadow, both) for tag in tags],
-        _seconds(times, both),
+        _seconds(_times(folder / "times"), both),
         gaps,
         truth,
     )
@@ -149,12 +158,26 @@ class _Version:
     has: frozenset[str]
 
 
-def _newest(rows: Rows, times: pd.DataFrame) -> _Version:
-    files = rows.files.assign(when=rows.files["path"].map(times.groupby("path")["when"].max()))
-    known = files[rows.tagged]
-    if known.empty:
+def _version(rows: Rows, named: str | None) -> _Version:
+    """The named version in the rows; else, of the model that most rows are of, the one with the highest number.
+
+    A clock may be set back, a number not. Where two have one number, the one with more rows is taken.
+    """
+    known = rows.files[rows.tagged]
+    counts = known.value_counts(["model", "version", "sha256"]).reset_index()
+    if counts.empty:
         raise TagscaleError(f"{rows.origin}: no recording in it has scores, so nothing can be compared.")
-    digest = known.sort_values("when", kind="stable", na_position="first")["sha256"].iloc[-1]
+    names = counts["model"] + "/" + counts["version"]
+    if named is not None:
+        fitting = counts[(names == named) | (counts["version"] == named)]
+        if fitting.empty:
+            raise TagscaleError(
+                f"{rows.origin}: no row is of version {named!r}; found {', '.join(sorted(set(names)))}."
+            )
+        counts = fitting
+    counts = counts[counts["model"] == counts.groupby("model", sort=False)["count"].sum().idxmax()]
+    numbers = pd.to_numeric(counts["version"], errors="coerce").fillna(0)
+    digest = counts.loc[numbers.sort_values(kind="stable", ascending=False).index[0], "sha256"]
     own = known[known["sha256"] == digest].drop_duplicates("path")
     scores = rows.scores.loc[own.index].set_axis(own["path"]).dropna(axis=1, how="all")
     decided = pd.DataFrame({tag: [tag in decided for decided in own["tags"]] for tag in scores}, index=scores.index)
