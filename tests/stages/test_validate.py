@@ -50,7 +50,7 @@ def run(folder: Path, output: Path, **changes: Any) -> dict[str, Any]:
 REASONS = {
     "song01": "no such file",
     "song03": "1.00 s long, but annotated as 30.00 s",
-    "song06": "same audio as song05",
+    "song06": "same audio as song05, with other labels",
     "song07": "silent: -120.0 dBFS, below -60",
     "song08": "0.40 s long, shorter than 0.5 s; 0.40 s long, but annotated as 1.00 s",
 }

@@ -59,11 +59,21 @@ def test_quarantine_with_reasons() -> None:
         "t0": "2.50 s long, shorter than 3 s",
         "t1": "30.00 s long, but annotated as 31.50 s",
         "t3": "silent: -75.2 dBFS, below -60",
-        "t5": "same audio as t4",
-        "t6": "same audio as t4",
+        "t5": "same audio as t4, with other labels",
+        "t6": "same audio as t4, with other labels",
         "t9": "empty file (0 bytes)",
     }
     assert found.quarantine["path"].tolist() == [f"{track}.wav" for track in reasons(found)]
+
+
+def test_a_copy_with_other_labels_is_named_as_one() -> None:
+    dataset = catalog()
+    dataset.labels.loc[["t4", "t5"]] = 0.0
+    dataset.labels.loc["t6"] = np.nan
+    measured = facts(dataset)
+    measured.loc[["t5", "t6"], "audio_sha256"] = "t4"
+    found = validate(dataset, measured, NONE_REJECTED, SETTINGS)
+    assert reasons(found) == {"t5": "same audio as t4", "t6": "same audio as t4, with other labels"}
 
 
 def test_every_reason_is_given() -> None:
@@ -81,7 +91,7 @@ def test_of_equal_files_the_one_as_long_as_annotated_is_kept() -> None:
     measured.loc[["t2", "t6", "t7"], "audio_sha256"] = "same"
     found = reasons(validate(dataset, measured, NONE_REJECTED, SETTINGS))
     assert set(found) == {"t2", "t7"}
-    assert found["t7"] == "same audio as t6"
+    assert found["t7"] == "same audio as t6, with other labels"
 
 
 def test_dropped_tags() -> None:
@@ -266,7 +276,7 @@ def test_known_faults_are_quarantined_and_do_not_count() -> None:
     found = validate(dataset, measured, rejected, none_allowed)
     assert found.stops == []
     assert reasons(found) == {
-        "t0": "known to be broken: cut off; same audio as t2",
+        "t0": "known to be broken: cut off; same audio as t2, with other labels",
         "t1": "known to be broken: cut off; empty file (0 bytes)",
     }
     one_more = validate(dataset, measured.assign(source_seconds=[1.0, *[30.0] * 7, 1.0]), rejected, none_allowed)

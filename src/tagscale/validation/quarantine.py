@@ -68,6 +68,8 @@ _EXPLAIN: dict[str, Explanation] = {
     "seconds_off": _off,
     "same_audio_as": lambda rows: (
         "same audio as another track",
-        "same audio as " + rows["same_audio_as"].astype(str),
+        "same audio as "
+        + rows["same_audio_as"].astype(str)
+        + rows["other_labels"].map({True: ", with other labels", False: ""}),
     ),
 }

@@ -71,8 +71,15 @@ def audio_table(catalog: Catalog, facts: pd.DataFrame, rejected: pd.DataFrame, t
     # the first of identical files is kept; files without a fault come first, then files as long as annotated
     order = np.lexsort((table["seconds_off"] > tolerance, fault != ""))
     audio = decoded["audio_sha256"].iloc[order]
-    first = table["track_id"].iloc[order].groupby(audio).transform("first").reindex(table.index)
-    return table.assign(same_audio_as=_where(first.notna() & (first != table["track_id"]), first))
+    first = pd.Series(order, order).groupby(audio).transform("first").reindex(table.index)  # NaN: not decoded
+    copies = np.flatnonzero(first.notna() & (first != table.index))
+    originals = first.iloc[copies].to_numpy(int)
+    same_audio_as, other_labels = np.full(len(table), None, object), np.zeros(len(table), bool)
+    same_audio_as[copies] = table["track_id"].iloc[originals]
+    if len(catalog.labels) == len(table):
+        labels = catalog.labels.to_numpy()
+        other_labels[copies] = ~np.isclose(labels[copies], labels[originals], equal_nan=True).all(axis=1)
+    return table.assign(same_audio_as=same_audio_as, other_labels=other_labels)
 
 
 def usable_table(catalog: Catalog, usable: np.ndarray) -> pd.DataFrame:
