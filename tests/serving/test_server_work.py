@@ -22,7 +22,7 @@ from tagscale.runtime.files import read_json
 from tagscale.runtime.processes import ATTEMPTS
 from tagscale.serving.server import guard, record, work
 from tagscale.serving.server.app import ANSWERING, Http, Settings
-from tagscale.serving.server.lineup import LEAD, SHADOW, Asked, State
+from tagscale.serving.server.lineup import BESIDE, LEAD, SHADOW, Asked, State
 from tagscale.serving.server.metrics import Metrics
 from tagscale.serving.server.work import MORE, Recording, Scoring, Wanted
 
@@ -149,6 +149,31 @@ def test_a_client_that_does_not_take_its_answer_gives_its_place_back(tmp_path: P
         assert front.in_work == 0
 
     asyncio.run(ask())
+
+
+def test_a_version_beside_that_fails_or_is_late_costs_the_first_ones_answer_nothing(tmp_path: Path) -> None:
+    """Of three recordings one hangs in the version beside, one fails there, and one is answered."""
+    other = {**NAMES, "version": "2", "sha256": "2" * 64}
+    told = {"1": asyncio.Event().wait, "2": lambda: 1 / 0, "0": lambda: asyncio.sleep(0)}
+
+    async def score(request: dict[str, Any]) -> dict[str, Any]:
+        if request["slot"] == "champion":
+            return dict(ANSWER)
+        await told[Path(request["samples"]).stem]()
+        return ANSWER | other
+
+    with serving(tmp_path, score, score, seconds=4) as (client, http):
+        loaded = [{**NAMES, "name": "champion", "role": LEAD}, {**other, "name": "other", "role": BESIDE}]
+        http.state.set_loaded(ANSWERING, [about | {"tags": []} for about in loaded])
+        wait_for(lambda: client.ask("/tag", SONG, "audio/wav").status == 200)  # a decoder starts
+        answer = client.form(dict.fromkeys("abc", SONG), "?beside=other")
+    assert (answer.status, answer.headers["x-tagscale-model"]) == (200, "tagger/1")
+    assert [one["scores"] for one in answer.content["results"]] == [ANSWER["scores"]] * 3
+    first, late, failed = answer.content["beside"]["results"]
+    assert answer.content["beside"]["version"] == "2"
+    assert first["scores"] == ANSWER["scores"]
+    assert late == {"name": "b", "error": "the answer was not there after 4 s"}
+    assert failed == {"name": "c", "error": "this version failed; the server's log says why"}
 
 
 def test_an_answer_has_the_tags_of_the_version_that_gave_it(tmp_path: Path) -> None:

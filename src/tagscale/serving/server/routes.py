@@ -1,9 +1,10 @@
 """The server's own protocol: POST /tag, GET /models, health, metrics."""
 
 import asyncio
+import logging
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from tagscale.serving.server.guard import MODEL_HEADER, RETRY_SECONDS, Guard, Li
 from tagscale.serving.server.lineup import LEAD, SHADOW, State
 from tagscale.serving.server.record import Served
 from tagscale.serving.server.work import Answer, Recording, Wanted, Work
+
+logger = logging.getLogger(__name__)
 
 NAMES = ("model", "version", "sha256")
 LOOK_SECONDS = 0.02  # between two looks whether a version that answers is among those that are loaded
@@ -44,6 +47,10 @@ class Service:
         known = ", ".join(model["name"] for model in loaded)
         raise HTTPException(404, f"No model {name!r} is loaded here; there: {known}.")
 
+    @property
+    def _late(self) -> str:
+        return f"the answer was not there after {self.limits.seconds} s"
+
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
         """A folder for a request's files, until it is answered."""
@@ -59,36 +66,59 @@ class Service:
         """Of each slot, the version that answered, and an answer a recording, scores or an error, all of that one.
 
         It is another one than the slot's where an alias has moved meanwhile, and may have other tags. Only the first
-        one's answers hold a spectrogram, which is no model's.
+        one's answers hold a spectrogram, which is no model's. What a further slot does not answer in time, or at all,
+        is an error of that recording and costs the first one's answers nothing.
 
         Raises:
-            HTTPException: 504 where they are not all there in time.
+            HTTPException: 504 where those of the first slot are not all there in time.
         """
+        first, *others = slots
+        ends = asyncio.get_running_loop().time() + self.limits.seconds
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                first, *others = slots
-                rest = replace(wanted, spectrogram=False)
-                asked = [(first, wanted), *((slot, rest) for slot in others)]
-                return [await self._tagged(recordings, *one) for one in asked]
+            async with asyncio.timeout_at(ends):
+                tagged = [await self._tagged(recordings, first, wanted)]
         except TimeoutError:
-            raise HTTPException(504, f"The answer was not there after {self.limits.seconds} s.") from None
+            raise HTTPException(504, f"{self._late.capitalize()}.") from None
+        rest = replace(wanted, spectrogram=False)
+        return tagged + [await self._tagged(recordings, slot, rest, ends) for slot in others]
 
     async def _tagged(
-        self, recordings: Sequence[Recording], slot: dict[str, Any], wanted: Wanted
+        self, recordings: Sequence[Recording], slot: dict[str, Any], wanted: Wanted, ends: float | None = None
     ) -> tuple[dict[str, Any], list[Answer]]:
-        answers = await self._answers(recordings, slot["name"], wanted)
-        of = await self._version(next((answer for answer in answers if "version" in answer), slot), slot)
+        answers = await self._answers(recordings, slot["name"], wanted, ends)
+        try:
+            async with asyncio.timeout_at(ends):
+                of = await self._version(next((answer for answer in answers if "version" in answer), slot), slot)
+        except TimeoutError:
+            if ends is None:
+                raise
+            return slot, [{"error": self._late}] * len(recordings)
         if of["role"] == LEAD:
             self.served.answered(recordings, answers, of)
         return of, answers
 
-    async def _answers(self, recordings: Sequence[Recording], slot: str, wanted: Wanted) -> list[Answer]:
-        answers = await asyncio.gather(*(self.work.hear(one, slot, wanted) for one in recordings))
+    async def _answers(
+        self, recordings: Sequence[Recording], slot: str, wanted: Wanted, ends: float | None
+    ) -> list[Answer]:
+        answers = await asyncio.gather(*(self._in_time(self.work.hear(one, slot, wanted), ends) for one in recordings))
         while len({answer["version"] for answer in answers if "version" in answer}) > 1:  # it moved on
             for place, answer in enumerate(answers):
                 if "version" in answer:
-                    answers[place] = await self.work.scoring.ask(recordings[place], slot, wanted)
+                    answers[place] = await self._in_time(self.work.scoring.ask(recordings[place], slot, wanted), ends)
         return answers
+
+    async def _in_time(self, answer: Awaitable[Answer], ends: float | None) -> Answer:
+        """An answer; where it is to come until `ends` and does not, or fails, an error with the reason."""
+        if ends is None:
+            return await answer
+        try:
+            async with asyncio.timeout_at(ends):
+                return await answer
+        except TimeoutError:
+            return {"error": self._late}
+        except Exception:
+            logger.exception("a version beside the first one failed")
+            return {"error": "this version failed; the server's log says why"}
 
     async def _version(self, answer: Answer, slot: dict[str, Any]) -> dict[str, Any]:
         """The version of an answer of a slot: the one before, or the one that is just being put in place."""
