@@ -42,6 +42,20 @@ def test_the_seed_decides(part: dict[str, Any]) -> None:
     assert not torch.equal(heard(1, **part)[0], heard(2, **part)[0])
 
 
+@pytest.mark.parametrize("part", [{"gain": 6}, {"polarity": True}, {"speed": 0.1}, {"noise": 0.1}])
+def test_processes_that_share_a_batch_hear_it_as_one_does(part: dict[str, Any]) -> None:
+    settings = AugmentParams(**OFF | part)
+    excerpts, labels = torch.randn(64, read_samples(SAMPLES, settings)) / 10, batch()[1]
+
+    def heard_by(rank: int, world: int) -> Tensor:
+        torch.manual_seed(0)
+        return augmented(excerpts[rank::world], labels[rank::world], SAMPLES, settings, rank, world)[0]
+
+    whole = heard_by(0, 1)
+    for rank in range(4):
+        torch.testing.assert_close(heard_by(rank, 4), whole[rank::4], rtol=0, atol=1e-6)
+
+
 def test_gains_fill_their_range_of_decibels() -> None:
     decibels = 20 * torch.log10(rms(heard(gain=6)[0]) / rms(batch()[0]))
     assert -6 <= decibels.min() < -5 < 5 < decibels.max() <= 6

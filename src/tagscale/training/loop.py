@@ -64,8 +64,8 @@ def train(
 
     Args:
         budget: how many steps, and when the network is validated
-        seed: numbers that no other training of the same study has; dropout is drawn from them, the step and the
-            process, so that a resumed training draws what it would have drawn
+        seed: numbers that no other training of the same study has; augmentation is drawn from them and the step,
+            dropout from the process, too, so that a resumed training draws what it would have drawn
         objective: loss, regression and weights of `recipe.entry_losses`
         loaders: gives the batches of training and validation; called only where there is something to train
         states, saved: where states are kept, and the newest of them
@@ -146,11 +146,13 @@ def train(
                 if step.frozen_norms:
                     freeze_norms(network)
                 for batch in islice(batches, until - state.step):
-                    torch.manual_seed(step_seed(seed, state.step, world.rank))
+                    torch.manual_seed(step_seed(seed, state.step))
                     rate = learning_rate(settings, budget, state.step, state.history)
                     for group in optimizer.param_groups:
                         group["lr"] = group["share"] * rate
-                    inputs, labels = prepared(step, fabric.to_device(batch), objective["regression"], settings)
+                    inputs, labels = prepared(step, fabric.to_device(batch), objective["regression"], settings, world)
+                    if not world.first:
+                        torch.manual_seed(step_seed(seed, state.step, world.rank))
                     known, losses = summed(annotated(labels)), []
                     optimizer.zero_grad()
                     for micro_batch, last in micro_batches(inputs, labels, settings.accumulate):
@@ -236,12 +238,14 @@ class UnroundedInputs(MixedPrecision):
         return data
 
 
-def prepared(step: Step, batch: Batch, regression: Tensor, settings: TrainParams) -> tuple[Tensor, Tensor]:
+def prepared(
+    step: Step, batch: Batch, regression: Tensor, settings: TrainParams, world: World
+) -> tuple[Tensor, Tensor]:
     """The inputs and labels of a training step, augmented and smoothed. Features of patches are taken as they are."""
     patches, labels = batch
     inputs = network_input(patches)
     if step.encoder is None:
-        inputs, labels = augmented(inputs, labels, step.patch_samples, settings.augment)
+        inputs, labels = augmented(inputs, labels, step.patch_samples, settings.augment, world.rank, world.size)
     return inputs, smoothed(labels, regression, settings.label_smoothing)
 
 
@@ -293,8 +297,8 @@ def network_input(patches: Tensor) -> Tensor:
     return to_wave(patches) if patches.dtype == torch.int16 else patches
 
 
-def step_seed(seed: Sequence[int], step: int, rank: int) -> int:
-    """Seed of the random draws of one step in one process.
+def step_seed(seed: Sequence[int], step: int, rank: int = 0) -> int:
+    """Seed of the random draws of one step, or of those in one process.
 
     >>> step_seed([0], 0, 0) == step_seed([0], 0, 0) != step_seed([0], 1, 0)
     True
