@@ -10,6 +10,7 @@ from study.compare_fixtures import make_study
 from tagscale.params.load import load
 from tagscale.study.answers import answers, headline
 from tagscale.study.grid import Study, read_study
+from tagscale.study.verdict import conclude
 
 ROOT = Path(__file__).parents[2]
 SCORES = {"waveform": 0.42, "spectrogram": 0.6, "descriptors": 0.35}
@@ -55,6 +56,14 @@ def test_a_model_that_is_better_than_all_is_named_and_certain(tmp_path: Path) ->
     }
     assert (numbers["gain_over_baseline"], numbers["hours"]) == (0.25, round(3 * (0.2 * 802 + 10) / 3600, 4))
     assert 0.2 < numbers["gain_low"] < 0.25
+
+
+def test_models_that_print_alike_on_validation_are_named(tmp_path: Path) -> None:
+    study = study_of(tmp_path, {"waveform": 0.5001, "spectrogram": 0.5, "descriptors": 0.35})
+    words = "On the validation part its PR-AUC is 0.520, the best of 3 models, level in print with spectrogram."
+    assert answers(study)[0].reasons == [words]
+    lead = "The best front-end on validation (PR-AUC 0.520, level in print with spectrogram) is waveform. On test it"
+    assert conclude(study, 101, 17).findings[0].startswith(lead)
 
 
 def test_the_run_that_goes_to_the_registry_is_named_where_it_is_another_models(tmp_path: Path) -> None:
@@ -114,7 +123,8 @@ def test_a_study_of_one_model_without_intervals_says_what_it_lacks(tmp_path: Pat
     study = study_of(tmp_path, {"waveform": 0.42}, resamples=0)
     words, _ = told(study)
     assert words[1] == "On the test part its PR-AUC is 0.420."
-    assert words[2] == "Nothing tells: the study has no baseline (train.baselines)."
+    assert answers(study)[0].reasons == ["On the validation part its PR-AUC is 0.440. It is the only model."]
+    assert words[2] == "Unknown: the study has no baseline (train.baselines)."
     assert headline(study) == {"best": {"model": "waveform", "pr_auc": 0.42}, "hours": pytest.approx(0.0473, abs=1e-4)}
 
 

@@ -71,6 +71,17 @@ def test_an_overtaking_is_a_range_within_that_of_the_measured_scores() -> None:
     assert basis.endswith("each cell was trained once, so random starts are not in them.")
 
 
+def test_laws_that_describe_neither_model_say_nothing_though_they_describe_the_difference() -> None:
+    """A report would draw no law, and say that none describes the runs, beside a sentence that rests on two."""
+    falling = {tracks: 0.6 - 0.05 * n for n, tracks in enumerate(SIZES)}
+    scores = {"waveform": {tracks: score + 0.05 for tracks, score in falling.items()}, "spectrogram": falling}
+    sentence, _ = trends(study_of_curves({"pr_auc": scores}, error=0.004), MODELS)
+    assert sentence == (
+        "PR-AUC: waveform is better than spectrogram at 100, 300, 1,000 and 3,000 tracks. "
+        "No fitted law describes these runs, so nothing is said of other sizes."
+    )
+
+
 def test_a_crossing_beyond_is_not_in_sight() -> None:
     sentence, _ = made(dict.fromkeys(SIZES, -0.05), error=0.002)
     assert sentence == (

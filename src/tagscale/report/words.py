@@ -26,7 +26,9 @@ TERMS = {
     "parameters": Meaning("parameters", "Numbers that training sets."),
     "seconds": Meaning("training", "Wall-clock time of one training, mean over seeds. It depends on the machine."),
     "rate": Meaning("patches/s", "Patches that one training takes in a second. It depends on the machine."),
-    "interval": Meaning("[low, high]", "How sure a score is; the last section says what the interval holds."),
+    "interval": Meaning(
+        "[low, high]", "How sure a score is; the section on how this was measured says what the interval holds."
+    ),
     "deviation": Meaning("±", "The standard deviation over seeds: trainings that differ in their random start alone."),
     "positives": Meaning("positive tracks", "Test tracks with the tag (a label of at least 0.5), of those annotated."),
     "artists": Meaning(

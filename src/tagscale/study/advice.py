@@ -165,7 +165,7 @@ def _most(study: Study, metric: Metric, options: Sequence[Option]) -> str:
     """Which option gains most, where that is certain; each other one is held against it in the same resamples."""
     known = [option for option in options if option.known]
     if not known:
-        return "No next step can be judged from this study: the options say what each takes."
+        return "No next step can be judged from this study. The report's list of steps says what each takes."
     if len(known) == 1:
         return f"The one step that this study can judge is {known[0].what}: {known[0].words(metric)} {metric.label}."
     best = max(known, key=lambda option: option.gain)

@@ -48,8 +48,10 @@ def which(study: Study, registry: RegistryParams | None = None) -> Answer:
     best = study.recommended
     if np.isnan(valid[best]):
         return Answer("Which model?", f"None: no model has a {metric.label} on the validation part.", mark="bad")
-    of = f"the best of {len(study.everyone)} models" if len(study.everyone) > 1 else "the only model"
-    reasons = [f"On the validation part its {metric.label} is {metric.words(valid[best])}, {of}."]
+    score = metric.words(valid[best])
+    of = f", the best of {len(study.everyone)} models" if len(study.everyone) > 1 else ". It is the only model"
+    level = f", level in print with {listed(names)}" if (names := study.as_good(best, study.everyone)) else ""
+    reasons = [f"On the validation part its {metric.label} is {score}{of}{level}."]
     if study.front_ends and best not in study.front_ends:
         first = study.front_end
         reasons.append(f"Of the front-ends, it is {label_of(first)} ({metric.words(valid[first])}).")
@@ -108,7 +110,7 @@ def good_enough(study: Study) -> Answer:
     kinds = {"baseline": study.baselines, "encoder": study.pretrained}
     rivals = {study.ranked(models)[0]: kind for kind, models in kinds.items() if models and best not in models}
     if not rivals:
-        return Answer(question, "Nothing tells: the study has no baseline (train.baselines).", reasons)
+        return Answer(question, "Unknown: the study has no baseline (train.baselines).", reasons)
     named = {model: f"the {label_of(model)} {kind} ({_words(study, model)})" for model, kind in rivals.items()}
     level = [model for model in rivals if study.level(best, model, metric.key, size)]
     scores = study.scores(metric.key, size) * metric.sign

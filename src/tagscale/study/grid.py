@@ -128,6 +128,13 @@ class Study:
         scores = self.scores(self.main.key, self.largest, "valid")[list(models)] * self.main.sign
         return [str(model) for model in scores.sort_values(ascending=False, kind="stable").index]
 
+    def as_good(self, chosen: str, models: Sequence[str]) -> list[str]:
+        """The names of the other models whose scores, by which `chosen` is ranked first, print as its own."""
+        scores = {
+            model: self.main.words(score) for model, score in self.scores(self.main.key, self.largest, "valid").items()
+        }
+        return [label_of(model) for model in models if model != chosen and scores[model] == scores[chosen]]
+
     @cached_property
     def main(self) -> Metric:
         """The metric that models are chosen by: the main one of the first kind of tags that has a score.

@@ -168,7 +168,8 @@ def settled(
 ) -> list[Span] | None:
     """Which of two models leads at which size by their laws, up to `REACH` times the largest size.
 
-    None where laws do not describe the difference of the scores, or where a measured score is on the other side.
+    None where laws do not describe the difference of the scores, where they describe neither model's scores, or where a
+    measured score is on the other side. What artists do to both models alike is no matter to the difference.
     Spans adjoin one another, and an open one lies between two leaders.
 
     Shape:
@@ -179,10 +180,13 @@ def settled(
     tracks = np.asarray(tracks, float)
     grid = np.union1d(np.geomspace(tracks[0], REACH * tracks[-1], STEPS), tracks)
     law, laws = fit(scores, tracks), fit(resamples, tracks)
-    gaps, gaps_resampled = scores[0] - scores[1], resamples[:, 0] - resamples[:, 1]
-    fitted, refitted = (np.diff(of.at(tracks), axis=-2)[..., 0, :] * -1 for of in (law, laws))
-    if misfit(gaps, gaps_resampled, fitted, refitted) < 1 - confidence:
+    given = scores, resamples, law.at(tracks), laws.at(tracks)  # each (..., 2, sizes)
+    difference = [of[..., 0, :] - of[..., 1, :] for of in given]
+    models = [[of[..., model, :] for of in given] for model in (0, 1)]
+    refuted, *each = (misfit(*of) < 1 - confidence for of in (difference, *models))
+    if refuted or all(each):
         return None
+    gaps = difference[0]
     low, high = ends(-np.diff(laws.at(grid), axis=-2)[..., 0, :], confidence, artists)
     leader = np.where(low > 0, 1, np.where(high < 0, -1, 0))
     at_sizes = leader[np.searchsorted(grid, tracks)]

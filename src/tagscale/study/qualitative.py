@@ -96,10 +96,10 @@ def popularity_words(heard: Qualitative, models: Sequence[str]) -> list[str]:
     if np.isnan(any_row["tenth_true"]):
         return []
     tenth = int(any_row["tenth"])
-    most = "the most popular tag" if tenth == 1 else f"the {tenth} most popular tags"
+    most = "of the most popular tag" if tenth == 1 else f"among the {tenth} most popular tags"
     given = [f"{label_of(model)} {rows[model]['tenth_picked']:.0%}" for model in models]
     lead = (
-        f"Of all true tags of the test tracks, {any_row['tenth_true']:.0%} are among {most} of {any_row['tags']:.0f}; "
+        f"Of all true tags of the test tracks, {any_row['tenth_true']:.0%} are {most} of {any_row['tags']:.0f}; "
         f"of the tags that the models pick: {listed(given)}."
     )
     biased = [model for model in models if rows[model]["tenth_picked"] > any_row["tenth_true"] + 0.005]

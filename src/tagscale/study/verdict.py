@@ -146,7 +146,8 @@ def _choice(judge: Judge, front_ends: list[str], baselines: list[str]) -> list[s
     what = f"macro {metric.label} at {tracks:,} training tracks"
     name, validation = label_of(chosen), study.scores(metric.key, study.largest, "valid")[chosen]
     kind = "front-end" if study.front_ends else "network" if study.networks else "model"
-    how = f"The best {kind} on validation ({metric.label} {metric.words(validation)}) is {name}. On test it"
+    level = f", level in print with {listed(names)}" if (names := study.as_good(chosen, front_ends)) else ""
+    how = f"The best {kind} on validation ({metric.label} {metric.words(validation)}{level}) is {name}. On test it"
     if np.isnan(validation):
         how = f"No {kind} has a {metric.label} on validation to be chosen by. On test {name}"
     lead = how if len(front_ends) > 1 else at_start(name)
@@ -155,7 +156,7 @@ def _choice(judge: Judge, front_ends: list[str], baselines: list[str]) -> list[s
         return [f"There is no {what} to judge {name} by."]
     if not baselines:
         none = "other baseline is in the study" if chosen in study.baselines else "baseline is in the grid"
-        return [f"{has}.", f"No {none} (train.baselines): nothing says whether {name} is any good."]
+        return [f"{has}.", f"No {none} (train.baselines), so {name} is held against none."]
     first = baselines[0]
     if np.isnan(judge.scores[first]):
         return [f"{has}.", f"There is no {what} to hold {name} against the {label_of(first)} baseline."]
