@@ -94,6 +94,38 @@ def test_without_time_for_a_trial_nothing_is_found(study: Any, tmp_path: Path) -
         search(study, params, minutes=0.0001, folder=tmp_path)
 
 
+def test_the_settings_as_they_are_come_again_where_they_were_interrupted(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates, outcomes = [], iter([KeyboardInterrupt(), 0.25, 0.125])
+
+    def scored(self: tune.Search, trial: optuna.Trial, changes: Any, deadline: float) -> float:
+        rates.append(trial.params["learning_rate"])
+        outcome = next(outcomes)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(tune.Search, "_scored", scored)
+    params = study.params(**SHORT, tracking={"experiment": "interrupted"})
+    with pytest.raises(KeyboardInterrupt):
+        search(study, params, folder=tmp_path)
+    found = search(study, params, folder=tmp_path)
+    today = params.train.learning_rate
+    assert [rate == today for rate in rates] == [True, True, False]
+    assert (found.before, found.score, found.changes) == (0.25, 0.25, {})
+
+
+def test_a_search_of_which_every_trial_fails_ends(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scored(*_: Any) -> float:
+        raise TagscaleError("a reason")
+
+    monkeypatch.setattr(tune.Search, "_scored", scored)
+    params = study.params(**SHORT, tracking={"experiment": "failing"})
+    with pytest.raises(TagscaleError, match=rf"{tune.FAILURES} trials failed one after the other. The last: a reason"):
+        search(study, params, folder=tmp_path)
+
+
 @pytest.mark.parametrize("model", ["descriptors", "waveforms"])
 def test_what_is_no_network_is_refused(study: Any, model: str) -> None:
     with pytest.raises(TagscaleError, match=rf"--model {model}: .*Expected one of waveform, spectrogram"):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
 DATABASE, LOCK = "trials.db", "lock"
 VALIDATIONS = 20  # of a training with today's budget; the same number of steps apart in every trial, to compare them
 STARTERS = 4  # trials before the first may be ended early
+FAILURES = 4  # trials that fail one after the other, after which the search ends
+TODAY = "today"  # attribute of the trial that has the settings of params.yaml
 BUDGETS = (0.5, 1.0, 2.0)  # of train.max_steps
 WIDEST = {"gain": 6.0, "polarity": True, "speed": 0.03, "noise": 0.05, "mix": 0.4, "band_mask": 0.15, "time_mask": 0.1}
 
@@ -74,15 +76,15 @@ def run(
 ) -> Best:
     """Search until the minutes or the trials are over; trials of earlier calls count, and are built upon.
 
-    The first trial has the settings of params.yaml. A search belongs to data, model, size, seed and settings; another
-    one of these begins anew, beside it. Ctrl-C keeps every finished trial.
+    The first trial has the settings of params.yaml; where it was interrupted, it comes again. A search belongs to data,
+    model, size, seed and settings; another one of these begins anew, beside it. Ctrl-C keeps every finished trial.
 
     Args:
         trials: number of trials of the whole search; None: as many as the minutes allow
         folder: keeps the trials, in Optuna's SQLite storage
     Raises:
         TagscaleError: no network of train.models, more tracks than there are, another search in the folder, no finished
-            trial.
+            trial, or `FAILURES` that fail one after the other.
     """
     check(params, model)
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
@@ -92,12 +94,18 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK, holder):
         search.open()
+        failures = 0
         while time.monotonic() < deadline and (trials is None or search.finished < trials):
             try:
-                line = search.attempt(deadline)
+                console.print(search.attempt(deadline), highlight=False, soft_wrap=True)
+                failures = 0
+            except TagscaleError as problem:
+                failures += 1
+                console.print(f"a trial failed: {problem}", highlight=False, soft_wrap=True, markup=False)
+                if failures == FAILURES:
+                    raise TagscaleError(f"{FAILURES} trials failed one after the other. The last: {problem}") from None
             except TimeUp:
                 break
-            console.print(line, highlight=False, soft_wrap=True)
         return search.best()
 
 
@@ -133,8 +141,8 @@ class Search:
         )
         for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(left.number, state=TrialState.FAIL)
-        if not self.study.get_trials(deepcopy=False):
-            self.study.enqueue_trial(self._today)
+        if not any(TODAY in trial.user_attrs and trial.state != TrialState.FAIL for trial in self.study.get_trials()):
+            self.study.enqueue_trial(self._today, user_attrs={TODAY: True})
         if "mlflow_run" not in self.study.user_attrs:
             with tracking.study_run(self.experiment, self.name, {"tagscale.tuned_model": self.cell.model}) as parent:
                 self.study.set_user_attr("mlflow_run", parent.run_id)
@@ -150,7 +158,7 @@ class Search:
         return len(self.study.get_trials(deepcopy=False, states=states))
 
     def attempt(self, deadline: float) -> str:
-        """Train and score with the next settings; the line about it. Raises TimeUp."""
+        """Train and score with the next settings; the line about it. Raises TimeUp, and TagscaleError on failure."""
         trial = self.study.ask()
         changes = self.suggested(trial)
         begin = time.monotonic()
@@ -159,10 +167,7 @@ class Search:
         except optuna.TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)
             outcome = "ended early"
-        except TagscaleError as problem:
-            self.study.tell(trial, state=TrialState.FAIL)
-            outcome = f"failed: {problem}"
-        except BaseException:  # Ctrl-C, and the end of the minutes
+        except BaseException:  # a failure, Ctrl-C, and the end of the minutes
             self.study.tell(trial, state=TrialState.FAIL)
             raise
         else:
@@ -198,9 +203,9 @@ class Search:
             )
         best = self.study.best_trial
         assert best.value is not None
-        before = next((trial.value for trial in scored if trial.number == 0), math.nan)
+        before = next((trial.value for trial in scored if TODAY in trial.user_attrs), math.nan)
         fixed = optuna.trial.FixedTrial(best.params)
-        changes = {} if best.number == 0 else self.suggested(fixed)  # type: ignore[arg-type, unused-ignore]
+        changes = {} if TODAY in best.user_attrs else self.suggested(fixed)  # type: ignore[arg-type, unused-ignore]
         return Best(difference(changes, self.params.model_dump()), best.value, float(before or math.nan), self.finished)
 
     def _scored(self, trial: Trial, changes: dict[str, Any], deadline: float) -> float:
@@ -253,8 +258,14 @@ class Search:
         hop = params.evaluate.hop_seconds
         scores = predict(fitted.model, architecture, Store.open(self.inputs), valid, hop).to_numpy()
         regression = np.array([kind == "regression" for kind in cell.kinds])
-        metrics = evaluate(cell.labels(valid), scores, regression)
-        return float(np.nanmean(np.asarray(metrics[self.params.registry.metric], float)))
+        metric = self.params.registry.metric
+        values = np.asarray(evaluate(cell.labels(valid), scores, regression)[metric], float)
+        if np.isnan(values).all():
+            raise TagscaleError(
+                f"no tag has a {metric} on the validation part of {len(valid)} tracks: it needs positive and negative "
+                "ones. Add tracks, or raise partition.valid."
+            )
+        return float(np.nanmean(values))
 
     @property
     def _sign(self) -> int:
