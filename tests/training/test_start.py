@@ -218,12 +218,19 @@ def test_what_is_no_network(tmp_path: Path) -> None:
         "trees": r"it has no model\.json, so it is no network",
         "folds": r"a run of 1 models, one a fold; name the folder of one of them \(.*folds/fold-1\)",
         "msd_musicnn": "a published encoder is what the model `finetune` starts from",
+        "msd-vgg": "a published encoder is what the model `finetune` starts from",
     }.items():
         with pytest.raises(TagscaleError, match=rf"train\.start_from: {name}: {message}"):
             start_from_checkpoint(tmp_path / name, architecture(), name)
 
 
 # --- published encoders -----------------------------------------------------------------------------------------
+
+
+def test_an_imported_encoder_is_no_start_of_another_model(tmp_path: Path) -> None:
+    write_encoder(tmp_path, "msd_vgg")
+    with pytest.raises(TagscaleError, match="models:/msd-vgg/1: a published encoder is what the model `finetune`"):
+        start_from_checkpoint(tmp_path / "msd_vgg", architecture(), "models:/msd-vgg/1")
 
 
 def test_the_start_of_finetune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

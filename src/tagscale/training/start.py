@@ -17,6 +17,7 @@ from torch import Tensor
 from tagscale.audio.patches import SpacedPatches, to_wave
 from tagscale.models.build import Architecture, checked
 from tagscale.models.pretrained import ENCODERS
+from tagscale.models.spec import ENCODER_NETWORKS
 from tagscale.models.tagger import Tagger
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import sha256_of
@@ -29,6 +30,7 @@ EXPECTED = (
     "expected the folder of a trained network (runs/spectrogram-all-0), or a version in the registry "
     "(models:/NAME@ALIAS or models:/NAME/VERSION)"
 )
+AN_ENCODER = "a published encoder is what the model `finetune` starts from (its block in params.yaml names one)"
 WITHOUT_WEIGHTS = {"dropout"}  # keys of a capacity that may differ
 BATCH = 32  # patches at once
 
@@ -65,6 +67,8 @@ def start_from_checkpoint(folder: Path, wanted: Architecture, name: str, command
     """
     _check_network(folder, name)
     found, sha256 = checkpoint.describe(folder, command)
+    if found.model in ENCODER_NETWORKS:
+        raise TagscaleError(f"{KEY}: {name}: {AN_ENCODER}; {EXPECTED}.")
     differences = [
         f"{key} {value!r}, expected {expected!r}"
         for key, (value, expected) in _compared(found, wanted).items()
@@ -114,8 +118,8 @@ def _check_network(folder: Path, name: str) -> None:
     """Raise TagscaleError where a folder holds no network."""
     if (folder / checkpoint.DESCRIPTION).exists():
         return
-    if name in ENCODERS:
-        what = f"a published encoder is what the model `finetune` starts from; {EXPECTED}"
+    if name.replace("-", "_") in ENCODERS:
+        what = f"{AN_ENCODER}; {EXPECTED}"
     elif not folder.exists():
         what = f"no such folder; {EXPECTED}"
     elif folds := sorted(folder.glob("fold-*")):
