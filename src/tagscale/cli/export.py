@@ -33,14 +33,11 @@ def export(
 
     tagger = load(model)
     written = write(tagger.audio, out, {"model": tagger.model, "version": tagger.version}, member)
-    console = Console(highlight=False, soft_wrap=True)
     for path, name in written.items():
         what = f"{tagger.model} {tagger.version}" + (f", its member {name}" if name else "")
-        console.print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): {what}", markup=False)
+        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): {what}")
     if any(written.values()):
-        console.print(
-            "These are members of an ensemble: the metadata's `pooling` says how their scores become the tagger's."
-        )
+        print("These are members of an ensemble: the metadata's `pooling` says how their scores become the tagger's.")
 
 
 @app.command(rich_help_panel=USE)
@@ -60,4 +57,4 @@ def card(
         return
     with replacing(out) as fresh:
         fresh.write_text(text, encoding="utf-8")
-    console.print(f"{out}: the model card", markup=False)
+    print(f"{out}: the model card")

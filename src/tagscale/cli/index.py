@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tagscale.cli.stages import DATA
 from tagscale.cli.use import USE
@@ -31,10 +30,9 @@ def index(
     from tagscale.store.read import Store
 
     store, tagger = Store.open(data / "store"), load(model)
-    console = Console(highlight=False, soft_wrap=True)
     work = embed(data, store, tagger.sha256, tagger.audio.scorer.embed)
-    with progress_bar("tracks", console, transient=True) as progress:
+    with progress_bar("tracks", transient=True) as progress:
         for _ in progress.track(work, len(store), description="embedding"):
             pass
     folder = folder_of(data, store.hash, tagger.sha256)
-    console.print(f"{folder}: {len(store)} tracks, embedded by {tagger.model} ({tagger.version})", markup=False)
+    print(f"{folder}: {len(store)} tracks, embedded by {tagger.model} ({tagger.version})")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from tagscale import __version__
 from tagscale.cli.settings import rewrite
@@ -60,10 +59,9 @@ def init(
     """Begin a study in a folder of its own: settings, stages, presets, git and DVC."""
     if find_spec("dvc") is None:
         raise TagscaleError(remedy("dvc") or "dvc is not installed.")
-    console = Console(highlight=False, soft_wrap=True)
     if update:
         _update(folder)
-        console.print(f"{folder}: dvc.yaml and presets/ are those of tagscale {__version__}.", markup=False)
+        print(f"{folder}: dvc.yaml and presets/ are those of tagscale {__version__}.")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TagscaleError(f"{folder}: not an empty folder. Name a new one; `--update` is for a study that is there.")
@@ -72,12 +70,12 @@ def init(
         _write_study(study, folder.resolve().name)
         shutil.copytree(study, folder, dirs_exist_ok=True)
     has_git = _begin_git(folder)
-    console.print(f"{folder} is a study now, of the default corpus ({folder / PARAMS}). Next:\n", markup=False)
+    print(f"{folder} is a study now, of the default corpus ({folder / PARAMS}). Next:\n")
     go = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     commit = "git add -A && git commit -m 'A study' && " if has_git else ""
-    console.print(f"  {go}{commit}dvc repro", markup=False)
+    print(f"  {go}{commit}dvc repro")
     if not has_git:
-        console.print("\ngit is not installed here, so DVC works without it (core.no_scm in .dvc/config).")
+        print("\ngit is not installed here, so DVC works without it (core.no_scm in .dvc/config).")
 
 
 @app.command(hidden=True)

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 
 from tagscale.cli import stages
 from tagscale.cli.settings import rewrite
@@ -58,14 +57,13 @@ def learn(
         params, presets = shipped() / PARAMS, shipped() / PRESETS
     differences = preset_file(preset, presets)
     _write_settings(work, _dataset(tracks.absolute(), work.absolute(), name), name, params, differences)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"All that is made is kept in {work}/; the paths below are in it.", markup=False)
+    print(f"All that is made is kept in {work}/; the paths below are in it.")
     with _in_folder(work):
-        _run_stages(console)
-        _summarise(console)
-    console.print(f"\nReport:    {work / 'reports' / 'report.html'}", markup=False)
-    console.print(f"Settings:  {work / PARAMS} (edit, and run the same command again)", markup=False)
-    console.print(f"Tag files: tagscale tag FILE... --model {name}", markup=False)
+        _run_stages()
+        _summarise()
+    print(f"\nReport:    {work / 'reports' / 'report.html'}")
+    print(f"Settings:  {work / PARAMS} (edit, and run the same command again)")
+    print(f"Tag files: tagscale tag FILE... --model {name}")
 
 
 def _dataset(tracks: Path, work: Path, name: str) -> dict[str, Any]:
@@ -147,14 +145,14 @@ def _in_folder(work: Path) -> Iterator[None]:
         yield
 
 
-def _run_stages(console: Console) -> None:
+def _run_stages() -> None:
     from tagscale.stages import catalog
 
     settings = stages.read(PARAMS)
     catalog.run(settings, root=Path(settings.dataset.root), catalog=stages.DATA / "catalog")
     for change in _changes_for(settings):
         for key, before, after in rewrite(PARAMS, change):
-            console.print(f"{PARAMS}: {key} is {after} for these tracks, not {before}", markup=False)
+            print(f"{PARAMS}: {key} is {after} for these tracks, not {before}")
     for name, command, options in stages.in_order(settings):
         if name not in ("synth", "catalog"):
             command(**options)
@@ -174,9 +172,9 @@ def _changes_for(params: Params) -> Iterator[dict[str, Any]]:
         yield {"registry": {"metric": main_metric(present[0]).key}}
 
 
-def _summarise(console: Console) -> None:
+def _summarise() -> None:
     from tagscale.stages import summary
 
     settings = stages.read(PARAMS)
     folders = stages.folders(settings, stages.RUNS, stages.RESULTS, stages.ENSEMBLES)
-    summary.show(settings, **folders, data=stages.DATA, console=console)
+    summary.show(settings, **folders, data=stages.DATA)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from tagscale.cli.stages import DATA, PARAMS, ParamsFile
 from tagscale.cli.use import USE, preset_file
@@ -71,8 +70,7 @@ def reproduce(
     options = {"--here": here, f"--width {width:g}": width < 1, f"--folder {folder}": folder.parent != FOLDER}
     options |= {f"--params {params}": params != PARAMS}
     command = " ".join(["tagscale reproduce", table, *(option for option, given in options.items() if given)])
-    console = Console(highlight=False, soft_wrap=True)
-    with _time_limit(hours, console):
+    with _time_limit(hours):
         is_own = here or (dataset_of(project["dataset"]) == settings.dataset and (DATA / "partition").exists())
         inputs = _inputs(
             settings, is_own, not page_only, bool(wanted & set(settings.train.baselines)) and not page_only
@@ -80,7 +78,7 @@ def reproduce(
         reproduction = Reproduction(number, settings, inputs, folder, width, command)
         run(reproduction, rows=rows, only_page=page_only)
     if (folder / PAGE).exists():
-        console.print(f"Page: {folder / PAGE}", markup=False)
+        print(f"Page: {folder / PAGE}")
 
 
 def _number_of(table: str) -> int:
@@ -94,7 +92,7 @@ def _number_of(table: str) -> int:
 
 
 @contextmanager
-def _time_limit(hours: float | None, console: Console) -> Iterator[None]:
+def _time_limit(hours: float | None) -> Iterator[None]:
     """End the block after so many hours as SIGTERM would, which a training answers with a saved state."""
     if hours is None:
         yield
@@ -113,7 +111,7 @@ def _time_limit(hours: float | None, console: Console) -> Iterator[None]:
     except Interrupted:
         if not over.is_set():
             raise
-        console.print(f"Stopped after {hours:g} hours; the same command resumes.")
+        print(f"Stopped after {hours:g} hours; the same command resumes.")
     finally:
         timer.cancel()
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tagscale.cli.stages import PARAMS, ParamsFile
 from tagscale.cli.use import USE
@@ -124,12 +123,11 @@ def compare_served(
     if as_json:
         typer.echo(json.dumps(to_json(comparison), indent=2))
         return
-    console = Console(highlight=False, soft_wrap=True)
     who = f"{comparison.shadow} in the shadow of {comparison.lead}"
-    console.print(f"{who}: {comparison.recordings} recordings", markup=False)
-    console.print(comparison.verdict, markup=False)
+    print(f"{who}: {comparison.recordings} recordings")
+    print(comparison.verdict)
     if out:
-        console.print(f"{out} shows them tag by tag.", markup=False)
+        print(f"{out} shows them tag by tag.")
 
 
 def _tokens(file: Path | None) -> list[str]:

@@ -168,7 +168,6 @@ def _write(
     from tagscale.serving.output import partial_of
     from tagscale.serving.tag_catalogue import tag_catalogue
 
-    console = Console(highlight=False, soft_wrap=True)
     try:
         progressed = tag_catalogue(
             tagger, entries(arguments, part), out, embeddings=embeddings, anew=anew, workers=workers
@@ -176,6 +175,5 @@ def _write(
     except Interrupted as interruption:
         interruption.add_note(f"The rows so far are kept in {partial_of(out)}.")
         raise
-    for line in progressed.summary(out):
-        console.print(line, markup=False)
+    print(*progressed.summary(out), sep="\n")
     return progressed.errors.total()

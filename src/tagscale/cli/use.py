@@ -73,10 +73,9 @@ def preset(
 
 def _print_changes(words: str, changed: list[tuple[str, Any, Any]]) -> None:
     """What was done to the settings, and every value that changed: its key, before and after."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{words}: {counted(len(changed), 'value')} changed.", markup=False)
+    print(f"{words}: {counted(len(changed), 'value')} changed.")
     for key, before, after in changed:
-        console.print(f"  {key}: {before} -> {after}", markup=False)
+        print(f"  {key}: {before} -> {after}")
 
 
 @app.command(rich_help_panel=USE)
@@ -105,13 +104,12 @@ def tune(
         settings, model=model, size=tracks_of(size), seed=seed, minutes=minutes, trials=trials,
         catalog=catalog, partition=partition, inputs=store, folder=folder,
     )  # fmt: skip
-    console = Console(highlight=False, soft_wrap=True)
     metric = settings.registry.metric
-    console.print(f"{best.trials} trials; validation {metric} {best.score:.4f}, {best.before:.4f} as {params} is.")
+    print(f"{best.trials} trials; validation {metric} {best.score:.4f}, {best.before:.4f} as {params} is.")
     if not best.changes:
-        console.print(f"Nothing found is better than {params}.")
+        print(f"Nothing found is better than {params}.")
         return
-    console.print(yaml.safe_dump(best.changes, sort_keys=False).rstrip(), markup=False)
+    print(yaml.safe_dump(best.changes, sort_keys=False).rstrip())
     if apply:
         _print_changes(f"{params} has them now", rewrite(params, best.changes))
 
@@ -133,15 +131,14 @@ def results(
     from tagscale.stages import register  # here, because mlflow and torch take seconds to import
 
     register.show(settings, **paths)
-    console = Console(highlight=False)
-    console.print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
-    console.print("Report:     reports/report.html   (figures in reports/figures/)")
-    console.print("Compare:    tagscale ui           (MLflow: every run, its curves, the registered versions)")
+    print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
+    print("Report:     reports/report.html   (figures in reports/figures/)")
+    print("Compare:    tagscale ui           (MLflow: every run, its curves, the registered versions)")
     if page := _mlflow_page(settings.tracking.experiment, partition):
-        console.print(f"            {page}", soft_wrap=True)
+        print(f"            {page}")
     programs = Path(sys.prefix) / "bin"
     place = f"  (in {programs.relative_to(Path.cwd())})" if programs.is_relative_to(Path.cwd()) else ""
-    console.print(f"Tag files:  tagscale tag FILE...{place}", markup=False)
+    print(f"Tag files:  tagscale tag FILE...{place}")
 
 
 def _mlflow_page(experiment: str, partition: Path) -> str | None:
@@ -182,13 +179,12 @@ def report(
     """Open the study's report in the browser, or print it to a PDF."""
     from tagscale.report.paper import present, print_page
 
-    console = Console(highlight=False, soft_wrap=True)
     if pdf:
         print_page(page, page.with_suffix(".pdf"))
-        console.print(f"{page.with_suffix('.pdf')} is {page} on paper.", markup=False)
+        print(f"{page.with_suffix('.pdf')} is {page} on paper.")
     else:
         webbrowser.open(present(page).resolve().as_uri())
-        console.print(f"{page} is open in the browser.", markup=False)
+        print(f"{page} is open in the browser.")
 
 
 @app.command("import", rich_help_panel=USE)
@@ -201,7 +197,7 @@ def import_(
     version, is_new = import_encoder(encoder)
     words = f"is version {version.number} of {version.name} {'now' if is_new else 'already'}"
     licence = f"licence {version.tags['tagscale.licence']}; please cite: {version.tags['tagscale.citation']}"
-    Console(highlight=False, soft_wrap=True).print(f"{encoder} {words} ({licence})", markup=False)
+    print(f"{encoder} {words} ({licence})")
 
 
 @app.command(rich_help_panel=USE)

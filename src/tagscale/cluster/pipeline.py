@@ -7,8 +7,6 @@ import json
 import os
 from typing import Any
 
-from rich.console import Console
-
 from tagscale import tracking
 from tagscale.cluster import retries
 from tagscale.cluster.volume import Volume
@@ -53,14 +51,14 @@ def begin(params: Params, *, pipeline: str, pipeline_run: str, title: str) -> st
             f"(a relative dataset.root lies in {volume.root}), or correct dataset.root."
         )
     volume.check_writable()
-    _print(f"Locks on {volume.root}: {lock.description(volume.folder)}")
+    print(f"Locks on {volume.root}: {lock.description(volume.folder)}", flush=True)
     volume.check_version(params)
     client = tracking.connect()
     with tracking.explained(client.tracking_uri):
         experiment = tracking.made_experiment(client, params.tracking.experiment)
         run_id = _opened(client, experiment, params, pipeline, pipeline_run, title)
-    _print(f"{pipeline} {title}: experiment {params.tracking.experiment}, dataset in {root}")
-    _print(retries.describe(params.kubernetes.retries))
+    print(f"{pipeline} {title}: experiment {params.tracking.experiment}, dataset in {root}", flush=True)
+    print(retries.describe(params.kubernetes.retries), flush=True)
     return run_id
 
 
@@ -87,11 +85,7 @@ def end(params: Params, *, pipeline: str, pipeline_run: str, title: str, state: 
         for run in lost:
             client.set_tag(run.info.run_id, "tagscale.error", f"its pipeline {title} ended: {state}")
             client.set_terminated(run.info.run_id, "FAILED")
-    _print(f"{pipeline} {title}: {state}" + (f"; {len(lost)} trainings were lost with it" if lost else ""))
-
-
-def _print(line: str) -> None:
-    Console().print(line, markup=False, soft_wrap=True)
+    print(f"{pipeline} {title}: {state}" + (f"; {len(lost)} trainings were lost with it" if lost else ""), flush=True)
 
 
 def _opened(client: Any, experiment: str, params: Params, pipeline: str, pipeline_run: str, title: str) -> str:
@@ -120,12 +114,12 @@ def _of_plugin(client: Any, experiment: str) -> str | None:
     try:
         run_id = str(json.loads(config)["parentRunId"])
     except (ValueError, KeyError, TypeError):
-        _print(f"{PLUGIN} names no run of MLflow, so the pipeline has one of its own")
+        print(f"{PLUGIN} names no run of MLflow, so the pipeline has one of its own", flush=True)
         return None
     run = active_run(client, run_id)
     if run is None or run.info.experiment_id != experiment:
         where = "another experiment" if run else "another MLflow"
-        _print(f"Kubeflow's plugin has its run {run_id} in {where}, so the pipeline has one of its own here")
+        print(f"Kubeflow's plugin has its run {run_id} in {where}, so the pipeline has one of its own here", flush=True)
         return None
     return run_id
 

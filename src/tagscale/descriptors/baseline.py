@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from scipy.special import expit, logit
 
 from tagscale import POSITIVE
@@ -75,7 +74,6 @@ class DescriptorTrees:
         seed: int,
         class_weights: Literal["none", "balanced"] = "none",
         threads: int | None = None,
-        console: Console | None = None,
     ) -> "DescriptorTrees":
         """Grow the trees of every tag on the tracks where it is annotated.
 
@@ -84,7 +82,6 @@ class DescriptorTrees:
             labels: (tracks, tags) in [0, 1], NaN = not annotated; a classification label counts as positive from 0.5
             class_weights: balanced: a tag's positives weigh as much as its negatives
             threads: default all cores; the trees do not depend on it
-            console: where the progress is shown, default the terminal
         Raises:
             TagscaleError: a descriptor is not finite.
         """
@@ -112,7 +109,7 @@ class DescriptorTrees:
             "nthread": threads or 0,
         }
         data = xgboost.QuantileDMatrix(values, targets.values, feature_names=names, max_bin=BINS, nthread=threads)
-        with progress_bar("rounds", console) as progress:
+        with progress_bar("rounds") as progress:
             rounds = progress.add_task("growing trees", total=trees)
 
             def gradients(scores: np.ndarray, _: "DMatrix") -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +119,8 @@ class DescriptorTrees:
             booster = xgboost.train(settings, data, trees, obj=gradients)
         booster.set_attr(**{FACTS: json.dumps(facts)})
         if rare := targets.rare(tags):
-            said = f"fewer than {RARE} positive or negative training tracks, so their scores mean little: "
-            (console or Console()).print(said + ", ".join(rare), highlight=False, markup=False, soft_wrap=True)
+            named = ", ".join(rare)
+            print(f"fewer than {RARE} positive or negative training tracks, so their scores mean little: {named}")
         return cls(booster)
 
     @property

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from rich.console import Console
 
 from tagscale.descriptors.describe import VERSION, names
 from tagscale.runtime.files import replacing, settle
@@ -74,7 +73,7 @@ class DescriptorTable:
         try:
             sources, table = read_table(folder / SOURCES, OWNERS, COMMAND), read_table(folder / TABLE, ROWS, COMMAND)
         except Damaged as damage:
-            _say(f"{damage.path}: {damage.what}. Its rows are computed again.")
+            print(f"{damage.path}: {damage.what}. Its rows are computed again.", flush=True)
             return
         same = sources["track_id"].tolist() == table["track_id"].tolist()
         if len(sources) and same and (sources["version"] == VERSION).all():
@@ -105,7 +104,7 @@ class Parts:
             try:
                 part = read_table(path, PART, COMMAND)
             except Damaged as damage:
-                _say(f"{damage.path}: {damage.what}. Its rows are computed again.")
+                print(f"{damage.path}: {damage.what}. Its rows are computed again.", flush=True)
                 continue
             if (part["version"] == VERSION).all():
                 table.reuse(part["audio_sha256"].to_numpy(object), part[list(names())].to_numpy(np.float32))
@@ -142,7 +141,3 @@ def read_descriptors(folder: Path | str, tracks: list[str]) -> pd.DataFrame:
         what = f"no descriptors of {len(missing)} of {len(tracks)} tracks, the first is {missing[0]!r}"
         raise Damaged(file, what, COMMAND)
     return table.loc[tracks]
-
-
-def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)

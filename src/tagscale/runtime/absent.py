@@ -24,12 +24,10 @@ class Absence(TypedDict):
 
 def write_absent(folder: Path, run: str, reason: str) -> None:
     """Write the folder of a run, or of what it needs, without one; print a line about it."""
-    from rich.console import Console  # here: a packaged model imports this module, and has no console
-
     with replacing(folder) as fresh:
         fresh.mkdir()
         write_json(fresh / ABSENT, {"run": run, "reason": reason})
-    Console().print(f"{run} is left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+    print(f"{run} is left out: {reason}", flush=True)
 
 
 def absence_in(folder: Path | str) -> Absence | None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from typing_extensions import TypedDict
 
 from tagscale.catalog import sources
@@ -41,5 +40,4 @@ def run(params: Params, *, root: Path, catalog: Path) -> None:
     artists = artist_keys(tables.tracks).nunique()
     line = f"{dataset.name}: {len(tables.tracks)} tracks by {artists} artists, {len(tables.tags)} tags ({kinds})"
     line += f", split `{tables.split.name}` ({tables.split_hash})" if tables.split else ""
-    for said in filter(None, (line, corrections)):
-        Console().print(said, markup=False, highlight=False, soft_wrap=True)
+    print(*filter(None, (line, corrections)), sep="\n", flush=True)

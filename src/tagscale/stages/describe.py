@@ -8,8 +8,6 @@ for any number of worker processes.
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from tagscale.descriptors.describing import describe_all
 from tagscale.descriptors.table import DescriptorTable, Parts
 from tagscale.params.load import Params
@@ -66,11 +64,7 @@ def run(
     seconds = time.monotonic() - begin
     computed = len(tracks) - reused
     speed = f" ({computed / max(seconds, 1e-9):.1f} tracks/s)" if computed else ""
-    Console().print(
-        f"{len(tracks)} tracks described in {seconds:.1f} s{speed}: {computed} computed, {reused} reused",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print(f"{len(tracks)} tracks described in {seconds:.1f} s{speed}: {computed} computed, {reused} reused", flush=True)
 
 
 def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> dict[str, str]:

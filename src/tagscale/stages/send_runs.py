@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from tagscale import tracking
 from tagscale.params.load import Params
 from tagscale.runtime.absent import absence_in
@@ -27,16 +25,16 @@ def run(params: Params, *, runs: Sequence[Path], results: Sequence[Path]) -> Non
     Raises:
         TagscaleError: runs that could not be sent, after all others were; or MLflow does not answer.
     """
-    console, failures = Console(highlight=False, soft_wrap=True), 0
+    failures = 0
     tracking.connect()  # an absent server is one error, not one for every run
     for folder, scored in zip(runs, results, strict=True):
         try:
-            console.print(_send(params.tracking.experiment, folder, scored), markup=False)
+            print(_send(params.tracking.experiment, folder, scored), flush=True)
         except tracking.ServerAway:
             raise
         except TagscaleError as error:
             failures += 1
-            console.print(f"{folder}: not sent: {error}", markup=False)
+            print(f"{folder}: not sent: {error}", flush=True)
     if failures:
         raise TagscaleError(f"{failures} of {len(runs)} runs were not sent; the lines above say why.")
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from tagscale.params.load import Params
 from tagscale.synth.corpus import make_corpus
 
@@ -20,9 +18,8 @@ def run(params: Params, *, corpus: Path, workers: int | None = None) -> None:
     Raises:
         TagscaleError: more artists than tracks, no soundfont, or a folder with somebody else's data.
     """
-    console = Console()
     if params.dataset.source != "synth":
         corpus.mkdir(parents=True, exist_ok=True)
-        console.print(f"dataset.source is `{params.dataset.source}`: no corpus to make")
+        print(f"dataset.source is `{params.dataset.source}`: no corpus to make")
         return
-    make_corpus(corpus, params.synth, workers, console)
+    make_corpus(corpus, params.synth, workers)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
@@ -223,8 +222,7 @@ class Training:
         fitted = self.fit(lambda numbers, step: curves.log(numbers, step, prefix))
         if fitted is None:
             curves.log_history(self.target, prefix)
-            console = Console(highlight=False, soft_wrap=True)
-            console.print(f"{self.identity.name} {self.name}: trained before the interruption")
+            print(f"{self.identity.name} {self.name}: trained before the interruption", flush=True)
             return
         parameters = parameter_count(fitted.model)
         _write_network(self.target, fitted, self.architecture, self.identity, self.cell)

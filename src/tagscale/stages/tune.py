@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna  # type: ignore[import-not-found, unused-ignore]
 from optuna.trial import Trial, TrialState  # type: ignore[import-not-found, unused-ignore]
-from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
@@ -89,7 +88,7 @@ def run(
     check(params, model)
     cell = Cell(Catalog.load(catalog), Partition.load(partition), model, size, seed)
     search = Search(params, next(iter(cell.folds.values())), inputs, folder)  # of folds, on the first
-    console, deadline = Console(), time.monotonic() + 60 * minutes
+    deadline = time.monotonic() + 60 * minutes
     holder = f"{folder}: {{holder}} searches there now. Wait until it has ended."
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK, holder):
@@ -97,11 +96,11 @@ def run(
         failures = 0
         while time.monotonic() < deadline and (trials is None or search.finished < trials):
             try:
-                console.print(search.attempt(deadline), highlight=False, soft_wrap=True)
+                print(search.attempt(deadline), flush=True)
                 failures = 0
             except TagscaleError as problem:
                 failures += 1
-                console.print(f"a trial failed: {problem}", highlight=False, soft_wrap=True, markup=False)
+                print(f"a trial failed: {problem}", flush=True)
                 if failures == FAILURES:
                     raise TagscaleError(f"{FAILURES} trials failed one after the other. The last: {problem}") from None
             except TimeUp:

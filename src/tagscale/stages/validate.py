@@ -1,8 +1,7 @@
 """Validate: check tables and audio, quarantine tracks with a reason, write a report, stop on unusable data."""
 
+from functools import partial
 from pathlib import Path
-
-from rich.console import Console
 
 from tagscale.catalog.tables import Catalog
 from tagscale.params.load import DatasetParams, Params
@@ -70,9 +69,7 @@ def _other_version(dataset: DatasetParams, current: str) -> str | None:
 
 
 def _show(findings: Findings, dataset: DatasetParams, validation: Path, docs: Path | None) -> None:
-    def say(line: str) -> None:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
-
+    say = partial(print, flush=True)
     say(f"{findings.usable_tracks} of {findings.tracks} tracks usable, {len(findings.tags)} tags to learn")
     say(f"  data version: {dataset.version or 'unpublished, hash ' + findings.version['data_hash']}")
     say(f"  report: {validation / 'validation.html'}")

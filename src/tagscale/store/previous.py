@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
 from tagscale.decoding.batch import Source
 from tagscale.decoding.decode import DECODER
@@ -59,7 +58,10 @@ class Previous:
             rejected, sources = read_rejected(folder), read_sources(folder)
             index = index_of(output, facts)[INDEX.names].set_index("track_id")
         except Damaged as damage:
-            _say(f"{damage.path}: {damage.what}. Nothing of this store is used, and every track is decoded again.")
+            print(
+                f"{damage.path}: {damage.what}. Nothing of this store is used, and every track is decoded again.",
+                flush=True,
+            )
             return cls(folder)
         return cls(
             folder,
@@ -89,10 +91,6 @@ def _check_shards(output: Output, shards: list[Shard]) -> None:
             raise output.damaged(shard["file"], f"missing, or not {size} bytes long")
 
 
-def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def seen_of(store: Path) -> Path:
     """File beside a store with the size and time of the source files at their last hashing, valid on this machine."""
     return store.with_name(f".{store.name}-seen.parquet")
@@ -105,7 +103,7 @@ def load_seen(store: Path) -> Seen:
     try:
         seen = read_table(seen_of(store), SEEN, COMMAND)
     except Damaged as damage:
-        _say(f"{damage.path}: {damage.what}. It is dropped, and every file is hashed again.")
+        print(f"{damage.path}: {damage.what}. It is dropped, and every file is hashed again.", flush=True)
         if seen_of(store).is_dir():
             shutil.rmtree(seen_of(store))  # no file takes the place of a folder
         return {}

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import yaml
-from rich.console import Console
 
 from tagscale import SAMPLE_RATE
 from tagscale.params.blocks import SynthParams
@@ -64,7 +63,7 @@ def recipe(settings: SynthParams, soundfont: Path) -> dict[str, Any]:
     }
 
 
-def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None, console: Console | None = None) -> int:
+def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None) -> int:
     """Make a corpus, or its missing tracks, and write its tables.
 
     The same settings give the same bytes for any number of workers and interruptions.
@@ -85,23 +84,22 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
             "one. Lower synth.artists or raise synth.tracks in params.yaml."
         )
     soundfont = soundfont_of(settings)
-    console = console or Console()
     started = time.monotonic()
     decisive = recipe(settings, soundfont)
     finished = FinishedTracks(folder, decisive)
     if finished.replaced:
-        console.print(f"{folder}: made with other settings or another version before; making it again")
+        print(f"{folder}: made with other settings or another version before; making it again")
     finished.limit(settings.tracks)
     missing = [number for number in range(settings.tracks) if number not in finished.records]
     if missing and finished.records:
-        console.print(f"{folder}: {len(finished.records):,} of {settings.tracks:,} tracks are done; making the rest")
+        print(f"{folder}: {len(finished.records):,} of {settings.tracks:,} tracks are done; making the rest")
 
     def kept() -> str:
         return f"{len(finished.records):,} of {settings.tracks:,} tracks are finished and kept in {folder}."
 
     with (
         full_disk_explained(folder, kept),
-        progress_bar("tracks", console, transient=True, disable=not missing) as progress,
+        progress_bar("tracks", transient=True, disable=not missing) as progress,
     ):
         records = _made(folder, settings, soundfont, missing, workers)
         for record in progress.track(records, total=len(missing), description="composing"):
@@ -110,7 +108,7 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None,
     _write_tables(folder, [finished.records[number] for number in range(settings.tracks)], settings)
     finished.seal(decisive)
     took = f"made {len(missing):,} in {time.monotonic() - started:.0f} s" if missing else "all there already"
-    console.print(f"{folder}: {settings.tracks:,} tracks by {settings.artists:,} artists, {len(TAGS)} tags; {took}")
+    print(f"{folder}: {settings.tracks:,} tracks by {settings.artists:,} artists, {len(TAGS)} tags; {took}")
     return len(missing)
 
 

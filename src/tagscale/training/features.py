@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 from torch import Tensor
 from typing_extensions import TypedDict
 
@@ -167,7 +166,7 @@ class Encoding:
             for _ in features.each(features.index["track_id"]):
                 pass  # its shards are whole
         except Damaged as damage:
-            _say(f"{damage.path}: {damage.what}. Its rows are computed again.")
+            print(f"{damage.path}: {damage.what}. Its rows are computed again.", flush=True)
             return
         index = features.index[features.index["audio_sha256"] != ""]
         for digest, track in zip(index["audio_sha256"], index["track_id"], strict=True):
@@ -224,7 +223,3 @@ def encode_track(encoder: Encoder, store: Store, track: str, recipe: Recipe, dev
         patches, _ = windows.__getitems__(list(range(first, min(first + BATCH, len(windows)))))
         rows.append(encoder.encode(to_wave(patches.to(device))).float().cpu())
     return torch.cat(rows).numpy()
-
-
-def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)

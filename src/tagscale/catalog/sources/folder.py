@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from tagscale.catalog.sources.annotations import leaves_folder, named, refusal, refuse
 from tagscale.catalog.sources.columns import ARTIST_ID, RESERVED, TagColumn, declared, inferred, one_hot
@@ -118,8 +117,7 @@ def _tracks(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
     tracks["artist"] = identity.where(identity != "", tracks["artist"])
     nameless = tracks["artist"] == ""
     if nameless.any():
-        note = f"{path}: {nameless.sum()} tracks name no artist; each counts as an artist of its own."
-        Console().print(note, markup=False, highlight=False, soft_wrap=True)
+        print(f"{path}: {nameless.sum()} tracks name no artist; each counts as an artist of its own.", flush=True)
     return tracks.assign(seconds=seconds, split=splits.astype(object).where(splits.notna(), None))
 
 
