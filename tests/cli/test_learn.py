@@ -85,7 +85,7 @@ def test_a_folder_a_class_becomes_a_tagger_and_grows(project: Path, capsys: pyte
     assert "Probe is left out: the weights of its encoder msd_vgg are not in pretrained/" in said
     assert "descriptors-all-0 is now version 1 of sounds: champion" in said
     assert "1 file(s) are left out:\n  tone/broken.wav: " in said
-    assert "Fewer than 10 positive tracks, so scores say little: noise (9), tone (9)." in said
+    assert "Fewer than 10 positive tracks, so scores say little: noise (9) and tone (9)." in said
     assert said.endswith("Tag files: tagscale tag FILE... --model sounds\n")
     assert (project / "tagger" / "sounds" / "reports" / "report.html").is_file()
     assert not (project / "tagger" / "sounds" / "mlflow.db").exists(), "the registry is the project's"

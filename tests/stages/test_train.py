@@ -163,7 +163,7 @@ def test_tags_without_two_sides_are_named(study, tmp_path: Path, capsys: pytest.
         say(identity, cell, 10, 0, "done")
     why = {"tone": "0 in all annotated training tracks", "loudness": "not annotated in the training tracks"}
     assert [run_output(folder).facts(RunFacts)["unlearned"] for folder in folders] == [why, {}]
-    named = ", ".join(f"{tag} ({reason})" for tag, reason in why.items())
+    named = " and ".join(f"{tag} ({reason})" for tag, reason in why.items())
     assert capsys.readouterr().out.count(f"every track scores about alike: {named}\n") == 1
     joined = join_folds(tmp_path, [folder.name for folder in folders], identity)
     assert joined["unlearned"] == {tag: f"{reason} (fold-1)" for tag, reason in why.items()}

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from tagscale import tracking
 from tagscale.catalog.constant import constant_reasons
@@ -226,7 +225,6 @@ def say(identity: RunIdentity, cell: Cell, parameters: int, begin: float, outcom
     lines = [f"{name}: {len(cell.training)} tracks, {parameters:,} parameters, {outcome}, {spent}"]
     if cell.unlearned:
         tags = [f"{tag} ({reason})" for tag, reason in cell.unlearned.items()]
-        more = f" and {len(tags) - SHOWN} more, see {RUN}" if len(tags) > SHOWN else ""
-        lines.append(f"{name}: nothing to learn, so every track scores about alike: {', '.join(tags[:SHOWN])}{more}")
-    for line in lines:
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        named = listed(tags, SHOWN) + (f" (all: {RUN})" if len(tags) > SHOWN else "")
+        lines.append(f"{name}: nothing to learn, so every track scores about alike: {named}")
+    print(*lines, sep="\n", flush=True)

@@ -21,6 +21,7 @@ from tagscale.partition.growth import (
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.names import near_equal
 from tagscale.runtime.reading import Damaged
+from tagscale.runtime.words import listed
 from tagscale.validation.findings import Facts, read_findings
 from tagscale.validation.soundness import check_partition
 
@@ -128,7 +129,7 @@ def _crossing_note(parts: Partition) -> str:
         else f"the dataset's own split ({parts.split}) puts them there"
     )
     return (
-        f"{len(artists)} artists have tracks in more than one part: {_name_first(artists)}; {why}. "
+        f"{len(artists)} artists have tracks in more than one part: {listed(artists, SHOWN)}; {why}. "
         "Expect scores that are too good."
     )
 
@@ -141,7 +142,7 @@ def _spelling_note(parts: Partition) -> str:
     ]
     if not groups:
         return ""
-    named = _name_first([" / ".join(group) for group in groups])
+    named = listed([" / ".join(group) for group in groups], SHOWN)
     return (
         f"artists in different parts that may be one artist in several spellings: {named}. If they are, scores are too "
         "good: give them one name in the dataset and run `tagscale catalog` again."
@@ -163,12 +164,8 @@ def _split_change_notes(parts: Partition, earlier_folder: Path | None) -> list[s
         return []
     return [
         f"the dataset's own split ({parts.split}) has changed since {earlier_folder} was made: {len(tracks)} tracks "
-        f"are in another part now: {_name_first(tracks)}. Results on the earlier parts are not comparable."
+        f"are in another part now: {listed(tracks, SHOWN)}. Results on the earlier parts are not comparable."
     ]
-
-
-def _name_first(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _show(parts: Partition, quality: dict[str, Any], notes: list[str]) -> None:
@@ -187,8 +184,7 @@ def _show(parts: Partition, quality: dict[str, Any], notes: list[str]) -> None:
     for fold, tags in quality.get("unlearned", {}).items():
         if tags:
             notes.append(f"no positive track to train on for {fold}, so its model cannot learn: {', '.join(tags)}")
-    for note in notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    print(*notes, sep="\n", flush=True)
 
 
 def _gap_table(quality: dict[str, Any]) -> Table:

@@ -14,6 +14,7 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.registry.candidate import choose
 from tagscale.report.words import interval_words
+from tagscale.runtime.words import listed
 from tagscale.validation.findings import read_findings
 
 SHOWN = 20  # rows of a table, and files
@@ -21,7 +22,7 @@ COLUMNS = {"classification": (PR_AUC, ROC_AUC, F1), "regression": (RMSE,)}
 WORTH_A_NETWORK = 500  # training tracks from which on a network from scratch may come near an encoder
 
 
-def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], data: Path, console: Console) -> None:
+def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], data: Path) -> None:
     """Print the test scores of the study's candidate tag by tag, its weak tags, and the files and tags left out.
 
     Args:
@@ -36,9 +37,8 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], data:
     parts = Partition.load(data / "partition")
     for kind in KINDS:
         if not (rows := tags[tags["kind"] == kind]).empty:
-            console.print(
-                _table(rows, kind, f"{chosen.candidate}, tag by tag, on {len(parts.rows('test'))} test tracks")
-            )
+            title = f"{chosen.candidate}, tag by tag, on {len(parts.rows('test'))} test tracks"
+            Console(soft_wrap=True).print(_table(rows, kind, title))
     lines = [*weak_tags(tags), *_left_out(data)]
     if chosen.train_tracks >= WORTH_A_NETWORK and not params.train.models:
         lines.append(
@@ -46,7 +46,7 @@ def show(params: Params, *, runs: Sequence[Path], results: Sequence[Path], data:
             "[spectrogram] in the settings and run the same command again. It takes longer."
         )
     for line in lines:
-        console.print(line, markup=False)
+        print(line)
 
 
 def _table(rows: pd.DataFrame, kind: str, title: str) -> Table:
@@ -81,11 +81,10 @@ def weak_tags(tags: pd.DataFrame) -> list[str]:
     lines = []
     if len(few):
         named = [f"{tag} ({count:.0f})" for tag, count in zip(few["tag"], few["positives"], strict=True)]
-        lines.append(f"Fewer than {FREQUENT_POSITIVES} positive tracks, so scores say little: {_first(named)}.")
+        lines.append(f"Fewer than {FREQUENT_POSITIVES} positive tracks, so scores say little: {listed(named, SHOWN)}.")
     if len(guessed):
-        lines.append(
-            f"Perhaps no better than guessing (the interval of ROC-AUC reaches 0.5): {_first(list(guessed['tag']))}."
-        )
+        weak = listed(list(guessed["tag"]), SHOWN)
+        lines.append(f"Perhaps no better than guessing (the interval of ROC-AUC reaches 0.5): {weak}.")
     return lines
 
 
@@ -98,8 +97,3 @@ def _left_out(data: Path) -> list[str]:
         if len(quarantine) > SHOWN:
             lines.append(f"  ... and {len(quarantine) - SHOWN} more in {data / 'validation' / 'quarantine.csv'}")
     return lines
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(list(names)[:SHOWN]) + more

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tagscale.runtime.machine import cores
 from tagscale.runtime.reading import Damaged, Output
+from tagscale.runtime.words import listed
 from tagscale.store.read import BYTES_PER_SAMPLE, COMMAND, Shard, StoreFacts, facts_of, index_of
 from tagscale.store.writer import content_hash
 
@@ -34,11 +35,8 @@ class Damage:
 
     def __str__(self) -> str:
         where = ", ".join(f"bytes {begin} to {end - 1}" for begin, end in self.ranges[:SHOWN])
-        more = f" and {len(self.tracks) - SHOWN} more" if len(self.tracks) > SHOWN else ""
-        tracks = (
-            f"; tracks {', '.join(self.tracks[:SHOWN])}{more}" if self.tracks else "; no track of the store is in it"
-        )
-        return f"{self.file}: {self.what}" + (f": {where}" if where else "") + tracks
+        tracks = f"tracks {listed(self.tracks, SHOWN)}" if self.tracks else "no track of the store is in it"
+        return f"{self.file}: {self.what}" + (f": {where}" if where else "") + f"; {tracks}"
 
 
 def load(folder: Path) -> tuple[StoreFacts, pd.DataFrame]:

@@ -196,8 +196,7 @@ def _equal(study: Study, models: list[str]) -> str:
 
 def _named(study: Study, models: list[str]) -> str:
     """The models with their test scores, no more than `NAMED` by name."""
-    named = [f"{label_of(model)} ({_words(study, model)})" for model in models[:NAMED]]
-    return listed([*named, *([f"{len(models) - NAMED} more"] if len(models) > NAMED else [])])
+    return listed([f"{label_of(model)} ({_words(study, model)})" for model in models], NAMED)
 
 
 def _words(study: Study, model: str) -> str:

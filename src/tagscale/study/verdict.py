@@ -236,9 +236,8 @@ def _front_ends(study: Study, front_ends: list[str]) -> list[str]:
 
 def _followers(judge: Judge, models: list[str]) -> str:
     """The other front-ends, as many by name as there is room for."""
-    named = [f"{label_of(model)} {judge.score(model)}" for model in models[:NAMED]]
-    more = [f"{len(models) - NAMED} more"] if len(models) > NAMED else []
-    return f"; then {listed([*named, *more])}" if models else ""
+    named = [f"{label_of(model)} {judge.score(model)}" for model in models]
+    return f"; then {listed(named, NAMED)}" if models else ""
 
 
 def _seeds_caution(judge: Judge, first: str, second: str) -> str:
