@@ -21,6 +21,7 @@ from seals import reseal
 from tagscale.catalog.tables import catalog_of
 from tagscale.decoding import batch
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.files import OLD, TEMPORARY
 from tagscale.stages import preprocess
 from tagscale.store.grow import partial_of, writing
 from tagscale.store.merge import merge
@@ -282,16 +283,17 @@ def test_a_store_that_is_mostly_dead_is_written_anew(tmp_path: Path, capsys: pyt
 def test_killed_while_the_store_is_replaced(tmp_path: Path, moment: str) -> None:
     write(tmp_path, [0, 1])
     run(tmp_path)
-    before, partial = content(tmp_path / "store"), partial_of(tmp_path / "store")
-    shutil.copytree(tmp_path / "store", partial / "new")
+    before, left = content(tmp_path / "store"), tmp_path / f".store.killed{TEMPORARY}"
+    shutil.copytree(tmp_path / "store", left / "store")
     if moment == "old moved":
-        (tmp_path / "store").rename(partial / "old")
+        (tmp_path / "store").rename(left / OLD)
     elif moment == "new moved":
-        (partial / "new").rename(partial / "old")
+        (left / "store").rename(left / OLD)
     else:
-        (partial / "new" / "store.json").unlink()
+        (left / "store" / "store.json").unlink()
     with writing(tmp_path / "store"):
         assert content(tmp_path / "store") == before
+        assert not left.exists()
 
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:

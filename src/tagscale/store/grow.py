@@ -7,7 +7,6 @@ that was interrupted any number of times ends with the same bytes as one that wa
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import pandas as pd
 
 from tagscale.decoding.batch import Source
 from tagscale.decoding.decode import DECODER
-from tagscale.runtime.files import exchange, link_or_copy, read_json, sync, write_json
+from tagscale.runtime.files import link_or_copy, read_json, replacing, settle, write_json
 from tagscale.runtime.journal import Journal, Line, Record
 from tagscale.runtime.lock import exclusive
 from tagscale.runtime.tables import write_table
@@ -39,8 +38,8 @@ def writing(store: Path) -> Iterator[Path]:
     """
     busy = f"{store}: {{holder}} is writing this store. Wait until it has ended, or give another --store."
     with exclusive(store.with_name(f".{store.name}.lock"), busy):
+        settle(store)
         partial = partial_of(store)
-        _finish_replacing(store, partial)
         if partial.is_symlink() or partial.is_file():
             partial.unlink()
         partial.mkdir(exist_ok=True)
@@ -191,53 +190,22 @@ def finish(
         more: further entries of store.json
     """
     partial.close_shard()
-    new = fresh_folder(partial.folder)
     index, files = _placed(partial, previous)
     shards = [shard for _, shard in files]
     live, stored = int(index["samples"].sum()), sum(shard["samples"] for shard in shards)
-    if stored - live > MOST_DEAD * stored:
-        index, shards = _copied(index, files, new, shard_megabytes)
-    else:
-        for folder, shard in files:
-            link_or_copy(folder / shard["file"], new / shard["file"])
-    sources = table(partial.records(), SOURCES).fillna({"source_bytes": 0, "source_sha256": ""})
-    sources = sources.sort_values("track_id").astype({"source_bytes": "int64"})
-    write_table(sources, new / "sources.parquet")
-    rejected = table((record for record in partial.records() if "reason" in record), REJECTED).sort_values("track_id")
-    write_index(new, index, shards, rejected, {"decoder": DECODER} | (more or {}))
-    replace_store(store, partial.folder)
-
-
-def fresh_folder(partial: Path) -> Path:
-    """An empty folder for the finished store, which `replace_store` puts into its place."""
-    new = partial / "new"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    return new
-
-
-def replace_store(store: Path, partial: Path) -> None:
-    """Put the complete store partial/new into the store's place, and remove the previous one and `partial`.
-
-    If the process is killed between two of these steps, the next `writing` completes them.
-    """
-    if store.is_symlink() or store.is_file():
-        store.unlink()
-    if not (store.is_dir() and exchange(partial / "new", store)):
-        if store.is_dir():
-            os.replace(store, partial / "old")  # rename cannot replace a directory that is not empty
-        os.replace(partial / "new", store)
-    sync(store.parent)
-    shutil.rmtree(partial)
-
-
-def _finish_replacing(store: Path, partial: Path) -> None:
-    if not store.exists() and (partial / "new" / "store.json").is_file():
-        os.replace(partial / "new", store)
-    elif not store.exists() and (partial / "old").is_dir():
-        os.replace(partial / "old", store)
-    if (partial / "old").is_dir():  # only removing is left
-        shutil.rmtree(partial)
+    with replacing(store) as fresh:
+        fresh.mkdir()
+        if stored - live > MOST_DEAD * stored:
+            index, shards = _copied(index, files, fresh, shard_megabytes)
+        else:
+            for folder, shard in files:
+                link_or_copy(folder / shard["file"], fresh / shard["file"])
+        sources = table(partial.records(), SOURCES).fillna({"source_bytes": 0, "source_sha256": ""})
+        sources = sources.sort_values("track_id").astype({"source_bytes": "int64"})
+        write_table(sources, fresh / "sources.parquet")
+        rejected = table((record for record in partial.records() if "reason" in record), REJECTED)
+        write_index(fresh, index, shards, rejected.sort_values("track_id"), {"decoder": DECODER} | (more or {}))
+    shutil.rmtree(partial.folder)
 
 
 def _placed(partial: PartialStore, previous: Previous) -> tuple[pd.DataFrame, list[tuple[Path, Shard]]]:

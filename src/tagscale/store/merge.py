@@ -1,5 +1,6 @@
 """Joins the stores of a catalog's slices, each decoded by a machine of its own (`--shard I/N`)."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import link_or_copy
+from tagscale.runtime.files import link_or_copy, replacing
 from tagscale.runtime.tables import write_table
-from tagscale.store.grow import fresh_folder, replace_store, writing
+from tagscale.store.grow import writing
 from tagscale.store.read import INDEX, Shard, StoreFacts, read_rejected, read_sources
 from tagscale.store.verify import load
 from tagscale.store.writer import shard_name, write_index
@@ -41,21 +42,22 @@ def merge(stores: Sequence[Path], target: Path) -> None:
     target = Path(target)
     slices = _checked([Path(store) for store in stores])
     with writing(target) as partial:
-        new = fresh_folder(partial)
-        shards: list[Shard] = []
-        tables = []
-        for part in slices:
-            tables.append(part.index.assign(shard=part.index["shard"] + len(shards)))
-            for shard in part.facts["shards"]:
-                name = shard_name(len(shards))
-                link_or_copy(part.folder / shard["file"], new / name)
-                shards.append({**shard, "file": name})
-        sources = pd.concat([read_sources(part.folder) for part in slices])
-        write_table(sources.reset_index(drop=True), new / "sources.parquet")
-        rejected = pd.concat([read_rejected(part.folder) for part in slices])
-        index = pd.concat([table for table in tables if len(table)]).reset_index(drop=True)
-        write_index(new, index, shards, rejected, {"decoder": slices[0].facts.get("decoder")})
-        replace_store(target, partial)
+        with replacing(target) as fresh:
+            fresh.mkdir()
+            shards: list[Shard] = []
+            tables = []
+            for part in slices:
+                tables.append(part.index.assign(shard=part.index["shard"] + len(shards)))
+                for shard in part.facts["shards"]:
+                    name = shard_name(len(shards))
+                    link_or_copy(part.folder / shard["file"], fresh / name)
+                    shards.append({**shard, "file": name})
+            sources = pd.concat([read_sources(part.folder) for part in slices])
+            write_table(sources.reset_index(drop=True), fresh / "sources.parquet")
+            rejected = pd.concat([read_rejected(part.folder) for part in slices])
+            index = pd.concat([table for table in tables if len(table)]).reset_index(drop=True)
+            write_index(fresh, index, shards, rejected, {"decoder": slices[0].facts.get("decoder")})
+        shutil.rmtree(partial)
 
 
 def _checked(folders: list[Path]) -> list[Slice]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tagscale import SAMPLE_RATE
-from tagscale.runtime.files import flush, seal
+from tagscale.runtime.files import seal
 from tagscale.runtime.journal import write_whole
 from tagscale.runtime.tables import write_csv, write_table
 from tagscale.store.read import BYTES_PER_SAMPLE, FORMAT, TABLES, Shard
@@ -51,7 +51,7 @@ class ShardWriter:
         """Append samples as bytes. Raises OSError, as when the disk is full."""
         if self._file is None:
             path = self.folder / shard_name(self.number)
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         write_whole(self._file, content)
         self._digest.update(content)
         self.samples += len(content) // BYTES_PER_SAMPLE
@@ -63,7 +63,7 @@ class ShardWriter:
             for start in range(0, samples * BYTES_PER_SAMPLE, 1 << 20):
                 self._digest.update(file.read(min(1 << 20, samples * BYTES_PER_SAMPLE - start)))
         os.truncate(path, samples * BYTES_PER_SAMPLE)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
         self.samples = samples
 
     def close_shard(self) -> None:
@@ -101,7 +101,6 @@ def write_index(
     facts = {"format": FORMAT, "sample_rate": SAMPLE_RATE, "hash": content_hash(index)}
     files = [name for name in TABLES if (folder / name).is_file()]
     seal(folder, "store.json", facts | more | {"shards": shards}, files)
-    flush(folder)
 
 
 def content_hash(index: pd.DataFrame) -> str:
