@@ -19,7 +19,7 @@ lands in the project's mlflow.db and mlartifacts, which `mlflow server --backend
     unsent.py    a journal of entries on disk: those of a record, and those that an outbox has not sent yet
 """
 
-import tagscale.runtime.mlflow_env  # noqa: F401, I001 (before anything here imports mlflow)
+import tagscale.runtime.mlflow_env  # noqa: I001 (before anything here imports mlflow)
 
 from tagscale.tracking.data import DataFacts
 from tagscale.tracking.local import database_of
@@ -50,39 +50,3 @@ from tagscale.tracking.server import (
     registry_uri,
 )
 from tagscale.tracking.views import StudyFacts, linked_page, study_page
-
-__all__ = [
-    "DATA_VERSION",
-    "KEPT",
-    "PARENT",
-    "PROCESS",
-    "SPLIT",
-    "UNPUBLISHED",
-    "DataFacts",
-    "Machine",
-    "ServerAway",
-    "StudyFacts",
-    "TrackedRun",
-    "comparison_run",
-    "configure",
-    "connect",
-    "context",
-    "database_of",
-    "environment",
-    "explained",
-    "find_run",
-    "flattened",
-    "identity_tags",
-    "linked_page",
-    "made_experiment",
-    "metric_name",
-    "name_kept",
-    "nested_in",
-    "recorded_run",
-    "registry_uri",
-    "run_page",
-    "start_run",
-    "study_page",
-    "study_run",
-    "version_page",
-]

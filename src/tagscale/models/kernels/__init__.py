@@ -9,17 +9,3 @@ from tagscale.models.kernels.norms import NormPool, SingleChannelNorm
 from tagscale.models.kernels.recurrent import GatedUnits
 from tagscale.models.kernels.switch import plain
 from tagscale.models.kernels.tall import Bands, NormMax, Places, TallConv
-
-__all__ = [
-    "Bands",
-    "GatedUnits",
-    "MapConv",
-    "NormMax",
-    "NormPool",
-    "Places",
-    "SingleChannelNorm",
-    "TallConv",
-    "TimeConv",
-    "plain",
-    "pool_time",
-]
