@@ -24,7 +24,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tagscale.evaluation.bootstrap import draw, resampled_metrics
 from tagscale.evaluation.metrics import evaluate
-from tagscale.runtime.terminal import write_anything
+from tagscale.runtime.command import write_anything
 
 CLASSIFICATION, REGRESSION = 130, 9
 

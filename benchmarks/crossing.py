@@ -30,7 +30,7 @@ from bootstrap import Table
 from machine import processor
 from scipy.special import expit, stdtrit
 
-from tagscale.runtime.terminal import write_anything
+from tagscale.runtime.command import write_anything
 from tagscale.study import laws
 
 CONFIDENCE = 0.95

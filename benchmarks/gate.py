@@ -28,7 +28,7 @@ from scipy.special import stdtr
 
 from tagscale.evaluation.decisions import logit
 from tagscale.registry.paired import power
-from tagscale.runtime.terminal import write_anything
+from tagscale.runtime.command import write_anything
 
 NIGHTS, ERROR, LEVEL = 26, 0.05, 0.05 / 26
 PUBLISHED = 0.4508741076307893  # macro PR-AUC of all clips

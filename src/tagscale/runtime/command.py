@@ -1,5 +1,6 @@
 """The edge of a command: what its user can mend, and what interrupts it, ends in one message and an exit status."""
 
+import io
 import os
 import signal
 import sys
@@ -11,7 +12,6 @@ from tagscale.runtime.disk import full_disk_explained, refusal_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.extras import remedy
 from tagscale.runtime.signals import Interrupted, answered
-from tagscale.runtime.terminal import write_anything
 
 KEPT = "What was finished before is kept, and no file is half-written."
 
@@ -51,6 +51,19 @@ def command(say: Callable[[str], None] = print_plainly) -> Iterator[None]:
         if kept:
             say(f"interrupted. {kept} Run the same command again to go on.")
         raise
+
+
+def write_anything() -> None:
+    r"""Let stdout and stderr write characters that their encoding lacks as escapes, `\xe9`, in place of an error.
+
+    Such characters are those outside ASCII on an ASCII terminal, and everywhere the bytes of a file name that is no
+    valid UTF-8. Python processes that this one starts inherit the setting. JSON, tables and files are not concerned.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        os.environ["PYTHONIOENCODING"] = f"{sys.stdout.encoding}:backslashreplace"
 
 
 def _interrupt(number: int) -> None:

@@ -1,6 +1,7 @@
-"""Freed memory of this process, kept for what it does next."""
+"""The memory of this process: freed memory is kept for what it does next, and the peak is measured."""
 
 import ctypes
+import resource
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 
@@ -15,3 +16,20 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def reset_peak_memory() -> None:
+    """Measure the peak of GPU memory from now on."""
+    import torch  # here and below: few of those who keep freed memory have it loaded
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> float:
+    """Peak memory in MB: of the GPU since `reset_peak_memory`; without a GPU, of the process since it started."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB

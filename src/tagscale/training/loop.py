@@ -20,6 +20,7 @@ from tagscale.audio.augmentation import augmented, spectrogram_masks
 from tagscale.audio.loading import TrainingLoader
 from tagscale.audio.patches import Batch, to_wave
 from tagscale.params.blocks import TrainParams
+from tagscale.runtime.memory import peak_memory, reset_peak_memory
 from tagscale.runtime.signals import Interrupted
 from tagscale.training.averaging import WeightAverage
 from tagscale.training.batch_norm import RunningStatistics, freeze_norms, synchronised
@@ -28,7 +29,6 @@ from tagscale.training.compilation import compiled
 from tagscale.training.display import Display
 from tagscale.training.distributed import World, agreed, summed
 from tagscale.training.failures import interruption_explained, memory_explained, refuse_nonfinite, sigterm_noted
-from tagscale.training.memory import peak_memory, reset_peak_memory
 from tagscale.training.recipe import annotated, entry_losses, masked_loss, optimizer_of, smoothed
 from tagscale.training.resume import States
 from tagscale.training.running_loss import OnPoint, RunningLoss
