@@ -43,12 +43,7 @@ def run(
     descriptors = Path(descriptors)
     tracks = Partition.load(partition).table["track_id"].tolist()
     opened = Store.open(store)
-    missing = [track for track in tracks if track not in opened]
-    if missing:
-        raise TagscaleError(
-            f"{store}: {len(missing)} tracks of {partition} are not in it, the first is {missing[0]}. "
-            "Run `tagscale preprocess`, `validate` and `partition` again."
-        )
+    opened.require(tracks, store)
     table = DescriptorTable(tracks, opened.facts["audio_sha256"].reindex(tracks).fillna("").tolist())
     parts = Parts(descriptors)
     begin = time.monotonic()

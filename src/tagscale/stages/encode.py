@@ -16,7 +16,6 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import write_absent
 from tagscale.runtime.disk import full_disk_explained
-from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import sha256_of
 from tagscale.runtime.memory import keep_freed_memory
 from tagscale.runtime.progress import progress_bar
@@ -49,12 +48,7 @@ def run(
     keep_freed_memory()
     tracks = Partition.load(partition).table["track_id"].tolist()
     opened = Store.open(store)
-    missing = [track for track in tracks if track not in opened]
-    if missing:
-        raise TagscaleError(
-            f"{store}: {len(missing)} tracks of {partition} are not in it, the first is {missing[0]}. "
-            "Run `tagscale preprocess`, `validate` and `partition` again."
-        )
+    opened.require(tracks, store)
     for model in params.train.probes if models is None else models:
         encoder = architecture_of(params, model, ["any"], ["classification"]).capacity["encoder"]
         if reason := absence_of(encoder):

@@ -160,6 +160,14 @@ class Store:
     def __contains__(self, track_id: str) -> bool:
         return track_id in self._row
 
+    def require(self, tracks: Sequence[str], address: Path | str) -> None:
+        """Raise TagscaleError unless this store, which was opened at the address, holds all tracks of a partition."""
+        if missing := [track for track in tracks if track not in self]:
+            raise TagscaleError(
+                f"{address}: {len(missing)} tracks of the partition are not in it, the first is {missing[0]}. "
+                "Run `tagscale preprocess`, `validate` and `partition` again."
+            )
+
 
 class LocalShards:
     """Shards in files, read by position, so that a truncated file or a broken disk raises an error.
