@@ -69,11 +69,6 @@ class Graph:
         return str(self.constant(first, "params"))
 
     @property
-    def function_edges(self) -> set[tuple[str, str]]:
-        """(function that writes, function that reads)."""
-        return {(self.functions[writer], self.functions[reader]) for writer, reader in self.edges}
-
-    @property
     def direct_edges(self) -> set[tuple[str, str]]:
         """The edges that no longer way implies."""
         return {(writer, reader) for writer, reader in self.edges if not self._implied(writer, reader)}

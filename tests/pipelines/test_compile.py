@@ -243,7 +243,8 @@ def test_is_the_graph_of_dvc(tmp_path):
     for writer, reader in dvc:
         pairs = product(named(study, writer), named(study, reader))
         assert any(reaches(study.edges, *pair) for pair in pairs), f"{reader} does not wait for {writer}"
-    own = {(writer, reader) for writer, reader in study.function_edges if writer != "begin"}
+    functions = {(study.functions[writer], study.functions[reader]) for writer, reader in study.edges}
+    own = {(writer, reader) for writer, reader in functions if writer != "begin"}
     # Content hashes are handed from task to task beside the artifacts
     assert own - dvc == {("partition", "describe"), ("partition", "encode")} - dvc
 

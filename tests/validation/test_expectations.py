@@ -8,17 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tagscale.validation.expectations import (
-    Check,
-    Examination,
-    at_most,
-    every_one_of,
-    examine,
-    filled,
-    one_of,
-    same,
-    unique,
-)
+from tagscale.validation.expectations import Check, Examination, at_most, filled, gxe, one_of, same, unique
 from tagscale.validation.results import STOP, Result
 from tagscale.validation.soundness import check_table
 from tagscale.validation.suites import checks_of_tables, checks_of_usable
@@ -53,7 +43,7 @@ def only(table: str) -> list[Check]:
 
 
 def test_good_tables_pass() -> None:
-    found = examine(tables(), checks_of_tables(SETTINGS))
+    found = Examination().run(tables(), checks_of_tables(SETTINGS))
     assert failures(found) == {}
     assert [result.says for result in found] == [check.says for check in checks_of_tables(SETTINGS)]
     assert {result.consequence for result in found} == {"stop", "quarantine", "mention"}
@@ -103,7 +93,7 @@ def test_each_check_finds_its_fault(
     frame, _ = all_tables[table]
     frame[column] = frame[column].astype(object if isinstance(value, str) else float)
     frame.loc[row, column] = value
-    found = failures(examine({table: all_tables[table]}, only(table)))
+    found = failures(Examination().run({table: all_tables[table]}, only(table)))
     assert found[says] == failing
     related = {"labels and tracks are in the same order"} if column == "track_id" else set()
     assert set(found) - related == {says}
@@ -111,12 +101,12 @@ def test_each_check_finds_its_fault(
 
 def test_empty_tables() -> None:
     empty = {name: (frame.iloc[:0], key) for name, (frame, key) in tables().items()}
-    assert set(failures(examine(empty, checks_of_tables(SETTINGS)))) == {"there are tracks", "there are tags"}
+    assert set(failures(Examination().run(empty, checks_of_tables(SETTINGS)))) == {"there are tracks", "there are tags"}
 
 
 def test_a_check_that_cannot_run_fails() -> None:
     frame, key = tables()["audio"]
-    found = examine({"audio": (frame.drop(columns="rms_dbfs"), key)}, only("audio"))
+    found = Examination().run({"audio": (frame.drop(columns="rms_dbfs"), key)}, only("audio"))
     (result,) = [result for result in found if not result.success]
     assert result.observed.startswith("could not be checked")
     assert "rms_dbfs" in result.observed
@@ -125,7 +115,7 @@ def test_a_check_that_cannot_run_fails() -> None:
 def test_usable_tags() -> None:
     table = pd.DataFrame({"tag": ["enough", "few", "constant", "unknown"], "positives": [5, 4, np.nan, np.nan]})
     table = table.assign(annotated=[10, 10, 10, 0], distinct=[2, 2, 1, 0])
-    found = failures(examine({"usable": (table, "tag")}, checks_of_usable(SETTINGS)))
+    found = failures(Examination().run({"usable": (table, "tag")}, checks_of_usable(SETTINGS)))
     assert found == {
         "at least 5 positive tracks (classification)": ["few"],
         "annotated at all": ["unknown"],
@@ -141,7 +131,8 @@ def partition() -> pd.DataFrame:
 def as_expectations(results: list[Result]) -> list[Check]:
     """The checks of a partition for Great Expectations, which must come to the same results."""
     parts = ["train", "valid", "test"]
-    expectations = [filled("track_id"), unique("track_id"), one_of("part", parts), every_one_of("part", parts)]
+    every_one = gxe.ExpectColumnDistinctValuesToContainSet(column="part", value_set=parts)
+    expectations = [filled("track_id"), unique("track_id"), one_of("part", parts), every_one]
     expectations += [same("rank", "rank_due"), at_most("parts_of_artist", 1)]
     return [Check("partition", result.says, STOP, each) for result, each in zip(results, expectations, strict=True)]
 
@@ -162,7 +153,7 @@ def test_each_check_of_a_partition_finds_its_fault(column: str, value: Any, says
     assert failures(check_table(table, False)) == {}
     table.loc[3, column] = value
     results = check_table(table, False)
-    assert results == examine({"partition": (table, "track_id")}, as_expectations(results))
+    assert results == Examination().run({"partition": (table, "track_id")}, as_expectations(results))
     found = failures(results)
     assert found[says] == failing
     assert set(found) - {"no part is empty"} == {says} - {"no part is empty"}
@@ -192,7 +183,9 @@ def test_quick_and_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     labels["tag"] = [f"tag{i}" for i in range(len(labels))]
     capfd.readouterr()
     begin = time.process_time()
-    found = examine(all_tables | {"audio": (audio, "track_id"), "labels": (labels, "tag")}, checks_of_tables(SETTINGS))
+    found = Examination().run(
+        all_tables | {"audio": (audio, "track_id"), "labels": (labels, "tag")}, checks_of_tables(SETTINGS)
+    )
     assert time.process_time() - begin < 20  # measured: 2 s
     assert len(failures(found)["not silent: RMS of -60 dBFS or more"]) == 1000
     assert failures(found)["sampled at 16000 Hz or more"] == audio["track_id"].tolist()

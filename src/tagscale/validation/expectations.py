@@ -69,10 +69,6 @@ def one_of(column: str, values: list[str]) -> Any:
     return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=values)
 
 
-def every_one_of(column: str, values: list[str]) -> Any:
-    return gxe.ExpectColumnDistinctValuesToContainSet(column=column, value_set=values)
-
-
 def without(column: str, pattern: str) -> Any:
     return gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=pattern)
 
@@ -128,11 +124,6 @@ class Examination:
         self._context.add_data_docs_site("tagscale", {**site, "show_how_to_buttons": False})
         self._context.build_data_docs()
         return Path(folder) / "index.html"
-
-
-def examine(tables: dict[str, tuple[pd.DataFrame, str]], checks: Iterable[Check]) -> list[Result]:
-    """One examination without Data Docs; see `Examination.run`."""
-    return Examination().run(tables, checks)
 
 
 def _result(check: Check, result: Any, keys: pd.Series) -> Result:
