@@ -14,6 +14,7 @@ from tagscale.evaluation.metrics import check_known
 from tagscale.params.load import Params, parse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import DIRTY, git_commit
+from tagscale.runtime.words import counted
 
 _NAMED_MODELS = 3  # in the name of a run; of more models the number is given
 
@@ -73,7 +74,7 @@ def _grid(settings: Params) -> str:
     models = train.trained
     named = "+".join(models) if len(models) <= _NAMED_MODELS else f"{len(models)} models"
     counts = ((len(train.sizes), "size"), (len(train.seeds), "seed"))
-    return " x ".join([named, *(f"{count} {noun}{'s' if count != 1 else ''}" for count, noun in counts)])
+    return " x ".join([named, *(counted(count, noun) for count, noun in counts)])
 
 
 def _commit() -> tuple[str, bool]:

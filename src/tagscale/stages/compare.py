@@ -87,7 +87,8 @@ def run(
         fresh.write_text(page, encoding="utf-8")
     write_json(reports / "metrics.json", headline(study))
     write_json(reports / "scores.json", all_scores(study))
-    files = [reports / "report.html", *(reports / f"{name}.csv" for name in tables), *_pages(validation)]
+    files = [reports / "report.html", *(reports / f"{name}.csv" for name in tables)]
+    files += [validation / "validation.html"] if validation else []
     _track(params, study, verdict, parts, files, reports)
     print_results(study, verdict, params.registry, Console())
 
@@ -201,10 +202,6 @@ def _listening_tables(heard: Qualitative | None) -> dict[str, pd.DataFrame]:
 
 def _to_csv(table: pd.DataFrame, file: Path) -> None:
     write_csv(table, file, float_format="%.6g")
-
-
-def _pages(validation: Path | None) -> list[Path]:
-    return [Path(validation) / "validation.html"] if validation else []
 
 
 def _track(

@@ -11,7 +11,6 @@ below its former folder are rewritten, so that a project finds its own files and
 import re
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
@@ -22,6 +21,7 @@ import mlflow
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from tagscale.runtime.command import print_plainly
 from tagscale.runtime.errors import TagscaleError, causes
 from tagscale.runtime.lock import in_turn
 
@@ -146,7 +146,7 @@ def _migrate(database: Path, schema: str | None) -> None:
                 backup = database.with_name(f"{database.name}.{f'schema-{schema}' if rows else 'half-made'}")
                 _copy(present, backup)
                 news = "is upgraded to this MLflow" if rows else "was half-made, without a run, and is made anew"
-                _say(f"{database} {news}. The one before is kept in {backup}.")
+                print_plainly(f"{database} {news}. The one before is kept in {backup}.")
             with _opened(fresh) as source:
                 source.backup(present, progress=_stop_if_locked)
     finally:
@@ -221,7 +221,7 @@ def _rewrite(present: sqlite3.Connection, former: Path, here: Path) -> None:
             for table, column in _ADDRESSES
         )
     missing = f" {len(kept)} folders of artifacts are still in {former} alone." if kept else ""
-    _say(f"The project was in {former} before: {rows} addresses of artifacts now lead to {here}.{missing}")
+    print_plainly(f"The project was in {former} before: {rows} addresses of artifacts now lead to {here}.{missing}")
 
 
 def _path(address: str) -> Path:
@@ -248,7 +248,3 @@ def _stop_if_locked(status: int, *_: int) -> None:
 def _data_version(present: sqlite3.Connection) -> int:
     """A number that changes when another connection writes."""
     return int(present.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # stdout may be JSON

@@ -1,7 +1,6 @@
 """Runs in MLflow: started or found by their identity, logged to, and ended."""
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -14,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from tagscale.runtime.command import print_plainly
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.owner import is_running, this_process
@@ -221,7 +221,7 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
                 if (folder / "run.json").is_file():
                     words = send_all(client, run.info.run_id, entries_from_files(folder), folder)
                     run = client.get_run(run.info.run_id)
-                _say(
+                print_plainly(
                     f"MLflow at {client.tracking_uri} has no run of {identity.name}, and {folder} no {LOGGED}, so run "
                     f"{run.info.run_id} is made from the files there, without the training's settings. {words}".rstrip()
                 )
@@ -357,7 +357,7 @@ def _recorded(
             entries = [dataset_entry(identity), *entries]
         words = send_all(client, run.info.run_id, entries, folder)
         if news:
-            _say(f"{news} as run {run.info.run_id}, from {record.file}: {words}")
+            print_plainly(f"{news} as run {run.info.run_id}, from {record.file}: {words}")
         run = client.get_run(run.info.run_id)
     return run
 
@@ -435,10 +435,6 @@ def _ending(run: TrackedRun, finished: bool = False) -> Iterator[TrackedRun]:
         raise
     if not finished:
         run.end("FINISHED")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _chunks(entries: list[Any], size: int) -> Iterable[list[Any]]:

@@ -6,6 +6,7 @@ from tagscale.catalog.tables import Catalog
 from tagscale.params.load import ValidationParams
 from tagscale.partition.divide import PARTS
 from tagscale.runtime.names import near_equal
+from tagscale.runtime.words import counted
 from tagscale.validation.expectations import Examination
 from tagscale.validation.faults import faults
 from tagscale.validation.findings import Findings
@@ -149,25 +150,24 @@ def _mentions(audio: pd.DataFrame, results: list[Result], settings: ValidationPa
             continue
         fault = slight[result.column]
         values = by_id.loc[result.failing, result.column].astype(float)
-        tracks = f"{len(values):,} track{'s' if len(values) > 1 else ''}"
         place = int(values.argmin() if fault.least is not None else values.argmax())
         worst, amount = values.index[place], fault.amount.format(values.iloc[place])
-        sentences.append(f"{fault.kind}: {tracks}; {fault.extreme}: {worst} ({amount})")
+        sentences.append(f"{fault.kind}: {counted(len(values), 'track')}; {fault.extreme}: {worst} ({amount})")
     return sentences
 
 
 def _check_share(findings: Findings, audio: pd.DataFrame, settings: ValidationParams) -> None:
     """Stop when all tracks are quarantined, or too many of those without a known fault."""
     if findings.usable_tracks == 0:
-        counted, of = len(findings.quarantine), findings.tracks
+        count, of = len(findings.quarantine), findings.tracks
     else:
-        counted, of = len(findings.quarantine) - findings.known_broken, findings.tracks - findings.known_broken
-    if findings.usable_tracks > 0 and counted <= settings.max_quarantined * of:
+        count, of = len(findings.quarantine) - findings.known_broken, findings.tracks - findings.known_broken
+    if findings.usable_tracks > 0 and count <= settings.max_quarantined * of:
         return
     known = set(audio.loc[audio["fault"].notna(), "track_id"])
     rows = findings.quarantine[~findings.quarantine["track_id"].isin(known)].head(SHOWN).itertuples()
     findings.stops.append(
-        f"{counted} of {of} tracks ({counted / of:.1%}) are quarantined, more than validation.max_quarantined "
+        f"{count} of {of} tracks ({count / of:.1%}) are quarantined, more than validation.max_quarantined "
         f"({settings.max_quarantined:.1%}). The first: " + "; ".join(f"{row.path}: {row.reason}" for row in rows)
     )
 
@@ -180,8 +180,8 @@ def _dropped(usable: pd.DataFrame, results: list[Result], settings: ValidationPa
         if tag in failing["annotated"]:
             dropped.append({"tag": str(tag), "reason": "not annotated on any track"})
         elif tag in failing["positives"]:
-            counted = f"{row['positives']:.0f} positive tracks"
-            dropped.append({"tag": str(tag), "reason": f"{counted}, fewer than {settings.min_positives}"})
+            reason = f"{row['positives']:.0f} positive tracks, fewer than {settings.min_positives}"
+            dropped.append({"tag": str(tag), "reason": reason})
         elif tag in failing["distinct"]:
             same = "positive" if row["kind"] == "classification" else f"labelled {row['mean']:g}"
             dropped.append({"tag": str(tag), "reason": f"{same} on every annotated track"})
