@@ -221,16 +221,16 @@ def test_a_lack_of_memory_is_explained(
 def test_a_full_disk_keeps_the_state_before(
     sounds: Sounds, whole: tuple[Fitted, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = resume._write, []
+    write, written = Path.write_bytes, []
 
-    def full(path: Path, content: bytes) -> None:
-        written.append(path)
-        if len(written) == 2:
-            path.write_bytes(content[:100])
+    def full(path: Path, content: bytes) -> int:
+        written.append(path.suffix == ".state")
+        if written[-1] and sum(written) == 2:
+            write(path, content[:100])
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        return write(path, content)
 
-    monkeypatch.setattr(resume, "_write", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(TagscaleError, match=r"The disk is full: .*2\.state could not .* state is kept in .* Free"):
         train(sounds, tmp_path / "left")
     assert [path.name for path in (tmp_path / "left" / "model").iterdir()] == ["00000001.state"]

@@ -8,7 +8,6 @@ weights_only).
 import hashlib
 import io
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from tagscale.runtime.disk import full_disk_explained
-from tagscale.runtime.files import write_json
+from tagscale.runtime.files import replacing, write_json
 from tagscale.runtime.lock import exclusive
 from tagscale.training.distributed import World, from_first
 
@@ -113,15 +112,8 @@ class States:
         """
         number = int(self._files()[-1].stem) + 1 if self._files() else 1
         target = self.folder / f"{number:08}.state"
-        fresh = target.with_suffix(".part")
-        with full_disk_explained(target, self.describe):
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                _write(fresh, _encode(state))
-                os.replace(fresh, target)
-            except OSError:
-                fresh.unlink(missing_ok=True)
-                raise
+        with full_disk_explained(target, self.describe), replacing(target) as fresh:
+            fresh.write_bytes(_encode(state))
         for old in self._files()[:-KEPT]:
             old.unlink()
         self.saved = time.monotonic()
@@ -152,11 +144,3 @@ def _encode(state: dict[str, Any]) -> bytes:
 def _decode(content: bytes) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
     return state
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
