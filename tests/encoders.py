@@ -15,5 +15,5 @@ def write_encoder(folder: Path, name: str, seed: int = 0) -> Path:
     architecture = architecture_of_published(ENCODERS[name])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        checkpoint.save(folder / name, build(architecture), architecture)
+        checkpoint.write(folder / name, build(architecture), architecture)
     return folder / name

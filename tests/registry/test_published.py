@@ -27,7 +27,7 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAGSCALE_PRETRAINED", str(folder))
     architecture = architecture_of_published(ENCODERS["msd_vgg"])
     torch.manual_seed(0)
-    checkpoint.save(folder / "msd_vgg", build(architecture).eval(), architecture)
+    checkpoint.write(folder / "msd_vgg", build(architecture).eval(), architecture)
     return folder
 
 

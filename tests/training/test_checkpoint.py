@@ -19,7 +19,7 @@ from tagscale.training import checkpoint
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    checkpoint.save(tmp_path / "run", build(architecture("waveform")), architecture("waveform"))
+    checkpoint.write(tmp_path / "run", build(architecture("waveform")), architecture("waveform"))
     return tmp_path / "run"
 
 
@@ -29,7 +29,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
     for tensor in model.state_dict().values():  # running statistics among them
         if tensor.is_floating_point():
             tensor.add_(0.25)
-    checkpoint.save(tmp_path / "run", model, architecture(name))
+    checkpoint.write(tmp_path / "run", model, architecture(name))
     loaded, description = checkpoint.load(tmp_path / "run")
     assert description == architecture(name)
     assert not loaded.training
@@ -40,16 +40,9 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
 
 def test_the_same_weights_give_the_same_files(folder: Path, tmp_path: Path) -> None:
     model, description = checkpoint.load(folder)
-    checkpoint.save(tmp_path / "again", model, description)
+    checkpoint.write(tmp_path / "again", model, description)
     for file in ("model.json", "weights.safetensors"):
         assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
-
-
-def test_saving_again_replaces_the_folder_whole(folder: Path) -> None:
-    (folder / "left over").touch()
-    checkpoint.save(folder, build(architecture("spectrogram")), architecture("spectrogram"))
-    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "weights.safetensors"]
-    assert checkpoint.load(folder)[1].model == "spectrogram"
 
 
 def change_json(folder: Path, change: Callable[[dict], object]) -> None:
@@ -120,6 +113,6 @@ def test_a_failed_save_leaves_the_old_checkpoint(folder: Path, monkeypatch: pyte
 
     monkeypatch.setattr(checkpoint, "write_json", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(folder, build(architecture("waveform")), replace(architecture("waveform"), patch_seconds=2.0))
+        checkpoint.write(folder, build(architecture("waveform")), replace(architecture("waveform"), patch_seconds=2.0))
     assert (folder / "weights.safetensors").read_bytes() == before
     assert sorted(path.name for path in folder.parent.iterdir()) == ["run"]

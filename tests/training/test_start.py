@@ -47,7 +47,7 @@ def network(sounds: Sounds, tmp_path_factory: pytest.TempPathFactory) -> Path:
             layer.fit_normalisation([torch.rand(4, 32_000) - 0.5])
     for _ in range(3):
         model(torch.rand(4, 32_000) - 0.5)
-    checkpoint.save(folder, model, described)
+    checkpoint.write(folder, model, described)
     return folder
 
 
@@ -204,7 +204,7 @@ def damaged() -> Iterator[tuple[str, Any, str]]:
 def test_a_damaged_start(network: Path, tmp_path: Path, case: str, damage: Any, message: str) -> None:
     folder = tmp_path / "spectrogram-all-0"
     model, described = checkpoint.load(network)
-    checkpoint.save(folder, model, described)
+    checkpoint.write(folder, model, described)
     damage(folder)
     with pytest.raises(TagscaleError, match=f"{message}.*tagscale train --model spectrogram --size all --seed 0"):
         start_of(folder)

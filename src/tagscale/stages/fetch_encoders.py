@@ -73,7 +73,6 @@ def _convert(published: Published, members: dict[str, bytes], target: Path) -> N
     tensors = read_tensors(index, data, released_names(tagger).values(), f"{PACKAGE} {VERSION}, {published.checkpoint}")
     tagger.load_state_dict(released_weights(tagger, tensors))
     with replacing(target) as fresh:
-        fresh.mkdir()
         checkpoint.write(fresh, tagger, architecture)
         (fresh / NOTICE).write_text(LICENCE, encoding="utf-8")
         write_json(fresh / SOURCE, source_of(published))

@@ -274,7 +274,6 @@ def _write_network(run: Path, fitted: "Fitted", architecture: Architecture, iden
     histories = {HISTORY: fitted.history}
     histories |= {f"history-{name}.csv": history for name, history in fitted.earlier.items()}
     with replacing(run) as fresh:
-        fresh.mkdir()
         checkpoint.write(fresh, fitted.model, architecture)
         for name, history in histories.items():
             history.to_csv(fresh / name, index=False, float_format="%.6f", lineterminator="\n")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tagscale.models.build import Architecture, build
 from tagscale.models.tagger import Tagger
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import replacing, sha256_of, write_json
+from tagscale.runtime.files import sha256_of, write_json
 from tagscale.runtime.identity import command_of
 from tagscale.runtime.reading import Damaged, content_of
 
@@ -27,15 +27,9 @@ FORMAT = 1
 DESCRIPTION, WEIGHTS = "model.json", "weights.safetensors"
 
 
-def save(folder: Path, model: nn.Module, architecture: Architecture) -> None:
-    """Write the checkpoint as a folder of its own; an earlier one is replaced."""
-    with replacing(folder) as fresh:
-        fresh.mkdir()
-        write(fresh, model, architecture)
-
-
 def write(folder: Path, model: nn.Module, architecture: Architecture) -> None:
-    """Write the checkpoint's two files into a folder; equal weights give equal bytes."""
+    """Write the two files into a folder, which is made if it is missing; equal weights give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
     description = {"format": FORMAT, "architecture": architecture.as_dict(), "sha256": sha256_of(folder / WEIGHTS)}
