@@ -61,11 +61,6 @@ def test_other_columns_have_one_type_too(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet", COLUMNS, "tagscale make", others=pa.float32())
 
 
-def test_a_column_that_older_files_lack_is_empty(tmp_path: Path) -> None:
-    write_table(TABLE.drop(columns="rate"), tmp_path / "t.parquet")
-    assert read_table(tmp_path / "t.parquet", COLUMNS, "tagscale make", absent=["rate"])["rate"].isna().all()
-
-
 def test_no_wrong_byte_of_a_page_passes(tmp_path: Path) -> None:
     """Every byte of the values; those of the description behind them may say the same in other words."""
     file = tmp_path / "t.parquet"

@@ -71,7 +71,7 @@ def test_short_long_and_missing_shards(folder: Path) -> None:
     (folder / SHARD).write_bytes(whole + b"..")
     assert "960002 bytes long, expected 960000; no track of the store is in it" in complaint(folder)
     (folder / SHARD).unlink()
-    assert f"{SHARD}: missing: bytes 0 to 959999; tracks t4, t5, t6, t7" in complaint(folder)
+    assert f"{SHARD}: missing: bytes 0 to 959999; tracks t4, t5, t6 and t7" in complaint(folder)
 
 
 def test_a_damaged_index_is_named(folder: Path) -> None:

@@ -344,15 +344,6 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: str) -> None:
         read(files)
 
 
-def test_a_history_in_epochs_is_still_read(tmp_path: Path) -> None:
-    files = make_study(tmp_path)
-    expected = read(files).curves
-    for run in files.runs:
-        if (history := run / "history.csv").exists():
-            pd.read_csv(history).rename(columns={"step": "epoch"}).to_csv(history, index=False)
-    pd.testing.assert_frame_equal(read(files).curves, expected)
-
-
 def test_a_missing_history_and_a_column_less_are_named(tmp_path: Path) -> None:
     files = make_study(tmp_path)
     history = files.runs[0] / "history.csv"

@@ -180,7 +180,7 @@ def test_a_run_without_a_record_is_made_from_its_files(store: Path, capsys: pyte
     """Earlier versions kept none. The last row of the history is as old as run.json."""
     run = store / "run"
     run.mkdir()
-    (run / "history.csv").write_text("epoch,valid_loss,seconds\n1,0.5,2.0\n2,0.25,3.0\n")
+    (run / "history.csv").write_text("step,valid_loss,seconds\n1,0.5,2.0\n2,0.25,3.0\n")
     (run / "history-part_1.csv").write_text("step,valid_loss\n40,0.75\n")
     facts = {"identity": IDENTITY.as_dict(), "train_tracks": 300, "parameters": 7, "seconds": 5.0}
     seal(run, "run.json", facts)
@@ -202,7 +202,7 @@ def test_a_damaged_history_is_named(store: Path) -> None:
     run.mkdir()
     facts = {"identity": IDENTITY.as_dict(), "train_tracks": 300, "parameters": 7, "seconds": 5.0}
     seal(run, "run.json", facts)
-    (run / "history.csv").write_text("epoch,valid_loss\n1,a half\n")
+    (run / "history.csv").write_text("step,valid_loss\n1,a half\n")
     with pytest.raises(TagscaleError, match=r"history\.csv: not as it was written .*`tagscale train`"):
         found(run)
 

@@ -5,7 +5,7 @@ Parquet is written with a checksum of every page, so that no wrong byte passes a
 
 import csv
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,6 @@ def read_table(
     columns: pa.Schema,
     command: str,
     others: pa.DataType | None = None,
-    absent: Collection[str] = (),
     content: bytes | None = None,
 ) -> pd.DataFrame:
     """Read a Parquet file that `write_table` wrote.
@@ -41,7 +40,6 @@ def read_table(
             is not nullable has no empty cell, and its numbers are finite
         command: what makes the file again
         others: type of all other columns, which are read as well; None: they are left out
-        absent: columns that an older file may lack; they are empty then
         content: the bytes of the file, where they are in memory already
 
     Raises:
@@ -50,14 +48,11 @@ def read_table(
     content = content_of(Path(path), command) if content is None else content
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        lacking = set(absent).difference(file.schema_arrow.names)
-        columns = pa.schema([field for field in columns if field.name not in lacking])
         problem = _misfit(file.schema_arrow, columns, others) or _excess(file, len(content))
         if not problem:
             names = None if others else columns.names
             table = pd.read_parquet(io.BytesIO(content), columns=names, page_checksum_verification=True)
             problem = _gap(table, columns)
-            table = table.assign(**dict.fromkeys(lacking, np.nan))
     except Exception as error:  # of pyarrow and of pandas, which raise all kinds of them over wrong bytes
         problem = str(error).partition("\n")[0][:200] or type(error).__name__
     if problem:
@@ -93,11 +88,9 @@ def read_csv(
     return table
 
 
-def table_in(
-    output: Output, name: str, columns: pa.Schema, others: pa.DataType | None = None, absent: Collection[str] = ()
-) -> pd.DataFrame:
+def table_in(output: Output, name: str, columns: pa.Schema) -> pd.DataFrame:
     """`read_table` of a file in a stage's output."""
-    return read_table(output.path(name), columns, output.command, others, absent, output.content(name))
+    return read_table(output.path(name), columns, output.command, content=output.content(name))
 
 
 def csv_in(output: Output, name: str, text: Sequence[str], numbers: Sequence[str] | None = None) -> pd.DataFrame:

@@ -27,7 +27,6 @@ BYTES_PER_SAMPLE = 2
 COMMAND = "tagscale preprocess"
 TABLES = ("index.parquet", "sources.parquet", "rejected.csv")  # beside store.json and the shards
 PLACES = {"track_id": "text", "shard": "whole", "offset": "whole", "samples": "whole"}
-LATER = ("only_channel",)  # missing in stores of decoder 2 and below, which took the mean of all channels in every case
 FACTS = {"source_rate": "whole?", "channels": "whole?", "only_channel": "whole?"}
 FACTS |= dict.fromkeys(("source_seconds", "rms_dbfs", "peak", "clipped", "dc"), "number?") | {"audio_sha256": "text?"}
 INDEX = schema(**PLACES, **FACTS)
@@ -255,7 +254,7 @@ def facts_of(output: Output) -> StoreFacts:
 
 def index_of(output: Output, facts: StoreFacts) -> pd.DataFrame:
     """index.parquet of a store. Raises Damaged, also where a track is not inside the shard that it names."""
-    index = table_in(output, "index.parquet", INDEX, absent=LATER)
+    index = table_in(output, "index.parquet", INDEX)
     lengths = np.array([shard["samples"] for shard in facts["shards"]], np.int64)
     shard, begin, samples = (index[name].to_numpy(np.int64) for name in ("shard", "offset", "samples"))
     known = (shard >= 0) & (shard < len(lengths)) & (begin >= 0) & (samples >= 0)

@@ -25,7 +25,6 @@ ENDS = tuple(f"{metric}_{end}" for metric in OF_TAGS for end in ("low", "high"))
 RESAMPLES = ("resample", *METRICS)
 CURVES = ("step", "train_loss", "valid_loss")
 HISTORY = ("step", "train_loss", "valid_loss")
-EPOCHS = ("epoch", *HISTORY[1:])  # before trainings were counted in steps
 OF_GROUPS = ("group", "kind", "tags", "score", "low", "high")
 Record = dict[str, Any]  # what a run.json or metrics.json says, with its folder
 Scores = dict[str, FiniteFloat | None]  # by metric; None where nothing can be scored
@@ -105,13 +104,11 @@ def stacked(pairs: list[Pair], read: Callable[[Pair], pd.DataFrame], columns: tu
 
 
 def read_history(pair: Pair) -> pd.DataFrame:
-    """history.csv: a row a validation; where it counts epochs, they stand for steps. Raises Damaged.
+    """history.csv: a row a validation. Raises Damaged.
 
     `kept` says whether the run has the weights of that validation; no row of a run in folds, which has several models'.
     """
-    output, name = run_output(pair[1]["folder"]), "history.csv"
-    counted = EPOCHS if output.content(name).startswith(b"epoch,") else HISTORY
-    history = csv_in(output, name, (), counted).rename(columns={"epoch": "step"})
+    history = csv_in(run_output(pair[1]["folder"]), "history.csv", (), HISTORY)
     return history.assign(kept=history["step"] == pair[1].get("kept_step"))
 
 

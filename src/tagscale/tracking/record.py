@@ -94,7 +94,7 @@ def _curves(file: Path, end: int) -> list[Entry]:
     with open(file, encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     for row in reversed(rows):
-        number = int(row.pop("step", None) or row.pop("epoch"))  # epochs: before trainings were counted in steps
+        number = int(row.pop("step"))
         values = {key: float(value) for key, value in row.items() if value != ""}
         prefix = f"{step}/" if step else ""
         entries.append({"metrics": [[metric_name(key, prefix), value, end, number] for key, value in values.items()]})

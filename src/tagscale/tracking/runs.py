@@ -353,8 +353,6 @@ def _recorded(
         reason = "was deleted in" if _was_deleted(client, record.run_id) else "is missing in"
         news = f"Run {record.run_id} of {identity.name} {reason} MLflow at {client.tracking_uri}. It is made again"
     if run.info.status != "FINISHED":  # else its record is complete there
-        if not any("dataset" in entry for entry in entries):  # an earlier tagscale wrote it
-            entries = [dataset_entry(identity), *entries]
         words = send_all(client, run.info.run_id, entries, folder)
         if news:
             print_plainly(f"{news} as run {run.info.run_id}, from {record.file}: {words}")
