@@ -164,7 +164,7 @@ def ensembled(scored: SoundStudy) -> SoundStudy:
 
 
 def make_ensembles(study: SoundStudy, params: Params, ensembles: str = ENSEMBLES) -> Path:
-    members = folders(params, study.root / RUNS, study.root / RESULTS)
+    members = folders(params, study.root / RUNS, study.root / RESULTS, ensembles=None)
     inputs = {name: study.root / name for name in ("catalog", "partition")}
     ensemble.run(params, **members, **inputs, ensembles=study.root / ensembles)
     return study.root / ensembles

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from tagscale.cli.settings import rewrite
-from tagscale.cli.stages import DATA, PARAMS, CatalogFolder, ParamsFile, StoreFolder, ValidationFolder
+from tagscale.cli.stages import CATALOG, PARAMS, STORE, VALIDATION, ParamsFile
 from tagscale.params.load import dataset_of, load
 
 app = typer.Typer()
@@ -76,15 +76,12 @@ def leaks(
 @app.command(rich_help_panel=DATASETS)
 def publish(
     name: Annotated[str, typer.Argument(help="Name of the data version, such as v2 or 2026-11.")],
-    catalog: CatalogFolder = DATA / "catalog",
-    store: StoreFolder = DATA / "store",
-    validation: ValidationFolder = DATA / "validation",
     params: ParamsFile = PARAMS,
 ) -> None:
     """Name the current, validated data. From then on params.yaml, runs and models carry its name and hash."""
     from tagscale.stages import publish as stage
 
-    version = stage.run(load(params), name=name, catalog=catalog, store=store, validation=validation)
+    version = stage.run(load(params), name=name, catalog=CATALOG, store=STORE, validation=VALIDATION)
     rewrite(params, {"dataset": {"version": version}})
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{params}: dataset.version is [bold]{version}[/]. To keep it for good and share it:")

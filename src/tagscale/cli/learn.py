@@ -149,7 +149,7 @@ def _run_stages() -> None:
     from tagscale.stages import catalog
 
     settings = stages.read(PARAMS)
-    catalog.run(settings, root=Path(settings.dataset.root), catalog=stages.DATA / "catalog")
+    catalog.run(settings, root=Path(settings.dataset.root), catalog=stages.CATALOG)
     for change in _changes_for(settings):
         for key, before, after in rewrite(PARAMS, change):
             print(f"{PARAMS}: {key} is {after} for these tracks, not {before}")
@@ -163,7 +163,7 @@ def _changes_for(params: Params) -> Iterator[dict[str, Any]]:
     from tagscale.catalog.tables import Catalog
     from tagscale.evaluation.metrics import KINDS, METRICS, main_metric
 
-    catalog = Catalog.load(stages.DATA / "catalog")
+    catalog = Catalog.load(stages.CATALOG)
     if catalog.split and params.partition.folds:
         yield {"partition": {"folds": None}}
     present = [kind for kind in KINDS if (catalog.tags["kind"] == kind).any()]
@@ -176,5 +176,4 @@ def _summarise() -> None:
     from tagscale.stages import summary
 
     settings = stages.read(PARAMS)
-    folders = stages.folders(settings, stages.RUNS, stages.RESULTS, stages.ENSEMBLES)
-    summary.show(settings, **folders, data=stages.DATA)
+    summary.show(settings, **stages.folders(settings), data=stages.DATA)

@@ -1,6 +1,7 @@
 """One sub-command per stage, in the order of the data.
 
-Every path has the default that dvc.yaml uses, so `tagscale catalog` in the project's folder does what the stage does.
+The folders are those of dvc.yaml, so `tagscale catalog` in the project's folder does what the stage does. The functions
+of `tagscale.stages` take any folders.
 """
 
 import time
@@ -24,17 +25,10 @@ app = typer.Typer()
 STAGES = "Stages, in the order of the data (`dvc repro` runs them all)"
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Settings.")]
-CorpusFolder = Annotated[Path, typer.Option("--corpus", help="Folder of the composed corpus.")]
 RootFolder = Annotated[Path | None, typer.Option(help="Folder of table and audio; dataset.root when not given.")]
-CatalogFolder = Annotated[Path, typer.Option("--catalog", help="Tracks, labels and tags.")]
-StoreFolder = Annotated[Path, typer.Option("--store", help="Decoded audio, int16 at 16 kHz.")]
 StoreAddress = Annotated[
     str, typer.Option("--store", help="Decoded audio: a folder, or an address such as s3://bucket/store.")
 ]
-ValidationFolder = Annotated[Path, typer.Option("--validation", help="Findings and quarantine.")]
-PartitionFolder = Annotated[Path, typer.Option("--partition", help="Train, valid and test.")]
-FeaturesFolder = Annotated[Path, typer.Option("--features", help="What encoders hear of every track.")]
-DescriptorsFolder = Annotated[Path, typer.Option("--descriptors", help="Descriptors of every track.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Number of worker processes; one per core when not given.")
 ]
@@ -48,15 +42,15 @@ Version = Annotated[
 Registered = Annotated[
     str | None, typer.Option("--model", help="Another registered model, or a published encoder such as msd-musicnn.")
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of the trained runs.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder of the runs' results.")]
-Ensembles = Annotated[Path, typer.Option("--ensembles", help="Folder of the ensembles: their runs and results.")]
 
 PARAMS = Path("params.yaml")
 DATA = Path("data")
-RUNS, RESULTS, ENSEMBLES, REPORTS = Path("runs"), Path("results"), Path("ensembles"), Path("reports")
-OUTPUTS = [DATA / name for name in ("catalog", "store", "validation", "partition", "descriptors", "features")]
-OUTPUTS += [RUNS, RESULTS, ENSEMBLES, REPORTS, Path("registration")]  # folders that the stages replace
+CORPUS, CATALOG, STORE, VALIDATION = (DATA / name for name in ("corpus", "catalog", "store", "validation"))
+PARTITION, DESCRIPTORS, FEATURES = (DATA / name for name in ("partition", "descriptors", "features"))
+RUNS, RESULTS, ENSEMBLES = Path("runs"), Path("results"), Path("ensembles")
+REPORTS, REGISTRATION = Path("reports"), Path("registration")
+OUTPUTS = [CATALOG, STORE, VALIDATION, PARTITION, DESCRIPTORS, FEATURES]  # folders that the stages replace
+OUTPUTS += [RUNS, RESULTS, ENSEMBLES, REPORTS, REGISTRATION]
 TIMINGS = Path("timings")  # side files: how long each stage took when it last ran
 
 
@@ -102,11 +96,13 @@ def read_for_training(params: Path) -> Params:
     return settings
 
 
-def folders(params: Params, runs: Path, results: Path, ensembles: Path | None = None) -> dict[str, list[Path]]:
+def folders(
+    params: Params, runs: Path = RUNS, results: Path = RESULTS, ensembles: Path | None = ENSEMBLES
+) -> dict[str, list[Path]]:
     """Folders of the runs of the study, model x size x seed, and of their results.
 
     Args:
-        ensembles: folder of the ensembles, which are left out without it
+        ensembles: folder of the ensembles; None: they are left out
     """
     names: dict[bool, list[str]] = {True: [], False: []}
     for model, size, seed in params.train.cells:
@@ -119,29 +115,28 @@ def folders(params: Params, runs: Path, results: Path, ensembles: Path | None = 
 
 
 @stage
-def synth(corpus: CorpusFolder = DATA / "corpus", params: ParamsFile = PARAMS, workers: Workers = None) -> None:
+def synth(params: ParamsFile = PARAMS, workers: Workers = None) -> None:
     """Compose and render the default corpus."""
     from tagscale.stages.synth import run
 
-    run(read(params), corpus=corpus, workers=workers)
+    run(read(params), corpus=CORPUS, workers=workers)
 
 
 @stage
-def catalog(root: RootFolder = None, catalog: CatalogFolder = DATA / "catalog", params: ParamsFile = PARAMS) -> None:
+def catalog(root: RootFolder = None, params: ParamsFile = PARAMS) -> None:
     """Read any dataset into one table of tracks, one of labels and one of tags."""
     from tagscale.stages.catalog import run
     from tagscale.stages.preflight import check_metric
 
     settings = read(params)
-    run(settings, root=root or Path(settings.dataset.root), catalog=catalog)
-    check_metric(settings, catalog)
+    run(settings, root=root or Path(settings.dataset.root), catalog=CATALOG)
+    check_metric(settings, CATALOG)
 
 
 @stage
 def preprocess(
     root: RootFolder = None,
-    catalog: CatalogFolder = DATA / "catalog",
-    store: StoreFolder = DATA / "store",
+    store: Annotated[Path, typer.Option("--store", help="Folder of the store, or of its slice.")] = STORE,
     params: ParamsFile = PARAMS,
     workers: Workers = None,
     shard: Annotated[str | None, typer.Option(help="I/N: only the I-th of N slices; `store merge` joins them.")] = None,
@@ -154,56 +149,40 @@ def preprocess(
 
     settings = read(params)
     root = root or Path(settings.dataset.root)
-    run(settings, root=root, catalog=catalog, store=store, workers=workers, shard=slice_of(shard))
+    run(settings, root=root, catalog=CATALOG, store=store, workers=workers, shard=slice_of(shard))
 
 
 @stage
 def validate(
-    catalog: CatalogFolder = DATA / "catalog",
-    store: StoreFolder = DATA / "store",
-    validation: ValidationFolder = DATA / "validation",
     params: ParamsFile = PARAMS,
     docs: Annotated[Path | None, typer.Option(help="Also write Great Expectations' Data Docs, to this folder.")] = None,
 ) -> None:
     """Check tables and audio; quarantine bad files; stop when the dataset itself is wrong."""
     from tagscale.stages.validate import run
 
-    run(read(params), catalog=catalog, store=store, validation=validation, docs=docs)
+    run(read(params), catalog=CATALOG, store=STORE, validation=VALIDATION, docs=docs)
 
 
 @stage
-def partition(
-    catalog: CatalogFolder = DATA / "catalog",
-    validation: ValidationFolder = DATA / "validation",
-    partition: PartitionFolder = DATA / "partition",
-    params: ParamsFile = PARAMS,
-) -> None:
+def partition(params: ParamsFile = PARAMS) -> None:
     """Divide the tracks into train, valid and test: stratified, with no artist in two parts."""
     from tagscale.stages.partition import run
 
-    run(read(params), catalog=catalog, validation=validation, partition=partition, previous=partition)
+    run(read(params), catalog=CATALOG, validation=VALIDATION, partition=PARTITION, previous=PARTITION)
 
 
 @stage
-def describe(
-    partition: PartitionFolder = DATA / "partition",
-    store: StoreAddress = str(DATA / "store"),
-    descriptors: DescriptorsFolder = DATA / "descriptors",
-    params: ParamsFile = PARAMS,
-    workers: Workers = None,
-) -> None:
+def describe(store: StoreAddress = str(STORE), params: ParamsFile = PARAMS, workers: Workers = None) -> None:
     """Compute the baseline's timbre, rhythm and harmony descriptors."""
     from tagscale.stages.describe import run
 
-    run(read(params), partition=partition, store=store, descriptors=descriptors, workers=workers)
+    run(read(params), partition=PARTITION, store=store, descriptors=DESCRIPTORS, workers=workers)
 
 
 @stage
 def encode(
     model: Annotated[str, typer.Option("--model", help="A name of train.probes.")],
-    partition: PartitionFolder = DATA / "partition",
-    store: StoreAddress = str(DATA / "store"),
-    features: FeaturesFolder = DATA / "features",
+    store: StoreAddress = str(STORE),
     params: ParamsFile = PARAMS,
 ) -> None:
     """Compute what the encoder of a probe hears of every track.
@@ -212,134 +191,66 @@ def encode(
     """
     from tagscale.stages.encode import run
 
-    run(read_for_training(params), partition=partition, store=store, features=features, models=[model])
+    run(read_for_training(params), partition=PARTITION, store=store, features=FEATURES, models=[model])
 
 
 @stage
 def train(
-    model: Model,
-    size: Size,
-    seed: Seed = 0,
-    catalog: CatalogFolder = DATA / "catalog",
-    partition: PartitionFolder = DATA / "partition",
-    store: StoreAddress = str(DATA / "store"),
-    descriptors: DescriptorsFolder = DATA / "descriptors",
-    features: FeaturesFolder = DATA / "features",
-    runs: Runs = RUNS,
-    params: ParamsFile = PARAMS,
+    model: Model, size: Size, seed: Seed = 0, store: StoreAddress = str(STORE), params: ParamsFile = PARAMS
 ) -> None:
     """Train one model on one training size with one seed."""
     from tagscale.stages.preflight import check_grid
     from tagscale.stages.training_of import training_of
 
-    inputs = _inputs(model, store, descriptors, features)
-    settings, tracks = (read_for_training if group_of(model) == "models" else read)(params), tracks_of(size)
-    check_grid(settings, catalog, partition)
-    training_of(model)(
-        settings,
-        model=model,
-        size=tracks,
-        seed=seed,
-        catalog=catalog,
-        partition=partition,
-        inputs=inputs,
-        run=runs / run_name(model, size, seed),
-    )
+    inputs, tracks, run = _inputs(model, store), tracks_of(size), RUNS / run_name(model, size, seed)
+    settings = (read_for_training if group_of(model) == "models" else read)(params)
+    check_grid(settings, CATALOG, PARTITION)
+    folders = {"catalog": CATALOG, "partition": PARTITION, "inputs": inputs, "run": run}
+    training_of(model)(settings, model=model, size=tracks, seed=seed, **folders)
 
 
 @stage
 def evaluate(
-    model: Model,
-    size: Size,
-    seed: Seed = 0,
-    catalog: CatalogFolder = DATA / "catalog",
-    partition: PartitionFolder = DATA / "partition",
-    store: StoreAddress = str(DATA / "store"),
-    descriptors: DescriptorsFolder = DATA / "descriptors",
-    features: FeaturesFolder = DATA / "features",
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
-    params: ParamsFile = PARAMS,
+    model: Model, size: Size, seed: Seed = 0, store: StoreAddress = str(STORE), params: ParamsFile = PARAMS
 ) -> None:
     """Score the valid and test tracks with one run: every metric, per tag and overall, with intervals."""
     from tagscale.stages.evaluate import run
 
-    run(
-        read(params),
-        run=runs / run_name(model, size, seed),
-        catalog=catalog,
-        partition=partition,
-        inputs=_inputs(model, store, descriptors, features),
-        results=results / run_name(model, size, seed),
-    )
+    name, inputs = run_name(model, size, seed), _inputs(model, store)
+    folders = {"run": RUNS / name, "catalog": CATALOG, "partition": PARTITION, "results": RESULTS / name}
+    run(read(params), **folders, inputs=inputs)
 
 
 @stage
-def ensemble(
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
-    catalog: CatalogFolder = DATA / "catalog",
-    partition: PartitionFolder = DATA / "partition",
-    ensembles: Ensembles = ENSEMBLES,
-    params: ParamsFile = PARAMS,
-) -> None:
+def ensemble(params: ParamsFile = PARAMS) -> None:
     """Make the study's ensembles: of the runs of each size and seed, the weighted mean that scores best."""
     from tagscale.stages.ensemble import run
 
     settings = read(params)
-    members = folders(settings, runs, results)
-    run(settings, **members, catalog=catalog, partition=partition, ensembles=ensembles)
+    members = folders(settings, ensembles=None)
+    run(settings, **members, catalog=CATALOG, partition=PARTITION, ensembles=ENSEMBLES)
 
 
 @stage
-def compare(
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
-    ensembles: Ensembles = ENSEMBLES,
-    catalog: CatalogFolder = DATA / "catalog",
-    partition: PartitionFolder = DATA / "partition",
-    validation: ValidationFolder = DATA / "validation",
-    reports: Annotated[Path, typer.Option(help="Folder of the report.")] = REPORTS,
-    params: ParamsFile = PARAMS,
-) -> None:
+def compare(params: ParamsFile = PARAMS) -> None:
     """Compare all runs of the study: table, figures, report."""
     from tagscale.stages.compare import run
 
     settings = read(params)
+    paths = folders(settings)
     run(
-        settings,
-        **folders(settings, runs, results, ensembles),
-        partition=partition,
-        catalog=catalog,
-        validation=validation,
-        timings=TIMINGS,
-        reports=reports,
+        settings, **paths, partition=PARTITION, catalog=CATALOG, validation=VALIDATION, timings=TIMINGS, reports=REPORTS
     )
 
 
 @stage
-def register(
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
-    ensembles: Ensembles = ENSEMBLES,
-    partition: PartitionFolder = DATA / "partition",
-    store: StoreAddress = str(DATA / "store"),
-    catalog: CatalogFolder = DATA / "catalog",
-    registration: Annotated[Path, typer.Option(help="Folder of the registration's record.")] = Path("registration"),
-    params: ParamsFile = PARAMS,
-) -> None:
+def register(store: StoreAddress = str(STORE), params: ParamsFile = PARAMS) -> None:
     """Register the best run, of any kind; it becomes champion if it passes the gate."""
     from tagscale.stages.register import run
 
     settings = read(params)
-    run(
-        settings,
-        **folders(settings, runs, results, ensembles),
-        partition=partition,
-        store=store,
-        catalog=catalog,
-        registration=registration,
-    )
+    paths = folders(settings)
+    run(settings, **paths, partition=PARTITION, store=store, catalog=CATALOG, registration=REGISTRATION)
 
 
 def in_order(params: Params) -> Iterator[tuple[str, Callable[..., None], dict[str, Any]]]:
@@ -360,9 +271,9 @@ def in_order(params: Params) -> Iterator[tuple[str, Callable[..., None], dict[st
         yield command.__name__, command, {}
 
 
-def _inputs(model: str, store: str, descriptors: Path, features: Path) -> Path | str:
+def _inputs(model: str, store: str) -> Path | str:
     """What a model hears of the tracks."""
-    heard: dict[str, Path | str] = {"models": store, "probes": features, "baselines": descriptors}
+    heard: dict[str, Path | str] = {"models": store, "probes": FEATURES, "baselines": DESCRIPTORS}
     if group_of(model) not in heard:
         raise TagscaleError(f"--model {model}: `tagscale {model}` makes it of the study's other models.")
     return heard[group_of(model)]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tagscale.cli.stages import DATA
+from tagscale.cli.stages import STORE
 
 app = typer.Typer(help="The decoded audio: info, verify, merge.", no_args_is_help=True)
 
@@ -14,7 +14,7 @@ Store = Annotated[Path, typer.Argument(help="Folder of the store.")]
 
 @app.command()
 def info(
-    store: Store = DATA / "store",
+    store: Store = STORE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Print tracks, hours, bytes, shards, hash, and the rates and channels of the source files."""
@@ -24,7 +24,7 @@ def info(
 
 
 @app.command()
-def verify(store: Store = DATA / "store") -> None:
+def verify(store: Store = STORE) -> None:
     """Check every byte against the checksums; name damaged shards and the tracks in them."""
     from tagscale.stages import store as stage
 
@@ -34,7 +34,7 @@ def verify(store: Store = DATA / "store") -> None:
 @app.command()
 def merge(
     stores: Annotated[list[Path], typer.Argument(help="Stores of all slices (preprocess --shard I/N).")],
-    into: Annotated[Path, typer.Option(help="Folder of the joined store.")] = DATA / "store",
+    into: Annotated[Path, typer.Option(help="Folder of the joined store.")] = STORE,
 ) -> None:
     """Join the stores of all slices into one."""
     from tagscale.stages import store as stage

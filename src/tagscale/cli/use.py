@@ -17,19 +17,16 @@ from rich.text import Text
 
 from tagscale.cli.settings import rewrite
 from tagscale.cli.stages import (
-    DATA,
+    CATALOG,
     ENSEMBLES,
     PARAMS,
+    PARTITION,
     REPORTS,
     RESULTS,
     RUNS,
-    CatalogFolder,
-    Ensembles,
+    STORE,
     Model,
     ParamsFile,
-    PartitionFolder,
-    Results,
-    Runs,
     Seed,
     Size,
     StoreAddress,
@@ -91,9 +88,7 @@ def tune(
     folder: Annotated[
         Path, typer.Option("--folder", help="Keeps the trials; the next call builds upon them.")
     ] = TUNING,
-    catalog: CatalogFolder = DATA / "catalog",
-    partition: PartitionFolder = DATA / "partition",
-    store: StoreAddress = str(DATA / "store"),
+    store: StoreAddress = str(STORE),
     params: ParamsFile = PARAMS,
 ) -> None:
     """Search learning rate, budget, weight decay, dropout and augmentation of a network, on the validation part."""
@@ -102,7 +97,7 @@ def tune(
     settings = read_for_training(params)
     best = search.run(
         settings, model=model, size=tracks_of(size), seed=seed, minutes=minutes, trials=trials,
-        catalog=catalog, partition=partition, inputs=store, folder=folder,
+        catalog=CATALOG, partition=PARTITION, inputs=store, folder=folder,
     )  # fmt: skip
     metric = settings.registry.metric
     print(f"{best.trials} trials; validation {metric} {best.score:.4f}, {best.before:.4f} as {params} is.")
@@ -115,39 +110,33 @@ def tune(
 
 
 @app.command(rich_help_panel=USE)
-def results(
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
-    ensembles: Ensembles = ENSEMBLES,
-    partition: PartitionFolder = DATA / "partition",
-    params: ParamsFile = PARAMS,
-) -> None:
+def results(params: ParamsFile = PARAMS) -> None:
     """Print the result table, what the registry says of the best run now, and where to look next."""
     from tagscale.stages import compare
 
     settings = load(params)
-    paths = folders(settings, runs, results, ensembles)
-    compare.show(settings, **paths, partition=partition)
+    paths = folders(settings)
+    compare.show(settings, **paths, partition=PARTITION)
     from tagscale.stages import register  # here, because mlflow and torch take seconds to import
 
     register.show(settings, **paths)
     print(f"Dataset:    {settings.dataset.name} ({settings.dataset.root})")
     print("Report:     reports/report.html   (figures in reports/figures/)")
     print("Compare:    tagscale ui           (MLflow: every run, its curves, the registered versions)")
-    if page := _mlflow_page(settings.tracking.experiment, partition):
+    if page := _mlflow_page(settings.tracking.experiment):
         print(f"            {page}")
     programs = Path(sys.prefix) / "bin"
     place = f"  (in {programs.relative_to(Path.cwd())})" if programs.is_relative_to(Path.cwd()) else ""
     print(f"Tag files:  tagscale tag FILE...{place}")
 
 
-def _mlflow_page(experiment: str, partition: Path) -> str | None:
+def _mlflow_page(experiment: str) -> str | None:
     """Address of the study's runs side by side in MLflow; None where MLflow has none, or cannot be asked."""
     from tagscale import tracking
     from tagscale.partition.divide import Partition
 
     with suppress(TagscaleError):
-        parts = Partition.load(partition)
+        parts = Partition.load(PARTITION)
         return tracking.study_page(experiment, parts.data_hash, parts.hash)
     return None
 
@@ -203,20 +192,17 @@ def import_(
 @app.command(rich_help_panel=USE)
 def send_runs(
     names: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Names of runs; all by default.")] = None,
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
-    ensembles: Ensembles = ENSEMBLES,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Send runs to MLflow that it lacks: another server, or deleted ones. What is there is left alone."""
     from tagscale.stages.send_runs import run
 
-    places = {path.parent.name: (runs, results) for path in runs.glob("*/run.json")}
-    both = ensembles / "runs", ensembles / "results"
-    places |= {path.parent.name: both for path in ensembles.glob("runs/*/run.json")}
+    places = {path.parent.name: (RUNS, RESULTS) for path in RUNS.glob("*/run.json")}
+    both = ENSEMBLES / "runs", ENSEMBLES / "results"
+    places |= {path.parent.name: both for path in ENSEMBLES.glob("runs/*/run.json")}
     present = sorted(places)
     if missing := sorted(set(names or ()) - set(present)) or (not present and ["run"]):
-        raise TagscaleError(f"{runs}: no {', '.join(missing)} there. Trained runs: {', '.join(present) or 'none'}.")
+        raise TagscaleError(f"{RUNS}: no {', '.join(missing)} there. Trained runs: {', '.join(present) or 'none'}.")
     chosen = names or present
     of_runs, of_results = ([places[name][which] / name for name in chosen] for which in (0, 1))
     run(load(params), runs=of_runs, results=of_results)
