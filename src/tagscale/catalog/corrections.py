@@ -131,11 +131,11 @@ def corrected(catalog: Catalog, file: Path) -> tuple[Catalog, str]:
     refuse(file, texts["track_id"], unknown, "tracks that the dataset does not have", "correct or remove these rows")
     unknown = inside & ~texts["tag"].isin(catalog.tags.index)
     refuse(file, texts["tag"], unknown, "tags that the dataset does not have", "correct or remove these rows")
-    heard = pd.DataFrame(texts)[inside]
-    labels = _applied(catalog, heard, values[inside])
-    others = len(rows) - len(heard)
-    note = f"{file}: {len(heard)} correction(s) of {heard['track_id'].nunique()} track(s) by "
-    note += f"{heard['who'].nunique()} person(s) are applied"
+    applied = pd.DataFrame(texts)[inside]
+    labels = _applied(catalog, applied, values[inside])
+    others = len(rows) - len(applied)
+    note = f"{file}: {len(applied)} correction(s) of {applied['track_id'].nunique()} track(s) by "
+    note += f"{applied['who'].nunique()} person(s) are applied"
     note += f"; {others} of other recordings are left out" if others else ""
     return replace(catalog, labels=labels), note
 

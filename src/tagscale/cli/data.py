@@ -64,12 +64,12 @@ def leaks(
     from tagscale.stages import leaks as stage
 
     if source is None:
-        found = load(params).dataset.model_dump()
+        block = load(params).dataset.model_dump()
     else:
-        found = {"name": source, "version": None, "source": source, "root": ".", "table": table, "tags": None}
-        found |= {"split": None, "variant": None}
+        block = {"name": source, "version": None, "source": source, "root": ".", "table": table, "tags": None}
+        block |= {"split": None, "variant": None}
     given = {"root": root and str(root), "split": split, "tags": tags, "variant": variant}
-    dataset = dataset_of(found | {key: value for key, value in given.items() if value is not None})
+    dataset = dataset_of(block | {key: value for key, value in given.items() if value is not None})
     stage.run(dataset, root=Path(dataset.root), store=store, partition=partition, json_output=as_json)
 
 

@@ -42,8 +42,8 @@ def deploy(
     chosen = {"--canary": canary is not None, "--promote": promote, "--back": back}
     given = [option for option, is_chosen in chosen.items() if is_chosen]
     if len(given) > 1 or (version and (promote or back)):
-        found = " and ".join([*([version] if version else []), *given])
-        raise TagscaleError(f"expected a version, --promote or --back, one of them; found {found}.")
+        options_given = " and ".join([*([version] if version else []), *given])
+        raise TagscaleError(f"expected a version, --promote or --back, one of them; found {options_given}.")
     from tagscale.cluster.canary import WITHOUT, canaries
     from tagscale.cluster.rollout import rollouts
     from tagscale.registry.versions import CHALLENGER, CHAMPION, Registry
@@ -83,8 +83,8 @@ def deploy(
     console.print(f"{name}: version [bold]{number}[/] is served, and no other{replaced}.")
     champion = registry.aliases().get(CHAMPION)
     if champion != number:
-        said = f"version {champion}" if champion else "nobody"
-        console.print(f"The registry's champion is {said}: `tagscale promote` or `tagscale rollback` moves it.")
+        holder = f"version {champion}" if champion else "nobody"
+        console.print(f"The registry's champion is {holder}: `tagscale promote` or `tagscale rollback` moves it.")
 
 
 def _check_canary(served: "Served", beside: "Canary | None", number: str) -> None:

@@ -273,10 +273,10 @@ def in_order(params: Params) -> Iterator[tuple[str, Callable[..., None], dict[st
 
 def _inputs(model: str, store: str) -> Path | str:
     """What a model hears of the tracks."""
-    heard: dict[str, Path | str] = {"models": store, "probes": FEATURES, "baselines": DESCRIPTORS}
-    if group_of(model) not in heard:
+    inputs: dict[str, Path | str] = {"models": store, "probes": FEATURES, "baselines": DESCRIPTORS}
+    if group_of(model) not in inputs:
         raise TagscaleError(f"--model {model}: `tagscale {model}` makes it of the study's other models.")
-    return heard[group_of(model)]
+    return inputs[group_of(model)]
 
 
 def slice_of(text: str | None) -> tuple[int, int] | None:

@@ -180,15 +180,15 @@ class Kept:
         """Hold the lock while the block runs; wait for another task that holds it."""
         busy = f"{self.folder.name}: {{holder}} works on the same result. This task waits for it."
         with ExitStack() as stack:
-            told = False
+            announced = False
             while True:
                 try:
                     stack.enter_context(exclusive(self.folder / "lock", busy))
                     break
                 except Busy as error:
-                    if not told:
+                    if not announced:
                         print(error, flush=True)
-                    told = True
+                    announced = True
                     time.sleep(POLL_SECONDS)
             yield
 

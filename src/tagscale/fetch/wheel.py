@@ -46,9 +46,9 @@ def read_members(wheel: Path, sha256: str, names: Iterable[str]) -> dict[str, by
         TagscaleError: no such file, another hash, or a member is missing or damaged.
     """
     try:
-        found = sha256_of(wheel)
-        if found != sha256:
-            raise TagscaleError(f"{wheel}: SHA-256 {found}, expected {sha256}. This is another file: get it again.")
+        digest = sha256_of(wheel)
+        if digest != sha256:
+            raise TagscaleError(f"{wheel}: SHA-256 {digest}, expected {sha256}. This is another file: get it again.")
         with zipfile.ZipFile(wheel) as archive:
             members = {name: archive.getinfo(name) for name in names}
             if large := [name for name, member in members.items() if member.file_size > MOST]:

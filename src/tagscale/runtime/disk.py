@@ -47,8 +47,8 @@ def full_disk_reason(error: BaseException) -> str:
     """
     for one in causes(error):
         number = getattr(one, "errno", None)
-        if number is None and (found := re.search(r"\bos error (\d+)\b", str(one))):  # as safetensors says it
-            number = int(found[1])
+        if number is None and (match := re.search(r"\bos error (\d+)\b", str(one))):  # as safetensors says it
+            number = int(match[1])
         if number in FULL:
             return FULL[number]
     return ""

@@ -27,8 +27,8 @@ def _commit_in(folder: Path) -> str:
         changes = _git(folder, "status", "--porcelain", "--", *CODE)
     except (OSError, subprocess.SubprocessError) as error:
         if repository := next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None):
-            said = getattr(error, "stderr", None) or str(error)
-            _warn(repository, " ".join(said.split()))
+            message = getattr(error, "stderr", None) or str(error)
+            _warn(repository, " ".join(message.split()))
         return "unknown"
     return f"{commit}{DIRTY}" if changes else commit
 

@@ -148,14 +148,14 @@ def schema(**kinds: str) -> pa.Schema:
     )
 
 
-def _misfit(found: pa.Schema, columns: pa.Schema, others: pa.DataType | None) -> str:
+def _misfit(present: pa.Schema, columns: pa.Schema, others: pa.DataType | None) -> str:
     """What is wrong with a file's columns; "" where nothing is."""
-    missing = [name for name in columns.names if name not in found.names]
+    missing = [name for name in columns.names if name not in present.names]
     if missing:
-        return f"column(s) {', '.join(missing)} missing; found {', '.join(found.names[:20])}"
-    if len(set(found.names)) < len(found.names):
+        return f"column(s) {', '.join(missing)} missing; found {', '.join(present.names[:20])}"
+    if len(set(present.names)) < len(present.names):
         return "a column is in it twice"
-    for field in found:
+    for field in present:
         asked = columns.field(field.name) if field.name in columns.names else others and pa.field(field.name, others)
         if asked and _kind(field.type) not in _kinds(asked):
             return f"column {field.name} holds {field.type}, expected {asked.type}"

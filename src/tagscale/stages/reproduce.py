@@ -62,9 +62,9 @@ def settings_of(
     """
     content = dict(project)
     if here:
-        heard = {key: preset["train"][key] for key in ("patch_seconds",) if key in preset["train"]}
+        patch = {key: preset["train"][key] for key in ("patch_seconds",) if key in preset["train"]}
         kept = {key: content["model"]["backend"][key] for key in ("dropout", "pooling")}
-        preset = {"model": laid_over(preset["model"], {"backend": kept}), "train": heard}
+        preset = {"model": laid_over(preset["model"], {"backend": kept}), "train": patch}
     elif preset["dataset"]["name"] != project["dataset"]["name"]:
         preset = laid_over({"dataset": {"version": None}}, dict(preset))
     content = laid_over(content, dict(preset))

@@ -62,8 +62,8 @@ def run(
         checkpoint.write(target, probe, architecture)
         chosen = ", ".join(f"C {strength:.2g} for {kind}" for kind, strength in head.strengths.items())
         words = f"{chosen}, validation loss {head.valid_loss:.4f}"
-        heard = {"features": features.recipe.features}
-        return Outcome(parameter_count(probe), words, heard, {"valid_loss": head.valid_loss})
+        sizes = {"features": features.recipe.features}
+        return Outcome(parameter_count(probe), words, sizes, {"valid_loss": head.valid_loss})
 
     train_at_once(params, cell, settings, run, unfinished, fit)
 

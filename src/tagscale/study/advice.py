@@ -107,13 +107,13 @@ def _more_tracks(study: Study, model: str, runs: Scored) -> list[Option]:
     seconds, best = _seconds(study, model), study.main.sign * study.main.best
     rows = []
     for what, more in options:
-        told: Gain | None = None
+        by_law: Gain | None = None
         if not note:
-            told = gain(runs.scores[0], runs.resamples[:, 0], runs.tracks, more, study.confidence, runs.artists, best)
-        if told is None:
+            by_law = gain(runs.scores[0], runs.resamples[:, 0], runs.tracks, more, study.confidence, runs.artists, best)
+        if by_law is None:
             rows.append(Option(what, note=note or f"no power law describes the runs of {label_of(model)}"))
         else:
-            rows.append(Option(what, model, told.gain, told.low, told.high, seconds, values=told.values))
+            rows.append(Option(what, model, by_law.gain, by_law.low, by_law.high, seconds, values=by_law.values))
     return rows
 
 

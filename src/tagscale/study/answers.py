@@ -133,11 +133,11 @@ def what_next(study: Study) -> Answer:
     """The step that gains most over the recommended model, as far as the study's own runs tell: see advice.py."""
     if not _chosen(study):
         return Answer("What next?", "A larger validation part: none of its tags can be scored.")
-    told = advice(study, study.recommended)
-    known = [option for option in told.options if option.known]
-    twice, most = told.sentences[0], told.sentences[-1]
-    only_tracks = known == told.options[:1]  # both sentences would speak of the same step
-    mark: Mark = "good" if any(option.gains(told.metric) for option in known) else "open"
+    steps = advice(study, study.recommended)
+    known = [option for option in steps.options if option.known]
+    twice, most = steps.sentences[0], steps.sentences[-1]
+    only_tracks = known == steps.options[:1]  # both sentences would speak of the same step
+    mark: Mark = "good" if any(option.gains(steps.metric) for option in known) else "open"
     return Answer("What next?", twice if only_tracks else most, [] if only_tracks else [twice], mark)
 
 

@@ -108,8 +108,8 @@ def means_of_seeds(runs: pd.DataFrame, resamples: pd.DataFrame) -> pd.DataFrame:
     deviations = _deviations(runs)
     for name, rows in means.groupby(means["model"] + " " + means["size"], sort=False):
         seeds, pool = deviations[str(name)]
-        drawn = np.random.default_rng([*str(name).encode()]).integers(len(pool), size=(len(rows), seeds))
-        means.loc[rows.index, list(METRICS)] += pool[drawn].mean(axis=1)
+        draws = np.random.default_rng([*str(name).encode()]).integers(len(pool), size=(len(rows), seeds))
+        means.loc[rows.index, list(METRICS)] += pool[draws].mean(axis=1)
     return means
 
 

@@ -306,8 +306,8 @@ def read_study(
     scored = _by_name([result_output(Path(folder)) for folder in results], ResultFacts)
     absent = {absence["run"]: absence["reason"] for folder in runs if (absence := absence_in(folder))}
     grid = [RunCell(model, str(size), seed) for model, size, seed in product(models, sizes, seeds)]
-    gone = {cell.model for cell in grid if cell.name in absent}
-    cells = [cell for cell in grid if cell.model not in gone]
+    left_out = {cell.model for cell in grid if cell.name in absent}
+    cells = [cell for cell in grid if cell.model not in left_out]
     if not cells:
         raise TagscaleError("Every model of the study is left out.\n  " + "\n  ".join(_absence_notes(grid, absent)))
     _check_complete(cells, trained, scored)

@@ -190,12 +190,12 @@ class Order:
     def words(self) -> str:
         """What the order says, and what it cannot say."""
         label, count = self.metric.label, len(self.ranks)
-        said = f"{label}, {count} rows: Spearman's ρ is {self.rho:.2f} (exact permutation test, p = {self.p:.2g})."
+        text = f"{label}, {count} rows: Spearman's ρ is {self.rho:.2f} (exact permutation test, p = {self.p:.2g})."
         if np.isnan(self.width):
-            return said
+            return text
         points = "points" if self.metric.key in PERCENT else "in error"
         return (
-            f"{said} The paper has {self.close} of the {self.pairs} pairs of them nearer together than one interval of "
+            f"{text} The paper has {self.close} of the {self.pairs} pairs of them nearer together than one interval of "
             f"ours is wide ({self.width:.2g} {points})"
             + (": a ρ near 0 does not speak against the paper, nor one near 1 for it." if self.is_coarse else ".")
         )

@@ -154,10 +154,10 @@ def trends(study: Study, models: Sequence[str]) -> list[str]:
         if runs.intervals:
             spans = settled(runs.scores, runs.resamples, runs.tracks, study.confidence, runs.artists)
         leads = _leads(study, names, metric, runs)
-        told = outlook(runs.scores[0] - runs.scores[1], leads, runs.tracks, spans)
+        course = outlook(runs.scores[0] - runs.scores[1], leads, runs.tracks, spans)
         words = [_measured(leads, runs.tracks, names, runs.intervals)]
-        if runs.intervals or len(told.leaders) > 1:
-            words.append(_between(told, runs.tracks, names, study.confidence))
+        if runs.intervals or len(course.leaders) > 1:
+            words.append(_between(course, runs.tracks, names, study.confidence))
         sentences.append(f"{metric.label}: {' '.join(words)}")
     return [*sentences, _basis(study, intervals)] if sentences else []
 
@@ -184,36 +184,36 @@ def _measured(leads: np.ndarray, tracks: np.ndarray, names: tuple[str, str], cer
     return f"{listed(clauses)}."
 
 
-def _between(told: Outlook, tracks: np.ndarray, names: tuple[str, str], confidence: float) -> str:
+def _between(course: Outlook, tracks: np.ndarray, names: tuple[str, str], confidence: float) -> str:
     """What the laws add to the measured leads."""
     name = {1: label_of(names[0]), -1: label_of(names[1])}
     smallest, largest = tracks[0], tracks[-1]
-    if len(told.leaders) > 2:
+    if len(course.leaders) > 2:
         return "No single crossing describes these runs."
-    if len(told.leaders) == 2:
-        before, after = (name[leader] for leader in told.leaders)
-        by_laws = f"between {_down(told.low)} and {_up(told.high)} tracks ({confidence:.0%}, by the fitted laws)"
-        if told.measured is None:
-            beyond = ", beyond the sizes of this study" if told.low >= largest else ""
+    if len(course.leaders) == 2:
+        before, after = (name[leader] for leader in course.leaders)
+        by_laws = f"between {_down(course.low)} and {_up(course.high)} tracks ({confidence:.0%}, by the fitted laws)"
+        if course.measured is None:
+            beyond = ", beyond the sizes of this study" if course.low >= largest else ""
             return f"{at_start(after)} overtakes {before} {by_laws}{beyond}."
-        ends = f"{told.measured[0]:,.0f} and {told.measured[1]:,.0f} tracks"
-        narrower = f", {by_laws}" if told.low > told.measured[0] or told.high < told.measured[1] else ""
+        ends = f"{course.measured[0]:,.0f} and {course.measured[1]:,.0f} tracks"
+        narrower = f", {by_laws}" if course.low > course.measured[0] or course.high < course.measured[1] else ""
         return f"{at_start(after)} overtakes {before} between {ends}{narrower}."
-    if not told.lawful:
+    if not course.lawful:
         return "No fitted law describes these runs, so nothing is said of other sizes."
-    if np.isnan(told.low):
+    if np.isnan(course.low):
         return "Which of the two is better at other sizes is not settled."
-    leader, other = name[told.leaders[0]], name[-told.leaders[0]]
-    if told.low <= smallest and told.high >= largest:
-        further = f", nor by the fitted laws up to {REACH * largest:,.0f}" if told.high >= REACH * largest else ""
+    leader, other = name[course.leaders[0]], name[-course.leaders[0]]
+    if course.low <= smallest and course.high >= largest:
+        further = f", nor by the fitted laws up to {REACH * largest:,.0f}" if course.high >= REACH * largest else ""
         return f"No overtaking is in sight up to {largest:,.0f} tracks{further}."
-    if told.low <= smallest:
-        where, rest = f"up to {_down(told.high)} tracks", f"whether {other} overtakes it beyond is"
-    elif told.high >= largest:
-        where, rest = f"from {_up(told.low)} tracks on", "which of the two is better below is"
+    if course.low <= smallest:
+        where, rest = f"up to {_down(course.high)} tracks", f"whether {other} overtakes it beyond is"
+    elif course.high >= largest:
+        where, rest = f"from {_up(course.low)} tracks on", "which of the two is better below is"
     else:
         where, rest = (
-            f"between {_up(told.low)} and {_down(told.high)} tracks",
+            f"between {_up(course.low)} and {_down(course.high)} tracks",
             "which of the two is better elsewhere is",
         )
     return f"By the fitted laws {leader} is better {where} ({confidence:.0%}); {rest} not settled."

@@ -80,12 +80,12 @@ def study_of(
         "tagscale.partition_hash": partition_hash,
     }
     own |= {"mlflow.runName": f"study of {dataset}", **tags}
-    if found := _oldest(client, experiment_id, STUDY, key):
-        return found
+    if oldest := _oldest(client, experiment_id, STUDY, key):
+        return oldest
     if database := database_of(client.tracking_uri):
         with turn(database):
-            found = _oldest(client, experiment_id, STUDY, key)
-            return found or str(client.create_run(experiment_id, tags=own | {STUDY: key}).info.run_id)
+            oldest = _oldest(client, experiment_id, STUDY, key)
+            return oldest or str(client.create_run(experiment_id, tags=own | {STUDY: key}).info.run_id)
     made = client.create_run(experiment_id, tags=own | {_CANDIDATE: key})
     return _elected(client, experiment_id, key, str(made.info.run_id))
 
@@ -98,9 +98,9 @@ def _elected(client: MlflowClient, experiment_id: str, key: str, own: str) -> st
     """
     for look in range(_LOOKS):
         time.sleep(_PAUSE_SECONDS)
-        if found := _oldest(client, experiment_id, STUDY, key):
+        if oldest := _oldest(client, experiment_id, STUDY, key):
             client.delete_run(own)
-            return found
+            return oldest
         if look + 1 == _LOOKS or _oldest(client, experiment_id, _CANDIDATE, key) == own:  # the others may have ended
             break
     client.set_tag(own, STUDY, key)

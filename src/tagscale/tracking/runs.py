@@ -318,8 +318,8 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _newest(client: MlflowClient, experiments: list[str], tags: Mapping[str, str]) -> Run | None:
     condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     order = ["attributes.start_time DESC"]
-    found = client.search_runs(experiments, filter_string=condition, max_results=1, order_by=order)
-    return found[0] if found else None
+    runs = client.search_runs(experiments, filter_string=condition, max_results=1, order_by=order)
+    return runs[0] if runs else None
 
 
 def _resumable(

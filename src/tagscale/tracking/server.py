@@ -205,8 +205,8 @@ def status_of(error: BaseException) -> int | None:
             return int(one.get_http_status_code())
         if isinstance(one, requests.HTTPError) and one.response is not None:
             return int(one.response.status_code)
-        if isinstance(one, MlflowException) and (found := re.search(r"failed with error code (\d{3})\b", str(one))):
-            return int(found[1])
+        if isinstance(one, MlflowException) and (match := re.search(r"failed with error code (\d{3})\b", str(one))):
+            return int(match[1])
     return None
 
 
@@ -219,10 +219,10 @@ def reason_of(error: BaseException) -> str:
     if (status := status_of(error)) is not None:
         return f"status {status}"
     text = " ".join(str(one) for one in causes(error))
-    if found := re.search(r"\[Errno -?\d+\] ([^'\")(]+)", text):
-        return found[1].strip()
-    if found := re.search(r"too many (\d{3}) error responses", text):
-        return f"status {found[1]}"
+    if match := re.search(r"\[Errno -?\d+\] ([^'\")(]+)", text):
+        return match[1].strip()
+    if match := re.search(r"too many (\d{3}) error responses", text):
+        return f"status {match[1]}"
     if any(isinstance(one, requests.Timeout) for one in causes(error)) or "timed out" in text.lower():
         return "no answer in time"
     return "connection lost"

@@ -86,8 +86,8 @@ def study_page(experiment: str, dataset_hash: str, partition_hash: str) -> str |
         return None
     client, name = connect(), view_name(dataset_hash, partition_hash)
     with explained(client.tracking_uri):
-        found = client.get_experiment_by_name(experiment)
-    return experiment_page(found.experiment_id, name) if found and f"{TAG}{name}" in found.tags else None
+        entry = client.get_experiment_by_name(experiment)
+    return experiment_page(entry.experiment_id, name) if entry and f"{TAG}{name}" in entry.tags else None
 
 
 def linked_page(experiment: str, dataset_hash: str, partition_hash: str) -> str | None:
@@ -97,8 +97,8 @@ def linked_page(experiment: str, dataset_hash: str, partition_hash: str) -> str 
     with suppress(TagscaleError):
         client = connect()
         with explained(client.tracking_uri):
-            found = client.get_experiment_by_name(experiment)
-        return experiment_page(found.experiment_id, view_name(dataset_hash, partition_hash)) if found else None
+            entry = client.get_experiment_by_name(experiment)
+        return experiment_page(entry.experiment_id, view_name(dataset_hash, partition_hash)) if entry else None
     return None
 
 

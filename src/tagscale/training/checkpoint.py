@@ -57,10 +57,10 @@ def load(folder: Path, command: str | None = None) -> tuple[Tagger, Architecture
         weights = load_weights(content)
     except (SafetensorError, ValueError, RuntimeError) as error:
         raise Damaged(file, f"not a whole safetensors file: {error}", command) from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected:
         what = (
-            f"SHA-256 {found[:12]}…, but `sha256` in {description} says {str(expected)[:12]}…: one of the two files "
+            f"SHA-256 {digest[:12]}…, but `sha256` in {description} says {str(expected)[:12]}…: one of the two files "
             "belongs to another run, or was changed"
         )
         raise Damaged(file, what, command)
@@ -98,16 +98,16 @@ def _described(content: bytes) -> tuple[Architecture, str]:
     return Architecture.from_dict(facts["architecture"]), facts["sha256"]
 
 
-def _misfit(found: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
+def _misfit(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
     """The first key that is missing, unknown or of another shape than the description asks for; "" where all fit."""
-    for key in sorted(expected.keys() | found.keys()):
-        if key not in found:
+    for key in sorted(expected.keys() | weights.keys()):
+        if key not in weights:
             return f"weight `{key}`, which {DESCRIPTION} asks for, is missing"
         if key not in expected:
             return f"weight `{key}` is not one of the model in {DESCRIPTION}"
-        if found[key].shape != expected[key].shape:
-            shapes = tuple(found[key].shape), tuple(expected[key].shape)
+        if weights[key].shape != expected[key].shape:
+            shapes = tuple(weights[key].shape), tuple(expected[key].shape)
             return f"weight `{key}` has shape {shapes[0]}, but {DESCRIPTION} asks for {shapes[1]}"
-        if found[key].is_floating_point() and not torch.isfinite(found[key]).all():
+        if weights[key].is_floating_point() and not torch.isfinite(weights[key]).all():
             return f"weight `{key}` holds values that are not numbers"
     return ""

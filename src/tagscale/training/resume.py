@@ -64,10 +64,10 @@ class Unfinished:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _claim(self) -> None:
-        found = None
+        owner = None
         with suppress(OSError, ValueError):
-            found = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
-        if found == self.about:
+            owner = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
+        if owner == self.about:
             return
         (self.folder / ABOUT).unlink(missing_ok=True)  # if the process is killed now, the states belong to nobody
         states = [path for path in self.folder.iterdir() if path.is_dir()]

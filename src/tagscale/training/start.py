@@ -66,12 +66,12 @@ def start_from_checkpoint(folder: Path, wanted: Architecture, name: str, command
         TagscaleError: no network there, one of another model, capacity or sample rate, or a damaged file.
     """
     _check_network(folder, name)
-    found, sha256 = checkpoint.describe(folder, command)
-    if found.model in ENCODER_NETWORKS:
+    trained, sha256 = checkpoint.describe(folder, command)
+    if trained.model in ENCODER_NETWORKS:
         raise TagscaleError(f"{KEY}: {name}: {AN_ENCODER}; {EXPECTED}.")
     differences = [
         f"{key} {value!r}, expected {expected!r}"
-        for key, (value, expected) in _compared(found, wanted).items()
+        for key, (value, expected) in _compared(trained, wanted).items()
         if value != expected
     ]
     if differences:
@@ -129,15 +129,15 @@ def _check_network(folder: Path, name: str) -> None:
     raise TagscaleError(f"{KEY}: {name}: {what}.")
 
 
-def _compared(found: Architecture, wanted: Architecture) -> dict[str, tuple[object, object]]:
+def _compared(trained: Architecture, wanted: Architecture) -> dict[str, tuple[object, object]]:
     """What decides whether weights of one network fit another: key -> value of each."""
     facts: dict[str, tuple[object, object]] = {
-        "sample_rate": (found.sample_rate, wanted.sample_rate),
-        "model": (found.model, wanted.model),
+        "sample_rate": (trained.sample_rate, wanted.sample_rate),
+        "model": (trained.model, wanted.model),
     }
-    if found.model != wanted.model:
+    if trained.model != wanted.model:
         return facts
-    ours, theirs = checked(wanted.model, wanted.capacity), checked(found.model, found.capacity)
+    ours, theirs = checked(wanted.model, wanted.capacity), checked(trained.model, trained.capacity)
     return facts | {f"capacity.{key}": (theirs[key], ours[key]) for key in ours if key not in WITHOUT_WEIGHTS}
 
 

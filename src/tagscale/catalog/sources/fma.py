@@ -158,17 +158,17 @@ def _labels(
     group = genres["name"][genres["root"]].set_axis(genres.index)
     if tag_set == "top":
         group[:] = "genre"
-    found: list[int] = sorted(
+    present: list[int] = sorted(
         {genre for ids in sets for genre in ids}, key=lambda genre: (group[genre], genres["name"][genre])
     )
-    column = {genre: i for i, genre in enumerate(found)}
-    values = np.zeros((len(sets), len(found)), np.float32)
+    column = {genre: i for i, genre in enumerate(present)}
+    values = np.zeros((len(sets), len(present)), np.float32)
     for row, ids in enumerate(sets):
         values[row, [column[genre] for genre in ids]] = 1
         if not ids:
             values[row] = np.nan
-    names = genres["name"][found]
-    tags = pd.DataFrame({"group": group[found].to_numpy(), "exclusive": EXCLUSIVE if single else ""}, index=names)
+    names = genres["name"][present]
+    tags = pd.DataFrame({"group": group[present].to_numpy(), "exclusive": EXCLUSIVE if single else ""}, index=names)
     return pd.DataFrame(values, columns=names.to_numpy(), index=cells.index), tags.rename_axis("tag")
 
 

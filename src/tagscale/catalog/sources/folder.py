@@ -51,8 +51,8 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
     candidates = [column for column in table.columns if column not in RESERVED]
     if tags is None:
         _check_decimals(path, table.cells[candidates])
-    found = inferred(path, table.cells, candidates) if tags is None else declared(tags, path, candidates)
-    labels, descriptions = _labels(path, table, found)
+    tag_columns = inferred(path, table.cells, candidates) if tags is None else declared(tags, path, candidates)
+    labels, descriptions = _labels(path, table, tag_columns)
     return catalog_of(dataset.name, tracks, labels, descriptions, _split(path, tracks, dataset.split))
 
 
@@ -136,16 +136,16 @@ def _labels(path: Path, table: Table, columns: list[TagColumn]) -> tuple[pd.Data
     described: dict[str, tuple[str, str, str]] = {}
     for column in columns:
         if column.kind == "category":
-            found = one_hot(column.name, table.cells[column.name])
+            columns_of_tag = one_hot(column.name, table.cells[column.name])
             kind, exclusive = "classification", column.exclusive or column.name
         else:
-            found = {column.name: _label_column(path, table, column.name)}
+            columns_of_tag = {column.name: _label_column(path, table, column.name)}
             kind, exclusive = column.kind, column.exclusive
-        for tag in found:
+        for tag in columns_of_tag:
             if tag in values:
                 raise TagscaleError(f"{path}: two columns or categories make the tag `{tag}`; rename one.")
             described[tag] = (column.group, kind, exclusive)
-        values |= found
+        values |= columns_of_tag
     tags = pd.DataFrame.from_dict(described, orient="index", columns=["group", "kind", "exclusive"], dtype=str)
     return pd.DataFrame(values, index=table.cells.index, copy=False), tags.rename_axis("tag")
 

@@ -88,12 +88,12 @@ def _labels(path: Path, cells: pd.Series, count: int) -> pd.DataFrame:
 def _values(text: str) -> list[float] | None:
     """A list of numbers as text, NaN for null; None for anything else."""
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, list) or not all(value is None or type(value) in (int, float) for value in found):
+    if not isinstance(values, list) or not all(value is None or type(value) in (int, float) for value in values):
         return None
-    return [np.nan if value is None else float(value) for value in found]
+    return [np.nan if value is None else float(value) for value in values]
 
 
 def _split(root: Path, tracks: pd.DataFrame, wanted: str | None) -> Split | None:

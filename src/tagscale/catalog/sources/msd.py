@@ -134,17 +134,17 @@ def _from_arrays(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
         path = root / f"{part}_y.npy"
         try:
             with np.errstate(over="raise"):  # a shape whose size overflows
-                found = np.lib.format.open_memmap(path, mode="r")  # allocates nothing of what the header announces
+                matrix = np.lib.format.open_memmap(path, mode="r")  # allocates nothing of what the header announces
         except Exception as error:  # NumPy parses the header as Python's own text, which fails in many ways
             why = str(error)[:200] or type(error).__name__
             raise TagscaleError(f"{path}: not an array of numbers ({why}). Get the file again.") from None
-        if found.shape != (len(tables[-1]), tags) or found.dtype.kind not in "biuf":
+        if matrix.shape != (len(tables[-1]), tags) or matrix.dtype.kind not in "biuf":
             expected = f"({len(tables[-1])}, {tags}) numbers, a row for each line of {part}_x_msd_id.txt"
-            raise TagscaleError(f"{path}: {found.shape} of {found.dtype}, expected {expected}.")
-        if seven is not None and len(seven) != len(found):
-            raise TagscaleError(f"{root / f'{part}_x_7d_id.txt'}: {len(seven)} lines, expected {len(found)}.")
+            raise TagscaleError(f"{path}: {matrix.shape} of {matrix.dtype}, expected {expected}.")
+        if seven is not None and len(seven) != len(matrix):
+            raise TagscaleError(f"{root / f'{part}_x_7d_id.txt'}: {len(seven)} lines, expected {len(matrix)}.")
         tables[-1]["seven"] = seven if seven is not None else ""
-        values.append(found.astype(np.float32))
+        values.append(matrix.astype(np.float32))
     if not tables:
         raise TagscaleError(f"{root}: neither {LABELS} nor any of train_y.npy, valid_y.npy, test_y.npy. {NEEDED}")
     return pd.concat(tables, ignore_index=True), np.concatenate(values)

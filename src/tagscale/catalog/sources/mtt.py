@@ -67,11 +67,11 @@ def _labels(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
         )
     if cells.isin(["0", "1"]).all(axis=None):  # as published; the loop below takes ten times as long
         return (cells == "1").astype(np.float32)
-    found = {}
+    labels = {}
     for tag in cells.columns:
         refuse(path, cells[tag], cells[tag] == "", f"no label of `{tag}`", "expected 0 or 1")
-        found[tag] = numbers(path, cells[tag]).astype(np.float32)
-    return pd.DataFrame(found, index=cells.index)
+        labels[tag] = numbers(path, cells[tag]).astype(np.float32)
+    return pd.DataFrame(labels, index=cells.index)
 
 
 def _top(labels: pd.DataFrame) -> list[str]:
