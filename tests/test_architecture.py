@@ -63,3 +63,11 @@ def test_every_folder_is_described_once() -> None:
 
 def test_reduction_keeps_what_is_not_implied() -> None:
     assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+
+
+def test_every_file_on_the_way_through_the_code_is_there() -> None:
+    way = PAGE.read_text(encoding="utf-8").partition("## An hour in the code")[2]
+    names = re.findall(r"`([\w/]+(?:\.py|\.yaml|/))`", way.replace("NAME.py", "train.py"))
+    assert len(names) > 20
+    missing = [name for name in names if not any((root / name).exists() for root in (ROOT, SOURCE))]
+    assert not missing
