@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,16 +102,3 @@ def test_a_damaged_checkpoint_is_refused(folder: Path, damage: str) -> None:
     with pytest.raises(TagscaleError, match=message) as error:
         checkpoint.load(folder)
     assert str(folder) in str(error.value)
-
-
-def test_a_failed_save_leaves_the_old_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (folder / "weights.safetensors").read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "write_json", full)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.write(folder, build(architecture("waveform")), replace(architecture("waveform"), patch_seconds=2.0))
-    assert (folder / "weights.safetensors").read_bytes() == before
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["run"]
