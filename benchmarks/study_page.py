@@ -142,7 +142,7 @@ def group_table(tested: Tested, group: str, kind: str, heard: Sequence[str], by_
         if scratch is not None and model != scratch:
             ours, theirs = scores[model][main.key], scores[scratch][main.key]
             gaps = ours.resamples, theirs.resamples, ours.value - theirs.value
-            difference = paired(*gaps, study.artists, confidence, main.lower_is_better)
+            difference = paired(*gaps, study.artists, confidence)
             gap = f"{difference.difference:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
         name = f"{label_of(model)} (has heard this music)" if model in heard else label_of(model)
         lines.append(f"| {name} | {' | '.join(cells)} | {'best from scratch' if model == scratch else gap} |")

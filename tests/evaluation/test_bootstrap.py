@@ -285,7 +285,6 @@ def test_intervals_of_tags_and_why_some_have_none() -> None:
     regression = np.array([False, False, True, True])
     found = resampled_metrics(labels, scores, regression, draw(artists, 400, "seed"))
     assert found.artists.tolist() == [3, 1, 3, 1]
-    assert found.certain.tolist() == [True, False, True, False], "positives, or tracks, by one artist alone"
     itself = evaluate(labels, scores, regression)
     low, high = found.intervals("pr_auc", itself["pr_auc"], 0.8)
     score, error = itself["pr_auc"][0], np.sqrt(3 / 2) * np.nanstd(found["pr_auc"][0])
@@ -428,8 +427,6 @@ def test_paired_differences() -> None:
     assert (found.difference, found.error) == (0.07, pytest.approx(error))
     assert (found.low, found.high) == pytest.approx(stats.t(4, 0.07, error).interval(0.5))
     assert found.p == pytest.approx(2 * stats.t.sf(0.07 / error, 4))
-    assert found.ahead == pytest.approx(2.5 / 4), "a tie is half"
-    assert paired(first, second, 0.07, 5, 0.5, lower_is_better=True).ahead == pytest.approx(1.5 / 4)
 
 
 def test_a_paired_difference_is_surer_than_two_intervals(
@@ -443,7 +440,6 @@ def test_a_paired_difference_is_surer_than_two_intervals(
     found = paired(ours, theirs, 0.0, 40, 0.95)
     low, high = interval(0.5, standard_error(ours, 40), 40, 0.95)
     assert found.high - found.low < (high - low) / 2
-    assert 0 < found.ahead < 1
 
 
 def test_no_tracks_and_no_resamples() -> None:

@@ -108,11 +108,6 @@ class Resampled:
     artists: np.ndarray
     of_all: int
 
-    @property
-    def certain(self) -> np.ndarray:
-        """(tags,), whether enough artists stand behind a tag for an interval."""
-        return self.artists >= FEWEST_ARTISTS
-
     def __getitem__(self, metric: str) -> np.ndarray:
         return self.values[metric]
 
@@ -263,7 +258,6 @@ class Difference:
     difference: first minus second, with its standard error and the ends `low` and `high` of its interval
     artists: as many independent ones tell the error (`effective_artists`)
     p: the chance of so large a difference, in either direction, between two models that are equal in truth
-    ahead: share of the resamples in which the first is better, a tie counted as half; 0.5 is a draw
     """
 
     difference: float
@@ -272,7 +266,6 @@ class Difference:
     high: float
     artists: float
     p: float
-    ahead: float
 
 
 def paired(
@@ -281,7 +274,6 @@ def paired(
     difference: float,
     artists: int,
     confidence: float,
-    lower_is_better: bool = False,
     of_seeds: Sequence[OfSeeds] = (),
 ) -> Difference:
     """The difference of two models from a metric of both in the same resamples.
@@ -292,14 +284,10 @@ def paired(
         artists: of the test tracks
         of_seeds: what the seeds of both models add to the error, which the resamples hold
     """
-    gaps = np.asarray(first, float) - np.asarray(second, float)
-    error = float(standard_error(gaps, artists))
-    gaps = gaps[~np.isnan(gaps)]
-    better = -gaps if lower_is_better else gaps
-    ahead = float(((better > 0) + (better == 0) / 2).mean()) if len(gaps) else float("nan")
+    error = float(standard_error(np.asarray(first, float) - np.asarray(second, float), artists))
     behind = effective_artists(error, artists, of_seeds)
     low, high = difference_interval(difference, error, behind, confidence)
-    return Difference(difference, error, low, high, behind, two_sided(difference, error, behind), ahead)
+    return Difference(difference, error, low, high, behind, two_sided(difference, error, behind))
 
 
 def difference_interval(difference: float, error: float, artists: float, confidence: float) -> tuple[float, float]:

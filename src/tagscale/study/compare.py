@@ -35,7 +35,6 @@ def difference(study: Study, first: str, second: str, metric: str, size: str) ->
         float(scores[first] - scores[second]),
         study.artists,
         study.confidence,
-        lower_is_better=METRICS[metric].lower_is_better,
         of_seeds=[study.of_seeds(metric, size, model) for model in (first, second)],
     )
 

@@ -27,7 +27,7 @@ from tagscale.evaluation.bootstrap import (
     standard_error,
     t_of,
 )
-from tagscale.evaluation.metrics import METRICS, PARTS, Metric
+from tagscale.evaluation.metrics import METRICS, PARTS
 
 SCORES = [f"{part}_{metric}" for part in PARTS for metric in METRICS]
 FEW_SEEDS = 5  # with fewer, the spread over seeds is that of all sizes of a model together
@@ -151,7 +151,6 @@ def against(
     means: pd.DataFrame,
     seeds: Mapping[str, OfSeeds],
     reference: str,
-    metric: Metric,
     artists: int,
     confidence: float,
 ) -> dict[str, Difference]:
@@ -173,7 +172,6 @@ def against(
             float(scores[reference] - scores[model]),
             artists,
             confidence,
-            metric.lower_is_better,
             [seeds[reference], seeds[model]],
         )
         for model in others

@@ -180,7 +180,6 @@ class Study:
                 self.rows(metric, size),
                 {model: self.of_seeds(metric, size, model) for model in self.everyone},
                 reference,
-                METRICS[metric],
                 self.artists,
                 self.confidence,
             )
