@@ -7,8 +7,6 @@ ELU -> max-pool -> dropout; Glorot's initialisation. The widths, 169 and 339, ar
 parameters: 3,028,728 with PyTorch's two biases per gate.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,10 +39,10 @@ class CRNN(Tagger):
     """
 
     NATURAL_SAMPLES = samples_of(FRAMES, rate=RATE)  # 466,261
+    shortest_samples = samples_of(STEP - 2 * PADDING, rate=RATE)  # 7,509, 0.47 s: a recurrent step, less the zeros
 
     def __init__(self, tags: int, *, width: float = 1.0, conv_dropout: float = 0.1, dropout: float = 0.3) -> None:
         super().__init__()
-        self.shortest_samples = self.shortest()
         counts = [scaled(count, width, "crnn") for count in FILTERS]
         units = scaled(UNITS, width, "crnn")
         self.log_mel = LogMel(rate=RATE, mels=MELS, compression=None)
@@ -60,15 +58,6 @@ class CRNN(Tagger):
         self.conv_dropout, self.dropout = nn.Dropout(conv_dropout), nn.Dropout(dropout)
         self.output = nn.Linear(units, tags)
         self._initialise()
-
-    @staticmethod
-    def shortest(**capacity: Any) -> int:
-        """The samples of one step of the recurrent layers, the zeros to each side counted: 0.47 s.
-
-        >>> CRNN.shortest(), CRNN.natural()
-        (7509, 466261)
-        """
-        return samples_of(STEP - 2 * PADDING, rate=RATE)
 
     def encode(self, wave: Tensor) -> Tensor:
         x = F.pad(self.log_mel(wave), (PADDING, PADDING)).unsqueeze(1)  # (B, 1, 96, T + 74)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tagscale.audio.logmel import LogMel, samples_of
-from tagscale.models.aggregation import CLIP, UNITS, MultiscaleTagger, prime_factors
+from tagscale.models.aggregation import UNITS, MultiscaleTagger, prime_factors
 from tagscale.models.samplecnn import LEVELS, SampleCNN, SingleScale, Stack, keras_initialise
 from tagscale.models.tagger import scaled
 from tagscale.runtime.errors import TagscaleError
@@ -62,11 +62,6 @@ class Multiscale(MultiscaleTagger):
         """
         _refuse("multiscale.frames", frames, LEVELS, FRAMES)
         return samples_of(max(frames), hop=HOP)
-
-    @staticmethod
-    def natural(**capacity: Any) -> int:
-        """A clip of 29 s."""
-        return max(CLIP, Multiscale.shortest(**capacity))
 
 
 class SampleCNNMultiscale(MultiscaleTagger):
@@ -119,11 +114,6 @@ class SampleCNNMultiscale(MultiscaleTagger):
                     "the first layer strides by it and the second pools by it. Give for example 59049 (3 to the 10th)."
                 )
         return max(samples)
-
-    @staticmethod
-    def natural(**capacity: Any) -> int:
-        """A clip of 29 s."""
-        return max(CLIP, SampleCNNMultiscale.shortest(**capacity))
 
 
 class MelCNN(SingleScale):

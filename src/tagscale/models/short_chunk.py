@@ -9,8 +9,6 @@ The log-mel spectrogram is in decibels, as there. It is normalised by the traini
 in all our models, where the release has a batch norm of the input: 2 parameters fewer than its 12,104,244 for 50 tags.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +18,6 @@ from tagscale.models.tagger import Tagger, scaled
 
 MELS = 128
 FILTERS = (128, 128, 256, 256, 256, 256, 512)  # of the blocks
-SHORTEST_SAMPLES = N_FFT  # one window
 
 
 class ShortChunkTagger(Tagger):
@@ -36,7 +33,7 @@ class ShortChunkTagger(Tagger):
 
     NATURAL_SAMPLES = 59_049  # 3.69 s, 230 frames
 
-    shortest_samples = SHORTEST_SAMPLES
+    shortest_samples = N_FFT  # one window
 
     def __init__(self, tags: int, *, width: float, dropout: float) -> None:
         super().__init__()
@@ -49,10 +46,6 @@ class ShortChunkTagger(Tagger):
         self.norm = nn.BatchNorm1d(counts[-1])
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(counts[-1], tags)
-
-    @staticmethod
-    def shortest(**capacity: Any) -> int:
-        return SHORTEST_SAMPLES
 
     def encode(self, wave: Tensor) -> Tensor:
         x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 128, T)

@@ -3,8 +3,6 @@
 Source: Pons et al. 2018, section 4, "Spectrogram front-end", footnotes 5 and 6.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +22,6 @@ from tagscale.models.tagger import scaled
 
 TIMBRAL = ((7, 86, 16), (3, 86, 32), (1, 86, 64), (7, 38, 16), (3, 38, 32), (1, 38, 64))  # frames, mel bands, filters
 TEMPORAL = ((165, 16), (128, 32), (64, 64), (32, 128))  # frames, filters
-SHORTEST_SAMPLES = SHORTEST_FRAMES * HOP  # 2,048
 
 
 class SpectrogramTagger(FrontEndTagger):
@@ -38,7 +35,7 @@ class SpectrogramTagger(FrontEndTagger):
         TagscaleError: no filter left at this width, another pooling.
     """
 
-    shortest_samples = SHORTEST_SAMPLES
+    shortest_samples = SHORTEST_FRAMES * HOP  # 2,048
 
     def __init__(
         self, tags: int, *, width: float, filters: int, units: int, dropout: float, pooling: Pooling = "max_mean"
@@ -54,10 +51,6 @@ class SpectrogramTagger(FrontEndTagger):
         channels = sum(branch.conv.out_channels for branch in [*self.timbral, *self.temporal])  # 464 at width 1
         self.backend = Backend(channels, tags, filters, units, dropout, pooling)
         he_initialise(self)
-
-    @staticmethod
-    def shortest(**capacity: Any) -> int:
-        return SHORTEST_SAMPLES
 
     def front_end(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, 464 width, samples // 256): all filter shapes side by side."""

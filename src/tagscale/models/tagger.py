@@ -43,13 +43,13 @@ class Tagger(nn.Module):
 
     @classmethod
     def natural(cls, **capacity: Any) -> int | None:
-        """The published patch length at this capacity, in samples; None where the design takes any."""
-        return cls.NATURAL_SAMPLES
+        """The published patch length in samples, or more where this capacity needs it; None: the design takes any."""
+        return cls.NATURAL_SAMPLES and max(cls.NATURAL_SAMPLES, cls.shortest(**capacity))
 
-    @staticmethod
-    def shortest(**capacity: Any) -> int:
+    @classmethod
+    def shortest(cls, **capacity: Any) -> int:
         """`shortest_samples` of a model of this capacity, without building it."""
-        raise NotImplementedError
+        return cls.shortest_samples
 
 
 def scaled(filters: int, width: float, model: str) -> int:

@@ -13,8 +13,6 @@ of the input (2 parameters); positions drawn with a standard deviation of 0.02, 
 that a small training set does not begin with positions as loud as the music.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +28,6 @@ FRAMES_PER_TOKEN = 4
 HEADS = 8
 HEAD_SIZE = 32  # so tokens of 256
 POSITIONS = 512  # tokens that have a position of their own: 65.5 s
-SHORTEST_SAMPLES = FRAMES_PER_TOKEN * HOP  # one token, 0.128 s
 
 
 class TransformerTagger(Tagger):
@@ -45,7 +42,7 @@ class TransformerTagger(Tagger):
         TagscaleError: no filter left at this width.
     """
 
-    shortest_samples = SHORTEST_SAMPLES
+    shortest_samples = FRAMES_PER_TOKEN * HOP  # one token, 0.128 s
 
     def __init__(self, tags: int, *, width: float, layers: int, dropout: float) -> None:
         super().__init__()
@@ -60,10 +57,6 @@ class TransformerTagger(Tagger):
         self.layers = nn.Sequential(*(EncoderLayer(size, dropout) for _ in range(layers)))
         self.norm = nn.LayerNorm(size)
         self.output = nn.Linear(size, tags)
-
-    @staticmethod
-    def shortest(**capacity: Any) -> int:
-        return SHORTEST_SAMPLES
 
     def encode(self, wave: Tensor) -> Tensor:
         x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 128, T)

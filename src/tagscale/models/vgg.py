@@ -83,11 +83,6 @@ class VGG(Tagger):
             )
         return samples_of(math.prod(time_pools))
 
-    @staticmethod
-    def natural(time_pools: Sequence[int] = TIME_POOLS, **capacity: Any) -> int:
-        """3 s, or the shortest where the pooling asks for more."""
-        return max(VGG.NATURAL_SAMPLES, VGG.shortest(time_pools=time_pools))
-
     def encode(self, wave: Tensor) -> Tensor:
         x = self.log_mel(wave).unsqueeze(1)  # (B, 1, 96, T)
         for depth, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):

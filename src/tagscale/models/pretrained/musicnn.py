@@ -6,8 +6,6 @@ over every band, not over the envelope, and keep the maximum; the spectrogram is
 of the front-end and the three convolutions are pooled together.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +21,6 @@ TEMPORAL = (128, 64, 32)  # frames
 TEMPORAL_FILTERS = 51  # of each length: 1.6 x 32
 FILTERS = 64  # of each of the three convolutions
 UNITS = 200  # of the dense layer
-SHORTEST_SAMPLES = 2 * HOP
 RELEASED = {  # layer here -> layer of the released checkpoints
     "input_norm": "batch_normalization",
     "timbral.0.conv": "conv2d",
@@ -62,7 +59,7 @@ class MusiCNN(Tagger):
 
     NATURAL_SAMPLES = 48_000  # 187 frames
     RELEASED = RELEASED
-    shortest_samples = SHORTEST_SAMPLES
+    shortest_samples = 2 * HOP
 
     def __init__(self, tags: int, *, width: float = 1.0, units: int = UNITS, dropout: float = 0.5) -> None:
         super().__init__()
@@ -84,10 +81,6 @@ class MusiCNN(Tagger):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(units, tags)
         he_initialise(self)
-
-    @staticmethod
-    def shortest(**capacity: Any) -> int:
-        return SHORTEST_SAMPLES
 
     def encode(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, units): the penultimate layer."""

@@ -9,7 +9,7 @@ published (benchmarks/tensorflow_encoders.py runs the saved graphs).
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from tagscale.models.tagger import Tagger, scaled
 
 FILTERS = 128  # of each of the five layers
 PLACES = 2  # in time, of what a patch of 3 s leaves; one in frequency
-SHORTEST_SAMPLES = samples_of(4 + 2 * (8 * 2 * 4 - 1))  # 130 frames, which leave two places
 RELEASED = {"input_norm": "batch_normalization", "output": "dense"} | {
     f"{kind}.{layer}": name
     for layer in range(5)
@@ -55,7 +54,7 @@ class MusiCNNVGG(Tagger):
 
     NATURAL_SAMPLES = 48_000  # 187 frames
     RELEASED = RELEASED
-    shortest_samples = SHORTEST_SAMPLES
+    shortest_samples = samples_of(4 + 2 * (8 * 2 * 4 - 1))  # 130 frames, which leave two places
 
     def __init__(
         self,
@@ -77,10 +76,6 @@ class MusiCNNVGG(Tagger):
         self.conv_dropout, self.dropout = nn.Dropout(conv_dropout), nn.Dropout(dropout)
         self.output = nn.Linear(PLACES * filters, tags)
         he_initialise(self)
-
-    @staticmethod
-    def shortest(**capacity: Any) -> int:
-        return SHORTEST_SAMPLES
 
     def encode(self, wave: Tensor) -> Tensor:
         """(batch, samples) -> (batch, 2 filters): the last layer, first half of the time and second half."""
