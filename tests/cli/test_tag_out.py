@@ -218,6 +218,8 @@ def test_what_cannot_be_done_is_said_before_any_file_is_tagged(
 ) -> None:
     for words, expected in (
         (("music", "--strict"), "--strict: only with --out FILE"),
+        (("music", ""), "An argument is empty"),
+        (("ftp://127.0.0.1:1/a.mp3", "--out", "scores.csv"), "ftp://127.0.0.1:1/a.mp3: ConnectionRefusedError"),
         (("music", "--out", "scores.jsonl", "--json", "--top", "3"), "--top, --json: only without --out"),
         (("-",), "-: add --out FILE"),
         (("music", "--out", "scores.xlsx"), "scores.xlsx: found the suffix '.xlsx', expected one of .parquet"),

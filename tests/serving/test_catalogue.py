@@ -4,13 +4,17 @@ import io
 import os
 import shutil
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.serving.catalogue import entries, shard_of
+from tagscale.serving.reading import Job, read_all
 
 
 @pytest.fixture
@@ -119,3 +123,27 @@ def test_a_prefix_names_the_audio_below_it(tmp_path: Path) -> None:
     assert list(entries(["memory://catalogue/one"])) == ["memory://catalogue/one"]
     (nothing,) = entries(["memory://catalogue/elsewhere"]).values()
     assert nothing.reason.startswith("no audio files in this place")
+
+
+def test_an_address_that_cannot_be_had_has_the_servers_reason() -> None:
+    pytest.importorskip("aiohttp", reason="needs fsspec's HTTP")
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(int(self.path[1:4]))
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        addresses = [f"{root}/404.mp3", f"{root}/403.mp3", "http://127.0.0.1:1/song.mp3"]
+        jobs = [Job(entry) for entry in entries(addresses).values()]
+        reasons = {job.entry.name: outcome.reason for job, outcome in read_all(jobs, 60, 1)}
+        server.shutdown()
+    missing, forbidden, nobody = (reasons[address] for address in addresses)
+    assert missing == "no such object"
+    assert forbidden.startswith("could not be read (403, message='Forbidden'")
+    assert nobody.startswith("could not be read (Cannot connect to host 127.0.0.1:1")

@@ -79,6 +79,8 @@ def tag(
         raise TagscaleError(
             f"{', '.join(printed)}: only without --out, whose rows hold all scores; --out FILE.jsonl writes JSON."
         )
+    if "" in catalogue:  # as a path it would be the current folder
+        raise TagscaleError("An argument is empty, as an unset variable is: expected audio files or folders.")
     keep_freed_memory()
     tagger = load_model(model or registered_model(params), version)
     if out is None:

@@ -21,6 +21,7 @@ TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")  # with a column PATH
 LISTS = (".txt", ".list", ".m3u", ".m3u8")  # a path a line, or with a NUL character behind each
 PATH = "path"
 STDIN = "-"
+HTTP = ("http://", "https://")
 MADE = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated", "created")  # of object stores, the best first
 
 
@@ -229,19 +230,17 @@ def _cell(where: str, row: list[str], place: int, width: int) -> str:
 
 def _objects(address: str) -> Iterator[Entry]:
     """The object of an address, or the audio files below it."""
-    files, root = Bucket(address).connection()
-    if address.startswith(("http://", "https://")):  # which have no folders
+    if address.startswith(HTTP):  # which has no folders
         yield Entry(address, address)
         return
+    bucket = Bucket(address)
+    files, root = bucket.connection()
     try:
         listing: Mapping[str, Mapping[str, Any]] = files.find(root, detail=True)
     except FileNotFoundError:
         listing = {}
     except Exception as error:  # of any protocol's library
-        raise TagscaleError(
-            f"{address}: {type(error).__name__}: {error}. Check the address, the network, and keys and endpoint (for "
-            "S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)."
-        ) from error
+        raise bucket.failure(error) from error
     if set(listing) == {root}:
         yield Entry(address, address, state=state_of(listing[root]))
         return

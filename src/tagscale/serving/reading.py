@@ -11,7 +11,7 @@ from tagscale.decoding.decode import Decoded, decode
 from tagscale.decoding.opened import AudioError, Unavailable
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.processes import Lost, answers
-from tagscale.serving.catalogue import Entry, state_of
+from tagscale.serving.catalogue import HTTP, Entry, state_of
 from tagscale.store.remote import Bucket
 
 FETCHED_BYTES = 1 << 28  # what an object counts, by which its limit of time is set, where its size is not known
@@ -77,12 +77,20 @@ def _attempt(job: Job, longest: float) -> Outcome:
         return Outcome(reason=error.reason)
     except AudioError as error:
         return Outcome(reason=error.reason, state=state)
-    except FileNotFoundError:
-        return Outcome(reason="no such object")
+    except FileNotFoundError as error:
+        return Outcome(reason=_absent(job.entry, error))
     except TagscaleError as error:
         return Outcome(reason=str(error))
     except Exception as error:  # of a protocol's library, or a decoder's: one file never stops the others
         return Outcome(reason=f"could not be read ({type(error).__name__}: {error})")
+
+
+def _absent(entry: Entry, error: FileNotFoundError) -> str:
+    """Why an object cannot be had. Of HTTP, fsspec calls any failure a missing file."""
+    cause = error.__cause__
+    if cause is None or not entry.place.startswith(HTTP) or getattr(cause, "status", None) in (404, 410):
+        return "no such object"
+    return f"could not be read ({cause})"
 
 
 def _state(entry: Entry) -> str:

@@ -141,6 +141,8 @@ class Bucket:
                 self._opened = (os.getpid(), *fsspec.core.url_to_fs(self.address))
             except (ImportError, ValueError) as error:
                 raise TagscaleError(f"{self.address}: {error}. For S3 install tagscale[s3].") from error
+            except OSError as error:  # of protocols that connect at once, as ftp
+                raise self.failure(error) from error
         return self._opened[1], self._opened[2]
 
     def content(self, name: str) -> bytes | None:
@@ -151,7 +153,7 @@ class Bucket:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise self._failure(name, error) from error
+            raise self.failure(error, name) from error
 
     def output(self, sealed: str, command: str) -> Output:
         """The folder as the output of a stage."""
@@ -165,7 +167,7 @@ class Bucket:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise self._failure(name, error) from error
+            raise self.failure(error, name) from error
 
     def ranges(self, wanted: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """The bytes `begin` to `end` of objects, requested at the same time where the protocol allows it."""
@@ -174,10 +176,10 @@ class Bucket:
         try:
             blocks = files.cat_ranges([f"{root}/{name}" for name in names], begins, ends, on_error="return")
         except Exception as error:
-            raise self._failure(names[0], error) from error
+            raise self.failure(error, names[0]) from error
         for (name, begin, end), block in zip(wanted, blocks, strict=True):
             if isinstance(block, BaseException):
-                raise self._failure(f"{name}, bytes {begin} to {end}", block) from block
+                raise self.failure(block, f"{name}, bytes {begin} to {end}") from block
             if len(block) != end - begin:
                 raise TagscaleError(
                     f"{self.address}/{name}: {len(block)} bytes came for bytes {begin} to {end}, expected "
@@ -185,10 +187,12 @@ class Bucket:
                 )
         return blocks
 
-    def _failure(self, what: str, error: BaseException) -> TagscaleError:
+    def failure(self, error: BaseException, what: str = "") -> TagscaleError:
+        """The error for one of a protocol's library, about the address or an object below it."""
+        place = f"{self.address}/{what}" if what else self.address
         return TagscaleError(
-            f"{self.address}/{what}: {type(error).__name__}: {error}. Check the address, the network, and keys and "
-            "endpoint (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)."
+            f"{place}: {type(error).__name__}: {error}. Check the address, the network, and keys and endpoint (for S3: "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)."
         )
 
     def __getstate__(self) -> dict[str, Any]:
