@@ -89,7 +89,10 @@ def test_a_partition_in_folds_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_fewer_artists_than_folds() -> None:
     tracks, labels = dataset(20, 4)
-    with pytest.raises(TagscaleError, match=r"4 artist\(s\), and each of fold-1, .*lower partition.folds"):
+    with pytest.raises(
+        TagscaleError,
+        match=r"4 artist\(s\), and each of fold-1, .*lower partition.folds \(3 at least\)\. .*leave the column artist",
+    ):
         divide(tracks, labels, KINDS, SHARES, 1)
 
 

@@ -230,7 +230,7 @@ def divide(
     if own:
         part_of = _own_split(tracks)
     elif len(artists) < len(parts):
-        remedy = "add a `split` column to the table" if parts == PARTS else "lower partition.folds (2 at least)"
+        remedy = "add a `split` column to the table" if parts == PARTS else "lower partition.folds (3 at least)"
         raise TagscaleError(
             f"the dataset has {len(artists)} artist(s), and each of {', '.join(parts)} takes whole artists: at "
             f"least {len(parts)} are needed. Add tracks of other artists, or {remedy}. Where the tagger is to serve "
