@@ -41,6 +41,17 @@ def test_the_model_hears_tones_on_tracks_that_it_never_saw(results: Path) -> Non
     assert metrics["unscored"] == {"test": {}, "valid": {}}
 
 
+def test_tags_that_never_reach_the_wanted_precision_are_named(
+    study, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = study.params(evaluate={"thresholds": {"precision": 0.999999}, "resamples": 0})
+    folder = study.evaluate(params, trained, "results/precise")
+    decisions = Decisions.model_validate_json((folder / "decisions.json").read_text())
+    assert {one.threshold for one in decisions.tags.values()} == {None}
+    line = "2 of 2 tags are never decided, since no score promises a precision of 0.999999 on the validation part"
+    assert line in capsys.readouterr().out
+
+
 def test_the_files_agree_with_each_other(study, results: Path) -> None:
     predictions = pd.read_parquet(results / "predictions.parquet")
     assert predictions.columns.tolist() == ["track_id", "part", *TAGS]

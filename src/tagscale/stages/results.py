@@ -39,6 +39,7 @@ from tagscale.evaluation.metrics import (
     shown_in,
 )
 from tagscale.evaluation.metrics import evaluate as evaluate_tags
+from tagscale.params.blocks import ThresholdRule, WantedPrecision
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
@@ -48,6 +49,7 @@ from tagscale.runtime.tables import write_csv, write_table, write_wide
 
 ENDS = ("low", "high")
 FOLDS = "folds.csv"
+SHOWN = 10  # tags in a line
 DIGITS = 6  # of the numbers in metrics.json and per_tag.csv
 RESAMPLES_DIGITS = 9  # in resamples.parquet: fewer than the order of a sum changes, so the file has the same bytes
 
@@ -162,6 +164,10 @@ def write_results(
     with tracking.find_run(params.tracking.experiment, identity, run) as tracked:
         log_results(tracked, numbers, results)
     _print_scores(identity, numbers, len(tracks["test"]))
+    if never := [tag for tag, decision in decisions.tags.items() if decision.threshold is None]:
+        Console().print(
+            _never_decided(never, len(decisions.tags), evaluation.thresholds), highlight=False, soft_wrap=True
+        )
 
 
 def log_results(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
@@ -302,6 +308,18 @@ def _unscored(tags: list[str], metrics: TagMetrics) -> dict[str, str]:
 
 def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, DIGITS)
+
+
+def _never_decided(tags: Sequence[str], of: int, rule: ThresholdRule) -> str:
+    """The line about tags without a threshold."""
+    why = "no track is annotated with them"
+    if isinstance(rule, WantedPrecision):
+        why = f"no score promises a precision of {rule.precision:g}"
+    more = f" and {len(tags) - SHOWN} more" if len(tags) > SHOWN else ""
+    return (
+        f"  {len(tags)} of {of} tags are never decided, since {why} on the validation part (evaluate.thresholds): "
+        f"{', '.join(tags[:SHOWN])}{more}"
+    )
 
 
 def _print_scores(identity: RunIdentity, numbers: dict[str, Any], tracks: int) -> None:
