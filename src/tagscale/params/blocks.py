@@ -316,6 +316,15 @@ class WantedPrecision(Block):
     precision: float = Field(gt=0, lt=1)
 
 
+def _threshold_rule(value: Any) -> Any:
+    try:
+        return value if value == "f1" else WantedPrecision.model_validate(value)
+    except ValidationError:
+        found = f", found {value}" if isinstance(value, dict) else ""  # of others whoever explains it says so
+        expected = "expected f1, or {precision: P} with a P between 0 and 1"
+        raise PydanticCustomError("thresholds", expected + found) from None
+
+
 ThresholdRule = Literal["f1"] | WantedPrecision
 
 
@@ -324,7 +333,7 @@ class EvaluateParams(Block):
     hop_seconds: float = Field(gt=0)
     resamples: int = Field(ge=0, le=100_000)
     confidence: float = Field(gt=0, lt=1)
-    thresholds: ThresholdRule
+    thresholds: Annotated[ThresholdRule, BeforeValidator(_threshold_rule)]
 
 
 class GateParams(Block):

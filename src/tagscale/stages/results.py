@@ -165,9 +165,7 @@ def write_results(
         log_results(tracked, numbers, results)
     _print_scores(identity, numbers, len(tracks["test"]))
     if never := [tag for tag, decision in decisions.tags.items() if decision.threshold is None]:
-        Console().print(
-            _never_decided(never, len(decisions.tags), evaluation.thresholds), highlight=False, soft_wrap=True
-        )
+        print(_never_decided(never, len(decisions.tags), evaluation.thresholds), flush=True)
 
 
 def log_results(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
