@@ -5,14 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.plugins.precision import MixedPrecision
+from torch import nn
 
 from sounds import settings
 from tagscale.training.recipe import (
+    OPTIMIZERS,
     annotated,
     balanced_weights,
     deciding,
     entry_losses,
     masked_loss,
+    optimizer_options,
     smoothed,
     with_precision,
 )
@@ -132,3 +136,16 @@ def test_a_precision_left_open_is_that_of_the_machine(
     assert with_precision(settings(precision=None)).precision == expected
     assert deciding(settings(precision=None), 3.0) == deciding(settings(precision=expected), 3.0)
     assert with_precision(settings(precision="32-true")).precision == "32-true"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_gradients_of_half_precision_can_be_clipped_on_a_gpu(optimizer: str) -> None:
+    """The options of a GPU's optimiser, and a scaler of gradients as half precision has; a CPU computes with both."""
+    wanted = settings(optimizer=optimizer, precision="16-mixed", clip_norm=1.0)
+    weight = nn.Parameter(torch.ones(3))
+    stepper = OPTIMIZERS[optimizer]([weight], lr=0.1, **optimizer_options(wanted, on_gpu=True))
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=8.0))
+    precision.backward(weight.sum(), None)
+    precision.unscale_gradients(stepper)
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [1, 1, 1]

@@ -154,8 +154,17 @@ def optimizer_of(network: Any, settings: TrainParams, body_rate: float = 1.0) ->
         for kernels, decay in ((True, settings.weight_decay), (False, 0.0)):
             params = [parameter for parameter in some if (parameter.ndim > 1) is kernels]
             groups.append({"params": params, "weight_decay": decay, "share": share})
-    options: dict[str, Any] = {"fused": True} if trained[0].is_cuda else {}  # one kernel for all parameters
-    if settings.optimizer == "sgd":
-        options["momentum"] = SGD_MOMENTUM
+    options = optimizer_options(settings, on_gpu=trained[0].is_cuda)
     optimizer: Optimizer = OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate, **options)
     return optimizer
+
+
+def optimizer_options(settings: TrainParams, on_gpu: bool) -> dict[str, Any]:
+    """What an optimiser takes beside rate and parameters.
+
+    On a GPU one kernel updates all parameters. In half precision it also unscales the gradients, which is too late to
+    clip them.
+    """
+    late = settings.precision == "16-mixed" and settings.clip_norm is not None
+    options: dict[str, Any] = {"fused": True} if on_gpu and not late else {}
+    return options | ({"momentum": SGD_MOMENTUM} if settings.optimizer == "sgd" else {})
