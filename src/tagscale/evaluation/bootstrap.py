@@ -377,14 +377,14 @@ def resampled_metrics(
         behind[tag] = min(len(np.unique(tracks.artist[members])) for members in classes)
         if all(members.any() for members in classes):
             for metric in metrics_of(kind):
-                values[metric.key][tag] = metric.resampled(tracks)
+                values[metric.key][tag] = metric.score(tracks)
 
     def score_whole() -> None:
         for over, (arrays, artist) in part.whole().items():
             tracks = ResampledTracks(*arrays, artist=artist, draws=times)
             for metric in OF_PART:
                 if metric.over == over:
-                    of_part[metric.key][:] = metric.resampled(tracks)
+                    of_part[metric.key][:] = metric.score(tracks)
 
     with ThreadPoolExecutor(threads or cores()) as pool:  # numpy and scipy release the interpreter's lock
         whole = pool.submit(score_whole)

@@ -30,7 +30,6 @@ GUESS = "guess"  # column of `guess` in per_tag.csv
 ARTISTS = "artists"  # column of `TagMetrics.artists` there
 PER_GROUP = "per_group.csv"  # the file of the groups' means and intervals beside it
 
-
 FREQUENT_POSITIVES, FREQUENT_ARTISTS = 10, 3  # positive tracks, and artists with some, of a frequent tag in a part
 TOP = 3  # tags of a track that `precision_at_3` looks at
 BINS = 15  # of probabilities, equally wide (Guo et al. 2017)
@@ -72,6 +71,11 @@ class TagTracks:
     def areas(self) -> tuple[np.ndarray, np.ndarray]:
         """ROC-AUC and average precision, of comparisons within a fold."""
         return self.within_folds(lambda fold: _areas(self.positive[fold], self.scores[fold]))
+
+    @cached_property
+    def quick_areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same; of many tracks in resamples not quite, since exact ones would take long."""
+        return self.areas
 
     def within_folds(self, areas: Callable[[np.ndarray], Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         """ROC-AUC and average precision of all folds: means over all pairs within a fold, and over all positives.
@@ -122,8 +126,8 @@ class ResampledTracks(TagTracks):
         return self._resampled_areas(self.scores)
 
     @cached_property
-    def rough_areas(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same at a few hundred thresholds at most: quick for many tracks, exact for few."""
+    def quick_areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same at `MICRO_THRESHOLDS` at most: exact for few tracks."""
         return self._resampled_areas(levels(self.positive, self.scores, MICRO_THRESHOLDS))
 
     def _resampled_areas(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,8 +149,7 @@ class Metric:
     key: its name in files, tables, settings and MLflow
     label: its name for readers
     kinds: the kinds of tags that it scores; a classification tag only where both classes occur
-    score: its value on the annotated tracks of one tag, or on what `over` says
-    resampled: its value in every resample of them, (resamples,)
+    score: its value on the annotated tracks of one tag, or on what `over` says; on `ResampledTracks` (resamples,)
     meaning: what it says of one tag, or of what `over` says, for readers of reports
     over: what its one number for a part is. "tags": the mean over the tags that it scores; "frequent tags": the same
         over those with enough positives by enough artists; "pairs": its value on all pairs of a track and a tag; these
@@ -163,7 +166,6 @@ class Metric:
     label: str
     kinds: tuple[str, ...]
     score: Callable[[TagTracks], np.ndarray]
-    resampled: Callable[[ResampledTracks], np.ndarray]
     meaning: str
     over: Over = "tags"
     of: str = ""
@@ -288,9 +290,9 @@ def precision_at_top(tracks: TagTracks) -> np.ndarray:
     return tracks.mean(hits / TOP, counted)
 
 
-def _over_pairs(metric: Metric, label: str, resampled: Callable[[ResampledTracks], np.ndarray]) -> Metric:
+def _over_pairs(metric: Metric, label: str, score: Callable[[TagTracks], np.ndarray]) -> Metric:
     meaning = f"{metric.label} of all pairs of a track and a tag taken together, so that frequent tags weigh more."
-    made = replace(metric, key=f"micro_{metric.key}", label=label, resampled=resampled, meaning=meaning)
+    made = replace(metric, key=f"micro_{metric.key}", label=label, score=score, meaning=meaning)
     return replace(made, over="pairs", shown="averages", main=False)
 
 
@@ -309,7 +311,6 @@ ROC_AUC = Metric(
     "ROC-AUC",
     CLASSES,
     score=roc_auc,
-    resampled=lambda tag: tag.areas[0],
     meaning="The chance that a track with the tag scores above a track without it. 0.5 is guessing, 1 is perfect.",
 )
 PR_AUC = Metric(
@@ -317,7 +318,6 @@ PR_AUC = Metric(
     "PR-AUC",
     CLASSES,
     score=average_precision,
-    resampled=lambda tag: tag.areas[1],
     meaning="The mean, over the tracks with the tag, of the share of such tracks among those that score as high or "
     "higher (average precision). Guessing gets the share of tracks with the tag, 1 is perfect.",
     main=True,  # it tells more than ROC-AUC on rare tags (section 5.1)
@@ -327,7 +327,6 @@ RMSE = Metric(
     "√MSE",
     VALUES,
     score=rmse,
-    resampled=rmse,
     meaning="The root of the mean squared difference between score and label. 0 is perfect.",
     lower_is_better=True,
     main=True,
@@ -337,7 +336,6 @@ F1 = Metric(
     "F1",
     CLASSES,
     score=f1,
-    resampled=f1,
     meaning="The harmonic mean of precision (how many of the tracks that are given the tag have it) and recall (how "
     "many of the tracks that have it are given it), at the tag's threshold, which the validation part sets.",
     shown="decisions",
@@ -347,7 +345,6 @@ PRECISION_AT_TOP = Metric(
     f"precision at {TOP}",
     CLASSES,
     score=precision_at_top,
-    resampled=precision_at_top,
     meaning=f"The share of true tags among a track's {TOP} highest scores.",
     over="tracks",
     shown="decisions",
@@ -357,15 +354,14 @@ ECE = Metric(
     "ECE",
     CLASSES,
     score=calibration_error,
-    resampled=calibration_error,
     meaning=f"The expected calibration error: how far a tag's probabilities are from the share of tracks that have it, "
     f"in {BINS} steps of probability. 0 is perfect; few tracks give more than 0 by chance.",
     shown="decisions",
     lower_is_better=True,
 )
 AVERAGES = (
-    _over_pairs(ROC_AUC, "micro ROC-AUC", lambda pairs: pairs.rough_areas[0]),
-    _over_pairs(PR_AUC, "micro PR-AUC", lambda pairs: pairs.rough_areas[1]),
+    _over_pairs(ROC_AUC, "micro ROC-AUC", lambda pairs: pairs.quick_areas[0]),
+    _over_pairs(PR_AUC, "micro PR-AUC", lambda pairs: pairs.quick_areas[1]),
     _over_pairs(F1, "micro F1", f1),
     _over_frequent(ROC_AUC),
     _over_frequent(PR_AUC),
