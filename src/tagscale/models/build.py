@@ -77,8 +77,8 @@ def shortest_samples(architecture: Architecture) -> int:
 def class_of(model: str) -> type[Tagger]:
     """The class that computes a model, imported now. Raises TagscaleError where no network has this name."""
     module, _, name = str(_entry(model).implementation).partition(":")
-    found: type[Tagger] = getattr(import_module(f"tagscale.models.{module}"), name)
-    return found
+    network: type[Tagger] = getattr(import_module(f"tagscale.models.{module}"), name)
+    return network
 
 
 def checked(model: str, capacity: Mapping[str, Any]) -> dict[str, Any]:

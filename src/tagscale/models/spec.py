@@ -31,7 +31,7 @@ Count = Annotated[int, Field(ge=1, le=16_384)]  # an edited description must not
 
 
 # --- capacities ----------------------------------------------------------------------------------------------------
-# One class a model: the keywords that its class takes. params.yaml states every key. A default stands only where a key
+# The keywords that a model's class takes. params.yaml states every key. A default stands only where a key
 # is younger than the first checkpoints: it is the value that a checkpoint without the key was trained with.
 
 
@@ -53,7 +53,7 @@ class SpectrogramCapacity(SharedBackend):
     width: Width
 
 
-class ShortChunkCapacity(Block):
+class PlainCapacity(Block):
     width: Width
     dropout: Dropout
 
@@ -61,11 +61,6 @@ class ShortChunkCapacity(Block):
 class TransformerCapacity(Block):
     width: Width
     layers: int = Field(ge=1, le=48)
-    dropout: Dropout
-
-
-class SampleCNNCapacity(Block):
-    width: Width
     dropout: Dropout
 
 
@@ -84,11 +79,6 @@ class VGGCapacity(Block):
 class TimbreCNNCapacity(Block):
     width: Width
     mels: Literal[96, 128]
-    dropout: Dropout
-
-
-class CRNNCapacity(Block):
-    width: Width
     dropout: Dropout
 
 
@@ -194,7 +184,7 @@ ENTRIES = (
         role="front-end",
         colour="#44AA99",
         marker="^",
-        capacity=ShortChunkCapacity,
+        capacity=PlainCapacity,
         implementation="short_chunk:ShortChunkTagger",
     ),
     Entry(
@@ -214,7 +204,7 @@ ENTRIES = (
         role="published baseline",
         colour="#332288",
         marker="v",
-        capacity=SampleCNNCapacity,
+        capacity=PlainCapacity,
         implementation="samplecnn:SampleCNN",
     ),
     Entry(
@@ -254,7 +244,7 @@ ENTRIES = (
         role="published baseline",
         colour="#882255",
         marker="X",
-        capacity=CRNNCapacity,
+        capacity=PlainCapacity,
         implementation="crnn:CRNN",
     ),
     Entry(

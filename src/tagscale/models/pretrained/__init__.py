@@ -40,7 +40,7 @@ class Published:
         >>> ENCODERS["msd_musicnn"].model
         'msd-musicnn'
         """
-        return self.name.replace("_", "-")
+        return model_name(self.name)
 
 
 PATCH_SECONDS = 3.0
@@ -93,46 +93,23 @@ def _groups(text: str) -> dict[str, str]:
 
 
 MUSICNN: dict[str, Any] = {"network": "musicnn", "capacity": {"width": 1.0, "units": 200, "dropout": 0.5}}
-MSD_VGG: dict[str, Any] = {
-    "network": "musicnn_vgg",
-    "capacity": {"width": 1.0, "pooling": "separate", "dropout": 0.5},
-}
-MTT_VGG: dict[str, Any] = {
-    "network": "musicnn_vgg",
-    "capacity": {"width": 1.0, "pooling": "overlapping", "dropout": 0.5},
-}
 MSD: dict[str, Any] = {"groups": _groups(MSD_TAGS), "trained_on": "Million Song Dataset, 50 tags of Last.fm"}
 MTT: dict[str, Any] = {"groups": _groups(MTT_TAGS), "trained_on": "MagnaTagATune, 50 tags"}
 
+
+def _vgg(pooling: str) -> dict[str, Any]:
+    return {"network": "musicnn_vgg", "capacity": {"width": 1.0, "pooling": pooling, "dropout": 0.5}}
+
+
+def _scores(roc_auc: float, pr_auc: float) -> dict[str, float]:
+    return {"roc_auc": roc_auc, "pr_auc": pr_auc}
+
+
 _ENTRIES = (
-    Published(
-        name="msd_musicnn",
-        checkpoint="MSD_musicnn",
-        scores={"roc_auc": 0.8802, "pr_auc": 0.2891},
-        **MUSICNN,
-        **MSD,
-    ),
-    Published(
-        name="mtt_musicnn",
-        checkpoint="MTT_musicnn",
-        scores={"roc_auc": 0.9067, "pr_auc": 0.3831},
-        **MUSICNN,
-        **MTT,
-    ),
-    Published(
-        name="msd_vgg",
-        checkpoint="MSD_vgg",
-        scores={"roc_auc": 0.8768, "pr_auc": 0.2819},
-        **MSD_VGG,
-        **MSD,
-    ),
-    Published(
-        name="mtt_vgg",
-        checkpoint="MTT_vgg",
-        scores={"roc_auc": 0.9030, "pr_auc": 0.3823},
-        **MTT_VGG,
-        **MTT,
-    ),
+    Published("msd_musicnn", checkpoint="MSD_musicnn", scores=_scores(0.8802, 0.2891), **MUSICNN, **MSD),
+    Published("mtt_musicnn", checkpoint="MTT_musicnn", scores=_scores(0.9067, 0.3831), **MUSICNN, **MTT),
+    Published("msd_vgg", checkpoint="MSD_vgg", scores=_scores(0.8768, 0.2819), **_vgg("separate"), **MSD),
+    Published("mtt_vgg", checkpoint="MTT_vgg", scores=_scores(0.9030, 0.3823), **_vgg("overlapping"), **MTT),
 )
 ENCODERS = {entry.name: entry for entry in _ENTRIES}
 
