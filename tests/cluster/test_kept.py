@@ -202,6 +202,7 @@ def write_results(results: Path, run: Path) -> None:
     with replacing(results) as fresh:
         fresh.mkdir()
         (fresh / "per_tag.csv").write_text("tag\n")
+        (fresh / "decisions.json").write_text("{}")
         identity = run_output(run).facts(RunFacts)["identity"].as_dict()
         seal(fresh, "metrics.json", {"identity": identity, "valid": {}, "test": {"pr_auc": 0.25}})
 

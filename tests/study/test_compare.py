@@ -367,15 +367,6 @@ def test_a_tag_may_be_called_nan(tmp_path: Path) -> None:
     assert {"none", "NA"} <= tags
 
 
-def test_runs_that_an_earlier_tagscale_evaluated_stand_beside_others(tmp_path: Path) -> None:
-    files = make_study(tmp_path, sizes=ONE_SIZE, seeds=(0, 1), resamples=20)
-    table = tmp_path / "results" / "waveform-300-1" / "per_tag.csv"
-    pd.read_csv(table).drop(columns="artists").to_csv(table, index=False)
-    tags = tag_scores(read(files, sizes=[300], seeds=[0, 1]), "300")
-    assert not tags.duplicated(["model", "tag"]).any()
-    assert tags["artists"].notna().all()
-
-
 def test_group_means_against_brute_force(tmp_path: Path) -> None:
     files = make_study(tmp_path, seeds=(0, 1))
     groups = group_scores(tag_scores(read(files, seeds=[0, 1]), "300")).set_index(["group", "model"])

@@ -230,11 +230,6 @@ def test_tags_by_one_artist_are_counted_beside_the_macro(tmp_path: Path) -> None
         f"not be like others: the PR-AUC of short-chunk CNN is 0.470 over all tags, {several['pr_auc'].mean():.3f} "
         f"without these and {frequent['pr_auc'].mean():.3f} over the {len(frequent)} frequent ones."
     )
-    for folder in study.folders.values():  # as an earlier tagscale wrote them
-        pd.read_csv(folder[1] / "per_tag.csv").drop(columns="artists").to_csv(folder[1] / "per_tag.csv", index=False)
-    results, runs = ([pair[place] for pair in study.folders.values()] for place in (1, 0))
-    earlier = read_study(runs, results, models=study.everyone, sizes=["all"], seeds=[0])
-    assert not any("by one artist" in words for words in conclude(earlier, 101, 17).findings)
 
 
 def test_intervals_take_the_place_of_the_formula(tmp_path: Path) -> None:

@@ -171,11 +171,8 @@ def write_results(
 def log_results(tracked: tracking.TrackedRun, numbers: dict[str, Any], results: Path) -> None:
     """Log the contents of metrics.json (`numbers`), and the files, to the run's MLflow run."""
     tracked.log_metrics(metrics_in(numbers))
-    for file in ("metrics.json", "per_tag.csv", DECISIONS, FOLDS):
-        if (
-            results / file
-        ).exists():  # results of an earlier tagscale have no decisions, those without folds no folds.csv
-            tracked.log_artifacts(results / file, "results")
+    for file in ("metrics.json", "per_tag.csv", DECISIONS, *([FOLDS] if "folds" in numbers else [])):
+        tracked.log_artifacts(results / file, "results")
 
 
 def metrics_in(numbers: dict[str, Any]) -> dict[str, float | None]:
@@ -203,7 +200,7 @@ def _interval(numbers: dict[str, Any], metric: str) -> list[float | None]:
 
 
 class Certainty:
-    """How sure the metrics of the test part are: what its resamples say, with intervals of one confidence."""
+    """The intervals of the test part's metrics, all of one confidence, from its resamples."""
 
     def __init__(self, draws: Draw, metrics: TagMetrics, resampled: Resampled, confidence: float) -> None:
         self.draws, self.metrics, self.resampled, self.confidence = draws, metrics, resampled, confidence

@@ -43,12 +43,10 @@ def tag_scores(study: Study, size: str, part: str = "test") -> pd.DataFrame:
     """Scores of every tag at one size, mean over seeds: model, tag, group, kind, counts, guess, metrics and their ends.
 
     The ends `<metric>_low` and `_high` are those of intervals over artists. The seeds share the artists, so the mean of
-    their ends is an interval of their mean. The artists behind a tag are those of every run, where an earlier tagscale
-    has not evaluated all of them.
+    their ends is an interval of their mean.
     """
     rows = study.tags[(study.tags["size"] == size) & (study.tags["part"] == part)]
     rows = rows.assign(group=rows["group"].fillna("other"))
-    rows[ARTISTS] = rows.groupby("tag")[ARTISTS].transform("max")
     about = ["model", "tag", "group", "kind", "positives", "tracks", ARTISTS]
     return rows.groupby(about, sort=False, dropna=False)[[GUESS, *OF_TAGS, *ENDS]].mean().reset_index()
 

@@ -20,8 +20,8 @@ from tagscale.runtime.reading import Output, Seal, parse_json
 from tagscale.runtime.tables import csv_in, schema, table_in, wide_in
 
 TEXT = ("tag", "group", "kind", "part")
-PER_TAG = (*TEXT, "positives", "tracks", *OF_TAGS)
 ENDS = tuple(f"{metric}_{end}" for metric in OF_TAGS for end in ("low", "high"))  # of a tag's intervals
+PER_TAG = (*TEXT, "positives", "tracks", ARTISTS, *OF_TAGS, GUESS, *ENDS)
 RESAMPLES = ("resample", *METRICS)
 CURVES = ("step", "train_loss", "valid_loss")
 HISTORY = ("step", "train_loss", "valid_loss")
@@ -113,19 +113,12 @@ def read_history(pair: Pair) -> pd.DataFrame:
 
 
 def read_tags(pair: Pair) -> pd.DataFrame:
-    """per_tag.csv; the ends of intervals are NaN where it has none. Raises Damaged.
-
-    An earlier tagscale wrote none of what guessing gets, and no artists, which are NaN here. Without folds, guessing
-    gets the share of positives.
-    """
-    table = csv_in(result_output(pair[2]["folder"]), "per_tag.csv", TEXT, PER_TAG[len(TEXT) :])
-    if GUESS not in table:
-        table[GUESS] = table["positives"] / table["tracks"]
-    return table.assign(**{column: np.nan for column in (ARTISTS, *ENDS) if column not in table})
+    """per_tag.csv; the ends of intervals are NaN where the results have none. Raises Damaged."""
+    return csv_in(result_output(pair[2]["folder"]), "per_tag.csv", TEXT, PER_TAG[len(TEXT) :])
 
 
 def read_groups(folder: Path) -> pd.DataFrame:
-    """per_group.csv; no rows where the results have no intervals, or are of an earlier tagscale. Raises Damaged."""
+    """per_group.csv; no rows where the results have no intervals. Raises Damaged."""
     output = result_output(folder)
     if not (folder / PER_GROUP).exists() and PER_GROUP not in output.facts(Seal).get("files", {}):
         return pd.DataFrame(columns=list(OF_GROUPS))

@@ -256,7 +256,7 @@ def _seeds_caution(judge: Judge, first: str, second: str) -> str:
 def _thin_tags(study: Study) -> list[str]:
     """Tags whose positive test tracks are all by one artist: how many, and the best front-end's macro without them."""
     metric, tags = main_metric("classification"), tag_scores(study, study.largest)
-    rows = tags[(tags["model"] == study.front_end) & tags[metric.key].notna() & tags[ARTISTS].notna()]
+    rows = tags[(tags["model"] == study.front_end) & tags[metric.key].notna()]
     thin = rows[ARTISTS] < FEWEST_ARTISTS
     if not thin.any():
         return []
