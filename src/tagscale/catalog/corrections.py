@@ -140,12 +140,12 @@ def corrected(catalog: Catalog, file: Path) -> tuple[Catalog, str]:
     return replace(catalog, labels=labels), note
 
 
-def _applied(catalog: Catalog, heard: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+def _applied(catalog: Catalog, corrections: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     """The labels with the corrected values, row by row of the file."""
     labels, cells = catalog.labels, catalog.labels.to_numpy(copy=True)
     exclusive = catalog.tags["exclusive"].to_numpy()
-    tracks = labels.index.get_indexer(pd.Index(heard["track_id"]))
-    tags = labels.columns.get_indexer(pd.Index(heard["tag"]))
+    tracks = labels.index.get_indexer(pd.Index(corrections["track_id"]))
+    tags = labels.columns.get_indexer(pd.Index(corrections["tag"]))
     for track, tag, value in zip(tracks, tags, values, strict=True):
         if value >= POSITIVE and exclusive[tag]:
             cells[track, exclusive == exclusive[tag]] = 0

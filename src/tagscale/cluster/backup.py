@@ -56,13 +56,13 @@ class Place:
         patterns = [f"{self.root}/{pattern}" for pattern in self.only]
         folders = [folder for pattern in patterns for folder in self.files.glob(pattern)] if patterns else [self.root]
         entries = {}
-        for path, facts in (pair for folder in folders for pair in self._found(folder).items()):
+        for path, facts in (pair for folder in folders for pair in self._files_in(folder).items()):
             name = path[len(self.root) + 1 :]
             if not OLDER.search(name) and TEMPORARY not in name:
                 entries[name] = Entry(facts["size"], _time(facts))
         return entries
 
-    def _found(self, folder: str) -> dict[str, Any]:
+    def _files_in(self, folder: str) -> dict[str, Any]:
         try:
             return self.files.find(folder, detail=True)
         except Exception as error:
@@ -121,10 +121,10 @@ def backup(source: Place, target: Place) -> str:
     if lacking:
         missing = f"{len(lacking)} files are missing after the copy, as {lacking[0]}"
         raise TagscaleError(f"{target.address}: {missing}. Run the job again.")
-    new, changed, gone = (list(outcomes.values()).count(one) for one in ("new", "changed", "gone"))
+    new, changed, deleted = (list(outcomes.values()).count(one) for one in ("new", "changed", "gone"))
     return (
         f"{len(sources)} files ({_megabytes(sources, sources)}): {new} new ({_megabytes(sources, outcomes, 'new')}), "
-        f"{changed} changed (the older copies stay as NAME~TIME), {gone} deleted meanwhile"
+        f"{changed} changed (the older copies stay as NAME~TIME), {deleted} deleted meanwhile"
     )
 
 

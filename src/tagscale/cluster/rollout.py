@@ -220,12 +220,12 @@ class Rollouts:
     def get(self, kind: Kind, name: str) -> dict[str, Any] | None:
         """An object; None where there is none, or no such kind."""
         try:
-            found: dict[str, Any] = self._ask(self.objects.get_namespaced_custom_object, *self._place(kind), name)
+            state: dict[str, Any] = self._ask(self.objects.get_namespaced_custom_object, *self._place(kind), name)
         except Exception as error:
             if status_of(error) == 404:
                 return None
             raise
-        return found
+        return state
 
     def _place(self, kind: Kind) -> tuple[str, str, str, str]:
         return kind.group, kind.version, self.namespace, kind.plural

@@ -107,13 +107,13 @@ def is_whole(path: Path, file: File, progress: Progress | None = None) -> bool:
     algorithm, _, digest = file.digest.partition(":")
     size = path.stat().st_size
     if file.size is not None and size != file.size:
-        found, expected = f"{size:,} bytes", f"{file.size:,}"
+        present, expected = f"{size:,} bytes", f"{file.size:,}"
     else:
-        found, expected = f"{algorithm} {digest_of(path, algorithm, progress)}", f"{algorithm} {digest}"
-    if found == expected:
+        present, expected = f"{algorithm} {digest_of(path, algorithm, progress)}", f"{algorithm} {digest}"
+    if present == expected:
         return True
     raise TagscaleError(
-        f"{path}: found {found}, expected {expected} as published. It was left as it is: delete it or move it away, "
+        f"{path}: found {present}, expected {expected} as published. It was left as it is: delete it or move it away, "
         "then fetch again."
     )
 

@@ -170,8 +170,8 @@ def _explain(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch":
         message = f"expected {WORDS.get(problem['ctx']['pattern'], problem['ctx']['pattern'])}"
-    found = "" if isinstance(problem["input"], dict) else f", found {_short(problem['input'])}"
-    return f"{where}: {message}{found}.".removeprefix(": ")
+    value = "" if isinstance(problem["input"], dict) else f", found {_short(problem['input'])}"
+    return f"{where}: {message}{value}.".removeprefix(": ")
 
 
 def _short(value: Any) -> str:

@@ -204,7 +204,7 @@ class Trial:
             doubt = "" if same or folds else ", perhaps on tracks that it learned from"
             doubt = ", each track by its model of that fold" if folds else doubt
             notes.append(f"the champion {origin}was scored again{doubt}")
-        scores = self._again(tagger) if kept is None else self._rows_of(*kept)
+        scores = self._own_scores(tagger) if kept is None else self._rows_of(*kept)
         return Model("the champion", scores, tagger.decisions, tagger.kinds), tagger, notes
 
     def artists(self, part: str) -> int:
@@ -240,7 +240,7 @@ class Trial:
     def _rows_of(self, of_part: pd.Series, scores: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
         return lambda part: scores[(of_part == part).to_numpy()].loc[self.parts.tracks(part)]
 
-    def _again(self, tagger: AudioTagger) -> Callable[[str], pd.DataFrame]:
+    def _own_scores(self, tagger: AudioTagger) -> Callable[[str], pd.DataFrame]:
         def scores(part: str) -> pd.DataFrame:
             fold_of = {track: name for name, view in self.parts.views().items() for track in view.tracks(part)}
             tracks = self.parts.tracks(part)

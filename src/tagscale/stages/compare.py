@@ -58,7 +58,7 @@ def run(
     """
     study, parts = _read(params, runs, results, partition)
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
-    heard = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
+    listening = qualitative(study, parts, Catalog.load(catalog), results) if catalog else None
     verdict = _conclude(study, parts)
     times = read_times(timings, [*names, *study.everyone])
     paper = beside_study(study, params.dataset.source, parts.split, len(parts.tags))
@@ -70,16 +70,16 @@ def run(
         dataset=params.dataset.name,
         partition=parts,
         times=times,
-        heard=heard,
+        heard=listening,
         paper=paper,
         registry=params.registry,
         mlflow=tracking.linked_page(params.tracking.experiment, study.dataset_hash, study.partition_hash),
     )
     with replacing(reports / "figures") as fresh:
-        _save_figures(study, verdict, heard, fresh)
+        _save_figures(study, verdict, listening, fresh)
     with replacing(reports / "plots") as fresh:
-        _save_plots(study, heard, fresh)
-    tables = {"comparison": study.comparison} | (_listening_tables(heard) if catalog else {})
+        _save_plots(study, listening, fresh)
+    tables = {"comparison": study.comparison} | (_listening_tables(listening) if catalog else {})
     for name, table in tables.items():
         with replacing(reports / f"{name}.csv") as fresh:
             _to_csv(table, fresh)
@@ -166,7 +166,7 @@ def _conclude(study: Study, parts: Partition) -> Verdict:
     return conclude(study, len(test), test["artist"].nunique())
 
 
-def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, folder: Path) -> None:
+def _save_figures(study: Study, verdict: Verdict, listening: Qualitative | None, folder: Path) -> None:
     folder.mkdir()
     tags = tag_scores(study, study.largest)
     figures.save_png(figures.training_size(study), folder / "training_size.png")
@@ -174,30 +174,30 @@ def _save_figures(study: Study, verdict: Verdict, heard: Qualitative | None, fol
     figures.save_png(tag_figures.per_tag(tags, verdict.compared), folder / "per_tag.png")
     if study.with_curves:
         figures.save_png(figures.learning_curves(study), folder / "learning_curves.png")
-    if heard is not None:
-        figures.save_png(listening_figures.popularity(heard, verdict.shown), folder / "popularity.png")
-        if not heard.pairs.empty:
-            figures.save_png(listening_figures.exclusive(heard, verdict.shown), folder / "exclusive.png")
-        if confusion := listening_figures.confusion(heard, verdict.shown):
+    if listening is not None:
+        figures.save_png(listening_figures.popularity(listening, verdict.shown), folder / "popularity.png")
+        if not listening.pairs.empty:
+            figures.save_png(listening_figures.exclusive(listening, verdict.shown), folder / "exclusive.png")
+        if confusion := listening_figures.confusion(listening, verdict.shown):
             figures.save_png(confusion, folder / "confusion.png")
 
 
-def _save_plots(study: Study, heard: Qualitative | None, folder: Path) -> None:
+def _save_plots(study: Study, listening: Qualitative | None, folder: Path) -> None:
     """Long tables, a row a point with its model's colour, for `dvc plots`."""
     folder.mkdir()
     curves = study.curves[["model", "size", "seed", *CURVES]]
     tables = {"training_size": points(study), "per_tag": tag_scores(study, study.largest), "learning_curves": curves}
     for name, table in tables.items():
         _to_csv(table.assign(colour=table["model"].map(colour_of)), folder / f"{name}.csv")
-    if heard is not None and not heard.confusion.empty:
-        _to_csv(heard.confusion, folder / "confusion.csv")
+    if listening is not None and not listening.confusion.empty:
+        _to_csv(listening.confusion, folder / "confusion.csv")
 
 
-def _listening_tables(heard: Qualitative | None) -> dict[str, pd.DataFrame]:
+def _listening_tables(listening: Qualitative | None) -> dict[str, pd.DataFrame]:
     """The tables by file name; empty ones, with their heads, where there is no classification tag."""
-    if heard is None:
-        heard = Qualitative(*(pd.DataFrame(columns=["model"]) for _ in range(3)))
-    return {"popularity": heard.tags, "exclusive": heard.pairs, "listening": heard.models}
+    if listening is None:
+        listening = Qualitative(*(pd.DataFrame(columns=["model"]) for _ in range(3)))
+    return {"popularity": listening.tags, "exclusive": listening.pairs, "listening": listening.models}
 
 
 def _to_csv(table: pd.DataFrame, file: Path) -> None:

@@ -315,7 +315,9 @@ def read_study(
     for key, words in (("dataset_hash", "data"), ("partition_hash", "partitions of the data")):
         _check_same({name: getattr(identity, key) for name, identity in identities.items()}, key, words)
     draws = {cell.name: result["bootstrap"] for cell, _, result in pairs}
-    _check_same({name: _drawn(facts) for name, facts in draws.items()}, "bootstrap", "resamples of the test artists")
+    _check_same(
+        {name: _resampling(facts) for name, facts in draws.items()}, "bootstrap", "resamples of the test artists"
+    )
     confidences = list(dict.fromkeys(facts["confidence"] for facts in draws.values() if facts))
     any_identity = next(iter(identities.values()))
     return Study(
@@ -416,5 +418,5 @@ def _confidence_notes(confidences: list[float]) -> list[str]:
     ]
 
 
-def _drawn(facts: Record | None) -> str:
+def _resampling(facts: Record | None) -> str:
     return f"{facts['hash']} ({facts['resamples']} resamples)" if facts else "none"

@@ -239,7 +239,7 @@ def outlook(gaps: np.ndarray, leads: np.ndarray, tracks: np.ndarray, spans: list
     """
     measured = [Span(float(size), float(size), int(lead)) for size, lead in zip(tracks, leads, strict=True) if lead]
     lawful = [span for span in spans or [] if span.leader]
-    changes, seen = _changes(measured + lawful), _changes(measured)
+    changes, of_measured = _changes(measured + lawful), _changes(measured)
     if len(changes) == 1:
         before, after = changes[0]
         side = np.where(tracks <= before.high, before.leader, np.where(tracks >= after.low, after.leader, 0))
@@ -249,7 +249,7 @@ def outlook(gaps: np.ndarray, leads: np.ndarray, tracks: np.ndarray, spans: list
         return Outlook((changes[0][0].leader, *(after.leader for _, after in changes)), np.nan, np.nan, False)
     if changes:
         before, after = changes[0]
-        between = (seen[0][0].high, seen[0][1].low) if seen else None
+        between = (of_measured[0][0].high, of_measured[0][1].low) if of_measured else None
         return Outlook((before.leader, after.leader), before.high, after.low, spans is not None, between)
     leaders = tuple({span.leader for span in measured})
     if not leaders:  # two models that are level at every size: laws alone make neither of them better

@@ -89,9 +89,9 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
     )
 
 
-def popularity_words(heard: Qualitative, models: Sequence[str]) -> list[str]:
+def popularity_words(listening: Qualitative, models: Sequence[str]) -> list[str]:
     """The conclusion of the tables about popular tags, for the given models."""
-    rows = heard.by_model()
+    rows = listening.by_model()
     any_row = rows[models[0]]
     if np.isnan(any_row["tenth_true"]):
         return []
@@ -112,10 +112,10 @@ def popularity_words(heard: Qualitative, models: Sequence[str]) -> list[str]:
     return [lead, "None of them favours popular tags; the paper heard its network do so."]
 
 
-def exclusive_words(heard: Qualitative, front_end: str, baseline: str | None) -> list[str]:
+def exclusive_words(listening: Qualitative, front_end: str, baseline: str | None) -> list[str]:
     """The conclusion of the tables about exclusive tags, for a front-end and a baseline side by side."""
-    rows = heard.by_model()
-    if heard.pairs.empty or np.isnan(rows[front_end]["impossible"]):
+    rows = listening.by_model()
+    if listening.pairs.empty or np.isnan(rows[front_end]["impossible"]):
         return []
     models = [front_end, *([baseline] if baseline else [])]
     shares = [

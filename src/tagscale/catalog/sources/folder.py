@@ -76,9 +76,9 @@ def _check_columns(path: Path, columns: list[str], delimiter: str) -> None:
     hints = []
     for column in missing:
         near = get_close_matches(column, [name.lower() for name in columns], n=1, cutoff=0.5)
-        found = next((name for name in columns if near and name.lower() == near[0]), None)
+        like = next((name for name in columns if near and name.lower() == near[0]), None)
         add = "add it, with empty cells where it is unknown" if column == "artist" else ""
-        hint = f"rename `{found}`, if that is it" if found else add
+        hint = f"rename `{like}`, if that is it" if like else add
         hints.append(f"`{column}`" + (f" ({hint})" if hint else ""))
     raise TagscaleError(
         f"{path}: missing column {', '.join(hints)}; expected {', '.join(REQUIRED)} and tag columns, found: "
