@@ -234,7 +234,7 @@ def send_all(client: MlflowClient, run_id: str, entries: Sequence[Entry], home: 
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # not rich: a registered model contains this module and is served without rich
+    print(text, flush=True)
 
 
 def active_run(client: MlflowClient, run_id: str) -> Run | None:
