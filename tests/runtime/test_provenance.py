@@ -86,5 +86,5 @@ def test_a_repository_that_cannot_be_read_is_said_once(
     assert [git_commit(), git_commit()] == ["unknown", "unknown"]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: git cannot read {repository}, so runs are recorded with the commit `unknown`: ")
-    expected = {"dubious ownership": "safe.directory", "no git": "git"}
+    expected = {"dubious ownership": "safe.directory", "no git": "git", "no commit": "it has no commit yet. (Mend that"}
     assert expected.get(how, "fatal: ") in line

@@ -23,11 +23,13 @@ def git_commit() -> str:
 
 def _commit_in(folder: Path) -> str:
     try:
-        commit = _git(folder, "rev-parse", "HEAD").strip()
+        commit = _git(folder, "rev-parse", "--quiet", "--verify", "HEAD").strip()
         changes = _git(folder, "status", "--porcelain", "--", *CODE)
     except (OSError, subprocess.SubprocessError) as error:
         if repository := next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None):
             message = getattr(error, "stderr", None) or str(error)
+            if isinstance(error, subprocess.CalledProcessError) and not error.stderr:
+                message = "it has no commit yet."
             _warn(repository, " ".join(message.split()))
         return "unknown"
     return f"{commit}{DIRTY}" if changes else commit
