@@ -16,6 +16,7 @@ from tagscale.registry.gate import (
     check_floor,
     check_guard,
     check_looks,
+    check_tags,
     check_validation,
     reasons_of,
 )
@@ -115,6 +116,21 @@ def test_guards_allow_a_fall_of_so_much() -> None:
     )
     assert not check_guard("mood", None, 0.02).passed
     assert f"{check_guard('mood', gap(0.0), 0.0).limit:g}" == "0"
+
+
+def test_every_tag_of_the_champion_stays() -> None:
+    champion = {"rock": "classification", "energy": "regression"}
+    assert check_tags(champion, champion | {"jazz": "classification"}).words == (
+        "the candidate has all 2 tags of the champion"
+    )
+    lacking = check_tags(champion, {"rock": "classification", "energy": "classification"})
+    assert (lacking.passed, lacking.words) == (False, "the candidate lacks 1 tag of the champion: energy")
+
+
+def test_a_chance_and_a_level_that_print_alike_get_more_digits() -> None:
+    close = check_difference(gate(), gap(0.0321), LOOK)
+    assert close.passed
+    assert close.words.endswith("p = 0.00187439 where 0.00192308 is needed"), "not 0.0019 where 0.0019 is needed"
 
 
 def test_limits_of_cost_hold_where_they_are_set() -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from registry.tiny import tiny_tagger
+from tagscale.registry import cost
 from tagscale.registry.cost import cost_of
 from tagscale.registry.profile import MOST_EMBEDDED, MOST_TRACKS, PROFILE, Profile, profile_of
 from tagscale.registry.tagger import AudioTagger
@@ -87,6 +88,13 @@ def test_a_damaged_one_is_named(tmp_path: Path, content: str, problem: str) -> N
     (tmp_path / "tagger" / PROFILE).write_text(content)
     with pytest.raises(TagscaleError, match=f"{PROFILE}: damaged .*{problem}.*register the run again"):
         AudioTagger.load(tmp_path / "tagger")
+
+
+def test_a_machine_that_slows_down_makes_no_tagger_faster_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter(range(2 * (1 + cost.TURNS)))
+    monkeypatch.setattr(cost, "_seconds", lambda *_: 1.0 if next(calls) <= cost.TURNS else 2.0)
+    ours, theirs = cost.costs_of(tiny_tagger(), tiny_tagger())
+    assert ours.ms_per_song == theirs.ms_per_song == 1000
 
 
 def test_what_a_version_weighs_is_without_its_profile() -> None:

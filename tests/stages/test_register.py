@@ -330,7 +330,20 @@ def test_champion_with_other_tags_keeps_its_place(champion: TinyStudy) -> None:
     stranger = make_study(champion.root.parent / "strange", seed=3, tags=("techno", "folk"))
     outcome = registered(stranger)
     assert outcome["alias"] == CHALLENGER
-    assert "none of them shared" in outcome["reason"]
+    assert "none of them shared; `tagscale promote 2 --force --why TEXT` decides by hand" in outcome["reason"]
+
+
+def test_a_candidate_without_a_tag_of_the_champion_is_no_champion_by_itself(champion: TinyStudy) -> None:
+    fewer = make_study(champion.root.parent / "fewer", seed=6, tags=("rock", "folk"), tracks=TRACKS)
+    fewer.set_skill("spectrogram", STRONG)
+    outcome = registered(fewer)
+    assert outcome["alias"] == CHALLENGER
+    assert outcome["reason"].startswith(
+        "the candidate lacks 2 tags of the champion: jazz, energy (compared without 1 tag that"
+    )
+    assert look_records(Registry.open(NAME)) == []
+    page = (fewer.root / "registration" / "gate.html").read_text()
+    assert "Who reads these tags would miss them" in page
 
 
 def test_champion_that_cannot_be_read_keeps_its_place_and_is_named(champion: TinyStudy) -> None:
@@ -446,8 +459,8 @@ def test_a_smaller_model_replaces_the_champion_where_it_is_not_worse(
     gate = {"rule": "non_inferior", "margin": 0.2, "reasons": ["smaller"]}
     alike = registered(another(study, 1, 3.0), with_gate(study, **gate))
     assert re.match(r"not worse by 0\.2 in PR-AUC: .*; none of the reasons holds \(smaller\)", alike["reason"])
-    sizes = iter((1.0, 2.0))  # of the candidate, and of the champion
-    monkeypatch.setattr(judgement, "cost_of", lambda _: Cost(1.0, next(sizes), "here"))
+    costs = [Cost(1.0, 1.0, "here"), Cost(1.0, 2.0, "here")]  # of the candidate, and of the champion
+    monkeypatch.setattr(judgement, "costs_of", lambda *_: costs)
     outcome = registered(another(study, 2, 3.0), with_gate(study, **gate))
     assert outcome["alias"] == CHAMPION
     assert outcome["reason"].endswith("reason: smaller")

@@ -14,7 +14,7 @@ from tagscale import SAMPLE_RATE
 from tagscale.registry.tagger import AudioTagger
 
 SONG_SECONDS = 30
-TURNS = 3  # after one that warms up; the fastest counts, as others may use the machine meanwhile
+TURNS = 5  # after one that warms up; the fastest counts, as others may use the machine meanwhile
 CPU = "one CPU thread"
 TIME, SIZE, PLACE = "tagscale.ms_per_song", "tagscale.megabytes", "tagscale.ms_measured_on"  # tags of a version
 
@@ -35,13 +35,26 @@ class Cost:
 
 def cost_of(tagger: AudioTagger) -> Cost:
     """Measure a tagger on one thread of this machine, or on its GPU where predictions run there."""
+    return costs_of(tagger)[0]
+
+
+def costs_of(*taggers: AudioTagger) -> list[Cost]:
+    """Measure taggers in turn, so that what the machine does beside falls on all of them."""
     samples = np.random.default_rng(0).normal(0, 3000, SONG_SECONDS * SAMPLE_RATE).astype(np.int16)
-    with threadpool_limits(1), _network_on_one_thread(tagger) as place:
-        times = [_seconds(tagger, samples) for _ in range(1 + TURNS)][1:]
+    times: list[list[float]] = [[] for _ in taggers]
+    places = [""] * len(taggers)
+    for _ in range(1 + TURNS):
+        for number, tagger in enumerate(taggers):
+            with threadpool_limits(1), _network_on_one_thread(tagger) as places[number]:
+                times[number].append(_seconds(tagger, samples))
+    each = zip(taggers, times, places, strict=True)
+    return [Cost(1000 * min(seconds[1:]), _megabytes(tagger), place) for tagger, seconds, place in each]
+
+
+def _megabytes(tagger: AudioTagger) -> float:
     with tempfile.TemporaryDirectory() as folder:
         replace(tagger, profile=None).save(Path(folder) / "tagger")  # which no tag needs
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    return Cost(1000 * min(times), size / 1e6, place)
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
 
 
 def cost_words(tags: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 The conditions, in their order. Those before the look read no label of the test part:
 
     cost        the limits on milliseconds and megabytes
+    tags        the candidate has every tag of the champion
     validation  the candidate is ahead of the champion on the validation part
     looks       the test part is not used up
     floor       on the test part, not below the models that stand for the least that is worth using
@@ -29,12 +30,14 @@ from tagscale.params.blocks import GateParams
 from tagscale.registry.cost import Cost
 from tagscale.registry.looks import REMEDY, Look
 from tagscale.registry.paired import CONFIDENCE, Gap
+from tagscale.runtime.words import counted
 
 BASELINE, CONSTANT = "baseline", "constant"  # of registry.gate.floor; others are names of models
 CHAMPION = "the champion"
 FIRST = "the first champion: there was none to compare with"
 VACANT = "the alias `champion` is missing, so version {}, the last champion that still exists, counts as the champion"
 LOST = "the alias `champion` is missing, and no version that was champion is left to compare with"
+NAMED = 12  # tags in a sentence
 SMALLER = 0.95  # a model is smaller, or faster, where it has at most this share of the champion's megabytes, or time
 
 
@@ -139,6 +142,19 @@ def check_cost(gate: GateParams, cost: Mapping[str, float]) -> list[Check]:
     return checks
 
 
+def check_tags(champion: Mapping[str, str], candidate: Mapping[str, str]) -> Check:
+    """Whether who reads the champion's tags still gets them all.
+
+    Args:
+        champion, candidate: tag -> classification | regression
+    """
+    lost = [tag for tag, kind in champion.items() if candidate.get(tag) != kind]
+    if not lost:
+        return Check("tags", True, f"the candidate has all {counted(len(champion), 'tag')} of the champion")
+    named = f"{', '.join(lost[:NAMED])}{' ...' * (len(lost) > NAMED)}"
+    return Check("tags", False, f"the candidate lacks {counted(len(lost), 'tag')} of the champion: {named}")
+
+
 def check_validation(gate: GateParams, gap: Gap | None) -> Check:
     """Whether a look is worth its price: one at a candidate that is behind on the validation part is not."""
     if gap is None:
@@ -198,9 +214,10 @@ def check_difference(gate: GateParams, gap: Gap | None, look: Look, reasons: Seq
     chance, label = gap.p(gate.bar), METRICS[gap.metric].label
     proven = chance <= look.level
     low, high = gap.interval()
+    digits = 2 if f"{chance:.2g}" != f"{look.level:.2g}" else 6  # that tell the two apart
     words = (
         f"{compared(gap, CHAMPION)} ({CONFIDENCE:.0%} interval {low:+.4f} to {high:+.4f}), p = "
-        f"{chance:.2g} where {look.level:.2g} is needed"
+        f"{chance:.{digits}g} where {look.level:.{digits}g} is needed"
     )
     if gate.rule == "superior":
         asked = f"better by more than {gate.margin:g}" if gate.margin else "better"

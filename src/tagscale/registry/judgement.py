@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tagscale.registry.cost import SIZE, TIME, cost_of
+from tagscale.registry.cost import SIZE, TIME, costs_of
 from tagscale.registry.gate import (
     VACANT,
     Check,
@@ -19,6 +19,7 @@ from tagscale.registry.gate import (
     check_floor,
     check_guard,
     check_looks,
+    check_tags,
     check_validation,
     reasons_of,
 )
@@ -138,6 +139,7 @@ class _Case:
             self.checks.append(Check("champion", False, str(error)))
             return
         self.notes += notes
+        self.checks.append(check_tags(self.theirs.kinds, self.tagger.kinds))
         self.validation = self.trial.compare(self.rival, "valid").overall(self.trial.metric)
         self.checks.append(check_validation(self.gate, self.validation))
 
@@ -184,7 +186,8 @@ class _Case:
             return []
         ours, theirs = self.version.tags, self.champion.tags
         newer = any(ours.get(key) != theirs.get(key) for key in TRAINING_DATA)
-        return reasons_of(cost_of(self.tagger), cost_of(self.theirs), newer)
+        cost, of_champion = costs_of(self.tagger, self.theirs)
+        return reasons_of(cost, of_champion, newer)
 
     def _power(self, compared: Gap | None) -> dict[str, Any]:
         """What a look can show, by the error of the nearest difference that is known."""

@@ -33,6 +33,7 @@ from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Version
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import run_name
+from tagscale.runtime.words import counted
 from tagscale.store.read import Store
 from tagscale.study.grid import Study, best_run
 from tagscale.study.tables import read_decisions, read_predictions
@@ -179,26 +180,22 @@ class Trial:
             tagger, _ = load_version(champion.name, champion.number)
         except TagscaleError as error:
             raise CannotBeScored(f"the champion, version {champion.number}, cannot be scored: {error}") from None
+        by_hand = f"`tagscale promote {candidate.number} --force --why TEXT` decides by hand"
         folds = folds_of(tagger.scorer)
         same_folds = candidate.tags.get(FOLDS) == champion.tags.get(FOLDS) is not None
         if folds and not (same_folds and folds == self.parts.folds):
             present = f"in {self.parts.folds} folds of other settings" if self.parts.folds else "not in folds"
             raise CannotBeScored(
                 f"the champion is the mean of {folds} models, a fold each, and the present partition is {present}: its "
-                "models may have learned from the test tracks, so it is not scored; `tagscale promote --force --why "
-                "TEXT` decides by hand"
+                f"models may have learned from the test tracks, so it is not scored; {by_hand}"
             )
         shared = [tag for tag in self.parts.tags if tagger.kinds.get(tag) == self.kinds[tag]]
         if not shared:
-            raise CannotBeScored(
-                "the champion was trained for other tags, none of them shared; `tagscale promote --force --why TEXT` "
-                "decides by hand"
-            )
+            raise CannotBeScored(f"the champion was trained for other tags, none of them shared; {by_hand}")
         same = same_test(candidate.tags, champion.tags)
         kept = _evaluated(champion) if same else None
-        notes = (
-            [] if len(shared) == len(self.parts.tags) else [f"{len(shared)} of {len(self.parts.tags)} tags are shared"]
-        )
+        new = len(self.parts.tags) - len(shared)
+        notes = [f"compared without {counted(new, 'tag')} that the champion does not have"] if new else []
         if kept is None:
             origin = "" if same else "comes from another partition and "
             doubt = "" if same or folds else ", perhaps on tracks that it learned from"

@@ -21,6 +21,8 @@ KEY = "right of the dashed line: the candidate is better\nbars: 95 % intervals o
 STEPS = {  # what to do, by the first condition that failed
     "cost": "Register a smaller or faster model, or raise the limit in registry.gate: `tagscale register` then judges "
     "this version again.",
+    "tags": "Who reads these tags would miss them: find out why the data lost them (`validate` names tags with too few "
+    "positives). Where they may go, a person decides: `tagscale promote {version} --force --why TEXT`.",
     "champion": "No comparison is possible here. A person decides: `tagscale promote {version} --force --why TEXT`.",
     "validation": "Nothing was spent. The next candidate is compared again; a gain needs other data or another model.",
     "looks": "Draw a new test part: tracks of new artists, or another `partition.seed`. There the first candidate is "
