@@ -165,7 +165,7 @@ def make_one_class(project: Path) -> None:
 
 
 def make_reserved(project: Path) -> None:
-    for kind in ("jazz", "title"):
+    for kind in ("jazz", "title "):
         write_sound(project / "music" / kind / "1.wav", 0)
 
 
@@ -178,7 +178,7 @@ def make_reserved(project: Path) -> None:
         (make_table, ["music", "--name", "x", "--preset", "owm"], "presets/owm.yaml: no such preset. In presets/: own"),
         (make_table, ["music", "--name", "x"], "tracks.csv: missing column `artist`"),
         (make_one_class, ["music", "--name", "x"], "neither a tracks.csv nor a folder of audio for each of two"),
-        (make_reserved, ["music", "--name", "x"], "music/title: no class can have this name. Rename the folder."),
+        (make_reserved, ["music", "--name", "x"], "music/title : no class can have this name. Rename the folder."),
     ],
 )
 def test_errors(project: Path, capsys: pytest.CaptureFixture[str], make: Any, words: list[str], message: str) -> None:

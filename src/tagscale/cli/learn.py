@@ -21,6 +21,7 @@ from tagscale.cli.use import PRESETS, USE, preset_file
 from tagscale.params.load import Params, laid_over, parse, read_yaml
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
+from tagscale.runtime.names import normalised
 from tagscale.runtime.project import shipped
 
 app = typer.Typer()
@@ -93,7 +94,7 @@ def _write_table(folder: Path, work: Path) -> None:
             f"{folder}: neither a {TABLE} nor a folder of audio for each of two or more classes; found "
             f"{len(classes)} folder(s). Add one of both (README, Your own data)."
         )
-    if reserved := [path.name for path in classes if path.name in RESERVED]:
+    if reserved := [path.name for path in classes if normalised(path.name) in RESERVED]:
         raise TagscaleError(f"{folder / reserved[0]}: no class can have this name. Rename the folder.")
     rows = []
     for one in classes:

@@ -97,9 +97,10 @@ def test_words_that_come_back_are_a_category() -> None:
     ("words", "because"),
     [
         (["jazz, calm", "jazz", "calm"], "lists, as `jazz, calm`: give each of their words a column of 0 and 1"),
+        (["60", "180.5", "90"], "numbers from 60 to 180.5: a tag needs them scaled to 0 to 1; if its 3 different"),
         (["1", "2", "rock"], "if its 3 different values are classes, tags.yaml can say `kind: category`"),
     ],
-    ids=["lists", "codes"],
+    ids=["lists", "numbers", "codes"],
 )
 def test_what_could_be_classes_but_is_no_tag_says_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], because: str

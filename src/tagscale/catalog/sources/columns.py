@@ -172,6 +172,8 @@ def _kind_of(cells: pd.Series) -> tuple[str, str]:
     outside = ~((numbers >= 0) & (numbers <= 1))
     if outside.any():
         because = f"holds `{str(filled.iloc[int(outside.argmax())])[:40]}`, no number from 0 to 1"
+        if np.isfinite(numbers).all():
+            because = f"numbers from {numbers.min():g} to {numbers.max():g}: a tag needs them scaled to 0 to 1"
         classes = f"; if its {len(words)} different values are classes, tags.yaml can say `kind: category`"
         return "ignore", because + (classes if recurring else "")
     if np.isin(numbers, (0, 1)).all():
