@@ -1,5 +1,6 @@
 """`tagscale serve` as its clients meet it: one server, real requests, and the end of it."""
 
+import base64
 import io
 import json
 import os
@@ -103,7 +104,9 @@ def test_all_forms_of_a_request_give_the_same(server: Running, audio: dict[str, 
     raw = server.ask("/tag?name=a.wav", good, "audio/wav")
     curl = server.ask("/tag", good, "application/x-www-form-urlencoded")  # of --data-binary
     record = server.ask("/tag", {"files": [{"name": "a.wav", "audio": as_text(good)}]})
-    for answer in (raw, curl, record):
+    wrapped = server.ask("/tag?model=", {"files": [{"audio": base64.encodebytes(good).decode()}]})
+    of_browser = server.ask("/tag", {"files": [{"audio": f"data:audio/wav;base64,{as_text(good)}"}]})
+    for answer in (raw, curl, record, wrapped, of_browser):
         assert answer.content["results"][0]["scores"] == pytest.approx(scores, abs=1e-5)
     assert raw.content["results"][0]["name"] == record.content["results"][0]["name"] == "a.wav"
     v2 = server.ask(f"/v2/models/{MODEL}/infer", {"id": "7", "inputs": [tensor(good, b"words")]})
@@ -202,7 +205,7 @@ def test_a_browser_gets_the_page(server: Running, audio: dict[str, bytes], tmp_p
         (b'{"file": 1}', "application/json", 400, "holds no files"),
         (b'{"files": []}', "application/json", 400, "No recordings"),
         (b'{"files": [{"audio": "a"}]}', "application/json", 422, "no base64"),
-        (b'{"files": [{"audio": null, "name": "\\ud800"}]}', "application/json", 422, "expected base64"),
+        (b'{"files": [{"audio": null, "name": "\\ud800"}]}', "application/json", 422, "expected base64, found nothing"),
         (b'{"files": [{}, {}, {}, {}]}', "application/json", 400, "3 at most"),
         (b"--x\r\n", "multipart/form-data; boundary=x", 400, "No recordings"),
         (b"broken", "multipart/form-data", 400, "boundary"),
@@ -219,6 +222,7 @@ def test_other_protocols_refuse_in_the_same_form(server: Running) -> None:
     assert server.ask(f"/v2/models/{MODEL}/infer", {"inputs": []}).status == 400
     assert server.ask("/v2/models/nobody/infer", {"inputs": [tensor(b"a")]}).status == 404
     assert server.ask("/invocations", {"dataframe_records": [{"sound": ""}]}).status == 400
+    assert server.ask("/invocations", {"inputs": []}).content == {"error": "No recordings in this request."}
     assert server.ask("/invocations", b"a", "audio/mpeg").status == 415
     assert "error" in server.ask("/nowhere").content
     assert server.ask("/models", {}).status == 405, "LitServe's own routes, which take files by name, are gone"

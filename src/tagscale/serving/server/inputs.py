@@ -50,6 +50,8 @@ async def recordings(request: Request, folder: Path, most: int) -> list[Recordin
 async def _of_form(request: Request, folder: Path, most: int) -> list[Recording]:
     async with request.form(max_files=most, max_fields=most) as form:
         files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
+        if not files:
+            raise HTTPException(400, f"No recordings in this form. Expected {EXPECTED}.")
         check_number(files, most)
         result = []
         for number, file in enumerate(files):
@@ -67,10 +69,14 @@ async def of_texts(texts: Sequence[tuple[str, Any]], folder: Path, most: int) ->
 
 
 def _of_text(name: str, text: Any, file: Path) -> Recording:
+    """Line breaks, as `base64` and e-mail put them in, and the `data:` of browsers are taken; other letters are not."""
     if not isinstance(text, str):
-        return Recording(name, error=f"its audio is no text: expected base64, found {type(text).__name__}")
+        kind = "nothing" if text is None else type(text).__name__
+        return Recording(name, error=f"its audio is no text: expected base64, found {kind}")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
     try:
-        file.write_bytes(base64.b64decode(text, validate=True))
+        file.write_bytes(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError) as error:
         return Recording(name, error=f"its audio is no base64 ({error})")
     return Recording(name, file)
@@ -79,7 +85,7 @@ def _of_text(name: str, text: Any, file: Path) -> Recording:
 def check_number(files: Sequence[Any], most: int) -> None:
     """Raises HTTPException where a request has no recordings, or too many."""
     if not files:
-        raise HTTPException(400, f"No recordings in this request. Expected {EXPECTED}.")
+        raise HTTPException(400, "No recordings in this request.")
     if len(files) > most:
         raise HTTPException(400, f"{len(files)} recordings in a request; this server takes {most} at most.")
 

@@ -42,7 +42,7 @@ class Service:
         if not loaded:
             raise HTTPException(503, "The model is not loaded yet.", {"Retry-After": str(RETRY_SECONDS)})
         for model in loaded if name else loaded[:1]:
-            if name is None or name in (model["name"], model["model"], f"{model['model']}/{model['version']}"):
+            if not name or name in (model["name"], model["model"], f"{model['model']}/{model['version']}"):
                 return model
         known = ", ".join(model["name"] for model in loaded)
         raise HTTPException(404, f"No model {name!r} is loaded here; there: {known}.")
