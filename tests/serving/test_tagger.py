@@ -66,7 +66,11 @@ def test_a_file_its_bytes_and_its_samples_are_one_recording(tagger: Tagger, file
         (np.full(RATE, np.nan), RATE, "values that are no numbers"),
         (np.full(RATE, 2000.0), RATE, "values beyond full scale"),
         (np.zeros((RATE, 2)), RATE, r"44100 channels: expected \(channels, n\)"),
-        (np.zeros((2, 2, 2)), RATE, r"shape \(2, 2, 2\) of float64; expected numbers, \(n,\) or \(channels, n\)"),
+        (
+            np.zeros((2, 2, 2)),
+            RATE,
+            r"shape \(2, 2, 2\) of float64; expected floats in \[-1, 1\] or int16, as \(n,\) or \(channels, n\)",
+        ),
         (np.array(["a"]), RATE, r"shape \(1,\) of <U1"),
         (np.zeros(0), RATE, "no samples"),
         (np.zeros(RATE), RATE, "silent: -120.0 dBFS"),
@@ -108,6 +112,20 @@ def test_many_come_in_order_and_a_bad_one_ends_nothing(tagger: Tagger, file: Pat
     assert list(tagger.tag_all([])) == []
 
 
+def test_what_is_no_recording_ends_nothing(tagger: Tagger, file: Path) -> None:
+    """Not even what cannot be handed to another process, as an open file."""
+    with open(file, "rb") as opened:
+        odd: list[Any] = [opened, [[0.1, 0.2], [0.3]], np.zeros(9, np.uint8), memoryview(file.read_bytes())]
+        *wrong, good = tagger.tag_all(odd, 16_000)
+    reasons = [str(tags.error) for tags in wrong]
+    assert reasons[0] == "BufferedReader in place of a path, bytes or samples"
+    assert reasons[1].startswith("no samples can be made of it (setting an array element")
+    assert reasons[2] == "shape (9,) of uint8; expected floats in [-1, 1] or int16, as (n,) or (channels, n)"
+    assert (good.error, good.name) == (None, "bytes")
+    with pytest.raises(TypeError, match="tag_all takes many recordings, as \\[audio\\]; found str"):
+        next(tagger.tag_all(str(file)))
+
+
 def test_results_as_frames(tagger: Tagger, file: Path) -> None:
     tags = tagger.tag(file)
     frame = tags.to_frame()
@@ -129,8 +147,10 @@ def test_results_as_frames(tagger: Tagger, file: Path) -> None:
     finer = tagger.taggram(file, hop_seconds=0.25)
     assert np.allclose(np.diff(finer.times)[:-1], 0.25)
     assert finer.times[-1] + finer.window_seconds / 2 == pytest.approx(tags.facts["source_seconds"], abs=1e-3)
-    for hop in (0, float("nan"), float("inf")):
-        with pytest.raises(tagscale.TagscaleError, match=f"hop_seconds: found {hop:g}, expected seconds above 0"):
+    for hop in (0, 1e-9, float("nan"), float("inf")):
+        with pytest.raises(
+            tagscale.TagscaleError, match=f"hop_seconds: found {hop:g}, expected 6.25e-05 s, one sample"
+        ):
             tagger.taggram(file, hop_seconds=hop)
 
 

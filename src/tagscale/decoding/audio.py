@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,19 +24,36 @@ def decode_audio(audio: Audio, sample_rate: int | None = None, longest: float = 
     Raises:
         AudioError: as `decode` and `decode_samples`, samples without a rate, or none of these forms.
     """
-    if isinstance(audio, str | os.PathLike):
-        return decode(Path(audio), longest)
-    if isinstance(audio, bytes | bytearray | memoryview):
-        return _decode_bytes(bytes(audio), longest)
-    if np.ndim(audio) == 0:
-        reason = f"{type(audio).__name__} in place of a path, bytes or samples"
-        raise AudioError(Path(name_of(audio)), reason)
+    form = form_of(audio)
+    if isinstance(form, bytes):
+        return _decode_bytes(form, longest)
+    if not isinstance(form, np.ndarray):
+        return decode(Path(form), longest)
     if sample_rate is None:
         raise AudioError(Path(name_of(audio)), "samples without a rate; expected sample_rate, in Hz")
-    return decode_samples(np.asarray(audio), sample_rate, name_of(audio), longest)
+    return decode_samples(form, sample_rate, name_of(audio), longest)
 
 
-def name_of(audio: Audio) -> str:
+def form_of(audio: Any) -> Audio:
+    """A recording as a path, bytes or an array, all of which another process can take.
+
+    Raises:
+        AudioError: it is none of these, nor can samples be made of it.
+    """
+    if isinstance(audio, str | os.PathLike):
+        return os.fspath(audio)
+    if isinstance(audio, bytes | bytearray | memoryview):
+        return bytes(audio)
+    try:
+        samples = np.asarray(audio)
+    except (TypeError, ValueError, RuntimeError) as error:  # of a list of rows that differ, or of another library
+        raise AudioError(Path(name_of(audio)), f"no samples can be made of it ({error})") from None
+    if samples.ndim == 0:
+        raise AudioError(Path(name_of(audio)), f"{type(audio).__name__} in place of a path, bytes or samples")
+    return samples
+
+
+def name_of(audio: Any) -> str:
     """What a recording is called: its path, "bytes" or "samples"."""
     if isinstance(audio, str | os.PathLike):
         return os.fspath(audio)

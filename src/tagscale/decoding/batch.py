@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tagscale.decoding.audio import Audio, decode_audio
+from tagscale.decoding.audio import Audio, decode_audio, form_of, name_of
 from tagscale.decoding.decode import MAX_SECONDS, Decoded, decode
 from tagscale.decoding.opened import AudioError, Unavailable, open_file
 from tagscale.runtime.machine import cores
@@ -63,6 +64,13 @@ class Outcome:
     source: Source | None = None
 
 
+@dataclass(frozen=True)
+class _NoAudio:
+    """What is no recording, and so nothing to hand to another process; with the reason."""
+
+    reason: str
+
+
 def decode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[tuple[Job, Outcome]]:
     """Decode files in `workers` processes, all cores by default.
 
@@ -76,16 +84,18 @@ def decode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[tupl
 
 def decode_each(
     audios: Iterable[Audio], sample_rate: int | None = None, longest: float = MAX_SECONDS, workers: int | None = None
-) -> Iterator[tuple[Audio, Decoded | str]]:
-    """Decode recordings of any kind as `decode_all` decodes files: in order, each with its samples or a reason.
+) -> Iterator[tuple[str, Decoded | str]]:
+    """Decode recordings of any kind as `decode_all` decodes files: the name of each, in order, and samples or a reason.
 
     Args:
         sample_rate: Hz, of arrays
         longest: seconds that a recording may last
     """
     attempt = partial(_attempt_one, sample_rate=sample_rate, longest=longest)
-    for audio, answer in answers(attempt, audios, workers or cores(), prepare=silence, seconds=_patience_for):
-        yield audio, reason_of(answer) if isinstance(answer, Lost) else answer
+    for audio, answer in answers(
+        attempt, map(_form_of, audios), workers or cores(), prepare=silence, seconds=_patience_for
+    ):
+        yield name_of(audio), reason_of(answer) if isinstance(answer, Lost) else answer
 
 
 def reason_of(lost: Lost) -> str:
@@ -99,7 +109,7 @@ def _patience(job: Job) -> float:
     return _patience_for(job.path)
 
 
-def _patience_for(audio: Audio) -> float:
+def _patience_for(audio: Any) -> float:
     try:
         return patience(Path(audio).stat().st_size if isinstance(audio, str | Path) else len(audio))
     except (OSError, ValueError, TypeError):  # decoding says what is wrong
@@ -111,7 +121,16 @@ def patience(size: int) -> float:
     return SECONDS_AT_LEAST + size / BYTES_PER_SECOND
 
 
-def _attempt_one(audio: Audio, sample_rate: int | None, longest: float) -> Decoded | str:
+def _form_of(audio: Audio) -> Audio | _NoAudio:
+    try:
+        return form_of(audio)
+    except AudioError as error:
+        return _NoAudio(error.reason)
+
+
+def _attempt_one(audio: Audio | _NoAudio, sample_rate: int | None, longest: float) -> Decoded | str:
+    if isinstance(audio, _NoAudio):
+        return audio.reason
     try:
         return decode_audio(audio, sample_rate, longest)
     except AudioError as error:

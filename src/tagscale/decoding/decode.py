@@ -122,7 +122,8 @@ def decode_samples(samples: np.ndarray, rate: int, name: str = "samples", longes
     path, frames = Path(name), np.atleast_2d(samples).T
     _check_rate(path, rate)
     if frames.ndim != 2 or frames.dtype.kind not in "fi":
-        raise AudioError(path, f"shape {np.shape(samples)} of {frames.dtype}; expected numbers, (n,) or (channels, n)")
+        expected = "floats in [-1, 1] or int16, as (n,) or (channels, n)"
+        raise AudioError(path, f"shape {np.shape(samples)} of {frames.dtype}; expected {expected}")
     if frames.dtype.kind == "i" and frames.dtype.itemsize > 4:  # what NumPy makes of any integers
         raise AudioError(path, f"{frames.dtype}, whose full scale nobody knows; expected floats in [-1, 1], or int16")
     if frames.shape[1] > MAX_CHANNELS:

@@ -94,12 +94,18 @@ class Tagger:
 
         Args:
             sample_rate: Hz, of all arrays among them
+        Raises:
+            TypeError: one recording in place of many, as a path, whose letters would be taken for paths.
         """
+        if isinstance(audios, str | bytes | os.PathLike):
+            raise TypeError(
+                f"tag_all takes many recordings, as [audio]; found {type(audios).__name__}. `tag` takes one."
+            )
         names = deque[str]()
 
         def decoded() -> Iterator[Decoded | str]:
-            for audio, one in decode_each(audios, sample_rate, self.audio.longest):
-                names.append(name_of(audio))
+            for name, one in decode_each(audios, sample_rate, self.audio.longest):
+                names.append(name)
                 yield one
 
         for tags in self.audio.hear_each(decoded()):

@@ -146,7 +146,7 @@ class Scorer(ABC):
         seconds, step = self.excerpts
         step = step if hop_seconds is None else hop_seconds
         if not math.isfinite(step) or round(step * SAMPLE_RATE) < 1:
-            raise TagscaleError(f"hop_seconds: found {step:g}, expected seconds above 0.")
+            raise TagscaleError(f"hop_seconds: found {step:g}, expected {1 / SAMPLE_RATE:g} s, one sample, or more.")
         return windows_of((0, samples), round(seconds * SAMPLE_RATE), round(step * SAMPLE_RATE))
 
     def windows(self, samples: np.ndarray, hop_seconds: float | None = None) -> tuple[np.ndarray, np.ndarray]:
