@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             elif left < LEAST:
                 outcomes[part.name] = Outcome(f"left out: {max(0.0, left):.0f} s of {options.budget:g} s were left")
             else:
-                outcomes[part.name] = outcome(part, place, min(left, part.limit) if device == "cuda" else left)
+                outcomes[part.name] = outcome(part, place, left)
             if out:
                 turns.write(out, page(outcomes, facts, time.monotonic() - begin))
     print(page(outcomes, facts, time.monotonic() - begin), end="")
@@ -128,8 +128,13 @@ class Outcome:
     failed: bool = False
 
 
-def outcome(part: Part, place: Place, limit: float) -> Outcome:
-    """Run a part in a process group of its own, and end the group when the part is through or its time is over."""
+def outcome(part: Part, place: Place, left: float) -> Outcome:
+    """Run a part in a process group of its own, and end the group when the part is through or its time is over.
+
+    Args:
+        left: seconds that all parts have left
+    """
+    limit = min(left, part.limit) if place.device == "cuda" else left
     ours, theirs = get_context("fork").Pipe(duplex=False)
     process = get_context("fork").Process(target=_run, args=(theirs, part, place))
     begin = time.monotonic()
@@ -137,6 +142,8 @@ def outcome(part: Part, place: Place, limit: float) -> Outcome:
     theirs.close()
     try:
         if not ours.poll(limit):
+            if limit < part.limit:
+                return Outcome(f"left out: not through in the {limit:.0f} s that were left")
             return Outcome(f"failed: ended after {limit:.0f} s, which is its limit", failed=True)
         kind, content = ours.recv()
     except EOFError:

@@ -112,6 +112,11 @@ def test_a_part_that_ends_badly_is_named_and_the_next_one_runs(tmp_path: Path, r
     assert "## Second\n\na line\n" in page
 
 
+def test_a_part_for_which_too_little_time_was_left_has_not_failed(tmp_path: Path) -> None:
+    result = gpu.outcome(gpu.Part("part", 60, lambda place: time.sleep(60)), place(tmp_path), 0.2)
+    assert (result.failed, result.text) == (False, "left out: not through in the 0 s that were left")
+
+
 def test_what_a_part_starts_ends_with_it(tmp_path: Path) -> None:
     def run(place: Any) -> list[str]:
         child = os.fork()
