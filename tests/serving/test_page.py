@@ -273,7 +273,7 @@ def tagged(page: Page, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_song_is_heard_played_and_corrected(site: Site, page: Page, tmp_path: Path) -> None:
-    file = tmp_path / "<img src=x onerror=alert(1)>.wav"
+    file = tmp_path / "<img src=x onerror=alert(1)>\u202egnp.wav"
     file.write_bytes(wav(SONGS[1]))
     page.choose_file("#file", file)
     tagged(page, "<img")
@@ -285,7 +285,8 @@ def test_a_song_is_heard_played_and_corrected(site: Site, page: Page, tmp_path: 
         "genre",
         "other",
     ]
-    assert "is tagged: " in page.value("document.querySelector('#status').textContent")
+    said = page.value("document.querySelector('#status').textContent")
+    assert said.startswith(f"\u2068{file.name}\u2069 is tagged: "), "its name turns no word behind it round"
     blue = "[...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
     blue = f"(canvas => {blue}.filter((value, i, all) => i % 4 === 2 && value > all[i - 2] + 40).length)"
     assert page.value(f"{blue}(taggram)") > 500
@@ -315,7 +316,7 @@ def test_a_song_is_heard_played_and_corrected(site: Site, page: Page, tmp_path: 
     page.write("=Ada")
     page.press("Enter")
     page.wait("!document.querySelector('#correct').open")
-    assert "Recorded: rock of <img" in page.value("document.querySelector('#status').textContent")
+    assert "Recorded: rock of \u2068<img" in page.value("document.querySelector('#status').textContent")
     row = site.rows()[-1]
     assert (row["who"], row["track_id"], row["tag"], row["value"]) == ("'=Ada", "t1", "rock", "0")
     labels = corrected(Catalog.load(site.data / "catalog"), site.corrections)[0].labels
@@ -397,7 +398,7 @@ def test_what_cannot_be_tagged_is_said_and_a_recording_can(page: Page, tmp_path:
     ]:
         (tmp_path / name).write_bytes(content)
         page.choose_file("#file", tmp_path / name)
-        said = page.wait(f"problem.textContent.startsWith('{name}: ') && problem.textContent")
+        said = page.wait(f"problem.textContent.startsWith('\u2068{name}\u2069: ') && problem.textContent")
         assert any(one in said for one in reason.split("|"))
         assert page.value("view.hidden && !problem.hidden")
     (tmp_path / "short.wav").write_bytes(wav(SONGS[1][:16_000]))
@@ -405,7 +406,7 @@ def test_what_cannot_be_tagged_is_said_and_a_recording_can(page: Page, tmp_path:
     tagged(page, "short.wav")
     assert "33% of the window of 1.5 s is padding" in page.value("warnings.textContent")
     page.go(page.value("fragment() && location.href"))
-    assert "This link is of a file, short.wav" in page.wait(
+    assert "This link is of a file, \u2068short.wav\u2069," in page.wait(
         "state.linked && document.querySelector('#status').textContent"
     )
     (tmp_path / "other.wav").write_bytes(wav(SONGS[2]))
