@@ -1,6 +1,7 @@
 """The gate's conditions: what passes, what is held back, and in which words."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +23,7 @@ from tagscale.registry.gate import (
 )
 from tagscale.registry.looks import Look
 from tagscale.registry.paired import Gap
-from tagscale.registry.trial import same_test
+from tagscale.registry.trial import Trial, same_test
 from tagscale.runtime.errors import TagscaleError
 
 TEST = {"tagscale.partition_hash": "p", "tagscale.dataset_hash": "d", "tagscale.hop_seconds": "3.0"}
@@ -157,6 +158,18 @@ def test_a_verdict_passes_where_all_conditions_hold_and_names_those_that_fail() 
         "limit": 0.0,
         "gap": None,
     }
+
+
+def test_no_gain_beyond_perfect_is_foretold() -> None:
+    part = SimpleNamespace(artists=lambda _: 25, params=SimpleNamespace(registry=SimpleNamespace(gate=gate())))
+
+    def gains(other: float, metric: str) -> list[str]:
+        known = Gap(metric, other, other, 0.0, 0.01, 24)
+        return list(Trial.foresight(cast(Any, part), 0.05, known, "test", "")["chances"])
+
+    assert gains(0.4, "pr_auc") == gains(0.3, "rmse") == ["0.01", "0.02", "0.05"]
+    assert gains(0.975, "pr_auc") == gains(0.025, "rmse") == ["0.01", "0.02"]
+    assert gains(0.995, "pr_auc") == []
 
 
 @pytest.mark.parametrize("changed", sorted(TEST))

@@ -20,6 +20,7 @@ from tagscale import POSITIVE
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import Resampled
 from tagscale.evaluation.decisions import Decisions
+from tagscale.evaluation.metrics import METRICS
 from tagscale.models.spec import label_of, role_of
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
@@ -224,7 +225,9 @@ class Trial:
             return {}
         error = gap.error * float(np.sqrt(self.artists(part) / here))  # of a mean, as the root of the artists
         bar, degrees = self.params.registry.gate.bar, min(gap.degrees, here - 1)
-        gains = (0.0, *GAINS) if bar < 0 else GAINS
+        metric = METRICS[gap.metric]
+        room = metric.sign * (metric.best - gap.other)  # no gain leads beyond perfect
+        gains = [gain for gain in ((0.0, *GAINS) if bar < 0 else GAINS) if gain <= room]
         chances = {f"{gain:g}": round(power(gain - bar, error, degrees, level), 4) for gain in gains}
         return {"artists": here, "error": round(error, 6), "level": level, "chances": chances, "from": where}
 

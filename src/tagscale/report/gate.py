@@ -114,8 +114,10 @@ def power_words(power: dict[str, Any]) -> str:
 
     >>> power_words({"artists": 25, "chances": {"0.02": 0.25, "0.05": 0.97}})
     'With this test part (25 artists) a true gain of 0.02 passes one night in 4, of 0.05 nearly always.'
+    >>> power_words({"artists": 25, "chances": {"0.02": 0.7, "0.05": 0.8}})
+    'With this test part (25 artists) a true gain of 0.02 passes 7 nights in 10, of 0.05 in 8 of 10.'
     """
-    if not power:
+    if not power.get("chances"):
         return ""
     chances = [
         f"of {gain} {_often(chance, not place)}" for place, (gain, chance) in enumerate(power["chances"].items())
@@ -130,7 +132,7 @@ def _often(chance: float, first: bool) -> str:
     if chance > 0.95:
         return f"{verb}nearly always"
     if chance > 2 / 3:
-        return f"{verb}{10 * chance:.0f} {'nights ' if first else ''}in 10"
+        return f"passes {10 * chance:.0f} nights in 10" if first else f"in {10 * chance:.0f} of 10"
     return f"{verb}one {nights}in {1 / chance:.0f}"
 
 
