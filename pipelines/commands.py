@@ -116,7 +116,7 @@ def _print_target(target: Target) -> None:
 
 
 def _wait(client: Client, server: Server, run_id: str, minutes: float | None) -> None:
-    """Follow the run and exit by its state; who stops waiting is told how to continue and how to cancel."""
+    """Follow the run and exit by its state; after Ctrl-C, print how to continue and how to cancel."""
     wait, stop = (
         shlex.join(["tagscale", "pipelines", name, *server.arguments(), run_id]) for name in ("wait", "cancel")
     )

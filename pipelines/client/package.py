@@ -104,5 +104,5 @@ def specs_of(documents: list[Any]) -> Specs:
 
 @lru_cache(maxsize=4)  # a submission asks for the parameters, the images and the specifications, one after another
 def documents_of(text: str) -> list[Any]:
-    """The documents of a YAML file; nobody changes them."""
+    """The documents of a YAML file, cached: callers leave them unchanged."""
     return parse_documents(text, "the compiled pipeline")

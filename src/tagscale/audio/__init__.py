@@ -1,1 +1,1 @@
-"""What a model hears: patches of the store, loaded in batches, and the log-mel spectrogram of them."""
+"""The input of models: patches of the store, loaded in batches, and their log-mel spectrograms."""

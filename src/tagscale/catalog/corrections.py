@@ -32,7 +32,7 @@ FORMULA = ("=", "+", "-", "@", "'")  # a spreadsheet takes text that begins so f
 
 @dataclass(frozen=True)
 class Correction:
-    """What somebody says of one tag of one recording.
+    """A listener's label of one tag of one recording.
 
     who: their name, as they give it.
     track_id: of the dataset's track; "" where the recording is none of its tracks.

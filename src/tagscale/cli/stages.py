@@ -272,7 +272,7 @@ def in_order(params: Params) -> Iterator[tuple[str, Callable[..., None], dict[st
 
 
 def _inputs(model: str, store: str) -> Path | str:
-    """What a model hears of the tracks."""
+    """The inputs of a model: the store, features or descriptors."""
     inputs: dict[str, Path | str] = {"models": store, "probes": FEATURES, "baselines": DESCRIPTORS}
     if group_of(model) not in inputs:
         raise TagscaleError(f"--model {model}: `tagscale {model}` makes it of the study's other models.")

@@ -71,7 +71,7 @@ class Place:
             raise TagscaleError(f"{self.address}: cannot be listed ({reason}). {advice}") from error
 
     def fetch(self, name: str, target: Path) -> None:
-        """Copy a file to the local disk. Raises FileNotFoundError where it is gone."""
+        """Copy a file to the local disk. Raises FileNotFoundError where it was deleted."""
         self.files.get_file(f"{self.root}/{name}", str(target))
 
     def put(self, source: Path, name: str) -> None:

@@ -25,7 +25,7 @@ TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]*")
 
 
 def kind_of(head: bytes) -> str:
-    """What a file with these first bytes is for sure; "" = perhaps audio.
+    """The kind of a file whose first bytes show that it is no audio; "" = perhaps audio.
 
     >>> kind_of(b"<!DOCTYPE html><html>")
     'an HTML page'

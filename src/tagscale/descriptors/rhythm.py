@@ -134,7 +134,7 @@ def _onsets(envelope: np.ndarray, rate: float) -> dict[str, float]:
 
 
 def _beat_pattern(excerpts: np.ndarray, tempogram: np.ndarray, beat: float) -> np.ndarray:
-    """(12,): share of the onsets in each twelfth of a beat, counted from the fullest; tells straight from swung."""
+    """(12,): share of the onsets in each twelfth of a beat, counted from the fullest; separates straight from swung."""
     near = beat * np.linspace(0.94, 1.06, 25)
     frames = np.arange(excerpts.shape[1])
     pattern = np.zeros(PHASES)

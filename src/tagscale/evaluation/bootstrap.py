@@ -1,4 +1,4 @@
-"""How sure a score is: metrics in resamples of the test tracks, drawn by whole artists.
+"""The uncertainty of scores: metrics in resamples of the test tracks, which hold whole artists.
 
 Tracks of one artist resemble each other, so they are not independent trials. A resample draws as many artists as there
 are, with replacement, and takes all tracks of an artist as often as the artist was drawn. The standard deviation of a

@@ -150,7 +150,7 @@ class Entry:
 
     @property
     def own_patches(self) -> bool:
-        """Whether its block may state a patch length; front-ends hear train.patch_seconds, others their encoder's."""
+        """Whether its block may state a patch length; front-ends take train.patch_seconds, others their encoder's."""
         return self.group == "models" and not (self.shares_backend or self.on_encoder)
 
 

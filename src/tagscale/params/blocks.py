@@ -128,7 +128,7 @@ class FineTuningParams(Block):
 
 
 class OwnPatches(Block):
-    """What a model that may hear patches of its own length says beside its capacity."""
+    """The patch length of a model that may have its own; its block states it beside the capacity."""
 
     patch_seconds: float | None = Field(ge=0.1, le=120)  # None: the published length, or that of the block `train`
 

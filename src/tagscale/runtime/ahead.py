@@ -63,7 +63,7 @@ class Ahead(AbstractContextManager[Any], Generic[T]):
             self.state.notify_all()
 
     def _has_room(self) -> bool:
-        """Wait until another item may be read; False where nobody wants it any more."""
+        """Wait until another item may be read; False once the consumer has ended."""
         with self.state:
             while not self.stopped and self.items and sum(map(self.weight, self.items)) >= self.most:
                 self.state.wait()

@@ -181,7 +181,7 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 
 def _lock(folder: Path, how: int) -> int | None:
-    """A handle that locks a folder; None where another process holds it, it is gone, or there are no locks."""
+    """A handle that locks a folder; None where another process holds it, or it or its locks are missing."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

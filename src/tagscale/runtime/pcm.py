@@ -1,4 +1,4 @@
-"""Samples of 16 bits: what the store holds and every model hears."""
+"""Samples of 16 bits: the content of the store and the input of every model."""
 
 import numpy as np
 

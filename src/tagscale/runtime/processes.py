@@ -124,7 +124,7 @@ class Crew:
             self.idle.put(worker)
 
     def stop(self) -> None:
-        """End all processes, whatever they do; nobody asks any more."""
+        """End all processes at once, with the jobs that they work on."""
         for worker in self.workers:
             worker.stop()
 

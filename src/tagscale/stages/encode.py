@@ -1,4 +1,4 @@
-"""Encode: what the encoders of the study's probes hear of every track in the partition, window by window.
+"""Encode: the features of every track in the partition, window by window, by the encoders of the study's probes.
 
 Rows of an earlier run and parts of an interrupted run are reused where the samples, the encoder and the moving window
 are the same (`training.features`).

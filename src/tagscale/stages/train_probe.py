@@ -1,4 +1,4 @@
-"""Train a probe: a linear head on what a published encoder hears, on one training size with one seed."""
+"""Train a probe: a linear head on the features of a published encoder, on one training size with one seed."""
 
 from pathlib import Path
 from typing import Literal

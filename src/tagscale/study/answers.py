@@ -1,4 +1,4 @@
-"""What a reader of the study asks first: which model, how sure, is it good enough, what next.
+"""The first questions of a reader of the study: which model, how certain, is it good enough, what next.
 
 Each question has a function, which returns an `Answer`: words and no markup, for the report's first screen. A model is
 chosen on the validation part and judged on the test part, always by the study's main metric at the largest training

@@ -1,4 +1,4 @@
-"""The rows of a study side by side: means over seeds, and how sure they are.
+"""The rows of a study side by side: means over seeds, and their intervals.
 
 Two things make a score uncertain. Other artists might have been in the test part, and the training might have started
 otherwise. The intervals hold both: a resample of a mean draws the artists and the seeds anew (`means_of_seeds`). Every

@@ -204,7 +204,7 @@ class Study:
         return {}
 
     def level(self, first: str, second: str, metric: str, size: str) -> bool:
-        """Whether nothing tells two models apart on a metric of the test part at one size.
+        """Whether two models are level on a metric of the test part at one size.
 
         They are level where their scores are equal in print, or where the interval of their difference holds 0 in
         print. The interval is corrected for the family of comparisons that the pair belongs to: those of the

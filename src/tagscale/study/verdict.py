@@ -1,4 +1,4 @@
-"""The study's findings in plain words: the best front-end against the baselines and all others, and how sure that is.
+"""The study's findings in plain words: the best front-end against baselines and all others, and how certain that is.
 
 Which model to use, of any kind, answers.py says. Models are chosen on the validation part and judged on the test part:
 the best of several test scores is too good on average. "Beats" is said where the interval of the difference leaves out

@@ -173,7 +173,7 @@ def _upgrade(fresh: Path, database: Path, schema: str | None) -> None:
 
 
 def _content(present: sqlite3.Connection) -> tuple[int, bool]:
-    """Number of tables, and whether anybody has written a row since they were made."""
+    """Number of tables, and whether a row was written since they were made."""
     tables = [
         str(name)
         for (name,) in present.execute(

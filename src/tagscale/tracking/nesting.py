@@ -57,7 +57,7 @@ def context_tags() -> dict[str, str]:
 
 
 def study_key(dataset_hash: str, partition_hash: str) -> str:
-    """What tells the studies of an experiment apart."""
+    """The key by which the studies of an experiment differ."""
     return hash_of([dataset_hash, partition_hash])
 
 

@@ -54,7 +54,7 @@ def memory_explained(batch: int, patch_seconds: float, kept: Kept) -> Iterator[N
 
 @contextmanager
 def lost_process_explained(world: World) -> Iterator[None]:
-    """Turn an error in the exchange with the other processes into a TagscaleError: one of them is gone."""
+    """Turn an error in the exchange with the other processes into a TagscaleError: one of them ended."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What an encoder hears of every track: the features of its windows, computed once and kept as files.
+"""The features that an encoder computes of every track, window by window: computed once and kept as files.
 
 A row of features belongs to a window of samples, at the places that a moving window has in prediction
 (`evaluation.predict`): so scores that are computed from the rows are those of the model on the audio. Rows are kept by

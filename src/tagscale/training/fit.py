@@ -176,7 +176,7 @@ def fit_normalisation(model: nn.Module, patches: RandomPatches) -> None:
 
 @torch.no_grad()
 def start_at_prevalence(output: nn.Linear, labels: np.ndarray, weights: Tensor | None = None) -> None:
-    """Let a fresh model give every tag its mean training label, whatever it hears.
+    """Let a fresh model give every tag its mean training label, whatever the input.
 
     With random weights there, most of a short training would go into learning that tags are rare.
 

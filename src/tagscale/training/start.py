@@ -89,7 +89,7 @@ def start_at_probe(
     kinds: Sequence[str],
     class_weights: Literal["none", "balanced"],
 ) -> None:
-    """Give the output of a network the weights of a linear probe of what it hears now.
+    """Give the output of a network the weights of a linear probe of its present embeddings.
 
     Args:
         training, validation: the probe learns from the former, and the latter chooses how much it is regularised

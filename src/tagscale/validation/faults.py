@@ -153,7 +153,7 @@ def judge(facts: Mapping[str, Any], limits: AudioLimits) -> list[str]:
 
 
 def inaudible(facts: Mapping[str, Any]) -> str:
-    """Why there is nothing to hear in a file; "" where there is."""
+    """Why a file has no audible content; "" where it has."""
     return "; ".join(_explained(INAUDIBLE, facts))
 
 

@@ -12,7 +12,7 @@ from tagscale.models.tagger import Tagger
 
 
 class Encoder(nn.Module):
-    """A tagger that hears, and is not trained: no gradients, always in evaluation.
+    """A tagger that is not trained: no gradients, always in evaluation.
 
     Attributes:
         architecture: description of the tagger

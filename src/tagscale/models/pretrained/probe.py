@@ -61,7 +61,7 @@ class Probe(EncoderTagger):
 
 
 class JoinedProbes(nn.Module):
-    """The weighted mean of the scores of probes on one encoder, which hears a recording once, not once a probe.
+    """The weighted mean of the scores of probes on one encoder, which encodes a recording once, not once a probe.
 
     Args:
         probes: of the same encoder, with the same outputs
