@@ -268,11 +268,10 @@ class Search:
 
     @property
     def _sign(self) -> int:
-        from tagscale.evaluation.metrics import METRICS, check_fits, check_known
+        from tagscale.evaluation.metrics import METRICS, check_fits
 
         metric = self.params.registry.metric
-        check_known(metric, "registry.metric")
-        check_fits(metric, self.cell.kinds, "registry.metric")
+        check_fits(metric, self.cell.kinds)
         return METRICS[metric].sign
 
     @property
