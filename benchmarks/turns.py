@@ -191,6 +191,8 @@ def _run(pipe: Any, run: Callable[[Way, Turn], None], way: Way) -> None:
 
 def device_of(wanted: str) -> str:
     """cuda where there is a GPU and nobody asked for the CPU. Asked in another process: a fork wants CUDA untouched."""
+    if wanted == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # training and prediction take a GPU that they see
     if wanted != "auto":
         return wanted
     with get_context("fork").Pool(1) as pool:
