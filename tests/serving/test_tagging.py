@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,15 @@ def test_table_shows_top_tags_with_bars_and_values_as_dials(folder: Path, tagger
     assert "●" in dial
     assert "█" not in dial
     assert sum("genre" in line for line in printed(file, tagger, top=1).splitlines()) == 1
+
+
+def test_bars_and_dials_fit_the_terminal(folder: Path, tagger: AudioTagger) -> None:
+    long = replace(tagger, groups=dict.fromkeys(tagger.kinds, "a group of a long name that fills it"))
+    (file,) = tag_files(long, [folder / "song.wav"])
+    value = replace(file, name="song", scores=file.scores | {"energy": 1.0})
+    (dial,) = [line for line in printed(value, long).splitlines() if "energy" in line]
+    assert dial.rstrip().endswith("●"), "at its end, not cut off"
+    assert len(dial.rstrip()) > 70
 
 
 def test_what_validation_would_say_of_a_file_stands_above_its_scores(tmp_path: Path, tagger: AudioTagger) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.bar import Bar
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +17,7 @@ from tagscale.runtime.words import as_text
 from tagscale.serving.catalogue import audio_files, is_folder, without_audio
 from tagscale.serving.tagger import Tagger
 
-BAR_CHARACTERS = 30
+BAR_CHARACTERS, SHORTEST_BAR = 30, 8  # where the terminal is wide, and at least
 
 
 def tag_files(tagger: AudioTagger, paths: Iterable[Path]) -> Iterator[Tags]:
@@ -55,13 +56,19 @@ def print_tags(console: Console, file: Tags, tagger: AudioTagger, top: int = 10)
     classes = [tag for tag in file.scores if kinds[tag] == "classification"][:top]
     values = sorted(tag for tag in file.scores if kinds[tag] == "regression")
     plain = console.options.ascii_only
+    shown = classes + values
+    names, groups = (
+        max(map(cell_len, texts), default=0) for texts in (shown, [tagger.groups.get(tag, "") for tag in shown])
+    )
+    around = names + groups + (25 if file.decided else 14)  # score and padding, and what stands behind the bar
+    width = max(SHORTEST_BAR, min(BAR_CHARACTERS, console.width - around))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for tag in classes:
-        table.add_row(*_row(tag, file, tagger, _bar(file.scores[tag], plain)))
+        table.add_row(*_row(tag, file, tagger, _bar(file.scores[tag], width, plain)))
     if classes and values:
         table.add_row()
     for tag in values:
-        table.add_row(*_row(tag, file, tagger, _dial(file.scores[tag], plain)))
+        table.add_row(*_row(tag, file, tagger, _dial(file.scores[tag], width, plain)))
     console.print(table)
     console.print()
 
@@ -91,21 +98,21 @@ def _row(tag: str, file: Tags, tagger: AudioTagger, picture: RenderableType) -> 
     return row
 
 
-def _bar(value: float, plain: bool) -> RenderableType:
+def _bar(value: float, width: int, plain: bool) -> RenderableType:
     """A value in [0, 1] as the length of a bar; `plain` for terminals that know ASCII alone."""
     if plain:
-        return "#" * round(value * BAR_CHARACTERS)
-    return Bar(1, 0, value, width=BAR_CHARACTERS, color="green")
+        return "#" * round(value * width)
+    return Bar(1, 0, value, width=width, color="green")
 
 
-def _dial(value: float, plain: bool = False) -> Text:
+def _dial(value: float, width: int, plain: bool = False) -> Text:
     """A value in [0, 1] as a mark on a line.
 
-    >>> _dial(0.5).plain
+    >>> _dial(0.5, 30).plain
     '──────────────●───────────────'
-    >>> _dial(1, plain=True).plain
+    >>> _dial(1, 30, plain=True).plain
     '-----------------------------o'
     """
-    place = round(value * (BAR_CHARACTERS - 1))
+    place = round(value * (width - 1))
     line, mark = "-o" if plain else "─●"
-    return Text.assemble((line * place, "dim"), (mark, "cyan"), (line * (BAR_CHARACTERS - 1 - place), "dim"))
+    return Text.assemble((line * place, "dim"), (mark, "cyan"), (line * (width - 1 - place), "dim"))
