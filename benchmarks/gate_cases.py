@@ -27,7 +27,7 @@ from tagscale.runtime.files import write_json
 from tagscale.study.tables import read_predictions
 
 METRIC = main_metric("classification").key
-NOISE, TOWARDS, LOST = 0.2, 0.5, 2.0  # in log-odds
+NOISE, TOWARDS, LOST = 0.1, 0.5, 2.0  # in log-odds
 
 
 def scores_of(project: Path, run: str, parts: Partition) -> np.ndarray:
@@ -71,7 +71,7 @@ def main() -> None:
     for number, (name, (towards, worse)) in enumerate(cases.items(), 1):
         ours = tracks.score(changed(scores, tracks, number, towards, worse), None)
         paired = Paired(tracks, ours, theirs)
-        gap, below = paired.overall(METRIC), Paired(tracks, ours, floor).overall(METRIC)
+        gap, below = paired.overall(METRIC), Paired(tracks, ours, floor).in_table(METRIC)
         assert gap is not None
         look = Look(number, level, number * level, settings.error, settings.looks, "")
         mood = paired.among(

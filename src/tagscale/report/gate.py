@@ -29,7 +29,7 @@ STEPS = {  # what to do, by the first condition that failed
     "promoted by hand, for the champion has learned from the new test tracks.",
     "no floor": "Train that model, or take it out of registry.gate.floor: `tagscale register` then judges this "
     "version again.",
-    "floor": "A model of the floor is no worse. Look at the report: training went wrong, or the data are few.",
+    "floor": "A model of the floor scores higher. Look at the report: training may have gone wrong, or data are few.",
     "guard": "Look at the guarded tags in the report: their labels, their tracks, or a model trained on more of them.",
     "difference": "The version stays challenger, and later ones are judged as before.",
     "earlier": "Nothing: the verdict is an earlier one.",

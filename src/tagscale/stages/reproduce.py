@@ -393,7 +393,7 @@ def _notes(besides: Sequence[Beside]) -> Iterator[str]:
 def _orders(orders: Sequence[Order]) -> Iterator[str]:
     """Both orders side by side, with what they say."""
     if not orders:
-        yield "Three rows that the paper measured itself make an order; fewer are there."
+        yield "An order takes three rows that the paper measured itself, and fewer are there."
         return
     yield from (f"- {order.words}" for order in orders)
     ranks = [order.ranks.set_index("row") for order in orders]
