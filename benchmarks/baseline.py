@@ -380,10 +380,11 @@ SAYS = (
     "of XGBoost beyond the intervals, and its file is safe: it stays. (LightGBM, which is measured where it is "
     "installed, was not ahead on the default corpus as it was composed before, nor on magnatune160.)",
     "- Tempo: the autocorrelation at four beats beside that at one settles most octaves. The Fourier tempogram finds a "
-    "multiple of the tempo more often, and the tempo itself less often.",
+    "multiple of the tempo more often, and the tempo itself less often. librosa 0.11 finds the tempo in .68 of the "
+    "tracks, and this in .79.",
     "- Key: from the audio, the tonic is right most often with the profiles of Albrecht and Shanahan, and the mode is "
     "told from ROC-AUC 0.9 on by all three. The composed notes themselves give a little more. The bass once more makes "
-    "it worse.",
+    "it worse, and with librosa's chroma the key is right in .62 of the tracks, and here in .74.",
 )
 
 
