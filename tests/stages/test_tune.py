@@ -116,6 +116,25 @@ def test_the_settings_as_they_are_come_again_where_they_were_interrupted(
     assert (found.before, found.score, found.changes) == (0.25, 0.25, {})
 
 
+def test_no_trial_is_ended_in_the_first_quarter_of_the_budget(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    def scored(self: tune.Search, trial: optuna.Trial, changes: Any, deadline: float) -> float:
+        for step in range(2, 41, 2):
+            trial.report(0.0 if trial.number < tune.STARTERS else -1.0, step)
+            if trial.should_prune():
+                ended.append(step)
+                raise optuna.TrialPruned
+        return 0.5
+
+    monkeypatch.setattr(tune.Search, "_scored", scored)
+    params = study.params(train={"max_steps": 40, "validate_every": None}, tracking={"experiment": "spared"})
+    search(study, params, folder=tmp_path, trials=tune.STARTERS + 1)
+    assert ended == [10]
+
+
 def test_a_search_of_which_every_trial_fails_ends(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def scored(*_: Any) -> float:
         raise TagscaleError("a reason")
