@@ -131,6 +131,14 @@ def test_every_cell_of_the_grid_has_its_row(page: str) -> None:
     assert [row.count('class="best') for row in rows] == [0, 0, 4, 0, 4, 0, 0, 4, 0]
 
 
+def test_scores_that_print_alike_are_shaded_alike(tmp_path: Path, undrawn: None) -> None:
+    scores = {"waveform": 0.4, "spectrogram": 0.40002, "descriptors": 0.3}
+    files = make_study(tmp_path, sizes={"all": 802}, pr_auc=lambda model, tracks, seed: scores[model])
+    page = page_of(files, study_of(files, sizes=["all"]))
+    rows = page.split("<h2>Results</h2>")[1].split("</table>")[0].split("<tr>")[3:]
+    assert [row.count('class="best top"') for row in rows] == [4, 4, 0]
+
+
 @pytest.mark.slow
 def test_a_dataset_of_the_paper_has_its_rows_beside_ours(files: Files, page: str, undrawn: None) -> None:
     study = study_of(files)

@@ -199,14 +199,14 @@ def _sizes(table: pd.DataFrame, scored: list[dict[str, Any]]) -> list[list[dict[
 def _rows(rows: pd.DataFrame, table: pd.DataFrame, scored: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Cells of the rows of one size, as the template shows them."""
     columns = [(part["part"], metric) for part in scored for metric in part["metrics"]]
-    tops = {one.key: one.sign * (one.sign * table[f"test_{one.key}"]).max() for _, one in columns}
+    tops = {one.key: one.words(one.sign * (one.sign * table[f"test_{one.key}"]).max()) for _, one in columns}
     shown = []
     for row in rows.to_dict("records"):
         scores = []
         for part, metric in columns:
             key = metric.key
             best = part == "test" and key in str(row["best"]).split()
-            marks = ["best"] * best + ["top"] * bool(best and row[f"test_{key}"] == tops[key])
+            marks = ["best"] * best + ["top"] * bool(best and metric.words(row[f"test_{key}"]) == tops[key])
             scores.append(_cell(row, metric, f"{part}_{key}", " ".join(marks)))
         numbers = {key: f"{row[key]:,}" for key in ("train_tracks", "parameters")}
         ends = {"seconds": row["seconds"], "time": duration(row["seconds"]), "rate": rate_words(row["rate"])}
