@@ -28,8 +28,8 @@ def compare(
     from pathlib import Path
 
     from tagscale import tracking
-    from tagscale.cluster.artifacts import paths_of
     from tagscale.cluster.metadata import describe, of_reports
+    from tagscale.cluster.volume import paths_of
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.runtime.files import read_json

@@ -23,8 +23,8 @@ def ensemble(
     from pathlib import Path
 
     from tagscale import tracking
-    from tagscale.cluster.artifacts import paths_of
     from tagscale.cluster.metadata import describe, of_ensembles
+    from tagscale.cluster.volume import paths_of
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.stages import ensemble as stage

@@ -26,9 +26,8 @@ def register(
     import shutil
     from pathlib import Path
 
-    from tagscale.cluster.artifacts import paths_of
     from tagscale.cluster.metadata import describe, of_registration
-    from tagscale.cluster.volume import address_in
+    from tagscale.cluster.volume import address_in, paths_of
     from tagscale.params.load import load_json
     from tagscale.runtime.command import command
     from tagscale.stages import register as stage

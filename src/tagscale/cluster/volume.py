@@ -8,7 +8,7 @@ these folders, resume what was interrupted and skip what has not changed. Only t
     <dataset>/slices/I-of-N             stores of the slices that tasks of their own decode
     <dataset>/stores/<hash>             one version of the store (hard links, no copies): what trainings read
     <dataset>/descriptors/<content>     the baseline's descriptors of one partition
-    <dataset>/features/<content>        what the probes' encoders hear of one partition
+    <dataset>/features/<content>        the probes' features of one partition
     <dataset>/partitions/<settings>     the last partition, so that tracks stay in their parts
     <dataset>/versions/<hash>.json      every version of the data that passed validation
     finished/runs/<run>-<key>           a finished training, for tasks that would train it again
@@ -19,9 +19,10 @@ these folders, resume what was interrupted and skip what has not changed. Only t
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from typing_extensions import TypedDict
 
@@ -32,6 +33,12 @@ from tagscale.runtime.identity import hash_of
 from tagscale.runtime.reading import read_json
 
 TABLES = {"descriptors": "*/descriptors.parquet", "features": "*/*/features.json"}  # below the folder of that name
+
+
+class Artifact(Protocol):
+    """An artifact of kfp, as a task takes it."""
+
+    path: str
 
 
 class Address(TypedDict):
@@ -185,3 +192,8 @@ def address_in(artifact: str) -> Path:
             "deleted it. Submit the pipeline again to write it again."
         )
     return folder
+
+
+def paths_of(*loops: Iterable[Artifact] | None) -> list[Path]:
+    """The files or folders of the artifacts of all loops; None stands for a loop that the pipeline does not have."""
+    return [Path(artifact.path) for artifacts in loops for artifact in artifacts or ()]
