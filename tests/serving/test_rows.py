@@ -127,7 +127,11 @@ def test_no_rows_and_files_of_errors_alone(tmp_path: Path, suffix: str) -> None:
 
 def test_what_holds_no_rows_is_named_with_the_command_that_mends_it(tmp_path: Path) -> None:
     for name, content, words in (
-        ("other.csv", b"track_id,artist\n1,2\n", r"column\(s\) path, error, .* missing"),
+        (
+            "other.csv",
+            b"track_id,artist\n1,2\n",
+            r"column\(s\) path, error, .* missing\)\. If it is a file of another kind",
+        ),
         ("bad.parquet", b"PAR1", "no rows of scores, or damaged"),
         ("bad.jsonl", b"[1]\n", "line 1 is no JSON object"),
         ("scores.xlsx", b"", "found the suffix '.xlsx', expected one of .parquet, .csv, .jsonl"),

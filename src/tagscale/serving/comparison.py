@@ -26,6 +26,7 @@ from tagscale.registry.paired import Gap, Paired, Tracks
 from tagscale.report.templates import templates
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, replacing
+from tagscale.runtime.words import counted
 from tagscale.serving.rows import Rows, read_rows
 from tagscale.serving.server.lineup import LEAD, SHADOW
 from tagscale.serving.server.record import MODELS
@@ -127,8 +128,8 @@ def compare(
     both = [path for path in shadow.scores.index if path in lead.scores.index]
     if len(both) < FEWEST:
         raise TagscaleError(
-            f"{folder}: {len(both)} recordings that {lead.name} and {shadow.name} have both heard; expected {FEWEST} "
-            "at least. Wait for more, or name other versions with --lead and --shadow."
+            f"{folder}: {lead.name} and {shadow.name} have both heard {counted(len(both), 'recording')}; expected "
+            f"{FEWEST} at least. Wait for more, or name other versions with --lead and --shadow."
         )
     about = _about(folder, shadow.sha256, lead.sha256)
     tags = [str(tag) for tag in lead.scores if tag in shadow.scores]

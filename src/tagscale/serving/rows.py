@@ -265,8 +265,8 @@ def damage_named(file: Path) -> Iterator[None]:
     except Exception as error:  # of pyarrow and csv, which raise all kinds of them over wrong bytes
         problem = str(error).partition("\n")[0][:200] or type(error).__name__
         raise TagscaleError(
-            f"{file}: no rows of scores, or damaged ({problem}). `tagscale tag CATALOGUE --out {file} --anew` "
-            "writes it again."
+            f"{file}: no rows of scores, or damaged ({problem}). If it is a file of another kind, name another one; "
+            f"damaged rows are written again by `tagscale tag CATALOGUE --out {file} --anew`."
         ) from None
 
 
