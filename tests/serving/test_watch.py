@@ -1,6 +1,7 @@
 """Drift: scores that shift are seen, whatever else differs is not, and a scheduler learns it by the exit status."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from itertools import islice
@@ -20,7 +21,7 @@ from tagscale.registry.package import load_version, register
 from tagscale.registry.profile import MEASURES, profile_of
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Registry
-from tagscale.report.drift import render
+from tagscale.report.drift import draw, render
 from tagscale.runtime.errors import TagscaleError
 from tagscale.serving.rows import Row, Rows, read_records, write_rows
 from tagscale.serving.watch import compare, reason_of, watch
@@ -208,6 +209,14 @@ def test_embeddings_tell_music_that_the_tags_have_no_word_for() -> None:
     assert found(heard, rows)["sound"] is None
 
 
+def test_on_a_phone_the_names_stand_above_the_bars(tagger: AudioTagger) -> None:
+    figure = draw(found(tagger, rows_of(music(1, jazz=-1.5))), narrow=True)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts][-2:] == ["jazz", "all tags together"]
+    assert not any(label.get_text() for label in axes.get_yticklabels())
+    assert figure.get_size_inches()[0] * 72 < 360, "points, which are a phone's pixels"
+
+
 def test_too_little_to_tell(tagger: AudioTagger) -> None:
     with pytest.raises(TagscaleError, match=r"^rows: found 19 rows with scores and 40 artists .* at least 20 and 5"):
         found(tagger, rows_of(music(1).head(19)))
@@ -267,6 +276,7 @@ def test_exit_status_page_and_gauges(
     assert "tagscale-tagger, version 1: drift" in page
     assert "tagscale-tagger version 2 (30 rows)" in page
     assert "http" not in page.replace("data:image", ""), "nothing outside the page"
+    assert re.search(r"<td>jazz</td>.*<td>0\.\d{3} → 0\.\d{3}</td><td>0\.0% → 0\.0%</td></tr>", page)
     families = list(text_string_to_metric_families((project / "node" / "drift.prom").read_text()))
     samples = {
         (one.name, one.labels.get("tag", "")): one.value

@@ -1,7 +1,5 @@
 """The page of `tagscale watch`: what was served beside the profile of the version, from its record."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tagscale.report.appearance import DASHES, INK, STYLE
+from tagscale.report.pictures import data_uri
 from tagscale.report.templates import templates
 from tagscale.runtime.files import replacing
 
@@ -55,7 +54,8 @@ def render(record: Mapping[str, Any], reason: str, source: str) -> str:
         reason=reason,
         source=source,
         step=next_step(record),
-        picture=_picture(draw(record)),
+        wide=data_uri(draw(record)),
+        narrow=data_uri(draw(record, narrow=True)),
         overall=overall_of(record),
         drawn=[*overall_of(record), *record["tags"][:DRAWN]],
         measures=[dict(one) | {"title": MEASURES.get(one["name"], (one["name"], ""))[0]} for one in record["files"]],
@@ -114,39 +114,41 @@ def measure_words(value: float | None, name: str) -> str:
     return f"{number} {MEASURES[name][1]}".strip()
 
 
-def draw(record: Mapping[str, Any]) -> Figure:
-    """The chances of all tags together and of those that shifted most, with their intervals and the margin."""
+def draw(record: Mapping[str, Any], narrow: bool = False) -> Figure:
+    """The chances of all tags together and of those that shifted most, with their intervals and the margin.
+
+    Args:
+        narrow: for a phone: the names stand above the bars
+    """
     overall, tags = overall_of(record), record["tags"][:DRAWN]
     rows = [*overall, *tags]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 1.3 + 0.29 * len(rows)), layout="constrained")
-        _draw_rows(figure.add_subplot(), rows, len(overall), record["margin"])
+        size = (4.2, 1.7 + 0.42 * len(rows)) if narrow else (8.4, 1.3 + 0.29 * len(rows))
+        figure = Figure(figsize=size, layout="constrained")
+        _draw_rows(figure.add_subplot(), rows, len(overall), record["margin"], narrow)
     return figure
 
 
-def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], overall: int, margin: float) -> None:
+def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], overall: int, margin: float, narrow: bool) -> None:
     axes.axvspan(0.5 - margin, 0.5 + margin, color="#ececE6", zorder=0)
     axes.axvline(0.5, color=INK, linewidth=1, linestyle=DASHES, zorder=1)
+    names = [row["name"][:LONGEST] for row in reversed(rows)]
     for place, row in enumerate(reversed(rows)):
         colour, strong = DRIFTS if row["drifts"] else HOLDS, place >= len(rows) - overall
         if row["low"] is not None:
             axes.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=3.4 if strong else 2, zorder=2)
         axes.plot(row["chance"], place, "o", color=colour, markersize=8 if strong else 5.5, zorder=3)
-    axes.set_yticks(range(len(rows)), [row["name"][:LONGEST] for row in reversed(rows)], parse_math=False)
-    axes.axhline(len(rows) - overall - 0.5, color="#c8c8c3", linewidth=1)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
+        if narrow:
+            axes.text(0, place + 0.22, names[place], va="bottom", parse_math=False, zorder=4)
+    axes.set_yticks(range(len(rows)), [""] * len(rows) if narrow else names, parse_math=False)
+    axes.axhline(len(rows) - overall - (0.25 if narrow else 0.5), color="#c8c8c3", linewidth=1)
+    axes.set_ylim(-0.6, len(rows) - (0.1 if narrow else 0.4))
     axes.set_xlim(0, 1)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    axes.set_title("Chance that a served file scores higher than a track of the profile")
+    end = "\n" if narrow else " "
+    axes.set_title(f"Chance that a served file scores higher{end}than a track of the profile")
     axes.set_xlabel(
-        "left: lower than in the profile; right: higher. Bars: 95 % intervals; grey: the margin; red: drift"
+        f"left: lower than in the profile; right: higher.{end}Bars: 95 % intervals; grey: the margin; red: drift"
     )
-
-
-def _picture(figure: Figure) -> str:
-    content = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(content, format="png", dpi=150, facecolor="white")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
