@@ -1,7 +1,9 @@
 """A search of settings: it goes on where it was ended, keeps what is done, and says what to change."""
 
+import itertools
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -116,23 +118,32 @@ def test_the_settings_as_they_are_come_again_where_they_were_interrupted(
     assert (found.before, found.score, found.changes) == (0.25, 0.25, {})
 
 
-def test_no_trial_is_ended_in_the_first_quarter_of_the_budget(
-    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("budget", tune.BUDGETS)
+def test_trials_are_compared_at_the_same_share_of_their_budgets(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float
 ) -> None:
-    ended = []
+    """A loss above the others', which fall with the share of the budget, ends a trial after a quarter of its own."""
+    validated = []
 
-    def scored(self: tune.Search, trial: optuna.Trial, changes: Any, deadline: float) -> float:
-        for step in range(2, 41, 2):
-            trial.report(0.0 if trial.number < tune.STARTERS else -1.0, step)
-            if trial.should_prune():
-                ended.append(step)
-                raise optuna.TrialPruned
-        return 0.5
+    def fitted(*arguments: Any, report: Any, start: None) -> Any:
+        settings, number = arguments[4], next(numbers)
+        last = settings.max_steps
+        for step in range(settings.validate_every, last + 1, settings.validate_every):
+            validated.append((number, step / last))
+            report({"valid_loss": 1 - step / last + 0.01 * (number == tune.STARTERS)}, step)
+        return SimpleNamespace(model=None, kept_step=last)
 
-    monkeypatch.setattr(tune.Search, "_scored", scored)
-    params = study.params(train={"max_steps": 40, "validate_every": None}, tracking={"experiment": "spared"})
+    numbers, suggest = itertools.count(), optuna.Trial.suggest_categorical
+    monkeypatch.setattr(
+        optuna.Trial,
+        "suggest_categorical",
+        lambda trial, name, choices: budget if trial.number == tune.STARTERS else suggest(trial, name, choices),
+    )
+    monkeypatch.setattr("tagscale.training.fit.fit", fitted)
+    monkeypatch.setattr(tune.Search, "_score", lambda *_: 0.5)
+    params = study.params(train={"max_steps": 80, "validate_every": None}, tracking={"experiment": f"shares {budget}"})
     search(study, params, folder=tmp_path, trials=tune.STARTERS + 1)
-    assert ended == [10]
+    assert [share for number, share in validated if number == tune.STARTERS] == [0.05, 0.1, 0.15, 0.2, 0.25]
 
 
 def test_a_search_of_which_every_trial_fails_ends(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """Tune: search the training settings of one model on the validation part, within a number of minutes.
 
 Each trial trains a network with other settings; Optuna suggests them, and ends a trial early where its validation loss
-is worse than the median of the others at that step, after a quarter of today's budget. The test part is never read.
-What is found is a difference of params.yaml.
+is worse than the median of the others at that share of their budgets, a quarter at the soonest. The test part is never
+read. What is found is a difference of params.yaml.
 """
 
 import math
@@ -20,7 +20,7 @@ from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.models.architecture import architecture_of
 from tagscale.models.spec import NETWORKS, base_model
-from tagscale.params.blocks import epochs_of
+from tagscale.params.blocks import TrainParams, epochs_of
 from tagscale.params.load import Params, laid_over, parse
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
@@ -33,9 +33,9 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from tagscale.training.fit import Fitted
 
 DATABASE, LOCK = "trials.db", "lock"
-VALIDATIONS = 20  # of a training with today's budget; the same number of steps apart in every trial, to compare them
+VALIDATIONS = 20  # of a trial, whatever its budget: trials are compared where as much of their schedules has passed
 STARTERS = 4  # trials before the first may be ended early
-SPARED = 0.25  # share of today's budget in which no trial is ended: early losses say how high the rate is, no more
+SPARED = 5  # validations at which no trial is ended: early losses say how high the rate is, no more
 FAILURES = 4  # trials that fail one after the other, after which the search ends
 TODAY = "today"  # attribute of the trial that has the settings of params.yaml
 BUDGETS = (0.5, 1.0, 2.0)  # of train.max_steps
@@ -124,7 +124,11 @@ class Search:
     def __init__(self, params: Params, cell: Cell, inputs: Path | str, folder: Path) -> None:
         self.params, self.cell, self.inputs, self.folder = params, cell, inputs, folder
         self.dropout = dropout_of(params, cell.model)
-        fixed = {"train": params.train.model_dump(mode="json"), "model": params.model.model_dump(mode="json")}
+        fixed: dict[str, Any] = {
+            "validations": VALIDATIONS,
+            "train": params.train.model_dump(mode="json"),
+            "model": params.model.model_dump(mode="json"),
+        }
         self.name = f"{cell.model}-{cell.size}-{cell.seed}-{hash_of(fixed | cell.identity({}).as_dict())}"
         self.study: optuna.Study
 
@@ -137,7 +141,7 @@ class Search:
             load_if_exists=True,
             direction="minimize" if self._sign < 0 else "maximize",
             sampler=optuna.samplers.TPESampler(seed=self.cell.seed, n_startup_trials=STARTERS),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTERS, n_warmup_steps=round(SPARED * self._steps)),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTERS, n_warmup_steps=SPARED),
         )
         for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(left.number, state=TrialState.FAIL)
@@ -237,11 +241,12 @@ class Search:
             if time.monotonic() > deadline:
                 raise TimeUp
             if "valid_loss" in numbers:
-                trial.report(self._sign * -numbers["valid_loss"], step)
+                trial.report(self._sign * -numbers["valid_loss"], round(VALIDATIONS * step / steps))
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-        cell, settings = self.cell, params.train.model_copy(update={"validate_every": self._every})
+        cell, steps = self.cell, self._steps_of(params.train)
+        settings = params.train.model_copy(update={"validate_every": max(1, -(-steps // VALIDATIONS))})
         training, valid = (
             Labelled(tracks, cell.labels(tracks)) for tracks in (cell.training, cell.partition.tracks("valid"))
         )
@@ -283,22 +288,17 @@ class Search:
         today |= {"budget": 1.0, "augmentation": float(any(train.augment.model_dump().values()))}
         return today | ({"dropout": min(self.dropout[1], 0.6)} if self.dropout else {})
 
-    @property
-    def _every(self) -> int:
-        return max(1, -(-int(self._steps) // VALIDATIONS))
-
-    @property
-    def _steps(self) -> int:
+    def _steps_of(self, train: TrainParams) -> int:
         """train.max_steps, in steps."""
         from tagscale.audio.loading import epoch_steps
 
-        train = self.params.train
         epochs = epochs_of(train.max_steps)
         per_epoch = epoch_steps(len(self.cell.training) * train.patches_per_track, train.batch)
         return int(train.max_steps) if epochs is None else epochs * per_epoch
 
     def _budget(self, share: float) -> int | str:
-        return self.params.train.max_steps if share == 1 else max(1, round(share * self._steps))
+        train = self.params.train
+        return train.max_steps if share == 1 else max(1, round(share * self._steps_of(train)))
 
 
 def dropout_of(params: Params, model: str) -> tuple[str, float] | None:
