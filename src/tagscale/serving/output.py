@@ -158,7 +158,7 @@ class Output:
     def _of_journal(self) -> Iterator[Known]:
         """The rows of the journal; what a kill or a power cut left half-written is removed at the end."""
         end = 0
-        with damage_named(self.journal.path):
+        with damage_named(self.journal.path, self.path):
             for line in self.journal.lines():
                 if line.record is None:
                     break

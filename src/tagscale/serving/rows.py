@@ -254,8 +254,12 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 @contextmanager
-def damage_named(file: Path) -> Iterator[None]:
-    """Turn what is raised while a file of rows is read into a TagscaleError."""
+def damage_named(file: Path, output: Path | None = None) -> Iterator[None]:
+    """Turn what is raised while a file of rows is read into a TagscaleError.
+
+    Args:
+        output: whose rows these are, where it is not the file itself
+    """
     if not file.is_file():
         raise TagscaleError(f"{file}: no such file. `tagscale tag CATALOGUE --out {file}` writes one.")
     try:
@@ -266,7 +270,7 @@ def damage_named(file: Path) -> Iterator[None]:
         problem = str(error).partition("\n")[0][:200] or type(error).__name__
         raise TagscaleError(
             f"{file}: no rows of scores, or damaged ({problem}). If it is a file of another kind, name another one; "
-            f"damaged rows are written again by `tagscale tag CATALOGUE --out {file} --anew`."
+            f"damaged rows are written again by `tagscale tag CATALOGUE --out {output or file} --anew`."
         ) from None
 
 
