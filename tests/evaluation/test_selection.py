@@ -7,16 +7,9 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score
 
+from tagscale.evaluation import selection
 from tagscale.evaluation.metrics import evaluate
-from tagscale.evaluation.selection import (
-    groups_of_artists,
-    metrics_by_kind,
-    pool,
-    pool_held_out,
-    select,
-    select_by_kind,
-    select_without,
-)
+from tagscale.evaluation.selection import metrics_by_kind, pool, select, select_bagged, select_by_kind
 
 CLASSES = np.array([False, False])
 BY_PR_AUC, BY_ROC_AUC = metrics_by_kind("pr_auc"), metrics_by_kind("roc_auc")
@@ -119,39 +112,53 @@ def test_held_out_artists_unmask_a_selection_of_noise() -> None:
     labels = (random.random((100, 2)) < 0.3).astype(float)
     scores = random.random((40, 100, 2))
     artist = np.arange(100) // 2
-    chosen = pool(scores, select(scores, labels, CLASSES, "roc_auc"), CLASSES)
-    group = groups_of_artists(artist, seed=0)
-    weights = select_without(scores, labels, CLASSES, BY_ROC_AUC, group)
-    held_out = pool_held_out(scores, weights, group, CLASSES)
+    weights, held_out = select_bagged(scores, labels, CLASSES, BY_ROC_AUC, artist, seed=0)
+    chosen = pool(scores, weights, CLASSES)
     assert evaluate(labels, chosen, CLASSES).overall()["roc_auc"] > 0.62
     assert evaluate(labels, held_out, CLASSES).overall()["roc_auc"] == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("tracks", "artists", "sizes"), [(1001, 12, [2, 2, 2, 3, 3]), (200, 12, [1] * 12), (1000, 60, [2] * 15 + [3] * 10)]
-)
-def test_the_tracks_of_an_artist_are_in_one_of_the_groups(tracks: int, artists: int, sizes: list[int]) -> None:
-    artist = np.random.default_rng(0).permutation(np.arange(tracks) % artists)
-    group = groups_of_artists(artist, seed=1)
-    assert {len(np.unique(group[artist == one])) for one in range(artists)} == {1}
-    assert sorted(np.unique(group[np.unique(artist, return_index=True)[1]], return_counts=True)[1]) == sizes
-    assert groups_of_artists(np.array([4, 4, 9]), seed=0)[0] != groups_of_artists(np.array([4, 4, 9]), seed=0)[2]
+@pytest.mark.parametrize(("few", "bags"), [(1000, 25), (59, 10)])
+def test_the_weights_are_the_mean_of_choices_on_resampled_artists(
+    labels: np.ndarray, monkeypatch: pytest.MonkeyPatch, few: int, bags: int
+) -> None:
+    """Choice by choice, each on the tracks of artists drawn with replacement."""
+    monkeypatch.setattr(selection, "FEW", few)
+    scores, artist, random = noisy(labels, [0.2, 0.25, 0.3]), np.arange(60) % 7, np.random.default_rng(5)
+    choices = []
+    for _ in range(bags):
+        drawn = random.integers(7, size=7)
+        rows = np.concatenate([np.flatnonzero(artist == one) for one in drawn])
+        counts = select(scores[:, rows], labels[rows], CLASSES, "pr_auc")
+        choices.append((set(drawn), counts / counts.sum()))
+    weights, held_out = select_bagged(scores, labels, CLASSES, BY_PR_AUC, artist, seed=5)
+    expected = np.mean([shares for _, shares in choices], axis=0)
+    np.testing.assert_allclose(weights, np.column_stack([expected, expected]))
+    assert 0 < weights.min() < weights.max() < 1
+    for one in range(7):
+        without = np.mean([shares for drawn, shares in choices if one not in drawn], axis=0)
+        np.testing.assert_allclose(held_out[artist == one], pool(scores[:, artist == one], without, CLASSES), rtol=1e-6)
 
 
-def test_a_groups_weights_owe_nothing_to_its_labels(labels: np.ndarray) -> None:
-    scores = noisy(labels, [0.2, 0.25, 0.3])
-    group = np.array(["a"] * 25 + ["b"] * 35)
-    weights = select_without(scores, labels, CLASSES, BY_PR_AUC, group)
-    other = np.where(group[:, None] == "a", 1 - labels, labels)
-    again = select_without(scores, other, CLASSES, BY_PR_AUC, group)
-    assert weights["a"].tolist() == again["a"].tolist()
-    assert weights["b"].tolist() != again["b"].tolist()
-    pooled = pool_held_out(scores, weights, group, CLASSES)
-    np.testing.assert_array_equal(pooled[:25], pool(scores[:, :25], weights["a"], CLASSES))
-    np.testing.assert_array_equal(pooled[25:], pool(scores[:, 25:], weights["b"], CLASSES))
+def test_a_member_with_a_small_share_is_left_out(labels: np.ndarray) -> None:
+    scores, artist = noisy(labels, [0.15, 0.16, 0.17, 3.0]), np.arange(60) % 20
+    weights, _ = select_bagged(scores, labels, CLASSES, BY_PR_AUC, artist, seed=0)
+    assert weights[:3].min() >= 0.05
+    assert weights[3].tolist() == [0, 0]
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+
+
+def test_a_tracks_own_score_owes_nothing_to_its_artists_labels(labels: np.ndarray) -> None:
+    scores, artist = noisy(labels, [0.2, 0.25, 0.3]), np.arange(60) % 12
+    weights, held_out = select_bagged(scores, labels, CLASSES, BY_PR_AUC, artist, seed=0)
+    other = np.where(artist[:, None] == 3, 1 - labels, labels)
+    changed, others = select_bagged(scores, other, CLASSES, BY_PR_AUC, artist, seed=0)
+    np.testing.assert_array_equal(held_out[artist == 3], others[artist == 3])
+    assert not np.array_equal(held_out[artist == 4], others[artist == 4])
+    assert not np.array_equal(weights, changed)
 
 
 def test_an_artist_alone_gets_the_mean_of_all_models(labels: np.ndarray) -> None:
-    group = groups_of_artists(np.zeros(len(labels), int), seed=0)
-    weights = select_without(noisy(labels, [0.2, 0.3]), labels, CLASSES, BY_PR_AUC, group)
-    assert [one.tolist() for one in weights.values()] == [[[1, 1], [1, 1]]]
+    scores = noisy(labels, [0.2, 0.3])
+    _, held_out = select_bagged(scores, labels, CLASSES, BY_PR_AUC, np.zeros(len(labels), int), seed=0)
+    np.testing.assert_array_equal(held_out, pool(scores, np.ones(2), CLASSES))

@@ -19,7 +19,7 @@ from stages.conftest import SoundStudy
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
 from tagscale.evaluation.predict import predict
-from tagscale.evaluation.selection import metrics_by_kind, pool, select_by_kind
+from tagscale.evaluation.selection import metrics_by_kind, pool, select_bagged
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition, divide
 from tagscale.partition.growth import fold_names
@@ -323,8 +323,8 @@ def test_a_folds_ensemble_is_chosen_without_the_folds_tracks(
     for name in FOLDS:
         others = in_fold != name
         fold = parts.fold_of(tracks)[others]
-        known = of_part["valid"][:, others], labels[others], regression
-        weights = select_by_kind(*known, metrics_by_kind("pr_auc"), fold)
+        known = of_part["valid"][:, others], labels[others], regression, metrics_by_kind("pr_auc")
+        weights, _ = select_bagged(*known, parts.artist_of(tracks)[others], 1, fold)
         chosen = {one["run"]: one["weights"] for one in read_json(run / name / MEMBERS)}
         by_kind = [dict(zip(np.where(regression, "regression", "classification"), row, strict=True)) for row in weights]
         assert chosen == {run: of_run for run, of_run in zip(names, by_kind, strict=True) if any(of_run.values())}

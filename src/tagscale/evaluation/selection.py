@@ -3,9 +3,12 @@
 Source: Caruana et al. 2004, Ensemble selection from libraries of models, sections 2 and 2.2: the best single model
 first, then again and again the model, chosen ones included, with which the mean scores best, until none improves it.
 Classification and regression tags have weights of their own, each chosen by a metric of its kind: the mean that ranks
-tracks best is not the one whose values are nearest. The choice fits the tracks that it is made on, so their score of
-the chosen ensemble is too good. `select_without` and `pool_held_out` give every track the score of an ensemble that was
-chosen without its artist.
+tracks best is not the one whose values are nearest.
+
+A choice fits the tracks that it is made on, the more the fewer they are. So the weights are the mean of choices on
+resamples of the artists (`select_bagged`; their section 2.3 resamples the models), which gains more on other artists
+(benchmarks/results/ensembles.md), and a track's own score of the ensemble is that of the choices without its artist.
+Source: Breiman 1996, Out-of-bag estimation.
 
 The mean is that of log-odds. Models differ in how sure they are: trees on few tracks stay near the prevalence of a tag,
 networks go to 0 and 1, and outweigh them in a mean of probabilities whatever their weights are. Log-odds let the scale
@@ -21,8 +24,9 @@ import numpy as np
 from tagscale.evaluation.metrics import KINDS, METRICS, evaluate, main_metric
 
 ROUNDS = 25  # models at most, counted as often as they are chosen
-GROUPS = 5, 25  # of many tracks, and of few
+BAGS = 10, 25  # choices on many tracks, and on few
 FEW = 1000  # tracks
+LEAST = 0.05  # share of a member: less changes the scores little and costs as much
 SUREST = 1e-6  # a score nearer to 0 or 1 counts as this near
 
 
@@ -102,26 +106,51 @@ def select_by_kind(
     return weights
 
 
-def select_without(
+def select_bagged(
     scores: np.ndarray,
     labels: np.ndarray,
     regression: np.ndarray,
     metrics: Mapping[str, str],
-    group: np.ndarray,
+    artist: np.ndarray,
+    seed: int,
     fold: np.ndarray | None = None,
-) -> dict[Any, np.ndarray]:
-    """The weights that `select_by_kind` gives without a group of tracks, by group.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean weights of `select_by_kind` on resamples of the artists, and the scores of tracks without their artist.
+
+    Up to `FEW` tracks have 25 resamples, more tracks ten. A share below `LEAST` is left out. Where an artist is in all
+    resamples, as one that is alone, its tracks have the mean of all models.
 
     Args:
         scores, labels, regression, metrics, fold: as `select_by_kind` takes them
-        group: (tracks,), the name or number of each track's group, which holds all tracks of its artists
+        artist: (tracks,), the number of each track's artist
+        seed: of the resamples
+    Shape:
+        weights: (models, tags), shares of 1
+        scores:  (tracks, tags), float32
     """
-    weights = {}
-    for name in np.unique(group).tolist():
-        others = group != name
-        of_others = None if fold is None else fold[others]
-        weights[name] = select_by_kind(scores[:, others], labels[others], regression, metrics, of_others)
-    return weights
+    artists, own = np.unique(artist, return_inverse=True)
+    tracks = [np.flatnonzero(own == number) for number in range(len(artists))]
+    count, random = BAGS[len(artist) <= FEW], np.random.default_rng(seed)
+    weights, drawn = np.empty((count, len(scores), len(regression))), np.zeros((count, len(artists)), bool)
+    for bag in range(count):
+        numbers = random.integers(len(artists), size=len(artists)).tolist()
+        rows = np.concatenate([tracks[number] for number in numbers])
+        of_rows = None if fold is None else fold[rows]
+        of_models = select_by_kind(scores[:, rows], labels[rows], regression, metrics, of_rows)
+        weights[bag] = of_models / of_models.sum(axis=0)
+        drawn[bag, numbers] = True
+    without = {
+        number: _mean_share(weights[~bags]) if not bags.all() else np.ones(weights.shape[1:])
+        for number, bags in enumerate(drawn.T)
+    }
+    return _mean_share(weights), pool_held_out(scores, without, own, regression)
+
+
+def _mean_share(weights: np.ndarray) -> np.ndarray:
+    """The mean of some choices without what is below `LEAST`: (choices, models, tags) -> (models, tags)."""
+    mean = weights.mean(axis=0)
+    mean[mean < np.minimum(LEAST, mean.max(axis=0))] = 0
+    return np.asarray(mean / mean.sum(axis=0))
 
 
 def pool_held_out(
@@ -131,7 +160,7 @@ def pool_held_out(
 
     Args:
         scores, regression: as `select` takes them
-        weights: (models, tags) each, as `select_without` gives them
+        weights: (models, tags), by group
         group: (tracks,), the group of each track
     """
     pooled = np.empty(scores.shape[1:], np.float32)
@@ -139,22 +168,6 @@ def pool_held_out(
         held_out = group == name
         pooled[held_out] = pool(scores[:, held_out], of_models, regression)
     return pooled
-
-
-def groups_of_artists(artist: np.ndarray, seed: int) -> np.ndarray:
-    """The group of each track: five groups of whole artists, or as many as there are artists, (tracks,).
-
-    Up to `FEW` tracks are in up to 25 groups. On the default corpus, five divisions of the artists into five groups
-    gave an ensemble .859 to .879 PR-AUC, and the best model alone had .868: the division decided which was ahead. Into
-    25 groups each gave .878 (benchmarks/results/ensembles.md).
-
-    Args:
-        artist: (tracks,), the number of each track's artist
-        seed: of the division
-    """
-    artists, own = np.unique(artist, return_inverse=True)
-    groups = np.arange(len(artists)) % GROUPS[len(artist) <= FEW]
-    return np.asarray(np.random.default_rng(seed).permutation(groups)[own])
 
 
 def _log_odds(scores: np.ndarray, regression: np.ndarray) -> np.ndarray:

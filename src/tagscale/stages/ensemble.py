@@ -15,13 +15,7 @@ import pandas as pd
 
 from tagscale import tracking
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.selection import (
-    groups_of_artists,
-    metrics_by_kind,
-    pool_held_out,
-    select_by_kind,
-    select_without,
-)
+from tagscale.evaluation.selection import metrics_by_kind, pool_held_out, select_bagged
 from tagscale.params.blocks import FEWEST_MEMBERS
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
@@ -129,8 +123,8 @@ def _choose(
     """The weights of the members, (members, tags) for each fold or for "", and the ensemble's scores of scored tracks.
 
     With folds, a fold's weights are chosen on the validation scores of the tracks outside the fold. They score the
-    fold's tracks, in the validation part as in the test part. Without folds, the validation part is divided into groups
-    of artists for its own scores, and the weights for all others are chosen on all of it.
+    fold's tracks, in the validation part as in the test part. Without folds, the weights are chosen on the validation
+    part, whose own scores are those of the choices without the track's artist.
     """
     parts = cell.partition
     valid, test = parts.tracks("valid"), parts.tracks("test")
@@ -138,18 +132,20 @@ def _choose(
     scores = np.stack([_scores(folder, tracks, cell.tags) for folder in results])
     of_valid, of_test = scores[:, : len(valid)], scores[:, len(valid) :]
     regression = np.array(cell.kinds) == "regression"
-    known = of_valid, cell.labels(valid), regression, metrics
+    labels, artist = cell.labels(valid), parts.artist_of(valid)
     if parts.folds:
-        group, tested = (np.array(parts.about(tracks, "part")) for tracks in (valid, test))
-        without = weights = select_without(*known, group, parts.fold_of(valid))
+        part, tested = (np.array(parts.about(tracks, "part")) for tracks in (valid, test))
+        fold, weights = parts.fold_of(valid), {}
+        for name in np.unique(part).tolist():
+            others = part != name
+            known = of_valid[:, others], labels[others], regression, metrics, artist[others], cell.seed, fold[others]
+            weights[name], _ = select_bagged(*known)
+        own = pool_held_out(of_valid, weights, part, regression)
     else:
-        group, tested = groups_of_artists(parts.artist_of(valid), cell.seed), np.full(len(test), "")
-        without, weights = select_without(*known, group), {"": select_by_kind(*known)}
-    pooled = [
-        pool_held_out(of_valid, without, group, regression),
-        pool_held_out(of_test, weights, tested, regression),
-    ]
-    return weights, pd.DataFrame(np.concatenate(pooled), pd.Index(tracks, name="track_id"), cell.tags)
+        weights, tested = {}, np.full(len(test), "")
+        weights[""], own = select_bagged(of_valid, labels, regression, metrics, artist, cell.seed)
+    pooled = np.concatenate([own, pool_held_out(of_test, weights, tested, regression)])
+    return weights, pd.DataFrame(pooled, pd.Index(tracks, name="track_id"), cell.tags)
 
 
 def _scores(results: Path, tracks: list[str], tags: list[str]) -> np.ndarray:
