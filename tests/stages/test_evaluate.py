@@ -19,6 +19,8 @@ from tagscale.evaluation.decisions import Decisions
 from tagscale.evaluation.metrics import METRICS
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.identity import RunIdentity
+from tagscale.stages import results as stage_results
 
 
 @pytest.fixture
@@ -232,6 +234,14 @@ def test_an_edited_checkpoint_is_refused(study, trained: Path) -> None:
         file.write(b"more")
     with pytest.raises(TagscaleError, match=r"weights\.safetensors"):
         study.evaluate(study.params(), edited, "results/edited")
+
+
+def test_one_tag_without_a_score_is_one(capsys: pytest.CaptureFixture) -> None:
+    test = {key: 0.5 if key == "pr_auc" else None for key in METRICS}
+    stage_results._print_scores(
+        RunIdentity("waveform", "all", 0, "", "", "", ""), {"test": test, "unscored": {"test": {"oboe": "none"}}}, 1
+    )
+    assert capsys.readouterr().out == "waveform-all-0 on 1 test track: PR-AUC 0.500; 1 tag could not be scored\n"
 
 
 def test_the_baseline_is_scored_alike(study, results: Path) -> None:

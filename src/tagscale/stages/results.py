@@ -46,6 +46,7 @@ from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, seal, write_json
 from tagscale.runtime.identity import RunFacts, RunIdentity, command_of
 from tagscale.runtime.tables import write_csv, write_table, write_wide
+from tagscale.runtime.words import counted
 
 ENDS = ("low", "high")
 FOLDS = "folds.csv"
@@ -312,7 +313,8 @@ def _never_decided(tags: Sequence[str], of: int, rule: ThresholdRule) -> str:
         why = f"no score promises a precision of {rule.precision:g}"
     more = f" and {len(tags) - SHOWN} more" if len(tags) > SHOWN else ""
     return (
-        f"  {len(tags)} of {of} tags are never decided, since {why} on the validation part (evaluate.thresholds): "
+        f"  {len(tags)} of {of} tags {'is' if len(tags) == 1 else 'are'} never decided, since {why} on the validation "
+        "part (evaluate.thresholds): "
         f"{', '.join(tags[:SHOWN])}{more}"
     )
 
@@ -329,5 +331,5 @@ def _print_scores(identity: RunIdentity, numbers: dict[str, Any], tracks: int) -
                 ends += f", of the folds {metric.words(spread['mean'])} ± {metric.words(spread['sd'])}"
             words.append(f"{metric.label} {metric.words(value)}{ends}")
     unscored = len(numbers["unscored"]["test"])
-    left_out = f"; {unscored} tags could not be scored" if unscored else ""
-    print(f"{identity.name} on {tracks} test tracks: {', '.join(words)}{left_out}", flush=True)
+    left_out = f"; {counted(unscored, 'tag')} could not be scored" if unscored else ""
+    print(f"{identity.name} on {counted(tracks, 'test track')}: {', '.join(words)}{left_out}", flush=True)
