@@ -86,7 +86,9 @@ def test_a_folder_a_class_becomes_a_tagger_and_grows(project: Path, capsys: pyte
     assert "descriptors-all-0 is now version 1 of sounds: champion" in said
     assert "1 file(s) are left out:\n  tone/broken.wav: " in said
     assert "Fewer than 10 positive tracks, so scores say little: noise (9) and tone (9)." in said
-    assert said.endswith("Tag files: tagscale tag FILE... --model sounds\n")
+    tagging, versions = said.splitlines()[-2:]
+    assert tagging == "Tag files: tagscale tag FILE... --model sounds"
+    assert versions.split("tagscale ")[1].startswith("history --params tagger/sounds/params.yaml")
     assert (project / "tagger" / "sounds" / "reports" / "report.html").is_file()
     assert not (project / "tagger" / "sounds" / "mlflow.db").exists(), "the registry is the project's"
 
@@ -101,6 +103,9 @@ def test_a_folder_a_class_becomes_a_tagger_and_grows(project: Path, capsys: pyte
     with pytest.raises(SystemExit):
         main(["tag", "music/noise/0.wav", "--model", "sounds"])
     assert "noise" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["history", "--params", "tagger/sounds/params.yaml"])
+    assert "sounds" in capsys.readouterr().out
 
 
 def test_a_table_is_taken_with_its_own_kinds_split_and_settings(project: Path, tables_alone: None) -> None:

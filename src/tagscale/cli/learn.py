@@ -65,6 +65,7 @@ def learn(
     print(f"\nReport:    {work / 'reports' / 'report.html'}")
     print(f"Settings:  {work / PARAMS} (edit, and run the same command again)")
     print(f"Tag files: tagscale tag FILE... --model {name}")
+    print(f"Versions:  tagscale history --params {work / PARAMS} (and so promote, rollback)")
 
 
 def _dataset(tracks: Path, work: Path, name: str) -> dict[str, Any]:
