@@ -10,6 +10,7 @@ from pipelines.client.package import Package, check_compiled
 from pipelines.definitions import defined
 from pipelines.graph import Graph
 from pipelines.tasks import pipeline
+from tagscale.evaluation.metrics import check_known
 from tagscale.params.load import Params, parse
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.provenance import DIRTY, git_commit
@@ -27,8 +28,13 @@ def compiled_text(name: str, settings: Params) -> str:
 
 
 def compile_package(name: str, settings: Params) -> Package:
-    """The pipeline `name` of these settings; the git commit names its version. Raises TagscaleError: no such one."""
+    """The pipeline `name` of these settings; the git commit names its version.
+
+    Raises:
+        TagscaleError: no pipeline of this name, or registry.metric names no metric.
+    """
     defined(name)
+    check_known(settings.registry.metric, "registry.metric")
     source, clean = _commit()
     return _package(compiled_text(name, settings), f"pipeline {name}", source, by_content=not clean)
 

@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,8 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tagscale.evaluation.metrics import METRICS, evaluate, guess, main_metric
-from tagscale.params.blocks import RegistryParams
+from tagscale.evaluation.metrics import METRICS, check_known, evaluate, guess, main_metric
+from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 
 NAN = np.nan
@@ -226,5 +225,7 @@ def test_every_kind_of_tags_has_one_main_metric() -> None:
         assert main_metric(kind) is main
 
 
-def test_the_settings_name_every_metric() -> None:
-    assert get_args(RegistryParams.model_fields["metric"].annotation) == tuple(METRICS)
+def test_an_unknown_metric_is_named_with_those_that_exist() -> None:
+    check_known("rmse", "registry.metric")
+    with pytest.raises(TagscaleError, match=r"registry\.metric: found 'f2', expected a metric: roc_auc, pr_auc, rmse"):
+        check_known("f2", "registry.metric")

@@ -506,6 +506,12 @@ def test_study_without_the_metric_names_the_setting(study: TinyStudy) -> None:
         registered(study)
 
 
+def test_an_unknown_metric_is_refused_before_anything_is_read(study: TinyStudy) -> None:
+    params = with_settings(study, "registry", metric="f2")
+    with pytest.raises(TagscaleError, match=r"registry\.metric: found 'f2', expected a metric: roc_auc, pr_auc, rmse"):
+        register.run(params, **study.paths() | {"runs": [], "results": []})
+
+
 def test_candidate_file_is_alike_wherever_it_is_registered(
     request: pytest.FixtureRequest, champion: TinyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

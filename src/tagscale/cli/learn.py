@@ -169,7 +169,8 @@ def _changes_for(params: Params) -> Iterator[dict[str, Any]]:
     if catalog.split and params.partition.folds:
         yield {"partition": {"folds": None}}
     present = [kind for kind in KINDS if (catalog.tags["kind"] == kind).any()]
-    if not set(METRICS[params.registry.metric].kinds) & set(present):
+    metric = METRICS.get(params.registry.metric)
+    if metric and not set(metric.kinds) & set(present):
         yield {"registry": {"metric": main_metric(present[0]).key}}
 
 

@@ -72,8 +72,11 @@ def stage(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def read(params: Path) -> Params:
-    """Read the settings. Refuse a dataset in a folder that a stage replaces."""
+    """Read the settings. Refuse a wrong metric now, not in the last stage after days of training."""
+    from tagscale.evaluation.metrics import check_known
+
     settings = load(params)
+    check_known(settings.registry.metric, "registry.metric")
     root = Path(settings.dataset.root).resolve()
     for output in OUTPUTS:
         if root.is_relative_to(output.resolve()):

@@ -393,13 +393,19 @@ def main_metric(kind: str) -> Metric:
     return next(metric for metric in metrics_of(kind) if metric.main)
 
 
-def check_fits(key: str, kinds: Collection[str]) -> None:
-    """Raise a TagscaleError unless the metric, that of `registry.metric`, scores one of these kinds of tags."""
+def check_known(key: str, setting: str) -> None:
+    """Raise a TagscaleError that names the setting unless `key` is that of a metric."""
+    if key not in METRICS:
+        raise TagscaleError(f"{setting}: found {key!r}, expected a metric: {', '.join(METRICS)}. Correct params.yaml.")
+
+
+def check_fits(key: str, kinds: Collection[str], setting: str) -> None:
+    """Raise a TagscaleError that names the setting unless the metric scores one of these kinds of tags."""
     if set(METRICS[key].kinds) & set(kinds):
         return
     fitting = [metric.key for metric in METRICS.values() if set(metric.kinds) & set(kinds)]
     raise TagscaleError(
-        f"registry.metric: found {key}, which scores {' and '.join(METRICS[key].kinds)} tags, but all tags here are "
+        f"{setting}: found {key}, which scores {' and '.join(METRICS[key].kinds)} tags, but all tags here are "
         f"{' and '.join(sorted(set(kinds)))} tags. Set it to {' or '.join(fitting)} in params.yaml."
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tagscale.evaluation.metrics import METRICS
+from tagscale.evaluation.metrics import METRICS, check_known
 from tagscale.models.spec import Role, role_of
 from tagscale.params.load import Params
 from tagscale.registry.trained import weights_hash
@@ -49,8 +49,9 @@ def choose(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> tup
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
     Raises:
-        TagscaleError: incomplete study, or no run of `registry.candidates` that has it.
+        TagscaleError: incomplete study, unknown registry.metric, or no run of `registry.candidates` that has it.
     """
+    check_known(params.registry.metric, "registry.metric")
     grid = params.train
     study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     metric = params.registry.metric

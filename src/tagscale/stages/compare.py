@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagscale.catalog.tables import Catalog
-from tagscale.evaluation.metrics import METRICS, Metric
+from tagscale.evaluation.metrics import METRICS, Metric, check_known
 from tagscale.params.blocks import RegistryParams
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
@@ -54,7 +54,7 @@ def run(
 
     Raises:
         TagscaleError: a cell of the grid is missing or unreadable; the runs, the partition, or the catalog do not
-            belong together.
+            belong together; unknown registry.metric.
     """
     study, parts = _read(params, runs, results, partition)
     names = [run_name(*cell) for cell in study.runs[["model", "size", "seed"]].itertuples(index=False, name=None)]
@@ -149,6 +149,7 @@ def _score(row: Mapping[Any, Any], metric: Metric, wide: bool) -> Text:
 
 
 def _read(params: Params, runs: Sequence[Path], results: Sequence[Path], partition: Path) -> tuple[Study, Partition]:
+    check_known(params.registry.metric, "registry.metric")
     grid = params.train
     study = read_study(runs, results, models=grid.everyone, sizes=grid.sizes, seeds=grid.seeds)
     parts = Partition.load(partition)

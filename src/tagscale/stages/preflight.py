@@ -37,7 +37,7 @@ def check_models(params: Params) -> None:
 
 def check_metric(params: Params, catalog: Path) -> None:
     """Check that some tag of the catalog has the metric that chooses the candidate. Raises TagscaleError otherwise."""
-    check_fits(params.registry.metric, Catalog.load(catalog).tags["kind"].tolist())
+    check_fits(params.registry.metric, Catalog.load(catalog).tags["kind"].tolist(), "registry.metric")
 
 
 def check_grid(params: Params, catalog: Path, partition: Path) -> None:
@@ -51,4 +51,4 @@ def check_grid(params: Params, catalog: Path, partition: Path) -> None:
         for view in parts.views().values():
             view.training_subset(size)
     kinds = Catalog.load(catalog).tags["kind"].reindex(parts.tags).dropna()
-    check_fits(params.registry.metric, kinds.tolist())
+    check_fits(params.registry.metric, kinds.tolist(), "registry.metric")

@@ -76,7 +76,7 @@ def run(
     Args:
         runs, results: folders of the study's runs, baselines included; other folders among them are ignored
     Raises:
-        TagscaleError: incomplete study, no run that has it, or MLflow does not answer.
+        TagscaleError: incomplete study, unknown registry.metric, no run that has it, or MLflow does not answer.
     """
     chosen, study = choose(params, runs, results)
 

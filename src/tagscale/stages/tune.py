@@ -274,10 +274,11 @@ class Search:
 
     @property
     def _sign(self) -> int:
-        from tagscale.evaluation.metrics import METRICS, check_fits
+        from tagscale.evaluation.metrics import METRICS, check_fits, check_known
 
         metric = self.params.registry.metric
-        check_fits(metric, self.cell.kinds)
+        check_known(metric, "registry.metric")
+        check_fits(metric, self.cell.kinds, "registry.metric")
         return METRICS[metric].sign
 
     @property
