@@ -339,7 +339,7 @@ def test_a_candidate_without_a_tag_of_the_champion_is_no_champion_by_itself(cham
     outcome = registered(fewer)
     assert outcome["alias"] == CHALLENGER
     assert outcome["reason"].startswith(
-        "the candidate lacks 2 tags of the champion: jazz, energy (compared without 1 tag that"
+        "the candidate lacks 2 tags of the champion: jazz and energy (compared without 1 tag that"
     )
     assert look_records(Registry.open(NAME)) == []
     page = (fewer.root / "registration" / "gate.html").read_text()

@@ -30,7 +30,7 @@ from tagscale.params.blocks import GateParams
 from tagscale.registry.cost import Cost
 from tagscale.registry.looks import REMEDY, Look
 from tagscale.registry.paired import CONFIDENCE, Gap
-from tagscale.runtime.words import counted
+from tagscale.runtime.words import counted, listed
 
 BASELINE, CONSTANT = "baseline", "constant"  # of registry.gate.floor; others are names of models
 CHAMPION = "the champion"
@@ -151,8 +151,9 @@ def check_tags(champion: Mapping[str, str], candidate: Mapping[str, str]) -> Che
     lost = [tag for tag, kind in champion.items() if candidate.get(tag) != kind]
     if not lost:
         return Check("tags", True, f"the candidate has all {counted(len(champion), 'tag')} of the champion")
-    named = f"{', '.join(lost[:NAMED])}{' ...' * (len(lost) > NAMED)}"
-    return Check("tags", False, f"the candidate lacks {counted(len(lost), 'tag')} of the champion: {named}")
+    return Check(
+        "tags", False, f"the candidate lacks {counted(len(lost), 'tag')} of the champion: {listed(lost, NAMED)}"
+    )
 
 
 def check_validation(gate: GateParams, gap: Gap | None) -> Check:
