@@ -19,7 +19,7 @@ from machine import processor
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.metrics import evaluate
-from tagscale.evaluation.selection import BAGS, select_bagged
+from tagscale.evaluation.selection import BAGS, LEAST, select_bagged
 from tagscale.models.spec import BASELINE, MODELS, base_model
 from tagscale.partition.divide import Partition
 from tagscale.study.tables import read_predictions
@@ -124,7 +124,8 @@ def weights_of(
             rows = np.concatenate(drawn)
             counts = greedy(labels[rows], scores[:, rows], fold[rows])
             bags += counts / counts.sum()
-        return bags
+        bags /= bags.sum()
+        return np.where(bags < min(LEAST, bags.max()), 0, bags)
     if choice.startswith("greedy"):
         return greedy(labels, scores, fold, from_all=choice.endswith("all"))
     kept = {"best model alone": 1, "mean of all": models, "mean of the best two": 2}[choice]
