@@ -35,11 +35,16 @@ def scores_of(head: Head, features: np.ndarray) -> np.ndarray:
     return torch.sigmoid(torch.from_numpy(features) @ head.weight.T + head.bias).numpy()
 
 
+@pytest.mark.parametrize("more", [0, 200])  # features beyond the number of tracks
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
-def test_its_scores_are_those_of_scikit_learn(data, monkeypatch: pytest.MonkeyPatch, class_weights: str) -> None:
+def test_its_scores_are_those_of_scikit_learn(
+    data, monkeypatch: pytest.MonkeyPatch, class_weights: str, more: int
+) -> None:
     """A fraction y stands for y of a positive and 1 - y of a negative track."""
     monkeypatch.setattr(module, "STRENGTHS", (0.03,))
     features, labels = data
+    noise = np.random.default_rng(6).normal(5, 3, (2 * TRACKS, more))
+    data = features, labels = np.column_stack([features, noise]).astype(np.float32), labels
     scores = scores_of(fitted(data, class_weights=class_weights), features[TRACKS:])
     scaler = StandardScaler().fit(features[:TRACKS].astype(np.float64))
     weights = module.balanced_weights(labels[:TRACKS], np.array([False, False, True])).numpy()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # loads scipy.optimize and scipy.special where they are used
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from tagscale.training.recipe import balanced_weights
 
 STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-8, 3))  # C, from strongly regularised to weakly
-STEPS = 500  # of L-BFGS at most; tens suffice
+OPTIONS = {"maxiter": 500, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-7}  # of L-BFGS; a hundred steps suffice
 LEAST_DEVIATION = 1e-6  # of a feature: one that hardly varies is left as it is
 HALF = 0.5  # of a track, which a tag that never varies is imagined to have on the other side
 
@@ -56,6 +57,10 @@ def fit_head(
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     deviation = np.where(deviation < LEAST_DEVIATION, 1.0, deviation)
     known, valid = ((torch.from_numpy((part - mean) / deviation)) for part in (features, valid_features))
+    directions = None
+    if len(known) < known.shape[1]:  # the penalty keeps the weights in the span of the tracks: search in it alone
+        directions, _ = torch.linalg.qr(known.T)  # (features, tracks), orthonormal, so the penalty stays what it is
+        known, valid = known @ directions, valid @ directions
     targets, valid_targets = torch.tensor(labels).double(), torch.tensor(valid_labels).double()
     regression = torch.tensor([kind == "regression" for kind in kinds])
     weights = torch.ones(2, len(kinds), dtype=torch.float64)
@@ -75,33 +80,31 @@ def fit_head(
         chosen[tags], strengths[kind] = best, STRENGTHS[best]
     fitted = torch.stack(fits)[chosen, torch.arange(len(kinds))]  # (tags, features + 1)
     of_tags = losses[chosen, :, torch.arange(len(kinds))].sum() / max(1, int(annotated.sum()))
-    weight = fitted[:, :-1] / torch.from_numpy(deviation)
+    weight = fitted[:, :-1] if directions is None else fitted[:, :-1] @ directions.T
+    weight = weight / torch.from_numpy(deviation)
     bias = fitted[:, -1] - weight @ torch.from_numpy(mean)
     return Head(weight.float(), bias.float(), strengths, float(of_tags))
 
 
 def _fit(features: Tensor, targets: Tensor, weights: Tensor, strength: float, start: Tensor | None) -> Tensor:
     """Weights and bias of every tag, (tags, features + 1) float64, at one strength; by L-BFGS, the same every time."""
-    tags = targets.shape[1]
     constant, level = _constant(targets)
-    theta = torch.zeros(tags, features.shape[1] + 1, dtype=torch.float64) if start is None else start.clone()
-    theta.requires_grad_(True)
-    optimizer = torch.optim.LBFGS(
-        [theta], max_iter=STEPS, history_size=20, tolerance_grad=1e-7, tolerance_change=1e-12,
-        line_search_fn="strong_wolfe",
-    )  # fmt: skip
+    known, values = features.numpy(), targets.nan_to_num(0.0)
+    weight = torch.lerp(weights[0], weights[1], values).where(~(targets.isnan() | constant), 0.0).numpy()
+    shape, labels = (targets.shape[1], features.shape[1] + 1), values.numpy()
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        of_tags = _losses(features, theta, targets, weights).sum(dim=0) + theta[:, :-1].square().sum(dim=1) / (
-            2 * strength
-        )
-        total = torch.where(constant, of_tags.new_zeros(()), of_tags).sum()
-        total.backward()
-        return total
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss of all tags, and its gradient."""
+        theta = theta.reshape(shape)
+        logits = known @ theta[:, :-1].T + theta[:, -1]
+        errors = weight * (scipy.special.expit(logits) - labels)
+        gradient = np.column_stack([errors.T @ known + theta[:, :-1] / strength, errors.sum(axis=0)])
+        entropy = (weight * (np.logaddexp(0, logits) - labels * logits)).sum()
+        return entropy + np.square(theta[:, :-1]).sum() / (2 * strength), gradient.ravel()
 
-    optimizer.step(loss)
-    fitted = theta.detach()
+    begin = np.zeros(shape) if start is None else start.numpy()
+    result = scipy.optimize.minimize(loss, begin.ravel(), jac=True, method="L-BFGS-B", options=OPTIONS)
+    fitted = torch.from_numpy(result.x.reshape(shape))
     fitted[constant] = 0.0
     fitted[constant, -1] = level[constant]
     return fitted
