@@ -1,22 +1,20 @@
 """The page of `tagscale watch`: what was served beside the profile of the version, from its record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
 from matplotlib.figure import Figure
 
-from tagscale.report.appearance import DASHES, INK, STYLE
 from tagscale.report.pictures import data_uri
+from tagscale.report.rows import intervals
 from tagscale.report.templates import templates
 from tagscale.runtime.files import replacing
 
 DRIFTS, HOLDS = "#b3261e", "#5a616a"
 DRAWN = 20  # tags in the figure, those that shifted most
-LONGEST = 34  # characters of a row's name
 MEASURES = {  # name in the record -> words and unit
     "seconds": ("length", "s"),
     "rate": ("sample rate", "Hz"),
@@ -120,35 +118,14 @@ def draw(record: Mapping[str, Any], narrow: bool = False) -> Figure:
     Args:
         narrow: for a phone: the names stand above the bars
     """
-    overall, tags = overall_of(record), record["tags"][:DRAWN]
-    rows = [*overall, *tags]
-    with mpl.rc_context(STYLE):
-        size = (4.2, 1.7 + 0.42 * len(rows)) if narrow else (8.4, 1.3 + 0.29 * len(rows))
-        figure = Figure(figsize=size, layout="constrained")
-        _draw_rows(figure.add_subplot(), rows, len(overall), record["margin"], narrow)
-    return figure
-
-
-def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], overall: int, margin: float, narrow: bool) -> None:
+    overall = len(overall_of(record))
+    rows = pd.DataFrame([*overall_of(record), *record["tags"][:DRAWN]]).rename(columns={"chance": "value"})
+    rows["colour"] = np.where(rows["drifts"], DRIFTS, HOLDS)
+    rows = rows.assign(limit=np.nan, strong=rows.index < overall).astype({"low": float, "high": float})
+    title = "Chance that a served file scores higher\nthan a track of the profile"
+    label = "left: lower than in the profile; right: higher\nbars: 95 % intervals; grey: the margin; red: drift"
+    figure = intervals(rows, overall, middle=0.5, title=title, label=label, narrow=narrow)
+    axes, margin = figure.axes[0], record["margin"]
     axes.axvspan(0.5 - margin, 0.5 + margin, color="#ececE6", zorder=0)
-    axes.axvline(0.5, color=INK, linewidth=1, linestyle=DASHES, zorder=1)
-    names = [row["name"][:LONGEST] for row in reversed(rows)]
-    for place, row in enumerate(reversed(rows)):
-        colour, strong = DRIFTS if row["drifts"] else HOLDS, place >= len(rows) - overall
-        if row["low"] is not None:
-            axes.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=3.4 if strong else 2, zorder=2)
-        axes.plot(row["chance"], place, "o", color=colour, markersize=8 if strong else 5.5, zorder=3)
-        if narrow:
-            axes.text(0, place + 0.22, names[place], va="bottom", parse_math=False, zorder=4)
-    axes.set_yticks(range(len(rows)), [""] * len(rows) if narrow else names, parse_math=False)
-    axes.axhline(len(rows) - overall - (0.25 if narrow else 0.5), color="#c8c8c3", linewidth=1)
-    axes.set_ylim(-0.6, len(rows) - (0.1 if narrow else 0.4))
     axes.set_xlim(0, 1)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
-    end = "\n" if narrow else " "
-    axes.set_title(f"Chance that a served file scores higher{end}than a track of the profile")
-    axes.set_xlabel(
-        f"left: lower than in the profile; right: higher.{end}Bars: 95 % intervals; grey: the margin; red: drift"
-    )
+    return figure

@@ -3,20 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from tagscale.evaluation.bootstrap import one_sided
 from tagscale.evaluation.metrics import METRICS
-from tagscale.report.appearance import DASHES, INK, STYLE
 from tagscale.report.figures import save_png
 from tagscale.report.pictures import data_uri
+from tagscale.report.rows import intervals
 from tagscale.report.templates import templates
 from tagscale.runtime.files import replacing
 
 PASSED, HELD, PLAIN = "#2e7d4f", "#b3261e", "#5a616a"  # of a condition that holds, of one that does not, of a group
-LONGEST = 38  # characters of a row's name
 KEY = "right of the dashed line: the candidate is better\nbars: 95 % intervals over artists; black tick: the limit"
 STEPS = {  # what to do, by the first condition that failed
     "cost": "Register a smaller or faster model, or raise the limit in registry.gate: `tagscale register` then judges "
@@ -148,11 +147,14 @@ def draw(record: dict[str, Any], narrow: bool = False) -> Figure | None:
     rows = [row for row in rows if row.get("subject") != "constant"] or rows
     if not rows:
         return None
-    with mpl.rc_context(STYLE):
-        size = (4.2, 1.4 + 0.46 * len(rows)) if narrow else (8.4, 1.4 + 0.36 * len(rows))
-        figure = Figure(figsize=size, layout="constrained")
-        _draw_rows(figure.add_subplot(), rows, METRICS[record["metric"]].label, narrow)
-    return figure
+    table = pd.DataFrame([row["gap"] for row in rows]).rename(columns={"difference": "value"})
+    table["name"], table["limit"] = [row["title"] for row in rows], [row["limit"] or np.nan for row in rows]
+    table["colour"] = [{None: PLAIN, True: PASSED, False: HELD}[row["passed"]] for row in rows]
+    table["strong"] = [row["name"] == "difference" for row in rows]
+    above = sum(row["name"] != "floor" for row in rows)
+    whom = " or ".join(["champion"] * (above > 0) + ["floor"] * (above < len(rows)))
+    title = f"{METRICS[record['metric']].label}: candidate minus {whom}"
+    return intervals(table, above, middle=0, title=title, label=KEY, narrow=narrow)
 
 
 def _rows(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -181,32 +183,3 @@ def _title(check: dict[str, Any]) -> str:
     names = {"difference": "all tags", "validation": "all tags, validation part"}
     of_subject = {"guard": f"{check['subject']} (guarded)", "floor": f"above {check['subject']} (floor)"}
     return names.get(check["name"]) or of_subject[check["name"]]
-
-
-def _draw_rows(axes: Axes, rows: list[dict[str, Any]], label: str, narrow: bool) -> None:
-    against = [row["name"] != "floor" for row in rows]
-    for place, row in enumerate(reversed(rows)):
-        gap, limit = row["gap"], row["limit"]
-        colour = PLAIN if row["passed"] is None else PASSED if row["passed"] else HELD
-        strong = row["name"] == "difference"
-        axes.plot([gap["low"], gap["high"]], [place] * 2, color=colour, linewidth=3.4 if strong else 2, zorder=2)
-        axes.plot(gap["difference"], place, "o", color=colour, markersize=8 if strong else 6, zorder=3)
-        if limit:
-            axes.plot([limit] * 2, [place - 0.34, place + 0.34], color=INK, linewidth=1.6, zorder=4)
-    axes.axvline(0, color=INK, linewidth=1, linestyle=DASHES, zorder=1)
-    titles = [
-        title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…" for title in (r["title"] for r in rows[::-1])
-    ]
-    axes.set_yticks(range(len(rows)), [""] * len(rows) if narrow else titles)
-    for place, title in enumerate(titles if narrow else ()):
-        axes.text(0, place + 0.22, title, transform=axes.get_yaxis_transform(), va="bottom", zorder=5)
-    if not all(against) and any(against):
-        axes.axhline(against[::-1].index(True) - (0.22 if narrow else 0.5), color="#c8c8c3", linewidth=1)
-    axes.set_ylim(-0.6, len(rows) - (0.1 if narrow else 0.4))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
-    axes.margins(x=0.06)
-    whom = ["champion"] * any(against) + ["floor"] * (not all(against))
-    axes.set_title(f"{label}: candidate minus {' or '.join(whom)}")
-    axes.set_xlabel(KEY, loc="left")

@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from tagscale.models.spec import label_of
 from tagscale.report.appearance import DASHES, INK, STYLE, colour_of, lighter, marker_of
+from tagscale.report.rows import name_rows
 from tagscale.report.tag_figures import BAR_REST, bars, bars_legend, row_height
 from tagscale.study.listening import THIRDS
 from tagscale.study.qualitative import Qualitative
@@ -77,11 +78,7 @@ def draw_lifts(axes: Axes, models: pd.DataFrame) -> None:
         for third, lift in zip(THIRDS, lifts, strict=True):
             colour = lighter(colour_of(row["model"]), FADES[third])
             axes.plot([lift], [place], "o", color=colour, markersize=9, markeredgecolor=colour_of(row["model"]))
-    axes.set_yticks(range(len(rows)), [label_of(model) for model in rows["model"]])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
+    name_rows(axes, [label_of(model) for model in rows["model"]])
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_title("PR-AUC: 0 is guessing, 1 perfect")
     handles = [
@@ -111,13 +108,9 @@ def draw_impossible(axes: Axes, models: pd.DataFrame) -> None:
     (ticks,) = axes.plot(rows["impossible_expected"], range(len(rows)), "|", color=INK, markersize=13)
     ticks.set(markeredgewidth=1.6, path_effects=[withStroke(linewidth=3.6, foreground="white")])
     axes.axvline(rows["impossible_labelled"].iloc[0], color=INK, linewidth=1, linestyle=DASHES)
-    axes.set_yticks(range(len(rows)), [label_of(model) for model in rows["model"]])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.tick_params(axis="y", length=0)
+    name_rows(axes, [label_of(model) for model in rows["model"]])
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
     axes.set_title("test tracks with an impossible pair")
     axes.set_xlabel("tick: if tags were independent, dashed: in the labels")
 

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from tagscale.evaluation.metrics import GUESS, PR_AUC, Metric, main_metric
 from tagscale.models.spec import label_of
 from tagscale.report.appearance import INK, STYLE, colour_of
+from tagscale.report.rows import name_rows
 from tagscale.report.words import better_words, shortened
 from tagscale.study.compare import kinds_of, tag_groups
 
@@ -125,12 +126,8 @@ def bars(axes: Axes, table: pd.DataFrame, ends: Sequence[pd.DataFrame] = ()) -> 
         if ends:
             low, high = (end.iloc[:, number] for end in ends)
             axes.hlines(places, low, high, color=INK, linewidth=0.9)
-    axes.set_yticks(range(len(table)), [shortened(str(name)) for name in table.index])
-    axes.set_ylim(-0.6, len(table) - 0.4)
-    axes.tick_params(axis="y", length=0)
+    name_rows(axes, [shortened(str(name)) for name in table.index])
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
 
 
 def _balanced(heights: Sequence[float]) -> list[list[int]]:
