@@ -14,8 +14,6 @@ import pytest
 
 from registry.tiny import empty_store
 from tagscale import tracking
-from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.files import seal
 from tagscale.runtime.identity import RunIdentity
 from tagscale.runtime.owner import this_process
 from tagscale.tracking.runs import ORIGINAL
@@ -174,37 +172,6 @@ def test_the_run_of_a_record_is_the_one_that_this_store_has(store: Path, monkeyp
     monkeypatch.setenv("TAGSCALE_MLFLOW_WAIT", "600")
     assert tracking.recorded_run(store / "run") == run_id, "nobody answers"
     assert tracking.recorded_run(store) is None
-
-
-def test_a_run_without_a_record_is_made_from_its_files(store: Path, capsys: pytest.CaptureFixture) -> None:
-    """Earlier versions kept none. The last row of the history is as old as run.json."""
-    run = store / "run"
-    run.mkdir()
-    (run / "history.csv").write_text("step,valid_loss,seconds\n1,0.5,2.0\n2,0.25,3.0\n")
-    (run / "history-part_1.csv").write_text("step,valid_loss\n40,0.75\n")
-    facts = {"identity": IDENTITY.as_dict(), "train_tracks": 300, "parameters": 7, "seconds": 5.0}
-    seal(run, "run.json", facts)
-    os.utime(run / "run.json", (2_000_000, 2_000_000))
-    made = content(run_id := found(run))
-    assert made["curves"]["valid_loss"] == [(1, 0.5, 1_999_997_000), (2, 0.25, 2_000_000_000)]
-    assert made["curves"]["part_1/valid_loss"] == [(40, 0.75, 2_000_000_000)]
-    assert made["params"] == {"train_tracks": "300", "parameters": "7"} | AXES
-    assert made["files"] == [f"checkpoint/{name}" for name in ("history-part_1.csv", "history.csv", "run.json")]
-    assert made["times"][:3] == ("FINISHED", 1_999_995_000, 2_000_000_000)
-    text = f"has no run of waveform-300-0, and {run} no {LOGGED}, so run {run_id} is made from the files there, without"
-    assert text in capsys.readouterr().err
-    assert found(run) == run_id
-    assert capsys.readouterr().err == ""
-
-
-def test_a_damaged_history_is_named(store: Path) -> None:
-    run = store / "run"
-    run.mkdir()
-    facts = {"identity": IDENTITY.as_dict(), "train_tracks": 300, "parameters": 7, "seconds": 5.0}
-    seal(run, "run.json", facts)
-    (run / "history.csv").write_text("step,valid_loss\n1,a half\n")
-    with pytest.raises(TagscaleError, match=r"history\.csv: not as it was written .*`tagscale train`"):
-        found(run)
 
 
 def status(run_id: str, process: str | None = None) -> str:

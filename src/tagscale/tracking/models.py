@@ -38,7 +38,7 @@ def log_model(client: MlflowClient, run_id: str, name: str, files: Iterable[tupl
 
 
 def model_of(client: MlflowClient, run: Run) -> LoggedModel | None:
-    """The model that a run's training logged; None where there is none: an earlier tagscale trained it."""
+    """The model that a run's training logged; None where there is none."""
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     return next((model for model in models if model.tags.get(KIND) == CHECKPOINT), None)
 

@@ -4,16 +4,12 @@ The record names MLflow's run, so that later stages find it whatever the clock s
 the run, or never had it, gets it again from the record: settings, tags, curves with their times, and files.
 """
 
-import csv
 from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tagscale.runtime.disk import full_disk_reason
-from tagscale.runtime.identity import RUN, RunFacts, run_output
-from tagscale.tracking.data import identity_params
-from tagscale.tracking.machine import metric_name
 from tagscale.tracking.nesting import PARENT
 from tagscale.tracking.unsent import LOGGED, Entry, Unsent, read
 
@@ -58,48 +54,6 @@ class Record:
         if not self.failure and (content := read(self.journal.file)):
             Unsent(self.home / LOGGED, self.journal.run_id, self.journal.start).keep(content[1])
         self.journal.keep([])
-
-
-def began(folder: Path) -> int | None:
-    """When the run in a folder without a record began, in milliseconds since 1970; None where no run is complete."""
-    if not (folder / RUN).is_file():
-        return None
-    return round(1000 * ((folder / RUN).stat().st_mtime - run_output(folder).facts(RunFacts)["seconds"]))
-
-
-def entries_from_files(folder: Path) -> list[Entry]:
-    """What the folder of a complete run without a record says, as entries: numbers, curves and files, but no settings.
-
-    The times of the curves are counted back from the time of run.json. Raises Damaged where a file is not as written.
-    """
-    output, end = run_output(folder), round((folder / RUN).stat().st_mtime * 1000)
-    facts = output.facts(RunFacts)
-    known = [key for key in ("train_tracks", "parameters", "folds") if key in facts]
-    entries: list[Entry] = [
-        {"params": identity_params(facts["identity"]) | {key: str(facts[key]) for key in known}},
-        {"metrics": [["train_seconds", facts["seconds"], end, 0]]},
-    ]
-    for file in sorted(folder.glob("history*.csv")):
-        try:
-            entries += _curves(file, end)
-        except (ValueError, KeyError, TypeError) as error:
-            raise output.damaged(file.name, f"not as it was written ({error})") from None
-    return [*entries, {"model": facts["identity"].name, "path": "."}, {"status": "FINISHED", "time": end}]
-
-
-def _curves(file: Path, end: int) -> list[Entry]:
-    """The rows of a history, named as the train stage logs them; the last one was written at `end` (milliseconds)."""
-    step = file.stem.removeprefix("history").removeprefix("-")  # of a training in several steps
-    entries: list[Entry] = []
-    with open(file, encoding="utf-8", newline="") as table:
-        rows = list(csv.DictReader(table))
-    for row in reversed(rows):
-        number = int(row.pop("step"))
-        values = {key: float(value) for key, value in row.items() if value != ""}
-        prefix = f"{step}/" if step else ""
-        entries.append({"metrics": [[metric_name(key, prefix), value, end, number] for key, value in values.items()]})
-        end -= round(1000 * float(row.get("seconds") or 0))
-    return entries[::-1]
 
 
 def _logged(client: MlflowClient, run: Run) -> list[Entry]:

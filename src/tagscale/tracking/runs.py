@@ -22,7 +22,7 @@ from tagscale.tracking.data import DataFacts, dataset_entry, identity_params
 from tagscale.tracking.models import subject_of
 from tagscale.tracking.nesting import PARENT, context_tags, study_of
 from tagscale.tracking.outbox import Outbox, active_run, deliver, limited, send_all, send_complete, send_interrupted
-from tagscale.tracking.record import PROCESS, Record, began, entries_from_files
+from tagscale.tracking.record import PROCESS, Record
 from tagscale.tracking.server import WAIT, ServerAway, connect, environment, explained, made_experiment
 from tagscale.tracking.unsent import LOGGED, Entry, journal_of, read
 from tagscale.tracking.views import StudyFacts, save_view
@@ -214,19 +214,14 @@ def find_run(experiment: str, identity: RunIdentity, folder: Path | None = None)
             tags = identity_tags(identity)
             run = _newest(client, [experiment_id], tags) or _newest(client, others, tags)
         if run is None:
-            run = _create(client, experiment_id, identity, start=began(folder) if folder else None)
+            run = _create(client, experiment_id, identity)
             deliver(client, run.info.run_id, dataset_entry(identity))
             if folder:
-                words = ""
-                if (folder / "run.json").is_file():
-                    words = send_all(client, run.info.run_id, entries_from_files(folder), folder)
-                    run = client.get_run(run.info.run_id)
-                print_plainly(
-                    f"MLflow at {client.tracking_uri} has no run of {identity.name}, and {folder} no {LOGGED}, so run "
-                    f"{run.info.run_id} is made from the files there, without the training's settings. {words}".rstrip()
-                )
-        if folder:
-            _make_comparable(client, run, identity)
+                deliver(client, run.info.run_id, {"params": identity_params(identity)})
+        if folder and PARENT not in run.data.tags:
+            about = identity.dataset, identity.dataset_hash, identity.partition_hash
+            study = context_tags().get(PARENT) or study_of(client, run.info.experiment_id, *about, _provenance())
+            client.set_tag(run.info.run_id, PARENT, study)
         subject = subject_of(client, client.get_run(run.info.run_id)) if folder else None
     tracked = TrackedRun(run.info.run_id, run.info.experiment_id, client, subject=subject)
     with _ending(tracked, finished=run.info.status == "FINISHED"):
@@ -372,17 +367,6 @@ def _claim(client: MlflowClient, run_id: str, study: str | None = None) -> None:
     for name, value in {PROCESS: this_process(), **within, **context_tags()}.items():
         client.set_tag(run_id, name, value)
     client.update_run(run_id, status="RUNNING")
-
-
-def _make_comparable(client: MlflowClient, run: Run, identity: RunIdentity) -> None:
-    """Give a finished run that an earlier tagscale made, or that was sent from its folder, its axes and its parent."""
-    settings = {key: value for key, value in identity_params(identity).items() if key not in run.data.params}
-    if settings:
-        deliver(client, run.info.run_id, {"params": settings})
-    if PARENT not in run.data.tags:
-        about = identity.dataset, identity.dataset_hash, identity.partition_hash
-        study = context_tags().get(PARENT) or study_of(client, run.info.experiment_id, *about, _provenance())
-        client.set_tag(run.info.run_id, PARENT, study)
 
 
 def _end_lost(client: MlflowClient, experiment_id: str) -> None:
