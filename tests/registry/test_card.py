@@ -75,8 +75,8 @@ def test_a_registered_version_has_a_card(study: TinyStudy, capsys: pytest.Captur
     assert "\n\n## Intended use\n\n- Gives each of 3 tags" in version.description
     assert len(version.description) <= LONGEST
 
-    registry.client.delete_model_version_tag(NAME, "1", "tagscale.card")  # as a version of an earlier tagscale
-    assert "has no model card: an earlier tagscale registered it." in printed(capsys, "--version", "1")
+    registry.client.delete_model_version_tag(NAME, "1", "tagscale.card")  # as after a kill
+    assert "has no model card: its registration was interrupted." in printed(capsys, "--version", "1")
     register.run(study.params, **study.paths())
     assert "study: this is a folder" in printed(capsys, "--out", "study")
     assert (study.root / "store").is_dir()
@@ -143,7 +143,7 @@ def test_an_imported_encoder_has_it_in_the_registry(
     assert "## Licence" in tracking.connect().get_model_version("msd-vgg", "1").description
 
 
-def test_a_version_of_an_earlier_tagscale_has_none(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_whose_registration_was_interrupted_has_none(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     registry = Registry.open_or_create("older", "for tests")
     identity = RunIdentity("spectrogram", "all", 0, "tiny", "dddddddddddd", "pppppppppppp", "ssssssssssss")
     with tracking.find_run("study", identity) as run:

@@ -68,7 +68,7 @@ def test_a_large_part_is_a_sample_of_whole_rows() -> None:
     assert made == profile(MOST_TRACKS + 500)[0], "the same sample each time"
 
 
-def test_an_older_version_has_none(tmp_path: Path) -> None:
+def test_a_published_encoder_has_none(tmp_path: Path) -> None:
     tiny_tagger().save(tmp_path / "tagger")
     assert not (tmp_path / "tagger" / PROFILE).exists()
     assert AudioTagger.load(tmp_path / "tagger").profile is None

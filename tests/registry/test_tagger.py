@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +143,7 @@ def test_a_row_that_is_no_file_says_what_it_is(tagger: AudioTagger) -> None:
 def test_limits_are_saved_and_a_version_without_them_goes_by_its_window(tagger: AudioTagger, tmp_path: Path) -> None:
     tagger.save(tmp_path / "tagger")
     assert AudioTagger.load(tmp_path / "tagger").limits == LIMITS
-    older = read_json(tmp_path / "tagger" / LISTENING)
-    del older["limits"]
-    write_json(tmp_path / "tagger" / LISTENING, older)
+    replace(tagger, limits=None).save(tmp_path / "tagger")
     loaded = AudioTagger.load(tmp_path / "tagger")
     assert loaded.limits is None
     assert loaded.tag(wav(tmp_path, MUSIC[:24_000])).warnings == []

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -48,7 +48,7 @@ class Facts(TypedDict):
     tags: list[str]
     split: str
     data_hash: str
-    settings: NotRequired[dict[str, Any]]
+    settings: dict[str, Any]
 
 
 @dataclass
@@ -188,7 +188,7 @@ class Partition:
         parts = part_names(table["part"])
         if not table["part"].isin(parts).all() or table["track_id"].duplicated().any():
             raise output.damaged("partition.parquet", f"expected every track once, in {', '.join(parts)}")
-        return cls(table, facts["tags"], facts["split"], facts["data_hash"], facts.get("settings", {}))
+        return cls(table, facts["tags"], facts["split"], facts["data_hash"], facts["settings"])
 
 
 def divide(

@@ -7,7 +7,7 @@ artists that are quarantined or missing now: when they come back, they come back
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ ASSIGNED = schema(track_id="text", artist="text", part="text", place="whole")
 class Settings(TypedDict):
     """What partition.json says of the settings."""
 
-    settings: NotRequired[dict[str, Any]]
+    settings: dict[str, Any]
 
 
 def fold_names(folds: int) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ def earlier_assignments(folder: Path | None, settings: dict[str, Any]) -> tuple[
         )
     output, note = Output(folder, "partition.json", COMMAND), ""
     try:
-        before = output.facts(Settings).get("settings", {})
+        before = output.facts(Settings)["settings"]
     except Damaged as damage:
         before, note = settings, f"{damage.path}: {damage.what}. Its settings count as unchanged, so no track moves."
     changed = [name for name in settings if before.get(name) != settings[name]]

@@ -399,8 +399,7 @@ def _by_tag(tagger: AudioTagger, of_tags: pd.DataFrame) -> list[str]:
         positive = NOTHING if row["positive"] < 0 else str(row["positive"])
         numbers = [positive, metric.label, metric.words(row[metric.key])]
         ends = _interval([row[f"{metric.key}_low"], row[f"{metric.key}_high"]], metric)
-        shares = [row.get(key, np.nan) for key in ("precision", "recall")]  # an earlier tagscale wrote neither
-        rates = [NOTHING if pd.isna(rate) else f"{rate:.2f}" for rate in shares]
+        rates = [NOTHING if pd.isna(row[key]) else f"{row[key]:.2f}" for key in ("precision", "recall")]
         rows.append([_cell(str(tag)), _cell(row["group"]), *numbers, ends, threshold, *rates])
     return table(["tag", "group", "positive", "", "test", "interval", "threshold", "precision", "recall"], rows)
 
@@ -435,16 +434,13 @@ def card_of_encoder(encoder: Published, tagger: AudioTagger, version: Version) -
 def keep_card(registry: Registry, version: Version, card: Card) -> None:
     """Put MODEL_CARD.md among the files of a version, and the beginning of it into the version's description.
 
-    What the description says before the card stays. A version whose files belong to no model of MLflow, of an earlier
-    tagscale, gets the description alone.
+    What the description says before the card stays.
     """
     with registry.explained():
         made = registry.client.get_model_version(version.name, version.number)
         lead = (made.description or "").split("\n\n## ")[0]
         rest = card.beginning(LONGEST - len(lead) - 2)
         registry.client.update_model_version(version.name, version.number, f"{lead}\n\n{rest}".strip())
-        if not (made.source or "").startswith(SCHEME):
-            return
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / CARD
             file.write_text(card.markdown, encoding="utf-8")
@@ -453,7 +449,7 @@ def keep_card(registry: Registry, version: Version, card: Card) -> None:
 
 
 def has_card(version: Version) -> bool:
-    """Whether a version has a card; versions of an earlier tagscale have none."""
+    """Whether a version has a card; none where its registration was interrupted."""
     return KEPT in version.tags
 
 
@@ -475,8 +471,8 @@ def card_text(model: str, version: str | None = None) -> str:
     registered = registry.version(version or CHAMPION)
     if not has_card(registered):
         raise TagscaleError(
-            f"Version {registered.number} of {model!r} has no model card: an earlier tagscale registered it. Where "
-            "its run is at hand, `tagscale register` writes one."
+            f"Version {registered.number} of {model!r} has no model card: its registration was interrupted. Where its "
+            "run is at hand, `tagscale register` writes one."
         )
     with tempfile.TemporaryDirectory() as folder:
         file = version_files(registry.client, model, registered.number, Path(folder), CARD)

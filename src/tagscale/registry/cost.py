@@ -58,7 +58,7 @@ def _megabytes(tagger: AudioTagger) -> float:
 
 
 def cost_words(tags: Mapping[str, str]) -> str:
-    """The cost in the tags of a version; "" for a version of an earlier tagscale.
+    """The cost in the tags of a version; "" where none was measured.
 
     >>> cost_words({TIME: "12.3", SIZE: "0.4", PLACE: "one CPU thread"})
     '12.3 ms per 30 s of audio on one CPU thread, 0.4 MB'

@@ -103,7 +103,7 @@ def _judged_before(registry: Registry, version: Version, incumbent: Incumbent) -
 
 
 def _record_of_earlier(version: Version, metric: str) -> dict[str, Any]:
-    """The record of a version that an earlier tagscale judged, or that became champion by hand before the gate did."""
+    """The record of a version that became champion by hand before the gate judged it."""
     words = version.tags.get(GATE, "no verdict of the gate is kept with this version")
     check = Check("earlier", words.startswith("passed"), words)
     value = version.test_metrics.get(metric)

@@ -43,7 +43,7 @@ class Profile(Block):
     folds: of the partition, whose models scored one fold each; 0: one model scored all
     artists: number of each track's artist
     scores: tag -> scores in [0, 1]
-    measures: key of `MEASURES` -> values, None where a store of an earlier tagscale did not measure
+    measures: key of `MEASURES` -> values, None where nothing was measured
     formats: name of the audio format by the suffix, "" = unknown
     warned: whether the tagger warns of the track
     embedded: places of the tracks, among the others, that `embeddings` are of; none in a partition in folds, most of
@@ -127,7 +127,7 @@ def write_profile(profile: Profile, path: Path) -> None:
 
 
 def read_profile(path: Path) -> Profile | None:
-    """Read what `write_profile` wrote; None where there is no file, as beside a version of an earlier tagscale.
+    """Read what `write_profile` wrote; None where there is no file, as beside a published encoder.
 
     Raises:
         TagscaleError: the file is damaged.

@@ -92,7 +92,7 @@ def promote(name: str, version: str | int, why: str | None = None, force: bool =
 
 def verdict_of(version: Version) -> dict[str, Any] | None:
     """The gate's verdict on a version, as `Verdict.record` wrote it; None where there is none."""
-    return {"vacant": False} | json.loads(version.tags[VERDICT]) if VERDICT in version.tags else None
+    return dict(json.loads(version.tags[VERDICT])) if VERDICT in version.tags else None
 
 
 def _objection(version: Version, incumbent: Incumbent) -> str | None:
@@ -145,7 +145,7 @@ def history(name: str) -> list[dict[str, Any]]:
     with registry.explained():
         tags = registry.client.get_registered_model(name).tags
     return sorted(
-        ({"forced": False} | json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)),
+        (json.loads(tags[key]) for key in tags if key.startswith(_PREFIX)),
         key=lambda record: (record["number"], record["when"]),
     )
 
@@ -216,7 +216,7 @@ def _last_moves(records: Sequence[dict[str, Any]]) -> str:
         metrics = record["metrics"].get("champion", {})
         on_test = f" (test part: {listing(metrics)})" if metrics else ""
         why = " ".join(record["why"].split())[:_LONGEST_WHY]
-        by = f"{record['by']}, past the gate" if record.get("forced") else record["by"]
+        by = f"{record['by']}, past the gate" if record["forced"] else record["by"]
         lines.append(f"- {when}: **version {record['champion']}**{before}, by {by}: {why}{on_test}")
     return "\n".join(lines)
 

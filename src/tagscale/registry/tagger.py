@@ -50,10 +50,10 @@ class AudioTagger:
     """A scorer of any kind with the settings for tagging files.
 
     groups: tag -> the group it belongs to in its taxonomy (genre, mood ...).
-    limits: those of the audio files that it was trained on; None where a version of an earlier tagscale carries none.
-    decisions: calibrations and thresholds of the classification tags; None where such a version carries none.
+    limits: those of the audio files that it was trained on; None of a published encoder.
+    decisions: calibrations and thresholds of the classification tags; None of a published encoder.
     longest: seconds of a file that is decoded; a longer one is rejected.
-    profile: of the data that it was tested on; None where such a version, or a published encoder, carries none.
+    profile: of the data that it was tested on; None of a published encoder.
     sha256: of the files that it was loaded from; "" where it was not.
     """
 
@@ -79,7 +79,7 @@ class AudioTagger:
         """Read what `save` wrote. Raises TagscaleError naming the file that is missing or damaged."""
         try:
             listening = read_json(folder / LISTENING)
-            limits = listening.get("limits")  # missing in older versions
+            limits = listening["limits"]
             groups, limits = dict(listening["groups"]), AudioLimits.model_validate(limits) if limits else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TagscaleError(

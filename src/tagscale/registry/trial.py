@@ -282,7 +282,7 @@ def _evaluated(version: Version) -> tuple[pd.Series, pd.DataFrame] | None:
             folder = connect().download_artifacts(version.run_id, EVALUATED, temporary)
             return read_predictions(Path(folder))
         except (MlflowException, OSError, TagscaleError):
-            return None  # of an earlier tagscale, too large, deleted: the champion scores the tracks itself
+            return None  # too large, or deleted: the champion scores the tracks itself
 
 
 def kept_files(results: Path) -> Sequence[Path]:

@@ -134,7 +134,7 @@ def _settled(record: Record) -> State | None:
 
     Also None where the clock was set back: its times lie in the future.
     """
-    if "hashed_ns" not in record:  # never read, or noted by an earlier version
+    if "hashed_ns" not in record:  # never read
         return None
     mtime, ctime = record["mtime_ns"], record["ctime_ns"]
     if max(mtime, ctime) >= record["hashed_ns"] - RECENT_NS:

@@ -148,11 +148,7 @@ def read_predictions(folder: Path) -> tuple[pd.Series, pd.DataFrame]:
 
 
 def read_decisions(folder: Path) -> Decisions | None:
-    """decisions.json of a run's results; None where an earlier tagscale wrote them, without decisions.
-
-    Raises:
-        Damaged: the file is not as evaluate wrote it.
-    """
+    """decisions.json of a run's results; None where they have none. Raises Damaged where it is not as written."""
     output = result_output(folder)
     if not (folder / DECISIONS).exists() and DECISIONS not in output.facts(Seal).get("files", {}):
         return None

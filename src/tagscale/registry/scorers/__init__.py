@@ -36,7 +36,6 @@ KINDS = {
     "mean": ("mean", "MeanScorer"),
     "ensemble": ("ensemble", "EnsembleScorer"),
 }
-OLDER = {"kind": "network"}  # a packaged model without scorer.json: its settings stand in listening.json
 
 
 class Scorer(ABC):
@@ -234,15 +233,15 @@ def in_turns(spans: Sequence[Span], seconds: float) -> Iterator[list[Span]]:
 
 
 def load_scorer(folder: Path) -> Scorer:
-    """The scorer that `save` wrote into a folder, or that an earlier tagscale packaged there.
+    """The scorer that `save` wrote into a folder.
 
     Raises:
         TagscaleError: a file is missing or damaged, or of a kind or format that this tagscale does not know.
     """
     file = Path(folder) / FILE
     try:
-        facts = dict(read_json(file)) if file.exists() else OLDER | read_json(Path(folder) / "listening.json")
-        kind, version = facts["kind"], facts.get("format", FORMAT)
+        facts = dict(read_json(file))
+        kind, version = facts["kind"], facts["format"]
         if version != FORMAT or kind not in KINDS:
             expected = f"format {FORMAT} and one of {', '.join(KINDS)}"
             raise TagscaleError(

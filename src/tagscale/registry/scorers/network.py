@@ -95,8 +95,7 @@ class NetworkScorer(Scorer):
 
     @classmethod
     def read(cls, folder: Path, facts: Mapping[str, Any]) -> "NetworkScorer":
-        # the oldest versions have no window_seconds
-        return cls(*checkpoint.load(folder, COMMAND), facts["hop_seconds"], facts.get("window_seconds"))
+        return cls(*checkpoint.load(folder, COMMAND), facts["hop_seconds"], facts["window_seconds"])
 
 
 def _means(values: np.ndarray, rows: Sequence[Sequence[int]]) -> np.ndarray:
