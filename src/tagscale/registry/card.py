@@ -399,7 +399,8 @@ def _by_tag(tagger: AudioTagger, of_tags: pd.DataFrame) -> list[str]:
         positive = NOTHING if row["positive"] < 0 else str(row["positive"])
         numbers = [positive, metric.label, metric.words(row[metric.key])]
         ends = _interval([row[f"{metric.key}_low"], row[f"{metric.key}_high"]], metric)
-        rates = [NOTHING if pd.isna(row[key]) else f"{row[key]:.2f}" for key in ("precision", "recall")]
+        shares = [row.get(key, np.nan) for key in ("precision", "recall")]
+        rates = [NOTHING if pd.isna(rate) else f"{rate:.2f}" for rate in shares]
         rows.append([_cell(str(tag)), _cell(row["group"]), *numbers, ends, threshold, *rates])
     return table(["tag", "group", "positive", "", "test", "interval", "threshold", "precision", "recall"], rows)
 
