@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tagscale.runtime import machine
-from tagscale.runtime.machine import THREADS, cores, respect_quota
+from tagscale.runtime.machine import SLEEPING, THREADS, cores, respect_quota, sleep_while_waiting
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,12 @@ def test_libraries_start_no_more_threads_than_the_quota_grants(monkeypatch: pyte
         monkeypatch.setattr(machine, "_quota", lambda control, granted=granted: granted)
         respect_quota()
         assert os.environ.get(THREADS) == expected
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SLEEPING:
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    sleep_while_waiting()
+    assert {name: os.environ[name] for name in SLEEPING} == {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "4"}

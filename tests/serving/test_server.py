@@ -27,6 +27,7 @@ from serving.served import MODEL, TAGS, Client, as_text, in_project, registered,
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.versions import Registry
 from tagscale.runtime.files import TEMPORARY, read_json
+from tagscale.runtime.machine import SLEEPING
 from tagscale.serving.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -357,6 +358,12 @@ def test_the_requests_of_the_docs(server: Running, tmp_path: Path, line: str) ->
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "error" not in json.loads(done.stdout)
+
+
+def test_the_threads_of_the_models_sleep_while_they_wait(server: Running) -> None:
+    for state in server.folder.glob(".tagscale-serve.*/loaded-*.json"):
+        environment = Path(f"/proc/{read_json(state)['process']}/environ").read_text().split("\0")
+        assert {f"{name}={os.environ.get(name, value)}" for name, value in SLEEPING.items()} <= set(environment)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from tagscale.cli.stages import PARAMS, ParamsFile, Registered, Version, slice_o
 from tagscale.cli.use import USE
 from tagscale.params.load import registered_model
 from tagscale.runtime.errors import TagscaleError
+from tagscale.runtime.machine import sleep_while_waiting
 from tagscale.runtime.memory import keep_freed_memory
 from tagscale.runtime.signals import Interrupted
 
@@ -68,6 +69,7 @@ def tag(
 
     With --out, files that have a row and have not changed are skipped, and an interrupted run resumes.
     """
+    sleep_while_waiting()
     from tagscale.serving.tagger import load_model
 
     options = {"--embeddings": embeddings, "--shard": shard, "--anew": anew, "--strict": strict, "--workers": workers}

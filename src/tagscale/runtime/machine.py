@@ -7,6 +7,7 @@ from pathlib import Path
 
 QUOTAS = ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")  # of control groups, version 2 and 1
 THREADS = "OMP_NUM_THREADS"
+SLEEPING = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}  # a song's products need no second thread
 
 
 def cores(control: Path = Path("/sys/fs/cgroup")) -> int:
@@ -25,6 +26,18 @@ def respect_quota() -> None:
     """
     if cores() < _present():
         os.environ.setdefault(THREADS, str(cores()))
+
+
+def sleep_while_waiting() -> None:
+    """Let libraries' threads sleep while they wait for work; saves half the processor time of a song, and more.
+
+    By default they spin for some milliseconds. PyTorch, NumPy and XGBoost each have threads of their own, so those that
+    wait hold up those that work, and other processes.
+
+    To be called before they are imported, or before a process starts that imports them. What is set stays.
+    """
+    for name, value in SLEEPING.items():
+        os.environ.setdefault(name, value)
 
 
 def _present() -> int:

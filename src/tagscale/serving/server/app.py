@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse
 
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import scratch
-from tagscale.runtime.machine import cores
+from tagscale.runtime.machine import cores, sleep_while_waiting
 from tagscale.runtime.processes import end_with_parent
 from tagscale.runtime.signals import answered
 from tagscale.serving.page import PAGE, page_routes
@@ -134,6 +134,7 @@ def _run(server: litserve.LitServer, settings: Settings) -> None:
         if os.getpid() == own:  # not in a fork, which inherits this
             raise KeyboardInterrupt
 
+    sleep_while_waiting()
     server.uvicorn_graceful_timeout = settings.limits.seconds + ENDING_SECONDS
     try:
         with answered(end, signal.SIGTERM, signal.SIGINT):
