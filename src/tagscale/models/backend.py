@@ -6,6 +6,8 @@ pools over time by maximum and mean, and names other ways of temporal aggregatio
 `pooling: attention` is one.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -151,8 +153,15 @@ def norm_of_map() -> SingleChannelNorm:
 
 def he_initialise(model: nn.Module) -> None:
     """Draw all convolution and dense weights by He's rule (normal, variance 2 / fan-in); biases are zero."""
+    initialise(model, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
+
+
+def initialise(
+    model: nn.Module, convolution: Callable[[Tensor], Tensor], dense: Callable[[Tensor], Tensor] | None = None
+) -> None:
+    """Draw the weights of all layers by a rule, those of dense layers by one of their own if any; biases are zero."""
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            (dense if dense and isinstance(module, nn.Linear) else convolution)(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel, samples_of
+from tagscale.models.backend import initialise
 from tagscale.models.kernels import GatedUnits, MapConv, NormPool
 from tagscale.models.tagger import Tagger, scaled
 
@@ -69,11 +70,7 @@ class CRNN(Tagger):
 
     def _initialise(self) -> None:
         """Glorot's uniform rule; orthogonal matrices from state to state; biases are zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise(self, nn.init.xavier_uniform_)
         for name, parameter in self.recurrent.named_parameters():
             if "bias" in name:
                 nn.init.zeros_(parameter)

@@ -11,11 +11,13 @@ The published audio is at 22,050 Hz. Lengths here are those numbers of samples, 
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tagscale.models.backend import initialise
 from tagscale.models.kernels import NormPool, TimeConv, pool_time
 from tagscale.models.tagger import Tagger, scaled
 from tagscale.runtime.errors import TagscaleError
@@ -155,10 +157,4 @@ class Stack(nn.Module):
 
 def keras_initialise(model: nn.Module) -> None:
     """As the released code: convolutions by He's uniform rule, dense layers by Glorot's; biases are zero."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv1d):
-            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-        if isinstance(module, nn.Conv1d | nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+    initialise(model, partial(nn.init.kaiming_uniform_, nonlinearity="relu"), nn.init.xavier_uniform_)

@@ -5,6 +5,7 @@ released code. 128 bands and 3 s have 191,006 parameters, as printed. The paper 
 14) and 220k parameters: 220,870 come out with heights of 0.8, 0.6 and 0.2 of the bands, half the filters and 15 s.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tagscale.audio.logmel import LogMel, samples_of
+from tagscale.models.backend import initialise
 from tagscale.models.dieleman import POOL, TAPS, SlidingDense, frames_before
 from tagscale.models.kernels import Bands, TallConv, TimeConv, pool_time
 from tagscale.models.tagger import Tagger, scaled
@@ -57,7 +59,9 @@ class TimbreCNN(Tagger):
         self.dense = SlidingDense(filters, frames, units)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(units, tags)
-        self._initialise()
+        # As the released code: He's uniform rule with a gain of 1, the output by Glorot's
+        initialise(self, partial(nn.init.kaiming_uniform_, nonlinearity="linear"))
+        nn.init.xavier_uniform_(self.output.weight)
 
     @staticmethod
     def shortest(mels: int = 128, **capacity: Any) -> int:
@@ -83,12 +87,3 @@ class TimbreCNN(Tagger):
         x = pool_time(F.elu(self.conv(x)), POOL)  # (B, 64, frames)
         x = F.elu(self.dense(self.dropout(x))).mean(dim=1)  # (B, units)
         return self.dropout(x)
-
-    def _initialise(self) -> None:
-        """As the released code: by He's uniform rule with a gain of 1, the output by Glorot's; biases are zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-                nn.init.kaiming_uniform_(module.weight, nonlinearity="linear")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.output.weight)

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from tagscale.audio.logmel import HOP, MELS, LogMel
 from tagscale.models.backend import BN_EPS, BN_MOMENTUM, KERNEL, he_initialise, norm_of_map, relu_norm
-from tagscale.models.kernels import Bands, NormMax, Places, TallConv, TimeConv
+from tagscale.models.kernels import Bands, NormMax, Places, TimeConv
+from tagscale.models.spectrogram import TimbralBranch
 from tagscale.models.tagger import Tagger, scaled
 
 TIMBRAL = (38, 67)  # mel bands, each over 7 frames: 0.4 and 0.7 of 96
@@ -68,7 +69,7 @@ class MusiCNN(Tagger):
         )
         self.log_mel = LogMel()
         self.input_norm = norm_of_map()
-        self.timbral = nn.ModuleList(TimbralBranch(bands, timbral) for bands in TIMBRAL)
+        self.timbral = nn.ModuleList(TimbralBranch(KERNEL, bands, timbral) for bands in TIMBRAL)
         self.temporal = nn.ModuleList(TemporalBranch(frames, temporal) for frames in TEMPORAL)
         front = len(TIMBRAL) * timbral + len(TEMPORAL) * temporal  # 561 at width 1
         self.conv1, self.norm1 = TimeConv(front, filters, KERNEL, same=True), relu_norm(filters)
@@ -108,23 +109,6 @@ class MusiCNN(Tagger):
         penultimate = self.dense_norm(F.relu(self.dense(self.dropout(pooled))))
         layers = {"timbral": timbral, "temporal": temporal, "cnn1": cnn1, "cnn2": cnn2, "cnn3": cnn3}
         return layers | {"max_pool": largest, "mean_pool": mean, "penultimate": penultimate}
-
-
-class TimbralBranch(nn.Module):
-    """Tall filters that slide over time and frequency, then the maximum over frequency.
-
-    Shape:
-        bands:   the spectrogram (batch, 96, frames)
-        returns: (batch, filters, frames)
-    """
-
-    def __init__(self, bands: int, filters: int) -> None:
-        super().__init__()
-        self.conv = TallConv(filters, bands, KERNEL)
-        self.norm = NormMax(filters, eps=BN_EPS, momentum=BN_MOMENTUM)
-
-    def forward(self, bands: Bands) -> Tensor:
-        return self.norm(self.conv(bands))  # ReLU, batch norm, the maximum over 97 - bands places
 
 
 class TemporalBranch(nn.Module):
