@@ -99,7 +99,7 @@ def registered_model(path: Path = PARAMS) -> str:
 
 def parse(content: dict[str, Any], origin: str = "params") -> Params:
     """Check settings that are a dictionary already, as in a pipeline. Raises as `load`."""
-    return _checked(Params, content, origin)
+    return checked(Params, content, origin)
 
 
 def load_json(path: Path) -> Params:
@@ -109,12 +109,12 @@ def load_json(path: Path) -> Params:
 
 def evaluate_of(content: dict[str, Any], origin: str = "params") -> EvaluateParams:
     """Check the block `evaluate` alone: whoever uses a trained run needs no other. Raises as `load`."""
-    return _checked(_Evaluation, {"evaluate": content.get("evaluate")}, origin).evaluate
+    return checked(_Evaluation, {"evaluate": content.get("evaluate")}, origin).evaluate
 
 
 def dataset_of(content: dict[str, Any]) -> DatasetParams:
     """Check the block `dataset` alone, as the command line gives it. Raises as `load`."""
-    return _checked(DatasetParams, content, "the dataset")
+    return checked(DatasetParams, content, "the dataset")
 
 
 def training_settings(params: Params, name: str) -> TrainParams:
@@ -125,11 +125,12 @@ def training_settings(params: Params, name: str) -> TrainParams:
     return params.train.model_copy(update={key: own[key] for key in FineTuningParams.model_fields})
 
 
-def _checked(block: type[B], content: dict[str, Any], origin: str) -> B:
+def checked(block: type[B], content: dict[str, Any], origin: str) -> B:
+    """Check what a file says. Raises as `load`."""
     try:
         return block.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {_explain(problem)}" for problem in error.errors()]
+        lines = [f"  {_explain(block, problem)}" for problem in error.errors()]
         raise TagscaleError(f"{origin}: {len(lines)} setting(s) to mend:\n" + "\n".join(lines)) from None
 
 
@@ -159,15 +160,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _explain(problem: Any) -> str:
+def _explain(block: type[Block], problem: Any) -> str:
     """One line on one of pydantic's errors: the key, what is wrong, what to do."""
     *parents, key = (str(part) for part in problem["loc"] or ("",))
     where = ".".join([*parents, key])
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {suggestion(key, _known_keys(parents), ' here')}"
+        return f"{where}: unknown key; {suggestion(key, _known_keys(block, parents), ' here')}"
     if problem["type"] == "missing":
-        return f"{where}: missing; add it (params.yaml in the repository shows a value for every key)."
+        shown = " (params.yaml in the repository shows a value for every key)" if block is Params else ""
+        return f"{where}: missing; add it{shown}."
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        message = f"expected a block of {', '.join(_known_keys(block, [*parents, key]))}"
     if problem["type"] == "string_pattern_mismatch":
         message = f"expected {WORDS.get(problem['ctx']['pattern'], problem['ctx']['pattern'])}"
     value = "" if isinstance(problem["input"], dict) else f", found {_short(problem['input'])}"
@@ -179,8 +183,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ... ({len(text):,} characters)"
 
 
-def _known_keys(parents: list[str]) -> list[str]:
-    block: Any = Params
+def _known_keys(block: Any, parents: list[str]) -> list[str]:
     for parent in parents:
         if inner := get_args(block):  # the parent is an index of a list or a key of a dict
             block = inner[-1]

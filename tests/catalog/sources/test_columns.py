@@ -36,14 +36,17 @@ def test_the_first_matching_entry_wins(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "kind": ({"columns": GOOD | {"year": {"kind": "regresion"}}}, "kind `regresion` (did you mean `regression`?)"),
-    "no kind": ({"columns": GOOD | {"year": {"group": "x"}}}, "`year`: unknown kind ``"),
-    "key": ({"columns": GOOD | {"year": {"kid": "ignore"}}}, "`year`: unknown key `kid` (did you mean `kind`?)"),
-    "no mapping": ({"columns": GOOD | {"year": "ignore"}}, "`year`: expected {kind: ..., group: ...}"),
-    "number": ({"columns": GOOD | {"year": {"kind": 1}}}, "`year`: expected {kind: ..., group: ...} with text values"),
+    "kind": ({"columns": GOOD | {"year": {"kind": "regresion"}}},
+             "columns.year.kind: Input should be 'classification', 'regression', 'category' or 'ignore', found 'regre"),
+    "no kind": ({"columns": GOOD | {"year": {"group": "x"}}}, "columns.year.kind: missing; add it."),
+    "key": ({"columns": GOOD | {"year": {"kid": "ignore"}}}, "columns.year.kid: unknown key; did you mean `kind`?"),
+    "no mapping": ({"columns": GOOD | {"year": "ignore"}}, "columns.year: expected a block of kind, group, exclusive, "
+                   "found 'ignore'."),
+    "number": ({"columns": GOOD | {"year": {"kind": 1}}}, "'category' or 'ignore', found 1."),
+    "no group": ({"columns": GOOD | {"year": {"kind": "ignore", "group": " "}}}, "columns.year.group: "),
     "unmatched": ({"columns": {"mtt_*": {"kind": "ignore"}}}, "no entry for column `genre`, `emo_joy`, `year`"),
     "matches none": ({"columns": GOOD | {"genres": {"kind": "category"}}}, "(did you mean `genre`?)"),
-    "other top": ({"tags": GOOD}, "expected one mapping, `columns:`"),
+    "other top": ({"tags": GOOD}, "tags: unknown key; known here: columns"),
     "list": ("- genre", "expected blocks of `key: value`, found list"),
     "not YAML": ("columns: {", "not valid YAML"),
     "code": ("columns: !!python/object/apply:os.system ['exit 1']", "not valid YAML"),

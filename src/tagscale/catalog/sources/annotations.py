@@ -49,9 +49,9 @@ def open_text(path: Path) -> Iterator[TextIO]:
         with open_lines(path) as text:
             yield text
     except UnicodeError:
-        raise not_text(path, "Fetch the file again, or save it as UTF-8.") from None
+        raise not_text(path, "Save it as UTF-8, or get it again.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise TagscaleError(f"{path}: not a whole gzip file ({error}). Fetch it again.") from None
+        raise TagscaleError(f"{path}: not a whole gzip file ({error}). Pack it, or get it again.") from None
 
 
 def read_table(
@@ -109,6 +109,11 @@ def _check_header(path: Path, names: list[str], columns: list[str], delimiter: s
             f"{path}, line 1: missing column {_listed(missing)}; found: {_listed(names)}. Is it another "
             f"file's content, or is its delimiter another than {named(delimiter)}?"
         )
+    check_names(path, names)
+
+
+def check_names(path: Path, names: list[str]) -> None:
+    """Raise TagscaleError where a header has too many columns, or two of one name."""
     check_columns(path, names)
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise TagscaleError(f"{path}, line 1: more than one column is named {_listed(twice)}; names must be unique.")

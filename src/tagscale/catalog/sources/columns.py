@@ -6,24 +6,39 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator, Field
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tagscale.catalog.tables import TRACK_COLUMNS
-from tagscale.params.load import read_yaml
+from tagscale.params.load import checked, read_yaml
+from tagscale.runtime.block import Block
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.names import normalised
 
-KINDS = ["classification", "regression", "category", "ignore"]
-KEYS = ["kind", "group", "exclusive"]
 ARTIST_ID = "artist_id"  # of a table: distinguishes artists of one name
 RECURRING = 5  # tracks a word of a category has on average; a column of fewer is text about each track
 RESERVED = (*TRACK_COLUMNS, ARTIST_ID)  # columns of a table that are never tags
+Name = Annotated[str, AfterValidator(normalised)]
+
+
+class Entry(Block):
+    """What tags.yaml says of the columns that match a pattern."""
+
+    kind: Literal["classification", "regression", "category", "ignore"]
+    group: Annotated[Name, Field(min_length=1)] = "tags"
+    exclusive: Name = ""
+
+
+class TagsFile(Block):
+    """The content of tags.yaml: entries by pattern, in the file's order."""
+
+    columns: dict[str, Entry]
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
                 f"{path}: `{pattern}` is no tag: the table's column of that name is about the tracks themselves. Give "
                 f"the tag's column another name in {table}."
             )
-        if useless and entry["kind"] != "ignore":
+        if useless and entry.kind != "ignore":
             raise TagscaleError(f"{path}: `{pattern}` matches no column of {table}{_near(pattern, columns)}.")
     unmatched = [column for column, pattern in matches.items() if pattern is None]
     if unmatched:
@@ -63,7 +78,9 @@ def declared(path: Path, table: Path, columns: list[str]) -> list[TagColumn]:
             f"{path}: no entry for column {', '.join(f'`{column}`' for column in unmatched)} of {table}. "
             "Add one, with `kind: ignore` for columns that are no tags."
         )
-    tags = [TagColumn(column, **entries[pattern]) for column, pattern in matches.items() if pattern is not None]
+    tags = [
+        TagColumn(column, **entries[pattern].model_dump()) for column, pattern in matches.items() if pattern is not None
+    ]
     return [tag for tag in tags if tag.kind != "ignore"]
 
 
@@ -79,10 +96,10 @@ def kinds(path: Path, columns: list[str]) -> dict[str, str]:
         return {}
     entries = _entries(path)
     matches = _matches(entries, columns)
-    return {column: entries[pattern]["kind"] for column, pattern in matches.items() if pattern is not None}
+    return {column: entries[pattern].kind for column, pattern in matches.items() if pattern is not None}
 
 
-def _matches(entries: dict[str, dict[str, str]], columns: list[str]) -> dict[str, str | None]:
+def _matches(entries: dict[str, Entry], columns: list[str]) -> dict[str, str | None]:
     """The entry that decides each column, None where there is none."""
     patterns = [entry for entry in entries if entry not in columns]
     return {
@@ -91,46 +108,20 @@ def _matches(entries: dict[str, dict[str, str]], columns: list[str]) -> dict[str
     }
 
 
-def _entries(path: Path) -> dict[str, dict[str, str]]:
+def _entries(path: Path) -> dict[str, Entry]:
     """The checked entries of the YAML file by pattern, in the file's order."""
     if not path.is_file():
         raise TagscaleError(
             f"{path}: no such file. It maps columns to kinds; write `tags: null` in the dataset block of params.yaml "
             "to have them inferred."
         )
-    content = read_yaml(path)
-    if set(content) != {"columns"} or not isinstance(content["columns"], dict):
-        raise TagscaleError(
-            f"{path}: expected one mapping, `columns:`, from column names to {{kind: ..., group: ...}}."
-        )
-    entries: dict[str, dict[str, str]] = {}
-    for written, entry in content["columns"].items():
-        pattern = normalised(str(written))
+    entries: dict[str, Entry] = {}
+    for written, entry in checked(TagsFile, read_yaml(path), str(path)).columns.items():
+        pattern = normalised(written)
         if pattern in entries:
             raise TagscaleError(f"{path}: two entries are named `{pattern}`, if spaces and Unicode forms do not count.")
-        entries[pattern] = _entry(path, pattern, entry)
+        entries[pattern] = entry
     return entries
-
-
-def _entry(path: Path, pattern: str, entry: Any) -> dict[str, str]:
-    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        raise TagscaleError(
-            f"{path}: `{pattern}`: expected {{kind: ..., group: ...}} with text values, found {entry!r}."
-        )
-    for key in entry:
-        if key not in KEYS:
-            raise TagscaleError(
-                f"{path}: `{pattern}`: unknown key `{key}`{_near(key, KEYS)}; known: {', '.join(KEYS)}."
-            )
-    kind = entry.get("kind", "")
-    if kind not in KINDS:
-        raise TagscaleError(
-            f"{path}: `{pattern}`: unknown kind `{kind}`{_near(kind, KINDS)}; known: {', '.join(KINDS)}."
-        )
-    group, exclusive = normalised(entry.get("group", "tags")), normalised(entry.get("exclusive", ""))
-    if not group:
-        raise TagscaleError(f"{path}: `{pattern}`: `group` is empty; name the tags' group, or leave the key out.")
-    return {"kind": kind, "group": group, "exclusive": exclusive}
 
 
 def _near(word: str, known: list[str]) -> str:

@@ -5,10 +5,7 @@ As text, a million rows of a hundred labels would fill the memory; so `annotatio
 """
 
 import csv
-import gzip
 import re
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,9 +15,8 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from tagscale.catalog.sources.annotations import SHOWN, named
+from tagscale.catalog.sources.annotations import SHOWN, check_names, named, open_text
 from tagscale.catalog.sources.columns import RESERVED, kinds
-from tagscale.runtime.bounded import check_columns, not_text, open_lines
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.names import normalised
 
@@ -85,18 +81,13 @@ def read_table(path: Path, tags: Path | None) -> Table:
         )
     if format_ := other_format(path):
         raise TagscaleError(f"{path}: {format_}, but a table is CSV. Export it as CSV in UTF-8.")
-    try:
-        with open_lines(path) as file:
-            delimiter, before = _delimiter(path, file)
-            rows = _rows(path, file, delimiter, before)
-            header = [normalised(name) for name in next(rows, (0, []))[1]]
-            _check_header(path, header, delimiter)
-            known = {} if tags is None else kinds(tags, [name for name in header if name not in RESERVED])
-            return _collect(path, header, delimiter, known, rows)
-    except UnicodeError:
-        raise not_text(path, "Save it as UTF-8.") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise TagscaleError(f"{path}: not a whole gzip file ({error}). Pack or copy it again.") from None
+    with open_text(path) as file:
+        delimiter, before = _delimiter(path, file)
+        rows = _rows(path, file, delimiter, before)
+        header = [normalised(name) for name in next(rows, (0, []))[1]]
+        _check_header(path, header, delimiter)
+        known = {} if tags is None else kinds(tags, [name for name in header if name not in RESERVED])
+        return _collect(path, header, delimiter, known, rows)
 
 
 def other_format(path: Path) -> str:
@@ -216,7 +207,4 @@ def _check_header(path: Path, header: list[str], delimiter: str) -> None:
             f"{path}: column {header.index('') + 1} of the header has no name; name or remove it (the delimiter is "
             f"{named(delimiter)})."
         )
-    check_columns(path, header)
-    twice = sorted(name for name, count in Counter(header).items() if count > 1)
-    if twice:
-        raise TagscaleError(f"{path}: more than one column is named {', '.join(twice)}; every name must be unique.")
+    check_names(path, header)
