@@ -99,12 +99,14 @@ class Outcome:
     parameters: number of numbers that were learned
     words: for its line on the console
     params, metrics: for MLflow; a metric is the mean over the folds
+    seconds: what the training counts as; None: as long as it took
     """
 
     parameters: int
     words: str
-    params: Mapping[str, int] = field(default_factory=dict)
+    params: Mapping[str, int | str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 def train_at_once(
@@ -134,7 +136,8 @@ def train_at_once(
                 begin, folder = time.perf_counter(), fresh / name
                 folder.mkdir(parents=True)
                 outcome = train(part, folder)
-                write_run(folder, part.identity(settings), part, outcome.parameters, time.perf_counter() - begin)
+                seconds = time.perf_counter() - begin if outcome.seconds is None else outcome.seconds
+                write_run(folder, part.identity(settings), part, outcome.parameters, seconds)
                 say(identity, part, outcome.parameters, begin, outcome.words, name)
                 outcomes.append(outcome)
             if cell.partition.folds:

@@ -6,23 +6,20 @@ seeds say how far it varies. It reads scores alone, and takes seconds.
 """
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tagscale import tracking
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.selection import metrics_by_kind, pool_held_out, select_bagged
 from tagscale.params.blocks import FEWEST_MEMBERS
 from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.absent import write_absent
-from tagscale.runtime.files import replacing
 from tagscale.runtime.identity import RunFacts, RunIdentity, content_of_run, run_name, run_output
-from tagscale.stages.cell import Cell, join_folds, say, write_run
+from tagscale.stages.cell import Cell, Outcome, train_at_once
 from tagscale.stages.results import check_same_data, scored_tracks, write_results
 from tagscale.study.grid import Study, read_study
 from tagscale.study.members import RESULTS, RUNS, Member, write_members
@@ -75,7 +72,7 @@ def _keep_only(ensembles: Path, names: Sequence[str]) -> None:
 
 def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
     """Choose the members of one ensemble, and write the folders of its run and of its results."""
-    begin, name = time.perf_counter(), run_name(cell.model, cell.size, cell.seed)
+    name = run_name(cell.model, cell.size, cell.seed)
     run, results = ensembles / RUNS / name, ensembles / RESULTS / name
     library = _library(params.train.library, study, cell)
     if len(library) < FEWEST_MEMBERS:
@@ -91,23 +88,24 @@ def _make(params: Params, study: Study, cell: Cell, ensembles: Path) -> None:
     identities = [one["identity"] for one in facts.values()]
     of_models = {identity.model: identity.settings_hash for identity in identities}
     settings = {"ensemble": {"metrics": metrics, "members": of_models}}
-    identity = cell.identity(settings)
-    logged, unsent = cell.logged(settings), run.with_name(f"{run.name}.unfinished")
-    with tracking.start_run(params.tracking.experiment, identity, logged, run, unsent, cell.data) as tracked:
-        tracked.set_tags(cell.data_tags(params))
-        with replacing(run) as fresh:
-            for fold, part in cell.folds.items():
-                chosen = {member: folder / fold for member, (folder, _) in library.items()}
-                _write_run(fresh / fold, part, part.identity(settings), chosen, weights[fold])
-                words = _words(part, identities, weights[fold])
-                say(identity, part, run_output(fresh / fold).facts(RunFacts)["parameters"], begin, words, fold)
-            if cell.partition.folds:
-                join_folds(fresh, cell.folds, identity)
-        whole = run_output(run).facts(RunFacts)
-        shares = np.mean([of_fold / of_fold.sum(axis=0) for of_fold in weights.values()], axis=0)
-        tracked.log_params({"parameters": whole["parameters"], "members": _words(cell, identities, shares)})
-        tracked.log_metrics({"train_seconds": whole["seconds"]})
-        tracked.log_model(identity.name)
+    shares = np.mean([of_fold / of_fold.sum(axis=0) for of_fold in weights.values()], axis=0)
+    of_all = {"members": _words(cell, identities, shares)}
+
+    def join(part: Cell, target: Path) -> Outcome:
+        """Write the members of the ensemble, or of one fold of it; time and parameters are those of them together."""
+        (fold,) = (name for name, one in cell.folds.items() if one is part)
+        members = [
+            (Member(run=member, weights=shares, content=content_of_run(folder / fold)), folder / fold)
+            for (member, (folder, _)), shares in zip(library.items(), _by_kind(part, weights[fold]), strict=True)
+            if any(shares.values())
+        ]
+        write_members(target, [member for member, _ in members])
+        trained = [run_output(folder).facts(RunFacts) for _, folder in members]
+        parameters, seconds = (sum(facts[key] for facts in trained) for key in ("parameters", "seconds"))
+        return Outcome(int(parameters), _words(part, identities, weights[fold]), of_all, seconds=seconds)
+
+    train_at_once(params, cell, settings, run, None, join)
+    whole = run_output(run).facts(RunFacts)
     write_results(params, scores, cell.catalog, cell.partition, whole, run=run, results=results)
 
 
@@ -155,19 +153,6 @@ def _scores(results: Path, tracks: list[str], tags: list[str]) -> np.ndarray:
         what = "not the scores of the present partition's tracks and tags"
         raise result_output(results).damaged("predictions.parquet", what)
     return table[tags].to_numpy()
-
-
-def _write_run(folder: Path, part: Cell, identity: RunIdentity, runs: dict[str, Path], weights: np.ndarray) -> None:
-    """Write the folder of an ensemble, or of one fold of it; time and parameters are those of its members together."""
-    members = [
-        (Member(run=name, weights=of_member, content=content_of_run(run)), run_output(run).facts(RunFacts))
-        for (name, run), of_member in zip(runs.items(), _by_kind(part, weights), strict=True)
-        if any(of_member.values())
-    ]
-    folder.mkdir(parents=True)
-    write_members(folder, [member for member, _ in members])
-    parameters, seconds = (sum(facts[key] for _, facts in members) for key in ("parameters", "seconds"))
-    write_run(folder, identity, part, int(parameters), seconds)
 
 
 def _by_kind(cell: Cell, weights: np.ndarray) -> list[dict[str, float]]:
