@@ -145,9 +145,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's; 0 where one is the same everywhere (nothing to follow), NaN for fewer than two values."""
     if len(first) < 2:
         return float("nan")
-    ranks = [pd.Series(values).rank().to_numpy() - (len(first) + 1) / 2 for values in (first, second)]
-    size = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
-    return float((ranks[0] * ranks[1]).sum() / size) if size > 0 else 0.0
+    ranks = [pd.Series(values).rank() for values in (first, second)]
+    return float(np.nan_to_num(ranks[0].corr(ranks[1])))
 
 
 def thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
