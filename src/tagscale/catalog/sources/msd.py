@@ -9,6 +9,7 @@ titles.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,11 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
     root = Path(root)
     names = _tag_names(root)
     pickled = (root / LABELS).is_file()
-    tracks, values = _from_pickles(root, len(names)) if pickled else _from_arrays(root, len(names))
+    if pickled:
+        reader = partial(_from_pickles, tags=len(names), training=TRAINING)
+        tracks, values = plain_pickle.in_bounds(reader, root)
+    else:
+        tracks, values = _from_arrays(root, len(names))
     source = root / LABELS if pickled else root
     wrong = ~((values >= 0) & (values <= 1)).all(axis=1)
     refuse(source, tracks["track_id"], pd.Series(wrong, tracks.index), "label outside [0, 1]", "get the file again")
@@ -70,20 +75,20 @@ def _tag_names(root: Path) -> list[str]:
     return [str(tag).lower() for tag in cells["tag"]]
 
 
-def _from_pickles(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
+def _from_pickles(root: Path, tags: int, training: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Ids, parts and labels of the pickled lists."""
     labels = plain_pickle.read(root / LABELS)
     if not isinstance(labels, dict):
         raise TagscaleError(f"{root / LABELS}: holds a {type(labels).__name__}, expected a dict from id to labels.")
-    training = _ids(root, "filtered_list_train.cP")
-    lists = [training[:TRAINING], training[TRAINING:], _ids(root, "filtered_list_test.cP")]
+    known = _ids(root, "filtered_list_train.cP")
+    lists = [known[:training], known[training:], _ids(root, "filtered_list_test.cP")]
     ids = [track for part in lists for track in part]
     missing = [track for track in ids if track not in labels]
     if missing:
         raise TagscaleError(f"{root / LABELS}: no labels of {len(missing)} tracks of the lists, as {missing[0]}.")
-    seven = _optional_dict(root, "MSD_id_to_7D_id.pkl")
+    seven = _optional_dict(root / "MSD_id_to_7D_id.pkl")
     tracks = pd.DataFrame({"track_id": ids, "split": np.repeat(PARTS, [len(part) for part in lists])})
-    tracks["seven"] = [str(seven.get(track, "")) for track in ids]
+    tracks["seven"] = [seven.get(track, "") for track in ids]
     try:
         values = np.stack([_vector(labels[track], tags) for track in ids])
     except (ValueError, TypeError, OverflowError):
@@ -112,15 +117,18 @@ def _ids(root: Path, name: str) -> list[str]:
     return ids
 
 
-def _optional_dict(root: Path, name: str) -> dict[Any, Any]:
-    if not (root / name).is_file():
+def _optional_dict(path: Path) -> dict[str, str]:
+    """Names by names, of which numbers may be written as such; empty without the file."""
+    if not path.is_file():
         return {}
-    content = plain_pickle.read(root / name)
+    content = plain_pickle.read(path)
     if not isinstance(content, dict):
-        raise TagscaleError(f"{root / name}: holds a {type(content).__name__}, expected a dict.")
-    if odd := next((value for value in content.values() if not isinstance(value, (str, int))), None):
-        raise TagscaleError(f"{root / name}: holds a {type(odd).__name__} in place of an id or a path. Get it again.")
-    return content
+        raise TagscaleError(f"{path}: holds a {type(content).__name__}, expected a dict.")
+    names = [name for pair in content.items() for name in pair]
+    odd = [name for name in names if not isinstance(name, str) and not (isinstance(name, int) and abs(name) < 10**18)]
+    if odd:
+        raise TagscaleError(f"{path}: holds a {type(odd[0]).__name__} in place of an id or a path. Get it again.")
+    return {str(name): str(value) for name, value in content.items()}
 
 
 def _from_arrays(root: Path, tags: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -163,9 +171,10 @@ def _paths(root: Path, tracks: pd.DataFrame, variant: str) -> pd.Series:
     refuse(
         root, tracks["track_id"], unknown, "no 7digital id of", "add MSD_id_to_7D_id.pkl, or set dataset.variant to msd"
     )
-    listed = {str(seven): str(path) for seven, path in _optional_dict(root, "7D_id_to_path.pkl").items()}
+    source = root / "7D_id_to_path.pkl"
+    listed = plain_pickle.in_bounds(_optional_dict, source) if source.is_file() else {}
     paths = tracks["seven"].map(lambda seven: listed.get(seven, f"{seven[0]}/{seven[1]}/{seven}.clip.mp3"))
-    check_paths(root / "7D_id_to_path.pkl", paths)
+    check_paths(source, paths)
     return paths
 
 
