@@ -135,6 +135,7 @@ def test_signature_and_input_example_are_for_audio_and_tags(champion: AudioTagge
     assert [(column.name, column.type.name) for column in model.signature.outputs] == [
         (tag, "double") for tag in champion.tags
     ]
+    assert model.flavors["python_function"]["config"] == {"paths": False}, "so whoever loads it may say otherwise"
     example = model.load_input_example(str(artifacts()))
     assert champion.predict(example).notna().all(axis=None)
     assert example["audio"][0] == example_wav(champion.scorer.seconds)

@@ -16,7 +16,7 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 from registry.tiny import LIMITS, song, tiny_tagger
 from tagscale.decoding.opened import AudioError
 from tagscale.registry.package import signature
-from tagscale.registry.tagger import LISTENING, AudioTagger
+from tagscale.registry.tagger import LISTENING, AudioTagger, _load_pyfunc
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
 
@@ -132,12 +132,59 @@ def test_every_format_of_mlflows_server_brings_the_files_and_json_their_reasons(
 
 
 def test_a_row_that_is_no_file_says_what_it_is(tagger: AudioTagger) -> None:
-    frame = tagger.predict(pd.DataFrame({"audio": [None, b"", "abc"]}, index=[7, 8, 9]), {"output": "json"})
+    rows = [None, b"", "abc", np.nan, ["song.wav"], "folder/song.wav"]
+    frame = tagger.predict(pd.DataFrame({"audio": rows}, index=range(7, 13)), {"output": "json"})
     assert list(frame.columns) == ["result"]
-    assert list(frame.index) == [7, 8, 9]
+    assert list(frame.index) == list(range(7, 13))
     assert [json.loads(result)["error"].partition(":")[0] for result in frame["result"]] == [
-        *("NoneType in place of a file's bytes", "empty file (0 bytes)", "not audio in a known format")
+        *("nothing in place of a file's bytes", "empty file (0 bytes)", "not audio in a known format"),
+        *("nothing in place of a file's bytes", "list in place of a file's bytes", "not audio in a known format"),
     ]
+    assert "a path only where the model is loaded with model_config={'paths': True}" in frame["result"][12]
+
+
+@pytest.mark.parametrize("dtype", [object, "str"])
+def test_what_a_spark_udf_relies_on(tagger: AudioTagger, tmp_path: Path, dtype: type | str) -> None:
+    """It hands over a series of text for each batch of rows, and takes columns of its result type, the first or all."""
+    tagger.save(tmp_path / "tagger")
+    loaded = _load_pyfunc(str(tmp_path / "tagger"), {"paths": True})
+    model = PyFuncModel(Model(signature=signature(loaded)), loaded)
+    schemas = model.metadata.signature
+    assert schemas is not None
+    (tmp_path / "words.mp3").write_text("words, no song")
+    good, silent = wav(tmp_path, MUSIC), tmp_path / "silent.wav"
+    soundfile.write(silent, 0 * MUSIC, 16_000)
+    rows = [str(good), "nowhere.wav", None, str(tmp_path / "words.mp3"), str(silent), str(good)]
+    batch = pd.DataFrame(dict.fromkeys(schemas.inputs.input_names(), pd.Series(rows, dtype=dtype)))
+    texts = model.predict(batch, {"output": "json"})
+    assert list(texts.columns) == ["result"]
+    said = [json.loads(text) for text in texts["result"].map(str)]
+    assert [row.get("error") for row in said] == [
+        None,
+        "no such file",
+        "nothing in place of a file's bytes",
+        "not audio in a known format: it looks like text",
+        "silent: -120.0 dBFS, less than a step of 16 bits",
+        None,
+    ]
+    assert said[0]["scores"] == said[5]["scores"] == pytest.approx(tagger.tag(good).scores)
+    numbers = model.predict(batch).select_dtypes(np.number)
+    assert list(numbers.columns) == schemas.outputs.input_names() == list(tagger.tags)
+    assert numbers.notna().all(axis=1).tolist() == [True, False, False, False, False, True]
+    assert list(texts.index) == list(numbers.index) == list(batch.index)
+    for output, width in (("json", 1), ("scores", 3)):  # of a part of the table that has no rows
+        assert model.predict(batch[:0], {"output": output}).shape == (0, width)
+
+
+def test_no_request_has_the_server_read_its_files(tagger: AudioTagger, tmp_path: Path) -> None:
+    path = str(wav(tmp_path, MUSIC))
+    tagger.save(tmp_path / "tagger")
+    for loaded in (tagger, _load_pyfunc(str(tmp_path / "tagger")), _load_pyfunc(str(tmp_path / "tagger"), {})):
+        model = PyFuncModel(Model(signature=signature(loaded)), loaded)
+        body = json.dumps({"inputs": {"audio": [path]}, "params": {"output": "json", "paths": True}})
+        answer = scoring_server.invocations(body, "application/json", model, model.metadata.get_input_schema())
+        (row,) = json.loads(answer.response)["predictions"]
+        assert "not audio in a known format" in row["result"]
 
 
 def test_limits_are_saved_and_a_version_without_them_goes_by_its_window(tagger: AudioTagger, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 import tagscale
 from tagscale import SAMPLE_RATE
 from tagscale.decoding.formats import PACKAGES
-from tagscale.registry.tagger import AUDIO, OUTPUT, SCORES, AudioTagger
+from tagscale.registry.tagger import AUDIO, OUTPUT, PATHS, SCORES, AudioTagger
 from tagscale.registry.versions import Registry, Version
 from tagscale.runtime.mlflow_env import TAGGER
 from tagscale.runtime.owner import is_running, this_process
@@ -55,6 +55,7 @@ def package(tagger: AudioTagger, folder: Path, model: Model | None = None) -> No
             pip_requirements=[_requirement(name) for name in (*NEEDED, *tagger.scorer.needs)],
             signature=signature(tagger),
             input_example=pd.DataFrame({AUDIO: [example_wav(tagger.scorer.seconds)]}),
+            model_config={PATHS: False},  # a key that is missing here could not be set by who loads the model
             mlflow_model=model,
         )
 

@@ -38,6 +38,8 @@ OUTPUT = "output"  # the parameter of `predict`
 SCORES, PROBABILITIES, JSON = "scores", "probabilities", "json"
 OUTPUTS = (SCORES, PROBABILITIES, "decisions", JSON)  # its values; the first is the default
 RESULT = "result"  # the only column of the output `json`
+PATHS = "paths"  # key of MLflow's model_config
+NO_PATH = f"; text is base64 here, and a path only where the model is loaded with model_config={{'{PATHS}': True}}"
 BATCH_SECONDS, BATCH_RECORDINGS = 240.0, 32  # of audio that is heard at once; see evaluation.predict
 Windows = tuple[np.ndarray, np.ndarray] | None
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+=*\s*")
@@ -55,6 +57,7 @@ class AudioTagger:
     longest: seconds of a file that is decoded; a longer one is rejected.
     profile: of the data that it was tested on; None of a published encoder.
     sha256: of the files that it was loaded from; "" where it was not.
+    paths: `predict` takes text for the path of a file. Whoever loads the model says so, and no request: it reads files.
     """
 
     scorer: Scorer
@@ -64,6 +67,7 @@ class AudioTagger:
     longest: float = MAX_SECONDS
     profile: Profile | None = None
     sha256: str = ""
+    paths: bool = False
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -214,6 +218,8 @@ class AudioTagger:
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """MLflow's entry: column `audio`, bytes of audio files, or base64 of them -> one float64 column per tag.
 
+        With `paths`, text is the path of a file.
+
         The parameter `output` says what the columns hold: `scores`; `probabilities`, calibrated; or `decisions`, 1
         where the score reaches the tag's threshold and 0 elsewhere. A regression tag has its score in all three. A row
         without usable audio has NaN, and the log has the reason. With `json` there is one column of text, `result`:
@@ -225,7 +231,7 @@ class AudioTagger:
         output = str((params or {}).get(OUTPUT, SCORES))
         if output not in OUTPUTS:
             raise TagscaleError(f"{OUTPUT}: found {output!r}, expected one of {', '.join(OUTPUTS)}.")
-        results = list(self.hear_each(_decoded(content, self.longest) for content in frame[AUDIO]))
+        results = list(self.hear_each(_decoded(content, self.longest, self.paths) for content in frame[AUDIO]))
         for row, tags in enumerate(results):
             if tags.error:
                 logger.warning("row %d: not tagged: %s", row, tags.error)
@@ -240,22 +246,26 @@ class AudioTagger:
         return pd.DataFrame(np.array(rows).reshape(shape), columns=list(self.tags), index=frame.index, dtype=np.float64)
 
 
-def _decoded(content: Any, longest: float) -> Decoded | str:
+def _decoded(content: Any, longest: float, paths: bool) -> Decoded | str:
     """A row's recording, or why there is none.
 
     MLflow's server decodes base64 of some formats of requests (dataframe_split, dataframe_records) and hands that of
     others (inputs, instances) on as text or as its bytes. No audio file consists of the letters of base64 alone.
     """
+    if pd.api.types.is_scalar(content) and pd.isna(content):
+        return "nothing in place of a file's bytes"
     if not isinstance(content, str | bytes | bytearray | memoryview):
         return f"{type(content).__name__} in place of a file's bytes"
-    content = content.encode() if isinstance(content, str) else bytes(content)
-    if _BASE64.fullmatch(content):
+    hint = ""
+    if isinstance(content, str) and not paths:
+        content, hint = content.encode(), NO_PATH
+    if not isinstance(content, str) and _BASE64.fullmatch(content := bytes(content)):
         with suppress(ValueError):  # of text that is no base64 either, which the decoder names
-            content = b64decode(content)
+            content, hint = b64decode(content), ""
     try:
         return decode_audio(content, longest=longest)
     except AudioError as error:
-        return error.reason
+        return error.reason + hint
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -278,6 +288,6 @@ def _read_decisions(path: Path) -> Decisions | None:
         raise TagscaleError(f"{path}: damaged ({error}); register the run again.") from None
 
 
-def _load_pyfunc(data_path: str) -> AudioTagger:
-    """The function that `mlflow.pyfunc.load_model` calls."""
-    return AudioTagger.load(Path(data_path))
+def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> AudioTagger:
+    """The function that `mlflow.pyfunc.load_model` calls; the key `paths` of model_config is the tagger's `paths`."""
+    return replace(AudioTagger.load(Path(data_path)), paths=bool((model_config or {}).get(PATHS)))
