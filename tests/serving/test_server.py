@@ -219,6 +219,32 @@ def test_what_is_refused(server: Running, body: bytes, kind: str, status: int, b
     assert answer.headers["x-tagscale-model"] == f"{MODEL}/1"
 
 
+def test_a_word_that_would_have_no_effect_is_refused_with_the_nearest_known_one(server: Running) -> None:
+    audio = example_wav(1.5)
+    known = "known: model, beside, name, taggram, embedding, spectrogram."
+    asked = {
+        f"The query has 'tagram', which means nothing here; {known} Did you mean taggram?": (
+            *("/tag?embedding=true&tagram=true", audio, "audio/wav"),
+        ),
+        f"The query has 'treshold', which means nothing here; {known}": ("/tag?treshold=0.5", audio, "audio/wav"),
+        "The JSON has 'taggram', which means nothing here; known: files.": (
+            *("/tag", {"files": [{"audio": as_text(audio)}], "taggram": True}),
+        ),
+        "A file of the JSON has 'nme', which means nothing here; known: name, audio. Did you mean name?": (
+            *("/tag", {"files": [{"audio": as_text(audio)}, {"audio": as_text(audio), "nme": "a"}]}),
+        ),
+    }
+    for error, request in asked.items():
+        answer = server.ask(*request)
+        assert (answer.status, answer.content) == (400, {"error": error})
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n' + audio + b"\r\n--x--\r\n"
+    answer = server.ask("/tag", part, "multipart/form-data; boundary=x")
+    assert answer.status == 400
+    assert answer.content["error"].endswith(
+        "The form has 'files', which means nothing here; known: file. Did you mean file?"
+    )
+
+
 def test_other_protocols_refuse_in_the_same_form(server: Running) -> None:
     assert server.ask(f"/v2/models/{MODEL}/infer", {"inputs": []}).status == 400
     assert server.ask("/v2/models/nobody/infer", {"inputs": [tensor(b"a")]}).status == 404

@@ -5,7 +5,8 @@ import base64
 import binascii
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ BYTES = ("audio/", "video/", "application/octet-stream", "application/ogg", "app
 EXPECTED = 'a form with the field `file`, the bytes of one file, or JSON: {"files": [{"name", "audio": base64}]}'
 
 
-async def recordings(request: Request, folder: Path, most: int) -> list[Recording]:
+async def recordings(request: Request, folder: Path, most: int, name: str | None = None) -> list[Recording]:
     """The recordings of a request to tag, written into a folder.
 
+    Args:
+        name: of a recording that is the whole body
     Raises:
-        HTTPException: 400 for a request without recordings, or with too many; 415 for another type.
+        HTTPException: 400 for a request without recordings, with too many, or with fields that there are not; 415 for
+            another type.
     """
     kind = request.headers.get("content-type", "application/octet-stream").lower()
     if kind.startswith("multipart/form-data"):
@@ -34,11 +38,13 @@ async def recordings(request: Request, folder: Path, most: int) -> list[Recordin
         files = content.get("files") if isinstance(content, dict) else None
         if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
             raise HTTPException(400, f"This JSON holds no files. Expected {EXPECTED}.")
+        check_words(content, ["files"], "The JSON")
+        check_words((key for file in files for key in file), ["name", "audio"], "A file of the JSON")
         texts = [(_name(file.get("name"), number), file.get("audio")) for number, file in enumerate(files)]
         return await of_texts(texts, folder, most)
     if not kind.startswith(BYTES):
         raise HTTPException(415, f"Content-Type {kind!r}: expected {EXPECTED}.")
-    recording = Recording(_name(request.query_params.get("name"), 0), folder / "0")
+    recording = Recording(_name(name, 0), folder / "0")
     with open(folder / "0", "wb") as file:
         async for chunk in request.stream():
             file.write(chunk)
@@ -49,6 +55,7 @@ async def recordings(request: Request, folder: Path, most: int) -> list[Recordin
 
 async def _of_form(request: Request, folder: Path, most: int) -> list[Recording]:
     async with request.form(max_files=most, max_fields=most) as form:
+        check_words(form, [FIELD], "The form")
         files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
         if not files:
             raise HTTPException(400, f"No recordings in this form. Expected {EXPECTED}.")
@@ -80,6 +87,16 @@ def _of_text(name: str, text: Any, file: Path) -> Recording:
     except (binascii.Error, ValueError) as error:
         return Recording(name, error=f"its audio is no base64 ({error})")
     return Recording(name, file)
+
+
+def check_words(words: Iterable[str], known: Sequence[str], where: str) -> None:
+    """Raises HTTPException, 400, for a word that is not known: it would have no effect."""
+    for word in words:
+        if word not in known:
+            near = get_close_matches(word, known, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            expected = f"known: {', '.join(known)}.{hint}"
+            raise HTTPException(400, f"{where} has {word[:100]!r}, which means nothing here; {expected}")
 
 
 def check_number(files: Sequence[Any], most: int) -> None:

@@ -164,13 +164,16 @@ def own_routes(service: Service, guard: Callable[[], Guard], metrics_text: Calla
         request: Request,
         model: str | None = None,
         beside: str | None = None,
+        name: str | None = None,
         taggram: bool = False,
         embedding: bool = False,
         spectrogram: bool = False,
     ) -> Response:
+        known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+        inputs.check_words(request.query_params, known, "The query")
         slots = [service.slot(model), *([service.slot(beside)] if beside else [])]
         async with service.folder() as folder:
-            recordings = await inputs.recordings(request, folder, service.limits.recordings)
+            recordings = await inputs.recordings(request, folder, service.limits.recordings, name)
             versions = await service.tag(recordings, slots, Wanted(taggram, embedding, spectrogram))
         content, *others = (_content(recordings, *version) for version in versions)
         content |= {"beside": others[0]} if others else {}
