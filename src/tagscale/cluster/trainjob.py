@@ -79,13 +79,12 @@ def train_on_nodes(
             `kubernetes.retries` times; somebody deleted it; the cluster refuses the job, lacks the runtime, has a
             Kubeflow Trainer older than 2.2, or is away for long.
     """
-    from tagscale.cluster import worker
-
     processes, folder = processes_on_nodes(params), unfinished.with_name(f"{unfinished.name}.nodes")
     shared = {"catalog": folder / "catalog", "partition": folder / "partition", "run": folder / "run"}
-    paths: dict[str, Path | str | None] = {"inputs": in_pods(inputs) if isinstance(inputs, Path) else inputs}
-    paths |= {name: in_pods(path) for name, path in (shared | {"unfinished": unfinished}).items()}
-    order = worker.request(processes, params, {"model": model, "size": size, "seed": seed}, paths)
+    order: dict[str, Any] = {"processes": processes, "params": params.model_dump(mode="json")}
+    order |= {"model": model, "size": size, "seed": seed}
+    order |= {"inputs": str(in_pods(inputs)) if isinstance(inputs, Path) else inputs}
+    order |= {name: str(in_pods(path)) for name, path in (shared | {"unfinished": unfinished}).items()}
     name, request = job_name(run_name(model, size, seed), [order, image]), in_pods(folder / REQUEST)
     jobs = Jobs(backend or cluster(), lambda line: print(line, flush=True))
 

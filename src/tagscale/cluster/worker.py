@@ -1,27 +1,12 @@
 """What a TrainJob's processes train: a request that the task writes to the volume, and that each process reads."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 
 PATHS = ("catalog", "partition", "run", "unfinished")  # of a request; `inputs` may be an address, too
-
-
-def request(
-    processes: int, params: Params, cell: Mapping[str, Any], paths: Mapping[str, Path | str | None]
-) -> dict[str, Any]:
-    """What the processes train, as JSON can hold it.
-
-    Args:
-        cell: model, size and seed
-        paths: the other arguments of the train stage
-    """
-    content = {"processes": processes, "params": params.model_dump(mode="json")} | dict(cell)
-    return content | {name: None if path is None else str(path) for name, path in paths.items()}
 
 
 def main(file: str | Path) -> None:
@@ -49,7 +34,7 @@ def _train(file: Path) -> None:
     from tagscale.stages.train import train_share  # here: what cannot train says so before these seconds
 
     params = content.pop("params")
-    train_share(params, content | {name: None if content[name] is None else Path(content[name]) for name in PATHS})
+    train_share(params, content | {name: Path(content[name]) for name in PATHS})
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tagscale.training.distributed import together
@@ -130,26 +130,12 @@ def whole_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, variance, total.detach()
 
 
-class _Gathered(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        rows = torch.zeros(dist.get_world_size(), *own.shape, dtype=own.dtype, device=own.device)
-        rows[dist.get_rank()] = own
-        dist.all_reduce(rows)
-        return rows
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (rows,) = gradients
-        rows = rows.contiguous()
-        dist.all_reduce(rows)  # every process's loss depends on this one's row
-        return rows[dist.get_rank()]
-
-
 def gathered(own: Tensor) -> Tensor:
     """The processes' vectors, one below the other: (n,) -> (processes, n); a gradient flows back to each."""
-    rows: Tensor = _Gathered.apply(own)
-    return rows
+    rows = torch.zeros(dist.get_world_size(), *own.shape, dtype=own.dtype, device=own.device)
+    rows[dist.get_rank()] = own
+    summed: Tensor = all_reduce(rows)
+    return summed
 
 
 @contextmanager
