@@ -6,7 +6,7 @@ Programs that write to a pipe leave 0 or a placeholder for the count: then the s
 from collections.abc import Iterator
 from typing import Literal
 
-from tagscale.decoding.lengths.length import CUT_SECONDS, Length, samples, shortened
+from tagscale.decoding.lengths.length import CUT_SECONDS, Length, cut, samples
 from tagscale.decoding.lengths.window import Window
 
 UNFINISHED = 0x7F000000  # counts from here on that exceed the file are placeholders
@@ -38,7 +38,7 @@ def of_wav(file: Window) -> Length | None:
             if announced == 0 and _chunk_follows(file, begin, order):
                 return Length(0.0)
             announced = -1 if announced == 0 or UNFINISHED <= announced > present else announced
-            fault = _rest(file, begin, announced, per_second, order) or _cut(announced, present, per_second)
+            fault = _rest(file, begin, announced, per_second, order) or cut(announced, present, per_second)
             return fault or (samples(announced, present, per_second, frame) if code in PLAIN else Length())
     return Length(fault=NO_SAMPLES)
 
@@ -57,7 +57,7 @@ def of_w64(file: Window) -> Length | None:
             code, frame, per_second = _layout(file.at(place + 24, 40), "little")
         elif head[:4] == b"data" and per_second:
             announced, present = length - 24, file.size - place - 24
-            fault = _cut(announced, present, per_second)
+            fault = cut(announced, present, per_second)
             return fault or (samples(announced, present, per_second, frame) if code in PLAIN else Length())
         place += max(-(-length // 8) * 8, 24)
     return Length(fault=NO_SAMPLES)
@@ -129,13 +129,6 @@ def _layout(head: bytes, order: Literal["big", "little"]) -> tuple[int, int, int
     frame = int.from_bytes(head[12:14], order)
     code = int.from_bytes(head[24:26], order) if code == EXTENSIBLE else code
     return code, frame, rate * frame if code in PLAIN else average
-
-
-def _cut(announced: int, present: int, per_second: int) -> Length | None:
-    """A fault, where less than the header counts is there."""
-    if announced - present <= min(CUT_SECONDS * per_second, 0.05 * announced):
-        return None
-    return Length(fault=shortened(present / per_second, announced / per_second))
 
 
 def _chunks(file: Window, place: int, order: Literal["big", "little"]) -> Iterator[tuple[bytes, int, int]]:

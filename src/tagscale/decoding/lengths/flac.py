@@ -13,6 +13,7 @@ LONGEST_FRAME = 1 << 20  # bytes, where the header does not say; eight channels 
 MOST_BLOCKS = 10_000  # of metadata
 MOST_TRIES = 3  # headers to look at from the end: one in a million places inside a frame looks like a header
 BLOCK_SIZES = (0, 192, 576, 1152, 2304, 4608, 0, 0, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+CRC_8, CRC_16 = (8, 0x107), (16, 0x18005)  # bits, and polynomial: x^8 + x^2 + x + 1, x^16 + x^15 + x^2 + 1
 SYNC = re.compile(rb"\xff[\xf8\xf9]")
 BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 
@@ -114,7 +115,7 @@ def _last_frame(file: Window, first: int, end: int, info: Info) -> Frame | None:
     for match in reversed(list(SYNC.finditer(content))):
         frame = _numbered(content[match.start() : match.start() + 16], info)
         if frame:
-            if _crc16(content[match.start() :]) == 0:  # the frame's own checksum stands at its end
+            if _crc(content[match.start() :], *CRC_16) == 0:  # the frame's own checksum stands at its end
                 return replace(frame, whole=True)
             last, tries = last or frame, tries + 1
         if tries == MOST_TRIES:
@@ -139,36 +140,25 @@ def _numbered(head: bytes, info: Info) -> Frame | None:
     wide = {6: 1, 7: 2}.get(code, 0)
     samples = int.from_bytes(head[at : at + wide], "big") + 1 if wide else BLOCK_SIZES[code]
     at += wide + {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
-    if at >= len(head) or _crc8(head[:at]) != head[at]:
+    if at >= len(head) or _crc(head[:at], *CRC_8) != head[at]:
         return None
     first = number if head[1] & 1 else number * info.block
     return Frame(first, first + samples)
 
 
-def _crc8(content: bytes) -> int:
-    """Polynomial x^8 + x^2 + x + 1."""
-    crc = 0
+def _crc(content: bytes, bits: int, polynomial: int) -> int:
+    crc, table = 0, _crc_table(bits, polynomial)
     for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x07) & 0xFF if crc & 0x80 else crc << 1
-    return crc
-
-
-def _crc16(content: bytes) -> int:
-    """Polynomial x^16 + x^15 + x^2 + 1."""
-    crc, table = 0, _crc16_table()
-    for byte in content:
-        crc = (crc << 8 & 0xFFFF) ^ table[crc >> 8 ^ byte]
+        crc = (crc << 8 & (1 << bits) - 1) ^ table[crc >> bits - 8 ^ byte]
     return crc
 
 
 @cache
-def _crc16_table() -> list[int]:
+def _crc_table(bits: int, polynomial: int) -> list[int]:
     table = []
     for byte in range(256):
-        crc = byte << 8
+        crc = byte << bits - 8
         for _ in range(8):
-            crc = (crc << 1 ^ 0x8005) & 0xFFFF if crc & 0x8000 else crc << 1
+            crc = crc << 1 ^ (polynomial if crc >> bits - 1 else 0)
         table.append(crc)
     return table

@@ -29,9 +29,16 @@ def samples(announced: int, present: int, bytes_per_second: float, frame: int) -
     """
     if announced < 0:
         return Length(present // frame * frame / bytes_per_second, slack=frame / bytes_per_second)
-    if announced - present > min(CUT_SECONDS * bytes_per_second, 0.05 * announced):
-        return Length(fault=shortened(present / bytes_per_second, announced / bytes_per_second))
+    if fault := cut(announced, present, bytes_per_second):
+        return fault
     return Length(min(announced, present) // frame * frame / bytes_per_second, slack=frame / bytes_per_second)
+
+
+def cut(announced: int, present: int, bytes_per_second: float) -> Length | None:
+    """A fault, where fewer samples than the header counts are there."""
+    if announced - present <= min(CUT_SECONDS * bytes_per_second, 0.05 * announced):
+        return None
+    return Length(fault=shortened(present / bytes_per_second, announced / bytes_per_second))
 
 
 def shortened(present: float, announced: float) -> str:
