@@ -113,7 +113,11 @@ class Graph:
                 if loop:
                     self.inside[name] = loop
             else:
-                within = _loop(task) if "parameterIterator" in task else loop
+                within = loop
+                if "parameterIterator" in task:
+                    items = json.loads(task["parameterIterator"]["items"]["raw"])
+                    at_once = task.get("iteratorPolicy", {}).get("parallelismLimit")
+                    within = Loop(task["taskInfo"]["name"], items, at_once)
                 self._walk(self.components[component]["dag"]["tasks"], sources, within)
 
 
@@ -125,11 +129,6 @@ def reaches(edges: set[tuple[str, str]], writer: str, reader: str) -> bool:
         reached |= ahead
         ahead = {to for source, to in edges if source in ahead} - reached
     return reader in reached
-
-
-def _loop(task: dict[str, Any]) -> Loop:
-    items = json.loads(task["parameterIterator"]["items"]["raw"])
-    return Loop(task["taskInfo"]["name"], items, task.get("iteratorPolicy", {}).get("parallelismLimit"))
 
 
 def graph_of(text: str) -> Graph:

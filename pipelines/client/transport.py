@@ -50,7 +50,10 @@ class CheckedRequests(RESTClientObject):
         except ApiException as error:
             raise _refusal(self.server, error) from None
         except urllib3.exceptions.HTTPError as error:
-            unknown = method != "GET" and not _never_sent(error)
+            never_sent = isinstance(
+                error, (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
+            )
+            unknown = method != "GET" and not never_sent
             raise Unreachable(
                 f"{host} does not answer ({_cause(error)}). Is it the right address, and is the server reachable from "
                 "here (VPN, `kubectl port-forward`)?"
@@ -105,7 +108,3 @@ def _cause(error: Exception) -> str:
     """The reason, without the names of the objects that urllib3 wraps around it."""
     innermost = next((part for part in reversed(error.args) if isinstance(part, Exception)), error)
     return re.sub(r"^(\S*Connection\S*\(host=.*?\): )", "", _first_line(innermost))
-
-
-def _never_sent(error: Exception) -> bool:
-    return isinstance(error, urllib3.exceptions.ConnectTimeoutError | urllib3.exceptions.NewConnectionError)

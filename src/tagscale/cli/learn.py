@@ -61,7 +61,10 @@ def learn(
     print(f"All that is made is kept in {work}/; the paths below are in it.")
     with _in_folder(work):
         _run_stages()
-        _summarise()
+        from tagscale.stages import summary
+
+        settings = stages.read(PARAMS)
+        summary.show(settings, **stages.folders(settings), data=stages.DATA)
     print(f"\nReport:    {work / 'reports' / 'report.html'}")
     print(f"Settings:  {work / PARAMS} (edit, and run the same command again)")
     print(f"Tag files: tagscale tag FILE... --model {name}")
@@ -172,10 +175,3 @@ def _changes_for(params: Params) -> Iterator[dict[str, Any]]:
     metric = METRICS.get(params.registry.metric)
     if metric and not set(metric.kinds) & set(present):
         yield {"registry": {"metric": main_metric(present[0]).key}}
-
-
-def _summarise() -> None:
-    from tagscale.stages import summary
-
-    settings = stages.read(PARAMS)
-    summary.show(settings, **stages.folders(settings), data=stages.DATA)

@@ -168,7 +168,8 @@ class Kept:
         """
         result = self.folder / "result"
         with self._alone():
-            since = None if again or self._is_unfinished() else self._since(result)
+            unfinished = self.unfinished and any(self.unfinished.parent.glob(f"{self.unfinished.name}*"))
+            since = None if again or unfinished else self._since(result)
             if since is None:
                 make(result)
             with replacing(target) as fresh:
@@ -191,9 +192,6 @@ class Kept:
                     announced = True
                     time.sleep(POLL_SECONDS)
             yield
-
-    def _is_unfinished(self) -> bool:
-        return self.unfinished is not None and any(self.unfinished.parent.glob(f"{self.unfinished.name}*"))
 
     def _since(self, result: Path) -> str | None:
         """When the result was made: "2026-11-29 13:05 UTC"; None where there is none, or it is damaged."""

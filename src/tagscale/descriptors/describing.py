@@ -27,17 +27,12 @@ def describe_all(store: Store, tracks: Iterable[str], workers: int) -> Iterator[
     A track that raises, that has a descriptor which is not finite, or that ends its process twice comes with the
     reason. The processes end with this one, also when it is killed.
     """
-    describe = partial(_describe, store)
-    for track, described in answers(describe, tracks, workers, prepare=_one_thread, in_order=False):
+    describe, one_thread = partial(_describe, store), partial(threadpool_limits, 1)  # the processes share the cores
+    for track, described in answers(describe, tracks, workers, prepare=one_thread, in_order=False):
         if isinstance(described, Lost):
             yield Described(track, reason="its process was killed twice (too little memory?)")
         else:
             yield described
-
-
-def _one_thread() -> None:
-    """Let numpy use one thread: the processes share the cores already."""
-    threadpool_limits(1)
 
 
 def _describe(store: Store, track: str) -> Described:

@@ -247,7 +247,11 @@ def divide(
         due = np.array(list(shares.values()))
         part_of_group = artist_parts(amounts, sums.positive > 0, due, seed, part_of_group)
         part_of = part_of_group[group_of]
-        _check_no_part_is_empty(part_of, parts)
+        if empty := _empty(part_of, parts):
+            raise TagscaleError(
+                f"no usable track is left in {', '.join(empty)}, and tracks never move from one part to another. Bring "
+                "back tracks of its artists, add tracks of new artists, or change partition.seed to divide all afresh."
+            )
     ordered = [0] if parts == PARTS else list(range(len(parts)))
     place = _places(features, part_of, ordered, place, int(assigned["place"].max()) + 1 if len(assigned) else 0, seed)
     order = np.flatnonzero(place != NOWHERE)
@@ -287,14 +291,6 @@ def _own_split(tracks: pd.DataFrame) -> np.ndarray:
             f"split: no usable track is for {', '.join(empty)}. Give some tracks that split, or remove the column."
         )
     return part_of
-
-
-def _check_no_part_is_empty(part_of: np.ndarray, parts: Sequence[str]) -> None:
-    if empty := _empty(part_of, parts):
-        raise TagscaleError(
-            f"no usable track is left in {', '.join(empty)}, and tracks never move from one part to another. Bring "
-            "back tracks of its artists, add tracks of new artists, or change partition.seed to divide all afresh."
-        )
 
 
 def _empty(part_of: np.ndarray, parts: Sequence[str]) -> list[str]:

@@ -27,7 +27,8 @@ class Features:
             kinds: classification or regression, one a tag.
         """
         self._labels = labels
-        annotated = np.concatenate([_annotated(labels[some]) for some in _batches(len(labels))])  # (bytes, tags)
+        # Which labels are annotated, eight tracks a byte: (bytes, tags)
+        annotated = np.concatenate([np.packbits(~np.isnan(labels[some]), axis=0) for some in _batches(len(labels))])
         everywhere = np.packbits(np.ones(len(labels), bool)).tobytes()
         masks: dict[bytes, int] = {}  # on which tracks a tag is annotated -> the first such tag
         self._classification: list[tuple[int, int]] = []  # tag, its column
@@ -93,8 +94,3 @@ def sums_by(group_of: np.ndarray, groups: int, width: int, rows: Callable[[np.nd
 
 def _batches(count: int) -> list[slice]:
     return [slice(begin, begin + BATCH) for begin in range(0, count, BATCH)]
-
-
-def _annotated(labels: np.ndarray) -> np.ndarray:
-    """Which labels are annotated, eight tracks a byte: (tracks, tags) -> (tracks / 8, tags)."""
-    return np.packbits(~np.isnan(labels), axis=0)

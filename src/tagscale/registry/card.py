@@ -113,7 +113,7 @@ def card_of_run(trial: Trial, tagger: AudioTagger, version: Version) -> Card:
         "Training data": _data(trial, version),
         "Split": _split(trial),
         "Thresholds and calibration": _decisions(tagger, facts),
-        "Cost": _cost(version, trial.chosen.parameters),
+        "Cost": [f"{trial.chosen.parameters:,} parameters; {cost_words(version.tags) or 'no time was measured'}."],
         "Made from": _parents(tagger.scorer),
         "Training run": _training(trial, version),
         "How to load": _loading(version.name, version.number),
@@ -325,10 +325,6 @@ def _decisions(tagger: AudioTagger, facts: ResultFacts) -> list[str]:
 
 def _no_decisions() -> list[str]:
     return ["None: scores rank the tags of a file, and are no probabilities."]
-
-
-def _cost(version: Version, parameters: int) -> list[str]:
-    return [f"{parameters:,} parameters; {cost_words(version.tags) or 'no time was measured'}."]
 
 
 def _parents(scorer: Scorer, indent: str = "") -> list[str]:

@@ -42,7 +42,8 @@ def export(tagger: AudioTagger, file: Path, about: Mapping[str, Any], member: st
     Raises:
         TagscaleError: trees among the members, no such member, or a package is missing.
     """
-    _check_packages()
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise TagscaleError(f"An export needs {' and '.join(missing)}: pip install 'tagscale[export]'.")
     members = members_of(tagger.scorer)
     chosen = {file.with_name(f"{file.stem}.{name.replace('/', '.')}{file.suffix}"): name for name in members}
     if len(members) == 1 or member is not None:
@@ -147,8 +148,3 @@ def _write(path: Path, scorer: Scorer, facts: Mapping[str, Any]) -> None:
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
     with replacing(path) as fresh:
         fresh.write_bytes(proto.SerializeToString())
-
-
-def _check_packages() -> None:
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise TagscaleError(f"An export needs {' and '.join(missing)}: pip install 'tagscale[export]'.")

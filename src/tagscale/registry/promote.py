@@ -168,7 +168,7 @@ def champions(records: Sequence[dict[str, Any]], present: str | None) -> list[st
     for record in records:
         reached(record["replaced"])  # differs from the line's end where the alias was moved without tagscale
         if record["action"] == "rollback" and record["champion"] in line:
-            del line[_last(line, record["champion"]) + 1 :]
+            del line[max(place for place, entry in enumerate(line) if entry == record["champion"]) + 1 :]
         reached(record["champion"])
     reached(present)
     return line
@@ -219,7 +219,3 @@ def _last_moves(records: Sequence[dict[str, Any]]) -> str:
         by = f"{record['by']}, past the gate" if record["forced"] else record["by"]
         lines.append(f"- {when}: **version {record['champion']}**{before}, by {by}: {why}{on_test}")
     return "\n".join(lines)
-
-
-def _last(line: list[str], number: str) -> int:
-    return max(place for place, entry in enumerate(line) if entry == number)

@@ -49,7 +49,10 @@ def training_size(study: Study) -> Figure:
         panels = figure.subplots(len(axes), len(metrics), squeeze=False)
         for (row, scale), (column, metric) in product(enumerate(axes), enumerate(metrics)):
             draw_training_size(panels[row, column], study, metric, scale)
-        handles = [_sample(study, model) for model in study.everyone]
+        handles = [
+            Line2D([], [], marker=marker_of(model), label=label_of(model), **_line(study, model))
+            for model in study.everyone
+        ]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
     return figure
 
@@ -69,7 +72,7 @@ def draw_training_size(axes: Axes, study: Study, metric: str, scale: Scale) -> N
     """
     sizes = np.unique(study.runs["train_tracks"].to_numpy(float))
     axes.set_xscale(scale)
-    for model in _strongest_last(study):
+    for model in sorted(study.everyone, key=lambda model: model in study.front_ends):  # which are drawn over others
         rows = study.comparison[study.comparison["model"] == model].dropna(subset=f"test_{metric}")
         law = fitted_law(study, model, METRICS[metric]) if model in study.front_ends else None
         tracks, means = (rows[column].to_numpy(float) for column in ("train_tracks", f"test_{metric}"))
@@ -156,18 +159,8 @@ def save_png(figure: Figure, path: Path) -> None:
         figure.savefig(path, format="png", dpi=150, facecolor="white")
 
 
-def _strongest_last(study: Study) -> list[str]:
-    """The models in the order of drawing: front-ends over baselines, where lines cross."""
-    return sorted(study.everyone, key=lambda model: model in study.front_ends)
-
-
 def _line(study: Study, model: str) -> dict[str, Any]:
     """A model's line: strong for front-ends, thinner and dashed for baselines, thinnest for the published ones."""
     if model in study.front_ends:
         return {"color": colour_of(model), "linestyle": "-", "linewidth": 1.8}
     return {"color": colour_of(model), "linestyle": DASHES, "linewidth": 1.0 if model in study.published else 1.5}
-
-
-def _sample(study: Study, model: str) -> Line2D:
-    """A legend's piece of a model's line."""
-    return Line2D([], [], marker=marker_of(model), label=label_of(model), **_line(study, model))

@@ -79,7 +79,10 @@ def full_disk_explained(target: Path | str | None, kept: str | Callable[[], str]
         if not reason:
             raise
         target = target or getattr(error, "filename", None) or "a file"
-        raise full_disk(target, reason, kept if isinstance(kept, str) else kept()) from error
+        raise TagscaleError(
+            f"The disk is full: {target} could not be written ({reason}). {kept if isinstance(kept, str) else kept()} "
+            "Free space, then run the same command again."
+        ) from error
 
 
 @contextmanager
@@ -101,11 +104,3 @@ def refusal_explained(kept: str) -> Iterator[None]:
         named = [os.fsdecode(name) for name in (error.filename2, error.filename) if isinstance(name, str | bytes)]
         what = f"{named[0]}: " if named else ""
         raise TagscaleError(f"{what}{reason}. {advice}, then run the same command again. {kept}") from error
-
-
-def full_disk(target: Path | str, reason: str, kept: str) -> TagscaleError:
-    """The error of a full disk; `kept` is a sentence on what is kept and where."""
-    return TagscaleError(
-        f"The disk is full: {target} could not be written ({reason}). {kept} Free space, then run the same command "
-        "again."
-    )

@@ -172,7 +172,8 @@ class _Worker:
                 self.pipe.recv()
                 self.has_begun, self.deadline = True, _deadline(task)
                 return
-            answer, error = _receive(self.pipe)
+            head, buffers = self.pipe.recv()  # as `_send` sends it; arrays are read-only
+            answer, error = pickle.loads(head, buffers=[self.pipe.recv_bytes() for _ in range(buffers)])
         except (EOFError, OSError):
             self.stop()
             self.task, task.waits = None, task.attempts < ATTEMPTS
@@ -253,12 +254,6 @@ def _send(pipe: Connection, answer: Any) -> None:
     pipe.send((head, len(buffers)))
     for buffer in buffers:
         pipe.send_bytes(buffer.raw())
-
-
-def _receive(pipe: Connection) -> Any:
-    """Take what `_send` sent; arrays in it are read-only."""
-    head, buffers = pipe.recv()
-    return pickle.loads(head, buffers=[pipe.recv_bytes() for _ in range(buffers)])
 
 
 def end_with_parent() -> None:

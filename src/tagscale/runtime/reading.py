@@ -25,6 +25,7 @@ from tagscale.runtime.files import SEAL, digest_of
 
 T = TypeVar("T")
 
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 JSON_BYTES = 1 << 26  # at most; a parsed file takes many times as much memory
 MISSING = {errno.ENOENT, errno.ENOTDIR}
 NO_FILE = {errno.EISDIR: "a folder", errno.ELOOP: "a link that leads to itself"}
@@ -85,11 +86,6 @@ def parse_json(content: bytes, path: Path | str, shape: type[T], command: str) -
 def read_json(path: Path, shape: type[T], command: str) -> T:
     """Read a JSON file that `write_json` wrote. Raises as `content_of` and `parse_json`."""
     return parse_json(content_of(path, command), path, shape, command)
-
-
-@cache
-def _adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
 
 
 class Output:

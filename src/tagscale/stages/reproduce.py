@@ -349,10 +349,11 @@ def _head(reproduction: Reproduction, besides: Sequence[Beside]) -> Iterator[str
     else:
         yield f"Both are of {paper.name}; ours: {about}."
     recipe = params.train
+    steps = f"{recipe.max_steps:,} steps" if isinstance(recipe.max_steps, int) else recipe.max_steps
     yield ""
     yield f"- Capacity: {_capacity_words(reproduction.width)} The parameters of the last layer go with the tags."
     yield (
-        f"- Recipe: {_span_words(recipe.max_steps)} at most, {recipe.batch} patches a step, learning rate "
+        f"- Recipe: {steps} at most, {recipe.batch} patches a step, learning rate "
         f"{recipe.learning_rate:g}, schedule {recipe.schedule}, loss {recipe.loss.replace('_', ' ')}, seeds "
         f"{', '.join(map(str, recipe.seeds))}."
     )
@@ -365,10 +366,6 @@ def _head(reproduction: Reproduction, besides: Sequence[Beside]) -> Iterator[str
     done = sum(one.state.startswith(RUN) for one in besides)
     others = "" if done == len(besides) else f" `{reproduction.command}` makes or resumes the others."
     yield f"- {done} of {len(besides)} rows are there, with all their seeds.{others}"
-
-
-def _span_words(span: int | str) -> str:
-    return f"{span:,} steps" if isinstance(span, int) else span
 
 
 def _capacity_words(width: float) -> str:

@@ -141,7 +141,10 @@ def write_results(
     numbers: dict[str, Any] = {"identity": identity.as_dict()}
     numbers |= {"train_tracks": facts["train_tracks"], "parameters": facts["parameters"]}
     numbers |= {part: {key: _rounded(value) for key, value in metrics[part].overall().items()} for part in PARTS}
-    numbers["unscored"] = {part: _unscored(parts.tags, metrics[part]) for part in PARTS}
+    numbers["unscored"] = {
+        part: {tag: reason for tag, reason in zip(parts.tags, metrics[part].reasons, strict=True) if reason is not None}
+        for part in PARTS
+    }
     numbers |= certainty.facts() if certainty else {}
     by_fold = _by_fold(scores, data, parts, of_tags) if parts.folds else None
     numbers |= {"folds": _spread(by_fold)} if by_fold is not None else {}
@@ -296,10 +299,6 @@ def _table(
         columns |= {f"{key}_low": low, f"{key}_high": high}
     table = tags[["group", "kind"]].rename_axis("tag").reset_index().assign(part=part)
     return table.assign(**columns)
-
-
-def _unscored(tags: list[str], metrics: TagMetrics) -> dict[str, str]:
-    return {tag: reason for tag, reason in zip(tags, metrics.reasons, strict=True) if reason is not None}
 
 
 def _rounded(value: float) -> float | None:

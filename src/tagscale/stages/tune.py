@@ -188,7 +188,10 @@ class Search:
             "weight_decay": rounded(trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True)),
         }
         budget = trial.suggest_categorical("budget", BUDGETS)
-        settings["max_steps"] = self._budget(budget)
+        steps = (
+            self.params.train.max_steps if budget == 1 else max(1, round(budget * self._steps_of(self.params.train)))
+        )
+        settings["max_steps"] = steps
         strength = trial.suggest_float("augmentation", 0.0, 1.0)
         settings["augment"] = augment_at(self.params, strength)
         changes: dict[str, Any] = {"train": settings}
@@ -296,10 +299,6 @@ class Search:
         epochs = epochs_of(train.max_steps)
         per_epoch = epoch_steps(len(self.cell.training) * train.patches_per_track, train.batch)
         return int(train.max_steps) if epochs is None else epochs * per_epoch
-
-    def _budget(self, share: float) -> int | str:
-        train = self.params.train
-        return train.max_steps if share == 1 else max(1, round(share * self._steps_of(train)))
 
 
 def dropout_of(params: Params, model: str) -> tuple[str, float] | None:

@@ -80,7 +80,8 @@ def how_sure(study: Study) -> Answer:
     ahead = [model for model in others if model not in level and scores[model] > scores[best]]
     if others and not study.intervals:
         place = f"{_named(study, ahead)} {_is(ahead)}" if ahead else "No other model is"
-        place += f" ahead of it there{_equal(study, level)}."
+        place += " ahead of it there"
+        place += f"; {_named(study, level)} {_is(level)} level in print." if level else "."
         return Answer(question, f"Unknown: the scores have no intervals ({study.no_intervals}).", [judged, place])
     if ahead:
         named = _named(study, ahead)
@@ -188,10 +189,6 @@ def _guessing(study: Study, model: str) -> str:
 def _chosen(study: Study) -> bool:
     """Whether the validation part has a score to choose the recommended model by."""
     return bool(study.scores(study.main.key, study.largest, "valid").notna()[study.recommended])
-
-
-def _equal(study: Study, models: list[str]) -> str:
-    return f"; {_named(study, models)} {_is(models)} level in print" if models else ""
 
 
 def _named(study: Study, models: list[str]) -> str:

@@ -108,7 +108,9 @@ def cells(rows: Sequence[Beside], apart: str) -> list[list[str]]:
         row, ours = beside.row, beside.ours
         paper = [(metric, getattr(row, metric.key)) for metric in _metrics(rows)]
         other = apart or ("the paper's is of cleaner data" if CLEANER in row.notes else "")
-        differences = [_difference(metric, value, ours) if not other else NOTHING for metric, value in paper]
+        differences = [
+            NOTHING if other or value is None else _score(metric, ours, value, "+") for metric, value in paper
+        ]
         count = ours.parameters if ours else beside.parameters
         table.append(
             [
@@ -154,10 +156,6 @@ def _score(metric: Metric, ours: Measured | None, paper: float = 0.0, sign: str 
         return NOTHING
     low, high = (_number(metric, end - paper, sign, fewer=1) for end in ends)
     return _number(metric, score - paper, sign) + ("" if np.isnan(ends).any() else f" [{low}, {high}]")
-
-
-def _difference(metric: Metric, paper: float | None, ours: Measured | None) -> str:
-    return NOTHING if paper is None else _score(metric, ours, paper, "+")
 
 
 # --- the order of the rows -------------------------------------------------------------------------------------------

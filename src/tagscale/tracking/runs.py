@@ -125,12 +125,9 @@ class TrackedRun:
             if self.outbox:
                 self.outbox.finish()
         if self.study and not (self.outbox and self.outbox.pending):
-            self._end_study(status)
-
-    def _end_study(self, status: str) -> None:
-        """Give the study's run the status of its training. Without an answer, the next process gives it another one."""
-        with suppress(ServerAway), explained(self.client.tracking_uri), limited(_ANSWER_SECONDS):
-            self.client.set_terminated(self.study, status)
+            # Without an answer, the next process ends the study's run
+            with suppress(ServerAway), explained(self.client.tracking_uri), limited(_ANSWER_SECONDS):
+                self.client.set_terminated(self.study, status)
 
     def _log(self, entry: Entry) -> None:
         if self.record:

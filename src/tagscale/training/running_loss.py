@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from tagscale.training.state import State
 
@@ -43,15 +42,12 @@ class RunningLoss:
             return
         if self.taken is None and time.perf_counter() >= self.due:
             self.taken = state.step, learning_rate
-            self._start_copy(state.loss_sum)
+            self.copy = state.loss_sum.detach().to("cpu", non_blocking=True, copy=True)
+            if state.loss_sum.is_cuda:
+                self.ready = torch.cuda.Event()
+                self.ready.record()
         if self.taken is not None and (self.ready is None or self.ready.query()):
             self._report(self.on_point, *self.taken)
-
-    def _start_copy(self, loss_sum: Tensor) -> None:
-        self.copy = loss_sum.detach().to("cpu", non_blocking=True, copy=True)
-        if loss_sum.is_cuda:
-            self.ready = torch.cuda.Event()
-            self.ready.record()
 
     def _report(self, on_point: OnPoint, step: int, learning_rate: float) -> None:
         total = self.processes * float(self.copy)

@@ -44,7 +44,9 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
             the column or line, what was expected and what to do.
     """
     path = Path(root) / dataset.table
-    tags = None if dataset.tags is None else _tags_path(root, dataset.tags)
+    tags = None if dataset.tags is None else Path(root) / dataset.tags
+    if tags and not tags.is_file() and Path(dataset.tags or "").is_file():
+        tags = Path(dataset.tags or "")
     table = read_table(path, tags)
     _check_columns(path, table.columns, table.delimiter)
     tracks = _tracks(path, table.cells)
@@ -161,10 +163,3 @@ def _label_column(path: Path, table: Table, name: str) -> np.ndarray:
         remedy = POINT if decimal_commas(cell for _, cell in shown) else remedy
         raise refusal(path, shown, count, what, remedy)
     return table.numbers[:, table.places[name]]
-
-
-def _tags_path(root: Path, tags: str) -> Path:
-    inside, here = Path(root) / tags, Path(tags)
-    if inside.is_file() or not here.is_file():
-        return inside
-    return here

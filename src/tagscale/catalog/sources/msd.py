@@ -45,7 +45,10 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
             label is outside [0, 1]; the message names the file.
     """
     root = Path(root)
-    names = _tag_names(root)
+    cells = read_table(
+        locate(root, TAG_LIST, NEEDED), "\t", columns=["tag"], header=["tag"], unique="tag", quoted=False
+    )
+    names = [str(tag).lower() for tag in cells["tag"]]
     pickled = (root / LABELS).is_file()
     if pickled:
         reader = partial(_from_pickles, tags=len(names), training=TRAINING)
@@ -67,12 +70,6 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
         tracks["split"] = None
     tags = pd.DataFrame({"group": "tags"}, index=names)
     return catalog_of(dataset.name, tracks, pd.DataFrame(values, columns=names), tags, split)
-
-
-def _tag_names(root: Path) -> list[str]:
-    path = locate(root, TAG_LIST, NEEDED)
-    cells = read_table(path, "\t", columns=["tag"], header=["tag"], unique="tag", quoted=False)
-    return [str(tag).lower() for tag in cells["tag"]]
 
 
 def _from_pickles(root: Path, tags: int, training: int) -> tuple[pd.DataFrame, np.ndarray]:

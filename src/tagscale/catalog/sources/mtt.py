@@ -49,7 +49,7 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
     refuse(path, cells["mp3_path"], ~cells["mp3_path"].str.match("[0-9a-f]/"), "mp3_path in no folder 0 to f", REMEDY)
     labels = _labels(path, cells.drop(columns=["clip_id", "mp3_path"]))
     tracks = _tracks(Path(root), path, cells)
-    top = labels[_top(labels)]
+    top = labels[labels.astype(np.float64).sum().sort_values(ascending=False, kind="stable").index[:TOP].tolist()]
     name = dataset.split or next(iter(SPLITS))
     split = SPLITS.get(name)
     if split:
@@ -72,11 +72,6 @@ def _labels(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
         refuse(path, cells[tag], cells[tag] == "", f"no label of `{tag}`", "expected 0 or 1")
         labels[tag] = numbers(path, cells[tag]).astype(np.float32)
     return pd.DataFrame(labels, index=cells.index)
-
-
-def _top(labels: pd.DataFrame) -> list[str]:
-    """The tags with the largest column sums, the most frequent first."""
-    return labels.astype(np.float64).sum().sort_values(ascending=False, kind="stable").index[:TOP].tolist()
 
 
 def _tracks(root: Path, path: Path, cells: pd.DataFrame) -> pd.DataFrame:
