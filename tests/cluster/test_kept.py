@@ -292,7 +292,6 @@ def test_an_absence_is_not_kept(tmp_path: Path) -> None:
 def test_who_waits_for_the_same_result_takes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(kept, "POLL_SECONDS", 0.01)
     place, done, since = Kept(tmp_path / "waveform-all-0-aaaa", "run.json"), list[Path](), list[str | None]()
     second = threading.Thread(target=lambda: since.append(place.fetch(tmp_path / "second", maker(done))))
     with exclusive(place.folder / "lock", ""):

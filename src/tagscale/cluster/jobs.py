@@ -231,8 +231,12 @@ class Jobs:
             try:
                 return call()
             except Exception as error:
+                if status_of(error) == 403:
+                    raise TagscaleError(
+                        f"Kubernetes refuses: {message_of(error)}. The account of the tasks lacks this right: apply "
+                        f"{ACCOUNT}, which has every right that they need, or add this one."
+                    ) from None
                 if not is_away(error):
-                    self._refused(error)
                     raise
                 if away_since is None:
                     away_since = time.monotonic()
@@ -243,14 +247,6 @@ class Jobs:
                         "start this task again to follow it."
                     ) from error
                 self._pause(POLL_SECONDS)
-
-    def _refused(self, error: Exception) -> None:
-        """Turn a missing right into an error that says what to do."""
-        if status_of(error) == 403:
-            raise TagscaleError(
-                f"Kubernetes refuses: {message_of(error)}. The account of the tasks lacks this right: apply {ACCOUNT}, "
-                "which has every right that they need, or add this one."
-            ) from None
 
     def _explain(self, error: Exception) -> None:
         """Turn a refusal for good into an error that says what to do."""

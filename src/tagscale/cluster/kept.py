@@ -10,7 +10,6 @@ of a library: a new torch alone trains nothing anew.
 """
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,13 +29,12 @@ from tagscale.runtime.code import NoSuchCode, digests_of
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of
 from tagscale.runtime.identity import RUN, RunFacts, content_of_run, hash_of, run_name, run_output
-from tagscale.runtime.lock import Busy, exclusive
+from tagscale.runtime.lock import Busy, exclusive, in_turn
 from tagscale.runtime.reading import Damaged, Output
 from tagscale.stages import preflight
 from tagscale.stages.send_runs import send
 from tagscale.stages.training_of import training_of
 
-POLL_SECONDS = 10.0  # between two looks at a lock that another task holds
 INPUTS = {"probes": "{model}/features.json", "baselines": "descriptors.parquet"}  # what vouches for a stage's input
 
 
@@ -179,18 +177,13 @@ class Kept:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the lock while the block runs; wait for another task that holds it."""
-        busy = f"{self.folder.name}: {{holder}} works on the same result. This task waits for it."
+        lock, busy = self.folder / "lock", "{holder} works on the same result. This task waits for it."
         with ExitStack() as stack:
-            announced = False
-            while True:
-                try:
-                    stack.enter_context(exclusive(self.folder / "lock", busy))
-                    break
-                except Busy as error:
-                    if not announced:
-                        print(error, flush=True)
-                    announced = True
-                    time.sleep(POLL_SECONDS)
+            try:
+                stack.enter_context(exclusive(lock, f"{self.folder.name}: {busy}"))
+            except Busy as error:
+                print(error, flush=True)
+                stack.enter_context(in_turn(lock))
             yield
 
     def _since(self, result: Path) -> str | None:

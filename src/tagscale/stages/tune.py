@@ -182,16 +182,14 @@ class Search:
 
     def suggested(self, trial: Trial) -> dict[str, Any]:
         """The next settings, as a difference of params.yaml."""
-        rate = self.params.train.learning_rate
+        train = self.params.train
+        rate = train.learning_rate
         settings: dict[str, Any] = {
             "learning_rate": rounded(trial.suggest_float("learning_rate", rate / 5, rate * 5, log=True)),
             "weight_decay": rounded(trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True)),
         }
         budget = trial.suggest_categorical("budget", BUDGETS)
-        steps = (
-            self.params.train.max_steps if budget == 1 else max(1, round(budget * self._steps_of(self.params.train)))
-        )
-        settings["max_steps"] = steps
+        settings["max_steps"] = train.max_steps if budget == 1 else max(1, round(budget * self._steps_of(train)))
         strength = trial.suggest_float("augmentation", 0.0, 1.0)
         settings["augment"] = augment_at(self.params, strength)
         changes: dict[str, Any] = {"train": settings}

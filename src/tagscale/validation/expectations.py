@@ -52,17 +52,9 @@ def unique(column: str) -> Any:
     return gxe.ExpectColumnValuesToBeUnique(column=column)
 
 
-def at_least(column: str, least: float, strict: bool = False) -> Any:
-    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, strict_min=strict)
-
-
-def at_most(column: str, most: float) -> Any:
-    return gxe.ExpectColumnValuesToBeBetween(column=column, max_value=most)
-
-
-def between(column: str, least: float | None, most: float | None) -> Any:
-    """Every value is in the range, whose ends belong to it; None: no end."""
-    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most)
+def between(column: str, least: float | None = None, most: float | None = None, strict: bool = False) -> Any:
+    """Every value is in the range; None: no end. The ends belong to it, but for the lower one where it is `strict`."""
+    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most, strict_min=strict)
 
 
 def one_of(column: str, values: list[str]) -> Any:

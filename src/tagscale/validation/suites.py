@@ -9,8 +9,6 @@ from tagscale.params.load import ValidationParams
 from tagscale.validation.expectations import (
     Check,
     absent,
-    at_least,
-    at_most,
     between,
     filled,
     one_of,
@@ -40,7 +38,7 @@ def _tracks() -> list[Check]:
         Check("tracks", "every track has a path", STOP, filled("path")),
         Check("tracks", "every path is relative and stays in the dataset's folder", STOP, without("path", OUTSIDE)),
         Check("tracks", "every track has an artist", MENTION, filled("artist")),
-        Check("tracks", "annotated durations are positive", STOP, at_least("seconds", 0, strict=True)),
+        Check("tracks", "annotated durations are positive", STOP, between("seconds", 0, strict=True)),
         Check("tracks", "a split is train, valid or test", STOP, one_of("split", PARTS)),
         Check("tracks", "labels and tracks are in the same order", STOP, same("track_id", "labels_of")),
     ]
@@ -49,9 +47,9 @@ def _tracks() -> list[Check]:
 def _labels() -> list[Check]:
     return [
         Check("labels", "labels and tags are in the same order", STOP, same("tag", "column")),
-        Check("labels", "no label is below 0", STOP, at_least("lowest", 0)),
-        Check("labels", "no label is above 1", STOP, at_most("highest", 1)),
-        Check("labels", "exclusive tags never occur together", MENTION, at_most("exclusive_together", 0)),
+        Check("labels", "no label is below 0", STOP, between("lowest", 0)),
+        Check("labels", "no label is above 1", STOP, between("highest", most=1)),
+        Check("labels", "exclusive tags never occur together", MENTION, between("exclusive_together", most=0)),
     ]
 
 
@@ -76,7 +74,9 @@ def _audio(settings: ValidationParams) -> list[Check]:
         Check("audio", "the file could be decoded", QUARANTINE, absent("rejected")),
         Check("audio", "no value is NaN or infinite", QUARANTINE, absent("not_numbers")),
         *severe,
-        Check("audio", f"as long as annotated, within {tolerance:g} s", QUARANTINE, at_most("seconds_off", tolerance)),
+        Check(
+            "audio", f"as long as annotated, within {tolerance:g} s", QUARANTINE, between("seconds_off", most=tolerance)
+        ),
         Check("audio", "no earlier track has the same audio", QUARANTINE, absent("same_audio_as")),
         *slight,
     ]
@@ -90,7 +90,7 @@ def checks_of_usable(settings: ValidationParams) -> list[Check]:
     """Checks on `usable`: which tags can be learnt from the usable tracks."""
     least = settings.min_positives
     return [
-        Check("usable", f"at least {least} positive tracks (classification)", DROP, at_least("positives", least)),
-        Check("usable", "annotated at all", DROP, at_least("annotated", 1)),
-        Check("usable", "not the same label everywhere", DROP, at_least("distinct", 2)),
+        Check("usable", f"at least {least} positive tracks (classification)", DROP, between("positives", least)),
+        Check("usable", "annotated at all", DROP, between("annotated", 1)),
+        Check("usable", "not the same label everywhere", DROP, between("distinct", 2)),
     ]
