@@ -112,7 +112,7 @@ def test_a_kept_training_has_its_run_in_a_new_mlflow(
     trained(renamed, tmp_path)
     (run,) = runs(renamed)
     assert (run.info.run_name, run.info.status) == ("waveform-all-3", "FINISHED")
-    assert run.data.params["parameters"] == "1"
+    assert run.data.params["model"] == "waveform"
     assert len(trainings) == 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tagscale.validation.expectations import Check, Examination, at_most, filled, gxe, one_of, same, unique
+from tagscale.validation.expectations import Check, Examination, between, filled, gxe, one_of, same, unique
 from tagscale.validation.results import STOP, Result
 from tagscale.validation.soundness import check_table
 from tagscale.validation.suites import checks_of_tables, checks_of_usable
@@ -133,7 +133,7 @@ def as_expectations(results: list[Result]) -> list[Check]:
     parts = ["train", "valid", "test"]
     every_one = gxe.ExpectColumnDistinctValuesToContainSet(column="part", value_set=parts)
     expectations = [filled("track_id"), unique("track_id"), one_of("part", parts), every_one]
-    expectations += [same("rank", "rank_due"), at_most("parts_of_artist", 1)]
+    expectations += [same("rank", "rank_due"), between("parts_of_artist", most=1)]
     return [Check("partition", result.says, STOP, each) for result, each in zip(results, expectations, strict=True)]
 
 
