@@ -50,10 +50,14 @@ def reproduce(
 
     Whatever is there already is not run again. params.yaml, runs/ and dvc.lock stay as they are.
     """
+    from tagscale.models.paper import TABLES
     from tagscale.stages.preflight import check_models
     from tagscale.stages.reproduce import PAGE, Reproduction, chosen, run, settings_of
 
-    number = _number_of(table)
+    numbers = {f"table-{number}": number for number in TABLES} | {FIGURE: 1}
+    if table not in numbers:
+        raise TagscaleError(f"{table}: no table of the paper; there are {', '.join(numbers)}.")
+    number = numbers[table]
     wanted = {row.model for row in chosen(number, rows)}
     project, preset = read_yaml(params), read_yaml(preset_file(f"table-{number}"))
     settings = settings_of(number, project, preset, width, here)
@@ -79,16 +83,6 @@ def reproduce(
         run(reproduction, rows=rows, only_page=page_only)
     if (folder / PAGE).exists():
         print(f"Page: {folder / PAGE}")
-
-
-def _number_of(table: str) -> int:
-    """The number of a table. Raises TagscaleError where the paper has no such table."""
-    from tagscale.models.paper import TABLES
-
-    numbers = {f"table-{number}": number for number in TABLES} | {FIGURE: 1}
-    if table not in numbers:
-        raise TagscaleError(f"{table}: no table of the paper; there are {', '.join(numbers)}.")
-    return numbers[table]
 
 
 @contextmanager

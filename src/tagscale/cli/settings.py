@@ -33,7 +33,10 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
         where = f"{parents}{key}"
         if isinstance(value, dict) and key not in content:  # a new named capacity, written in one line
             changed.append((where, None, value))
-            content[key] = _block_in_one_line(value)
+            from ruamel.yaml.comments import CommentedMap
+
+            content[key] = CommentedMap(value)
+            content[key].fa.set_flow_style()
         elif isinstance(value, dict):
             changed += _lay_over(content[key], value, f"{where}.")
         elif key not in content or content[key] != value:
@@ -42,12 +45,3 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
             if value == [] and key in content.ca.items:
                 content.ca.items[key][3] = None  # the comment stood above a block; beside [] it ends the line
     return changed
-
-
-def _block_in_one_line(values: dict[str, Any]) -> Any:
-    """A block that is written as {a: 1, b: 2}."""
-    from ruamel.yaml.comments import CommentedMap
-
-    block = CommentedMap(values)
-    block.fa.set_flow_style()
-    return block

@@ -562,7 +562,9 @@ class Part:
     ) -> "Part":
         """Check what `evaluate` takes, and apply the decisions. Raises as `evaluate`."""
         labels, scores = checked(labels, scores)
-        regression = checked_kinds(regression, labels)
+        regression = np.asarray(regression, bool)
+        if regression.shape != labels.shape[1:]:
+            raise ValueError(f"regression: expected ({labels.shape[1]},), found {regression.shape}")
         artist = np.arange(len(labels)) if artist is None else artist
         fold = np.zeros(len(labels), int) if fold is None else fold
         for name, numbers in (("artists", artist), ("folds", fold)):
@@ -620,14 +622,6 @@ def checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndar
     if not (np.isnan(labels) | ((labels >= 0) & (labels <= 1))).all():
         raise ValueError("labels: expected values in [0, 1] or NaN, found others")
     return labels, scores
-
-
-def checked_kinds(regression: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """As bool (tags,). Raises ValueError: another number of tags."""
-    regression = np.asarray(regression, bool)
-    if regression.shape != labels.shape[1:]:
-        raise ValueError(f"regression: expected ({labels.shape[1]},), found {regression.shape}")
-    return regression
 
 
 def mean_of_known(values: np.ndarray) -> np.ndarray:

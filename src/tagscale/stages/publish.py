@@ -8,7 +8,7 @@ from tagscale.params.load import Params
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import data_hash
 from tagscale.store.read import Store
-from tagscale.validation.findings import Facts, read_findings
+from tagscale.validation.findings import read_findings
 
 
 def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Path) -> str:
@@ -22,7 +22,11 @@ def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Pa
         raise TagscaleError(
             f"{name!r}: a data version's name has letters, digits, `.`, `_` and `-`, such as `v2` or `2026-11`."
         )
-    findings = _read_findings(Path(validation))
+    findings, _ = read_findings(Path(validation))
+    if not findings["passed"]:
+        raise TagscaleError(
+            f"{validation}: the data did not pass validation. Open validation.html there and mend the data."
+        )
     current = data_hash(Catalog.load(catalog).hash, Store.open(store).hash)
     if current != findings["data_hash"]:
         raise TagscaleError(
@@ -36,12 +40,3 @@ def run(params: Params, *, name: str, catalog: Path, store: Path, validation: Pa
             "published version never changes: give this one another name."
         )
     return f"{name}@{current}"
-
-
-def _read_findings(validation: Path) -> Facts:
-    findings, _ = read_findings(validation)
-    if not findings["passed"]:
-        raise TagscaleError(
-            f"{validation}: the data did not pass validation. Open validation.html there and mend the data."
-        )
-    return findings

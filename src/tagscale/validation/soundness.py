@@ -1,6 +1,6 @@
 """The checks of a new partition. They are a few conditions, for which Great Expectations need not be loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,39 +34,28 @@ def check_table(table: pd.DataFrame, crossing_allowed: bool, parts: Sequence[str
         crossing_allowed: whether an artist in two parts is only mentioned.
         parts: names of the parts.
     """
-    crossing = MENTION if crossing_allowed else STOP
-    return [
-        Result("partition", column, expectation, says, crossing if column == "parts_of_artist" else STOP, *outcome)
-        for column, expectation, says, outcome in _checks(table, list(parts))
-    ]
-
-
-def _checks(table: pd.DataFrame, parts: list[str]) -> Iterator[tuple[str, str, str, tuple[bool, str, list[str]]]]:
-    """Column, expectation, meaning and outcome of each check."""
-
-    def none(failing: pd.Series) -> tuple[bool, str, list[str]]:
-        keys = table["track_id"][failing].astype(str).tolist()
-        return not keys, f"{len(keys)} of {len(table)} fail", keys
-
-    where = " in train and -1 elsewhere" if "train" in parts else ""
     ids, part = table["track_id"], table["part"]
-    yield (
-        "track_id",
-        "expect_column_values_to_match_regex",
-        "every track has an id",
-        none(~ids.str.contains(r"\S")),
-    )
-    yield (
-        "track_id",
-        "expect_column_values_to_be_unique",
-        "no track occurs twice",
-        none(ids.duplicated(keep=False)),
-    )
-    says = f"a part is {', '.join(parts[:-1])} or {parts[-1]}"
-    yield "part", "expect_column_values_to_be_in_set", says, none(~part.isin(parts))
-    contains = set(parts) <= set(part), "None", list[str]()  # Great Expectations observes nothing of this check
-    yield "part", "expect_column_distinct_values_to_contain_set", "no part is empty", contains
-    ranks = none(table["rank"] != table["rank_due"])
-    yield "rank", "expect_column_pair_values_to_be_equal", f"ranks are 0, 1, 2 ...{where}", ranks
-    crossing = none(table["parts_of_artist"] > 1)
-    yield "parts_of_artist", "expect_column_values_to_be_between", "no artist is in two parts", crossing
+    named = f"a part is {', '.join(parts[:-1])} or {parts[-1]}"
+    ranks = "ranks are 0, 1, 2 ..." + (" in train and -1 elsewhere" if "train" in parts else "")
+    crossing = MENTION if crossing_allowed else STOP
+
+    def check(column: str, expectation: str, says: str, failing: pd.Series, consequence: str = STOP) -> Result:
+        keys, kind = ids[failing].astype(str).tolist(), f"expect_column_{expectation}"
+        observed = f"{len(keys)} of {len(table)} fail"
+        return Result("partition", column, kind, says, consequence, not keys, observed, keys)
+
+    filled = set(parts) <= set(part), "None", list[str]()  # Great Expectations observes nothing of this check
+    return [
+        check("track_id", "values_to_match_regex", "every track has an id", ~ids.str.contains(r"\S")),
+        check("track_id", "values_to_be_unique", "no track occurs twice", ids.duplicated(keep=False)),
+        check("part", "values_to_be_in_set", named, ~part.isin(parts)),
+        Result("partition", "part", "expect_column_distinct_values_to_contain_set", "no part is empty", STOP, *filled),
+        check("rank", "pair_values_to_be_equal", ranks, table["rank"] != table["rank_due"]),
+        check(
+            "parts_of_artist",
+            "values_to_be_between",
+            "no artist is in two parts",
+            table["parts_of_artist"] > 1,
+            crossing,
+        ),
+    ]

@@ -52,7 +52,10 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
     tracks = _tracks(path, table.cells)
     candidates = [column for column in table.columns if column not in RESERVED]
     if tags is None:
-        _check_decimals(path, table.cells[candidates])
+        for name, column in table.cells[candidates].items():  # inferred from such cells, a column would be no tag
+            commas = column.str.fullmatch(r"\d*,\d+")
+            if (commas | column.str.fullmatch(r"\d*")).all():
+                refuse(path, column, commas, f"decimal commas in column `{name}`", POINT)
     tag_columns = inferred(path, table.cells, candidates) if tags is None else declared(tags, path, candidates)
     labels, descriptions = _labels(path, table, tag_columns)
     return catalog_of(dataset.name, tracks, labels, descriptions, _split(path, tracks, dataset.split))
@@ -88,14 +91,6 @@ def _check_columns(path: Path, columns: list[str], delimiter: str) -> None:
         + (", ..." if len(columns) > 20 else "")
         + f" (the delimiter is {named(delimiter)})"
     )
-
-
-def _check_decimals(path: Path, cells: pd.DataFrame) -> None:
-    """Refuse columns of numbers with decimal commas: inferred from such cells, a column would be no tag."""
-    for name, column in cells.items():
-        commas = column.str.fullmatch(r"\d*,\d+")
-        if (commas | column.str.fullmatch(r"\d*")).all():
-            refuse(path, column, commas, f"decimal commas in column `{name}`", POINT)
 
 
 def _tracks(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
