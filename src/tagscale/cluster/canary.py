@@ -12,7 +12,7 @@ and the version would replace the other at once.
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from tagscale.cluster.rollout import (
     BEFORE,
@@ -51,41 +51,19 @@ class Canary:
     percent: float
 
 
-class Canaries(Protocol):
-    """How a workload splits its requests.
+@dataclass
+class SecondDeployment:
+    """A Deployment beside the champion's, behind the same Service.
 
     Raises (every method that waits):
         TagscaleError: pods do not start in time; what was served goes on.
     """
 
-    def present(self) -> Canary | None:
-        """The canary that there is."""
-
-    def start(self, version: str, percent: int, seconds: float) -> Canary:
-        """Give a version so much of the requests, or another share of them; returns what it gets."""
-
-    def promote(self, seconds: float) -> None:
-        """The canary's version becomes the one that is served."""
-
-    def end(self, seconds: float) -> None:
-        """All requests go to the version that is served."""
-
-
-def canaries(cluster: Rollouts, served: Served) -> Canaries | None:
-    """Those of the champion's workload; None where KServe makes a Deployment of it, beside which it has no other."""
-    if served.kind is DEPLOYMENT:
-        return SecondDeployment(cluster, served)
-    return Revisions(cluster, served) if served.knative else None
-
-
-@dataclass
-class SecondDeployment:
-    """A Deployment beside the champion's, behind the same Service."""
-
     cluster: Rollouts
     served: Served
 
     def present(self) -> Canary | None:
+        """The canary that there is."""
         body = self.cluster.get(DEPLOYMENT, CANARY)
         if body is None:
             return None
@@ -93,6 +71,7 @@ class SecondDeployment:
         return Canary(version, _share(body["spec"]["replicas"], self._stable()["spec"]["replicas"]))
 
     def start(self, version: str, percent: int, seconds: float) -> Canary:
+        """Give a version so much of the requests, or another share of them; returns what it gets."""
         stable = self._stable()
         replicas = pods_for(percent, stable["spec"]["replicas"])
         if self.present():
@@ -105,12 +84,14 @@ class SecondDeployment:
         return Canary(version, _share(replicas, stable["spec"]["replicas"]))
 
     def promote(self, seconds: float) -> None:
+        """The canary's version becomes the one that is served."""
         canary = self.present()
         assert canary is not None
         self.cluster.roll_out(canary.version, seconds)
         self.end(seconds)
 
     def end(self, seconds: float) -> None:
+        """All requests go to the version that is served."""
         canary = self.present()
         assert canary is not None
         self.cluster.delete(DEPLOYMENT, CANARY)
@@ -128,7 +109,7 @@ class SecondDeployment:
 
 @dataclass
 class Revisions:
-    """The two newest revisions of Knative, between which KServe splits the requests."""
+    """The two newest revisions of Knative, between which KServe splits the requests. As `SecondDeployment`."""
 
     cluster: Rollouts
     served: Served
@@ -175,6 +156,16 @@ class Revisions:
     def _wait(self, version: str, revision: str | None, percent: int, seconds: float) -> None:
         state = self.cluster.state
         self.cluster.wait(self.served, version, lambda: state(self.served, version, revision, percent), seconds)
+
+
+Canaries = SecondDeployment | Revisions
+
+
+def canaries(cluster: Rollouts, served: Served) -> Canaries | None:
+    """Those of the champion's workload; None where KServe makes a Deployment of it, beside which it has no other."""
+    if served.kind is DEPLOYMENT:
+        return SecondDeployment(cluster, served)
+    return Revisions(cluster, served) if served.knative else None
 
 
 def pods_for(percent: int, stable: int) -> int:
