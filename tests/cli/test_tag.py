@@ -1,6 +1,7 @@
 """`tagscale tag` as its users meet it: files of every kind, on any terminal, until Ctrl-C."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -9,12 +10,21 @@ import pytest
 from cli.tag_project import ROOT, TAGS, process, tag
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.tags import Tags
+from tagscale.runtime.machine import SLEEPING
 from tagscale.runtime.signals import Interrupted
 
 
 def test_a_model_without_decisions_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tag("music/good.wav") == 0
     assert capsys.readouterr().out.startswith("tagscale-tagger (1) has no decisions: scores rank the tags of a file")
+
+
+def test_threads_of_libraries_sleep_while_they_wait(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SLEEPING:
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    assert tag("music/good.wav") == 0
+    assert {name: os.environ[name] for name in SLEEPING} == SLEEPING
 
 
 def test_json_is_whole_where_files_fail_and_says_what_is_wrong_with_each(
