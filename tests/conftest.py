@@ -6,14 +6,15 @@ import json
 import os
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import warm
 from recorder import Recorder
 
 ROOT = Path(__file__).parents[1]
@@ -81,13 +82,20 @@ def run_every_stage(folder: Path) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="session")
-def programs(session_folder: Path, testrun_uid: str) -> Iterator[Path]:
+def programs() -> Iterator[Path]:
     """A folder for PATH with programs of tagscale, DVC and kfp that begin at once, see tests/warm."""
-    import warm
-
-    short = Path(tempfile.gettempdir()) / f"warm-{testrun_uid[:8]}"  # pytest's own is too long for a socket's address
-    with warm.serving(short, session_folder / "warm.lock") as programs:
+    with warm.serving() as programs:
         yield programs
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Workers are forked from a process that has everything imported, as those programs are."""
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    programs = stack.enter_context(warm.serving())
+    os.environ[warm.PLACE] = str(programs)
+    for spec in specs:
+        spec.python = str(programs / "python3")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -42,11 +42,13 @@ def test_a_signal_reaches_the_command_and_its_end_the_caller(programs: Path, tmp
         assert process.wait(30) == -signal.SIGTERM
 
 
-def test_programs_outlive_their_server(tmp_path: Path) -> None:
+def test_programs_outlive_their_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(warm.PLACE, raising=False)
+
     def kill_and_ask() -> None:
-        folder = tmp_path / "warm"
-        with warm.serving(folder, tmp_path / "lock") as programs:
-            (server,) = (child for child in psutil.Process().children() if str(folder) in child.cmdline())
+        with warm.serving() as programs:
+            folder = str(programs.parent)
+            (server,) = (child for child in psutil.Process().children() if folder in child.cmdline())
             os.kill(server.pid, signal.SIGKILL)
             server.wait(30)
             done = run(tmp_path, "tagscale", "--version", programs=programs)

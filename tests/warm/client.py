@@ -1,7 +1,8 @@
 """The program `tagscale`, `dvc` or `python3` of a test, which the server's address and the path of Python complete.
 
 It hands words, folder, environment and streams to the server, and ends as the command ends. `python3` does so for kfp's
-tasks and for pipelines; whatever else it is to run, a fresh Python runs. It imports little, so that it starts at once.
+tasks, for pipelines and for pytest's workers; whatever else it is to run, a fresh Python runs. It imports little, so
+that it starts at once.
 """
 
 import json
@@ -11,6 +12,7 @@ import socket
 import sys
 
 MODULES = (["-m", "kfp.dsl.executor_main"], ["-m", "pipelines"])
+WORKER = ["-u", "-c", "import sys;exec(eval(sys.stdin.readline()))"]  # as execnet starts pytest's workers
 
 
 def plain(program: str, words: list[str]) -> None:
@@ -20,19 +22,21 @@ def plain(program: str, words: list[str]) -> None:
 
 
 def main(program: str, words: list[str]) -> None:
-    module = ""
-    if program == "python3":
+    given, module, code = words, "", ""
+    if words == WORKER:
+        code, words = words[-1], []
+    elif program == "python3":
         if words[:2] not in MODULES:
             plain(program, words)
         _, module, *words = words
-    request = {"program": program, "module": module, "words": words}
+    request = {"program": program, "module": module, "code": code, "words": words}
     request |= {"folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109 (pathlib is slow to import)
     content = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect("ADDRESS")
         except ConnectionRefusedError:  # the server has ended
-            plain(program, [*(["-m", module] if module else []), *words])
+            plain(program, given)
         socket.send_fds(connection, [b"%08d" % len(content)], [0, 1, 2])
         connection.sendall(content)
         answers = connection.makefile()

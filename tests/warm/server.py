@@ -1,4 +1,4 @@
-"""The server of commands: `server.py FOLDER LOCK`. It ends, with its folder, when no process has `users` open."""
+"""The server of commands: `server.py FOLDER`. It ends when its standard input does."""
 
 import atexit
 import gc
@@ -8,17 +8,15 @@ import os
 import pkgutil
 import runpy
 import select
-import shutil
 import signal
 import socket
 import sys
 import threading
 import traceback
+import types
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
-
-from tagscale.runtime.lock import in_turn
 
 PACKAGES = ("tagscale.cli", "tagscale.stages", "tagscale.registry", "tagscale.training", "tagscale.models")
 OTHERS = (
@@ -29,30 +27,23 @@ OTHERS = (
     *("scipy.signal", "scipy.special", "scipy.sparse", "scipy.optimize", "matplotlib.backends.backend_svg"),
     *("matplotlib.backends.backend_agg", "symusic", "kfp.local", "kfp.dsl.executor", "pipelines.run"),
     *("dvc.cli.parser", "dvc.repo", "dvc.config", "dvc.stage.run", "mlflow.store.db.utils"),
+    *("kubeflow.trainer", "moto.server", "psycopg", "sklearn.linear_model", "hypothesis"),  # tests
 )
 
 
-def serve(folder: Path, lock: Path) -> dict[str, Any] | None:
+def serve(folder: Path) -> dict[str, Any] | None:
     """Fork for each request. Returns the request in the process that is to run it; None at the end."""
-    users, waiting = os.open(folder / "users", os.O_RDONLY | os.O_NONBLOCK), select.poll()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "server"))
         listener.listen()
-        waiting.register(listener, select.POLLIN)
-        waiting.register(users, 0)  # that nobody has it open is told all the same
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the guardians
         print("ready", flush=True)
         while True:
-            if users in dict(waiting.poll()):
-                with in_turn(lock):
-                    if users in dict(waiting.poll(0)):
-                        shutil.rmtree(folder)
-                        return None
-                continue
+            if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:
+                return None
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
-                os.close(users)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 return guard(connection)
             connection.close()
@@ -83,10 +74,15 @@ def run(request: dict[str, Any], python: str) -> None:
     """Be the command."""
     os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(request["environment"])
+    os.environ.update(request["imported"] | request["environment"])
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    if code := request["code"]:
+        sys.argv, sys.path[0] = ["-c"], ""
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(code, vars(main))
+        return
     if module := request["module"]:
         sys.executable = python  # by which kfp starts its tasks
         sys.path[0] = request["folder"]
@@ -123,12 +119,14 @@ def load() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path[0] = str(Path(__file__).parents[2])
+    given = set(os.environ)
     load()
+    imported = {name: value for name, value in os.environ.items() if name not in given}  # that imports have set
     place = Path(sys.argv[1])
-    if work := serve(place, Path(sys.argv[2])):
+    if work := serve(place):
         try:
-            run(work, str(place / "programs" / "python3"))
+            run(work | {"imported": imported}, str(place / "programs" / "python3"))
             end(0)
         except SystemExit as exit:
             end(exit.code)
