@@ -88,6 +88,7 @@ def programs() -> Iterator[Path]:
         yield programs
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """Workers are forked from a process that has everything imported, as those programs are."""
     stack = ExitStack()
