@@ -110,9 +110,10 @@ def main(arguments: list[str] | None = None) -> int:
                 outcomes[part.name] = Outcome(f"left out: {max(0.0, left):.0f} s of {options.budget:g} s were left")
             else:
                 outcomes[part.name] = outcome(part, place, left)
+            text = page(outcomes, facts, time.monotonic() - begin)
             if out:
-                turns.write(out, page(outcomes, facts, time.monotonic() - begin))
-    print(page(outcomes, facts, time.monotonic() - begin), end="")
+                turns.write(out, text)
+    print(text, end="")
     return int(any(result.failed for result in outcomes.values()))
 
 
