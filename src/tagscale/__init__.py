@@ -35,7 +35,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_PLACES[name]), name)
+    from tagscale.runtime.machine import asleep
+
+    with asleep():
+        return getattr(import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

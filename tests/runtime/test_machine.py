@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tagscale.runtime import machine
-from tagscale.runtime.machine import SLEEPING, THREADS, cores, respect_quota, sleep_while_waiting
+from tagscale.runtime.machine import SLEEPING, THREADS, asleep, cores, respect_quota, sleep_while_waiting
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,12 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch: pytes
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
     sleep_while_waiting()
     assert {name: os.environ[name] for name in SLEEPING} == {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "4"}
+
+
+def test_only_what_is_imported_meanwhile_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with asleep(), asleep():
+        assert dict(os.environ) == SLEEPING | before
+    assert dict(os.environ) == before

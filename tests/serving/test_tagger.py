@@ -1,6 +1,8 @@
 """The Python API: one name loads a tagger, which hears files, bytes and arrays."""
 
 import io
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from tagscale.registry.package import load_version, register
 from tagscale.registry.tagger import AudioTagger
 from tagscale.registry.versions import Registry
 from tagscale.runtime.identity import RunIdentity
+from tagscale.runtime.machine import SLEEPING
 from tagscale.runtime.mlflow_env import TAGGER
 from tagscale.serving.tagger import Tagger
 
@@ -257,21 +260,28 @@ def test_a_runs_folder_scores_as_its_project_evaluates(tmp_path: Path, file: Pat
 
 
 PROCESS = """
-import sys, tagscale
+import os, sys, tagscale
 assert not {"numpy", "pydantic"} & set(sys.modules), "import tagscale is instant"
 tagger = tagscale.load(sys.argv[1])
 print(*tagger.tag(sys.argv[2]).scores)
 print(*sorted({"mlflow", "pandas", "sklearn", "torch._dynamo", "xgboost"} & set(sys.modules)))
+assert not {"OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS"} & set(os.environ)
 """
 
 
 @pytest.mark.slow
 def test_a_process_imports_what_its_model_needs_and_no_more(project: Path, file: Path) -> None:
-    """Among them nothing that takes as long as the first song: MLflow, scikit-learn, torch's compiler."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROCESS, "champion", str(file)], cwd=project, capture_output=True, text=True
-    )
+    """Among them nothing that takes as long as the first song: MLflow, scikit-learn, torch's compiler.
+
+    PyTorch's threads do not spin while they wait, and the environment is left alone.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in SLEEPING}
+    command = [sys.executable, "-c", PROCESS, "champion", str(file)]
+    environment["OMP_DISPLAY_ENV"] = "verbose"  # GNU's OpenMP tells its settings
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    if "GOMP_SPINCOUNT" in done.stderr:
+        assert set(re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)) == {"0"}
     tags, heavy = done.stdout.splitlines()
     assert set(tags.split()) == set(KINDS)
     assert heavy == "pandas"

@@ -2,7 +2,8 @@
 
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 QUOTAS = ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")  # of control groups, version 2 and 1
@@ -38,6 +39,18 @@ def sleep_while_waiting() -> None:
     """
     for name, value in SLEEPING.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def asleep() -> Iterator[None]:
+    """`sleep_while_waiting` for libraries that are imported within; afterwards the environment is as it was."""
+    unset = SLEEPING.keys() - os.environ.keys()
+    sleep_while_waiting()
+    try:
+        yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
 
 
 def _present() -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from tagscale import SAMPLE_RATE
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json, write_json
+from tagscale.runtime.machine import asleep
 
 if TYPE_CHECKING:  # pandas takes a second to import, and tagging needs neither
     import pandas as pd
@@ -232,6 +233,7 @@ def in_turns(spans: Sequence[Span], seconds: float) -> Iterator[list[Span]]:
     yield turn
 
 
+@asleep()
 def load_scorer(folder: Path) -> Scorer:
     """The scorer that `save` wrote into a folder.
 
