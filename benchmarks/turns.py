@@ -223,7 +223,7 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
 
 
 def facts(device: str, threads: int, script: str) -> str:
-    names = ["torch", "torchaudio", "lightning", "numpy"]
+    names = ["torch", "torchaudio", "lightning-fabric", "numpy"]
     place = f"{gpu_name()}, {processor()}" if device == "cuda" else processor()
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {place}, {os.cpu_count()} cores ({threads} used by each way; load average "

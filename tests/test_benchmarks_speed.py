@@ -86,7 +86,10 @@ def test_batches_are_measured_with_memory_kept_and_returned(tmp_path: Path) -> N
 
 # --- benchmarks/gpu.py -------------------------------------------------------------------------------------------
 
-NEEDED = {"torch", "torchaudio", "lightning", "numpy", "pandas", "pyarrow", "scikit-learn", "safetensors", "pydantic"}
+NEEDED = {
+    *("torch", "torchaudio", "lightning-fabric", "numpy", "pandas", "pyarrow", "scikit-learn", "safetensors"),
+    *("pydantic", "pyyaml"),
+}
 
 
 def place(folder: Path) -> Any:

@@ -57,7 +57,7 @@ FILES = {"pathlib", "os", "io", "shutil", "tempfile", "glob", "fsspec", "tagscal
 # Packages that take a quarter of a second or more to load, and which of them a stage loads when it starts. Others are
 # loaded where they are used: torch, where a network is scored or registered. `import scipy` alone is light.
 HEAVY = {
-    *("great_expectations", "lightning", "matplotlib", "mlflow", "optuna", "scipy.fft", "scipy.ndimage"),
+    *("great_expectations", "lightning_fabric", "matplotlib", "mlflow", "optuna", "scipy.fft", "scipy.ndimage"),
     *("scipy.optimize", "scipy.signal", "scipy.sparse", "scipy.special", "scipy.stats", "sklearn", "torch", "xgboost"),
 }
 LOADS = {
@@ -83,8 +83,10 @@ LOADS = {
 }
 LIGHT = [module for module, heavy in LOADS.items() if not heavy]
 
-# A machine without these can still train. (matplotlib is not among them: torchmetrics takes it where it is installed.)
-BEYOND_TRAINING = ("mlflow", "kfp", "dvc", "great_expectations", "soundfile", "soxr", "symusic", "pretty_midi")
+# A machine without these can still train.
+BEYOND_TRAINING = (
+    *("mlflow", "kfp", "dvc", "great_expectations", "matplotlib", "soundfile", "soxr", "symusic", "pretty_midi"),
+)
 
 
 def modules() -> list[Path]:

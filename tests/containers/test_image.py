@@ -87,7 +87,7 @@ def test_it_holds_what_the_lock_says_and_neither_tools_nor_secrets(
         "import importlib.metadata as m\nfor d in m.distributions(): print(d.name, d.version)",
     )
     found = dict(line.lower().replace("_", "-").split() for line in listed.splitlines())
-    for package in ("mlflow", "kfp", "lightning", "dvc", "psycopg-binary"):
+    for package in ("mlflow", "kfp", "lightning-fabric", "dvc", "psycopg-binary"):
         assert found[package] == locked(package)
     assert not {"pip", "uv", "pytest", "ruff", "mypy", "moto"} & set(found)
     history = engine.client.images.get(image).history()

@@ -29,7 +29,7 @@ CLEAN_PROCESS = """
 import json, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"lightning", "kfp", "dvc", "great_expectations", "symusic", "typer", "rich"}:
+        if name.split(".")[0] in {"lightning_fabric", "kfp", "dvc", "great_expectations", "symusic", "typer", "rich"}:
             raise ImportError(f"not installed on this machine: {name}")
 sys.meta_path.insert(0, Refuse())
 sys.path[:] = [path for path in sys.path if not path.endswith("/src")]  # the checkout

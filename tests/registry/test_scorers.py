@@ -316,7 +316,7 @@ def test_a_packaged_model_requires_what_its_kind_needs_and_tags_by_mlflow(scorer
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {[imported, "lightning", "typer", "kfp"]}:
+        if name.split(".")[0] in {[imported, "lightning_fabric", "typer", "kfp"]}:
             raise ImportError(f"not installed on this machine: {{name}}")
 sys.meta_path.insert(0, Refuse())
 sys.path[:] = [path for path in sys.path if not path.endswith("/src")]  # the checkout

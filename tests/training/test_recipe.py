@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from lightning.fabric.plugins.precision import MixedPrecision
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 from sounds import settings

@@ -23,7 +23,7 @@ OTHERS = (
     *("tagscale.validation.expectations", "tagscale.evaluation.predict", "tagscale.cluster.pipeline"),
     *("tagscale.cluster.trainjob", "tagscale.cluster.volume", "tagscale.study.roc", "tagscale.fetch.archives"),
     *("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
-    *("alembic.script", "sklearn.metrics", "xgboost", "lightning.fabric", "safetensors.torch", "torchaudio"),
+    *("alembic.script", "sklearn.metrics", "xgboost", "lightning_fabric", "safetensors.torch", "torchaudio"),
     *("scipy.signal", "scipy.special", "scipy.sparse", "scipy.optimize", "matplotlib.backends.backend_svg"),
     *("matplotlib.backends.backend_agg", "symusic", "kfp.local", "kfp.dsl.executor", "pipelines.run"),
     *("dvc.cli.parser", "dvc.repo", "dvc.config", "dvc.stage.run", "mlflow.store.db.utils"),

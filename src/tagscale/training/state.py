@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.precision import Precision
+from lightning_fabric.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
