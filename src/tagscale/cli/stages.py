@@ -30,7 +30,7 @@ StoreAddress = Annotated[
     str, typer.Option("--store", help="Decoded audio: a folder, or an address such as s3://bucket/store.")
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Number of worker processes; one per core when not given.")
+    int | None, typer.Option("--workers", help="Number of worker processes; by default one per core at most.")
 ]
 Model = Annotated[str, typer.Option("--model", help="A name of train.models, or of the lists after it.")]
 Size = Annotated[str, typer.Option("--size", help="Number of training tracks, or `all`.")]

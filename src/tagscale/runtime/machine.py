@@ -20,6 +20,18 @@ def cores(control: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, math.ceil(min(_present(), _quota(control))))
 
 
+def workers_for(tasks: int, worthwhile: int) -> int:
+    """Number of worker processes for so many tasks: one a core, and no more than have a worthwhile share of them.
+
+    Args:
+        worthwhile: tasks that take longer than a process takes to begin
+
+    >>> workers_for(0, 64), workers_for(127, 64), workers_for(10**6, 64) == cores()
+    (1, 1, True)
+    """
+    return max(1, min(cores(), tasks // worthwhile))
+
+
 def respect_quota() -> None:
     """Let libraries that count the machine's cores start only as many threads as the container's quota grants.
 

@@ -14,10 +14,11 @@ from tagscale.params.load import Params
 from tagscale.partition.divide import Partition
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
-from tagscale.runtime.machine import cores
+from tagscale.runtime.machine import workers_for
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.read import Store
 
+WORTHWHILE = 64  # tracks: a worker takes a second to begin
 SHOWN = 5
 
 
@@ -33,7 +34,8 @@ def run(
     """Write the folder `descriptors`, with one row per track of the partition, sorted by track_id.
 
     Args:
-        workers: number of worker processes, by default one per core; the result is the same for any number
+        workers: number of worker processes, by default one per core, fewer for a few tracks; the result is the same
+            for any number
         previous: folder of an earlier run whose rows are reused; by default `descriptors`, which is replaced
 
     Raises:
@@ -51,7 +53,7 @@ def run(
     parts.fill(table)
     reused = int(table.filled.sum())
     with full_disk_explained(descriptors, f"What was written before is kept in {parts.folder}."):
-        failed = _fill(table, parts, opened, workers or cores())
+        failed = _fill(table, parts, opened, workers)
         if failed:
             raise TagscaleError(_failures(failed, len(tracks), store))
         table.save(descriptors)
@@ -62,14 +64,14 @@ def run(
     print(f"{len(tracks)} tracks described in {seconds:.1f} s{speed}: {computed} computed, {reused} reused", flush=True)
 
 
-def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int) -> dict[str, str]:
+def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int | None) -> dict[str, str]:
     """Describe the tracks that have no row yet. Returns those that cannot be described, with the reason."""
     failed: dict[str, str] = {}
     missing = table.missing
     try:
         with progress_bar("tracks", disable=not missing) as progress:
             task = progress.add_task("describing", total=len(table.tracks), completed=len(table.tracks) - len(missing))
-            for described in describe_all(store, missing, workers):
+            for described in describe_all(store, missing, workers or workers_for(len(missing), WORTHWHILE)):
                 if described.values is None:
                     failed[described.track_id] = described.reason
                 else:

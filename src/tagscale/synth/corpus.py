@@ -21,7 +21,7 @@ from tagscale.params.blocks import SynthParams
 from tagscale.runtime.disk import full_disk_explained
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing, sha256_of
-from tagscale.runtime.machine import cores
+from tagscale.runtime.machine import workers_for
 from tagscale.runtime.processes import Lost, answers
 from tagscale.runtime.progress import progress_bar
 from tagscale.synth.finished import FinishedTracks, audio_path
@@ -29,6 +29,7 @@ from tagscale.synth.label_noise import mistaken
 from tagscale.synth.tags import CLASSIFICATION, TAGS
 from tagscale.synth.track import Track, default_soundfont, make_track
 
+WORTHWHILE = 64  # tracks: a process takes two seconds to begin
 COLUMNS = ("track_id", "path", "artist", "album", "title", "seconds")
 
 
@@ -69,7 +70,7 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None)
     The same settings give the same bytes for any number of workers and interruptions.
 
     Args:
-        workers: number of processes; None: one per core
+        workers: number of processes; None: one per core, fewer for a few tracks
 
     Returns:
         number of tracks made
@@ -116,7 +117,7 @@ def _made(
     folder: Path, settings: SynthParams, soundfont: Path, missing: Sequence[int], workers: int | None
 ) -> Iterator[dict[str, Any]]:
     """Make the missing tracks and yield their records in order of completion."""
-    workers = min(workers or cores(), len(missing))
+    workers = min(workers or workers_for(len(missing), WORTHWHILE), len(missing))
     compose = partial(
         make_track, seed=settings.seed, artists=settings.artists, seconds=settings.seconds, soundfont=soundfont
     )
