@@ -94,7 +94,6 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     stack = ExitStack()
     config.add_cleanup(stack.close)
     programs = stack.enter_context(warm.serving())
-    os.environ[warm.PLACE] = str(programs)
     for spec in specs:
         spec.python = str(programs / "python3")
 

@@ -1,38 +1,55 @@
-"""Trainings in processes of their own that a test can kill: forked from one server that has imported everything."""
+"""Processes that a test can kill: forked from the server of tests/warm, which has imported everything."""
 
-import contextlib
-import multiprocessing
+import atexit
 import os
+import pickle
+import select
+import signal
+import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(
-    [
-        "tagscale.stages.train",
-        "tagscale.training.fit",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "sounds",
-        "killed",
-    ]
-)
+import warm
 
 
-def start(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Begin `work(*arguments)` in another process; its output goes nowhere."""
-    process = FORKING.Process(target=_quietly, args=(work, *arguments))
-    process.start()
-    return process
+class Started:
+    """A process that calls a function of a module, as one of multiprocessing does. What it prints goes nowhere."""
+
+    def __init__(self, work: Callable[..., Any], *arguments: Any) -> None:
+        call = pickle.dumps((work, arguments))
+        code = f"import pickle, sys, torch; sys.path[:] = {sys.path!r}; torch.set_num_threads(1)\n"
+        code += f"work, arguments = pickle.loads({call!r})\nwork(*arguments)"
+        with open(os.devnull, "r+b") as nowhere:
+            self.pid, self.answers = warm.fork(_programs(), code, [nowhere.fileno(), nowhere.fileno(), 2])
+        self.exitcode: int | None = None  # -9 where signal 9 ended it
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the end, for so long at most."""
+        if self.exitcode is None and select.select([self.answers], [], [], seconds)[0]:
+            self.exitcode = int(self.answers.readline())
+
+    def is_alive(self) -> bool:
+        self.join(0)
+        return self.exitcode is None
+
+    def kill(self) -> None:
+        if self.is_alive():
+            os.kill(self.pid, signal.SIGKILL)
 
 
-def _quietly(work: Callable[..., Any], *arguments: Any) -> None:
-    import torch
+start = Started
 
-    torch.set_num_threads(1)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        work(*arguments)
+
+@cache
+def _programs() -> Path:
+    """Those of a server, which ends with this process unless another one has begun it."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(warm.serving())
 
 
 def train_slowly(folder: Path, params: dict[str, Any], run: str, seconds: float, **options: Any) -> None:

@@ -10,7 +10,9 @@ Should the server have ended early, the programs are the plain ones, and a warni
 What a fresh process does at its start is not tested by this: tests/containers and test_wheel.py start stages afresh.
 """
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 HERE = Path(__file__).parent
 PLACE = "TAGSCALE_WARM_PROGRAMS"  # the folder of programs of a server that another process has begun
@@ -36,15 +39,33 @@ def serving() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="warm-") as place:
         folder = Path(place)
         process = _start(folder)
+        os.environ[PLACE] = str(folder / "programs")
         try:
             yield folder / "programs"
         finally:
+            del os.environ[PLACE]
             if process.poll() is not None:
                 text = (folder / "said").read_text()[-2000:]
                 warnings.warn(f"the server of commands ended early with {process.returncode}: {text}", stacklevel=1)
             assert process.stdin is not None
             process.stdin.close()  # at which the server ends
             process.wait()
+
+
+def fork(programs: Path, code: str, streams: list[int]) -> tuple[int, TextIO]:
+    """Let the server fork a process that runs this code with these streams.
+
+    Returns:
+        the process's number, and where its exit status can be read in the end
+    """
+    request = {"program": "python3", "module": "", "code": code, "words": []}
+    content = json.dumps(request | {"folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(programs.parent / "server"))
+        socket.send_fds(connection, [b"%08d" % len(content)], streams)
+        connection.sendall(content)
+        answers = connection.makefile()
+    return int(answers.readline()), answers
 
 
 def _start(folder: Path) -> "subprocess.Popen[bytes]":
