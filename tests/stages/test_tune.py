@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from tagscale.cli import app
 from tagscale.params.load import Params, load
 from tagscale.runtime.errors import TagscaleError
-from tagscale.stages import tune
+from tagscale.runtime.files import read_json
+from tagscale.stages import evaluate, train, tune
 from tagscale.training import loop
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,57 @@ def test_the_settings_as_they_are_come_again_where_they_were_interrupted(
     today = params.train.learning_rate
     assert [rate == today for rate in rates] == [True, True, False]
     assert (found.before, found.score, found.changes) == (0.25, 0.25, {})
+
+
+def test_a_resumed_search_draws_no_settings_again(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+    monkeypatch.setattr(
+        tune.Search, "_scored", lambda _, trial, *__: rates.append(trial.params["learning_rate"]) or 0.5
+    )
+    params = study.params(**SHORT, tracking={"experiment": "redrawn"})
+    for trials in (2, 3, 4):
+        search(study, params, folder=tmp_path, trials=trials)
+    assert len(set(rates)) == len(rates) == 4
+
+
+@pytest.mark.parametrize(
+    "changes", [{"registry": {"metric": "roc_auc"}}, {"evaluate": {"hop_seconds": 1.0}}], ids=["metric", "window"]
+)
+def test_trials_of_another_score_do_not_count(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    scores = iter([0.9, 0.2])
+    monkeypatch.setattr(tune.Search, "_scored", lambda *_: next(scores))
+    search(study, study.params(**SHORT, tracking={"experiment": "other"}), folder=tmp_path, trials=1)
+    found = search(study, study.params(**SHORT, tracking={"experiment": "other"}, **changes), folder=tmp_path, trials=1)
+    assert (found.before, found.score, found.trials) == (0.2, 0.2, 1)
+
+
+@pytest.mark.parametrize("metric", ["f1", "micro_pr_auc"])
+def test_a_trial_is_scored_as_stage_evaluate_scores(study: Any, tmp_path: Path, metric: str) -> None:
+    """The first trial is the training of stage train, so its score is that of the run's validation part."""
+    window = {"hop_seconds": 1.0, "window_seconds": 2.0}
+    settings = {"max_steps": 3, "validate_every": 1}  # one validation a step in trials, too
+    params = study.params(
+        train=settings, evaluate=window, registry={"metric": metric}, tracking={"experiment": "scored alike"}
+    )
+    found = search(study, params, folder=tmp_path / "tuning", trials=1)
+    folders = {name: study.root / name for name in ("catalog", "partition")} | {"inputs": study.root / "store"}
+    run, results = tmp_path / "waveform-16-0", tmp_path / "results"
+    train.run(params, model="waveform", size=16, seed=0, run=run, **folders)
+    evaluate.run(params, run=run, results=results, **folders)
+    assert found.score == pytest.approx(read_json(results / "metrics.json")["valid"][metric], abs=1e-6)
+
+
+def test_the_first_trial_has_settings_beyond_the_space(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    monkeypatch.setattr(tune.Search, "_scored", lambda _, trial, changes, __: tried.append(changes) or 0.0)
+    params = study.params(train=SHORT["train"] | {"weight_decay": 0.0}, tracking={"experiment": "beyond"})
+    found = search(study, params, folder=tmp_path, trials=1)
+    assert tried == [{}]
+    assert found.before == 0.0
 
 
 @pytest.mark.parametrize("budget", tune.BUDGETS)

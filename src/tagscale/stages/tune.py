@@ -128,6 +128,8 @@ class Search:
             "validations": VALIDATIONS,
             "train": params.train.model_dump(mode="json"),
             "model": params.model.model_dump(mode="json"),
+            "metric": params.registry.metric,
+            "evaluate": params.evaluate.model_dump(mode="json", exclude={"resamples", "confidence"}),
         }
         self.name = f"{cell.model}-{cell.size}-{cell.seed}-{hash_of(fixed | cell.identity({}).as_dict())}"
         self.study: optuna.Study
@@ -140,8 +142,11 @@ class Search:
             study_name=self.name,
             load_if_exists=True,
             direction="minimize" if self._sign < 0 else "maximize",
-            sampler=optuna.samplers.TPESampler(seed=self.cell.seed, n_startup_trials=STARTERS),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTERS, n_warmup_steps=SPARED),
+        )
+        seed = np.random.SeedSequence([self.cell.seed, len(self.study.get_trials(deepcopy=False))])
+        self.study.sampler = optuna.samplers.TPESampler(  # a sampler of the same seed would draw the first trials again
+            seed=int(seed.generate_state(1)[0]), n_startup_trials=STARTERS
         )
         for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(left.number, state=TrialState.FAIL)
@@ -164,7 +169,8 @@ class Search:
     def attempt(self, deadline: float) -> str:
         """Train and score with the next settings; the line about it. Raises TimeUp, and TagscaleError on failure."""
         trial = self.study.ask()
-        changes = self.suggested(trial)
+        suggested = self.suggested(trial)
+        changes = {} if TODAY in trial.user_attrs else suggested  # today's may lie outside the space
         begin = time.monotonic()
         try:
             score = self._scored(trial, changes, deadline)
@@ -211,7 +217,8 @@ class Search:
         before = next((trial.value for trial in scored if TODAY in trial.user_attrs), math.nan)
         fixed = optuna.trial.FixedTrial(best.params)
         changes = {} if TODAY in best.user_attrs else self.suggested(fixed)  # type: ignore[arg-type, unused-ignore]
-        return Best(difference(changes, self.params.model_dump()), best.value, float(before or math.nan), self.finished)
+        score_before = math.nan if before is None else float(before)
+        return Best(difference(changes, self.params.model_dump()), best.value, score_before, self.finished)
 
     def _scored(self, trial: Trial, changes: dict[str, Any], deadline: float) -> float:
         """registry.metric on the validation part, after a training that is a run of MLflow."""
@@ -256,22 +263,25 @@ class Search:
         return fit(*fitting, report=report, start=start_of(params, cell.model, architecture))
 
     def _score(self, fitted: "Fitted", params: Params) -> float:
+        """registry.metric on the validation part, as stage evaluate computes it."""
+        from tagscale.evaluation.calibration import learn
         from tagscale.evaluation.metrics import evaluate
         from tagscale.evaluation.predict import predict
 
-        cell, valid = self.cell, self.cell.partition.tracks("valid")
+        cell, valid, window = self.cell, self.cell.partition.tracks("valid"), params.evaluate
         architecture = architecture_of(params, cell.model, cell.tags, cell.kinds)
-        hop = params.evaluate.hop_seconds
-        scores = predict(fitted.model, architecture, Store.open(self.inputs), valid, hop).to_numpy()
-        regression = np.array([kind == "regression" for kind in cell.kinds])
-        metric = self.params.registry.metric
-        values = np.asarray(evaluate(cell.labels(valid), scores, regression)[metric], float)
-        if np.isnan(values).all():
+        store, spans = Store.open(self.inputs), (window.hop_seconds, window.window_seconds)
+        scores = predict(fitted.model, architecture, store, valid, *spans).to_numpy()
+        labels, regression = cell.labels(valid), np.array(cell.kinds) == "regression"
+        decisions = learn(labels, scores, regression, cell.tags, window.thresholds).of(cell.tags)
+        metric, artist = self.params.registry.metric, cell.partition.artist_of(valid)
+        score = evaluate(labels, scores, regression, decisions, artist).overall()[metric]
+        if math.isnan(score):
             raise TagscaleError(
-                f"no tag has a {metric} on the validation part of {len(valid)} tracks: it needs positive and negative "
+                f"no {metric} on the validation part of {len(valid)} tracks: it needs tags with positive and negative "
                 "ones. Add tracks, or raise partition.valid."
             )
-        return float(np.nanmean(values))
+        return score
 
     @property
     def _sign(self) -> int:
