@@ -20,16 +20,17 @@ def cores(control: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, math.ceil(min(_present(), _quota(control))))
 
 
-def workers_for(tasks: int, worthwhile: int) -> int:
-    """Number of worker processes for so many tasks: one a core, and no more than have a worthwhile share of them.
+def workers_for(seconds: float, worthwhile: float) -> int:
+    """Number of worker processes for so much audio: one a core, and no more than have a worthwhile share of it.
 
     Args:
-        worthwhile: tasks that take longer than a process takes to begin
+        seconds: of audio
+        worthwhile: seconds of audio that take longer than a process takes to begin
 
-    >>> workers_for(0, 64), workers_for(127, 64), workers_for(10**6, 64) == cores()
+    >>> workers_for(0, 600), workers_for(1199, 600), workers_for(1e9, 600) == cores()
     (1, 1, True)
     """
-    return max(1, min(cores(), tasks // worthwhile))
+    return max(1, min(cores(), int(seconds / worthwhile)))
 
 
 def respect_quota() -> None:

@@ -8,6 +8,7 @@ for any number of worker processes.
 import time
 from pathlib import Path
 
+from tagscale import SAMPLE_RATE
 from tagscale.descriptors.describing import describe_all
 from tagscale.descriptors.table import DescriptorTable, Parts
 from tagscale.params.load import Params
@@ -18,7 +19,7 @@ from tagscale.runtime.machine import workers_for
 from tagscale.runtime.progress import progress_bar
 from tagscale.store.read import Store
 
-WORTHWHILE = 64  # tracks: a worker takes a second to begin
+WORTHWHILE = 1200.0  # seconds of audio: a process takes a second to begin
 SHOWN = 5
 
 
@@ -34,7 +35,7 @@ def run(
     """Write the folder `descriptors`, with one row per track of the partition, sorted by track_id.
 
     Args:
-        workers: number of worker processes, by default one per core, fewer for a few tracks; the result is the same
+        workers: number of worker processes, by default one per core, fewer for little audio; the result is the same
             for any number
         previous: folder of an earlier run whose rows are reused; by default `descriptors`, which is replaced
 
@@ -71,7 +72,8 @@ def _fill(table: DescriptorTable, parts: Parts, store: Store, workers: int | Non
     try:
         with progress_bar("tracks", disable=not missing) as progress:
             task = progress.add_task("describing", total=len(table.tracks), completed=len(table.tracks) - len(missing))
-            for described in describe_all(store, missing, workers or workers_for(len(missing), WORTHWHILE)):
+            workers = workers or workers_for(sum(map(store.samples, missing)) / SAMPLE_RATE, WORTHWHILE)
+            for described in describe_all(store, missing, workers):
                 if described.values is None:
                     failed[described.track_id] = described.reason
                 else:

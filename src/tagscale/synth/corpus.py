@@ -29,7 +29,7 @@ from tagscale.synth.label_noise import mistaken
 from tagscale.synth.tags import CLASSIFICATION, TAGS
 from tagscale.synth.track import Track, default_soundfont, make_track
 
-WORTHWHILE = 64  # tracks: a process takes two seconds to begin
+WORTHWHILE = 600.0  # seconds of audio: a process takes two seconds to begin
 COLUMNS = ("track_id", "path", "artist", "album", "title", "seconds")
 
 
@@ -70,7 +70,7 @@ def make_corpus(folder: Path, settings: SynthParams, workers: int | None = None)
     The same settings give the same bytes for any number of workers and interruptions.
 
     Args:
-        workers: number of processes; None: one per core, fewer for a few tracks
+        workers: number of processes; None: one per core, fewer for little audio
 
     Returns:
         number of tracks made
@@ -117,7 +117,7 @@ def _made(
     folder: Path, settings: SynthParams, soundfont: Path, missing: Sequence[int], workers: int | None
 ) -> Iterator[dict[str, Any]]:
     """Make the missing tracks and yield their records in order of completion."""
-    workers = min(workers or workers_for(len(missing), WORTHWHILE), len(missing))
+    workers = min(workers or workers_for(len(missing) * settings.seconds, WORTHWHILE), len(missing))
     compose = partial(
         make_track, seed=settings.seed, artists=settings.artists, seconds=settings.seconds, soundfont=soundfont
     )
