@@ -9,7 +9,8 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from tagscale.cli.settings import rewrite
-from tagscale.params.load import laid_over, read_yaml
+from tagscale.params.blocks import WantedPrecision
+from tagscale.params.load import laid_over, load, read_yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +53,18 @@ def test_a_list_is_emptied_on_its_own_lines(tmp_path: Path) -> None:
     lines = ndiff((ROOT / "params.yaml").read_text().splitlines(), file.read_text().splitlines())
     changed = [line.partition("#")[0].rstrip() for line in lines if line[0] in "-+"]
     assert changed == ["-     floor:", "+     floor: []", "-     - baseline", "-     - constant"]
+
+
+def test_a_block_takes_the_place_of_a_word(tmp_path: Path) -> None:
+    """As a wanted precision does of `f1`, and a word of the block again."""
+    file, before = Path(shutil.copy(ROOT / "params.yaml", tmp_path)), (ROOT / "params.yaml").read_text()
+    changes = rewrite(file, {"evaluate": {"thresholds": {"precision": 0.8}}})
+    assert changes == [("evaluate.thresholds", "f1", {"precision": 0.8})]
+    assert load(file).evaluate.thresholds == WantedPrecision(precision=0.8)
+    changed = [line for line in ndiff(before.splitlines(), file.read_text().splitlines()) if line[0] in "-+"]
+    assert [line.split("#")[0].split() for line in changed] == [
+        ["-", "thresholds:", "f1"],
+        ["+", "thresholds:", "{precision:", "0.8}"],
+    ]
+    rewrite(file, {"evaluate": {"thresholds": "f1"}})
+    assert yaml.safe_load(file.read_text()) == yaml.safe_load(before)

@@ -31,8 +31,8 @@ def _lay_over(content: Any, changes: dict[str, Any], parents: str = "") -> list[
     changed = []
     for key, value in changes.items():
         where = f"{parents}{key}"
-        if isinstance(value, dict) and key not in content:  # a new named capacity, written in one line
-            changed.append((where, None, value))
+        if isinstance(value, dict) and not isinstance(content.get(key), dict):  # a new block, written in one line
+            changed.append((where, content.get(key), value))
             from ruamel.yaml.comments import CommentedMap
 
             content[key] = CommentedMap(value)
