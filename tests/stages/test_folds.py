@@ -18,6 +18,8 @@ from sounds import TAGS
 from stages.conftest import SoundStudy
 from tagscale.catalog.tables import Catalog
 from tagscale.descriptors.baseline import DescriptorTrees
+from tagscale.evaluation.calibration import learn, learn_without
+from tagscale.evaluation.metrics import evaluate
 from tagscale.evaluation.predict import predict
 from tagscale.evaluation.selection import metrics_by_kind, pool, select_bagged
 from tagscale.params.load import Params
@@ -36,7 +38,7 @@ from tagscale.stages.results import pool_folds, scored_tracks
 from tagscale.store.read import Store
 from tagscale.study.grid import read_study
 from tagscale.study.members import MEMBERS
-from tagscale.study.tables import read_predictions
+from tagscale.study.tables import read_decisions, read_predictions
 from tagscale.training import checkpoint
 
 SHORT = {"train": {"max_steps": "2 epochs"}}
@@ -140,6 +142,43 @@ def test_metrics_are_of_all_tracks_compared_within_their_folds_and_folds_stand_b
     spread = metrics["folds"]["test"]["roc_auc"]
     assert spread["mean"] == pytest.approx(tested["roc_auc"].mean(), abs=1e-6)
     assert spread["sd"] == pytest.approx(tested["roc_auc"].std(), abs=1e-6)
+
+
+def test_a_fold_is_decided_by_what_the_others_teach(
+    study: SoundStudy, trees: tuple[Path, Path], parts: Partition
+) -> None:
+    """In metrics.json, per_tag.csv and folds.csv, and before the gate; decisions.json is learned on all folds."""
+    run, results = trees
+    data, tracks, tags = Catalog.load(study.root / "catalog"), parts.tracks("test"), parts.tags
+    labels, fold = data.labels.loc[tracks, tags].to_numpy(), parts.fold_of(tracks)
+    regression = (data.tags.loc[tags, "kind"] == "regression").to_numpy()
+    of_part, table = read_predictions(results)
+    valid, test = (table[(of_part == part).to_numpy()][tags].to_numpy() for part in ("valid", "test"))
+    whole = learn(labels, valid, regression, tags, "f1")
+    assert read_decisions(results) == whole
+    apart = learn_without(labels, valid, regression, tags, "f1", fold)
+    expected = evaluate(labels, test, regression, apart, fold=fold)
+    assert expected.overall()["ece"] > evaluate(labels, test, regression, whole.of(tags), fold=fold).overall()["ece"]
+
+    metrics, per_tag = read_json(results / "metrics.json"), pd.read_csv(results / "per_tag.csv")
+    assert metrics["test"]["ece"] == pytest.approx(expected.overall()["ece"], abs=1e-6)
+    of_test = per_tag[per_tag["part"] == "test"].set_index("tag").loc[tags]
+    np.testing.assert_allclose(of_test["ece"], expected["ece"], atol=1e-6)
+    for tag, one in whole.tags.items():
+        assert of_test.loc[tag, "threshold"] == pytest.approx(one.threshold, abs=1e-6)
+    by_fold = pd.read_csv(results / "folds.csv").query("part == 'test'").set_index("fold")["ece"]
+    for number, name in enumerate(FOLDS):
+        rows = fold == number
+        of_fold = evaluate(labels[rows], test[rows], regression, apart[number]).overall()["ece"]
+        assert by_fold[name] == pytest.approx(of_fold, abs=1e-6)
+
+    grid = {"models": [], "baselines": ["descriptors"], "ensembles": [], "sizes": ["all"], "seeds": [0]}
+    params = study.params(train=grid, registry={"metric": "ece"})
+    chosen, whole_study = choose(params, [run], [results])
+    trial = Trial(params, *(study.root / name for name in ("catalog", "partition", "store")), chosen, whole_study)
+    gap = trial.compare(trial.candidate, "test").in_table("ece")
+    assert gap is not None
+    assert gap.candidate == pytest.approx(metrics["test"]["ece"], abs=1e-6)
 
 
 def test_a_fold_of_another_partition_is_refused(study: SoundStudy, trees: tuple[Path, Path]) -> None:

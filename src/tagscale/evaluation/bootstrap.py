@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # loads scipy.special where it is used
 
-from tagscale.evaluation.decisions import TagDecision
+from tagscale.evaluation.decisions import OfFolds, OfTags
 from tagscale.evaluation.metrics import (
     KINDS,
     METRICS,
@@ -349,7 +349,7 @@ def resampled_metrics(
     regression: np.ndarray,
     draws: Draw,
     threads: int | None = None,
-    decisions: Sequence[TagDecision | None] | None = None,
+    decisions: OfTags | OfFolds | None = None,
     fold: np.ndarray | None = None,
 ) -> Resampled:
     """All metrics of all tags in every resample, each tag by the metrics of its kind.

@@ -16,7 +16,7 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit
 
 from tagscale import POSITIVE
-from tagscale.evaluation.decisions import Decisions, Sigmoid, Steps, TagDecision, logit
+from tagscale.evaluation.decisions import Decisions, OfFolds, Sigmoid, Steps, TagDecision, logit
 from tagscale.params.blocks import ThresholdRule, WantedPrecision
 
 ALL_TAGS = (1.0, 1.0)  # weights of slope 1 and offset 0 when one sigmoid is fitted to all tags
@@ -54,6 +54,29 @@ def learn(
             calibration=curve, threshold=threshold, positives=int(truth.sum()), tracks=len(own)
         )
     return Decisions(tags=decisions)
+
+
+def learn_without(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    regression: np.ndarray,
+    tags: Sequence[str],
+    rule: ThresholdRule,
+    fold: np.ndarray,
+) -> OfFolds:
+    """For the tracks of each fold, by its number, the decisions that `learn` learns on those of all others.
+
+    Where every track is both a validation track and a test track, each of another fold's model, decisions that were
+    learned on all of them know the test labels: F1 would be too high by about .01, the calibration error too low.
+
+    Args:
+        labels, scores, regression, tags, rule: as `learn` takes them
+        fold: (tracks,), the number of each track's fold
+    """
+    others = {number: fold != number for number in np.unique(fold).tolist()}
+    return {
+        number: learn(labels[rows], scores[rows], regression, tags, rule).of(tags) for number, rows in others.items()
+    }
 
 
 def fit_sigmoid(scores: np.ndarray, positive: np.ndarray, prior: Sigmoid, weights: tuple[float, float]) -> Sigmoid:

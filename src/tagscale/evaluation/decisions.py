@@ -72,6 +72,10 @@ class TagDecision(Block):
         return np.zeros(scores.shape, bool) if self.threshold is None else scores >= self.threshold
 
 
+OfTags = Sequence[TagDecision | None]  # of tags in their order; None for a regression tag
+OfFolds = Mapping[int, OfTags]  # by the number of a fold, whose tracks they were learned without
+
+
 @dataclass(frozen=True)
 class Decided:
     """What is said of one tag of one recording, beside its score."""
@@ -86,7 +90,7 @@ class Decisions(Block):
 
     tags: dict[str, TagDecision]
 
-    def of(self, tags: Sequence[str]) -> list[TagDecision | None]:
+    def of(self, tags: Sequence[str]) -> OfTags:
         """The decision of each of these tags; None for a regression tag."""
         return [self.tags.get(tag) for tag in tags]
 
@@ -99,11 +103,16 @@ class Decisions(Block):
         }
 
 
-def decide(scores: np.ndarray, decisions: Sequence[TagDecision | None] | None) -> tuple[np.ndarray, np.ndarray]:
+def decide(
+    scores: np.ndarray, decisions: OfTags | OfFolds | None, fold: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and decided tags, both (tracks, tags).
 
     A tag without a decision keeps its scores as probabilities and is decided from 0.5.
 
+    Args:
+        decisions: of all tracks; or by the number of a fold, of its tracks
+        fold: (tracks,), the number of each track's fold
     Shape:
         scores: (tracks, tags) in [0, 1]
 
@@ -111,6 +120,11 @@ def decide(scores: np.ndarray, decisions: Sequence[TagDecision | None] | None) -
     (array([[0.2, 0.7]]), array([[False,  True]]))
     """
     probabilities, decided = np.array(scores, np.float64), np.asarray(scores, np.float64) >= 0.5
+    if isinstance(decisions, Mapping):
+        for number, of_fold in decisions.items():
+            rows = fold == number
+            probabilities[rows], decided[rows] = decide(scores[rows], of_fold)
+        return probabilities, decided
     for tag, decision in enumerate(decisions or ()):
         if decision is not None:
             probabilities[:, tag] = decision.calibration(scores[:, tag])

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from tagscale import POSITIVE
-from tagscale.evaluation.decisions import TagDecision, decide
+from tagscale.evaluation.decisions import OfFolds, OfTags, decide
 from tagscale.evaluation.resamples import areas, levels, totals
 from tagscale.runtime.errors import TagscaleError
 
@@ -470,7 +470,7 @@ def evaluate(
     labels: np.ndarray,
     scores: np.ndarray,
     regression: np.ndarray,
-    decisions: Sequence[TagDecision | None] | None = None,
+    decisions: OfTags | OfFolds | None = None,
     artist: np.ndarray | None = None,
     fold: np.ndarray | None = None,
 ) -> TagMetrics:
@@ -480,7 +480,8 @@ def evaluate(
         labels: (tracks, tags) in [0, 1] or NaN
         scores: (tracks, tags) in [0, 1]
         regression: (tags,) bool
-        decisions: a tag's calibration and threshold; without, its scores are probabilities and decided from 0.5
+        decisions: a tag's calibration and threshold, or those of each fold by its number; without, its scores are
+            probabilities and decided from 0.5
         artist: (tracks,), the number of each track's artist; without, each track has its own
         fold: (tracks,), the number of the fold whose model scored each track; without, one model scored all
     Raises:
@@ -524,13 +525,17 @@ Arrays = tuple[np.ndarray, ...]  # labels, scores, probabilities, decided and fo
 
 
 def precision_recall(
-    labels: np.ndarray, scores: np.ndarray, regression: np.ndarray, decisions: Sequence[TagDecision | None]
+    labels: np.ndarray,
+    scores: np.ndarray,
+    regression: np.ndarray,
+    decisions: OfTags | OfFolds,
+    fold: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Precision and recall of every tag at its threshold, by these names, each (tags,); NaN where there is none.
 
     Args: as `evaluate` takes them. Raises as it.
     """
-    part = Part.of(labels, scores, regression, decisions)
+    part = Part.of(labels, scores, regression, decisions, fold=fold)
     both = np.full((2, len(part.regression)), np.nan)
     for tag in np.flatnonzero(~part.regression).tolist():
         annotated = TagTracks(*part.of_tag(tag))
@@ -556,7 +561,7 @@ class Part:
         labels: np.ndarray,
         scores: np.ndarray,
         regression: np.ndarray,
-        decisions: Sequence[TagDecision | None] | None,
+        decisions: OfTags | OfFolds | None,
         artist: np.ndarray | None = None,
         fold: np.ndarray | None = None,
     ) -> "Part":
@@ -570,7 +575,7 @@ class Part:
         for name, numbers in (("artists", artist), ("folds", fold)):
             if numbers.shape != labels.shape[:1]:
                 raise ValueError(f"{name}: expected {labels.shape[:1]}, found {numbers.shape}")
-        return cls(labels, scores, *decide(scores, decisions), regression, artist, fold)
+        return cls(labels, scores, *decide(scores, decisions, fold), regression, artist, fold)
 
     @cached_property
     def artists(self) -> np.ndarray:

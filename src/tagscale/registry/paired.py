@@ -21,7 +21,7 @@ from scipy.special import nctdtr, stdtrit
 
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import Draw, Resampled, one_sided, resampled_metrics
-from tagscale.evaluation.decisions import TagDecision
+from tagscale.evaluation.decisions import OfFolds, OfTags
 from tagscale.evaluation.metrics import KINDS, METRICS, main_metric
 from tagscale.partition.divide import Partition
 
@@ -114,7 +114,7 @@ class Tracks:
         counts[each, 1 + each % groups] = 0
         return Draw(self.artist, counts)
 
-    def score(self, scores: np.ndarray, decisions: Sequence[TagDecision | None] | None) -> Resampled:
+    def score(self, scores: np.ndarray, decisions: OfTags | OfFolds | None) -> Resampled:
         """All metrics of the scores, (tracks, tags): first of the whole part, then without each artist."""
         return resampled_metrics(
             self.labels, scores, self.regression, self.left_out, decisions=decisions, fold=self.fold

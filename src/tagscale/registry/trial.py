@@ -19,7 +19,8 @@ from mlflow.exceptions import MlflowException
 from tagscale import POSITIVE
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import Resampled
-from tagscale.evaluation.decisions import Decisions
+from tagscale.evaluation.calibration import learn_without
+from tagscale.evaluation.decisions import Decisions, OfFolds, OfTags
 from tagscale.evaluation.metrics import METRICS
 from tagscale.models.spec import label_of, role_of
 from tagscale.params.load import Params
@@ -54,12 +55,14 @@ class Model:
 
     scores: gives the scores of the tracks of valid or test: (tracks, tags), in the partition's order
     kinds: tag -> classification | regression
+    of_present: whether its decisions were learned on the present validation part
     """
 
     words: str
     scores: Callable[[str], pd.DataFrame]
     decisions: Decisions | None
     kinds: Mapping[str, str]
+    of_present: bool = False
 
 
 class CannotBeScored(TagscaleError):
@@ -99,8 +102,8 @@ class Trial:
         tracks = Tracks.of(self.catalog, self.parts, part, tags)
         key = (part, *tags)
         if key not in self._scored:
-            self._scored[key] = _score(tracks, self.candidate, part)
-        return Paired(tracks, self._scored[key], _score(tracks, other, part))
+            self._scored[key] = self._score(tracks, self.candidate, part)
+        return Paired(tracks, self._scored[key], self._score(tracks, other, part))
 
     def check_settings(self) -> None:
         """Raise a TagscaleError unless the gate's names are those of tags, groups and models."""
@@ -203,7 +206,7 @@ class Trial:
             doubt = ", each track by its model of that fold" if folds else doubt
             notes.append(f"the champion {origin}was scored again{doubt}")
         scores = self._own_scores(tagger) if kept is None else self._rows_of(*kept)
-        return Model("the champion", scores, tagger.decisions, tagger.kinds), tagger, notes
+        return Model("the champion", scores, tagger.decisions, tagger.kinds, kept is not None), tagger, notes
 
     def artists(self, part: str) -> int:
         return int(self.parts.artist_of(self.parts.tracks(part)).max(initial=-1)) + 1
@@ -235,7 +238,19 @@ class Trial:
         """A run of the study; its scores are read where they are asked for."""
         _, results = self.study.folders[run]
         decisions = read_decisions(results)
-        return Model(words, lambda part: self._rows_of(*read_predictions(results))(part), decisions, self.kinds)
+        return Model(words, lambda part: self._rows_of(*read_predictions(results))(part), decisions, self.kinds, True)
+
+    def _score(self, tracks: Tracks, model: Model, part: str) -> Resampled:
+        """All metrics of a model, as its report has them: in folds, test tracks are decided without their labels."""
+        decisions: OfTags | OfFolds | None = model.decisions.of(list(tracks.tags)) if model.decisions else None
+        if decisions and self.parts.folds and model.of_present and part == "test":
+            rule = self.params.evaluate.thresholds
+            valid = Tracks.of(self.catalog, self.parts, "valid", self.parts.tags)
+            scores = model.scores("valid")[self.parts.tags].to_numpy()
+            of_folds = learn_without(valid.labels, scores, valid.regression, self.parts.tags, rule, valid.fold)
+            places = [self.parts.tags.index(tag) for tag in tracks.tags]
+            decisions = {number: [of_fold[place] for place in places] for number, of_fold in of_folds.items()}
+        return tracks.score(model.scores(part)[list(tracks.tags)].to_numpy(), decisions)
 
     def _rows_of(self, of_part: pd.Series, scores: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
         return lambda part: scores[(of_part == part).to_numpy()].loc[self.parts.tracks(part)]
@@ -268,11 +283,6 @@ def same_test(candidate: Mapping[str, str], champion: Mapping[str, str]) -> bool
     """Whether the results of two versions, given by their tags, are of the same labels, tracks and window."""
     alike = candidate.get(WINDOW, "None") == champion.get(WINDOW, "None")
     return alike and all(candidate.get(key) == champion.get(key) is not None for key in SAME_TEST)
-
-
-def _score(tracks: Tracks, model: Model, part: str) -> Resampled:
-    decisions = model.decisions.of(list(tracks.tags)) if model.decisions else None
-    return tracks.score(model.scores(part)[list(tracks.tags)].to_numpy(), decisions)
 
 
 def _evaluated(version: Version) -> tuple[pd.Series, pd.DataFrame] | None:

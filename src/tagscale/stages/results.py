@@ -4,7 +4,7 @@ Every stage that scores tracks, in whatever way, ends here.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from tagscale.evaluation.bootstrap import (
     resampled_metrics,
     standard_error,
 )
-from tagscale.evaluation.calibration import learn
-from tagscale.evaluation.decisions import DECISIONS, TagDecision
+from tagscale.evaluation.calibration import learn, learn_without
+from tagscale.evaluation.decisions import DECISIONS, OfFolds, OfTags
 from tagscale.evaluation.metrics import (
     ARTISTS,
     GUESS,
@@ -110,8 +110,9 @@ def write_results(
     per_group.csv, the means of the groups of tags with such intervals.
 
     With folds, all these numbers are of all tracks, every track once in each part; areas under curves compare those of
-    a fold (`evaluation.metrics`). folds.csv has the metrics of each fold by itself, and metrics.json their mean and
-    standard deviation.
+    a fold (`evaluation.metrics`), and a fold's test tracks are decided by what the others' validation scores taught,
+    while decisions.json is learned on all of them. folds.csv has the metrics of each fold by itself, and metrics.json
+    their mean and standard deviation.
 
     Args:
         scores: in [0, 1], index track_id as `scored_tracks` gives them, a column a tag with all tags of the partition
@@ -128,15 +129,19 @@ def write_results(
         for part, ids in tracks.items()
     }
     decisions = learn(*arrays["valid"], parts.tags, evaluation.thresholds)
-    of_tags = decisions.of(parts.tags)
     fold = {part: parts.fold_of(ids) for part, ids in tracks.items()}
+    kept = decisions.of(parts.tags)
+    applied: dict[str, OfTags | OfFolds] = dict.fromkeys(PARTS, kept)
+    if parts.folds:
+        applied["test"] = learn_without(*arrays["valid"], parts.tags, evaluation.thresholds, fold["valid"])
     metrics = {
-        part: evaluate_tags(*arrays[part], of_tags, parts.artist_of(ids), fold[part]) for part, ids in tracks.items()
+        part: evaluate_tags(*arrays[part], applied[part], parts.artist_of(ids), fold[part])
+        for part, ids in tracks.items()
     }
     certainty = None
     if evaluation.resamples:
         draws = draw(parts.about(tracks["test"], "artist"), evaluation.resamples, parts.hash)
-        resampled = resampled_metrics(*arrays["test"], draws, decisions=of_tags, fold=fold["test"])
+        resampled = resampled_metrics(*arrays["test"], draws, decisions=applied["test"], fold=fold["test"])
         certainty = Certainty(draws, metrics["test"], resampled, evaluation.confidence)
     numbers: dict[str, Any] = {"identity": identity.as_dict()}
     numbers |= {"train_tracks": facts["train_tracks"], "parameters": facts["parameters"]}
@@ -146,12 +151,12 @@ def write_results(
         for part in PARTS
     }
     numbers |= certainty.facts() if certainty else {}
-    by_fold = _by_fold(scores, data, parts, of_tags) if parts.folds else None
+    by_fold = _by_fold(scores, data, parts, applied) if parts.folds else None
     numbers |= {"folds": _spread(by_fold)} if by_fold is not None else {}
     keys = pd.DataFrame({"track_id": scores.index, "part": np.repeat(PARTS, [len(tracks[part]) for part in PARTS])})
     per_tag = [
-        _table(part, tags, metrics[part], certainty if part == "test" else None, of_tags, arrays[part], fold[part])
-        for part in PARTS
+        _table(part, tags, metrics[part], of_part, kept, applied[part], arrays[part], fold[part])
+        for part, of_part in zip(PARTS, (None, certainty), strict=True)
     ]
     with replacing(results) as fresh:
         fresh.mkdir()
@@ -256,18 +261,19 @@ class Certainty:
 
 
 def _by_fold(
-    scores: pd.DataFrame, data: Catalog, parts: Partition, decisions: Sequence[TagDecision | None]
+    scores: pd.DataFrame, data: Catalog, parts: Partition, decisions: Mapping[str, OfTags | OfFolds]
 ) -> pd.DataFrame:
     """Rows of folds.csv: part, fold, tracks, artists and the metrics of the fold's tracks by themselves."""
     regression = (data.tags.loc[parts.tags, "kind"] == "regression").to_numpy()
     rows = []
     for part in PARTS:
-        pooled = _of_part(scores, parts, part)
+        pooled, ids = _of_part(scores, parts, part), parts.tracks(part)
+        fold = pd.Series(parts.fold_of(ids), ids)
         for name, view in parts.views().items():
             tracks = view.tracks(part)
-            labels = data.labels.loc[tracks, parts.tags].to_numpy()
-            artists = view.artist_of(tracks)
-            metrics = evaluate_tags(labels, pooled.loc[tracks].to_numpy(), regression, decisions, artists).overall()
+            labels, of_tracks = data.labels.loc[tracks, parts.tags].to_numpy(), pooled.loc[tracks].to_numpy()
+            artists, own = view.artist_of(tracks), fold[tracks].to_numpy()
+            metrics = evaluate_tags(labels, of_tracks, regression, decisions[part], artists, own).overall()
             rows.append({"part": part, "fold": name, "tracks": len(tracks), "artists": artists.max() + 1} | metrics)
     return pd.DataFrame(rows)
 
@@ -285,15 +291,20 @@ def _table(
     tags: pd.DataFrame,
     metrics: TagMetrics,
     certainty: Certainty | None,
-    decisions: Sequence[TagDecision | None],
+    decisions: OfTags,
+    applied: OfTags | OfFolds,
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
     fold: np.ndarray,
 ) -> pd.DataFrame:
-    """Rows of per_tag.csv."""
+    """Rows of per_tag.csv.
+
+    Args:
+        decisions, applied: those that are kept, whose thresholds are shown, and those behind the metrics
+    """
     columns: dict[str, Any] = {key: getattr(metrics, key) for key in ("positives", "tracks", ARTISTS)} | metrics.values
     columns[GUESS] = guess(arrays[0], arrays[2], fold)
     columns["threshold"] = [np.nan if one is None or one.threshold is None else one.threshold for one in decisions]
-    columns |= precision_recall(*arrays, decisions)
+    columns |= precision_recall(*arrays, applied, fold)
     for key in OF_TAGS:
         low, high = certainty.of_tags(key) if certainty else (np.nan, np.nan)
         columns |= {f"{key}_low": low, f"{key}_high": high}
