@@ -93,7 +93,7 @@ def test_a_million_tracks_take_seconds() -> None:
     artist = pd.Series(random.integers(0, 90_000, count)).astype(str)
     table = pd.DataFrame({"track_id": np.arange(count).astype(str), "artist": artist, "album": artist, "recording": ""})
     table["split"] = random.choice(["train", "valid", "test"], count)
-    start = time.perf_counter()
+    start = time.process_time()
     found = crossings(table)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30, "of this process: others do not count"
     assert found[0].test_keys_in_train > 80_000
