@@ -1,12 +1,5 @@
-"""Against a real MLflow server: everything that works on the local store works through MLFLOW_TRACKING_URI."""
+"""Through MLflow's own application over HTTP works what works on the local store: MLFLOW_TRACKING_URI names it."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +7,8 @@ import mlflow.pyfunc
 import pandas as pd
 import pytest
 
-from registry.tiny import TinyStudy, empty_store, make_study
+from registry.tiny import TinyStudy, make_study
+from servers.flaky import flaky_mlflow
 from tagscale import tracking
 from tagscale.registry.package import example_wav, load_version
 from tagscale.registry.promote import history, rollback
@@ -26,42 +20,11 @@ pytestmark = pytest.mark.slow
 NAME = "tagscale-tagger"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a server that keeps runs in SQLite and serves artifacts itself."""
-    folder = tmp_path_factory.mktemp("server")
-    empty_store(request.config, folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
-    command += ["--artifacts-destination", str(folder / "served")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait(f"http://127.0.0.1:{port}/health", process, folder / "log.txt")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(240):
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(address, timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.25)
-    raise AssertionError(f"no answer in a minute:\n{log.read_text()}")
+    with flaky_mlflow(request.config, tmp_path_factory.mktemp("server")) as server:
+        yield server.address
 
 
 @pytest.fixture
