@@ -42,6 +42,20 @@ def test_a_signal_reaches_the_command_and_its_end_the_caller(programs: Path, tmp
         assert process.wait(30) == -signal.SIGTERM
 
 
+def test_a_command_ends_with_a_client_that_is_killed(programs: Path, tmp_path: Path) -> None:
+    words = [str(programs / "python3"), "-m", "kfp.dsl.executor_main", "--component_module_path"]
+    code = "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '60'])\n"
+    code += "print('pids', os.getpid(), child.pid, flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "waits.py").write_text(code)
+    words += [str(tmp_path / "waits.py"), "--executor_input", "{}", "--function_to_execute", "f"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("pids"))
+        started = [psutil.Process(int(word)) for word in line.split()[1:]]
+        process.kill()
+        assert not psutil.wait_procs(started, 30)[1]
+
+
 def test_programs_outlive_their_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(warm.PLACE, raising=False)
 

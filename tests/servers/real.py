@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import mlflow
 import pytest
 from moto.server import ThreadedMotoServer
 
+import warm
 from servers.manifest import K8S, MlflowManifest, basic_auth
 from servers.postgres import DATABASE, Postgres
 from servers.processes import Process, free_port
@@ -49,10 +50,12 @@ class RealServers:
         client, reader: environments of those who have MLflow's users and passwords: tasks, and the champion
         keys: environment of those who have S3's address and keys
         bucket: of the artifacts
+        path: of programs, those of tests/warm first
     """
 
-    def __init__(self, postgres: Postgres, endpoint: str, folder: Path) -> None:
+    def __init__(self, postgres: Postgres, endpoint: str, folder: Path, programs: Path) -> None:
         self.postgres, self.endpoint, self.folder = postgres, endpoint, folder
+        self.path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         self.client = {
@@ -92,7 +95,6 @@ class RealServers:
         (folder / "basic_auth.ini").write_text(users)
         changes = {"--host": "127.0.0.1", "--port": str(port), "--workers": "1"}
         command = manifest.command("mlflow", changes)
-        command[0] = str(Path(sys.executable).parent / command[0])
 
         def answers() -> bool:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
@@ -102,7 +104,7 @@ class RealServers:
 
     def environment(self, manifest: MlflowManifest, container: str, folder: Path) -> dict[str, str]:
         """A container's environment: nothing of this process's but where programs are."""
-        here = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLFLOW_AUTH_CONFIG_PATH": f"{folder}/basic_auth.ini"}
+        here = {"PATH": self.path, "HOME": str(folder), "MLFLOW_AUTH_CONFIG_PATH": f"{folder}/basic_auth.ini"}
         return manifest.environment(container) | here
 
     def initialise(self, container: str) -> str:
@@ -132,12 +134,13 @@ def real_servers(config: pytest.Config, folder: Path) -> Iterator[RealServers]:
     postgres = Postgres()
     s3 = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     servers: RealServers | None = None
+    stack = ExitStack()
     try:
         postgres.start()
         s3.start()
         host, port = s3.get_host_and_port()
         fill(postgres, config)
-        servers = RealServers(postgres, f"http://{host}:{port}", folder)
+        servers = RealServers(postgres, f"http://{host}:{port}", folder, stack.enter_context(warm.serving()))
         servers.s3().create_bucket(Bucket=servers.bucket)
         assert servers.initialise("user") == f"user {NAME}: made\nuser {READER}: made"
         servers.mlflow.start()
@@ -147,6 +150,7 @@ def real_servers(config: pytest.Config, folder: Path) -> Iterator[RealServers]:
             servers.mlflow.stop()
         s3.stop()
         postgres.remove()
+        stack.close()
 
 
 def fill(postgres: Postgres, config: pytest.Config) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from registry.tiny import TinyStudy, make_study
+from registry.tiny import TinyStudy, make_study, package_little_code
 from servers.kfp_plugin import Plugin
 from servers.manifest import champion_command, job_command
 from servers.processes import Process, free_port
@@ -60,6 +59,7 @@ def servers(real: RealServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, value in real.client.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
+    package_little_code(monkeypatch, tmp_path)
     return real
 
 
@@ -137,7 +137,7 @@ def test_the_champion_is_served_by_a_user_who_changes_nothing(servers: RealServe
     register.run(params, **study.paths())
     port, words = free_port(), champion_command("served", "1")
     words = [word.replace("0.0.0.0", "127.0.0.1").replace("8080", str(port)) for word in words]
-    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    environment = {"PATH": servers.path, "HOME": str(tmp_path)}
 
     def answers() -> bool:
         return urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).status == 200
@@ -219,7 +219,7 @@ def test_dvc_keeps_the_data_in_the_same_storage(servers: RealServers, tmp_path: 
     """With address and keys from the environment, as tasks on a cluster have them."""
     write_study(tmp_path / "data")
     before = Store.open(tmp_path / "data" / "store").hash
-    environment = os.environ | servers.keys | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | servers.keys | {"PATH": servers.path}
 
     def dvc(*words: str) -> None:
         done = subprocess.run(["dvc", *words], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -1,9 +1,9 @@
-"""Commands of tagscale and DVC, tasks of kfp, and pytest's workers, without the seconds of imports at their beginning.
+"""Commands of tagscale, DVC and MLflow, tasks of kfp, and pytest's workers, without their seconds of imports.
 
 One server imports everything, once, and forks for each. A test that is about many commands one after another, as
 `dvc repro` starts them, pays little for a process by this. The command has its own process, folder, environment, and
 standard streams, and ends with its own exit status. `programs` is a folder for the front of PATH; its `tagscale`,
-`dvc` and `python3` are small clients of the server.
+`dvc`, `mlflow` and `python3` are small clients of the server. A command ends with its client, even one that is killed.
 
 Should the server have ended early, the programs are the plain ones, and a warning at the end says what it said.
 
@@ -75,7 +75,7 @@ def _start(folder: Path) -> "subprocess.Popen[bytes]":
     client = (
         (HERE / "client.py").read_text().replace("ADDRESS", str(folder / "server")).replace("PYTHON", sys.executable)
     )
-    for name in ("tagscale", "dvc", "python3"):
+    for name in ("tagscale", "dvc", "mlflow", "python3"):
         (programs / name).write_text(f"#!{sys.executable} -IS\n{client}")
         (programs / name).chmod(0o755)
     words = [sys.executable, str(HERE / "server.py"), str(folder)]

@@ -1,8 +1,8 @@
-"""The program `tagscale`, `dvc` or `python3` of a test, which the server's address and the path of Python complete.
+"""The program `tagscale`, `dvc`, `mlflow` or `python3` of a test; the server's address and Python's path complete it.
 
 It hands words, folder, environment and streams to the server, and ends as the command ends. `python3` does so for kfp's
-tasks, for pipelines and for pytest's workers; whatever else it is to run, a fresh Python runs. It imports little, so
-that it starts at once.
+tasks, for pipelines, for MLflow's server and for pytest's workers; whatever else it is to run, a fresh Python runs. It
+imports little, so that it starts at once.
 """
 
 import json
@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 
-MODULES = (["-m", "kfp.dsl.executor_main"], ["-m", "pipelines"])
+MODULES = (["-m", "kfp.dsl.executor_main"], ["-m", "pipelines"], ["-m", "uvicorn"])
 WORKER = ["-u", "-c", "import sys;exec(eval(sys.stdin.readline()))"]  # as execnet starts pytest's workers
 
 

@@ -50,7 +50,10 @@ def serve(folder: Path) -> dict[str, Any] | None:
 
 
 def guard(connection: socket.socket) -> dict[str, Any]:
-    """Start a process for the request, and tell the client its number and its end. Returns in that process alone."""
+    """Start a process for the request, and tell the client its number and its end. Returns in that process alone.
+
+    The process has a group of its own, which is killed when the client is.
+    """
     head, streams, _, _ = socket.recv_fds(connection, 8, 3)
     content = b""
     while len(content) < int(head):
@@ -58,6 +61,7 @@ def guard(connection: socket.socket) -> dict[str, Any]:
     command = os.fork()
     if command == 0:
         connection.close()
+        os.setpgid(0, 0)
         for place, stream in enumerate(streams):
             os.dup2(stream, place)
             os.close(stream)
@@ -65,8 +69,11 @@ def guard(connection: socket.socket) -> dict[str, Any]:
     for stream in streams:
         os.close(stream)
     connection.sendall(b"%d\n" % command)
+    if connection in select.select([connection, os.pidfd_open(command)], [], [])[0]:
+        os.killpg(command, signal.SIGKILL)
     _, status = os.waitpid(command, 0)
-    connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+    with suppress(OSError):  # nobody listens
+        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 
@@ -83,15 +90,17 @@ def run(request: dict[str, Any], python: str) -> None:
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         exec(code, vars(main))
         return
+    program = request["program"]
+    if program in ("python3", "mlflow"):
+        sys.executable = python  # by which kfp starts its tasks, and MLflow its server
     if module := request["module"]:
-        sys.executable = python  # by which kfp starts its tasks
         sys.path[0] = request["folder"]
         sys.argv = [module, *request["words"]]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return
-    program = request["program"]
     sys.argv = [program, *request["words"]]
-    sys.exit(importlib.import_module(f"{program}.cli").main())
+    commands = importlib.import_module(f"{program}.cli")
+    sys.exit(commands.cli() if program == "mlflow" else commands.main())
 
 
 def end(code: str | int | None) -> NoReturn:
