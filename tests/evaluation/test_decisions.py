@@ -24,7 +24,7 @@ from tagscale.evaluation.calibration import (
     learn_without,
 )
 from tagscale.evaluation.decisions import Decided, Decisions, Sigmoid, Steps, TagDecision, decide, logit
-from tagscale.evaluation.metrics import evaluate
+from tagscale.evaluation.metrics import METRICS, evaluate
 from tagscale.params.blocks import WantedPrecision
 
 SAME = Sigmoid(slope=1, offset=0)
@@ -286,3 +286,11 @@ def test_folds_are_decided_without_their_own_labels() -> None:
     too_high, right = np.mean(gaps, axis=0)
     assert 0.004 < too_high - right < 0.009
     assert abs(right) < 0.005
+
+
+def test_metrics_say_whether_they_rest_on_decisions() -> None:
+    random, regression = np.random.default_rng(0), np.array([False] * 4 + [True])
+    labels, scores = (random.random((60, 5)) < 0.4).astype(float), random.random((60, 5))
+    decision = TagDecision(calibration=Sigmoid(slope=2, offset=1), threshold=0.8, positives=1, tracks=2)
+    plain, decided = (evaluate(labels, scores, regression, of).overall() for of in (None, [*[decision] * 4, None]))
+    assert {key for key in METRICS if plain[key] != decided[key]} == {key for key in METRICS if METRICS[key].decided}

@@ -55,6 +55,16 @@ def test_each_step_takes_the_model_that_improves_the_mean_most(labels: np.ndarra
     assert value(members) >= pairs - 0.02
 
 
+@pytest.mark.parametrize("metric", ["f1", "micro_f1", "frequent_f1", "ece"])
+def test_the_scale_of_scores_does_not_choose_where_thresholds_are_still_to_be_learned(metric: str) -> None:
+    """The first model ranks perfectly and never reaches 0.5, from which scores are decided before that."""
+    random = np.random.default_rng(2)
+    labels = (random.random((60, 2)) < 0.3).astype(float)
+    scores = np.stack([0.1 + 0.2 * labels, (0.2 + 0.6 * labels + random.normal(0, 0.2, labels.shape)).clip(0, 1)])
+    weights, _ = select_bagged(scores, labels, CLASSES, metrics_by_kind(metric), np.arange(60), seed=0)
+    assert weights.tolist() == [[1, 1], [0, 0]]
+
+
 def test_regression_tags_are_selected_by_their_error_alone() -> None:
     random = np.random.default_rng(0)
     labels = np.column_stack([random.random(50) < 0.5, random.random(50)]).astype(float)

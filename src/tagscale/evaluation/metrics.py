@@ -157,6 +157,7 @@ class Metric:
     of: for frequent tags, the key of the metric whose values are averaged
     shown: the table of the report that it stands in
     lower_is_better: its direction
+    decided: whether it rests on the decisions that are learned for a model, not on its scores
     main: whether it stands for its kinds where one metric must: ranks of models, bars of single tags
     bounds: its least and its greatest value
     decimals: how exactly it is printed
@@ -171,6 +172,7 @@ class Metric:
     of: str = ""
     shown: Shown = "scores"
     lower_is_better: bool = False
+    decided: bool = False
     main: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     decimals: int = 3
@@ -339,6 +341,7 @@ F1 = Metric(
     meaning="The harmonic mean of precision (how many of the tracks that are given the tag have it) and recall (how "
     "many of the tracks that have it are given it), at the tag's threshold, which the validation part sets.",
     shown="decisions",
+    decided=True,
 )
 PRECISION_AT_TOP = Metric(
     f"precision_at_{TOP}",
@@ -358,6 +361,7 @@ ECE = Metric(
     f"in {BINS} steps of probability. 0 is perfect; few tracks give more than 0 by chance.",
     shown="decisions",
     lower_is_better=True,
+    decided=True,
 )
 AVERAGES = (
     _over_pairs(ROC_AUC, "micro ROC-AUC", lambda pairs: pairs.quick_areas[0]),

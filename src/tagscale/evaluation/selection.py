@@ -79,10 +79,14 @@ def select(
 def metrics_by_kind(metric: str) -> dict[str, str]:
     """Kind of tags -> the metric by which its weights are chosen: this one, or the main one of a kind without it.
 
-    >>> metrics_by_kind("roc_auc")
-    {'classification': 'roc_auc', 'regression': 'rmse'}
+    Decisions are learned when the weights are known. Scores are decided from 0.5 before, which says more of their scale
+    than of what thresholds will make of them: so the main metric stands for a metric that rests on decisions, too.
+
+    >>> metrics_by_kind("roc_auc"), metrics_by_kind("f1")["classification"]
+    ({'classification': 'roc_auc', 'regression': 'rmse'}, 'pr_auc')
     """
-    return {kind: metric if kind in METRICS[metric].kinds else main_metric(kind).key for kind in KINDS}
+    chosen = METRICS[metric]
+    return {kind: metric if kind in chosen.kinds and not chosen.decided else main_metric(kind).key for kind in KINDS}
 
 
 def select_by_kind(
