@@ -58,6 +58,17 @@ def test_invariants(artists: int, more: int, missing: float, seed: int) -> None:
         assert partition.training_subset(size) == whole[:size]
 
 
+def test_clips_of_one_recording_stay_together_where_the_artist_is_unknown() -> None:
+    tracks, labels = dataset(120, 20)
+    recordings = "r" + pd.Series(np.arange(120) // 4).astype(str)
+    nameless = tracks.assign(artist="", recording=recordings.where(np.arange(120) < 100, ""))
+    table = divide(nameless, labels, KINDS, SHARES, 0)[0].table
+    assert (table["part"][:100].groupby(recordings[:100]).nunique() == 1).all()
+    assert table["artist"].nunique() == 25 + 20
+    clips = tracks.assign(recording="one")
+    assert divide(clips, labels, KINDS, SHARES, 0)[0].hash == divide(tracks, labels, KINDS, SHARES, 0)[0].hash
+
+
 def test_parts_have_their_share_and_their_tags() -> None:
     tracks, labels = dataset(1000, 160)
     partition, quality = divide(tracks, labels, KINDS, SHARES, 1)

@@ -176,8 +176,12 @@ def _check_distinct(dataset: str, what: str, names: pd.Series) -> None:
 
 
 def artist_keys(tracks: pd.DataFrame) -> pd.Series:
-    """The artist of each track; a track of an unknown artist counts as the only track of an artist of its own."""
-    return tracks["artist"].where(tracks["artist"] != "", "unknown artist of " + tracks["track_id"].astype(str))
+    """The artist of each track. One of an unknown artist counts as by an artist of its own, who made its recording."""
+    work = tracks["track_id"].astype(str)
+    if "recording" in tracks:
+        recording = tracks["recording"].fillna("").astype(str)
+        work = work.where(recording == "", "recording " + recording)
+    return tracks["artist"].where(tracks["artist"] != "", "unknown artist of " + work)
 
 
 def _add_column(digest: "hashlib._Hash", column: pd.Series) -> None:

@@ -202,7 +202,7 @@ def divide(
     """Divide tracks into train, valid and test, or into folds, and order the tracks for training.
 
     Args:
-        tracks: track_id, artist and split (train, valid, test or None), sorted by track_id.
+        tracks: track_id, artist, split (train, valid, test or None) and, where known, recording; sorted by track_id.
         labels: of the tags to learn, (tracks, tags), in the order of `tracks`.
         kinds: classification or regression, one a tag.
         shares: of train, valid and test, or of `fold_names`, adding up to 1; a split that the tracks carry wins over

@@ -37,7 +37,8 @@ def read(root: Path, dataset: DatasetParams) -> Catalog:
             such file is there, to the current directory (None: infer, and print what was inferred); `split`, "column"
             (the default where the table has a column `split`) or "stratified".
 
-    A track without an artist counts as the only track of an artist of its own; their number is printed.
+    A track without an artist counts as by an artist of its own, together with the clips of its recording; their number
+    is printed.
 
     Raises:
         TagscaleError: the table or the YAML is missing, malformed or contradicts itself; the message names the file,
@@ -114,7 +115,8 @@ def _tracks(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
     tracks["artist"] = identity.where(identity != "", tracks["artist"])
     nameless = tracks["artist"] == ""
     if nameless.any():
-        print(f"{path}: {nameless.sum()} tracks name no artist; each counts as an artist of its own.", flush=True)
+        alone = "each counts as an artist of its own, with the clips of its recording"
+        print(f"{path}: {nameless.sum()} tracks name no artist; {alone}.", flush=True)
     return tracks.assign(seconds=seconds, split=splits.astype(object).where(splits.notna(), None))
 
 
