@@ -7,7 +7,7 @@ import mlflow.pyfunc
 import pandas as pd
 import pytest
 
-from registry.tiny import TinyStudy, make_study
+from registry.tiny import TinyStudy, make_study, package_little_code
 from servers.flaky import flaky_mlflow
 from tagscale import tracking
 from tagscale.registry.package import example_wav, load_version
@@ -36,7 +36,7 @@ def study(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyS
     return made
 
 
-def test_from_run_to_champion_through_the_server(study: TinyStudy, server: str) -> None:
+def test_from_run_to_champion_through_the_server(study: TinyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     identity = RunIdentity("spectrogram", "all", 0, "tiny", "d", "p", "s")
     with tracking.start_run("study", identity, {"train": {"batch": 8}}) as run:
         run.log_metrics({"train_loss": 0.5}, step=1)
@@ -48,6 +48,7 @@ def test_from_run_to_champion_through_the_server(study: TinyStudy, server: str) 
     register.run(study.params, **study.paths())
     better = make_study(study.root.parent / "better", seed=1, tracks=48)
     better.set_skill("spectrogram", 4.0)
+    package_little_code(monkeypatch, better.root)  # the first version's is what is loaded below
     register.run(better.params, **better.paths())
     assert better.registration()["alias"] == CHAMPION
     assert rollback(NAME)["champion"] == "1"
