@@ -199,3 +199,18 @@ def test_weak_tags_are_named() -> None:
         "Fewer than 10 positive tracks, so scores say little: a (9).",
         "Perhaps no better than guessing (the interval of ROC-AUC reaches 0.5): b.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["e\u0301tude", "\u00e9tude"], "music/e\u0301tude: another class has this name, if spaces, Unicode forms"),
+        (["\u200b", "rock"], "music/\u200b: no class can have this name"),
+    ],
+)
+def test_two_classes_of_one_name_are_named(
+    project: Path, capsys: pytest.CaptureFixture[str], names: list[str], message: str
+) -> None:
+    for number, name in enumerate(names):
+        write_sound(project / "music" / name / "1.wav", number)
+    assert message in refused(capsys, "music", "--name", "x")

@@ -98,8 +98,15 @@ def _write_table(folder: Path, work: Path) -> None:
             f"{folder}: neither a {TABLE} nor a folder of audio for each of two or more classes; found "
             f"{len(classes)} folder(s). Add one of both (README, Your own data)."
         )
-    if reserved := [path.name for path in classes if normalised(path.name) in RESERVED]:
-        raise TagscaleError(f"{folder / reserved[0]}: no class can have this name. Rename the folder.")
+    forms = [normalised(path.name) for path in classes]
+    for one, form in zip(classes, forms, strict=True):
+        if not form or form in RESERVED:
+            raise TagscaleError(f"{one}: no class can have this name. Rename the folder.")
+        if forms.count(form) > 1:
+            raise TagscaleError(
+                f"{one}: another class has this name, if spaces, Unicode forms and characters without width do not "
+                "count. Rename one of the folders."
+            )
     rows = []
     for one in classes:
         for file, reason in audio_files(one):
