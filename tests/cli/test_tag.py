@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,15 +107,16 @@ def test_ctrl_c_keeps_what_is_done(
 
 
 @pytest.mark.slow
-def test_results_stream_and_a_real_ctrl_c_ends_with_one_line(project: Path, tmp_path: Path) -> None:
+def test_results_stream_and_a_real_ctrl_c_ends_with_one_line(project: Path, tmp_path: Path, programs: Path) -> None:
     for number in range(400):
         (tmp_path / f"{number:03}.wav").symlink_to(project / "music" / "good.wav")
-    running = process(project, "tag", str(tmp_path), PYTHONUNBUFFERED="1")
-    assert running.stdout is not None
-    assert b"has no decisions" in running.stdout.readline()
-    assert running.stdout.readline().strip().endswith(b"000.wav")
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=300)
+    words = [programs / "tagscale", "tag", tmp_path]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "has no decisions" in running.stdout.readline()
+        assert running.stdout.readline().strip().endswith("000.wav")
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=300)
     assert running.returncode == 130
-    assert err.startswith(b"interrupted: ")
-    assert err.count(b"\n") == 1
+    assert err.startswith("interrupted: ")
+    assert err.count("\n") == 1

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from cli.tag_project import TAGS, process, tag
+from cli.tag_project import TAGS, tag
+from killed import run_command, start
 from registry.tiny import song
 from tagscale.decoding.decode import Decoded
 from tagscale.registry.scorers.network import NetworkScorer
@@ -232,24 +233,25 @@ def test_what_cannot_be_done_is_said_before_any_file_is_tagged(
 
 
 @pytest.mark.slow
-def test_a_kill_costs_at_most_the_rows_in_work(project: Path, tmp_path: Path) -> None:
+def test_a_kill_costs_at_most_the_rows_in_work(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = [f"{number:03}.wav" for number in range(150)]  # so many that the kill comes before the last of them
     for name in names:
         (tmp_path / name).hardlink_to(project / "music" / "good.wav")
     out = tmp_path / "scores.parquet"
     rows = tmp_path / "_scores.parquet.partial" / "rows.jsonl"
-    running = process(project, "tag", str(tmp_path), "--out", str(out))
+    running = start(run_command, project, "tag", str(tmp_path), "--out", str(out))
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (rows.exists() and rows.stat().st_size):
         time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
+    running.kill()
+    running.join(60)
+    assert running.exitcode == -signal.SIGKILL
     done = len(read_rows(rows))
     assert 0 < done < len(names)
-    ended = process(project, "tag", str(tmp_path), "--out", str(out))
-    said, err = ended.communicate(timeout=300)
-    assert ended.returncode == 0, err
-    assert f"{len(names)} files ({len(names) - done} tagged, {done} unchanged and kept)".encode() in said
+    assert tag(str(tmp_path), "--out", str(out)) == 0
+    assert f"{len(names)} files ({len(names) - done} tagged, {done} unchanged and kept)" in capsys.readouterr().out
     read = read_rows(out)
     assert list(read.files["path"]) == [str(tmp_path / name) for name in names]
     assert np.ptp(read.scores.to_numpy(), axis=0).max() < 1e-6, "of one song"
@@ -295,13 +297,14 @@ def test_a_bucket_is_tagged_and_its_changes_are_noticed(
 
 def peak_of(project: Path, file: Path) -> int:
     """MB of memory of its own that `tagscale tag` takes for a file, at most."""
-    running, most = process(project, "tag", str(file), "--out", str(file.with_suffix(".jsonl")), "--workers", "1"), 0
-    while running.poll() is None:
+    words = ("tag", str(file), "--out", str(file.with_suffix(".jsonl")), "--workers", "1")
+    running, most = start(run_command, project, *words), 0
+    while running.is_alive():
         with suppress(OSError, StopIteration):
             status = Path(f"/proc/{running.pid}/status").read_text().splitlines()
             most = max(most, next(int(line.split()[1]) >> 10 for line in status if line.startswith("RssAnon")))
         time.sleep(0.05)
-    assert running.returncode == 0
+    assert running.exitcode == 0
     return most
 
 

@@ -107,9 +107,7 @@ def end(code: str | int | None) -> NoReturn:
     """End the process as the interpreter does, but for tidying its memory, which takes longer than many commands."""
     if isinstance(code, str):
         print(code, file=sys.stderr)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and tells those of pools to end
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
