@@ -106,13 +106,16 @@ def test_it_runs_without_the_repository(installed: Installed) -> None:
 
 def test_dvc_runs_the_stages_whose_code_differs(installed: Installed, study: Path) -> None:
     assert len(list((study / "data" / "corpus" / "audio").rglob("*.flac"))) == 6
+    code, digest = study / CODE, "synth.sha256"
+    before = {file.name: file.read_bytes() for file in code.glob("*.sha256")}
     for file, changed in {"catalog/tables.py": False, "synth/tags.py": True}.items():
         module = installed.package / file
         module.write_text(f"{module.read_text()}\n# Of another version.\n")
         installed.said("tagscale", "lock-code", folder=study)
-        status = json.loads(installed.said("python", "-m", "dvc", "status", "--json", "synth", folder=study))
-        modified = [{"changed deps": {f"{CODE}/synth.sha256": "modified"}}]
-        assert status == ({"synth": modified} if changed else {}), file
+        assert ((code / digest).read_bytes() != before[digest]) == changed, file
+    assert (code / "catalog.sha256").read_bytes() != before["catalog.sha256"]
+    status = json.loads(installed.said("python", "-m", "dvc", "status", "--json", "synth", folder=study))
+    assert status == {"synth": [{"changed deps": {f"{CODE}/{digest}": "modified"}}]}, "nor does it depend on catalog"
 
 
 def test_the_pipelines_are_compiled_without_the_repository(installed: Installed, study: Path) -> None:
