@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tagscale.evaluation.metrics import METRICS, check_known, evaluate, guess, main_metric
+from tagscale.evaluation.metrics import METRICS, check_known, evaluate, guess, main_metric, number_of
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import read_json
 
@@ -187,6 +187,20 @@ def test_evaluate_gives_each_kind_its_metrics_and_a_reason_where_there_is_none()
 def test_the_macro_rmse_is_the_mean_of_the_tags_roots() -> None:
     labels, scores = np.array([[0.0, 0.0]]), np.array([[0.1, 0.3]])
     assert evaluate(labels, scores, np.array([True, True])).overall()["rmse"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("tracks", [0, 1, 120])
+def test_the_number_of_one_metric_is_that_of_all_of_them(tracks: int) -> None:
+    random, regression = np.random.default_rng(0), np.array([False, True, False, False, True])
+    labels, scores = random.random((2, tracks, 5))
+    labels[:, ~regression] = labels[:, ~regression] < [0.5, 0.05, 0.0]
+    labels[random.random(labels.shape) < 0.1] = np.nan
+    fold = random.integers(3, size=tracks)
+    for folds in (None, fold):
+        overall = evaluate(labels, scores, regression, fold=folds).overall()
+        numbers = {key: number_of(key, labels, scores, regression, folds) for key in METRICS}
+        assert numbers == pytest.approx(overall, rel=1e-12, nan_ok=True)
+    assert np.isnan(list(overall.values())).any() == (tracks < 120)
 
 
 def test_nothing_to_score_is_nan() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tagscale.evaluation.metrics import KINDS, METRICS, evaluate, main_metric
+from tagscale.evaluation.metrics import KINDS, METRICS, main_metric, number_of
 
 ROUNDS = 25  # models at most, counted as often as they are chosen
 BAGS = 10, 25  # choices on many tracks, and on few
@@ -65,8 +65,7 @@ def select(
     best, sign = -np.inf, METRICS[metric].sign
     for size in range(1, ROUNDS + 1):
         means = (_scores((total + one) / size, regression) for one in models)
-        metrics = [evaluate(labels, mean, regression, fold=fold).overall() for mean in means]
-        values = sign * np.array([of_mean[metric] for of_mean in metrics])
+        values = sign * np.array([number_of(metric, labels, mean, regression, fold) for mean in means])
         chosen = int(np.nan_to_num(values, nan=-np.inf).argmax())
         if not values[chosen] > best:
             break
