@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from tagscale import POSITIVE
 from tagscale.catalog.tables import Catalog
 from tagscale.evaluation.bootstrap import Resampled
-from tagscale.evaluation.calibration import learn_without
+from tagscale.evaluation.calibration import learn, learn_without
 from tagscale.evaluation.decisions import Decisions, OfFolds, OfTags
 from tagscale.evaluation.metrics import METRICS
 from tagscale.models.spec import label_of, role_of
@@ -242,14 +242,16 @@ class Trial:
 
     def _score(self, tracks: Tracks, model: Model, part: str) -> Resampled:
         """All metrics of a model, as its report has them: in folds, test tracks are decided without their labels."""
-        decisions: OfTags | OfFolds | None = model.decisions.of(list(tracks.tags)) if model.decisions else None
-        if decisions and self.parts.folds and model.of_present and part == "test":
-            rule = self.params.evaluate.thresholds
-            valid = Tracks.of(self.catalog, self.parts, "valid", self.parts.tags)
-            scores = model.scores("valid")[self.parts.tags].to_numpy()
-            of_folds = learn_without(valid.labels, scores, valid.regression, self.parts.tags, rule, valid.fold)
-            places = [self.parts.tags.index(tag) for tag in tracks.tags]
-            decisions = {number: [of_fold[place] for place in places] for number, of_fold in of_folds.items()}
+        decisions: OfTags | OfFolds | None = model.decisions.of(tracks.tags) if model.decisions else None
+        if decisions and self.parts.folds and model.of_present:
+            tags, valid = self.parts.tags, Tracks.of(self.catalog, self.parts, "valid", self.parts.tags)
+            known = valid.labels, model.scores("valid")[tags].to_numpy(), valid.regression, tags
+            rule, places = self.params.evaluate.thresholds, [tags.index(tag) for tag in tracks.tags]
+            if part == "valid":
+                decisions = learn(*known, rule).of(tracks.tags)
+            else:
+                of_folds = learn_without(*known, rule, valid.fold)
+                decisions = {number: [of_fold[place] for place in places] for number, of_fold in of_folds.items()}
         return tracks.score(model.scores(part)[list(tracks.tags)].to_numpy(), decisions)
 
     def _rows_of(self, of_part: pd.Series, scores: pd.DataFrame) -> Callable[[str], pd.DataFrame]:

@@ -110,9 +110,10 @@ def write_results(
     per_group.csv, the means of the groups of tags with such intervals.
 
     With folds, all these numbers are of all tracks, every track once in each part; areas under curves compare those of
-    a fold (`evaluation.metrics`), and a fold's test tracks are decided by what the others' validation scores taught,
-    while decisions.json is learned on all of them. folds.csv has the metrics of each fold by itself, and metrics.json
-    their mean and standard deviation.
+    a fold (`evaluation.metrics`), and a fold's test tracks are decided by what the others' validation scores taught.
+    decisions.json is for the mean of the folds' models, which is less sure than each of them: it is learned on the
+    means of two, of those that did not hear a track, one validated and one tested on it. folds.csv has the metrics of
+    each fold by itself, and metrics.json their mean and standard deviation.
 
     Args:
         scores: in [0, 1], index track_id as `scored_tracks` gives them, a column a tag with all tags of the partition
@@ -128,12 +129,15 @@ def write_results(
         part: (data.labels.loc[ids, parts.tags].to_numpy(), _of_part(scores, parts, part).to_numpy(), regression)
         for part, ids in tracks.items()
     }
-    decisions = learn(*arrays["valid"], parts.tags, evaluation.thresholds)
+    rule, (labels, valid_scores, _) = evaluation.thresholds, arrays["valid"]
+    decisions = learn(*arrays["valid"], parts.tags, rule)
     fold = {part: parts.fold_of(ids) for part, ids in tracks.items()}
-    kept = decisions.of(parts.tags)
-    applied: dict[str, OfTags | OfFolds] = dict.fromkeys(PARTS, kept)
+    applied: dict[str, OfTags | OfFolds] = dict.fromkeys(PARTS, decisions.of(parts.tags))
     if parts.folds:
-        applied["test"] = learn_without(*arrays["valid"], parts.tags, evaluation.thresholds, fold["valid"])
+        applied["test"] = learn_without(*arrays["valid"], parts.tags, rule, fold["valid"])
+        means = (valid_scores + arrays["test"][1]) / 2  # both parts have all tracks, each by two models in turn
+        decisions = learn(labels, means, regression, parts.tags, rule)
+    kept = decisions.of(parts.tags)
     metrics = {
         part: evaluate_tags(*arrays[part], applied[part], parts.artist_of(ids), fold[part])
         for part, ids in tracks.items()
