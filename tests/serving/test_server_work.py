@@ -225,6 +225,8 @@ def test_the_open_inference_protocol_as_it_is_written(tmp_path: Path) -> None:
             assert json.loads(answer.content["parameters"]["thresholds"]) == [None]
         named = infer({}, outputs=[{"name": "error"}])
         assert [output["name"] for output in named.content["outputs"]] == ["error"]
+        for mark, same in (("7", "7"), ("\ud800", "?")):
+            assert infer({}, id=mark).content["id"] == same, "half a character is no UTF-8"
         square = infer({"shape": [2, 1], "data": [[text], [text]]})
         assert square.content["outputs"][0]["shape"] == [2, 1]
         asked = len(models.asked)

@@ -118,5 +118,14 @@ async def body_as_json(request: Request) -> Any:
 
 def _name(name: Any, number: int) -> str:
     if isinstance(name, str) and name:
-        return name[:1000].encode(errors="replace").decode()  # JSON may hold halves of a character
+        return sendable(name[:1000])
     return f"{UNNAMED}-{number}" if number else UNNAMED
+
+
+def sendable(text: str) -> str:
+    r"""A text of a request as an answer can hold it: JSON may have halves of a character in it.
+
+    >>> sendable("café \ud800")
+    'café ?'
+    """
+    return text.encode(errors="replace").decode()

@@ -75,7 +75,7 @@ def protocol_routes(service: Service) -> APIRouter:
         content = {
             "model_name": of["model"],
             "model_version": of["version"],
-            **({"id": body["id"]} if isinstance(body.get("id"), str) else {}),
+            **({"id": inputs.sendable(body["id"])} if isinstance(body.get("id"), str) else {}),
             "parameters": _parameters(of),
             "outputs": [outputs[name] for name in wanted],
         }
