@@ -125,6 +125,13 @@ def test_a_prefix_names_the_audio_below_it(tmp_path: Path) -> None:
     assert nothing.reason.startswith("no audio files in this place")
 
 
+def test_a_file_system_may_have_names_that_are_no_utf_8(music: Path) -> None:
+    (music / os.fsdecode(b"caf\xe9.wav")).touch()
+    ((name, entry),) = entries([f"file://{music}/caf\udce9.wav"]).items()
+    assert name in entries([f"file://{music}"])
+    assert (name, entry.place) == (f"file://{music}/caf\\xe9.wav", f"file://{music}/caf\udce9.wav")
+
+
 def test_an_address_that_cannot_be_had_has_the_servers_reason() -> None:
     pytest.importorskip("aiohttp", reason="needs fsspec's HTTP")
 

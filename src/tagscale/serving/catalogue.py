@@ -231,7 +231,7 @@ def _cell(where: str, row: list[str], place: int, width: int) -> str:
 def _objects(address: str) -> Iterator[Entry]:
     """The object of an address, or the audio files below it."""
     if address.startswith(HTTP):  # which has no folders
-        yield Entry(address, address)
+        yield Entry(as_text(address), address)
         return
     bucket = Bucket(address)
     files, root = bucket.connection()
@@ -242,14 +242,14 @@ def _objects(address: str) -> Iterator[Entry]:
     except Exception as error:  # of any protocol's library
         raise bucket.failure(error) from error
     if set(listing) == {root}:
-        yield Entry(address, address, state=state_of(listing[root]))
+        yield Entry(as_text(address), address, state=state_of(listing[root]))
         return
     inside = [path for path in sorted(listing) if _is_audio(path.removeprefix(root))]
     for path in inside:
         place = files.unstrip_protocol(path)
-        yield Entry(place, place, state=state_of(listing[path]))
+        yield Entry(as_text(place), place, state=state_of(listing[path]))
     if not inside:
-        yield Entry(address, address, reason=without_audio("place"))
+        yield Entry(as_text(address), address, reason=without_audio("place"))
 
 
 def _is_audio(key: str) -> bool:
