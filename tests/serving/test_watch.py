@@ -222,6 +222,16 @@ def test_too_little_to_tell(tagger: AudioTagger) -> None:
         found(tagger, rows_of(music(1).head(19)))
 
 
+def test_rows_that_lack_scores_are_named(tagger: AudioTagger) -> None:
+    """As a spreadsheet, or a program that rewrites the rows, may leave them."""
+    whole = music(1)
+    holed, large = whole.copy(), whole.copy()
+    holed.iloc[3, 1], large.iloc[3, 1] = np.nan, 7
+    for scores in (whole.iloc[:, [0]], holed, large):
+        with pytest.raises(TagscaleError, match=rf"^rows: a row .* no score in \[0, 1\] for .*{whole.columns[1]}"):
+            found(tagger, rows_of(scores))
+
+
 @pytest.fixture(scope="module")
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry whose version 1 has a profile and whose version 2 has none, and rows of both."""

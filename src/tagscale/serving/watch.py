@@ -29,6 +29,7 @@ from tagscale.evaluation.two_samples import Shift, shift
 from tagscale.registry.profile import MEASURES, Profile
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.files import replacing
+from tagscale.runtime.words import listed
 from tagscale.serving.rows import Rows
 from tagscale.serving.tagger import FOLDER, Tagger, load
 
@@ -106,6 +107,11 @@ def compare(rows: Rows, profile: Profile, decisions: Decisions | None, margin: f
             f"{rows.origin}: found {len(served)} rows with scores and {artists} artists in the version's profile, "
             f"expected at least {FEWEST_ROWS} and {FEWEST_CLUSTERS}: fewer cannot tell a drift. Tag more files, or all "
             "test tracks."
+        )
+    if wrong := [tag for tag in profile.scores if tag not in scores or not scores[tag].between(0, 1).all()]:
+        raise TagscaleError(
+            f"{rows.origin}: a row without an error has no score in [0, 1] for {listed(wrong, most=3)}; expected one "
+            "for each tag of the version, as `tagscale tag --out` and the server write it. Tag the files again."
         )
     clusters = clusters_of(served["path"].tolist())
     of_tags = pd.DataFrame(profile.scores, dtype=np.float32), scores[list(profile.scores)].reset_index(drop=True)
