@@ -294,14 +294,17 @@ def test_who_waits_for_the_same_result_takes_it(
 ) -> None:
     place, done, since = Kept(tmp_path / "waveform-all-0-aaaa", "run.json"), list[Path](), list[str | None]()
     second = threading.Thread(target=lambda: since.append(place.fetch(tmp_path / "second", maker(done))))
+    said = ""
     with exclusive(place.folder / "lock", ""):
         second.start()
-        time.sleep(0.2)
+        while "waits for it" not in said and second.is_alive():
+            time.sleep(0.01)
+            said += capsys.readouterr().out
         maker(done)(place.folder / "result")
-    second.join(10)
+    second.join(60)
     assert since[0] is not None
     assert len(done) == 1
-    said = capsys.readouterr().out
+    said += capsys.readouterr().out
     assert said.count("works on the same result. This task waits for it.") == 1
     assert "waveform-all-0-aaaa: process " in said
 

@@ -96,7 +96,7 @@ def test_sigterm_ends_the_processes_that_the_command_started(tmp_path: Path) -> 
         child = subprocess.Popen(["sleep", "60"])
         with pytest.raises(SystemExit), command(lambda message: None):
             os.kill(os.getpid(), signal.SIGTERM)
-        return 0, str(child.wait(10))
+        return 0, str(child.wait(50))
 
     assert in_child(tmp_path, terminated) == (0, str(-signal.SIGTERM))
 

@@ -74,7 +74,7 @@ class Postgres:
     def wait_until_unused(self, database: str = DATABASE) -> None:
         """Until the sessions of clients that are gone have ended."""
         with psycopg.connect(self.uri("postgres"), autocommit=True) as connection:
-            for _ in range(100):
+            for _ in range(1000):
                 query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
                 if connection.execute(query, [database]).fetchone() == (0,):
                     return

@@ -157,7 +157,7 @@ def test_the_champion_is_served_by_a_user_who_changes_nothing(servers: RealServe
         assert scores == pytest.approx(expected.to_dict(), abs=1e-5)
         assert server.running
         server.running.terminate()
-        server.running.wait(20)
+        server.running.wait(120)
     finally:
         server.stop()
 

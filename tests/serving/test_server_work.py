@@ -68,7 +68,7 @@ def serving(
             yield Client(listening.getsockname()[1], "t" * 20), http
         finally:
             running.should_exit = True
-            thread.join(20)
+            thread.join(120)
     assert not thread.is_alive()
 
 
@@ -345,7 +345,7 @@ def test_versions_are_recorded_that_went_before_their_rows_were_written(tmp_path
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < ends, "it does not come"
         time.sleep(0.02)
