@@ -40,11 +40,12 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_study(session_folder: Path) -> Study:
+def tiny_study(request: pytest.FixtureRequest, session_folder: Path) -> Study:
     """Every stage through the command line's own functions, on the settings of tests/tiny.yaml; nobody changes it.
 
     All worker processes of pytest share one: the first makes it, the others wait.
     """
+    from registry.tiny import empty_store
     from tagscale.runtime.lock import in_turn
 
     folder = session_folder / "tiny-study"
@@ -52,6 +53,7 @@ def tiny_study(session_folder: Path) -> Study:
     with in_turn(folder.with_suffix(".lock")):
         if not keys_read.exists():
             folder.mkdir()
+            empty_store(request.config, folder)
             seen = run_every_stage(folder)
             keys_read.write_text(json.dumps({stage: sorted(keys) for stage, keys in seen.items()}))
     return Study(folder, {stage: set(keys) for stage, keys in json.loads(keys_read.read_text()).items()})

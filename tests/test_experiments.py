@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from registry.tiny import empty_store
 from tagscale.params.load import laid_over, read_yaml
 from tiny_project import ROOT, run
 
@@ -60,12 +61,15 @@ def ignored_inputs() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def repository(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Repository:
+def repository(
+    request: pytest.FixtureRequest, tiny_study: Any, tmp_path_factory: pytest.TempPathFactory, programs: Path
+) -> Repository:
     """The study is compared, registered and committed; then an experiment without baselines runs in a copy.
 
     The experiment registers the best run under another name.
     """
-    made = Repository(tmp_path_factory.mktemp("repository"), tiny_study.folder, programs)
+    folder = empty_store(request.config, tmp_path_factory.mktemp("repository"))
+    made = Repository(folder, tiny_study.folder, programs)
     made("dvc", "repro")
     made.commit()
     changes = ("--set-param", "train.baselines=[]", "--set-param", "registry.name=another")

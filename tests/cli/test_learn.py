@@ -11,6 +11,7 @@ import soundfile
 import yaml
 
 from encoders import write_encoder
+from registry.tiny import empty_store
 from tagscale.catalog.tables import Catalog
 from tagscale.cli import main, stages
 from tagscale.params.load import laid_over, load, read_yaml
@@ -73,8 +74,11 @@ def write_sound(file: Path, number: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_a_class_becomes_a_tagger_and_grows(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_a_class_becomes_a_tagger_and_grows(
+    request: pytest.FixtureRequest, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """First without weights of the encoder: trees alone. Then with more tracks, and the weights."""
+    empty_store(request.config, project)
     for kind in ("tone", "noise"):
         for number in range(9):
             write_sound(project / "music" / kind / f"{number}.wav", number)
