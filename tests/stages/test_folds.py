@@ -289,6 +289,12 @@ def test_the_registered_model_is_the_mean_of_the_folds(
     store, track = Store.open(study.root / "store"), parts.table["track_id"][0]
     samples = store.read(track, 0, store.samples(track))
     soundfile.write(tmp_path / "song.wav", samples, 16_000, subtype="PCM_16")
+    results, profile = study.root / "results" / run.name, load_version("folds")[0].profile
+    scored = trial_of(study, params, study.root, [run], [results]).candidate.scores
+    assert profile is not None
+    unheard = (scored("valid") + scored("test")) / 2
+    for tag in parts.tags:
+        assert profile.scores[tag] == pytest.approx(unheard[tag].tolist(), abs=1e-6)
     hop = params.evaluate.hop_seconds
     expected = np.mean([predict(*checkpoint.load(run / name), store, [track], hop).loc[track] for name in FOLDS], 0)
     scores = load_version("folds")[0].tag(tmp_path / "song.wav").scores
@@ -317,6 +323,9 @@ def test_a_champion_in_folds_is_scored_on_tracks_that_its_models_did_not_learn_f
     for part in ("valid", "test"):
         again = champion.scores(part)[list(TAGS)]
         pd.testing.assert_frame_equal(again, scored(part)[list(TAGS)], atol=1e-6, check_names=False)
+        gap = trial.compare(champion, part).in_table("ece")
+        assert gap is not None
+        assert gap.difference == pytest.approx(0, abs=1e-4)
     assert "each track by its model of that fold" in notes[0]
 
 

@@ -2,7 +2,7 @@
 
 `tagscale watch` compares what was served with it. The tracks are those of the test part: no weight, no early stopping,
 no calibration and no threshold comes from them, so the model scores them as it scores new music of the same kind. In a
-partition in folds they are all tracks, each scored by the model that was tested on it.
+partition in folds they are all tracks, each scored by the mean of the two models that were not trained on it.
 
 The profile keeps the values of each track, not a summary of them, so that any statistic of two samples can be computed
 later. Of a large part it keeps a sample. Scores and measurements were there before; embeddings are made for the
@@ -40,7 +40,7 @@ class Profile(Block):
     """Scores and measurements of unseen tracks; every list has a value a track, in the same order.
 
     tracks: of the test part; the lists hold so many, or `MOST_TRACKS`
-    folds: of the partition, whose models scored one fold each; 0: one model scored all
+    folds: of the partition, whose models scored the two folds that each was not trained on; 0: one model scored all
     artists: number of each track's artist
     scores: tag -> scores in [0, 1]
     measures: key of `MEASURES` -> values, None where nothing was measured

@@ -8,7 +8,7 @@ have, with one kind.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,15 @@ class Model:
 
     scores: gives the scores of the tracks of valid or test: (tracks, tags), in the partition's order
     kinds: tag -> classification | regression
-    of_present: whether its decisions were learned on the present validation part
+    in_folds: whether, in folds, each of its models scores its own one, and so decides by what the others teach; its
+        decisions themselves are for the mean of them
     """
 
     words: str
     scores: Callable[[str], pd.DataFrame]
     decisions: Decisions | None
     kinds: Mapping[str, str]
-    of_present: bool = False
+    in_folds: bool = False
 
 
 class CannotBeScored(TagscaleError):
@@ -206,7 +207,7 @@ class Trial:
             doubt = ", each track by its model of that fold" if folds else doubt
             notes.append(f"the champion {origin}was scored again{doubt}")
         scores = self._own_scores(tagger) if kept is None else self._rows_of(*kept)
-        return Model("the champion", scores, tagger.decisions, tagger.kinds, kept is not None), tagger, notes
+        return Model("the champion", scores, tagger.decisions, tagger.kinds, folds > 0), tagger, notes
 
     def artists(self, part: str) -> int:
         return int(self.parts.artist_of(self.parts.tracks(part)).max(initial=-1)) + 1
@@ -243,7 +244,7 @@ class Trial:
     def _score(self, tracks: Tracks, model: Model, part: str) -> Resampled:
         """All metrics of a model, as its report has them: in folds, test tracks are decided without their labels."""
         decisions: OfTags | OfFolds | None = model.decisions.of(tracks.tags) if model.decisions else None
-        if decisions and self.parts.folds and model.of_present:
+        if decisions and self.parts.folds and model.in_folds:
             tags, valid = self.parts.tags, Tracks.of(self.catalog, self.parts, "valid", self.parts.tags)
             known = valid.labels, model.scores("valid")[tags].to_numpy(), valid.regression, tags
             rule, places = self.params.evaluate.thresholds, [tags.index(tag) for tag in tracks.tags]
@@ -258,6 +259,7 @@ class Trial:
         return lambda part: scores[(of_part == part).to_numpy()].loc[self.parts.tracks(part)]
 
     def _own_scores(self, tagger: AudioTagger) -> Callable[[str], pd.DataFrame]:
+        @cache
         def scores(part: str) -> pd.DataFrame:
             fold_of = {track: name for name, view in self.parts.views().items() for track in view.tracks(part)}
             tracks = self.parts.tracks(part)
