@@ -269,6 +269,27 @@ assert not {"OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS"} & set(os.environ)
 """
 
 
+FORKED = """
+import os, sys, tagscale
+tagger = tagscale.load(sys.argv[1])
+print(tagger.tag(sys.argv[2]).scores, flush=True)
+if os.fork() == 0:
+    print(tagger.tag(sys.argv[2]).scores, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_forked_after_the_tagger_was_loaded_hears_the_same(project: Path, file: Path) -> None:
+    """PyTorch by itself would wait for ever for threads that the fork left behind."""
+    command = ["timeout", "60", sys.executable, "-c", FORKED, "champion", str(file)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    here, forked = done.stdout.splitlines()
+    assert here == forked
+
+
 @pytest.mark.slow
 def test_a_process_imports_what_its_model_needs_and_no_more(project: Path, file: Path) -> None:
     """Among them nothing that takes as long as the first song: MLflow, scikit-learn, torch's compiler.

@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,7 @@ def load(which: str | Path = CHAMPION) -> Tagger:
     Raises:
         TagscaleError: there is none of that name; or its files are missing, damaged or of another tagscale.
     """
+    _hear_in_forks()
     text = str(which)
     if isinstance(which, Path) or (os.sep in text and Path(text).is_dir()):
         return _from_folder(Path(which))
@@ -171,6 +173,20 @@ def load(which: str | Path = CHAMPION) -> Tagger:
     if match := _VERSION.fullmatch(text):
         return load_model(match["name"], match["version"])
     return load_model(registered_model(), text) if text in ALIASES or text.isdigit() else load_model(text)
+
+
+@cache
+def _hear_in_forks() -> None:
+    """Let processes that are forked from now on hear, as web servers do that load before they fork.
+
+    OpenMP's threads do not survive a fork, and PyTorch would wait for them for ever: such a process has one thread.
+    """
+
+    def hear_with_one_thread() -> None:
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
+
+    os.register_at_fork(after_in_child=hear_with_one_thread)
 
 
 def load_model(name: str, version: str | None = None) -> Tagger:
