@@ -1,6 +1,7 @@
 """The Python API: one name loads a tagger, which hears files, bytes and arrays."""
 
 import io
+import multiprocessing
 import os
 import re
 import subprocess
@@ -74,7 +75,9 @@ def test_a_file_its_bytes_and_its_samples_are_one_recording(tagger: Tagger, file
             RATE,
             r"shape \(2, 2, 2\) of float64; expected floats in \[-1, 1\] or int16, as \(n,\) or \(channels, n\)",
         ),
-        (np.array(["a"]), RATE, r"shape \(1,\) of <U1"),
+        (np.array(["a"]), RATE, "ndarray in place of a path, bytes or samples"),
+        (["a.wav", "b.wav"], None, "list in place of a path, bytes or samples"),
+        ([b"RIFF", Path("b.wav")], RATE, "list in place of a path, bytes or samples"),
         (np.zeros(0), RATE, "no samples"),
         (np.zeros(RATE), RATE, "silent: -120.0 dBFS"),
         (song(1).astype(np.int64), RATE, "int64, whose full scale nobody knows; expected floats"),
@@ -125,8 +128,22 @@ def test_what_is_no_recording_ends_nothing(tagger: Tagger, file: Path) -> None:
     assert reasons[1].startswith("no samples can be made of it (setting an array element")
     assert reasons[2] == "shape (9,) of uint8; expected floats in [-1, 1] or int16, as (n,) or (channels, n)"
     assert (good.error, good.name) == (None, "bytes")
-    with pytest.raises(TypeError, match="tag_all takes many recordings, as \\[audio\\]; found str"):
-        next(tagger.tag_all(str(file)))
+    lone: list[Any] = [str(file), file.read_bytes(), bytearray(file.read_bytes()), song(1), song(1) / 32768]
+    for one in lone:
+        with pytest.raises(TypeError, match=rf"tag_all takes many .* as \[audio\]; found {type(one).__name__}"):
+            next(tagger.tag_all(one))
+    assert [tags.name for tags in tagger.tag_all(np.array([str(file)]))] == [str(file)]
+    two = tagger.tag_all(np.stack([song(1), song(2)]), 16_000)
+    assert [tags.error for tags in two] == [None, None]
+
+
+def test_many_are_decoded_where_no_process_may_begin(
+    tagger: Tagger, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # as in those of a Pool
+    good, bad = tagger.tag_all([str(file), "nowhere.wav"])
+    assert (good.scores, good.name) == (tagger.tag(file).scores, str(file))
+    assert (bad.error, bad.name) == ("no such file", "nowhere.wav")
 
 
 def test_results_as_frames(tagger: Tagger, file: Path) -> None:

@@ -48,7 +48,7 @@ def form_of(audio: Any) -> Audio:
         samples = np.asarray(audio)
     except (TypeError, ValueError, RuntimeError) as error:  # of a list of rows that differ, or of another library
         raise AudioError(Path(name_of(audio)), f"no samples can be made of it ({error})") from None
-    if samples.ndim == 0:
+    if samples.ndim == 0 or samples.dtype.kind in "USO":  # one thing that is none, or many: paths, bytes ...
         raise AudioError(Path(name_of(audio)), f"{type(audio).__name__} in place of a path, bytes or samples")
     return samples
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,15 @@ def decode_each(
     Args:
         sample_rate: Hz, of arrays
         longest: seconds that a recording may last
+
+    In a process that may have no children, as those of multiprocessing's Pool, they are decoded in it one by one.
     """
     attempt = partial(_attempt_one, sample_rate=sample_rate, longest=longest)
-    for audio, answer in answers(
-        attempt, map(_form_of, audios), workers or cores(), prepare=silence, seconds=_patience_for
-    ):
+    forms = map(_form_of, audios)
+    if current_process().daemon:
+        yield from ((name_of(form), attempt(form)) for form in forms)
+        return
+    for audio, answer in answers(attempt, forms, workers or cores(), prepare=silence, seconds=_patience_for):
         yield name_of(audio), reason_of(answer) if isinstance(answer, Lost) else answer
 
 

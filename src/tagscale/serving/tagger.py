@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,9 +97,9 @@ class Tagger:
         Args:
             sample_rate: Hz, of all arrays among them
         Raises:
-            TypeError: one recording in place of many, as a path, whose letters would be taken for paths.
+            TypeError: one recording in place of many, as a path, whose letters would be taken for paths, or samples.
         """
-        if isinstance(audios, str | bytes | os.PathLike):
+        if isinstance(audios, str | bytes | bytearray | memoryview | os.PathLike) or _is_samples(audios):
             raise TypeError(
                 f"tag_all takes many recordings, as [audio]; found {type(audios).__name__}. `tag` takes one."
             )
@@ -149,6 +150,11 @@ class Tagger:
         if reason := inaudible(decoded.facts()):
             raise AudioError(Path(name_of(audio)), reason)
         return decoded
+
+
+def _is_samples(audios: Any) -> bool:
+    """Whether these are the samples of one channel; a row of more dimensions is a recording."""
+    return isinstance(audios, np.ndarray) and audios.ndim == 1 and audios.dtype.kind in "fiu"
 
 
 def load(which: str | Path = CHAMPION) -> Tagger:
