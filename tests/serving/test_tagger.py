@@ -146,6 +146,11 @@ def test_many_are_decoded_where_no_process_may_begin(
     assert (bad.error, bad.name) == ("no such file", "nowhere.wav")
 
 
+def test_a_tagger_is_a_name_in_a_notebook_and_a_key_of_a_cache(tagger: Tagger) -> None:
+    assert repr(tagger) == "Tagger(model='tiny', version='3')"
+    assert {tagger: 1}[tagger] == 1
+
+
 def test_results_as_frames(tagger: Tagger, file: Path) -> None:
     tags = tagger.tag(file)
     frame = tags.to_frame()

@@ -11,7 +11,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ _SCHEME = "models:/"
 _VERSION = re.compile(r"(?P<name>[^/@]+)[/@](?P<version>[^/@]+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tagger:
     """A tagger with its identity.
 
@@ -52,7 +52,7 @@ class Tagger:
 
     model: str
     version: str
-    audio: AudioTagger
+    audio: AudioTagger = field(repr=False)
 
     @property
     def sha256(self) -> str:
