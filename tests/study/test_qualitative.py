@@ -85,6 +85,7 @@ def test_the_words_hold_front_end_and_baseline_side_by_side(given: Given) -> Non
     assert f"waveform {rows['waveform']['tenth_picked']:.0%}" in lead
     assert "4 most popular tags of 32" in lead
     assert "favour" in end
+    assert found.together.mean().to_dict() == pytest.approx(found.models.set_index("model")["impossible"].to_dict())
     lead, end = exclusive_words(found, "waveform", "descriptors")
     assert f"waveform on {rows['waveform']['impossible']:.0%} of the test tracks" in lead
     assert rows["waveform"]["impossible"] < rows["descriptors"]["impossible"]
@@ -92,21 +93,24 @@ def test_the_words_hold_front_end_and_baseline_side_by_side(given: Given) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tracks", "ours", "theirs", "expected"),
+    ("artists", "ours", "theirs", "expected"),
     [
-        (100, 0.22, 0.24, "On 100 tracks that may be chance."),
-        (10_000, 0.22, 0.24, "As the paper heard it"),
-        (10_000, 0.24, 0.22, "The paper heard the opposite"),
-        (100, 0.0, 0.0, "On 100 tracks that may be chance."),
+        (1000, 0.10, 0.30, "As the paper heard it"),
+        (1000, 0.30, 0.10, "The paper heard the opposite"),
+        (1000, 0.10, 0.11, "On 1,000 tracks by 1,000 artists that may be chance."),
+        (10, 0.10, 0.30, "On 1,000 tracks by 10 artists that may be chance."),
+        (10, 0.0, 0.0, "On 1,000 tracks by 10 artists that may be chance."),
+        (1, 0.10, 0.30, "On 1,000 tracks by 1 artist that may be chance."),
     ],
 )
 def test_a_difference_that_may_be_chance_is_not_told_as_one(
-    given: Given, tracks: int, ours: float, theirs: float, expected: str
+    given: Given, artists: int, ours: float, theirs: float, expected: str
 ) -> None:
-    models = given.found.models.set_index("model")
-    models["tracks"] = tracks
-    models.loc[["waveform", "descriptors"], "impossible"] = [ours, theirs]
-    found = replace(given.found, models=models.reset_index())
+    """All tracks of an artist have a pair, or none has; the shares are of artists."""
+    artist = np.arange(1000) % artists
+    together = pd.DataFrame({"waveform": artist < ours * artists, "descriptors": artist >= (1 - theirs) * artists})
+    models = given.found.models.assign(tracks=1000)
+    found = replace(given.found, models=models, together=1.0 * together, artist=artist)
     assert exclusive_words(found, "waveform", "descriptors")[1].startswith(expected)
 
 

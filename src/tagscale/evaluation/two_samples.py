@@ -73,12 +73,12 @@ def shift(
         raise ValueError(f"expected numbers in both samples, found {len(first)} and {len(second)} rows, or NaN")
     above, below = _placements(second, first), 1 - _placements(first, second)
     chance = float(above.mean())
-    of_first, clusters = _variance(below - chance, first_cluster)
+    of_first, clusters = variance_of_mean(below - chance, first_cluster)
     if second_cluster is not None:
-        of_second, others = _variance(above - chance, second_cluster)
+        of_second, others = variance_of_mean(above - chance, second_cluster)
     else:
-        alone, _ = _variance(below - chance, np.arange(len(first)))
-        of_second, _ = _variance(above - chance, np.arange(len(second)))
+        alone, _ = variance_of_mean(below - chance, np.arange(len(first)))
+        of_second, _ = variance_of_mean(above - chance, np.arange(len(second)))
         of_second *= max(of_first / alone, 1.0) if alone else 1.0  # the design effect
         others = max(round(len(second) * clusters / len(first)), 2)
     return Shift(chance, float(np.sqrt(of_first + of_second)), 1 + _degrees(of_first, clusters, of_second, others))
@@ -99,7 +99,7 @@ def _placements(values: np.ndarray, among: np.ndarray) -> np.ndarray:
     return np.asarray((below + not_above) / (2 * len(among)))
 
 
-def _variance(deviations: np.ndarray, cluster: np.ndarray) -> tuple[float, int]:
+def variance_of_mean(deviations: np.ndarray, cluster: np.ndarray) -> tuple[float, int]:
     """The variance of a mean over rows in clusters, from the rows' deviations from it, and the number of clusters."""
     _, number = np.unique(cluster, return_inverse=True)
     totals = np.bincount(number, deviations)

@@ -196,7 +196,8 @@ def _save_plots(study: Study, listening: Qualitative | None, folder: Path) -> No
 def _listening_tables(listening: Qualitative | None) -> dict[str, pd.DataFrame]:
     """The tables by file name; empty ones, with their heads, where there is no classification tag."""
     if listening is None:
-        listening = Qualitative(*(pd.DataFrame(columns=["model"]) for _ in range(3)))
+        empty = pd.DataFrame(columns=["model"])
+        listening = Qualitative(empty, empty, empty)
     return {"popularity": listening.tags, "exclusive": listening.pairs, "listening": listening.models}
 
 

@@ -59,6 +59,7 @@ class Exclusive:
     share: of the tracks that are annotated with a pair at all, how many have at least one predicted;
         share_expected, share_labelled: the same for such a model and for the labels.
     mean, mean_labelled: pairs a track.
+    together: (tracks,), 1 where at least one pair is predicted, else 0; NaN where none is annotated.
     """
 
     tracks: np.ndarray
@@ -70,6 +71,7 @@ class Exclusive:
     share_labelled: float
     mean: float
     mean_labelled: float
+    together: np.ndarray
 
 
 def shares(labels: np.ndarray) -> np.ndarray:
@@ -205,7 +207,8 @@ def exclusive(labels: np.ndarray, scores: np.ndarray, limits: np.ndarray, sets: 
     possible = np.ones(len(labels))  # chance of no pair in any set, (tracks,)
     for own in members:
         possible *= _at_most_one(np.where(known[:, own], rates[own], 0.0))
-    count, in_labels = (_pairs_a_track(entries, members)[concerned] for entries in (chosen, positive))
+    of_track = _pairs_a_track(chosen, members)
+    count, in_labels = of_track[concerned], _pairs_a_track(positive, members)[concerned]
     return Exclusive(
         tracks=tracks,
         labelled=labelled,
@@ -216,6 +219,7 @@ def exclusive(labels: np.ndarray, scores: np.ndarray, limits: np.ndarray, sets: 
         share_labelled=_mean(in_labels > 0),
         mean=_mean(count),
         mean_labelled=_mean(in_labels),
+        together=np.where(concerned, of_track > 0, np.nan),
     )
 
 

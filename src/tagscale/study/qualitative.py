@@ -13,17 +13,19 @@ import numpy as np
 import pandas as pd
 
 from tagscale.catalog.tables import Catalog
+from tagscale.evaluation.bootstrap import two_sided
 from tagscale.evaluation.metrics import GUESS, PARTS, PR_AUC
+from tagscale.evaluation.two_samples import variance_of_mean
 from tagscale.models.spec import label_of
 from tagscale.partition.divide import Partition
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import run_name
-from tagscale.runtime.words import at_start, listed
+from tagscale.runtime.words import at_start, counted, listed
 from tagscale.study import listening
 from tagscale.study.grid import Study
 from tagscale.study.tables import ResultFacts, read_predictions, result_output
 
-CERTAIN = 1.96  # standard errors: a smaller difference of two shares may be chance
+CHANCE = 0.05  # a difference of two shares with a larger p-value may be chance
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,17 @@ class Qualitative:
         tenth_picked, tenth_true, lift_popular, lift_middle, lift_rare, impossible (share of tracks with at least one
         pair), impossible_expected, impossible_labelled, pairs, pairs_labelled (a track).
     confusion: one row a model and two tags of a set, the true one and the chosen one: model, set, true, chosen, tracks.
+    together: one row a track of the test part, one column a model: how many of its seeds predict a pair, as a share;
+        NaN where no pair is annotated.
+    artist: number of the artist of each of these tracks.
     """
 
     tags: pd.DataFrame
     pairs: pd.DataFrame
     models: pd.DataFrame
     confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
+    together: pd.DataFrame = field(default_factory=pd.DataFrame)
+    artist: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     def by_model(self) -> dict[str, dict[Any, Any]]:
         """The rows of `models`."""
@@ -70,6 +77,7 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
     sets = [str(name) for name in about["exclusive"]]
     files = _predictions(results)
     tags, pairs, models, confusion = [], [], [], []
+    of_tracks: dict[str, list[np.ndarray]] = {model: [] for model in study.everyone}
     for model in study.everyone:
         for seed in study.seeds:
             scores = _read(files, run_name(model, size, seed), partition, names)
@@ -77,6 +85,7 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
             popular = listening.popularity(train, labels["test"], scores["test"], precision, guessed)
             limits = listening.thresholds(labels["valid"], scores["valid"])
             together = listening.exclusive(labels["test"], scores["test"], limits, sets)
+            of_tracks[model].append(together.together)
             tags.append(_tag_rows(popular, about["group"], train, precision).assign(model=model))
             pairs.append(_pair_rows(together, names, sets).assign(model=model))
             confusion.append(_confusion_rows(labels["test"], scores["test"], names, sets).assign(model=model))
@@ -86,6 +95,8 @@ def qualitative(study: Study, partition: Partition, catalog: Catalog, results: S
         _means(pd.concat(pairs), ["model", "set", "first", "second"]),
         _means(pd.DataFrame(models), ["model"]),
         _means(pd.concat(confusion), ["model", "set", "true", "chosen"]),
+        pd.DataFrame({model: np.mean(of_seeds, axis=0) for model, of_seeds in of_tracks.items()}),
+        partition.artist_of(partition.tracks("test")),
     )
 
 
@@ -129,13 +140,15 @@ def exclusive_words(listening: Qualitative, front_end: str, baseline: str | None
     )
     if baseline is None:
         return [lead]
-    ours, theirs, tracks = rows[front_end]["impossible"], rows[baseline]["impossible"], rows[front_end]["tracks"]
-    # The error of two independent sets of tracks. They are the same tracks, so it is rather too large than too small.
-    error = np.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / tracks)
-    if abs(ours - theirs) <= CERTAIN * error:
+    known = listening.together[front_end].notna().to_numpy()
+    gaps = (listening.together[front_end] - listening.together[baseline]).to_numpy()[known]
+    difference = float(gaps.mean())
+    variance, artists = variance_of_mean(gaps - difference, listening.artist[known])
+    if not two_sided(difference, float(np.sqrt(variance)), artists) <= CHANCE:
         paper = "The paper heard its network tell such tags apart better than its baseline."
-        return [lead, f"On {tracks:,.0f} tracks that may be chance. {paper}"]
-    if ours < theirs:
+        tracks = rows[front_end]["tracks"]
+        return [lead, f"On {tracks:,.0f} tracks by {counted(artists, 'artist')} that may be chance. {paper}"]
+    if difference < 0:
         return [lead, "As the paper heard it: the model that predicts all tags together tells them apart better."]
     return [lead, "The paper heard the opposite: its network told such tags apart better than its baseline."]
 
