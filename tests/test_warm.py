@@ -1,8 +1,11 @@
 """Commands that start warm are those that start cold: words, folder, environment, streams, exit status, signals."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
+from multiprocessing import spawn
 from pathlib import Path
 
 import psutil
@@ -40,6 +43,18 @@ def test_a_signal_reaches_the_command_and_its_end_the_caller(programs: Path, tmp
         assert "ready\n" in iter(process.stdout.readline, "")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == -signal.SIGTERM
+
+
+def test_a_process_of_multiprocessing_has_its_pipes_and_everything_imported(programs: Path) -> None:
+    before = spawn.get_executable()
+    loaded = "'tagscale.cli' in __import__('sys').modules"
+    try:
+        for program, warm in ((str(programs / "python3"), True), (sys.executable, False)):
+            multiprocessing.set_executable(program)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                assert pool.apply(eval, (loaded,)) is warm
+    finally:
+        multiprocessing.set_executable(before)
 
 
 def test_a_command_ends_with_a_client_that_is_killed(programs: Path, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing import active_children
+from multiprocessing import active_children, set_executable, spawn
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,6 +21,15 @@ import tasks
 from tagscale.runtime import processes
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.processes import ATTEMPTS, Crew, Lost, answers
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_processes() -> Iterator[None]:
+    """As users have them; those of other tests are forked from a warm one."""
+    before = spawn.get_executable()
+    set_executable(sys.executable)
+    yield
+    set_executable(before)
 
 
 def test_answers_come_in_the_order_of_the_tasks() -> None:

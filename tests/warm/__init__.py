@@ -1,4 +1,4 @@
-"""Commands of tagscale, DVC and MLflow, tasks of kfp, and pytest's workers, without their seconds of imports.
+"""Commands of tagscale, DVC and MLflow, tasks of kfp, pytest's and commands' workers, without their seconds of imports.
 
 One server imports everything, once, and forks for each. A test that is about many commands one after another, as
 `dvc repro` starts them, pays little for a process by this. The command has its own process, folder, environment, and
@@ -7,7 +7,8 @@ standard streams, and ends with its own exit status. `programs` is a folder for 
 
 Should the server have ended early, the programs are the plain ones, and a warning at the end says what it said.
 
-What a fresh process does at its start is not tested by this: tests/containers and test_wheel.py start stages afresh.
+What a fresh process does at its start is not tested by this: tests/containers and test_wheel.py start stages afresh,
+runtime/test_processes.py workers.
 """
 
 import json

@@ -1,9 +1,11 @@
 """The server of commands: `server.py FOLDER`. It ends when its standard input does."""
 
 import atexit
+import fcntl
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import pkgutil
 import runpy
@@ -54,7 +56,7 @@ def guard(connection: socket.socket) -> dict[str, Any]:
 
     The process has a group of its own, which is killed when the client is.
     """
-    head, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    head, files, _, _ = socket.recv_fds(connection, 8, 250)
     content = b""
     while len(content) < int(head):
         content += connection.recv(1 << 16)
@@ -62,12 +64,16 @@ def guard(connection: socket.socket) -> dict[str, Any]:
     if command == 0:
         connection.close()
         os.setpgid(0, 0)
-        for place, stream in enumerate(streams):
-            os.dup2(stream, place)
-            os.close(stream)
-        return dict(json.loads(content))
-    for stream in streams:
-        os.close(stream)
+        request = dict(json.loads(content))
+        above = [fcntl.fcntl(file, fcntl.F_DUPFD, max(request["files"]) + 1) for file in files]
+        for file in files:
+            os.close(file)
+        for file, number in zip(above, request["files"], strict=True):
+            os.dup2(file, number)
+            os.close(file)
+        return request
+    for file in files:
+        os.close(file)
     connection.sendall(b"%d\n" % command)
     if connection in select.select([connection, os.pidfd_open(command)], [], [])[0]:
         os.killpg(command, signal.SIGKILL)
@@ -85,8 +91,9 @@ def run(request: dict[str, Any], python: str) -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    multiprocessing.set_executable(python)
     if code := request["code"]:
-        sys.argv, sys.path[0] = ["-c"], ""
+        sys.argv, sys.path[0] = ["-c", *request["words"]], ""
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         exec(code, vars(main))
         return
