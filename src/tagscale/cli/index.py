@@ -7,6 +7,8 @@ import typer
 
 from tagscale.cli.stages import DATA
 from tagscale.cli.use import USE
+from tagscale.runtime.machine import sleep_while_waiting
+from tagscale.runtime.memory import keep_freed_memory
 
 app = typer.Typer()
 
@@ -23,6 +25,8 @@ def index(
 
     An interrupted run resumes. What is embedded already is skipped, unless the model or the audio has changed.
     """
+    sleep_while_waiting()
+    keep_freed_memory()
     from tagscale.runtime.progress import progress_bar
     from tagscale.serving.neighbours import folder_of
     from tagscale.serving.neighbours import index as embed

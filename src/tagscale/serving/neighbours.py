@@ -17,7 +17,7 @@ from tagscale.store.read import Store
 
 FOLDER, COMMAND = "embeddings", "tagscale index"
 COMPLETE = "complete"  # the file that comes last
-TRACKS_OF_PART = 500  # of a file: what an interruption may cost
+TRACKS_OF_PART = 200  # of a file: what an interruption may cost, half a minute with msd-musicnn
 DIGITS = 16  # of the model's SHA-256 in the folder's name
 
 
@@ -82,7 +82,7 @@ def index(data: Path, store: Store, model_sha256: str, embed: Callable[[np.ndarr
     pieces = [tracks[first : first + TRACKS_OF_PART] for first in range(0, len(tracks), TRACKS_OF_PART)]
     for number, chosen in enumerate(pieces):
         part = folder / f"part-{number:05d}.parquet"
-        if part.exists():
+        if part.exists() and _read(part)[0] == list(chosen):  # an earlier tagscale wrote longer ones
             yield from chosen
             continue
         vectors: list[np.ndarray] = []
