@@ -76,8 +76,8 @@ LOADS = {
     "stages.train": {"mlflow", "torch"},
     "stages.train_baseline": {"mlflow", "scipy.fft", "scipy.ndimage"},
     "stages.train_probe": {"mlflow", "torch"},
-    "stages.evaluate": {"mlflow", "scipy.optimize", "scipy.special"},
-    "stages.ensemble": {"mlflow", "scipy.optimize", "scipy.special"},
+    "stages.evaluate": {"mlflow", "scipy.special"},
+    "stages.ensemble": {"mlflow", "scipy.special"},
     "stages.compare": {"matplotlib"},
     "stages.register": {"mlflow", "scipy.fft", "scipy.ndimage", "scipy.special"},
 }

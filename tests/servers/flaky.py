@@ -79,7 +79,8 @@ class FlakyMlflow:
 def flaky_mlflow(config: pytest.Config, folder: Path) -> Iterator[FlakyMlflow]:
     """A server that keeps everything in `folder`."""
     from mlflow.server import handlers
-    from mlflow.tracking._tracking_service import utils
+    from mlflow.tracking._model_registry import utils as registry
+    from mlflow.tracking._tracking_service import utils as tracking
 
     empty_store(config, folder)
     settings = {
@@ -93,7 +94,9 @@ def flaky_mlflow(config: pytest.Config, folder: Path) -> Iterator[FlakyMlflow]:
             patch.setenv(name, value)
         for store in ("_tracking_store", "_model_registry_store", "_artifact_repo"):
             patch.setattr(handlers, store, None)
-        patch.setattr(utils, "set_tracking_uri", lambda *_: None)  # the server would set that of its clients here
+        # the server would set those of its clients, and of all tests after this one
+        patch.setattr(tracking, "set_tracking_uri", lambda *_: None)
+        patch.setattr(registry, "set_registry_uri", lambda *_: None)
         server = FlakyMlflow(folder)
         server.start()
         try:

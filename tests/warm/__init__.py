@@ -59,7 +59,7 @@ def fork(programs: Path, code: str, streams: list[int]) -> tuple[int, TextIO]:
     Returns:
         the process's number, and where its exit status can be read in the end
     """
-    request = {"program": "python3", "module": "", "code": code, "words": []}
+    request = {"program": "python3", "module": "", "code": code, "words": [], "files": [0, 1, 2]}
     content = json.dumps(request | {"folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(programs.parent / "server"))

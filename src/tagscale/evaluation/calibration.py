@@ -12,7 +12,7 @@ thresholding of classifiers to maximize F1 measure".
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import isotonic_regression, minimize
+import scipy  # loads scipy.optimize where it is used
 from scipy.special import expit
 
 from tagscale import POSITIVE
@@ -98,7 +98,7 @@ def fit_sigmoid(scores: np.ndarray, positive: np.ndarray, prior: Sigmoid, weight
 
     bounds = [(LEAST_SLOPE, None), (None, None)]
     options = {"ftol": 1e-15, "gtol": 1e-9}
-    at = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    at = scipy.optimize.minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     for _ in range(POLISHES):
         curvature = (chance := expit(at[0] * odds + at[1])) * (1 - chance)
         mixed = curvature @ odds
@@ -123,7 +123,7 @@ def fit_steps(scores: np.ndarray, positive: np.ndarray) -> Steps:
     positives = int(np.sum(positive))
     targets = np.where(positive, (positives + 1) / (positives + 2), 1 / (len(scores) - positives + 2))
     heights, inverse, counts = np.unique(np.asarray(scores, np.float64), return_inverse=True, return_counts=True)
-    fitted = isotonic_regression(np.bincount(inverse, targets) / counts, weights=counts)
+    fitted = scipy.optimize.isotonic_regression(np.bincount(inverse, targets) / counts, weights=counts)
     # Of the scores of each step; what differs by rounding alone is one step.
     first = np.flatnonzero(np.diff(fitted.x, prepend=-1.0) > APART)
     last = np.append(first[1:], len(heights)) - 1
