@@ -222,6 +222,19 @@ def test_killed_while_it_sends_nothing_is_there_twice(server, training, monkeypa
     check_complete(server, training)
 
 
+def test_killed_while_it_waits_at_the_end_the_model_has_the_files_of_the_run(server, training, monkeypatch) -> None:
+    """Beside the journal are states of the training, and they are not the model."""
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox.Outbox, "finish", lambda _: crash())
+        with pytest.raises(SystemExit):
+            training(at={4: server.stop})
+    assert '"model"' in training.journal.read_text()
+    (training.unfinished / "state").write_text("s")
+    server.start()
+    training()
+    check_complete(server, training, runs=len(set(training.run_ids)))
+
+
 def test_killed_while_it_writes_the_journal(server, training) -> None:
     with pytest.raises(SystemExit):
         training(at={2: server.stop, 4: crash})

@@ -168,7 +168,7 @@ def deliver(
 def send_interrupted(client: MlflowClient, folder: Path) -> None:
     """Send the unsent entries of an interrupted training before it resumes.
 
-    Its status and files are skipped, because the resumed training sends them later.
+    Its status, model and files are skipped, because the resumed training sends them later.
 
     Raises:
         TagscaleError: the server does not answer, or does not allow it.
@@ -177,7 +177,7 @@ def send_interrupted(client: MlflowClient, folder: Path) -> None:
         journal, entries = content
         with explained(client.tracking_uri):
             if active_run(client, journal.run_id) is not None:
-                valid = [entry for entry in entries if not entry.keys() & {"artifacts", "status"}]
+                valid = [entry for entry in entries if not entry.keys() & {"artifacts", "model", "status"}]
                 _say(f"{journal.file}: {send_all(client, journal.run_id, valid, folder)}")
         journal.keep([])
     (folder / UNSENT).unlink(missing_ok=True)  # a file whose first line is unreadable
