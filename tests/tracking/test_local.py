@@ -170,6 +170,20 @@ def addresses(folder: Path) -> set[str]:
         return {str(row[0]) for query in queries for row in connection.execute(query)}
 
 
+@pytest.mark.parametrize("name", ["Bob's", "what?a=1", "a%20b"])
+def test_a_store_lies_in_its_folder_whatever_signs_are_in_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run_id = logged(tmp_path / name)
+    assert [path.parent.name for path in tmp_path.rglob("mlflow.db")] == [name]
+    assert all(path.is_dir() for path in tmp_path.iterdir())
+    assert (tmp_path / name / "mlartifacts" / run_id / "artifacts" / "note.txt").is_file()
+    assert Path(tracking.connect().download_artifacts(run_id, "note.txt")).read_text() == "note"
+
+
 def test_a_moved_project_keeps_its_files_and_writes_into_its_new_folder(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

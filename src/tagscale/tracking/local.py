@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from tagscale.runtime.command import print_plainly
 from tagscale.runtime.errors import TagscaleError, causes
 from tagscale.runtime.lock import in_turn
+from tagscale.runtime.mlflow_env import SQLITE
 
 ARTIFACTS = "mlartifacts"  # folder beside the database
 PATIENCE_SECONDS = 20.0  # for another process that writes; MLflow waits as long
@@ -49,6 +50,15 @@ def database_of(uri: str) -> Path | None:
         name = make_url(uri).database
         return Path(name).absolute() if name and not name.startswith((":memory:", "file:")) else None
     return None
+
+
+def address_of(path: Path) -> str:
+    """SQLite address of a file, or the beginning of those in a folder; SQLAlchemy splits at `?` and unquotes the path.
+
+    >>> address_of(Path("/srv/100 % jazz?/mlflow.db"))
+    'sqlite:////srv/100 %25 jazz%3F/mlflow.db'
+    """
+    return SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def prepare(database: Path) -> None:
@@ -156,7 +166,8 @@ def _migrate(database: Path, schema: str | None) -> None:
 def _make(fresh: Path, folder: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(f"sqlite:///{fresh}", str(folder / "mlruns")).engine.dispose()
+    # As a URI: MLflow writes the folder of artifacts into a statement, where an apostrophe would end it
+    SqlAlchemyStore(address_of(fresh), (folder / "mlruns").as_uri()).engine.dispose()
 
 
 def _upgrade(fresh: Path, database: Path, schema: str | None) -> None:
@@ -164,7 +175,7 @@ def _upgrade(fresh: Path, database: Path, schema: str | None) -> None:
     from mlflow.db import upgrade
 
     try:
-        upgrade.main([f"sqlite:///{fresh}"], standalone_mode=False)
+        upgrade.main([address_of(fresh)], standalone_mode=False)
     except (CommandError, SQLAlchemyError) as error:
         raise TagscaleError(
             f"{database}: a database of schema {schema}, which MLflow {mlflow.__version__} cannot upgrade "

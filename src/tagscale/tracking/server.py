@@ -60,9 +60,9 @@ def registry_uri() -> str:
 
 
 def _in_project(uri: str) -> str:
-    if uri.startswith(SQLITE) and local.database_of(uri):
-        return f"{SQLITE}{project_folder() / uri.removeprefix(SQLITE)}"
-    return uri
+    name = uri.removeprefix(SQLITE)
+    is_relative = uri.startswith(SQLITE) and local.database_of(uri) and not name.startswith("/")
+    return f"{local.address_of(project_folder())}/{name}" if is_relative else uri
 
 
 def connect() -> MlflowClient:
