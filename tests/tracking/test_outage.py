@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from servers.flaky import FlakyMlflow, flaky_mlflow
 from tagscale import tracking
+from tagscale.registry.versions import Registry
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.identity import RunIdentity
 from tagscale.tracking import outbox
@@ -445,6 +446,16 @@ def test_the_stages_themselves(
     (model,) = kept.outputs.model_outputs
     assert (artifacts / "models" / model.model_id / "artifacts" / "checkpoint" / "run.json").is_file()
     assert (artifacts / kept.info.run_id / "artifacts" / "results" / "metrics.json").is_file()
+
+
+def test_the_address_of_a_server_may_hold_a_password_which_no_message_shows(server, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address.replace("//", "//ann:secret@"))
+    with pytest.raises(TagscaleError) as error:
+        Registry.open("nobody")
+    assert f"registry at {server.address} (there: none)" in str(error.value)
+    server.stop()
+    with pytest.raises(TagscaleError, match=rf"^{server.address}: no MLflow server answers there \(.*refused\)"):
+        tracking.connect()
 
 
 def test_a_task_waits_for_a_server_that_restarts(

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from tagscale.models.pretrained import ENCODERS, model_name
 from tagscale.registry.turn import one_writer
 from tagscale.runtime.errors import TagscaleError
-from tagscale.tracking import connect, database_of, explained, registry_uri
+from tagscale.tracking import connect, database_of, explained, registry_uri, shown
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -150,7 +150,7 @@ class Registry:
 
 def _no_model(name: str, uri: str, known: Sequence[str]) -> NoSuchModel:
     return NoSuchModel(
-        f"No model {name!r} in the registry at {uri} (there: {', '.join(known) or 'none'}). `tagscale register` "
+        f"No model {name!r} in the registry at {shown(uri)} (there: {', '.join(known) or 'none'}). `tagscale register` "
         "registers the best run of a finished study, which `dvc repro` makes; or set registry.name in params.yaml. "
         f"Published taggers are {', '.join(map(model_name, ENCODERS))}."
     )

@@ -282,8 +282,9 @@ def _standing(params: Params, runs: Sequence[Path], results: Sequence[Path]) -> 
     except TagscaleError as error:
         return f"Registered: nothing, for there is no candidate. {error}"
     missing = (
-        f"Registered: not {chosen.candidate}, the best run. The registry at {tracking.registry_uri()} has no version "
-        "of it. `tagscale register` makes one from the run's folder."
+        f"Registered: not {chosen.candidate}, the best run. The registry at "
+        f"{tracking.shown(tracking.registry_uri())} has no version of it. `tagscale register` makes one "
+        "from the run's folder."
     )
     try:
         registry = Registry.open(params.registry.name)

@@ -48,5 +48,6 @@ from tagscale.tracking.server import (
     explained,
     made_experiment,
     registry_uri,
+    shown,
 )
 from tagscale.tracking.views import StudyFacts, linked_page, study_page

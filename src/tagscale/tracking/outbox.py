@@ -19,7 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from tagscale.runtime.disk import full_disk_explained, full_disk_reason
 from tagscale.tracking.models import log_model
-from tagscale.tracking.server import environment, explained, explanation, is_away, reason_of, status_of
+from tagscale.tracking.server import environment, explained, explanation, is_away, reason_of, shown, status_of
 from tagscale.tracking.unsent import LOGGED, UNSENT, Entry, Unsent, digest_of, read, steps_in
 
 SENT = "tagscale.journal"  # tag of a run: digest of the journal in its folder, set once the journal is sent
@@ -83,7 +83,7 @@ class Outbox:
                 with suppress(OSError):
                     self.journal.keep(self.pending)
         if self.away:
-            _say(f"MLflow at {self.client.tracking_uri} answers again. Unsent entries were sent.")
+            _say(f"MLflow at {shown(self.client.tracking_uri)} answers again. Unsent entries were sent.")
         self.away, self.pause = False, FIRST_PAUSE
         return True
 
@@ -103,14 +103,14 @@ class Outbox:
                 moved.keep(self.pending)
             self.journal.keep([])
             _say(
-                f"MLflow at {self.client.tracking_uri} still does not answer. The run is complete. Unsent entries are "
-                f"in {moved.file}; `tagscale evaluate` sends them."
+                f"MLflow at {shown(self.client.tracking_uri)} still does not answer. The run is complete. Unsent "
+                f"entries are in {moved.file}; `tagscale evaluate` sends them."
             )
 
     def _missed(self, error: Exception) -> None:
         if not self.away:
             _say(
-                f"warning: MLflow at {self.client.tracking_uri} does not answer ({reason_of(error)}). Training "
+                f"warning: MLflow at {shown(self.client.tracking_uri)} does not answer ({reason_of(error)}). Training "
                 f"continues. Entries are kept in {self.journal.file} and sent when it answers again."
             )
         self.away, self.next_attempt = True, time.monotonic() + self.pause

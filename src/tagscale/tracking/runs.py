@@ -23,7 +23,7 @@ from tagscale.tracking.models import subject_of
 from tagscale.tracking.nesting import PARENT, context_tags, study_of
 from tagscale.tracking.outbox import Outbox, active_run, deliver, limited, send_all, send_complete, send_interrupted
 from tagscale.tracking.record import PROCESS, Record
-from tagscale.tracking.server import WAIT, ServerAway, connect, environment, explained, made_experiment
+from tagscale.tracking.server import WAIT, ServerAway, connect, environment, explained, made_experiment, shown
 from tagscale.tracking.unsent import LOGGED, Entry, journal_of, read
 from tagscale.tracking.views import StudyFacts, save_view
 
@@ -343,7 +343,9 @@ def _recorded(
     if run is None:
         run = _create(client, experiment_id, identity, {ORIGINAL: record.run_id}, record.start)
         reason = "was deleted in" if _was_deleted(client, record.run_id) else "is missing in"
-        news = f"Run {record.run_id} of {identity.name} {reason} MLflow at {client.tracking_uri}. It is made again"
+        news = (
+            f"Run {record.run_id} of {identity.name} {reason} MLflow at {shown(client.tracking_uri)}. It is made again"
+        )
     if run.info.status != "FINISHED":  # else its record is complete there
         words = send_all(client, run.info.run_id, entries, folder)
         if news:

@@ -65,6 +65,15 @@ def _in_project(uri: str) -> str:
     return f"{local.address_of(project_folder())}/{name}" if is_relative else uri
 
 
+def shown(uri: str) -> str:
+    """The URI as messages have it, which many may read: without a user and a password.
+
+    >>> shown("https://ann:secret@mlflow.example.org"), shown("postgresql://ann:p@ss@db/mlflow")
+    ('https://mlflow.example.org', 'postgresql://db/mlflow')
+    """
+    return re.sub(r"^(?!sqlite)([^:/]+://)[^/]*@", r"\1", uri)
+
+
 def connect() -> MlflowClient:
     """A client of the tracking store. An SQLite store is made where it is missing (`tagscale.tracking.local`).
 
@@ -78,7 +87,7 @@ def connect() -> MlflowClient:
             "Unset it for ./mlflow.db, or give sqlite:///FILE.db or the http:// address of a server."
         )
     if uri.startswith("http"):
-        _probe(uri)
+        _probe(shown(uri))  # the password is mlflow's to send
     for store in {uri, registry_uri()}:
         if database := local.database_of(store):
             with explained(store):
@@ -129,8 +138,8 @@ def made_experiment(client: MlflowClient, name: str) -> str:
                 raise
     if experiment.lifecycle_stage == "deleted":
         raise TagscaleError(
-            f"MLflow at {client.tracking_uri}: experiment {name!r} was deleted. Restore it with `mlflow experiments "
-            f"restore -x {experiment.experiment_id}`, or set another tracking.experiment in params.yaml."
+            f"MLflow at {shown(client.tracking_uri)}: experiment {name!r} was deleted. Restore it with `mlflow "
+            f"experiments restore -x {experiment.experiment_id}`, or set another tracking.experiment in params.yaml."
         )
     return str(experiment.experiment_id)
 
@@ -164,7 +173,7 @@ def explanation(uri: str, error: Exception) -> TagscaleError:
     database = local.database_of(uri)
     if database and (reason := local.reason_of(error, database)):
         return TagscaleError(reason)
-    status = status_of(error)
+    status, uri = status_of(error), shown(uri)
     if is_away(error):
         return ServerAway(
             f"MLflow at {uri} does not answer ({reason_of(error)}). When it does, run the same command again; or "

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from tagscale.runtime.errors import TagscaleError
 from tagscale.runtime.mlflow_env import TAGGER
 from tagscale.tracking.local import database_of
-from tagscale.tracking.server import connect, explained, registry_uri
+from tagscale.tracking.server import connect, explained, registry_uri, shown
 
 SCHEME = "models:/"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
@@ -31,7 +31,7 @@ def download_version(address: str, folder: Path) -> Path:
         raise TagscaleError(f"{address}: expected {SCHEME}NAME@ALIAS or {SCHEME}NAME/VERSION.")
     uri = registry_uri()
     if (database := database_of(uri)) and not database.exists():
-        raise TagscaleError(f"{address}: there is no registry at {uri} yet; `tagscale register` makes one.")
+        raise TagscaleError(f"{address}: there is no registry at {shown(uri)} yet; `tagscale register` makes one.")
     client = connect()
     with explained(uri):
         try:
@@ -41,8 +41,8 @@ def download_version(address: str, folder: Path) -> Path:
             if error.error_code not in _UNKNOWN:
                 raise
             raise TagscaleError(
-                f"{address}: the registry at {uri} has no such version. `tagscale history` lists the versions of "
-                "registry.name."
+                f"{address}: the registry at {shown(uri)} has no such version. `tagscale history` lists "
+                "the versions of registry.name."
             ) from None
     return version_files(client, match["name"], str(number), folder)
 
