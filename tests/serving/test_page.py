@@ -147,6 +147,9 @@ def test_tracks_are_found_with_their_sound_and_truth(site: Site) -> None:
     for query in ("track_id=t9", "audio_sha256=" + 64 * "0", "audio_sha256=nan", ""):
         answer = site.ask(f"/dataset/track?{query}")
         assert (answer.status, "no track" in answer.content["error"].lower()) == (404, True), query
+    for path in ("/dataset/tracks?serach=x", "/dataset/track?track_id=t3&limit=3"):
+        answer = site.ask(path)
+        assert (answer.status, "which means nothing here" in answer.content["error"]) == (400, True), path
     size, parts = Dataset(site.data).wav("t3") or (0, iter(()))
     assert b"".join(parts) == wav(SONGS[3])
     assert site.ask("/dataset/audio?track_id=t3", method="HEAD").headers["content-length"] == str(size)
@@ -227,6 +230,8 @@ def test_a_correction_is_a_row_and_what_is_none_leaves_no_trace(site: Site, monk
         ({"corrections": [{"tag": "harp", "value": 1}]}, 422, "has no tag 'harp'"),
         ({"corrections": [{"tag": TAGS[0], "value": 2}]}, 400, "corrections.0.value: "),
         ({"corrections": []}, 400, "corrections"),
+        ({"track": "t1"}, 400, "track: "),
+        ({"track_id": ""}, 422, "expected one that names the recording"),
         ({"who": "\n"}, 422, "found no name"),
         ({"who": "a" * 20_000}, 400, "who: "),
         ({"audio_sha256": "../x"}, 400, "audio_sha256"),

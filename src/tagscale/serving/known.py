@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tagscale.catalog.corrections import Correction, Unwritten, append
 from tagscale.runtime.errors import TagscaleError
 from tagscale.serving.dataset import Dataset
 from tagscale.serving.neighbours import Neighbours, folder_of
+from tagscale.serving.server.inputs import check_words
 
 MOST_FOUND, MOST_SIMILAR = 100, 10
 MOST_CORRECTIONS, LONGEST_TEXT, LONGEST_EMBEDDING = 100, 1000, 1 << 16
@@ -18,14 +19,20 @@ MOST_CORRECTIONS, LONGEST_TEXT, LONGEST_EMBEDDING = 100, 1000, 1 << 16
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 
-class Corrected(BaseModel):
+class Sent(BaseModel):
+    """A body, which has nothing but these fields: another one would have no effect."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Corrected(Sent):
     """A tag and its right value."""
 
     tag: Text
     value: float = Field(ge=0, le=1)
 
 
-class Corrections(BaseModel):
+class Corrections(Sent):
     """The body of POST /corrections: what one person says of one recording."""
 
     who: Text
@@ -35,7 +42,7 @@ class Corrections(BaseModel):
     corrections: list[Corrected] = Field(min_length=1, max_length=MOST_CORRECTIONS)
 
 
-class Similar(BaseModel):
+class Similar(Sent):
     """The body of POST /dataset/similar.
 
     sha256: of the model that gave the embedding.
@@ -80,7 +87,7 @@ def known_routes(data: Path | None, corrections: Path | None) -> APIRouter:
 
 def _of_dataset(dataset: Dataset, data: Path) -> APIRouter:
     """Tracks with their sound and truth, and those that sound alike."""
-    router, indices = APIRouter(), dict[Path, Neighbours]()
+    router, indices = APIRouter(dependencies=[Depends(_known_query)]), dict[Path, Neighbours]()
 
     def known(track_id: str) -> str:
         if track_id not in dataset:
@@ -126,13 +133,21 @@ def _of_dataset(dataset: Dataset, data: Path) -> APIRouter:
     return router
 
 
+def _known_query(request: Request) -> None:
+    """Raises HTTPException, 400, for a word of the query that the route does not take."""
+    taken = [field.alias for field in request.scope["route"].dependant.query_params]
+    check_words(request.query_params, taken, "The query")
+
+
 def _rows(sent: Corrections, dataset: Dataset | None) -> list[Correction]:
     """The rows of what was sent. What the dataset knows of a track comes from the dataset.
 
     Raises:
-        TagscaleError: a track or a tag that the dataset lacks.
+        TagscaleError: no recording is named; a track or a tag that the dataset lacks.
     """
     track_id, file, sound = sent.track_id, sent.file, sent.audio_sha256
+    if not (track_id or file or sound):
+        raise TagscaleError("Found no track_id, file or audio_sha256, expected one that names the recording.")
     if dataset:
         track_id = track_id or dataset.of_sound(sound) or ""
         if track_id and track_id not in dataset:
