@@ -55,14 +55,14 @@ def test_every_figure_opens_and_shows_its_models(study: Study, tmp_path: Path) -
     shown = {
         "training_size": (figures.training_size(study), MODELS),
         "groups": (tag_figures.groups(groups_of(study, "all"), study.everyone), MODELS),
-        "per_tag": (tag_figures.per_tag(tags, ["spectrogram", "descriptors"]), MODELS[1:]),
+        "tags": (figures.panel(tag_figures.draw_group_tags, tags, MODELS[1:], *tag_groups(tags)[0]), MODELS[1:]),
         "learning_curves": (figures.learning_curves(study), MODELS[:2]),
     }
     for name, (figure, models) in shown.items():
         figures.save_png(figure, tmp_path / f"{name}.png")
         for model in models:
             assert pixels_of(tmp_path / f"{name}.png", model) > 300, f"{name} lacks {model}"
-    assert pixels_of(tmp_path / "per_tag.png", "waveform") == 0
+    assert pixels_of(tmp_path / "tags.png", "waveform") == 0
 
 
 @pytest.mark.slow
@@ -159,7 +159,8 @@ def test_small_studies_are_drawn_too(tmp_path: Path) -> None:
     tags = tag_scores(study, "all")
     assert len(figures.training_size(study).axes) == 1
     figures.save_png(figures.training_size(study), tmp_path / "sizes.png")
-    figures.save_png(tag_figures.per_tag(tags, ["waveform"]), tmp_path / "tags.png")
+    for group in tag_groups(tags):
+        figures.save_png(figures.panel(tag_figures.draw_group_tags, tags, ["waveform"], *group), tmp_path / "tags.png")
     figures.save_png(tag_figures.groups(groups_of(study, "all"), ["waveform"]), tmp_path / "groups.png")
     figures.save_png(figures.learning_curves(study), tmp_path / "curves.png")
     assert pixels_of(tmp_path / "sizes.png", "waveform") > 20

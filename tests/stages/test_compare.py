@@ -106,7 +106,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_everything_that_is_promised_is_written(compared: Compared) -> None:
     written = contents(compared.reports)
-    pngs = {f"figures/{name}.png" for name in ("training_size", "groups", "per_tag", "learning_curves")}
+    pngs = {f"figures/{name}.png" for name in ("training_size", "groups", "learning_curves")}
     plots = {f"plots/{name}.csv" for name in ("training_size", "per_tag", "learning_curves")}
     assert set(written) == {"report.html", "comparison.csv", "metrics.json", "scores.json"} | pngs | plots
     for path in pngs:

@@ -1,12 +1,10 @@
 """The figures of tags at one training size: bars of every tag's and of every tag group's score.
 
-`per_tag` and `groups` combine the panels, which the `draw_` functions draw, for the PNG files; the report shows them
-one by one. The caller chooses the models (`Verdict.shown`): with more than four, the bars become too thin to read.
+The report shows the panels, which the `draw_` functions draw, one by one; `groups` combines those of groups for the PNG
+file. The caller chooses the models (`Verdict.shown`): with more than four, the bars become too thin to read.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,29 +20,9 @@ from tagscale.models.spec import label_of
 from tagscale.report.appearance import INK, STYLE, colour_of
 from tagscale.report.rows import name_rows
 from tagscale.report.words import better_words, shortened
-from tagscale.study.compare import kinds_of, tag_groups
+from tagscale.study.compare import kinds_of
 
 BAR_REST = 0.75  # inches: title and axis around the bars
-
-
-def per_tag(tags: pd.DataFrame, models: Sequence[str]) -> Figure:
-    """Scores of every tag at one size, group by group in two columns. `tags` is the table of `compare.tag_scores`."""
-    shown = tag_groups(tags)
-    heights = [bars_height(tags, models, *group) for group in shown]
-    columns = _balanced(heights)
-    tallest = max(sum(heights[place] for place in column) for column in columns)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.2 * len(columns), tallest + 0.5), layout="constrained")
-        outer = figure.add_gridspec(1, len(columns))
-        for number, column in enumerate(columns):
-            rest = max(tallest - sum(heights[place] for place in column), 0.01)
-            ratios = [*(heights[place] - BAR_REST for place in column), rest]
-            inner = outer[0, number].subgridspec(len(ratios), 1, height_ratios=ratios)
-            for row, place in enumerate(column):
-                draw_group_tags(figure.add_subplot(inner[row, 0]), tags, models, *shown[place])
-            figure.add_subplot(inner[len(column), 0]).set_axis_off()
-        bars_legend(figure, models, chance=any(main_metric(kind) is PR_AUC for kind in kinds_of(tags)))
-    return figure
 
 
 def draw_group_tags(axes: Axes, tags: pd.DataFrame, models: Sequence[str], group: str, kind: str) -> None:
@@ -130,18 +108,6 @@ def bars(axes: Axes, table: pd.DataFrame, ends: Sequence[pd.DataFrame] = ()) -> 
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _balanced(heights: Sequence[float]) -> list[list[int]]:
-    """Places of the panels in two columns of about the same height, in reading order; one column for one panel."""
-    if len(heights) < 2:
-        return [list(range(len(heights)))]
-    splits = range(1, len(heights))
-    split = min(splits, key=lambda place: abs(math.fsum(heights[:place]) - math.fsum(heights[place:])))
-    return [list(range(split)), list(range(split, len(heights)))]
-
-
-def bars_legend(figure: Figure, models: Sequence[str], chance: bool = False) -> None:
+def bars_legend(figure: Figure, models: Sequence[str]) -> None:
     handles = [Line2D([], [], color=colour_of(model), linewidth=7, label=label_of(model)) for model in models]
-    if chance:
-        look: Any = {"marker": "|", "linestyle": "", "markersize": 11, "markeredgewidth": 1.4}
-        handles.append(Line2D([], [], color=INK, label="PR-AUC of guessing", **look))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -168,10 +168,8 @@ def _conclude(study: Study, parts: Partition) -> Verdict:
 
 def _save_figures(study: Study, verdict: Verdict, listening: Qualitative | None, folder: Path) -> None:
     folder.mkdir()
-    tags = tag_scores(study, study.largest)
     figures.save_png(figures.training_size(study), folder / "training_size.png")
     figures.save_png(tag_figures.groups(groups_of(study, study.largest), verdict.shown), folder / "groups.png")
-    figures.save_png(tag_figures.per_tag(tags, verdict.compared), folder / "per_tag.png")
     if study.with_curves:
         figures.save_png(figures.learning_curves(study), folder / "learning_curves.png")
     if listening is not None:
