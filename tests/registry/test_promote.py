@@ -127,6 +127,16 @@ def test_description_tells_the_last_moves_to_people_and_keeps_their_words(regist
     assert len(oldest) < 350
 
 
+def test_a_long_description_leaves_room_for_fewer_moves(registry: Registry) -> None:
+    """A database other than SQLite refuses more than 5,000 characters, when the alias has moved already."""
+    for length, moves in ((4700, 1), (4990, 0)):
+        registry.client.update_registered_model(NAME, "x" * length)
+        promote(NAME, "1" if moves else "2", why="w" * 150, force=True)
+        description = registry.client.get_registered_model(NAME).description
+        assert len(description) <= 5000
+        assert (description.count("x" * length), description.count("\n- ")) == (1, moves)
+
+
 def test_errors_name_what_exists(registry: Registry) -> None:
     with pytest.raises(TagscaleError, match=r"'tagger' has no version '9'; there: 1, 2, 3, 4"):
         promote(NAME, 9, "by hand", force=True)

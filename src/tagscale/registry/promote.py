@@ -31,7 +31,8 @@ GATE = "tagscale.gate"  # a version's tag: the same in a sentence
 _PREFIX = "tagscale.history."
 _HEADING = "\n\n**Champions**\n\n"  # the user owns the description before it
 _LONGEST_RECORDED = 1000  # characters of a reason; MLflow limits the length of a tag
-_SHOWN, _LONGEST_WHY = 10, 200  # moves, and characters of a reason, in the description: MLflow limits it to 5,000
+_SHOWN, _LONGEST_WHY = 10, 200  # moves, and characters of a reason, in the description
+_LONGEST_DESCRIPTION = 5000  # characters: the column of MLflow's databases, of which SQLite alone takes more
 
 
 @dataclass(frozen=True)
@@ -203,13 +204,14 @@ def move(
         key = f"{_PREFIX}{record['number']:04d}.{uuid4().hex[:8]}"  # of its own: a record is never overwritten
         registry.client.set_registered_model_tag(registry.name, key, json.dumps(record))
         about = (registry.client.get_registered_model(registry.name).description or "").split(_HEADING)[0]
-        registry.client.update_registered_model(registry.name, about + _HEADING + _last_moves([*records, record]))
+        moves = _last_moves([*records, record], _LONGEST_DESCRIPTION - len(about + _HEADING))
+        registry.client.update_registered_model(registry.name, about + _HEADING + moves if moves else about)
     return record
 
 
-def _last_moves(records: Sequence[dict[str, Any]]) -> str:
-    """The last moves in Markdown, newest first."""
-    lines = []
+def _last_moves(records: Sequence[dict[str, Any]], longest: int) -> str:
+    """The last moves in Markdown, newest first; as many as fit into so many characters."""
+    lines = list[str]()
     for record in reversed(records[-_SHOWN:]):
         when = datetime.fromisoformat(record["when"]).strftime("%Y-%m-%d %H:%M UTC")
         before = f", in place of version {record['replaced']}" if record["replaced"] else ""
@@ -218,4 +220,5 @@ def _last_moves(records: Sequence[dict[str, Any]]) -> str:
         why = " ".join(record["why"].split())[:_LONGEST_WHY]
         by = f"{record['by']}, past the gate" if record["forced"] else record["by"]
         lines.append(f"- {when}: **version {record['champion']}**{before}, by {by}: {why}{on_test}")
-    return "\n".join(lines)
+    fitting = [count for count in range(len(lines) + 1) if len("\n".join(lines[:count])) <= longest]
+    return "\n".join(lines[: max(fitting, default=0)])
