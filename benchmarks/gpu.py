@@ -4,11 +4,11 @@
     python -m benchmarks.gpu --quick               # minutes on a CPU: shows that every part runs; prints the page
     python -m benchmarks.gpu --parts agreement "tagging: waveform"
 
-It needs torch, torchaudio, lightning-fabric, numpy, pandas, pyarrow, scikit-learn, safetensors, pydantic, pyyaml and a
-clone; tagscale itself need not be installed. Parts run one after the other, the most telling first, each in processes
-of its own that are ended when its time is over. A part that fails, crashes or hangs loses no other; one for which too
-little time is left is named. The page is written after every part. The exit status is 1 where a part failed or CPU and
-GPU disagree.
+It needs torch, torchaudio, lightning-fabric (or lightning, which brings it), numpy, pandas, pyarrow, scikit-learn,
+safetensors, pydantic, pyyaml and a clone; tagscale itself need not be installed. Parts run one after the other, the
+most telling first, each in processes of its own that are ended when its time is over. A part that fails, crashes or
+hangs loses no other; one for which too little time is left is named. The page is written after every part. The exit
+status is 1 where a part failed or CPU and GPU disagree.
 """
 
 import argparse
